@@ -1,0 +1,369 @@
+//! base64url without padding (RFC 4648 §5, RFC 7515 §2): bytes to symbols and back.
+//!
+//! Strict and canonical: bytes have exactly one spelling. Refused are symbols outside
+//! `A–Z a–z 0–9 - _` (so padding, white space and the `+ /` of the standard alphabet too), a length
+//! that no encoder produces, and bits set behind the last byte (RFC 4648 §3.5).
+//!
+//! [`encode`] and [`decode`] look symbols up in tables: they are for tokens, which everyone who
+//! could watch the lookups has seen. A secret, the `k` of a JWK, goes through a variant inside the
+//! crate whose branches and memory accesses depend on its length alone.
+
+use alloc::{string::String, vec, vec::Vec};
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeGreater, ConstantTimeLess};
+use zeroize::Zeroizing;
+
+/// Why a text is not canonical base64url. Offsets count from the start of the encoded text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Base64urlError {
+    /// A byte outside the alphabet. Padding (`=`) and white space are outside it.
+    #[error("byte 0x{byte:02x} at offset {offset} is no base64url symbol")]
+    Symbol {
+        /// Where the first such byte stands.
+        offset: usize,
+        /// The byte.
+        byte: u8,
+    },
+    /// The length is 1 more than a multiple of 4, as that of no encoding is.
+    #[error("no base64url text is {length} symbols long")]
+    Length {
+        /// How many symbols there are.
+        length: usize,
+    },
+    /// Bits behind the last byte are set, so that the same bytes have a second spelling.
+    #[error("the symbol at offset {offset} sets bits behind the last byte")]
+    TrailingBits {
+        /// Where the last symbol stands.
+        offset: usize,
+    },
+    /// The caller's slice is shorter than the result.
+    #[error("the result has {needed} bytes, the output slice {given}")]
+    OutputTooShort {
+        /// What [`encoded_len`] or [`decoded_len`] says.
+        needed: usize,
+        /// The length of the slice that was given.
+        given: usize,
+    },
+}
+
+/// How many symbols encode `bytes` bytes: 4 for every 3, and 2 or 3 for the rest.
+pub const fn encoded_len(bytes: usize) -> usize {
+    let rest = match bytes % 3 {
+        0 => 0,
+        rest => rest + 1,
+    };
+    (bytes / 3).saturating_mul(4).saturating_add(rest)
+}
+
+/// How many bytes `symbols` symbols decode to. (Of a length that no encoder produces, 1 more than
+/// a multiple of 4, the last symbol counts for nothing: decoding refuses it.)
+pub const fn decoded_len(symbols: usize) -> usize {
+    (symbols / 4) * 3 + (symbols % 4).saturating_sub(1)
+}
+
+/// Encodes `bytes` to a new string.
+///
+/// ```
+/// assert_eq!(kippu::base64url::encode(b"foob"), "Zm9vYg");
+/// ```
+#[expect(clippy::missing_panics_doc, reason = "the invariant is this file's own")]
+pub fn encode(bytes: &[u8]) -> String {
+    let mut symbols = vec![0; encoded_len(bytes.len())];
+    encode_exact(bytes, &mut symbols);
+    String::from_utf8(symbols).expect("every symbol is ASCII")
+}
+
+/// Encodes `bytes` into the front of `output` and gives back what was written.
+///
+/// # Errors
+/// [`Base64urlError::OutputTooShort`] when `output` is shorter than [`encoded_len`] says.
+///
+/// ```
+/// let mut output = [0; 8];
+/// assert_eq!(kippu::base64url::encode_to_slice(b"foo", &mut output), Ok("Zm9v"));
+/// ```
+#[expect(clippy::missing_panics_doc, reason = "the invariant is this file's own")]
+pub fn encode_to_slice<'o>(bytes: &[u8], output: &'o mut [u8]) -> Result<&'o str, Base64urlError> {
+    let symbols = front(output, encoded_len(bytes.len()))?;
+    encode_exact(bytes, symbols);
+    Ok(core::str::from_utf8(symbols).expect("every symbol is ASCII"))
+}
+
+/// Decodes `symbols` to a new vector.
+///
+/// # Errors
+/// What is not canonical base64url, with the first offset at which it is not.
+///
+/// ```
+/// use kippu::base64url::{Base64urlError, decode};
+///
+/// assert_eq!(decode("Zm9vYg"), Ok(b"foob".to_vec()));
+/// assert_eq!(decode("Zm9vYg=="), Err(Base64urlError::Symbol { offset: 6, byte: b'=' }));
+/// assert_eq!(decode("Zm9vYh"), Err(Base64urlError::TrailingBits { offset: 5 }));
+/// ```
+pub fn decode(symbols: impl AsRef<[u8]>) -> Result<Vec<u8>, Base64urlError> {
+    let symbols = symbols.as_ref();
+    let mut bytes = vec![0; decoded_len(symbols.len())];
+    decode_exact(symbols, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Decodes `symbols` into the front of `output` and gives back what was written.
+///
+/// # Errors
+/// What is not canonical base64url, and [`Base64urlError::OutputTooShort`] when `output` is shorter
+/// than [`decoded_len`] says. After an error the content of `output` is not specified.
+///
+/// ```
+/// let mut output = [0; 8];
+/// let bytes = kippu::base64url::decode_to_slice("Zm9v", &mut output)?;
+/// assert_eq!(bytes, b"foo");
+/// # Ok::<(), kippu::base64url::Base64urlError>(())
+/// ```
+pub fn decode_to_slice(
+    symbols: impl AsRef<[u8]>,
+    output: &mut [u8],
+) -> Result<&mut [u8], Base64urlError> {
+    let symbols = symbols.as_ref();
+    let bytes = front(output, decoded_len(symbols.len()))?;
+    decode_exact(symbols, bytes)?;
+    Ok(bytes)
+}
+
+/// Encodes `bytes` onto the end of `output`.
+pub(crate) fn encode_onto(bytes: &[u8], output: &mut Vec<u8>) {
+    let start = output.len();
+    output.resize(start + encoded_len(bytes.len()), 0);
+    encode_exact(bytes, output.split_at_mut(start).1);
+}
+
+/// As [`encode`], for a secret.
+pub(crate) fn encode_secret(secret: &[u8]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(encoded_len(secret.len())));
+    for group in secret.chunks(3) {
+        for sextet in sextets(group).into_iter().take(group.len() + 1) {
+            text.push(char::from(secret_symbol(sextet)));
+        }
+    }
+    text
+}
+
+/// As [`decode`], for a secret: which symbol is wrong is not told, since that would be about the secret.
+pub(crate) fn decode_secret(symbols: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; decoded_len(symbols.len())]);
+    let mut canonical = Choice::from(u8::from(symbols.len() % 4 != 1));
+    for (quad, group) in symbols.chunks(4).zip(bytes.chunks_mut(3)) {
+        let mut values = [0; 4];
+        for (value, &symbol) in values.iter_mut().zip(quad) {
+            let (sextet, known) = secret_value(symbol);
+            *value = sextet;
+            canonical &= known;
+        }
+        let rest = split_group(join(values), group);
+        canonical &= !rest.ct_gt(&0);
+    }
+    bool::from(canonical).then_some(bytes)
+}
+
+/// The first `needed` bytes of `output`.
+fn front(output: &mut [u8], needed: usize) -> Result<&mut [u8], Base64urlError> {
+    let given = output.len();
+    output.get_mut(..needed).ok_or(Base64urlError::OutputTooShort { needed, given })
+}
+
+/// Encodes into a slice that is exactly as long as the result.
+fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
+    let mut groups = bytes.chunks_exact(3);
+    let mut quads = symbols.chunks_exact_mut(4);
+    for (group, quad) in groups.by_ref().zip(quads.by_ref()) {
+        quad.copy_from_slice(&sextets(group).map(symbol));
+    }
+    let rest = sextets(groups.remainder()).map(symbol);
+    for (to, from) in quads.into_remainder().iter_mut().zip(rest) {
+        *to = from;
+    }
+}
+
+/// Decodes into a slice that is exactly as long as the result.
+///
+/// The common path looks at no symbol twice and does not branch on one: the values are joined
+/// together with their errors, and only when there was one, [`locate`] goes back to find it.
+#[inline]
+fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> {
+    let mut seen = 0;
+    let mut eights = symbols.chunks_exact(8);
+    let mut sixes = bytes.chunks_exact_mut(6);
+    for (eight, six) in eights.by_ref().zip(sixes.by_ref()) {
+        let mut bits = 0;
+        for &symbol in eight {
+            let value = value(symbol);
+            seen |= value;
+            bits = bits << 6 | u64::from(value);
+        }
+        let [_, _, joined @ ..] = bits.to_be_bytes();
+        six.copy_from_slice(&joined);
+    }
+    let mut rest = 0;
+    for (quad, group) in eights.remainder().chunks(4).zip(sixes.into_remainder().chunks_mut(3)) {
+        let mut values = [0; 4];
+        for (to, &symbol) in values.iter_mut().zip(quad) {
+            *to = value(symbol);
+            seen |= *to;
+        }
+        rest |= split_group(join(values), group);
+    }
+    if seen == UNKNOWN || rest != 0 || symbols.len() % 4 == 1 {
+        return Err(locate(symbols));
+    }
+    Ok(())
+}
+
+/// What is wrong with `symbols`, which are known not to be canonical.
+#[cold]
+fn locate(symbols: &[u8]) -> Base64urlError {
+    let length = symbols.len();
+    match symbols.iter().position(|&symbol| value(symbol) == UNKNOWN) {
+        Some(offset) => {
+            let byte = symbols.get(offset).copied().unwrap_or_default();
+            Base64urlError::Symbol { offset, byte }
+        }
+        None if length % 4 == 1 => Base64urlError::Length { length },
+        None => Base64urlError::TrailingBits { offset: length.saturating_sub(1) },
+    }
+}
+
+/// A group of up to 3 bytes as 4 values of 6 bits; missing bytes count as zero.
+#[inline]
+fn sextets(group: &[u8]) -> [u8; 4] {
+    let mut bytes = [0; 3];
+    for (to, &from) in bytes.iter_mut().zip(group) {
+        *to = from;
+    }
+    let [a, b, c] = bytes;
+    [a >> 2, (a << 4 | b >> 4) & 63, (b << 2 | c >> 6) & 63, c & 63]
+}
+
+/// 4 values of 6 bits as 3 bytes.
+#[inline]
+fn join([a, b, c, d]: [u8; 4]) -> [u8; 3] {
+    [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]
+}
+
+/// Copies the front of `joined` into `group` and gives back the bits that were left over.
+#[inline]
+fn split_group(joined: [u8; 3], group: &mut [u8]) -> u8 {
+    for (to, from) in group.iter_mut().zip(joined) {
+        *to = from;
+    }
+    joined.into_iter().skip(group.len()).fold(0, |rest, byte| rest | byte)
+}
+
+/// The alphabet of RFC 4648 §5, table 2.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The value of a byte outside the alphabet. Only it, and no union of the 6-bit values, has the upper bits set.
+const UNKNOWN: u8 = 0xff;
+
+/// [`ALPHABET`] the other way round.
+const VALUES: &[u8; 256] = &{
+    let mut values = [UNKNOWN; 256];
+    let mut value = 0;
+    while value < 64 {
+        #[expect(
+            clippy::as_conversions,
+            clippy::cast_possible_truncation,
+            reason = "fits in 6 bits"
+        )]
+        #[expect(clippy::indexing_slicing, reason = "an index out of range does not compile")]
+        {
+            values[ALPHABET[value] as usize] = value as u8;
+        }
+        value += 1;
+    }
+    values
+};
+
+/// The symbol of the lower 6 bits.
+#[inline]
+#[expect(clippy::indexing_slicing, reason = "6 bits index 64 entries")]
+fn symbol(sextet: u8) -> u8 {
+    ALPHABET[usize::from(sextet & 63)]
+}
+
+/// The value of a symbol, or [`UNKNOWN`].
+#[inline]
+#[expect(clippy::indexing_slicing, reason = "8 bits index 256 entries")]
+fn value(symbol: u8) -> u8 {
+    VALUES[usize::from(symbol)]
+}
+
+/// The five runs of the alphabet: first symbol, last symbol, value of the first.
+const RUNS: [(u8, u8, u8); 5] =
+    [(b'A', b'Z', 0), (b'a', b'z', 26), (b'0', b'9', 52), (b'-', b'-', 62), (b'_', b'_', 63)];
+
+/// As [`symbol`], with the same work for every value.
+fn secret_symbol(sextet: u8) -> u8 {
+    RUNS.into_iter().fold(0, |symbol, (first, _, base)| {
+        let candidate = sextet.wrapping_sub(base).wrapping_add(first);
+        // Runs are in the order of their values: the last one that is not above the value holds it.
+        u8::conditional_select(&symbol, &candidate, !sextet.ct_lt(&base))
+    })
+}
+
+/// As [`value`], with the same work for every symbol; whether it is one is told apart.
+fn secret_value(symbol: u8) -> (u8, Choice) {
+    RUNS.into_iter().fold((0, Choice::from(0)), |(value, known), (first, last, base)| {
+        let inside = !symbol.ct_lt(&first) & !symbol.ct_gt(&last);
+        let candidate = symbol.wrapping_sub(first).wrapping_add(base);
+        (u8::conditional_select(&value, &candidate, inside), known | inside)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The variant for secrets is held against the one with tables: every byte, and every length.
+    #[test]
+    fn secrets_have_the_same_code() {
+        for byte in 0..=u8::MAX {
+            let (sextet, known) = secret_value(byte);
+            let expected = value(byte);
+            assert_eq!(bool::from(known), expected != UNKNOWN, "{byte}");
+            if expected != UNKNOWN {
+                assert_eq!(sextet, expected, "{byte}");
+                assert_eq!(secret_symbol(sextet), byte, "{byte}");
+            }
+        }
+        let secret: Vec<u8> = (0..=u8::MAX).collect();
+        for length in 0..=secret.len() {
+            let secret = &secret[..length];
+            let text = encode(secret);
+            assert_eq!(*encode_secret(secret), text);
+            assert_eq!(decode_secret(text.as_bytes()).as_deref(), Some(&secret.to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_secret_has_one_spelling() {
+        for text in ["A", "AAAAA", "AB", "AAB", "AA==", "AAA=", "AA AA", "+AAA", "/AAA", "AAA\n"] {
+            assert!(decode_secret(text.as_bytes()).is_none(), "{text:?}");
+        }
+    }
+
+    /// An error is found wherever it stands: every byte outside the alphabet, at every offset.
+    #[test]
+    fn a_foreign_symbol_is_refused_at_every_offset() {
+        for length in 1..40 {
+            for offset in 0..length {
+                for byte in (0..=u8::MAX).filter(|&byte| value(byte) == UNKNOWN) {
+                    let mut text = vec![b'A'; length];
+                    text[offset] = byte;
+                    assert_eq!(decode(&text), Err(Base64urlError::Symbol { offset, byte }));
+                    assert!(decode_secret(&text).is_none());
+                }
+            }
+        }
+    }
+}

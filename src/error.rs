@@ -1,0 +1,185 @@
+//! The errors of [`encode`](crate::encode) and [`decode`](crate::decode), which the rooms below them share.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use crate::{
+    algorithm::Algorithm, base64url::Base64urlError, excerpt::Excerpt, json::JsonError,
+    numeric_date::NumericDate, validation::ClaimError,
+};
+
+/// Why claims make no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The claims cannot be written as JSON: a map has keys that are no strings, or the type's own
+    /// `Serialize` failed.
+    #[error("the claims cannot be written as JSON: {reason}")]
+    Serialize {
+        /// What serde_json says.
+        reason: Box<str>,
+    },
+    /// The claims are another JSON value than an object (RFC 7519 §4), or an object that
+    /// [`decode`](crate::decode) would not read: with two members of one name, say.
+    #[error("the claims are no claims set: {0}")]
+    Claims(#[source] JsonError),
+}
+
+/// Why a token is refused.
+///
+/// [`Display`](fmt::Display) and the fields are for the operator. They hold no secret, no signature and
+/// no more of the token than an excerpt of what is wrong with it. What the sender of the token may be
+/// told is [`DecodeError::client_message`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Longer than [`Validation::max_token_len`](crate::Validation::max_token_len) allows; not looked at.
+    #[error("the token has {length} bytes, more than {limit}")]
+    TooLong {
+        /// The length of the token, in bytes.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not three segments with a dot between them (RFC 7515 §7.1).
+    #[error("the token does not have three segments")]
+    Segments,
+    /// A segment is not canonical base64url.
+    #[error("the {segment} segment: {error}")]
+    Base64url {
+        /// The segment.
+        segment: Segment,
+        /// What is wrong with it, with offsets in the segment.
+        #[source]
+        error: Base64urlError,
+    },
+    /// The header is not one strict JSON object (RFC 7515 §5.2).
+    #[error("the header: {0}")]
+    Header(#[source] JsonError),
+    /// `alg` is not the key's algorithm; none is found where it is absent or no string.
+    #[error("the key is for {expected}, the header names {}", Found(.found.as_ref()))]
+    Algorithm {
+        /// The algorithm of the key.
+        expected: Algorithm,
+        /// What `alg` says.
+        found: Option<Excerpt>,
+    },
+    /// The header has a `crit` or a `b64` (RFC 7515 §4.1.11, RFC 7797): no extension is understood, and
+    /// none may be overlooked.
+    #[error("the header has the parameter {parameter}, and no extension is supported")]
+    Critical {
+        /// `crit` or `b64`.
+        parameter: &'static str,
+    },
+    /// `typ` is not what [`Validation::typ`](crate::Validation::typ) expects; none is found where it is
+    /// absent or no string.
+    #[error("the type of the token is {}, expected {expected}", Found(.found.as_ref()))]
+    Type {
+        /// What `typ` says.
+        found: Option<Excerpt>,
+        /// What is expected.
+        expected: Box<str>,
+    },
+    /// `typ` is there and no string.
+    #[error("the header's typ is no string")]
+    TypeNotText,
+    /// `kid` is there and no string (RFC 7515 §4.1.4).
+    #[error("the header's kid is no string")]
+    KidNotText,
+    /// No key has this `kid`.
+    #[error("no key has the kid {kid}")]
+    UnknownKid {
+        /// What `kid` says.
+        kid: Excerpt,
+    },
+    /// The header has no `kid`, and the set of keys does not try all of them.
+    #[error("the header has no kid to choose a key by")]
+    MissingKid,
+    /// The signature is not the one that the key makes for this header and payload.
+    #[error("the signature is wrong")]
+    Signature,
+    /// The signature is right, but the time of the key it was made with is over
+    /// ([`KeySet::retire`](crate::KeySet::retire)).
+    #[error("signed with a key that verifies until {until}, now {now}")]
+    KeyRetired {
+        /// The end of the key's time.
+        until: NumericDate,
+        /// The recipient's time.
+        now: NumericDate,
+    },
+    /// The caller's buffer is shorter than the payload.
+    #[error("the payload has {needed} bytes, the buffer {given}")]
+    BufferTooShort {
+        /// The bytes of the payload.
+        needed: usize,
+        /// The bytes of the buffer.
+        given: usize,
+    },
+    /// The payload is not one strict JSON object (RFC 7519 §7.2).
+    #[error("the payload: {0}")]
+    Payload(#[source] JsonError),
+    /// There is no clock: without the feature `std`, give the time by
+    /// [`Validation::at`](crate::Validation::at) or [`Validation::clock`](crate::Validation::clock).
+    #[error("no clock: give the validation a time or a clock")]
+    NoClock,
+    /// A registered claim is not as it has to be, or one that is required is missing.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The token is good, but its claims do not fit the caller's type.
+    #[error("the claims do not fit the type they are decoded into: {reason}")]
+    Claims {
+        /// What serde says, up to 256 bytes of it.
+        reason: Box<str>,
+    },
+}
+
+impl DecodeError {
+    /// What the sender of the token may be told, for the `error_description` of RFC 6750 §3 say. It does
+    /// not depend on secrets, keys, or what the recipient expects.
+    pub fn client_message(&self) -> &'static str {
+        match self {
+            Self::Claim(ClaimError::Expired { .. } | ClaimError::TooOld { .. }) => {
+                "the token has expired"
+            }
+            Self::Claim(ClaimError::NotYetValid { .. } | ClaimError::IssuedInFuture { .. }) => {
+                "the token is not valid yet"
+            }
+            Self::TooLong { .. } => "the token is too long",
+            Self::NoClock | Self::BufferTooShort { .. } => "the token could not be verified",
+            _ => "the token is invalid",
+        }
+    }
+}
+
+/// A segment of the compact serialization (RFC 7515 §7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// The JOSE header.
+    Header,
+    /// The payload.
+    Payload,
+    /// The signature.
+    Signature,
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "header",
+            Self::Payload => "payload",
+            Self::Signature => "signature",
+        })
+    }
+}
+
+/// What was found, or that nothing was.
+struct Found<'e>(Option<&'e Excerpt>);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(found) => found.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}

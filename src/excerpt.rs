@@ -1,0 +1,81 @@
+//! Text from outside, made fit for an error message: bounded, and without control characters.
+
+use alloc::{boxed::Box, string::ToString};
+use core::fmt::{self, Write};
+
+/// The first bytes of a text that came from outside.
+///
+/// An error carries it so that an operator can see what was found. It is never longer than 64
+/// bytes, and prints quoted, with control characters and quotes escaped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    start: Box<str>,
+    whole: bool,
+}
+
+/// Enough to recognise an issuer or a key id by, too little to fill a log with.
+const MAX_LEN: usize = 64;
+
+impl Excerpt {
+    pub(crate) fn new(text: &str) -> Self {
+        let start = front(text, MAX_LEN);
+        Self { start: start.into(), whole: start.len() == text.len() }
+    }
+
+    /// The text itself, unescaped, as far as it was kept.
+    pub fn as_str(&self) -> &str {
+        &self.start
+    }
+}
+
+/// What a parser had to say, which may quote what it parsed: bounded, and escaped like an excerpt.
+pub(crate) fn parser_message(error: &impl fmt::Display) -> Box<str> {
+    let message = error.to_string();
+    front(&message, 4 * MAX_LEN).escape_debug().to_string().replace("\\\"", "\"").into()
+}
+
+/// The first `max_len` bytes of `text`, or a few less so as not to cut a character.
+fn front(text: &str, max_len: usize) -> &str {
+    let mut end = text.len().min(max_len);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}", self.start.escape_debug())?;
+        if !self.whole {
+            f.write_char('…')?;
+        }
+        f.write_char('"')
+    }
+}
+
+impl fmt::Debug for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn it_is_bounded_and_printable() {
+        for (text, shown) in [
+            ("2026-11", "\"2026-11\""),
+            ("", "\"\""),
+            ("a\n\"b\u{1b}[31m\u{202e}", "\"a\\n\\\"b\\u{1b}[31m\\u{202e}\""),
+        ] {
+            assert_eq!(Excerpt::new(text).to_string(), shown);
+        }
+        let long = "é".repeat(10_000);
+        assert_eq!(Excerpt::new(&long).to_string(), format!("\"{}…\"", "é".repeat(32)));
+        assert_eq!(Excerpt::new(&format!("x{long}")).as_str().len(), 63);
+    }
+}

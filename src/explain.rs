@@ -1,0 +1,187 @@
+//! Every check of one token, passed or failed, in words: for the person who wonders why it is refused.
+
+use alloc::{vec, vec::Vec};
+use core::fmt;
+
+use crate::{
+    base64url,
+    claims::ClaimsSet,
+    error::{DecodeError, Segment},
+    json,
+    jws::{self, Segments},
+    jwt,
+    key_set::Keys,
+    validation::{CHECKS, Validation},
+};
+
+/// What became of each check of a token, in order. It prints as one line for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    findings: Vec<Finding>,
+}
+
+/// What became of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What was looked at: a part of the token, a header parameter, or a claim.
+    pub check: &'static str,
+    /// Whether it is as it has to be.
+    pub outcome: Outcome,
+}
+
+/// What became of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It is as it has to be.
+    Passed,
+    /// It is not; [`decode`](crate::decode) would say so if nothing before it were wrong.
+    Failed(DecodeError),
+    /// It was not looked at, because something before it is wrong: nobody reads the claims of a token whose
+    /// signature does not hold.
+    NotRun,
+}
+
+/// Runs every check that [`decode`](crate::decode) does on `token`, and goes on after one has failed as
+/// far as there is something to look at. [`Explanation::is_accepted`] is what `decode` would say, apart
+/// from the type that it decodes into.
+///
+/// For people and their logs: it allocates, and takes longer than `decode`.
+///
+/// ```
+/// use kippu::{Key, NumericDate, Validation, encode, explain};
+///
+/// let key = Key::hs256([0x5a; 32])?;
+/// let claims = serde_json::json!({ "iss": "https://evil.example", "exp": 1_300_819_380 });
+/// let validation = Validation::new()
+///     .issuer("https://auth.example")
+///     .at(NumericDate::from_seconds(1_300_819_440));
+///
+/// let explanation = explain(&encode(&claims, &key)?, &key, &validation);
+/// assert_eq!(explanation.to_string(), "\
+/// passed   length
+/// passed   segments
+/// passed   header
+/// passed   crit and b64
+/// passed   typ
+/// passed   kid, alg and signature
+/// passed   time of the key
+/// passed   payload
+/// FAILED   exp: expired: exp 1300819380, now 1300819440, leeway 60s
+/// passed   nbf
+/// passed   iat
+/// FAILED   iss: issued by \"https://evil.example\", expected \"https://auth.example\"
+/// passed   aud
+/// passed   sub
+/// passed   jti
+/// passed   required claims
+/// ");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn explain(token: &str, keys: &impl Keys, validation: &Validation) -> Explanation {
+    let mut explanation = Explanation { findings: Vec::new() };
+    explanation.run(token, keys, validation);
+    for check in STAGES.into_iter().chain(CHECKS.iter().map(|(name, _)| *name)) {
+        if !explanation.findings.iter().any(|finding| finding.check == check) {
+            explanation.findings.push(Finding { check, outcome: Outcome::NotRun });
+        }
+    }
+    explanation
+}
+
+const LENGTH: &str = "length";
+const SEGMENTS: &str = "segments";
+const HEADER: &str = "header";
+const EXTENSIONS: &str = "crit and b64";
+const TYP: &str = "typ";
+const SIGNATURE: &str = "kid, alg and signature";
+const KEY_TIME: &str = "time of the key";
+const PAYLOAD: &str = "payload";
+
+/// The checks before the claims, in their order.
+const STAGES: [&str; 8] = [LENGTH, SEGMENTS, HEADER, EXTENSIONS, TYP, SIGNATURE, KEY_TIME, PAYLOAD];
+
+impl Explanation {
+    /// Whether every check passed.
+    pub fn is_accepted(&self) -> bool {
+        self.findings.iter().all(|finding| finding.outcome == Outcome::Passed)
+    }
+
+    /// The checks, in the order in which `decode` makes them.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The checks that failed.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, &DecodeError)> {
+        self.findings.iter().filter_map(|finding| match &finding.outcome {
+            Outcome::Failed(error) => Some((finding.check, error)),
+            Outcome::Passed | Outcome::NotRun => None,
+        })
+    }
+
+    /// Runs the checks until there is nothing left to look at.
+    fn run(&mut self, token: &str, keys: &impl Keys, validation: &Validation) -> Option<()> {
+        let segments = match Segments::split(token, validation) {
+            Err(error @ DecodeError::TooLong { .. }) => return self.note(LENGTH, Err(error)),
+            split => {
+                self.note(LENGTH, Ok(()));
+                self.note(SEGMENTS, split)?
+            }
+        };
+        let read = segments.with_header(|header| {
+            self.note(HEADER, Ok(()));
+            self.note(EXTENSIONS, jws::check_extensions(header));
+            self.note(TYP, jws::typ(header).and_then(|typ| jws::check_typ(typ, validation)));
+            self.note(SIGNATURE, segments.check_signature(header, keys))
+        });
+        let until = match read {
+            Ok(until) => until?,
+            Err(error) => return self.note(HEADER, Err(error)),
+        };
+        let now = self.note(
+            KEY_TIME,
+            validation.now().ok_or(DecodeError::NoClock).and_then(|now| {
+                jwt::check_key_time(until, now)?;
+                Ok(now)
+            }),
+        );
+        let mut buffer = vec![0; base64url::decoded_len(segments.payload.len())];
+        let mut claims = ClaimsSet::wanting(validation.required_others());
+        let payload = base64url::decode_to_slice(segments.payload, &mut buffer)
+            .map_err(|error| DecodeError::Base64url { segment: Segment::Payload, error });
+        let payload = payload.and_then(|payload| {
+            json::members(payload, usize::MAX, &mut claims).map_err(DecodeError::Payload)
+        });
+        self.note(PAYLOAD, payload)?;
+        // Without a time, not even the claims that have nothing to do with it are told apart.
+        let now = now?;
+        for (name, check) in CHECKS {
+            self.note(name, check(validation, &claims, now).map_err(DecodeError::from));
+        }
+        Some(())
+    }
+
+    fn note<T>(&mut self, check: &'static str, result: Result<T, DecodeError>) -> Option<T> {
+        let (outcome, value) = match result {
+            Ok(value) => (Outcome::Passed, Some(value)),
+            Err(error) => (Outcome::Failed(error), None),
+        };
+        self.findings.push(Finding { check, outcome });
+        value
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Finding { check, outcome } in &self.findings {
+            match outcome {
+                Outcome::Passed => writeln!(f, "passed   {check}")?,
+                Outcome::Failed(error) => writeln!(f, "FAILED   {check}: {error}")?,
+                Outcome::NotRun => writeln!(f, "not run  {check}")?,
+            }
+        }
+        Ok(())
+    }
+}

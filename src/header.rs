@@ -1,0 +1,159 @@
+//! The JOSE header (RFC 7515 §4): `alg`, `typ` and `kid` are read, `crit` and `b64` noticed, nothing else.
+//!
+//! `jwk`, `jku`, `x5u` and `x5c` are members like any other unknown one: they are never looked at.
+
+use alloc::{borrow::Cow, string::String};
+
+use crate::{
+    algorithm::Algorithm,
+    base64url,
+    json::{self, JsonError, Kind, Registered, Value},
+};
+
+/// A header has three or four members. A verifier reads this many before it knows who wrote them.
+pub(crate) const MAX_MEMBERS: usize = 64;
+
+/// The `typ` that a token gets when none is asked for (RFC 7519 §5.1).
+pub(crate) const DEFAULT_TYP: &str = "JWT";
+
+/// A header as it was received, with nothing decided about it.
+#[derive(Debug, Default)]
+pub(crate) struct JoseHeader<'h> {
+    pub(crate) alg: Parameter<'h>,
+    pub(crate) typ: Parameter<'h>,
+    pub(crate) kid: Parameter<'h>,
+    pub(crate) crit: Parameter<'h>,
+    pub(crate) b64: Parameter<'h>,
+}
+
+/// The value of a header parameter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Parameter<'h> {
+    #[default]
+    Absent,
+    Text(Cow<'h, str>),
+    OtherType,
+}
+
+impl Parameter<'_> {
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::OtherType => None,
+        }
+    }
+}
+
+impl<'h> JoseHeader<'h> {
+    pub(crate) fn from_json(text: &'h [u8]) -> Result<Self, JsonError> {
+        let mut header = Self::default();
+        json::members(text, MAX_MEMBERS, &mut header)?;
+        Ok(header)
+    }
+
+    fn parameter(&mut self, name: ParameterName) -> &mut Parameter<'h> {
+        match name {
+            ParameterName::Alg => &mut self.alg,
+            ParameterName::Typ => &mut self.typ,
+            ParameterName::Kid => &mut self.kid,
+            ParameterName::Crit => &mut self.crit,
+            ParameterName::B64 => &mut self.b64,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ParameterName {
+    Alg,
+    Typ,
+    Kid,
+    Crit,
+    B64,
+}
+
+impl<'h> Registered<'h> for JoseHeader<'h> {
+    type Name = ParameterName;
+
+    fn name(member: &str) -> Option<(ParameterName, Kind)> {
+        let name = match member {
+            "alg" => ParameterName::Alg,
+            "typ" => ParameterName::Typ,
+            "kid" => ParameterName::Kid,
+            "crit" => ParameterName::Crit,
+            "b64" => ParameterName::B64,
+            _ => return None,
+        };
+        Some((name, Kind::Text))
+    }
+
+    fn has(&mut self, name: ParameterName) -> bool {
+        *self.parameter(name) != Parameter::Absent
+    }
+
+    fn note(&mut self, name: ParameterName, value: Value<'h>) {
+        *self.parameter(name) = match value {
+            Value::Text(text) => Parameter::Text(text),
+            _ => Parameter::OtherType,
+        };
+    }
+
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The header segment of a token to be signed: `{"alg":…,"typ":…,"kid":…}` in base64url.
+pub(crate) fn segment(algorithm: Algorithm, typ: &str, kid: Option<&str>) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text);
+    let kid = kid.map_or_else(String::new, |kid| alloc::format!(r#","kid":{}"#, quoted(kid)));
+    let json = alloc::format!(r#"{{"alg":"{algorithm}","typ":{}{kid}}}"#, quoted(typ));
+    base64url::encode(json.as_bytes())
+}
+
+/// Whether two media types are the same (RFC 7515 §4.1.9): ASCII case does not matter, and
+/// `application/` is implied where there is no slash.
+pub(crate) fn same_media_type(one: &str, other: &str) -> bool {
+    full(one).eq_ignore_ascii_case(full(other))
+}
+
+/// A media type without the `application/` that may be left out.
+fn full(media_type: &str) -> &str {
+    const PREFIX: &str = "application/";
+    match media_type.split_at_checked(PREFIX.len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) && !rest.contains('/') => rest,
+        _ => media_type,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_compared_as_rfc_7515_says() {
+        for (one, other, same) in [
+            ("JWT", "jwt", true),
+            ("at+jwt", "AT+JWT", true),
+            ("at+jwt", "application/at+jwt", true),
+            ("Application/At+Jwt", "at+jwt", true),
+            ("at+jwt", "jwt", false),
+            ("at+jwt", "text/at+jwt", false),
+            ("at+jwt", "application/x/at+jwt", false),
+            ("x/y", "application/x/y", false),
+            ("JWT", "", false),
+            ("JWT", "ＪＷＴ", false),
+        ] {
+            assert_eq!(same_media_type(one, other), same, "{one} {other}");
+            assert_eq!(same_media_type(other, one), same, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn a_segment_escapes_what_it_quotes() {
+        let segment = segment(Algorithm::Hs256, "JWT", Some("a\"b\\\n"));
+        let json = base64url::decode(segment).unwrap();
+        assert_eq!(json, br#"{"alg":"HS256","typ":"JWT","kid":"a\"b\\\n"}"#);
+        let header = JoseHeader::from_json(&json).unwrap();
+        assert_eq!(header.kid.as_text(), Some("a\"b\\\n"));
+    }
+}

@@ -1,0 +1,233 @@
+//! HMAC (RFC 2104) with SHA-256, SHA-384 and SHA-512: a secret and a message in, a tag out.
+//!
+//! Written over the compression functions of [`sha2`]. The secret is absorbed once, when the
+//! [`Hmac`] is made; what is kept are the two chaining states behind the inner and the outer pad,
+//! so that a tag costs the message's blocks and one more. Secrets of any length are taken here, as
+//! RFC 2104 §3 has it; the floor of RFC 7518 §3.2 is [`Key`](crate::Key)'s.
+
+use core::fmt;
+
+use sha2::{
+    block_api::{compress256, compress512},
+    digest::{
+        array::Array,
+        typenum::{U64, U128},
+    },
+};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::algorithm::Algorithm;
+
+/// HMAC keyed with one secret. The two states stand in for the secret and are wiped on drop.
+///
+/// ```
+/// use kippu::{Algorithm, hmac::Hmac};
+///
+/// // RFC 4231, test case 2
+/// let hmac = Hmac::new(Algorithm::Hs256, b"Jefe");
+/// let tag = hmac.tag(b"what do ya want for nothing?");
+/// assert_eq!(tag.as_ref()[..4], [0x5b, 0xdc, 0xc1, 0x46]);
+/// assert!(hmac.verify(b"what do ya want for nothing?", tag.as_ref()));
+/// ```
+pub struct Hmac {
+    algorithm: Algorithm,
+    states: States,
+}
+
+/// By block size: SHA-384 is SHA-512 from another initial state.
+enum States {
+    Sha256(States256),
+    Sha512(States512),
+}
+
+impl Hmac {
+    /// Absorbs `secret`, which may have any length. A secret longer than the hash's block is hashed
+    /// first (RFC 2104 §2).
+    pub fn new(algorithm: Algorithm, secret: &[u8]) -> Self {
+        let states = match algorithm {
+            Algorithm::Hs256 => States::Sha256(States256::new(SHA256, secret, 32)),
+            Algorithm::Hs384 => States::Sha512(States512::new(SHA384, secret, 48)),
+            Algorithm::Hs512 => States::Sha512(States512::new(SHA512, secret, 64)),
+        };
+        Self { algorithm, states }
+    }
+
+    /// The algorithm that it was made for.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The tag of `message`: as many bytes as the hash has.
+    pub fn tag(&self, message: &[u8]) -> Tag {
+        let mut bytes = [0; MAX_TAG_LEN];
+        match &self.states {
+            States::Sha256(states) => {
+                let tag = states.tag(message, 32);
+                for (to, from) in bytes.iter_mut().zip(tag) {
+                    *to = from;
+                }
+            }
+            States::Sha512(states) => bytes = states.tag(message, self.algorithm.hash_len()),
+        }
+        Tag { bytes, length: self.algorithm.hash_len() }
+    }
+
+    /// Whether `tag` is the tag of `message`, at its full length. The comparison takes the same time
+    /// wherever the first difference stands.
+    pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
+        self.tag(message).as_ref().ct_eq(tag).into()
+    }
+}
+
+impl fmt::Debug for Hmac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hmac").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+/// The tag of HS512 has 64 bytes, the others have fewer.
+pub(crate) const MAX_TAG_LEN: usize = 64;
+
+/// What [`Hmac::tag`] computed. It has no `==`: compare with [`Hmac::verify`], in constant time.
+pub struct Tag {
+    bytes: [u8; MAX_TAG_LEN],
+    length: usize,
+}
+
+impl AsRef<[u8]> for Tag {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.split_at(self.length).0
+    }
+}
+
+impl fmt::Debug for Tag {
+    /// Without the bytes: for a message that came from elsewhere they are what a forger wants.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tag").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// The chaining states of one block size, and HMAC over them.
+macro_rules! states {
+    ($states:ident, $word:ty, $block_len:literal, $block_size:ty, $length:ty, $compress:ident) => {
+        struct $states {
+            inner: [$word; 8],
+            outer: [$word; 8],
+        }
+
+        impl $states {
+            const BLOCK_LEN: usize = $block_len;
+            const WORD_LEN: usize = size_of::<$word>();
+
+            fn new(initial: [$word; 8], secret: &[u8], hash_len: usize) -> Self {
+                let mut key = Zeroizing::new([0; Self::BLOCK_LEN]);
+                if secret.len() > Self::BLOCK_LEN {
+                    let hashed = Zeroizing::new(Self::hash(initial, 0, secret));
+                    for (to, from) in key.iter_mut().zip(hashed.iter().take(hash_len)) {
+                        *to = *from;
+                    }
+                } else {
+                    for (to, from) in key.iter_mut().zip(secret) {
+                        *to = *from;
+                    }
+                }
+                let [inner, outer] = [0x36, 0x5c].map(|pad| {
+                    let padded = Zeroizing::new(key.map(|byte| byte ^ pad));
+                    let mut state = initial;
+                    $compress(&mut state, core::slice::from_ref(&*padded));
+                    state
+                });
+                Self { inner, outer }
+            }
+
+            #[inline]
+            fn tag(&self, message: &[u8], hash_len: usize) -> [u8; 8 * Self::WORD_LEN] {
+                let inner = Self::hash(self.inner, 1, message);
+                Self::hash(self.outer, 1, inner.split_at(hash_len).0)
+            }
+
+            /// Goes on hashing from `state`, which has absorbed `blocks_before` blocks, to the end
+            /// of `message` and the padding (FIPS 180-4 §5.1).
+            #[inline]
+            fn hash(
+                mut state: [$word; 8],
+                blocks_before: usize,
+                message: &[u8],
+            ) -> [u8; 8 * Self::WORD_LEN] {
+                let (blocks, rest) = Array::<u8, $block_size>::slice_as_chunks(message);
+                $compress(&mut state, Array::cast_slice_to_core(blocks));
+
+                let mut last = [0; Self::BLOCK_LEN];
+                let (text, padding) = last.split_at_mut(rest.len());
+                text.copy_from_slice(rest);
+                if let Some(first) = padding.first_mut() {
+                    *first = 0x80;
+                }
+                if rest.len() >= Self::BLOCK_LEN - size_of::<$length>() {
+                    $compress(&mut state, &[last]);
+                    last = [0; Self::BLOCK_LEN];
+                }
+                // Both conversions widen.
+                let bytes = (blocks_before * Self::BLOCK_LEN) as $length + message.len() as $length;
+                let length = (8 * bytes).to_be_bytes();
+                last.split_at_mut(Self::BLOCK_LEN - size_of::<$length>())
+                    .1
+                    .copy_from_slice(&length);
+                $compress(&mut state, &[last]);
+
+                let mut hash = [0; 8 * Self::WORD_LEN];
+                for (to, word) in hash.chunks_exact_mut(Self::WORD_LEN).zip(state) {
+                    to.copy_from_slice(&word.to_be_bytes());
+                }
+                hash
+            }
+        }
+
+        impl Drop for $states {
+            fn drop(&mut self) {
+                self.inner.zeroize();
+                self.outer.zeroize();
+            }
+        }
+    };
+}
+
+states!(States256, u32, 64, U64, u64, compress256);
+states!(States512, u64, 128, U128, u128, compress512);
+
+/// FIPS 180-4 §5.3.3.
+const SHA256: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+
+/// FIPS 180-4 §5.3.4.
+const SHA384: [u64; 8] = [
+    0xcbbb_9d5d_c105_9ed8,
+    0x629a_292a_367c_d507,
+    0x9159_015a_3070_dd17,
+    0x152f_ecd8_f70e_5939,
+    0x6733_2667_ffc0_0b31,
+    0x8eb4_4a87_6858_1511,
+    0xdb0c_2e0d_64f9_8fa7,
+    0x47b5_481d_befa_4fa4,
+];
+
+/// FIPS 180-4 §5.3.5.
+const SHA512: [u64; 8] = [
+    0x6a09_e667_f3bc_c908,
+    0xbb67_ae85_84ca_a73b,
+    0x3c6e_f372_fe94_f82b,
+    0xa54f_f53a_5f1d_36f1,
+    0x510e_527f_ade6_82d1,
+    0x9b05_688c_2b3e_6c1f,
+    0x1f83_d9ab_fb41_bd6b,
+    0x5be0_cd19_137e_2179,
+];

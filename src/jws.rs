@@ -1,0 +1,183 @@
+//! JWS Compact Serialization (RFC 7515 §7.1): a token in, its payload segment out, after the MAC held.
+//!
+//! The payload is not decoded here, so nothing can have looked at it before. The algorithm is the
+//! key's; the header has to agree. The work is linear in the token's length, whoever wrote it.
+
+use alloc::vec;
+
+use crate::{
+    base64url::{self, Base64urlError},
+    error::{DecodeError, Segment},
+    excerpt::Excerpt,
+    header::{self, JoseHeader, Parameter},
+    hmac::MAX_TAG_LEN,
+    key::Key,
+    key_set::{Keys, LookupError},
+    numeric_date::NumericDate,
+    validation::Validation,
+};
+
+/// What a verifier may use of a token whose MAC holds.
+#[derive(Debug)]
+pub(crate) struct Verified<'t> {
+    /// The payload, still encoded.
+    pub(crate) payload: &'t str,
+    /// When the time of the key ends that it was signed with.
+    pub(crate) until: Option<NumericDate>,
+}
+
+/// Verifies everything about a token but its claims.
+#[inline]
+pub(crate) fn verify<'t>(
+    token: &'t str,
+    keys: &impl Keys,
+    validation: &Validation,
+) -> Result<Verified<'t>, DecodeError> {
+    let segments = Segments::split(token, validation)?;
+    let until = match keys.by_header_segment(segments.header) {
+        // A header that this crate wrote for this key: what it says is known, letter by letter.
+        Some((key, until)) => {
+            check_typ(Some(header::DEFAULT_TYP), validation)?;
+            segments.check_mac(key)?;
+            until
+        }
+        None => segments.with_header(|header| {
+            check_extensions(header)?;
+            check_typ(typ(header)?, validation)?;
+            segments.check_signature(header, keys)
+        })??,
+    };
+    Ok(Verified { payload: segments.payload, until })
+}
+
+/// A token taken apart, with nothing decoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segments<'t> {
+    pub(crate) header: &'t str,
+    pub(crate) payload: &'t str,
+    signature: &'t str,
+    /// Header and payload with the dot between them: what the MAC is over (RFC 7515 §5.1).
+    signing_input: &'t str,
+}
+
+impl<'t> Segments<'t> {
+    #[inline]
+    pub(crate) fn split(token: &'t str, validation: &Validation) -> Result<Self, DecodeError> {
+        let (length, limit) = (token.len(), validation.token_len_limit());
+        if length > limit {
+            return Err(DecodeError::TooLong { length, limit });
+        }
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(DecodeError::Segments)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(DecodeError::Segments)?;
+        if payload.contains('.') {
+            return Err(DecodeError::Segments);
+        }
+        Ok(Self { header, payload, signature, signing_input })
+    }
+
+    /// Reads the header and hands it to `then`.
+    pub(crate) fn with_header<T>(
+        &self,
+        then: impl FnOnce(&JoseHeader<'_>) -> T,
+    ) -> Result<T, DecodeError> {
+        // Longer headers are rare; they may be allocated.
+        let (mut short, mut long) = ([0; 256], vec![]);
+        let buffer = match base64url::decoded_len(self.header.len()) {
+            length if length <= short.len() => &mut short[..],
+            length => {
+                long.resize(length, 0);
+                &mut long[..]
+            }
+        };
+        let json = base64url::decode_to_slice(self.header, buffer)
+            .map_err(|error| DecodeError::Base64url { segment: Segment::Header, error })?;
+        Ok(then(&JoseHeader::from_json(json).map_err(DecodeError::Header)?))
+    }
+
+    /// Finds the key that the header names and checks the signature with it. Gives back the end of the
+    /// key's time.
+    pub(crate) fn check_signature(
+        &self,
+        header: &JoseHeader<'_>,
+        keys: &impl Keys,
+    ) -> Result<Option<NumericDate>, DecodeError> {
+        let kid = match &header.kid {
+            Parameter::Absent => None,
+            Parameter::Text(kid) => Some(kid.as_ref()),
+            Parameter::OtherType => return Err(DecodeError::KidNotText),
+        };
+        // What is to say when no key fits: of the last one that could be tried, if any could.
+        let mut outcome = Err(DecodeError::Signature);
+        let mut tried = false;
+        let visit = |key: &Key, until| {
+            let checked = check_algorithm(header, key).and_then(|()| {
+                tried = true;
+                self.check_mac(key)
+            });
+            if !(tried && matches!(checked, Err(DecodeError::Algorithm { .. }))) {
+                outcome = checked.map(|()| until);
+            }
+            outcome.is_ok()
+        };
+        match (keys.look_up(kid, visit), kid) {
+            (Ok(_), _) => outcome,
+            (Err(LookupError::MissingKid), _) | (Err(LookupError::UnknownKid), None) => {
+                Err(DecodeError::MissingKid)
+            }
+            (Err(LookupError::UnknownKid), Some(kid)) => {
+                Err(DecodeError::UnknownKid { kid: Excerpt::new(kid) })
+            }
+        }
+    }
+
+    /// Whether `key` makes this signature (RFC 7515 §5.2, step 8).
+    #[inline]
+    fn check_mac(&self, key: &Key) -> Result<(), DecodeError> {
+        let mut buffer = [0; MAX_TAG_LEN];
+        match base64url::decode_to_slice(self.signature, &mut buffer) {
+            Ok(tag) if key.hmac().verify(self.signing_input.as_bytes(), tag) => Ok(()),
+            // Longer than any tag is wrong, however it is spelled.
+            Ok(_) | Err(Base64urlError::OutputTooShort { .. }) => Err(DecodeError::Signature),
+            Err(error) => Err(DecodeError::Base64url { segment: Segment::Signature, error }),
+        }
+    }
+}
+
+/// `alg` has to be the name of the key's algorithm, exactly.
+pub(crate) fn check_algorithm(header: &JoseHeader<'_>, key: &Key) -> Result<(), DecodeError> {
+    let expected = key.algorithm();
+    match header.alg.as_text() {
+        Some(name) if name == expected.name() => Ok(()),
+        found => Err(DecodeError::Algorithm { expected, found: found.map(Excerpt::new) }),
+    }
+}
+
+/// No extension is understood, so that the header may name none (RFC 7515 §4.1.11, RFC 7797 §6).
+pub(crate) fn check_extensions(header: &JoseHeader<'_>) -> Result<(), DecodeError> {
+    if header.crit != Parameter::Absent {
+        return Err(DecodeError::Critical { parameter: "crit" });
+    }
+    if header.b64 != Parameter::Absent {
+        return Err(DecodeError::Critical { parameter: "b64" });
+    }
+    Ok(())
+}
+
+/// `typ`, which may be absent but nothing else than a string.
+pub(crate) fn typ<'h>(header: &'h JoseHeader<'_>) -> Result<Option<&'h str>, DecodeError> {
+    match &header.typ {
+        Parameter::Absent => Ok(None),
+        Parameter::Text(typ) => Ok(Some(typ)),
+        Parameter::OtherType => Err(DecodeError::TypeNotText),
+    }
+}
+
+/// `typ` has to be one that is expected.
+#[inline]
+pub(crate) fn check_typ(typ: Option<&str>, validation: &Validation) -> Result<(), DecodeError> {
+    if validation.accepts_typ(typ) {
+        return Ok(());
+    }
+    let expected = validation.expected_typs();
+    Err(DecodeError::Type { found: typ.map(Excerpt::new), expected })
+}

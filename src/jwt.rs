@@ -1,0 +1,227 @@
+//! JSON Web Tokens (RFC 7519): claims and a key in, a token out, and back.
+
+use alloc::{string::String, vec, vec::Vec};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    base64url,
+    claims::ClaimsSet,
+    error::{DecodeError, EncodeError, Segment},
+    excerpt::parser_message,
+    header::{self, Parameter},
+    json,
+    jws::{self, Segments, Verified},
+    key::Key,
+    key_set::Keys,
+    numeric_date::NumericDate,
+    validation::Validation,
+};
+
+/// Signs `claims` with `key`.
+///
+/// The header is `{"alg":…,"typ":"JWT"}`, with the key's `kid` where it has one. The claims are what
+/// they serialise to, any type with an object for JSON; nothing is added.
+///
+/// # Errors
+/// [`EncodeError`] when the claims cannot be written, or would be written as something that
+/// [`decode`] refuses whatever it expects.
+///
+/// ```
+/// use kippu::{Key, NumericDate, RegisteredClaims, encode};
+///
+/// let key = Key::hs256([0x5a; 32])?; // from the secret manager
+/// let token = encode(
+///     &RegisteredClaims {
+///         subject: Some("user-12345".into()),
+///         expiration_time: Some(NumericDate::in_seconds(900)),
+///         ..RegisteredClaims::default()
+///     },
+///     &key,
+/// )?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn encode<C: Serialize + ?Sized>(claims: &C, key: &Key) -> Result<String, EncodeError> {
+    sign(claims, key, key.header_segment())
+}
+
+/// As [`encode`], with the media type `typ` in the header (RFC 7515 §4.1.9): `at+jwt` for an OAuth access
+/// token (RFC 9068 §2.1), say.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_with_typ<C: Serialize + ?Sized>(
+    claims: &C,
+    key: &Key,
+    typ: &str,
+) -> Result<String, EncodeError> {
+    sign(claims, key, &header::segment(key.algorithm(), typ, key.kid()))
+}
+
+/// Verifies `token` and gives its claims as a `C`.
+///
+/// All of it is checked: the form, the header, the signature, the claims. There is no way to the claims
+/// that leaves one out. `keys` is a [`Key`] or a [`KeySet`](crate::KeySet). `C` is any type that owns
+/// what it holds; for one that borrows, see [`decode_borrowed`].
+///
+/// # Errors
+/// [`DecodeError`], with the first check that the token does not pass.
+///
+/// ```
+/// use kippu::{Key, NumericDate, Validation, decode, encode};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Claims { iss: String, aud: String, sub: String, exp: NumericDate, role: String }
+///
+/// let key = Key::hs256([0x5a; 32])?; // from the secret manager
+/// # let exp = NumericDate::in_seconds(900);
+/// # let [iss, aud, sub, role] = ["https://auth.example", "api", "user-12345", "admin"].map(String::from);
+/// # let token = encode(&Claims { iss, aud, sub, exp, role }, &key)?;
+/// let validation = Validation::new().issuer("https://auth.example").audience("api");
+/// let claims: Claims = decode(&token, &key, &validation)?;
+/// assert_eq!(claims.role, "admin");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[inline]
+pub fn decode<C: DeserializeOwned>(
+    token: &str,
+    keys: &impl Keys,
+    validation: &Validation,
+) -> Result<C, DecodeError> {
+    let verified = jws::verify(token, keys, validation)?;
+    // Longer claims are allocated anyway, by the type that takes them.
+    let mut short = [0; 1024];
+    match base64url::decoded_len(verified.payload.len()) {
+        length if length <= short.len() => claims(&verified, validation, &mut short),
+        length => claims(&verified, validation, &mut vec![0; length]),
+    }
+}
+
+/// As [`decode`], for claims that borrow from `buffer`: nothing is allocated.
+///
+/// The buffer holds the decoded payload afterwards. Three quarters of the longest token's length is
+/// always enough: 12 KiB for the default limit.
+///
+/// A string with an escape in it has to be written anew to be read, so that a `&str` cannot hold it and
+/// is an error; a `Cow<str>` with `#[serde(borrow)]` holds both.
+///
+/// # Errors
+/// As [`decode`], and [`DecodeError::BufferTooShort`].
+///
+/// ```
+/// use kippu::{Key, Validation, decode_borrowed};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Claims<'c> { sub: &'c str }
+///
+/// let key = Key::hs256([0x5a; 32])?; // from the secret manager
+/// # let claims = serde_json::json!({ "sub": "user-12345", "exp": kippu::NumericDate::in_seconds(60) });
+/// # let token = kippu::encode(&claims, &key)?;
+/// let mut buffer = [0; 1024];
+/// let claims: Claims = decode_borrowed(&token, &key, &Validation::new(), &mut buffer)?;
+/// assert_eq!(claims.sub, "user-12345");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[inline]
+pub fn decode_borrowed<'b, C: Deserialize<'b>>(
+    token: &str,
+    keys: &impl Keys,
+    validation: &Validation,
+    buffer: &'b mut [u8],
+) -> Result<C, DecodeError> {
+    let verified = jws::verify(token, keys, validation)?;
+    let (needed, given) = (base64url::decoded_len(verified.payload.len()), buffer.len());
+    if given < needed {
+        return Err(DecodeError::BufferTooShort { needed, given });
+    }
+    claims(&verified, validation, buffer)
+}
+
+/// What a token's header says, **with nothing verified**: anyone can have written it.
+///
+/// For logs, and for choosing among recipients; not for choosing a key or an algorithm, which
+/// [`decode`] does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnverifiedHeader {
+    /// `alg`, where it is a string.
+    pub alg: Option<String>,
+    /// `typ`, where it is a string.
+    pub typ: Option<String>,
+    /// `kid`, where it is a string.
+    pub kid: Option<String>,
+}
+
+/// Reads a token's header **without verifying anything**. There is no such function for the claims.
+///
+/// # Errors
+/// [`DecodeError`] when the token has no three segments, is longer than 16 KiB, or its header is not one
+/// strict JSON object.
+///
+/// ```
+/// let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjcifQ.e30.c2ln";
+/// let header = kippu::unverified_header(token)?;
+/// assert_eq!(header.alg.as_deref(), Some("RS256"));
+/// assert_eq!(header.kid.as_deref(), Some("7"));
+/// # Ok::<(), kippu::DecodeError>(())
+/// ```
+pub fn unverified_header(token: &str) -> Result<UnverifiedHeader, DecodeError> {
+    let text = |parameter: &Parameter<'_>| parameter.as_text().map(String::from);
+    Segments::split(token, &Validation::new())?.with_header(|header| UnverifiedHeader {
+        alg: text(&header.alg),
+        typ: text(&header.typ),
+        kid: text(&header.kid),
+    })
+}
+
+fn sign<C: Serialize + ?Sized>(
+    claims: &C,
+    key: &Key,
+    header_segment: &str,
+) -> Result<String, EncodeError> {
+    let payload = serde_json::to_vec(claims)
+        .map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })?;
+    json::members(&payload, usize::MAX, &mut ClaimsSet::wanting(&[]))
+        .map_err(EncodeError::Claims)?;
+
+    let lengths = [header_segment.len(), base64url::encoded_len(payload.len())];
+    let signature_len = base64url::encoded_len(key.algorithm().hash_len());
+    let mut token = Vec::with_capacity(lengths.iter().sum::<usize>() + 2 + signature_len);
+    token.extend_from_slice(header_segment.as_bytes());
+    token.push(b'.');
+    base64url::encode_onto(&payload, &mut token);
+    let tag = key.hmac().tag(&token);
+    token.push(b'.');
+    base64url::encode_onto(tag.as_ref(), &mut token);
+    Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
+}
+
+/// The claims of a token whose signature is right, decoded into `buffer`, which is long enough.
+#[inline]
+fn claims<'b, C: Deserialize<'b>>(
+    verified: &Verified<'_>,
+    validation: &Validation,
+    buffer: &'b mut [u8],
+) -> Result<C, DecodeError> {
+    let now = validation.now().ok_or(DecodeError::NoClock)?;
+    check_key_time(verified.until, now)?;
+    let payload = base64url::decode_to_slice(verified.payload, buffer)
+        .map_err(|error| DecodeError::Base64url { segment: Segment::Payload, error })?;
+    let mut claims = ClaimsSet::wanting(validation.required_others());
+    let value = json::members_and(payload, &mut claims).map_err(DecodeError::Payload)?;
+    validation.check(&claims, now)?;
+    value.map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })
+}
+
+/// A retired key verifies until its time is over; there is no leeway for it.
+pub(crate) fn check_key_time(
+    until: Option<NumericDate>,
+    now: NumericDate,
+) -> Result<(), DecodeError> {
+    match until {
+        Some(until) if now >= until => Err(DecodeError::KeyRetired { until, now }),
+        _ => Ok(()),
+    }
+}

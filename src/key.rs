@@ -1,0 +1,192 @@
+//! One secret for one algorithm: bytes in, a [`Key`] out; what is no secret, or too short for its hash, is refused.
+
+use alloc::{boxed::Box, string::String};
+use core::fmt;
+
+use crate::{algorithm::Algorithm, header, hmac::Hmac};
+
+/// A secret, prepared for one algorithm, with an optional key id.
+///
+/// The secret itself is not kept: HMAC's inner and outer states are computed when the key is made, and
+/// wiped when it is dropped. A key cannot be cloned, serialised or printed.
+///
+/// ```
+/// use kippu::Key;
+///
+/// let secret = [0x5a; 32]; // from the secret manager
+/// let key = Key::hs256(secret)?.with_kid("2026-11");
+/// assert_eq!(format!("{key:?}"), r#"Key { algorithm: Hs256, kid: Some("2026-11"), .. }"#);
+/// # Ok::<(), kippu::KeyError>(())
+/// ```
+pub struct Key {
+    hmac: Hmac,
+    kid: Option<Box<str>>,
+    /// The header segment of the tokens that this key signs, which is also the one it mostly meets.
+    header_segment: String,
+}
+
+/// Why a secret makes no [`Key`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Fewer bytes than the hash has (RFC 7518 §3.2). Make one with `openssl rand -out FILE 32`, or
+    /// with [`Jwk::generate`](crate::Jwk::generate).
+    #[error("{algorithm} needs a secret of at least {needed} random bytes, this one has {given}")]
+    TooShort {
+        /// The algorithm that the key was to be made for.
+        algorithm: Algorithm,
+        /// The bytes of its hash.
+        needed: usize,
+        /// The bytes of the secret.
+        given: usize,
+    },
+    /// The secret is the text of a key file. Parse a JWK with [`Jwk::from_json`](crate::Jwk::from_json);
+    /// PEM and OpenSSH files hold keys of other algorithms, often public ones.
+    #[error("the text of a {format} key is no secret")]
+    KeyFile {
+        /// `PEM`, `OpenSSH` or `JWK`.
+        format: &'static str,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes from the operating system")]
+    NoRandomness,
+}
+
+impl Key {
+    /// A key for `algorithm`. The secret is used as the bytes it is: base64 or hex are decoded by
+    /// the caller.
+    ///
+    /// # Errors
+    /// [`KeyError::TooShort`] below [`Algorithm::hash_len`] bytes, [`KeyError::KeyFile`] for the text
+    /// of a PEM, OpenSSH or JWK file.
+    pub fn new(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let secret = secret.as_ref();
+        let (needed, given) = (algorithm.hash_len(), secret.len());
+        if given < needed {
+            return Err(KeyError::TooShort { algorithm, needed, given });
+        }
+        Self::new_dangerously_short(algorithm, secret)
+    }
+
+    /// A key for HS256, from 32 bytes or more. See [`Key::new`].
+    ///
+    /// # Errors
+    /// As [`Key::new`].
+    pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        Self::new(Algorithm::Hs256, secret)
+    }
+
+    /// A key for HS384, from 48 bytes or more. See [`Key::new`].
+    ///
+    /// # Errors
+    /// As [`Key::new`].
+    pub fn hs384(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        Self::new(Algorithm::Hs384, secret)
+    }
+
+    /// A key for HS512, from 64 bytes or more. See [`Key::new`].
+    ///
+    /// # Errors
+    /// As [`Key::new`].
+    pub fn hs512(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        Self::new(Algorithm::Hs512, secret)
+    }
+
+    /// As [`Key::new`], for a secret shorter than RFC 7518 §3.2 allows, which someone else chose and
+    /// nobody can change yet. Whoever sees one token can search for such a secret offline, and sign
+    /// with it when they have found it.
+    ///
+    /// # Errors
+    /// [`KeyError::TooShort`] for an empty secret, [`KeyError::KeyFile`] as [`Key::new`].
+    pub fn new_dangerously_short(
+        algorithm: Algorithm,
+        secret: impl AsRef<[u8]>,
+    ) -> Result<Self, KeyError> {
+        let secret = secret.as_ref();
+        if secret.is_empty() {
+            return Err(KeyError::TooShort { algorithm, needed: algorithm.hash_len(), given: 0 });
+        }
+        if let Some(format) = key_file_format(secret) {
+            return Err(KeyError::KeyFile { format });
+        }
+        Ok(Self {
+            hmac: Hmac::new(algorithm, secret),
+            kid: None,
+            header_segment: header::segment(algorithm, header::DEFAULT_TYP, None),
+        })
+    }
+
+    /// A key that nobody else has and that ends with the process: from the operating system's
+    /// generator, as many bytes as the hash has. For one that is to be stored, see
+    /// [`Jwk::generate`](crate::Jwk::generate).
+    ///
+    /// # Errors
+    /// [`KeyError::NoRandomness`] when the operating system gives none.
+    #[cfg(feature = "getrandom")]
+    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
+        Self::new(algorithm, &*random_secret(algorithm)?)
+    }
+
+    /// This key under the id `kid` (RFC 7515 §4.1.4), which goes into the header of each token that
+    /// it signs. It is public: a date or a number, nothing that is derived from the secret.
+    #[must_use]
+    pub fn with_kid(self, kid: impl AsRef<str>) -> Self {
+        let kid = kid.as_ref();
+        let header_segment = header::segment(self.algorithm(), header::DEFAULT_TYP, Some(kid));
+        Self { kid: Some(kid.into()), header_segment, ..self }
+    }
+
+    /// The one algorithm that this key signs and verifies with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.hmac.algorithm()
+    }
+
+    /// The key id, where there is one.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(crate) fn hmac(&self) -> &Hmac {
+        &self.hmac
+    }
+
+    /// The header segment for [`header::DEFAULT_TYP`].
+    pub(crate) fn header_segment(&self) -> &str {
+        &self.header_segment
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("algorithm", &self.algorithm())
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// As many random bytes as the algorithm's hash has.
+#[cfg(feature = "getrandom")]
+pub(crate) fn random_secret(
+    algorithm: Algorithm,
+) -> Result<zeroize::Zeroizing<alloc::vec::Vec<u8>>, KeyError> {
+    let mut secret = zeroize::Zeroizing::new(alloc::vec![0; algorithm.hash_len()]);
+    getrandom::fill(&mut secret).map_err(|_| KeyError::NoRandomness)?;
+    Ok(secret)
+}
+
+/// The key file format that a secret has the text of: a public key that is taken for a secret is how
+/// tokens were forged in CVE-2015-9235 and its successors.
+fn key_file_format(secret: &[u8]) -> Option<&'static str> {
+    let text = secret.trim_ascii_start();
+    let holds = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+    if holds(b"-----BEGIN ") {
+        Some("PEM")
+    } else if text.starts_with(b"ssh-") || text.starts_with(b"ecdsa-sha2-") {
+        Some("OpenSSH")
+    } else if text.starts_with(b"{") && (holds(br#""kty""#) || holds(br#""keys""#)) {
+        Some("JWK")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,571 @@
+//! What the recipient of a token expects of it: options in, and for a claims set a yes or the first no out.
+//!
+//! Strict as it is made. A call that tightens returns the [`Validation`]; one that loosens can fail,
+//! because it may contradict what was said before or go further than is safe.
+
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
+use core::{fmt, time::Duration};
+
+use crate::{
+    claims::{Claim, ClaimsSet, RegisteredClaim},
+    excerpt::Excerpt,
+    header,
+    json::Texts,
+    numeric_date::{Clock, NumericDate},
+};
+
+/// What the recipient of a token expects of it.
+///
+/// As it is made, it expects what RFC 7519 lets a recipient expect without knowing its issuer: a token
+/// of at most 16 KiB that has an `exp`, is not expired, does not come from the future, and names no
+/// audience. What is expected is then required: a token without the claim is refused. The clocks of
+/// issuer and recipient may differ by 60 seconds.
+///
+/// It is made once, and used for every token.
+///
+/// ```
+/// use core::time::Duration;
+/// use kippu::Validation;
+///
+/// let validation = Validation::new()
+///     .issuer("https://auth.example")
+///     .audience("https://api.example")
+///     .typ("at+jwt")
+///     .max_age(Duration::from_secs(3600))
+///     .leeway(Duration::from_secs(5))?;
+/// # Ok::<(), kippu::ValidationError>(())
+/// ```
+#[derive(Clone)]
+pub struct Validation {
+    issuers: Expected,
+    subjects: Expected,
+    audiences: Expected,
+    jwt_ids: Expected,
+    typs: Expected,
+    required: Vec<RegisteredClaim>,
+    required_others: Expected,
+    expiry_optional: bool,
+    any_audience: bool,
+    leeway: Duration,
+    max_age: Option<Duration>,
+    max_token_len: usize,
+    clock: Time,
+}
+
+/// The values of which one is expected; none, when nothing is.
+type Expected = Vec<Cow<'static, str>>;
+
+/// Where a verification takes its time from.
+#[derive(Clone, Copy)]
+enum Time {
+    /// The operating system's clock, where there is one.
+    System,
+    Fixed(NumericDate),
+    Clock(&'static dyn Clock),
+}
+
+/// Why an option cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValidationError {
+    /// RFC 7519 §4.1.4 allows "some small leeway, usually no more than a few minutes".
+    #[error("a leeway of {given:?} is no leeway: at most {limit:?}")]
+    LeewayTooLong {
+        /// The leeway that was asked for.
+        given: Duration,
+        /// The longest one.
+        limit: Duration,
+    },
+    /// Any audience was to be accepted after one had been named.
+    #[error("an audience is expected already, so not any will do")]
+    AudienceExpected,
+    /// `exp` was to be optional after it had been required.
+    #[error("exp is required already, so it is not optional")]
+    ExpiryRequired,
+    /// No token can be that short, or no header field that long.
+    #[error("a token length limit of {given} bytes is not between 1 and {limit}")]
+    MaxTokenLen {
+        /// The limit that was asked for.
+        given: usize,
+        /// The highest one.
+        limit: usize,
+    },
+}
+
+/// What is wrong with the claims of a token whose signature is right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// A claim is not there that is required, or that a value is expected of.
+    #[error("the claim {claim} is missing")]
+    Missing {
+        /// Its name.
+        claim: Cow<'static, str>,
+    },
+    /// A registered claim has another JSON type than RFC 7519 §4.1 gives it. Null is another type.
+    #[error("the claim {claim} is not {}", claim.json_type())]
+    WrongType {
+        /// The claim.
+        claim: RegisteredClaim,
+    },
+    /// `now` is not before `exp`, with the leeway added (RFC 7519 §4.1.4).
+    #[error("expired: exp {exp}, now {now}, leeway {leeway:?}")]
+    Expired {
+        /// The claim, in seconds.
+        exp: NumericDate,
+        /// The recipient's time.
+        now: NumericDate,
+        /// What was allowed on top.
+        leeway: Duration,
+    },
+    /// `nbf` is later than `now` (RFC 7519 §4.1.5).
+    #[error("not valid yet: nbf {nbf}, now {now}, leeway {leeway:?}")]
+    NotYetValid {
+        /// The claim, in seconds.
+        nbf: NumericDate,
+        /// The recipient's time.
+        now: NumericDate,
+        /// What was allowed on top.
+        leeway: Duration,
+    },
+    /// `iat` is later than `now`.
+    #[error("issued in the future: iat {iat}, now {now}, leeway {leeway:?}")]
+    IssuedInFuture {
+        /// The claim, in seconds.
+        iat: NumericDate,
+        /// The recipient's time.
+        now: NumericDate,
+        /// What was allowed on top.
+        leeway: Duration,
+    },
+    /// `iat` is longer ago than [`Validation::max_age`] allows.
+    #[error("too old: iat {iat}, now {now}, max age {max_age:?}, leeway {leeway:?}")]
+    TooOld {
+        /// The claim, in seconds.
+        iat: NumericDate,
+        /// The recipient's time.
+        now: NumericDate,
+        /// The age that a token may have.
+        max_age: Duration,
+        /// What was allowed on top.
+        leeway: Duration,
+    },
+    /// `iss` is another than expected (RFC 7519 §4.1.1).
+    #[error("issued by {found}, expected {expected}")]
+    Issuer {
+        /// What the token says.
+        found: Excerpt,
+        /// What was expected.
+        expected: Box<str>,
+    },
+    /// `sub` is another than expected (RFC 7519 §4.1.2).
+    #[error("about {found}, expected {expected}")]
+    Subject {
+        /// What the token says.
+        found: Excerpt,
+        /// What was expected.
+        expected: Box<str>,
+    },
+    /// `aud` names nobody who is expected (RFC 7519 §4.1.3).
+    #[error("for {found}, expected {expected}")]
+    Audience {
+        /// The first name that the token says; empty where it says none.
+        found: Excerpt,
+        /// What was expected.
+        expected: Box<str>,
+    },
+    /// `aud` names someone, and the recipient has no name (RFC 7519 §4.1.3). Give it one with
+    /// [`Validation::audience`], or do without by [`Validation::any_audience`].
+    #[error("for {found}, but no audience is expected: name one, or say that any will do")]
+    AudienceUnexpected {
+        /// The first name that the token says; empty where it says none.
+        found: Excerpt,
+    },
+    /// `jti` is another than expected (RFC 7519 §4.1.7).
+    #[error("the token id is {found}, expected {expected}")]
+    JwtId {
+        /// What the token says.
+        found: Excerpt,
+        /// What was expected.
+        expected: Box<str>,
+    },
+}
+
+impl Validation {
+    /// Difference between two clocks that is put up with: 60 seconds.
+    pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
+
+    /// The longest leeway: 10 minutes, the most that "a few minutes" can mean (RFC 7519 §4.1.4).
+    pub const MAX_LEEWAY: Duration = Duration::from_secs(600);
+
+    /// The length of the longest token: 16 KiB, in bytes. It is twice what common servers take as the
+    /// sum of all header fields.
+    pub const DEFAULT_MAX_TOKEN_LEN: usize = 16 * 1024;
+
+    /// The highest limit on the length: 1 MiB.
+    pub const HIGHEST_MAX_TOKEN_LEN: usize = 1024 * 1024;
+
+    /// The strict expectations that every token can meet.
+    pub const fn new() -> Self {
+        Self {
+            issuers: Vec::new(),
+            subjects: Vec::new(),
+            audiences: Vec::new(),
+            jwt_ids: Vec::new(),
+            typs: Vec::new(),
+            required: Vec::new(),
+            required_others: Vec::new(),
+            expiry_optional: false,
+            any_audience: false,
+            leeway: Self::DEFAULT_LEEWAY,
+            max_age: None,
+            max_token_len: Self::DEFAULT_MAX_TOKEN_LEN,
+            clock: Time::System,
+        }
+    }
+
+    /// Expects `iss` to be `issuer`, exactly (RFC 7519 §4.1.1); or one of several, when called again.
+    #[must_use]
+    pub fn issuer(mut self, issuer: impl Into<Cow<'static, str>>) -> Self {
+        self.issuers.push(issuer.into());
+        self
+    }
+
+    /// Expects `sub` to be `subject`, exactly (RFC 7519 §4.1.2); or one of several, when called again.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<Cow<'static, str>>) -> Self {
+        self.subjects.push(subject.into());
+        self
+    }
+
+    /// Expects `aud` to name `audience`, exactly, alone or among others (RFC 7519 §4.1.3); or one of
+    /// several, when called again.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<Cow<'static, str>>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// Expects `jti` to be `jwt_id`, exactly (RFC 7519 §4.1.7); or one of several, when called again.
+    #[must_use]
+    pub fn jwt_id(mut self, jwt_id: impl Into<Cow<'static, str>>) -> Self {
+        self.jwt_ids.push(jwt_id.into());
+        self
+    }
+
+    /// Expects the header's `typ` to be the media type `typ`; or one of several, when called again.
+    /// ASCII case does not matter, and `application/` is implied where there is no slash
+    /// (RFC 7515 §4.1.9). Explicit types keep tokens of different uses apart (RFC 8725 §3.11).
+    #[must_use]
+    pub fn typ(mut self, typ: impl Into<Cow<'static, str>>) -> Self {
+        self.typs.push(typ.into());
+        self
+    }
+
+    /// Requires the claim `claim`, registered or not, to be there. Of a registered one the type is
+    /// checked too; what another may be is for the type to say that is decoded into.
+    #[must_use]
+    pub fn require(mut self, claim: impl Into<Cow<'static, str>>) -> Self {
+        let claim = claim.into();
+        match RegisteredClaim::from_name(&claim) {
+            Some(claim) => {
+                // A requirement is the last word on what was optional so far.
+                self.expiry_optional &= claim != RegisteredClaim::ExpirationTime;
+                self.required.push(claim);
+            }
+            None if self.required_others.contains(&claim) => {}
+            None => self.required_others.push(claim),
+        }
+        self
+    }
+
+    /// Requires `iat`, and refuses a token that was issued longer ago than `max_age`, whatever its
+    /// `exp`. The leeway is added.
+    #[must_use]
+    pub fn max_age(self, max_age: Duration) -> Self {
+        Self { max_age: Some(max_age), ..self }
+    }
+
+    /// Takes `now` for the time of every verification: for tests, for tokens of the past, and where
+    /// there is no clock.
+    #[must_use]
+    pub fn at(self, now: NumericDate) -> Self {
+        Self { clock: Time::Fixed(now), ..self }
+    }
+
+    /// Reads `clock`, once for each verification, in the place of the system's clock.
+    #[must_use]
+    pub fn clock(self, clock: &'static dyn Clock) -> Self {
+        Self { clock: Time::Clock(clock), ..self }
+    }
+
+    /// Allows the issuer's clock to differ by up to `leeway`, 60 seconds when this is not said: `exp`
+    /// counts as that much later, `nbf` and `iat` as that much earlier.
+    ///
+    /// # Errors
+    /// [`ValidationError::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
+    pub fn leeway(self, leeway: Duration) -> Result<Self, ValidationError> {
+        if leeway > Self::MAX_LEEWAY {
+            let limit = Self::MAX_LEEWAY;
+            return Err(ValidationError::LeewayTooLong { given: leeway, limit });
+        }
+        Ok(Self { leeway, ..self })
+    }
+
+    /// Accepts a token that names an audience although this recipient has no name. An audience that is
+    /// named later is expected all the same.
+    ///
+    /// # Errors
+    /// [`ValidationError::AudienceExpected`] when an audience has been named.
+    pub fn any_audience(self) -> Result<Self, ValidationError> {
+        if !self.audiences.is_empty() {
+            return Err(ValidationError::AudienceExpected);
+        }
+        Ok(Self { any_audience: true, ..self })
+    }
+
+    /// Accepts a token without `exp`, which is then valid until its key is taken away. One that is
+    /// there is checked all the same.
+    ///
+    /// # Errors
+    /// [`ValidationError::ExpiryRequired`] when `exp` has been required by [`Validation::require`].
+    pub fn expiry_optional(self) -> Result<Self, ValidationError> {
+        if self.required.contains(&RegisteredClaim::ExpirationTime) {
+            return Err(ValidationError::ExpiryRequired);
+        }
+        Ok(Self { expiry_optional: true, ..self })
+    }
+
+    /// Refuses a token of more than `bytes` bytes before it is looked at, 16 KiB when this is not said.
+    ///
+    /// # Errors
+    /// [`ValidationError::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
+    pub fn max_token_len(self, bytes: usize) -> Result<Self, ValidationError> {
+        let limit = Self::HIGHEST_MAX_TOKEN_LEN;
+        if bytes == 0 || bytes > limit {
+            return Err(ValidationError::MaxTokenLen { given: bytes, limit });
+        }
+        Ok(Self { max_token_len: bytes, ..self })
+    }
+
+    pub(crate) fn token_len_limit(&self) -> usize {
+        self.max_token_len
+    }
+
+    /// One reading of the clock; none where there is no clock.
+    #[inline]
+    #[cfg_attr(feature = "std", expect(clippy::unnecessary_wraps, reason = "not without std"))]
+    pub(crate) fn now(&self) -> Option<NumericDate> {
+        match self.clock {
+            Time::Fixed(now) => Some(now),
+            Time::Clock(clock) => Some(clock.now()),
+            #[cfg(feature = "std")]
+            Time::System => Some(crate::numeric_date::SystemClock.now()),
+            #[cfg(not(feature = "std"))]
+            Time::System => None,
+        }
+    }
+
+    /// Whether the header's `typ` is one that is expected.
+    #[inline]
+    pub(crate) fn accepts_typ(&self, typ: Option<&str>) -> bool {
+        self.typs.is_empty()
+            || typ.is_some_and(|typ| {
+                self.typs.iter().any(|expected| header::same_media_type(expected, typ))
+            })
+    }
+
+    /// The types that are expected, for an error.
+    pub(crate) fn expected_typs(&self) -> Box<str> {
+        listed(&self.typs)
+    }
+
+    /// The claims beyond the registered ones that a claims set has to note.
+    pub(crate) fn required_others(&self) -> &[Cow<'static, str>] {
+        &self.required_others
+    }
+
+    /// The first check that the claims do not pass.
+    #[inline]
+    pub(crate) fn check(
+        &self,
+        claims: &ClaimsSet<'_, '_>,
+        now: NumericDate,
+    ) -> Result<(), ClaimError> {
+        CHECKS.iter().try_for_each(|(_, check)| check(self, claims, now))
+    }
+
+    fn check_expiration_time(
+        &self,
+        claims: &ClaimsSet<'_, '_>,
+        now: NumericDate,
+    ) -> Result<(), ClaimError> {
+        let claim = RegisteredClaim::ExpirationTime;
+        match (present(claim, &claims.expiration_time)?, self.leeway) {
+            (Some(date), leeway) if now >= date.earliest.saturating_add(leeway) => {
+                Err(ClaimError::Expired { exp: date.earliest, now, leeway })
+            }
+            (None, _) if !self.expiry_optional => Err(missing(claim)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_not_before(
+        &self,
+        claims: &ClaimsSet<'_, '_>,
+        now: NumericDate,
+    ) -> Result<(), ClaimError> {
+        match (present(RegisteredClaim::NotBefore, &claims.not_before)?, self.leeway) {
+            (Some(date), leeway) if date.latest > now.saturating_add(leeway) => {
+                Err(ClaimError::NotYetValid { nbf: date.latest, now, leeway })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_issued_at(
+        &self,
+        claims: &ClaimsSet<'_, '_>,
+        now: NumericDate,
+    ) -> Result<(), ClaimError> {
+        let leeway = self.leeway;
+        match (present(RegisteredClaim::IssuedAt, &claims.issued_at)?, self.max_age) {
+            (Some(date), _) if date.latest > now.saturating_add(leeway) => {
+                Err(ClaimError::IssuedInFuture { iat: date.latest, now, leeway })
+            }
+            (Some(date), Some(max_age))
+                if now > date.earliest.saturating_add(max_age).saturating_add(leeway) =>
+            {
+                Err(ClaimError::TooOld { iat: date.earliest, now, max_age, leeway })
+            }
+            (None, Some(_)) => Err(missing(RegisteredClaim::IssuedAt)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_issuer(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
+        match unexpected(RegisteredClaim::Issuer, &claims.issuer, &self.issuers)? {
+            Some((found, expected)) => Err(ClaimError::Issuer { found, expected }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_subject(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
+        match unexpected(RegisteredClaim::Subject, &claims.subject, &self.subjects)? {
+            Some((found, expected)) => Err(ClaimError::Subject { found, expected }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_jwt_id(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
+        match unexpected(RegisteredClaim::JwtId, &claims.jwt_id, &self.jwt_ids)? {
+            Some((found, expected)) => Err(ClaimError::JwtId { found, expected }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_audience(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
+        let claim = RegisteredClaim::Audience;
+        let first = |names: &Texts<'_>| Excerpt::new(names.iter().next().map_or("", |name| name));
+        match present(claim, &claims.audience)? {
+            None if self.audiences.is_empty() => Ok(()),
+            None => Err(missing(claim)),
+            Some(_) if self.audiences.is_empty() && self.any_audience => Ok(()),
+            Some(names) if self.audiences.is_empty() => {
+                Err(ClaimError::AudienceUnexpected { found: first(names) })
+            }
+            Some(names) if names.iter().any(|name| self.audiences.contains(name)) => Ok(()),
+            Some(names) => {
+                Err(ClaimError::Audience { found: first(names), expected: listed(&self.audiences) })
+            }
+        }
+    }
+
+    fn check_required(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
+        for &claim in &self.required {
+            if !claims.has_registered(claim) {
+                return Err(missing(claim));
+            }
+        }
+        for (index, claim) in self.required_others.iter().enumerate() {
+            if !claims.has_wanted(index) {
+                return Err(ClaimError::Missing { claim: claim.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Validation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Validation")
+            .field("issuers", &self.issuers)
+            .field("subjects", &self.subjects)
+            .field("audiences", &self.audiences)
+            .field("jwt_ids", &self.jwt_ids)
+            .field("typs", &self.typs)
+            .field("required", &self.required)
+            .field("required_others", &self.required_others)
+            .field("expiry_optional", &self.expiry_optional)
+            .field("any_audience", &self.any_audience)
+            .field("leeway", &self.leeway)
+            .field("max_age", &self.max_age)
+            .field("max_token_len", &self.max_token_len)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One check of a claims set at a time.
+pub(crate) type Check = fn(&Validation, &ClaimsSet<'_, '_>, NumericDate) -> Result<(), ClaimError>;
+
+/// Every check, in the order in which a token is judged, under the name of what it looks at. That a
+/// claim has the right type is checked before its value, and asked for or not.
+pub(crate) const CHECKS: [(&str, Check); 8] = [
+    ("exp", Validation::check_expiration_time),
+    ("nbf", Validation::check_not_before),
+    ("iat", Validation::check_issued_at),
+    ("iss", Validation::check_issuer),
+    ("aud", Validation::check_audience),
+    ("sub", Validation::check_subject),
+    ("jti", Validation::check_jwt_id),
+    ("required claims", Validation::check_required),
+];
+
+fn missing(claim: RegisteredClaim) -> ClaimError {
+    ClaimError::Missing { claim: Cow::Borrowed(claim.name()) }
+}
+
+/// The value of a claim that is there and has its type.
+fn present<T>(claim: RegisteredClaim, value: &Claim<T>) -> Result<Option<&T>, ClaimError> {
+    match value {
+        Claim::Is(value) => Ok(Some(value)),
+        Claim::Absent => Ok(None),
+        Claim::WrongType => Err(ClaimError::WrongType { claim }),
+    }
+}
+
+/// What was found and what was expected of a string claim, where the two differ.
+fn unexpected(
+    claim: RegisteredClaim,
+    value: &Claim<Cow<'_, str>>,
+    expected: &Expected,
+) -> Result<Option<(Excerpt, Box<str>)>, ClaimError> {
+    match present(claim, value)? {
+        _ if expected.is_empty() => Ok(None),
+        None => Err(missing(claim)),
+        Some(found) if expected.contains(found) => Ok(None),
+        Some(found) => Ok(Some((Excerpt::new(found), listed(expected)))),
+    }
+}
+
+/// The values of which one was expected, for an error.
+fn listed(expected: &Expected) -> Box<str> {
+    let quoted: Vec<_> = expected.iter().map(|value| alloc::format!("{value:?}")).collect();
+    quoted.join(" or ").into()
+}
