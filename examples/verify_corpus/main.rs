@@ -1,0 +1,36 @@
+//! Runs a corpus of tokens: `cargo run --example verify_corpus -- tests/vectors/attacks.jsonl`.
+//!
+//! Prints each case whose verdict or reason differs from what the file expects, and ends with a count.
+
+mod corpus;
+
+use std::{error::Error, io::BufRead, process::ExitCode};
+
+use corpus::Case;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let Some(path) = std::env::args_os().nth(1) else {
+        return Err("say which file: verify_corpus FILE.jsonl".into());
+    };
+    let file = std::fs::File::open(&path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+
+    let (mut passed, mut failed) = (0, 0);
+    for (line, text) in std::io::BufReader::new(file).lines().enumerate() {
+        let text = text?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let case: Case = serde_json::from_str(&text)
+            .map_err(|error| format!("line {} is no case: {error}", line + 1))?;
+        match case.difference() {
+            None => passed += 1,
+            Some(difference) => {
+                failed += 1;
+                println!("{}: {difference}", case.name);
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
