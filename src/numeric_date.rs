@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// assert_eq!(serde_json::from_str::<NumericDate>("1300819380.5")?.to_string(), "1300819380.5");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NumericDate {
     micros: i64,
 }
@@ -121,6 +121,12 @@ impl fmt::Display for NumericDate {
             digits -= 1;
         }
         write!(f, ".{fraction:0digits$}")
+    }
+}
+
+impl fmt::Debug for NumericDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NumericDate({self})")
     }
 }
 

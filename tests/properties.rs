@@ -123,10 +123,8 @@ struct Claims {
 }
 
 fn claims() -> impl Strategy<Value = Claims> {
-    let audience = prop_oneof![
-        ".*".prop_map(Audience::One),
-        vec(".*", 0..8).prop_map(Audience::Many),
-    ];
+    let audience =
+        prop_oneof![".*".prop_map(Audience::One), vec(".*", 0..8).prop_map(Audience::Many),];
     let registered = (
         option::of(".*"),
         option::of(".*"),
@@ -140,7 +138,8 @@ fn claims() -> impl Strategy<Value = Claims> {
         !["iss", "sub", "aud", "exp", "nbf", "iat", "jti"].contains(&&**name)
     });
     (registered, btree_map(own_name, json(), 0..20)).prop_map(|(registered, rest)| {
-        let (issuer, subject, audience, expiration_time, not_before, issued_at, jwt_id) = registered;
+        let (issuer, subject, audience, expiration_time, not_before, issued_at, jwt_id) =
+            registered;
         let registered = RegisteredClaims {
             issuer,
             subject,
@@ -201,7 +200,10 @@ fn every_single_bit_and_character_change_is_refused() {
             }
             for inserted in ["A", "_", ".", "=", " ", "\n", "\0", "é"] {
                 let (front, back) = token.split_at(offset);
-                assert!(!accepts(&format!("{front}{inserted}{back}"), &key), "{inserted:?} at {offset}");
+                assert!(
+                    !accepts(&format!("{front}{inserted}{back}"), &key),
+                    "{inserted:?} at {offset}"
+                );
             }
             let (front, back) = token.split_at(offset);
             assert!(!accepts(&format!("{front}{}", &back[1..]), &key), "without {offset}");

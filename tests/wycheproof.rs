@@ -25,7 +25,12 @@ fn hmac() {
                 let valid = case.result == TestResult::Valid;
                 let hmac = Hmac::new(algorithm, &case.key);
                 let tag = hmac.tag(&case.msg);
-                assert_eq!(tag.as_ref()[..tag_len] == case.tag[..], valid, "{set:?} {}", case.tc_id);
+                assert_eq!(
+                    tag.as_ref()[..tag_len] == case.tag[..],
+                    valid,
+                    "{set:?} {}",
+                    case.tc_id
+                );
                 let whole = tag_len == algorithm.hash_len();
                 let verified = hmac.verify(&case.msg, &case.tag);
                 assert_eq!(verified, valid && whole, "{set:?} {}", case.tc_id);

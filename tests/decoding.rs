@@ -1,0 +1,663 @@
+//! What a verifier reads: the form of a token, its header, and one strict JSON object for claims,
+//! whatever type the caller decodes into.
+
+#[path = "support/signing.rs"]
+mod signing;
+
+use std::{borrow::Cow, collections::HashMap};
+
+use kippu::{
+    Algorithm, DecodeError, JsonError, Key, NumericDate, RegisteredClaims, Segment, Validation,
+    base64url::{self, Base64urlError},
+    decode, decode_borrowed, encode, explain, unverified_header,
+};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::{Value, json};
+use signing::{HEADER, key, signed, signed_segments, signed_with_header};
+
+fn validation() -> Validation {
+    Validation::new().at(NumericDate::from_seconds(0)).expiry_optional().unwrap()
+}
+
+fn judge<C: DeserializeOwned>(token: &str) -> Result<C, DecodeError> {
+    decode(token, &key(), &validation())
+}
+
+#[track_caller]
+fn refused(token: &str, message: &str) {
+    let error = judge::<Value>(token).expect_err(token);
+    assert_eq!(error.to_string(), message, "{token}");
+    let explanation = explain(token, &key(), &validation());
+    assert_eq!(
+        explanation.failures().next().map(|(_, error)| error),
+        Some(&error),
+        "{explanation}"
+    );
+}
+
+/// A struct that is picky about `role` and has no field for anything else.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Role {
+    role: String,
+}
+
+/// Fields that read something else where they cannot read what they should, as people write them.
+#[derive(Debug, Deserialize)]
+struct Lenient {
+    #[serde(default, deserialize_with = "or_default")]
+    role: String,
+    #[serde(default, deserialize_with = "or_default")]
+    more: Vec<u8>,
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(T::deserialize(deserializer).unwrap_or_default())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Role(Role),
+    Other(HashMap<String, Value>),
+}
+
+/// The verdict over a text, which no type takes part in.
+#[track_caller]
+fn payload_verdict(payload: &str) -> Result<(), DecodeError> {
+    let token = signed(payload);
+    let verdict = judge::<IgnoredAny>(&token).map(|_| ());
+    let verdicts = [
+        judge::<Value>(&token).map(|_| ()),
+        judge::<HashMap<String, Value>>(&token).map(|_| ()),
+        judge::<HashMap<String, IgnoredAny>>(&token).map(|_| ()),
+        judge::<RegisteredClaims>(&token).map(|_| ()),
+        judge::<Role>(&token).map(|_| ()),
+        judge::<Lenient>(&token)
+            .map(|lenient| assert!(lenient.role.len() + lenient.more.len() < 99)),
+        judge::<Option<Value>>(&token).map(|_| ()),
+        judge::<Untagged>(&token).map(|untagged| match untagged {
+            Untagged::Role(role) => assert!(!role.role.is_empty()),
+            Untagged::Other(members) => assert!(members.len() < 999),
+        }),
+        judge::<Vec<Value>>(&token).map(|_| ()),
+        judge::<(Value, Value)>(&token).map(|_| ()),
+        judge::<String>(&token).map(|_| ()),
+        judge::<()>(&token),
+    ];
+    for (index, other) in verdicts.into_iter().enumerate() {
+        match (&verdict, other) {
+            // The text is good, so that a type may have its say.
+            (Ok(()), Ok(()) | Err(DecodeError::Claims { .. })) => {}
+            (Ok(()), Err(error)) => panic!("type {index} refuses {payload}: {error}"),
+            (Err(error), other) => {
+                assert_eq!(other.as_ref(), Err(error), "type {index}: {payload}")
+            }
+        }
+    }
+    verdict
+}
+
+#[track_caller]
+fn payload_refused(payload: &str, message: &str) {
+    assert_eq!(payload_verdict(payload).expect_err(payload).to_string(), message, "{payload}");
+}
+
+#[test]
+fn a_token_has_three_segments() {
+    let good = signed("{}");
+    for token in [
+        String::new(),
+        ".".into(),
+        "a".into(),
+        "a.b".into(),
+        good.replacen('.', "", 1),
+        format!("{good}."),
+        format!(".{good}"),
+        format!("{good}.{good}"),
+        good.replacen('.', "..", 1),
+        "....".into(),
+        ".".repeat(10_000),
+    ] {
+        refused(&token, "the token does not have three segments");
+    }
+}
+
+#[test]
+fn each_segment_has_one_spelling() {
+    let header = base64url::encode(HEADER.as_bytes());
+    let payload = base64url::encode(b"{}");
+    let good = signed_segments(&header, &payload);
+    assert!(judge::<Value>(&good).is_ok());
+    let error = |segment, error| Err(DecodeError::Base64url { segment, error });
+
+    for (behind, byte) in [("=", b'='), (" ", b' '), ("\n", b'\n'), ("+", b'+'), ("é", 0xc3)] {
+        let token = signed_segments(&format!("{header}{behind}"), &payload);
+        let offset = header.len();
+        let symbol = Base64urlError::Symbol { offset, byte };
+        assert_eq!(judge::<Value>(&token), error(Segment::Header, symbol));
+
+        let token = signed_segments(&header, &format!("{payload}{behind}"));
+        let symbol = Base64urlError::Symbol { offset: payload.len(), byte };
+        assert_eq!(judge::<Value>(&token), error(Segment::Payload, symbol));
+
+        let token = format!("{good}{behind}");
+        let symbol = Base64urlError::Symbol { offset: 43, byte };
+        assert_eq!(judge::<Value>(&token), error(Segment::Signature, symbol));
+    }
+    refused(
+        &signed_segments(&header, "e30=A"),
+        "the payload segment: byte 0x3d at offset 3 is no base64url symbol",
+    );
+    refused(
+        &signed_segments(&header, "e30e3"),
+        "the payload segment: no base64url text is 5 symbols long",
+    );
+    refused(
+        &signed_segments(&header, "e31"),
+        "the payload segment: the symbol at offset 2 sets bits behind the last byte",
+    );
+}
+
+/// The payload is not decoded, let alone parsed, before the signature has held.
+#[test]
+fn the_signature_comes_before_the_payload() {
+    let header = base64url::encode(HEADER.as_bytes());
+    for payload in ["", "e30", "!!!", "e30=", "A", "bm90IGpzb24", "é"] {
+        let token = format!("{header}.{payload}.{}", "A".repeat(43));
+        refused(&token, "the signature is wrong");
+    }
+}
+
+#[test]
+fn a_signature_has_its_length() {
+    let good = signed("{}");
+    let (front, signature) = good.rsplit_once('.').unwrap();
+    let tag = base64url::decode(signature).unwrap();
+    for length in (0..tag.len()).chain([33, 48, 64, 65, 1_000]) {
+        let mut other = tag.clone();
+        other.resize(length, 0);
+        refused(&format!("{front}.{}", base64url::encode(&other)), "the signature is wrong");
+    }
+}
+
+#[test]
+fn the_header_is_one_strict_object() {
+    for (header, message) in [
+        ("", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        (r#"["HS256"]"#, "not a JSON object"),
+        (r#""HS256""#, "not a JSON object"),
+        ("\u{feff}{}", "not a JSON object"),
+        (r#"{"alg":"HS256""#, "malformed JSON: EOF while parsing an object at line 1 column 14"),
+        (r#"{"alg":"HS256"}}"#, "malformed JSON: trailing characters at line 1 column 16"),
+        (r#"{"alg":"HS256","alg":"HS256"}"#, r#"the member "alg" stands twice in one object"#),
+        (r#"{"alg":"HS256","a\u006cg":"HS256"}"#, r#"the member "alg" stands twice in one object"#),
+        (r#"{"alg":"HS256","x":{"y":1,"y":1}}"#, r#"the member "y" stands twice in one object"#),
+        (
+            r#"{"alg":"HS256","x":"\ud800"}"#,
+            "malformed JSON: unexpected end of hex escape at line 1 column 27",
+        ),
+    ] {
+        refused(&signed_with_header(header, "{}"), &format!("the header: {message}"));
+    }
+    refused(
+        &signed_with_header(b"{\"alg\":\"HS256\",\"x\":\"\xff\"}", "{}"),
+        "the header: not UTF-8 from byte 20 on",
+    );
+    refused(
+        &signed_with_header(b"{\"alg\":\"HS256\"}\0", "{}"),
+        "the header: malformed JSON: trailing characters at line 1 column 16",
+    );
+    for header in [
+        r#"{"alg":"HS256"}"#,
+        r#" { "typ" : "JWT" , "alg" : "HS\u003256" } "#,
+        r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AA"},"jku":"https://evil","x5u":1,"x5c":null}"#,
+    ] {
+        assert!(judge::<Value>(&signed_with_header(header, "{}")).is_ok(), "{header}");
+    }
+}
+
+/// So that the work before the MAC holds stays linear, however a header is made.
+#[test]
+fn a_header_has_at_most_64_members() {
+    let of = |count: usize| {
+        let members: Vec<_> = (1..count).map(|number| format!(r#","m{number}":0"#)).collect();
+        signed_with_header(format!(r#"{{"alg":"HS256"{}}}"#, members.concat()), "{}")
+    };
+    assert!(judge::<Value>(&of(64)).is_ok());
+    refused(&of(65), "the header: more than 64 members");
+    let nested = format!(r#"{{"alg":"HS256","x":[{}]}}"#, vec![r#"{"y":0}"#; 63].join(","));
+    refused(&signed_with_header(nested, "{}"), "the header: more than 64 members");
+}
+
+/// RFC 8725 §3.1. There is no code for `none`.
+#[test]
+fn alg_is_the_keys() {
+    for (alg, found) in [
+        (r#""none""#, r#""none""#),
+        (r#""None""#, r#""None""#),
+        (r#""hs256""#, r#""hs256""#),
+        (r#""HS384""#, r#""HS384""#),
+        (r#""HS512""#, r#""HS512""#),
+        (r#""RS256""#, r#""RS256""#),
+        (r#""""#, r#""""#),
+        ("null", "none"),
+        ("256", "none"),
+        (r#"["HS256"]"#, "none"),
+        (r#"{"HS256":null}"#, "none"),
+    ] {
+        let token = signed_with_header(format!(r#"{{"alg":{alg}}}"#), "{}");
+        refused(&token, &format!("the key is for HS256, the header names {found}"));
+    }
+    refused(
+        &signed_with_header(r#"{"typ":"JWT"}"#, "{}"),
+        "the key is for HS256, the header names none",
+    );
+    for algorithm in Algorithm::ALL {
+        let key = Key::new(algorithm, signing::SECRET).unwrap();
+        for other in Algorithm::ALL {
+            let other_key = Key::new(other, signing::SECRET).unwrap();
+            let token = encode(&json!({}), &other_key).unwrap();
+            let verdict = decode::<Value>(&token, &key, &validation());
+            assert_eq!(verdict.is_ok(), algorithm == other, "{algorithm} {other}");
+        }
+    }
+}
+
+/// RFC 7515 §4.1.11, RFC 7797.
+#[test]
+fn no_extension_is_overlooked() {
+    for value in ["[]", r#"["exp"]"#, r#"["b64"]"#, "null", r#""""#, "{}", "0", "false"] {
+        for parameter in ["crit", "b64", r"cr\u0069t"] {
+            let header = format!(r#"{{"alg":"HS256","{parameter}":{value}}}"#);
+            let name = if parameter == "b64" { "b64" } else { "crit" };
+            refused(
+                &signed_with_header(header, "{}"),
+                &format!("the header has the parameter {name}, and no extension is supported"),
+            );
+        }
+    }
+    assert_eq!(payload_verdict(r#"{"crit":["x"],"b64":false}"#), Ok(()));
+}
+
+#[test]
+fn the_payload_is_one_strict_object() {
+    for payload in
+        ["", " ", "[]", r#"[{"exp":1}]"#, "null", "7", r#""{}""#, "\u{feff}{}", "x", "true"]
+    {
+        payload_refused(payload, "the payload: not a JSON object");
+    }
+    for payload in [
+        "{",
+        "{}{}",
+        "{}x",
+        "{}\0",
+        r#"{"a":1,}"#,
+        r#"{"a" 1}"#,
+        r#"{"a":1 "b":2}"#,
+        r#"{a:1}"#,
+        r#"{'a':1}"#,
+        r#"{"a":01}"#,
+        r#"{"a":+1}"#,
+        r#"{"a":.5}"#,
+        r#"{"a":1.}"#,
+        r#"{"a":0x1}"#,
+        r#"{"a":NaN}"#,
+        r#"{"a":Infinity}"#,
+        r#"{"a":-}"#,
+        r#"{"a":True}"#,
+        r#"{"a":"\x41"}"#,
+        "{\"a\":\"\n\"}",
+        "{\"a\":\"\0\"}",
+        r#"{"a":"\ud800"}"#,
+        r#"{"a":"\udc00\ud800"}"#,
+        r#"{"a":"\ud800x"}"#,
+        r#"{"\ud800":1}"#,
+        r#"{"a":[{"b":"\ud800"}]}"#,
+        r#"{"role":"\ud800","x":"y"}"#,
+        r#"{"more":["\ud800"]}"#,
+        r#"{"more":{"a":1}"#,
+        r#"{"a":1e400}"#,
+        r#"{"role":1e999}"#,
+        r#"{"exp":-1e400}"#,
+        r#"{"iss":"\ud800"}"#,
+        r#"{"exp":"\ud800"}"#,
+        r#"{"exp":["\ud800"]}"#,
+        r#"{"aud":["\ud800"]}"#,
+        r#"{"a":1}//"#,
+        r#"{/**/}"#,
+    ] {
+        let error = payload_verdict(payload).expect_err(payload);
+        assert!(
+            matches!(error, DecodeError::Payload(JsonError::Syntax { .. })),
+            "{payload} {error}"
+        );
+    }
+    let not_utf8 = judge::<Value>(&signed(b"{\"x\":\"\xc3(\"}")).unwrap_err();
+    assert_eq!(not_utf8, DecodeError::Payload(JsonError::NotUtf8 { offset: 6 }));
+    for payload in ["{}", " \t\r\n{ \"a\" : [ ] } \n", r#"{"":"","𝄞":"\ud834\udd1e","a":-0.0e-0}"#]
+    {
+        assert_eq!(payload_verdict(payload), Ok(()), "{payload}");
+    }
+}
+
+#[test]
+fn no_name_stands_twice_at_any_depth() {
+    for (payload, name) in [
+        (r#"{"exp":1,"exp":1}"#, "exp"),
+        (r#"{"exp":1,"\u0065xp":2}"#, "exp"),
+        (r#"{"\u0065xp":1,"exp":2}"#, "exp"),
+        (r#"{"iss":"a","x":0,"iss":"b"}"#, "iss"),
+        (r#"{"aud":"a","aud":"b"}"#, "aud"),
+        (r#"{"role":"a","role":"b"}"#, "role"),
+        (r#"{"x":1,"\u0078":2}"#, "x"),
+        (r#"{"":1,"":2}"#, ""),
+        (r#"{"x":{"y":1,"y":1}}"#, "y"),
+        (r#"{"x":[[{"y":1,"z":2,"y":1}]]}"#, "y"),
+        (r#"{"role":{"y":1,"y":1}}"#, "y"),
+        (r#"{"more":[{"y":1,"\u0079":1}]}"#, "y"),
+        (r#"{"iss":{"y":1,"y":1}}"#, "y"),
+        (r#"{"exp":{"y":1,"y":1}}"#, "y"),
+        (r#"{"aud":[{"y":1,"y":1}]}"#, "y"),
+        (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"i":1}"#, "i"),
+        (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"\u0061":1}"#, "a"),
+        (r#"{"\u0061":1,"b":1,"a":1}"#, "a"),
+    ] {
+        payload_refused(
+            payload,
+            &format!("the payload: the member {name:?} stands twice in one object"),
+        );
+    }
+    for payload in
+        [r#"{"exp":1,"EXP":1,"x":{"exp":1}}"#, r#"{"x":[{"y":1},{"y":1}],"y":{"y":{"y":1}}}"#]
+    {
+        assert_eq!(payload_verdict(payload), Ok(()), "{payload}");
+    }
+}
+
+/// Linear or sorted, but never every name against every other.
+#[test]
+fn many_members_are_read() {
+    let members: Vec<_> = (0..700).map(|number| format!(r#""m{number}":0"#)).collect();
+    assert_eq!(payload_verdict(&format!("{{{}}}", members.join(","))), Ok(()));
+    let twice = format!(r#"{{{},"m\u0036\u0039\u0039":1}}"#, members.join(","));
+    payload_refused(&twice, "the payload: the member \"m699\" stands twice in one object");
+}
+
+#[test]
+fn nothing_nests_deeper_than_127() {
+    let arrays =
+        |depth: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+    let objects =
+        |depth: usize| format!("{}{}", r#"{"x":"#.repeat(depth - 1) + "{", "}".repeat(depth));
+    for nested in [arrays, objects] {
+        assert_eq!(payload_verdict(&nested(127)), Ok(()));
+        for depth in [128, 129, 1_000] {
+            let error = payload_verdict(&nested(depth)).unwrap_err().to_string();
+            assert!(error.contains("recursion limit exceeded"), "{error}");
+        }
+    }
+    let unclosed = format!(r#"{{"x":{}"#, "[".repeat(10_000));
+    payload_verdict(&unclosed).unwrap_err();
+    let header = format!(r#"{{"alg":"HS256","x":{}"#, "[".repeat(10_000));
+    judge::<Value>(&signed_with_header(header, "{}")).unwrap_err();
+}
+
+/// serde_json would take them; a claims set has no positions.
+#[test]
+fn an_array_never_stands_for_a_struct() {
+    #[derive(Debug, Deserialize)]
+    struct Outer {
+        inner: Inner,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged)]
+    enum Inner {
+        Struct(Point),
+    }
+    #[derive(Debug, Deserialize)]
+    struct Point {
+        x: u8,
+    }
+    #[derive(Debug, Deserialize)]
+    struct Direct {
+        inner: Point,
+    }
+    #[derive(Debug, Deserialize)]
+    struct Tagged {
+        inner: Enum,
+    }
+    #[derive(Debug, Deserialize)]
+    enum Enum {
+        Struct { x: u8 },
+    }
+    let (object, array) = (signed(r#"{"inner":{"x":1}}"#), signed(r#"{"inner":[1]}"#));
+    assert_eq!(judge::<Direct>(&object).unwrap().inner.x, 1);
+    let Inner::Struct(point) = judge::<Outer>(&object).unwrap().inner;
+    assert_eq!(point.x, 1);
+    assert!(matches!(judge::<Direct>(&array), Err(DecodeError::Claims { .. })));
+    let tagged = signed(r#"{"inner":{"Struct":{"x":1}}}"#);
+    let Enum::Struct { x } = judge::<Tagged>(&tagged).unwrap().inner;
+    assert_eq!(x, 1);
+    let tagged = signed(r#"{"inner":{"Struct":[1]}}"#);
+    assert!(matches!(judge::<Tagged>(&tagged), Err(DecodeError::Claims { .. })));
+}
+
+/// What the type has against a good token is told last, so that it never hides why a token is refused.
+#[test]
+fn the_callers_type_has_the_last_word_not_the_first() {
+    let error = judge::<Role>(&signed(r#"{"role":7,"exp":-99}"#)).unwrap_err();
+    assert_eq!(error.to_string(), "expired: exp -99, now 0, leeway 60s");
+    let error = judge::<Role>(&signed(r#"{"role":7,"x":1,"x":1}"#)).unwrap_err();
+    assert!(matches!(error, DecodeError::Payload(JsonError::DuplicateMember { .. })));
+    let error = judge::<Role>(&signed(r#"{"role":7}"#)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the claims do not fit the type they are decoded into: \
+         invalid type: integer `7`, expected a string at line 1 column 9"
+    );
+    let error = judge::<Role>(&signed("{}")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the claims do not fit the type they are decoded into: missing field `role` at line 1 column 2"
+    );
+    // What a type says may quote the token: bounded, and without control characters.
+    let error =
+        judge::<Role>(&signed(json!({ "role": { "\u{1b}[31m": "x".repeat(9_000) } }).to_string()));
+    assert!(error.unwrap_err().to_string().len() < 400);
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Closed {}
+    let name = format!("\u{1b}[31m{}", "x".repeat(9_000));
+    let error = judge::<Closed>(&signed(json!({ name: 1 }).to_string())).unwrap_err().to_string();
+    assert!(error.len() < 400 && !error.contains('\u{1b}'), "{error}");
+}
+
+/// What a type swallows is not what a verifier overlooks.
+#[test]
+fn an_error_that_the_type_swallows_is_found() {
+    let lenient: Lenient = judge(&signed(r#"{"role":7,"more":[1]}"#)).unwrap();
+    assert_eq!((&*lenient.role, &*lenient.more), ("", &[1][..]));
+    for payload in
+        [r#"{"more":{"y":1,"y":1}}"#, r#"{"role":"\ud800"}"#, r#"{"more":[1,{"y":1,"y":1}]}"#]
+    {
+        let error = judge::<Lenient>(&signed(payload)).expect_err(payload);
+        assert!(matches!(error, DecodeError::Payload(_)), "{payload}");
+    }
+}
+
+#[test]
+fn claims_are_borrowed_where_they_can_be() {
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Borrowed<'c> {
+        sub: &'c str,
+        #[serde(borrow)]
+        name: Cow<'c, str>,
+        #[serde(borrow)]
+        rest: HashMap<&'c str, &'c str>,
+        aud: [&'c str; 2],
+    }
+    let token = signed(r#"{"sub":"joe","name":"J\u006fe","rest":{"a":"b"},"aud":["x","api"]}"#);
+    let validation = validation().audience("api");
+    let mut buffer = [0; 128];
+    let claims: Borrowed<'_> = decode_borrowed(&token, &key(), &validation, &mut buffer).unwrap();
+    assert_eq!(
+        (claims.sub, &*claims.name, claims.rest["a"], claims.aud),
+        ("joe", "Joe", "b", ["x", "api"])
+    );
+
+    let escaped = signed(r#"{"sub":"j\u006fe","name":"","rest":{},"aud":["x","api"]}"#);
+    let error =
+        decode_borrowed::<Borrowed<'_>>(&escaped, &key(), &validation, &mut buffer).unwrap_err();
+    assert!(matches!(error, DecodeError::Claims { .. }), "{error}");
+
+    let needed = base64url::decoded_len(token.split('.').nth(1).unwrap().len());
+    let mut short = vec![0; needed - 1];
+    let error = decode_borrowed::<IgnoredAny>(&token, &key(), &validation, &mut short).unwrap_err();
+    assert_eq!(error, DecodeError::BufferTooShort { needed, given: needed - 1 });
+    let mut exact = vec![0; needed];
+    assert!(decode_borrowed::<IgnoredAny>(&token, &key(), &validation, &mut exact).is_ok());
+}
+
+/// Claims longer than what `decode` keeps on the stack.
+#[test]
+fn long_claims_are_read() {
+    for length in [500, 1_000, 1_024, 1_025, 5_000, 11_000] {
+        let claims = json!({ "role": "x".repeat(length) });
+        let role: Role = judge(&encode(&claims, &key()).unwrap()).unwrap();
+        assert_eq!(role.role.len(), length);
+    }
+}
+
+/// Whatever serde and serde_json make of a type, it comes back through the strict pass.
+#[test]
+fn every_shape_of_type_comes_back() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Shapes {
+        unit: (),
+        newtype: Newtype,
+        tuple: (u8, i64, f64),
+        option: Option<Box<Shapes>>,
+        numbers: HashMap<i8, HashMap<bool, u128>>,
+        kinds: Vec<Kind>,
+        by_kind: HashMap<Kind, char>,
+        bytes: Vec<u8>,
+        wide: (i128, u128),
+        #[serde(flatten)]
+        tagged: Tagged,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Newtype(String);
+    #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    enum Kind {
+        Unit,
+        Newtype(u8),
+        Tuple(u8, u8),
+        Struct { field: Option<u8> },
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type", content = "value")]
+    enum Tagged {
+        A { x: f32 },
+        B,
+    }
+    let mut shapes = Shapes {
+        unit: (),
+        newtype: Newtype("\u{0}\"\\/é𝄞\u{7f}".into()),
+        tuple: (255, i64::MIN, 0.1 + 0.2),
+        option: None,
+        numbers: HashMap::from([(-1, HashMap::from([(true, u128::from(u64::MAX)), (false, 0)]))]),
+        kinds: vec![Kind::Unit, Kind::Newtype(1), Kind::Tuple(2, 3), Kind::Struct { field: None }],
+        by_kind: HashMap::from([(Kind::Unit, 'é')]),
+        bytes: vec![0, 255],
+        wide: (i128::from(i64::MIN), 0),
+        tagged: Tagged::A { x: 1.5 },
+    };
+    shapes.option = Some(Box::new(Shapes { tagged: Tagged::B, ..shapes.clone() }));
+    let token = encode(&shapes, &key()).unwrap();
+    assert_eq!(judge::<Shapes>(&token), Ok(shapes));
+}
+
+/// The registered claims reach the caller's type as they were read.
+#[test]
+fn registered_claims_reach_the_callers_type() {
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Own {
+        iss: Option<Name>,
+        aud: Vec<Name>,
+        exp: f64,
+        nbf: Option<u64>,
+        iat: i128,
+        jti: Kind,
+        sub: Box<str>,
+    }
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Name(String);
+    #[derive(Debug, Deserialize, PartialEq)]
+    enum Kind {
+        Access,
+    }
+    let token = signed(
+        r#"{"iss":"\u0061","aud":["b","\u0063"],"exp":1.5,"nbf":0,"iat":-7,"jti":"Access","sub":"s"}"#,
+    );
+    let claims: Own = decode(&token, &key(), &validation().audience("c")).unwrap();
+    let name = |name: &str| Name(name.into());
+    let expected = Own {
+        iss: Some(name("a")),
+        aud: vec![name("b"), name("c")],
+        exp: 1.5,
+        nbf: Some(0),
+        iat: -7,
+        jti: Kind::Access,
+        sub: "s".into(),
+    };
+    assert_eq!(claims, expected);
+}
+
+#[test]
+fn claims_that_are_no_claims_set_are_not_signed() {
+    #[derive(Serialize)]
+    struct Twice {
+        exp: u8,
+        #[serde(flatten)]
+        registered: RegisteredClaims,
+    }
+    let registered = RegisteredClaims {
+        expiration_time: Some(NumericDate::EPOCH),
+        ..RegisteredClaims::default()
+    };
+    let error = encode(&Twice { exp: 1, registered }, &key()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the claims are no claims set: the member "exp" stands twice in one object"#
+    );
+    for claims in [json!([]), json!(null), json!("x"), json!(7)] {
+        let error = encode(&claims, &key()).unwrap_err();
+        assert_eq!(error.to_string(), "the claims are no claims set: not a JSON object");
+    }
+    let error = encode(&HashMap::from([(vec![1], 1)]), &key()).unwrap_err();
+    assert_eq!(error.to_string(), "the claims cannot be written as JSON: key must be a string");
+    let deep = (0..127).fold(json!({}), |inner, _| json!({ "x": inner }));
+    assert!(encode(&deep, &key()).unwrap_err().to_string().contains("recursion limit"));
+}
+
+#[test]
+fn the_header_can_be_read_without_a_key() {
+    let token = encode(&json!({}), &key().with_kid("a\"b")).unwrap();
+    let header = unverified_header(&token).unwrap();
+    assert_eq!(header.alg.as_deref(), Some("HS256"));
+    assert_eq!(header.typ.as_deref(), Some("JWT"));
+    assert_eq!(header.kid.as_deref(), Some("a\"b"));
+    // Nothing of the rest is looked at.
+    let header = unverified_header(&format!("{}.!.!", base64url::encode(b"{}"))).unwrap();
+    assert_eq!((header.alg, header.typ, header.kid), (None, None, None));
+    for token in ["", "a.b", "!.e30.AA", "W10.e30.AA"] {
+        unverified_header(token).unwrap_err();
+    }
+    unverified_header(&"A".repeat(20_000)).unwrap_err();
+}

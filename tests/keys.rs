@@ -1,0 +1,471 @@
+//! Keys, sets of them, and their JSON: what makes one, what does not, and which token each verifies.
+
+#[path = "support/signing.rs"]
+mod signing;
+
+use kippu::{
+    Algorithm, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError, Keys,
+    NumericDate, SharedKeySet, Validation, base64url, decode, encode, hmac::Hmac,
+};
+use serde_json::{Value, json};
+use signing::{SECRET, signed_with_header};
+
+const NOW: i64 = 1_760_000_000;
+
+fn judge(token: &str, keys: &impl Keys) -> Result<(), DecodeError> {
+    let validation =
+        Validation::new().at(NumericDate::from_seconds(NOW)).expiry_optional().unwrap();
+    decode::<Value>(token, keys, &validation).map(|_| ())
+}
+
+/// A key of its own for each id.
+fn key(kid: &str) -> Key {
+    let mut secret = [0; 32];
+    secret[..kid.len()].copy_from_slice(kid.as_bytes());
+    Key::hs256(secret).unwrap().with_kid(kid)
+}
+
+fn token(kid: &str) -> String {
+    encode(&json!({}), &key(kid)).unwrap()
+}
+
+fn seconds(seconds: i64) -> NumericDate {
+    NumericDate::from_seconds(seconds)
+}
+
+/// RFC 7518 §3.2: "A key of the same size as the hash output or larger MUST be used".
+#[test]
+fn a_secret_is_as_long_as_the_hash() {
+    for (algorithm, needed) in
+        [(Algorithm::Hs256, 32), (Algorithm::Hs384, 48), (Algorithm::Hs512, 64)]
+    {
+        assert_eq!(algorithm.hash_len(), needed);
+        for given in 0..needed {
+            let error = Key::new(algorithm, vec![1; given]).unwrap_err();
+            assert_eq!(error, KeyError::TooShort { algorithm, needed, given });
+        }
+        for given in [needed, needed + 1, 127, 128, 129, 1_000] {
+            assert!(Key::new(algorithm, vec![1; given]).is_ok());
+        }
+    }
+    let error = Key::hs512("too short").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "HS512 needs a secret of at least 64 random bytes, this one has 9"
+    );
+    assert_eq!(Key::hs384([1; 48]).unwrap().algorithm(), Algorithm::Hs384);
+}
+
+#[test]
+fn the_way_round_the_floor_is_named_and_ends_before_nothing() {
+    let key = Key::new_dangerously_short(Algorithm::Hs256, "secret").unwrap();
+    let token = encode(&json!({}), &key).unwrap();
+    assert_eq!(judge(&token, &key), Ok(()));
+    let error = Key::new_dangerously_short(Algorithm::Hs256, "").unwrap_err();
+    assert_eq!(error, KeyError::TooShort { algorithm: Algorithm::Hs256, needed: 32, given: 0 });
+}
+
+#[test]
+fn the_text_of_a_key_file_is_no_secret() {
+    let rest = "x".repeat(64);
+    for (secret, format) in [
+        (format!("-----BEGIN PUBLIC KEY-----\n{rest}"), "PEM"),
+        (format!("\n \t-----BEGIN RSA PRIVATE KEY-----\n{rest}"), "PEM"),
+        (format!("subject=/CN=x\n-----BEGIN CERTIFICATE-----\n{rest}"), "PEM"),
+        (format!("ssh-rsa AAAA{rest}"), "OpenSSH"),
+        (format!("ssh-ed25519 AAAA{rest}"), "OpenSSH"),
+        (format!("ecdsa-sha2-nistp256 AAAA{rest}"), "OpenSSH"),
+        (format!(r#"{{"kty":"oct","k":"{rest}"}}"#), "JWK"),
+        (format!(r#" {{ "keys" : [], "x":"{rest}" }}"#), "JWK"),
+    ] {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Key::new(algorithm, &secret).unwrap_err(), KeyError::KeyFile { format });
+            let error = Key::new_dangerously_short(algorithm, &secret).unwrap_err();
+            assert_eq!(error.to_string(), format!("the text of a {format} key is no secret"));
+            assert!(matches!(Jwk::new(algorithm, &secret), Err(JwkError::Key(_))));
+        }
+    }
+    // Random bytes may begin with a brace, and text may be random.
+    assert!(Key::hs256(format!("{{{rest}")).is_ok());
+    assert!(Key::hs256(&rest).is_ok());
+}
+
+#[test]
+fn generated_keys_differ() {
+    for algorithm in Algorithm::ALL {
+        let (one, other) = (Key::generate(algorithm).unwrap(), Key::generate(algorithm).unwrap());
+        let token = encode(&json!({}), &one).unwrap();
+        assert_eq!(judge(&token, &one), Ok(()));
+        assert_eq!(judge(&token, &other), Err(DecodeError::Signature));
+        let jwk = Jwk::generate(algorithm).unwrap();
+        assert_ne!(jwk.expose_json(), Jwk::generate(algorithm).unwrap().expose_json());
+        assert!(Key::from_jwk(&jwk).is_ok());
+    }
+}
+
+/// No secret, and nothing made from one, reaches a log by way of `Debug`.
+#[test]
+fn debug_shows_no_secret() {
+    let secret = [0xc5; 64];
+    let shown = [
+        format!("{:?}", Key::hs256(secret).unwrap().with_kid("7")),
+        format!("{:#?}", Hmac::new(Algorithm::Hs512, &secret)),
+        format!("{:?}", Hmac::new(Algorithm::Hs256, &secret).tag(b"message")),
+        format!("{:?}", Jwk::new(Algorithm::Hs256, secret).unwrap()),
+        format!("{:?}", KeySet::new(Key::hs256(secret).unwrap().with_kid("7")).unwrap()),
+        format!("{:?}", SharedKeySet::new(KeySet::new(key("7")).unwrap())),
+    ];
+    let tag = Hmac::new(Algorithm::Hs256, &secret).tag(b"message");
+    for text in shown {
+        for leak in ["197", "c5", "xcXF", &format!("{}, {}", tag.as_ref()[0], tag.as_ref()[1])] {
+            assert!(!text.contains(leak), "{leak} in {text}");
+        }
+        assert!(text.contains("algorithm") || text.contains("length"), "{text}");
+    }
+}
+
+#[test]
+fn a_single_key_takes_kid_as_a_hint() {
+    let of = |kid: &str| signed_with_header(format!(r#"{{"alg":"HS256"{kid}}}"#), "{}");
+    let nameless = Key::hs256(SECRET).unwrap();
+    let named = Key::hs256(SECRET).unwrap().with_kid("a");
+    for (kid, nameless_verdict, named_verdict) in [
+        ("", Ok(()), Ok(())),
+        (r#","kid":"a""#, Ok(()), Ok(())),
+        (r#","kid":"\u0061""#, Ok(()), Ok(())),
+        (r#","kid":"b""#, Ok(()), Err("no key has the kid \"b\"")),
+        (r#","kid":"""#, Ok(()), Err("no key has the kid \"\"")),
+        (r#","kid":7"#, Err("the header's kid is no string"), Err("the header's kid is no string")),
+        (
+            r#","kid":null"#,
+            Err("the header's kid is no string"),
+            Err("the header's kid is no string"),
+        ),
+    ] {
+        let verdict = |key| judge(&of(kid), key).map_err(|error| error.to_string());
+        assert_eq!(verdict(&nameless), nameless_verdict.map_err(String::from), "{kid}");
+        assert_eq!(verdict(&named), named_verdict.map_err(String::from), "{kid}");
+    }
+    // In the words of this crate's own header too.
+    assert_eq!(judge(&token("a"), &key("b")).unwrap_err().to_string(), "no key has the kid \"a\"");
+}
+
+#[test]
+fn a_set_finds_a_key_by_its_kid_alone() {
+    let set = KeySet::new(key("new"))
+        .unwrap()
+        .retire(key("old"), seconds(NOW + 1))
+        .unwrap()
+        .accept(key("next"))
+        .unwrap();
+    assert_eq!(set.signing_key().kid(), Some("new"));
+    for kid in ["new", "old", "next"] {
+        assert_eq!(judge(&token(kid), &set), Ok(()));
+    }
+    let error = judge(&token("gone"), &set).unwrap_err();
+    assert_eq!(error.to_string(), "no key has the kid \"gone\"");
+    // A token that names one key is not tried against another.
+    let claims_new = encode(&json!({}), &key("old").with_kid("new")).unwrap();
+    assert_eq!(judge(&claims_new, &set), Err(DecodeError::Signature));
+    for kid in ["../../dev/null", "' OR 1=1 --", "NEW", "new\0", "", "|sleep 10"] {
+        let header = json!({ "alg": "HS256", "kid": kid }).to_string();
+        let error = judge(&signed_with_header(header, "{}"), &set).unwrap_err();
+        assert!(matches!(error, DecodeError::UnknownKid { .. }), "{kid}");
+    }
+    let long = json!({ "alg": "HS256", "kid": "x".repeat(5_000) }).to_string();
+    let error = judge(&signed_with_header(long, "{}"), &set).unwrap_err();
+    assert_eq!(error.to_string(), format!("no key has the kid \"{}…\"", "x".repeat(64)));
+}
+
+#[test]
+fn a_retired_key_verifies_until_its_end() {
+    let set = |until| KeySet::new(key("new")).unwrap().retire(key("old"), seconds(until)).unwrap();
+    assert_eq!(judge(&token("old"), &set(NOW + 1)), Ok(()));
+    for until in [NOW, NOW - 1, i64::MIN] {
+        let error = judge(&token("old"), &set(until)).unwrap_err();
+        assert_eq!(error, DecodeError::KeyRetired { until: seconds(until), now: seconds(NOW) });
+    }
+    let error = judge(&token("old"), &set(NOW)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "signed with a key that verifies until 1760000000, now 1760000000"
+    );
+    // Told only to who could sign.
+    let forged = token("old").replace(".e30.", ".e30x.");
+    assert_eq!(judge(&forged, &set(NOW)), Err(DecodeError::Signature));
+    // However the header is written.
+    let header = r#"{"kid":"old","alg":"HS256"}"#;
+    let foreign = {
+        let input = format!("{}.e30", base64url::encode(header.as_bytes()));
+        let mut secret = [0; 32];
+        secret[..3].copy_from_slice(b"old");
+        let tag = Hmac::new(Algorithm::Hs256, &secret).tag(input.as_bytes());
+        format!("{input}.{}", base64url::encode(tag.as_ref()))
+    };
+    assert_eq!(judge(&foreign, &set(NOW + 1)), Ok(()));
+    assert!(matches!(judge(&foreign, &set(NOW)), Err(DecodeError::KeyRetired { .. })));
+}
+
+#[test]
+fn a_rotation_retires_the_key_that_signed() {
+    let set = KeySet::new(key("1")).unwrap().rotate(key("2"), seconds(NOW + 9)).unwrap();
+    assert_eq!(set.signing_key().kid(), Some("2"));
+    assert_eq!(judge(&token("1"), &set), Ok(()));
+    let set = set.rotate(key("3"), seconds(NOW)).unwrap();
+    assert_eq!(set.signing_key().kid(), Some("3"));
+    assert_eq!(judge(&token("1"), &set), Ok(()));
+    assert!(matches!(judge(&token("2"), &set), Err(DecodeError::KeyRetired { .. })));
+    assert_eq!(judge(&token("3"), &set), Ok(()));
+    assert_eq!(
+        set.rotate(key("1"), seconds(NOW)).unwrap_err().to_string(),
+        "the kid \"1\" is in the set already"
+    );
+}
+
+#[test]
+fn a_token_without_kid_is_tried_only_where_the_set_says_so() {
+    let nameless = encode(&json!({}), &Key::hs256(SECRET).unwrap()).unwrap();
+    let set = || {
+        KeySet::new(key("new"))
+            .unwrap()
+            .accept(Key::hs512(SECRET).unwrap().with_kid("other algorithm"))
+            .unwrap()
+            .retire(Key::hs256(SECRET).unwrap().with_kid("nameless once"), seconds(NOW + 1))
+            .unwrap()
+    };
+    let error = judge(&nameless, &set()).unwrap_err();
+    assert_eq!(error.to_string(), "the header has no kid to choose a key by");
+    assert_eq!(judge(&nameless, &set().try_all_without_kid()), Ok(()));
+    // A kid that is there counts all the same.
+    let error = judge(&token("gone"), &set().try_all_without_kid()).unwrap_err();
+    assert!(matches!(error, DecodeError::UnknownKid { .. }));
+
+    let forged = encode(&json!({}), &Key::hs256([9; 32]).unwrap()).unwrap();
+    assert_eq!(judge(&forged, &set().try_all_without_kid()), Err(DecodeError::Signature));
+    let none_has_it = encode(&json!({}), &Key::hs384(SECRET).unwrap()).unwrap();
+    let error = judge(&none_has_it, &set().try_all_without_kid()).unwrap_err();
+    assert!(matches!(error, DecodeError::Algorithm { .. }), "{error}");
+    let late = KeySet::new(key("new"))
+        .unwrap()
+        .retire(Key::hs256(SECRET).unwrap().with_kid("late"), seconds(NOW))
+        .unwrap()
+        .try_all_without_kid();
+    assert!(matches!(judge(&nameless, &late), Err(DecodeError::KeyRetired { .. })));
+}
+
+#[test]
+fn a_set_has_each_kid_once_and_no_key_without() {
+    let nameless = || Key::hs256(SECRET).unwrap();
+    assert_eq!(KeySet::new(nameless()).unwrap_err(), KeySetError::MissingKid);
+    let set = || KeySet::new(key("a")).unwrap();
+    assert_eq!(set().accept(nameless()).unwrap_err(), KeySetError::MissingKid);
+    assert_eq!(set().retire(nameless(), seconds(0)).unwrap_err(), KeySetError::MissingKid);
+    assert_eq!(set().rotate(nameless(), seconds(0)).unwrap_err(), KeySetError::MissingKid);
+    let duplicate = KeySetError::DuplicateKid { kid: "a".into() };
+    assert_eq!(set().accept(key("a")).unwrap_err(), duplicate);
+    assert_eq!(set().retire(key("a"), seconds(0)).unwrap_err(), duplicate);
+    let error = set().accept(key("b")).unwrap().accept(key("b")).unwrap_err();
+    assert_eq!(error.to_string(), "the kid \"b\" is in the set already");
+    assert_eq!(KeySetError::MissingKid.to_string(), "a key in a set needs a kid");
+}
+
+/// While one thread replaces the set again and again, every reader sees one whole set.
+#[test]
+fn a_shared_set_is_replaced_under_readers() {
+    let shared = SharedKeySet::new(KeySet::new(key("0")).unwrap());
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = 0;
+                    while seen < 200 {
+                        let keys = shared.load();
+                        let signing = keys.signing_key();
+                        let token = encode(&json!({}), signing).unwrap();
+                        assert_eq!(judge(&token, &keys), Ok(()));
+                        let newest = signing.kid().unwrap().parse().unwrap();
+                        assert!(newest >= seen, "from {seen} back to {newest}");
+                        seen = newest;
+                    }
+                })
+            })
+            .collect();
+        for kid in 1..=200 {
+            let retired = key(&(kid - 1).to_string());
+            let set = KeySet::new(key(&kid.to_string())).unwrap();
+            shared.replace(set.retire(retired, seconds(NOW + 1)).unwrap());
+        }
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+    // A set that was taken before does not change, and a reader does not hold the writer up.
+    let before = shared.load();
+    shared.replace(KeySet::new(key("other")).unwrap());
+    assert_eq!(before.signing_key().kid(), Some("200"));
+    assert_eq!(shared.load().signing_key().kid(), Some("other"));
+}
+
+fn jwk(members: &str) -> Result<Jwk, JwkError> {
+    Jwk::from_json(&format!("{{{members}}}"))
+}
+
+const K: &str = r#""k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8""#;
+
+#[test]
+fn a_jwk_is_read_and_written() {
+    let read =
+        jwk(&format!(r#""kty":"oct","alg":"HS256","kid":"a\"b",{K},"x":{{"y":[1]}}"#)).unwrap();
+    assert_eq!((read.algorithm(), read.kid()), (Algorithm::Hs256, Some("a\"b")));
+    assert_eq!(
+        *read.expose_json(),
+        format!(r#"{{"kty":"oct","use":"sig","alg":"HS256","kid":"a\"b",{K}}}"#)
+    );
+    let secret: Vec<u8> = (0..32).collect();
+    let (from_jwk, from_secret) = (Key::from_jwk(&read).unwrap(), Key::hs256(&secret).unwrap());
+    assert_eq!(from_jwk.kid(), Some("a\"b"));
+    let token = encode(&json!({}), &from_secret).unwrap();
+    assert_eq!(judge(&token, &from_jwk), Ok(()));
+
+    for algorithm in Algorithm::ALL {
+        for jwk in [
+            Jwk::generate(algorithm).unwrap(),
+            Jwk::generate(algorithm).unwrap().with_kid("é\n"),
+            Jwk::new(algorithm, [7; 99]).unwrap(),
+        ] {
+            let again = Jwk::from_json(&jwk.expose_json()).unwrap();
+            assert_eq!(again.expose_json(), jwk.expose_json());
+            assert_eq!((again.algorithm(), again.kid()), (algorithm, jwk.kid()));
+        }
+    }
+    for allowed in [
+        r#""use":"sig""#,
+        r#""key_ops":["sign"]"#,
+        r#""key_ops":["verify","sign"]"#,
+        r#""k\u0069d":"x""#,
+    ] {
+        assert!(jwk(&format!(r#""kty":"oct","alg":"HS256",{K},{allowed}"#)).is_ok(), "{allowed}");
+    }
+}
+
+#[test]
+fn what_is_no_symmetric_signing_key_is_refused() {
+    let oct = |members: &str| format!(r#""kty":"oct","alg":"HS256",{K}{members}"#);
+    for (members, message) in [
+        (format!(r#""alg":"HS256",{K}"#), "the JWK has no kty"),
+        (
+            format!(r#""kty":"RSA","alg":"HS256",{K}"#),
+            r#"the JWK is of the key type "RSA", not "oct""#,
+        ),
+        (
+            format!(r#""kty":"OCT","alg":"HS256",{K}"#),
+            r#"the JWK is of the key type "OCT", not "oct""#,
+        ),
+        (format!(r#""kty":7,"alg":"HS256",{K}"#), "the JWK's kty has the wrong JSON type"),
+        (format!(r#""kty":"oct",{K}"#), "the JWK has no alg"),
+        (format!(r#""kty":"oct","alg":null,{K}"#), "the JWK's alg has the wrong JSON type"),
+        (format!(r#""kty":"oct","alg":"A256KW",{K}"#), r#"the JWK is for the algorithm "A256KW""#),
+        (format!(r#""kty":"oct","alg":"none",{K}"#), r#"the JWK is for the algorithm "none""#),
+        (r#""kty":"oct","alg":"HS256""#.into(), "the JWK has no k"),
+        (r#""kty":"oct","alg":"HS256","k":7"#.into(), "the JWK's k has the wrong JSON type"),
+        (
+            r#""kty":"oct","alg":"HS256","k":"""#.into(),
+            "HS256 needs a secret of at least 32 random bytes, this one has 0",
+        ),
+        (
+            format!(r#""kty":"oct","alg":"HS512",{K}"#),
+            "HS512 needs a secret of at least 64 random bytes, this one has 32",
+        ),
+        (oct(r#","use":"enc""#), r#"the JWK is meant for "enc", not for "sig""#),
+        (oct(r#","use":["sig"]"#), "the JWK's use has the wrong JSON type"),
+        (
+            oct(r#","key_ops":["encrypt"]"#),
+            r#"the JWK's key_ops are not those of a signature: "encrypt""#,
+        ),
+        (
+            oct(r#","key_ops":["sign","deriveKey"]"#),
+            r#"the JWK's key_ops are not those of a signature: "deriveKey""#,
+        ),
+        (
+            oct(r#","key_ops":["sign","sign"]"#),
+            r#"the JWK's key_ops are not those of a signature: "sign""#,
+        ),
+        (oct(r#","key_ops":[]"#), r#"the JWK's key_ops are not those of a signature: """#),
+        (oct(r#","key_ops":"sign""#), "the JWK's key_ops has the wrong JSON type"),
+        (oct(r#","key_ops":[7]"#), "the JWK's key_ops has the wrong JSON type"),
+        (oct(r#","kid":7"#), "the JWK's kid has the wrong JSON type"),
+        (
+            oct(r#","kid":"a","kid":"a""#),
+            r#"a JWK is a JSON object: the member "kid" stands twice in one object"#,
+        ),
+        (
+            oct(r#","x":{"y":1,"y":1}"#),
+            r#"a JWK is a JSON object: the member "y" stands twice in one object"#,
+        ),
+    ] {
+        let error = jwk(&members).expect_err(&members);
+        assert_eq!(error.to_string(), message, "{members}");
+    }
+    for k in [
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9",
+        "AAEC AwQF",
+        "+/AA",
+    ] {
+        let error = jwk(&format!(r#""kty":"oct","alg":"HS256","k":"{k}""#)).unwrap_err();
+        assert_eq!(error, JwkError::Secret);
+        assert_eq!(error.to_string(), "the JWK's k is not canonical base64url without padding");
+    }
+    assert!(matches!(Jwk::from_json("[]"), Err(JwkError::Json(_))));
+}
+
+/// RFC 7517 §4.4: `alg` may be left out; then someone else has to say it.
+#[test]
+fn an_alg_can_be_said_from_outside() {
+    let without = format!(r#"{{"kty":"oct",{K}}}"#);
+    let with = format!(r#"{{"kty":"oct","alg":"HS256",{K}}}"#);
+    for text in [&without, &with] {
+        assert_eq!(
+            Jwk::from_json_for(text, Algorithm::Hs256).unwrap().algorithm(),
+            Algorithm::Hs256
+        );
+    }
+    let error = Jwk::from_json_for(&with, Algorithm::Hs384).unwrap_err();
+    assert_eq!(error.to_string(), r#"the JWK is for the algorithm "HS256""#);
+    assert!(matches!(Jwk::from_json_for(&without, Algorithm::Hs384), Err(JwkError::Key(_))));
+}
+
+#[test]
+fn a_jwk_set_is_read_and_written() {
+    let one = format!(r#"{{"kty":"oct","use":"sig","alg":"HS256","kid":"1",{K}}}"#);
+    let two = format!(r#"{{"kty":"oct","use":"sig","alg":"HS256","kid":"2",{K}}}"#);
+    for (text, kids) in [
+        (r#"{"keys":[]}"#.to_string(), vec![]),
+        (format!(r#"{{"keys":[{one}]}}"#), vec![Some("1")]),
+        (format!(r#"{{"keys":[{one},{two}]}}"#), vec![Some("1"), Some("2")]),
+    ] {
+        let set = JwkSet::from_json(&text).unwrap();
+        assert_eq!(set.keys().iter().map(Jwk::kid).collect::<Vec<_>>(), kids);
+        assert_eq!(*set.expose_json(), text);
+    }
+    for (text, message) in [
+        ("{}".to_string(), "the JWK has no keys".to_string()),
+        (r#"{"keys":{}}"#.into(), "the JWK's keys has the wrong JSON type".into()),
+        (r#"{"keys":[7]}"#.into(), "a JWK is a JSON object: not a JSON object".into()),
+        (
+            r#"{"keys":[],"keys":[]}"#.into(),
+            r#"a JWK is a JSON object: the member "keys" stands twice in one object"#.into(),
+        ),
+        (format!(r#"{{"keys":[{one},{one}]}}"#), r#"two keys of the set have the kid "1""#.into()),
+        (
+            format!(r#"{{"keys":[{one},{{"kty":"EC","kid":"2"}}]}}"#),
+            r#"the JWK is of the key type "EC", not "oct""#.into(),
+        ),
+        (
+            format!(r#"{{"keys":[{one},{{"kty":"EC","k":"AA"}}]}}"#),
+            r#"the JWK is of the key type "EC", not "oct""#.into(),
+        ),
+    ] {
+        assert_eq!(JwkSet::from_json(&text).unwrap_err().to_string(), message, "{text}");
+    }
+}

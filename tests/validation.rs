@@ -1,0 +1,495 @@
+//! The claims validator, check by check: what it accepts, what it refuses, with which words and numbers.
+
+#[path = "support/signing.rs"]
+mod signing;
+
+use std::time::Duration;
+
+use kippu::{
+    ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation, ValidationError,
+    decode, decode_borrowed, explain,
+};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use signing::{key, signed, signed_with_header};
+
+/// The recipient's time in these tests.
+const NOW: i64 = 1_760_000_000;
+
+fn seconds(seconds: i64) -> NumericDate {
+    NumericDate::from_seconds(seconds)
+}
+
+/// No leeway, so that the tests see the edges; `exp` may be missing, so that they can be short.
+fn lax() -> Validation {
+    Validation::new().at(seconds(NOW)).leeway(Duration::ZERO).unwrap().expiry_optional().unwrap()
+}
+
+/// What is said of a token with these claims, by every way to decode it.
+#[track_caller]
+fn judge(claims: &str, validation: &Validation) -> Result<(), DecodeError> {
+    let token = signed(claims);
+    let verdict = decode::<Value>(&token, &key(), validation).map(|_| ());
+    let mut buffer = [0; 4096];
+    let borrowed = decode_borrowed::<IgnoredAny>(&token, &key(), validation, &mut buffer);
+    assert_eq!(borrowed.map(|_| ()), verdict, "{claims}");
+    let explanation = explain(&token, &key(), validation);
+    assert_eq!(explanation.is_accepted(), verdict.is_ok(), "{explanation}");
+    if let Err(error) = &verdict {
+        let first = explanation.failures().next().map(|(_, failure)| failure);
+        assert_eq!(first, Some(error), "{explanation}");
+    }
+    verdict
+}
+
+#[track_caller]
+fn accepted(claims: &str, validation: &Validation) {
+    assert_eq!(judge(claims, validation), Ok(()), "{claims}");
+}
+
+#[track_caller]
+fn refused(claims: &str, validation: &Validation, message: &str) {
+    let error = judge(claims, validation).expect_err(claims);
+    assert_eq!(error.to_string(), message, "{claims}");
+}
+
+#[test]
+fn exp_is_required_unless_told_otherwise() {
+    let strict = Validation::new().at(seconds(NOW));
+    refused("{}", &strict, "the claim exp is missing");
+    accepted(r#"{"exp":1760000001}"#, &strict);
+    accepted("{}", &lax());
+    // One that is there counts all the same.
+    refused(r#"{"exp":1}"#, &lax(), "expired: exp 1, now 1760000000, leeway 0ns");
+}
+
+/// RFC 7519 §4.1.4: "on or after which the JWT MUST NOT be accepted".
+#[test]
+fn exp_ends_at_its_second() {
+    accepted(r#"{"exp":1760000001}"#, &lax());
+    refused(r#"{"exp":1760000000}"#, &lax(), "expired: exp 1760000000, now 1760000000, leeway 0ns");
+    let leeway = lax().leeway(Duration::from_secs(60)).unwrap();
+    accepted(r#"{"exp":1759999941}"#, &leeway);
+    let error = judge(r#"{"exp":1759999940}"#, &leeway).unwrap_err();
+    let expired = ClaimError::Expired {
+        exp: seconds(NOW - 60),
+        now: seconds(NOW),
+        leeway: Duration::from_secs(60),
+    };
+    assert_eq!(error, DecodeError::Claim(expired));
+}
+
+/// RFC 7519 §4.1.5: "before which the JWT MUST NOT be accepted".
+#[test]
+fn nbf_begins_with_its_second() {
+    accepted(r#"{"nbf":1760000000}"#, &lax());
+    refused(
+        r#"{"nbf":1760000001}"#,
+        &lax(),
+        "not valid yet: nbf 1760000001, now 1760000000, leeway 0ns",
+    );
+    let leeway = lax().leeway(Duration::from_secs(60)).unwrap();
+    accepted(r#"{"nbf":1760000060}"#, &leeway);
+    let error = judge(r#"{"nbf":1760000061}"#, &leeway).unwrap_err();
+    let not_yet = ClaimError::NotYetValid {
+        nbf: seconds(NOW + 61),
+        now: seconds(NOW),
+        leeway: Duration::from_secs(60),
+    };
+    assert_eq!(error, DecodeError::Claim(not_yet));
+}
+
+#[test]
+fn iat_is_not_in_the_future() {
+    accepted(r#"{"iat":1760000000}"#, &lax());
+    refused(
+        r#"{"iat":1760000001}"#,
+        &lax(),
+        "issued in the future: iat 1760000001, now 1760000000, leeway 0ns",
+    );
+    let leeway = lax().leeway(Duration::from_secs(60)).unwrap();
+    accepted(r#"{"iat":1760000060}"#, &leeway);
+    let error = judge(r#"{"iat":1760000061}"#, &leeway).unwrap_err();
+    let future = ClaimError::IssuedInFuture {
+        iat: seconds(NOW + 61),
+        now: seconds(NOW),
+        leeway: Duration::from_secs(60),
+    };
+    assert_eq!(error, DecodeError::Claim(future));
+}
+
+#[test]
+fn max_age_counts_from_iat_and_requires_it() {
+    let young = lax().max_age(Duration::from_secs(100));
+    accepted(r#"{"iat":1759999900}"#, &young);
+    refused(
+        r#"{"iat":1759999899}"#,
+        &young,
+        "too old: iat 1759999899, now 1760000000, max age 100s, leeway 0ns",
+    );
+    refused("{}", &young, "the claim iat is missing");
+    let young = young.leeway(Duration::from_secs(10)).unwrap();
+    accepted(r#"{"iat":1759999890}"#, &young);
+    let error = judge(r#"{"iat":1759999889}"#, &young).unwrap_err();
+    let too_old = ClaimError::TooOld {
+        iat: seconds(NOW - 111),
+        now: seconds(NOW),
+        max_age: Duration::from_secs(100),
+        leeway: Duration::from_secs(10),
+    };
+    assert_eq!(error, DecodeError::Claim(too_old));
+}
+
+/// Fractions are times (RFC 7519 §2), and are never rounded in the token's favour.
+#[test]
+fn fractions_are_read_from_their_digits() {
+    for accepted_claims in [
+        r#"{"exp":1760000000.000001}"#,
+        r#"{"exp":1760000000.5}"#,
+        r#"{"exp":1.760000001e9}"#,
+        r#"{"nbf":1760000000.0}"#,
+        r#"{"nbf":1759999999.9999999999}"#,
+        r#"{"nbf":176000000000000E-5,"iat":1760000000.0}"#,
+    ] {
+        accepted(accepted_claims, &lax());
+    }
+    for refused_claims in [
+        r#"{"exp":1759999999.5}"#,
+        r#"{"exp":1759999999.9999999999}"#,
+        r#"{"exp":1760000000.0}"#,
+        r#"{"exp":1.76e9}"#,
+        r#"{"nbf":1760000000.0000000001}"#,
+        r#"{"nbf":1760000000.5}"#,
+        r#"{"iat":1760000000.0000000001}"#,
+        r#"{"iat":1.760000000000001e9}"#,
+    ] {
+        judge(refused_claims, &lax()).expect_err(refused_claims);
+    }
+}
+
+/// No panic and no wrap, wherever a time lies.
+#[test]
+fn every_finite_number_is_a_time() {
+    for far in ["1e30", "1e308", "18446744073709551615", "9223372036854775808", "1e19"] {
+        accepted(&format!(r#"{{"exp":{far}}}"#), &lax());
+        judge(&format!(r#"{{"nbf":{far}}}"#), &lax()).unwrap_err();
+        judge(&format!(r#"{{"iat":{far}}}"#), &lax()).unwrap_err();
+    }
+    for past in ["-1", "-1e30", "-1e308", "-9223372036854775809", "0", "-0", "-0.5", "1e-400"] {
+        judge(&format!(r#"{{"exp":{past}}}"#), &lax()).expect_err(past);
+        accepted(&format!(r#"{{"nbf":{past},"iat":{past}}}"#), &lax());
+    }
+    let ends = [i64::MIN, -1, 0, i64::MAX].map(seconds);
+    for now in ends {
+        let validation = Validation::new()
+            .at(now)
+            .leeway(Validation::MAX_LEEWAY)
+            .unwrap()
+            .max_age(Duration::MAX)
+            .expiry_optional()
+            .unwrap();
+        for time in ["1e308", "-1e308", "0", "1", "9223372036854775807", "-9223372036854775808"] {
+            for claim in ["exp", "nbf", "iat"] {
+                let _ = judge(&format!(r#"{{"{claim}":{time}}}"#), &validation);
+            }
+        }
+    }
+    accepted(r#"{"exp":-1}"#, &lax().at(seconds(-2)));
+}
+
+#[test]
+fn a_number_beyond_the_double_range_is_refused_anywhere() {
+    for claims in [r#"{"exp":1e400}"#, r#"{"x":1e400}"#, r#"{"x":[{"y":-1e999}]}"#] {
+        let message = judge(claims, &lax()).expect_err(claims).to_string();
+        assert!(
+            message.starts_with("the payload: malformed JSON: number out of range"),
+            "{message}"
+        );
+    }
+}
+
+/// RFC 7519 §4.1 gives each registered claim a type. Another one is an error, asked for or not, and
+/// null is another one (CVE-2026-25537).
+#[test]
+fn a_registered_claim_of_another_type_is_refused() {
+    use RegisteredClaim::*;
+    let texts = [Issuer, Subject, JwtId];
+    let times = [ExpirationTime, NotBefore, IssuedAt];
+    let not_texts = ["null", "true", "7", "1.5", r#"["a"]"#, r#"{"a":1}"#, "[]", "{}"];
+    let not_times = [r#""1760003600""#, "null", "true", "[1760003600]", r#"{"a":1}"#, r#""""#];
+    let not_audiences =
+        ["null", "7", "false", r#"["a",7]"#, r#"[["a"]]"#, r#"[null]"#, r#"{"a":1}"#];
+    let cases = texts
+        .iter()
+        .flat_map(|claim| not_texts.map(|value| (*claim, value)))
+        .chain(times.iter().flat_map(|claim| not_times.map(|value| (*claim, value))))
+        .chain(not_audiences.map(|value| (Audience, value)));
+    let expecting = lax()
+        .issuer("a")
+        .subject("a")
+        .jwt_id("a")
+        .audience("a")
+        .max_age(Duration::from_secs(1))
+        .require("exp")
+        .require("nbf");
+    for (claim, value) in cases {
+        let claims = format!(r#"{{"{claim}":{value}}}"#);
+        let expected = Err(DecodeError::Claim(ClaimError::WrongType { claim }));
+        assert_eq!(judge(&claims, &lax()), expected, "{claims}");
+
+        // Where it is expected too, among claims that are all right.
+        let mut good: serde_json::Map<String, Value> = serde_json::from_str(
+            r#"{"iss":"a","sub":"a","jti":"a","aud":"a","exp":1760000001,"nbf":1760000000,"iat":1760000000}"#,
+        )
+        .unwrap();
+        accepted(&serde_json::to_string(&good).unwrap(), &expecting);
+        good.insert(claim.name().into(), serde_json::from_str(value).unwrap());
+        let claims = serde_json::to_string(&good).unwrap();
+        assert_eq!(judge(&claims, &expecting), expected, "{claims}");
+    }
+    refused(r#"{"exp":null}"#, &lax(), "the claim exp is not a number");
+    refused(r#"{"iss":["a"]}"#, &lax(), "the claim iss is not a string");
+    refused(r#"{"aud":7}"#, &lax(), "the claim aud is not a string or an array of strings");
+}
+
+/// What is expected is required, and compared exactly (RFC 7519 §4.1.1, RFC 8725 §3.8).
+#[test]
+fn iss_sub_and_jti_are_compared_exactly() {
+    type Expect = fn(Validation, &'static str) -> Validation;
+    let cases: [(&str, Expect, &str); 3] = [
+        ("iss", |validation, value| validation.issuer(value), "issued by"),
+        ("sub", |validation, value| validation.subject(value), "about"),
+        ("jti", |validation, value| validation.jwt_id(value), "the token id is"),
+    ];
+    for (claim, expect, words) in cases {
+        let one = expect(lax(), "https://auth.example");
+        let both = expect(one.clone(), "joe");
+        let of = |value: &str| format!(r#"{{"{claim}":"{value}"}}"#);
+        accepted(&of("https://auth.example"), &one);
+        accepted(&of("https:\\/\\/auth.\\u0065xample"), &one);
+        accepted(&of("joe"), &both);
+        accepted(&of("anyone"), &lax());
+        refused("{}", &one, &format!("the claim {claim} is missing"));
+        for other in [
+            "https://auth.example/",
+            "https://auth.example.evil",
+            "https://auth.exampl",
+            "HTTPS://AUTH.EXAMPLE",
+            "",
+        ] {
+            let message = format!(r#"{words} "{other}", expected "https://auth.example""#);
+            refused(&of(other), &one, &message);
+        }
+        refused(
+            &of("jane"),
+            &both,
+            &format!(r#"{words} "jane", expected "https://auth.example" or "joe""#),
+        );
+        // The value of another claim does not stand in for it.
+        let others: Vec<_> = ["iss", "sub", "jti", "aud"]
+            .into_iter()
+            .filter(|other| *other != claim)
+            .map(|other| format!(r#""{other}":"https://auth.example""#))
+            .collect();
+        let claims = format!("{{{}}}", others.join(","));
+        let error = judge(&claims, &one.any_audience().unwrap()).unwrap_err();
+        let missing = ClaimError::Missing { claim: claim.into() };
+        assert_eq!(error, DecodeError::Claim(missing));
+    }
+}
+
+#[test]
+fn aud_has_to_name_the_recipient() {
+    let api = lax().audience("api");
+    let either = api.clone().audience("web");
+    accepted(r#"{"aud":"api"}"#, &api);
+    accepted(r#"{"aud":["other","api"]}"#, &api);
+    accepted(r#"{"aud":["1","2","3","4","5","6","7","8","9","api"]}"#, &api);
+    accepted(r#"{"aud":"web"}"#, &either);
+    refused("{}", &api, "the claim aud is missing");
+    refused(r#"{"aud":[]}"#, &api, r#"for "", expected "api""#);
+    for other in ["API", "api ", "ap", "api2", ""] {
+        let message = format!(r#"for "{other}", expected "api""#);
+        refused(&format!(r#"{{"aud":"{other}"}}"#), &api, &message);
+        refused(&format!(r#"{{"aud":["{other}","x"]}}"#), &api, &message);
+    }
+    refused(r#"{"aud":["a","b"]}"#, &either, r#"for "a", expected "api" or "web""#);
+}
+
+/// RFC 7519 §4.1.3: a recipient who does not find itself in `aud` must refuse.
+#[test]
+fn aud_is_refused_where_none_is_expected() {
+    let message = r#"for "api", but no audience is expected: name one, or say that any will do"#;
+    refused(r#"{"aud":"api"}"#, &lax(), message);
+    refused(r#"{"aud":["api","web"]}"#, &lax(), message);
+    refused(
+        r#"{"aud":[]}"#,
+        &lax(),
+        r#"for "", but no audience is expected: name one, or say that any will do"#,
+    );
+    let any = lax().any_audience().unwrap();
+    accepted(r#"{"aud":"api"}"#, &any);
+    accepted(r#"{"aud":[]}"#, &any);
+    accepted("{}", &any);
+    // To name one afterwards tightens.
+    refused(r#"{"aud":"web"}"#, &any.audience("api"), r#"for "web", expected "api""#);
+}
+
+#[test]
+fn what_is_required_has_to_be_there() {
+    for claim in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "tenant", "", "a\"b"] {
+        let validation = lax().require(claim).any_audience().unwrap();
+        let error = judge(r#"{"x":{"tenant":1},"EXP":1}"#, &validation).unwrap_err();
+        assert_eq!(error, DecodeError::Claim(ClaimError::Missing { claim: claim.into() }));
+    }
+    accepted(r#"{"tenant":null,"sub":""}"#, &lax().require("tenant").require("sub"));
+    accepted(r#"{"t\u0065nant":7}"#, &lax().require("tenant").require("tenant"));
+    // More than fit into a word.
+    let many = (0..100).fold(lax(), |validation, number| validation.require(format!("c{number}")));
+    let members: Vec<_> = (0..100).map(|number| format!(r#""c{number}":0"#)).collect();
+    accepted(&format!("{{{}}}", members.join(",")), &many);
+    for number in [0, 63, 64, 99] {
+        let mut members = members.clone();
+        members.remove(number);
+        let message = format!("the claim c{number} is missing");
+        refused(&format!("{{{}}}", members.join(",")), &many, &message);
+    }
+}
+
+/// RFC 7515 §4.1.9, RFC 8725 §3.11.
+#[test]
+fn typ_has_to_be_as_expected() {
+    let judge = |typ: &str, validation: &Validation| {
+        let token = signed_with_header(format!(r#"{{"alg":"HS256"{typ}}}"#), "{}");
+        let verdict = decode::<Value>(&token, &key(), validation);
+        assert_eq!(explain(&token, &key(), validation).is_accepted(), verdict.is_ok());
+        verdict.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let access = lax().typ("at+jwt");
+    for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
+        assert_eq!(judge(&format!(r#","typ":"{typ}""#), &access), Ok(()));
+    }
+    for typ in ["JWT", "jwt", "at+jwt ", "text/at+jwt", "at", ""] {
+        let message = format!(r#"the type of the token is "{typ}", expected "at+jwt""#);
+        assert_eq!(judge(&format!(r#","typ":"{typ}""#), &access), Err(message));
+    }
+    let message = r#"the type of the token is none, expected "at+jwt""#;
+    assert_eq!(judge("", &access), Err(message.into()));
+    assert_eq!(judge(r#","typ":"x/y""#, &access.clone().typ("x/y")), Ok(()));
+    assert_eq!(judge(r#","typ":"anything""#, &lax()), Ok(()));
+    // Not a string is not a type, expected or not.
+    for validation in [&access, &lax()] {
+        let message = "the header's typ is no string";
+        assert_eq!(judge(r#","typ":7"#, validation), Err(message.into()));
+        assert_eq!(judge(r#","typ":null"#, validation), Err(message.into()));
+    }
+    // The header that this crate writes goes another way through the verifier.
+    let token = kippu::encode(&serde_json::json!({}), &key()).unwrap();
+    assert!(decode::<Value>(&token, &key(), &lax().typ("jwt")).is_ok());
+    let error = decode::<Value>(&token, &key(), &access).unwrap_err();
+    assert_eq!(error.to_string(), r#"the type of the token is "JWT", expected "at+jwt""#);
+    let token = kippu::encode_with_typ(&serde_json::json!({}), &key(), "at+jwt").unwrap();
+    assert!(decode::<Value>(&token, &key(), &access).is_ok());
+}
+
+#[test]
+fn a_token_longer_than_the_limit_is_not_looked_at() {
+    let judge = |length: usize, validation: &Validation| {
+        decode::<Value>(&"é".repeat(length / 2), &key(), validation).unwrap_err()
+    };
+    let limit = Validation::DEFAULT_MAX_TOKEN_LEN;
+    assert_eq!(limit, 16_384);
+    assert_eq!(judge(limit + 2, &lax()), DecodeError::TooLong { length: limit + 2, limit });
+    assert_eq!(judge(limit, &lax()), DecodeError::Segments);
+    let short = lax().max_token_len(100).unwrap();
+    assert_eq!(judge(102, &short).to_string(), "the token has 102 bytes, more than 100");
+
+    let claims = format!(r#"{{"x":"{}"}}"#, "x".repeat(30_000));
+    let long = lax().max_token_len(Validation::HIGHEST_MAX_TOKEN_LEN).unwrap();
+    assert!(judge_token(&signed(&claims), &lax()).is_err());
+    assert!(judge_token(&signed(&claims), &long).is_ok());
+}
+
+fn judge_token(token: &str, validation: &Validation) -> Result<Value, DecodeError> {
+    decode(token, &key(), validation)
+}
+
+/// What contradicts what was said before, or goes too far, cannot be said.
+#[test]
+fn unsafe_options_are_errors_when_they_are_made() {
+    let limit = Duration::from_secs(600);
+    assert!(Validation::new().leeway(limit).is_ok());
+    for given in [limit + Duration::from_nanos(1), Duration::MAX] {
+        let error = Validation::new().leeway(given).unwrap_err();
+        assert_eq!(error, ValidationError::LeewayTooLong { given, limit });
+    }
+    let error = Validation::new().leeway(Duration::from_secs(3600)).unwrap_err();
+    assert_eq!(error.to_string(), "a leeway of 3600s is no leeway: at most 600s");
+
+    let error = Validation::new().audience("api").any_audience().unwrap_err();
+    assert_eq!(error.to_string(), "an audience is expected already, so not any will do");
+    let error = Validation::new().require("exp").expiry_optional().unwrap_err();
+    assert_eq!(error.to_string(), "exp is required already, so it is not optional");
+    // The other way round it is the tighter one that holds.
+    let required = Validation::new().at(seconds(NOW)).expiry_optional().unwrap().require("exp");
+    refused("{}", &required, "the claim exp is missing");
+
+    for given in [0, Validation::HIGHEST_MAX_TOKEN_LEN + 1, usize::MAX] {
+        let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
+        let error = Validation::new().max_token_len(given).unwrap_err();
+        assert_eq!(error, ValidationError::MaxTokenLen { given, limit });
+    }
+    let error = Validation::new().max_token_len(0).unwrap_err();
+    assert_eq!(error.to_string(), "a token length limit of 0 bytes is not between 1 and 1048576");
+}
+
+#[test]
+fn the_defaults_are_60_seconds_and_the_system_clock() {
+    let now = NumericDate::now().seconds();
+    let judge = |exp: i64, nbf: i64| {
+        let token = signed(format!(r#"{{"exp":{},"nbf":{}}}"#, now + exp, now + nbf));
+        judge_token(&token, &Validation::default()).map_err(|error| error.client_message())
+    };
+    assert!(judge(-30, 0).is_ok());
+    assert_eq!(judge(-61, 0), Err("the token has expired"));
+    assert!(judge(900, 30).is_ok());
+    assert_eq!(judge(900, 600), Err("the token is not valid yet"));
+}
+
+#[test]
+fn the_clock_is_read_once_for_each_verification() {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    struct Counting(AtomicI64);
+
+    impl Clock for Counting {
+        fn now(&self) -> NumericDate {
+            seconds(NOW + self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    static CLOCK: Counting = Counting(AtomicI64::new(0));
+    let validation = Validation::new().clock(&CLOCK).max_age(Duration::from_secs(9));
+    let token = signed(r#"{"exp":1760000060,"nbf":1760000000,"iat":1760000000}"#);
+    for readings in 1..5 {
+        decode::<Value>(&token, &key(), &validation).unwrap();
+        assert_eq!(CLOCK.0.load(Ordering::Relaxed), readings);
+    }
+}
+
+/// What a client may be told says nothing of what is expected.
+#[test]
+fn a_client_is_told_what_it_can_act_on() {
+    let message = |claims: &str, validation: &Validation| {
+        judge(claims, validation).unwrap_err().client_message()
+    };
+    assert_eq!(message(r#"{"exp":1}"#, &lax()), "the token has expired");
+    let young = lax().max_age(Duration::ZERO);
+    assert_eq!(message(r#"{"iat":1}"#, &young), "the token has expired");
+    assert_eq!(message(r#"{"nbf":1e12}"#, &lax()), "the token is not valid yet");
+    assert_eq!(message(r#"{"iat":1e12}"#, &lax()), "the token is not valid yet");
+    assert_eq!(message(r#"{"iss":"x"}"#, &lax().issuer("y")), "the token is invalid");
+    assert_eq!(message("[]", &lax()), "the token is invalid");
+    let error = decode::<Value>("a.b.c", &key(), &lax()).unwrap_err();
+    assert_eq!(error.client_message(), "the token is invalid");
+}
