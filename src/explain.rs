@@ -65,7 +65,9 @@ pub enum Outcome {
 /// passed   header
 /// passed   crit and b64
 /// passed   typ
-/// passed   kid, alg and signature
+/// passed   kid
+/// passed   alg
+/// passed   signature
 /// passed   time of the key
 /// passed   payload
 /// FAILED   exp: expired: exp 1300819380, now 1300819440, leeway 60s
@@ -95,12 +97,15 @@ const SEGMENTS: &str = "segments";
 const HEADER: &str = "header";
 const EXTENSIONS: &str = "crit and b64";
 const TYP: &str = "typ";
-const SIGNATURE: &str = "kid, alg and signature";
+const KID: &str = "kid";
+const ALG: &str = "alg";
+const SIGNATURE: &str = "signature";
 const KEY_TIME: &str = "time of the key";
 const PAYLOAD: &str = "payload";
 
 /// The checks before the claims, in their order.
-const STAGES: [&str; 8] = [LENGTH, SEGMENTS, HEADER, EXTENSIONS, TYP, SIGNATURE, KEY_TIME, PAYLOAD];
+const STAGES: [&str; 10] =
+    [LENGTH, SEGMENTS, HEADER, EXTENSIONS, TYP, KID, ALG, SIGNATURE, KEY_TIME, PAYLOAD];
 
 impl Explanation {
     /// Whether every check passed.
@@ -134,7 +139,7 @@ impl Explanation {
             self.note(HEADER, Ok(()));
             self.note(EXTENSIONS, jws::check_extensions(header));
             self.note(TYP, jws::typ(header).and_then(|typ| jws::check_typ(typ, validation)));
-            self.note(SIGNATURE, segments.check_signature(header, keys))
+            self.note_signature(segments.check_signature(header, keys))
         });
         let until = match read {
             Ok(until) => until?,
@@ -161,6 +166,21 @@ impl Explanation {
             self.note(name, check(validation, &claims, now).map_err(DecodeError::from));
         }
         Some(())
+    }
+
+    /// The steps to a signature: each can be taken only after the one before it.
+    fn note_signature<T>(&mut self, result: Result<T, DecodeError>) -> Option<T> {
+        let last = match &result {
+            Err(
+                DecodeError::KidNotText | DecodeError::UnknownKid { .. } | DecodeError::MissingKid,
+            ) => KID,
+            Err(DecodeError::Algorithm { .. }) => ALG,
+            Ok(_) | Err(_) => SIGNATURE,
+        };
+        for step in [KID, ALG].into_iter().take_while(|step| *step != last) {
+            self.note(step, Ok(()));
+        }
+        self.note(last, result)
     }
 
     fn note<T>(&mut self, check: &'static str, result: Result<T, DecodeError>) -> Option<T> {

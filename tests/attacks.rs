@@ -1,4 +1,11 @@
 //! 173 tokens, most of them attacks: each is answered as expected, and for the expected reason.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../examples/verify_corpus/corpus.rs"]
 mod corpus;

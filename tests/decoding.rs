@@ -1,10 +1,20 @@
 //! What a verifier reads: the form of a token, its header, and one strict JSON object for claims,
 //! whatever type the caller decodes into.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/signing.rs"]
 mod signing;
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use kippu::{
     Algorithm, DecodeError, JsonError, Key, NumericDate, RegisteredClaims, Segment, Validation,
@@ -53,6 +63,7 @@ struct Lenient {
     more: Vec<u8>,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for it")]
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -61,6 +72,7 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
+#[expect(dead_code, reason = "only whether it can be read matters")]
 enum Untagged {
     Role(Role),
     Other(HashMap<String, Value>),
@@ -74,16 +86,12 @@ fn payload_verdict(payload: &str) -> Result<(), DecodeError> {
     let verdicts = [
         judge::<Value>(&token).map(|_| ()),
         judge::<HashMap<String, Value>>(&token).map(|_| ()),
-        judge::<HashMap<String, IgnoredAny>>(&token).map(|_| ()),
+        judge::<BTreeMap<Cow<'_, str>, Box<Value>>>(&token).map(|_| ()),
         judge::<RegisteredClaims>(&token).map(|_| ()),
         judge::<Role>(&token).map(|_| ()),
-        judge::<Lenient>(&token)
-            .map(|lenient| assert!(lenient.role.len() + lenient.more.len() < 99)),
+        judge::<Lenient>(&token).map(|_| ()),
         judge::<Option<Value>>(&token).map(|_| ()),
-        judge::<Untagged>(&token).map(|untagged| match untagged {
-            Untagged::Role(role) => assert!(!role.role.is_empty()),
-            Untagged::Other(members) => assert!(members.len() < 999),
-        }),
+        judge::<Untagged>(&token).map(|_| ()),
         judge::<Vec<Value>>(&token).map(|_| ()),
         judge::<(Value, Value)>(&token).map(|_| ()),
         judge::<String>(&token).map(|_| ()),
@@ -95,7 +103,7 @@ fn payload_verdict(payload: &str) -> Result<(), DecodeError> {
             (Ok(()), Ok(()) | Err(DecodeError::Claims { .. })) => {}
             (Ok(()), Err(error)) => panic!("type {index} refuses {payload}: {error}"),
             (Err(error), other) => {
-                assert_eq!(other.as_ref(), Err(error), "type {index}: {payload}")
+                assert_eq!(other.as_ref(), Err(error), "type {index}: {payload}");
             }
         }
     }

@@ -1,4 +1,11 @@
 //! Keys, sets of them, and their JSON: what makes one, what does not, and which token each verifies.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/signing.rs"]
 mod signing;

@@ -1,4 +1,11 @@
 //! The examples of the specifications: RFC 4648, 4231, 7515, 7519 and 7520.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use kippu::{
     Algorithm, DecodeError, JsonError, Jwk, Key, NumericDate, Validation, base64url, decode,
@@ -96,14 +103,15 @@ fn rfc_4231_section_4() {
     for (secret, data, tags) in cases {
         for (algorithm, expected) in Algorithm::ALL.into_iter().zip(tags) {
             let tag = Hmac::new(algorithm, secret).tag(data);
-            assert!(hex(tag.as_ref()).starts_with(expected), "{algorithm} {secret:x?}");
+            assert!(tag.as_ref().starts_with(&unhex(expected)), "{algorithm} {secret:x?}");
             assert_eq!(tag.as_ref().len(), algorithm.hash_len());
         }
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn unhex(digits: &str) -> Vec<u8> {
+    let pair = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    (0..digits.len()).step_by(2).map(pair).collect()
 }
 
 /// The key of RFC 7515 §A.1.1.

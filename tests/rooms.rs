@@ -1,4 +1,11 @@
 //! The order of the rooms: a source file imports only from files above it in this list, lib.rs excepted.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::{fs, path::Path};
 

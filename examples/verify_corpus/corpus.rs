@@ -84,7 +84,7 @@ impl Case {
 
 impl Options {
     fn validation(&self) -> Result<Validation, kippu::ValidationError> {
-        fn each<'o>(names: Option<&'o Audience>) -> impl Iterator<Item = String> + use<'o> {
+        fn each(names: Option<&Audience>) -> impl Iterator<Item = String> + use<'_> {
             names.into_iter().flat_map(Audience::iter).cloned()
         }
 

@@ -9,11 +9,11 @@ use std::{error::Error, io::BufRead, process::ExitCode};
 use corpus::Case;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let Some(path) = std::env::args_os().nth(1) else {
+    let Some(path) = std::env::args().nth(1) else {
         return Err("say which file: verify_corpus FILE.jsonl".into());
     };
-    let file = std::fs::File::open(&path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let file =
+        std::fs::File::open(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
 
     let (mut passed, mut failed) = (0, 0);
     for (line, text) in std::io::BufReader::new(file).lines().enumerate() {
