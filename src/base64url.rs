@@ -173,11 +173,16 @@ fn front(output: &mut [u8], needed: usize) -> Result<&mut [u8], Base64urlError> 
 }
 
 /// Encodes into a slice that is exactly as long as the result.
+#[inline]
 fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
     let mut groups = bytes.chunks_exact(3);
     let mut quads = symbols.chunks_exact_mut(4);
     for (group, quad) in groups.by_ref().zip(quads.by_ref()) {
-        quad.copy_from_slice(&sextets(group).map(symbol));
+        if let [a, b, c] = *group {
+            let (front, back) = quad.split_at_mut(2);
+            front.copy_from_slice(pair(u16::from(a) << 4 | u16::from(b >> 4)));
+            back.copy_from_slice(pair(u16::from(b & 0x0f) << 8 | u16::from(c)));
+        }
     }
     let rest = sextets(groups.remainder()).map(symbol);
     for (to, from) in quads.into_remainder().iter_mut().zip(rest) {
@@ -187,33 +192,33 @@ fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
 
 /// Decodes into a slice that is exactly as long as the result.
 ///
-/// The common path looks at no symbol twice and does not branch on one: the values are joined
-/// together with their errors, and only when there was one, [`locate`] goes back to find it.
+/// The common path does not branch on a symbol: the values are joined together with the mark of what is
+/// no symbol, and only when there was one, [`locate`] goes back to find it.
 #[inline]
 fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> {
     let mut seen = 0;
     let mut eights = symbols.chunks_exact(8);
     let mut sixes = bytes.chunks_exact_mut(6);
     for (eight, six) in eights.by_ref().zip(sixes.by_ref()) {
-        let mut bits = 0;
-        for &symbol in eight {
-            let value = value(symbol);
-            seen |= value;
-            bits = bits << 6 | u64::from(value);
+        if let [a, b, c, d, e, f, g, h] = *eight {
+            let (front, back) = (joined([a, b, c, d]), joined([e, f, g, h]));
+            seen |= front | back;
+            let [_, _, six_bytes @ ..] = (u64::from(front) << 24 | u64::from(back)).to_be_bytes();
+            six.copy_from_slice(&six_bytes);
         }
-        let [_, _, joined @ ..] = bits.to_be_bytes();
-        six.copy_from_slice(&joined);
     }
     let mut rest = 0;
     for (quad, group) in eights.remainder().chunks(4).zip(sixes.into_remainder().chunks_mut(3)) {
-        let mut values = [0; 4];
-        for (to, &symbol) in values.iter_mut().zip(quad) {
-            *to = value(symbol);
-            seen |= *to;
+        let mut padded = [ALPHABET_START; 4];
+        for (to, &from) in padded.iter_mut().zip(quad) {
+            *to = from;
         }
-        rest |= split_group(join(values), group);
+        let bits = joined(padded);
+        seen |= bits;
+        let [_, joined_bytes @ ..] = bits.to_be_bytes();
+        rest |= split_group(joined_bytes, group);
     }
-    if seen == UNKNOWN || rest != 0 || symbols.len() % 4 == 1 {
+    if seen & UNKNOWN != 0 || rest != 0 || symbols.len() % 4 == 1 {
         return Err(locate(symbols));
     }
     Ok(())
@@ -223,11 +228,8 @@ fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> 
 #[cold]
 fn locate(symbols: &[u8]) -> Base64urlError {
     let length = symbols.len();
-    match symbols.iter().position(|&symbol| value(symbol) == UNKNOWN) {
-        Some(offset) => {
-            let byte = symbols.get(offset).copied().unwrap_or_default();
-            Base64urlError::Symbol { offset, byte }
-        }
+    match symbols.iter().enumerate().find(|(_, symbol)| !ALPHABET.contains(symbol)) {
+        Some((offset, &byte)) => Base64urlError::Symbol { offset, byte },
         None if length % 4 == 1 => Base64urlError::Length { length },
         None => Base64urlError::TrailingBits { offset: length.saturating_sub(1) },
     }
@@ -262,27 +264,8 @@ fn split_group(joined: [u8; 3], group: &mut [u8]) -> u8 {
 /// The alphabet of RFC 4648 §5, table 2.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The value of a byte outside the alphabet. Only it, and no union of the 6-bit values, has the upper bits set.
-const UNKNOWN: u8 = 0xff;
-
-/// [`ALPHABET`] the other way round.
-const VALUES: &[u8; 256] = &{
-    let mut values = [UNKNOWN; 256];
-    let mut value = 0;
-    while value < 64 {
-        #[expect(
-            clippy::as_conversions,
-            clippy::cast_possible_truncation,
-            reason = "fits in 6 bits"
-        )]
-        #[expect(clippy::indexing_slicing, reason = "an index out of range does not compile")]
-        {
-            values[ALPHABET[value] as usize] = value as u8;
-        }
-        value += 1;
-    }
-    values
-};
+/// The symbol of no bits.
+const ALPHABET_START: u8 = b'A';
 
 /// The symbol of the lower 6 bits.
 #[inline]
@@ -291,11 +274,53 @@ fn symbol(sextet: u8) -> u8 {
     ALPHABET[usize::from(sextet & 63)]
 }
 
-/// The value of a symbol, or [`UNKNOWN`].
+/// The two symbols of the lower 12 bits.
+#[inline]
+#[expect(clippy::indexing_slicing, reason = "12 bits index 4096 entries")]
+fn pair(bits: u16) -> &'static [u8; 2] {
+    &PAIRS[usize::from(bits & 0x0fff)]
+}
+
+/// The 24 bits of 4 symbols; with [`UNKNOWN`] among them, where one is none.
 #[inline]
 #[expect(clippy::indexing_slicing, reason = "8 bits index 256 entries")]
-fn value(symbol: u8) -> u8 {
-    VALUES[usize::from(symbol)]
+fn joined([a, b, c, d]: [u8; 4]) -> u32 {
+    let [first, second, third, fourth] = &VALUES;
+    first[usize::from(a)] | second[usize::from(b)] | third[usize::from(c)] | fourth[usize::from(d)]
+}
+
+/// A bit that no value has.
+const UNKNOWN: u32 = 1 << 31;
+
+/// What each byte stands for as the first, second, third and fourth symbol of four.
+static VALUES: [[u32; 256]; 4] = [values(18), values(12), values(6), values(0)];
+
+/// The symbols of every 12 bits.
+static PAIRS: [[u8; 2]; 4096] = {
+    let mut pairs = [[0; 2]; 4096];
+    let mut bits = 0;
+    while bits < pairs.len() {
+        #[expect(clippy::indexing_slicing, reason = "an index out of range does not compile")]
+        {
+            pairs[bits] = [ALPHABET[bits >> 6], ALPHABET[bits & 63]];
+        }
+        bits += 1;
+    }
+    pairs
+};
+
+const fn values(shift: u32) -> [u32; 256] {
+    let mut values = [UNKNOWN; 256];
+    let mut value = 0_u8;
+    while value < 64 {
+        #[expect(clippy::as_conversions, reason = "From is not const, and each of them widens")]
+        #[expect(clippy::indexing_slicing, reason = "an index out of range does not compile")]
+        {
+            values[ALPHABET[value as usize] as usize] = (value as u32) << shift;
+        }
+        value += 1;
+    }
+    values
 }
 
 /// The five runs of the alphabet: first symbol, last symbol, value of the first.
@@ -311,7 +336,7 @@ fn secret_symbol(sextet: u8) -> u8 {
     })
 }
 
-/// As [`value`], with the same work for every symbol; whether it is one is told apart.
+/// The value of a symbol, with the same work for every symbol; whether it is one is told apart.
 fn secret_value(symbol: u8) -> (u8, Choice) {
     RUNS.into_iter().fold((0, Choice::from(0)), |(value, known), (first, last, base)| {
         let inside = !symbol.ct_lt(&first) & !symbol.ct_gt(&last);
@@ -329,10 +354,10 @@ mod tests {
     fn secrets_have_the_same_code() {
         for byte in 0..=u8::MAX {
             let (sextet, known) = secret_value(byte);
-            let expected = value(byte);
-            assert_eq!(bool::from(known), expected != UNKNOWN, "{byte}");
-            if expected != UNKNOWN {
-                assert_eq!(sextet, expected, "{byte}");
+            let value = ALPHABET.iter().position(|symbol| *symbol == byte);
+            assert_eq!(bool::from(known), value.is_some(), "{byte}");
+            if let Some(value) = value {
+                assert_eq!(usize::from(sextet), value, "{byte}");
                 assert_eq!(secret_symbol(sextet), byte, "{byte}");
             }
         }
@@ -357,7 +382,7 @@ mod tests {
     fn a_foreign_symbol_is_refused_at_every_offset() {
         for length in 1..40 {
             for offset in 0..length {
-                for byte in (0..=u8::MAX).filter(|&byte| value(byte) == UNKNOWN) {
+                for byte in (0..=u8::MAX).filter(|byte| !ALPHABET.contains(byte)) {
                     let mut text = vec![b'A'; length];
                     text[offset] = byte;
                     assert_eq!(decode(&text), Err(Base64urlError::Symbol { offset, byte }));

@@ -10,7 +10,7 @@ use core::{fmt, slice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use crate::{
-    json::{Kind, Registered, Texts, Value},
+    json::{Kind, Number, Registered, Texts, Value},
     numeric_date::{NumericDate, SpelledDate},
 };
 
@@ -350,12 +350,29 @@ impl<T> Claim<T> {
     }
 }
 
+/// The names in `aud`.
+#[derive(Clone, Debug)]
+pub(crate) enum Names<'c> {
+    One(Cow<'c, str>),
+    Many(Texts<'c>),
+}
+
+impl Names<'_> {
+    /// The first name that `matches`.
+    pub(crate) fn find(&self, mut matches: impl FnMut(&str) -> bool) -> Option<Cow<'_, str>> {
+        match self {
+            Self::One(name) => Some(Cow::Borrowed(&**name)).filter(|name| matches(name)),
+            Self::Many(names) => names.iter().find(|name| matches(name)),
+        }
+    }
+}
+
 /// What a verifier notes of a claims set.
 #[derive(Debug)]
 pub(crate) struct ClaimsSet<'w, 'c> {
     pub(crate) issuer: Claim<Cow<'c, str>>,
     pub(crate) subject: Claim<Cow<'c, str>>,
-    pub(crate) audience: Claim<Texts<'c>>,
+    pub(crate) audience: Claim<Names<'c>>,
     pub(crate) expiration_time: Claim<SpelledDate>,
     pub(crate) not_before: Claim<SpelledDate>,
     pub(crate) issued_at: Claim<SpelledDate>,
@@ -422,17 +439,20 @@ fn text(value: Value<'_>) -> Claim<Cow<'_, str>> {
     }
 }
 
-fn texts(value: Value<'_>) -> Claim<Texts<'_>> {
+fn names(value: Value<'_>) -> Claim<Names<'_>> {
     match value {
-        Value::Text(text) => Claim::Is(Texts::from(text)),
-        Value::Texts(texts) => Claim::Is(texts),
+        Value::Text(name) => Claim::Is(Names::One(name)),
+        Value::Texts(names) => Claim::Is(Names::Many(names)),
         _ => Claim::WrongType,
     }
 }
 
 fn date(value: &Value<'_>) -> Claim<SpelledDate> {
     match value {
-        Value::Number(spelled) => Claim::Is(SpelledDate::from_json_number(spelled)),
+        Value::Number(Number { integer: Some(seconds), .. }) => {
+            Claim::Is(NumericDate::from_seconds(*seconds).into())
+        }
+        Value::Number(number) => Claim::Is(SpelledDate::from_decimal(number.spelled)),
         _ => Claim::WrongType,
     }
 }
@@ -465,7 +485,7 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
         match name {
             RegisteredClaim::Issuer => self.issuer = text(value),
             RegisteredClaim::Subject => self.subject = text(value),
-            RegisteredClaim::Audience => self.audience = texts(value),
+            RegisteredClaim::Audience => self.audience = names(value),
             RegisteredClaim::ExpirationTime => self.expiration_time = date(&value),
             RegisteredClaim::NotBefore => self.not_before = date(&value),
             RegisteredClaim::IssuedAt => self.issued_at = date(&value),

@@ -1,34 +1,34 @@
 //! One strict pass over a JSON object (RFC 8259): bytes in; out come the members that a
 //! specification registers, and a value of the caller's type.
 //!
-//! serde_json parses. What this room adds is said by the specifications of JOSE and JWT, and holds
-//! whatever type the caller decodes into, for members that the type ignores too:
+//! The text is read once, by a reader of this crate's own. It accepts one language, whatever type the caller
+//! decodes into and for members that the type ignores too:
 //! - the text is UTF-8 without a byte order mark, and one object with nothing behind it (RFC 7519 §7.2);
 //! - no object at any depth has two members of one name, compared after unescaping (RFC 7515 §4,
 //!   RFC 7519 §4: refuse, or take the last; to refuse is the safer);
 //! - an array never stands for an object, as derived structs would have it;
 //! - every number lies in the range of a double, every string is Unicode, nothing nests deeper than 127.
 //!
-//! The members that matter to a verifier ([`Registered`]) are noted while the caller's type reads
-//! them. So both see the same value, and the caller's type cannot hide one from the verifier.
+//! The members that matter to a verifier ([`Registered`]) are noted while the caller's type reads them, and a
+//! time by its digits. So both see the same value, and the type cannot hide one from the verifier.
+//!
+//! serde_json writes the JSON of this crate, and is the slow twin of this reader in its tests. It does not
+//! read: it skips over what it should refuse, rounds a time before one can look at it, means something else
+//! when another crate of the program switches on one of its features, and takes longer alone than
+//! everything else of a verification but the hashing.
 
-mod members;
-mod strict;
+mod deserializer;
+mod reader;
 
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
-use core::{
-    cell::{Cell, OnceCell},
-    fmt,
-};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, Visitor},
-    forward_to_deserialize_any,
-};
+use serde::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
 
-use self::members::Members;
-use crate::excerpt::{Excerpt, parser_message};
+use self::{
+    deserializer::{Refusal, note_members, visit_members},
+    reader::{Reader, Stop},
+};
+use crate::excerpt::Excerpt;
 
 /// Why a text is not one strict JSON object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,12 +43,14 @@ pub enum JsonError {
     /// The text does not begin with an object: it is empty, has a byte order mark, or is another JSON value.
     #[error("not a JSON object")]
     NotAnObject,
-    /// The text does not follow the grammar, holds a number beyond the range of a double or a lone
-    /// surrogate, or nests deeper than 127.
-    #[error("malformed JSON: {reason}")]
+    /// The text does not follow the grammar, holds a number beyond the range of a double or half of a
+    /// surrogate pair, or nests deeper than 127.
+    #[error("malformed JSON at byte {offset}: {reason}")]
     Syntax {
-        /// What the parser expected, with line and column.
-        reason: Box<str>,
+        /// How many bytes were read before it.
+        offset: usize,
+        /// What is wrong there.
+        reason: &'static str,
     },
     /// An object has two members of the same name.
     #[error("the member {name} stands twice in one object")]
@@ -106,41 +108,39 @@ pub(crate) enum Kind {
 pub(crate) enum Value<'de> {
     Text(Cow<'de, str>),
     Texts(Texts<'de>),
-    /// As it is spelled: digits are not rounded away.
-    Number(&'de str),
+    Number(Number<'de>),
     /// As it is spelled, after it was found to be strict.
     Raw(&'de str),
     /// A value of another type than specified. Never the same as no value.
     OtherType,
 }
 
-/// A list of strings. Only one longer than most audiences are is allocated.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Texts<'de> {
-    first: [Cow<'de, str>; 4],
-    length: usize,
-    more: Vec<Cow<'de, str>>,
+/// A number as it is spelled: no digit of it has been rounded away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Number<'de> {
+    pub(crate) spelled: &'de str,
+    /// Its value, where it is spelled as an integer of no more than 18 digits, as almost all are.
+    pub(crate) integer: Option<i64>,
 }
 
-impl<'de> From<Cow<'de, str>> for Texts<'de> {
-    fn from(text: Cow<'de, str>) -> Self {
-        let mut texts = Self::default();
-        texts.push(text);
-        texts
-    }
+/// An array of strings, which is read anew where it is gone through: nothing has to be allocated for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Texts<'de> {
+    array: &'de str,
 }
 
 impl<'de> Texts<'de> {
-    fn push(&mut self, text: Cow<'de, str>) {
-        match self.first.get_mut(self.length) {
-            Some(free) => *free = text,
-            None => self.more.push(text),
-        }
-        self.length += 1;
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Cow<'de, str>> {
-        self.first.iter().take(self.length).chain(&self.more)
+    pub(crate) fn iter(self) -> impl Iterator<Item = Cow<'de, str>> {
+        let mut reader = Reader::new(self.array, 0);
+        let mut first = true;
+        // Entering an array that has been read before does not fail.
+        let entered = reader.start().is_ok() && reader.enter().is_ok();
+        core::iter::from_fn(move || {
+            if !entered || !reader.next_element(core::mem::take(&mut first)).ok()? {
+                return None;
+            }
+            reader.text().ok()
+        })
     }
 }
 
@@ -150,121 +150,81 @@ pub(crate) fn members<'de, R: Registered<'de>>(
     max_members: usize,
     registered: &mut R,
 ) -> Result<(), JsonError> {
-    let pass = Pass::new(max_members);
-    match pass.over(object_text(text)?, registered) {
-        Ok(IgnoredAny) => Ok(()),
-        Err(error) => Err(pass
-            .fault
-            .into_inner()
-            .unwrap_or_else(|| JsonError::Syntax { reason: parser_message(&error) })),
+    match whole(text, max_members, |reader| Ok(note_members(reader, registered)?))? {
+        Ok(()) => Ok(()),
+        // Nobody was there to have anything against it.
+        Err(Mismatch { .. }) => Err(JsonError::NotAnObject),
     }
 }
 
 /// Notes the registered members of an object, and reads the whole of it as a `T`.
 ///
-/// The text is judged alone: what `T` has against it is told apart, after every member has been
-/// noted, and takes no part in whether the object is accepted.
+/// The text is judged alone: what `T` has against it is told apart, after every member has been noted, and
+/// takes no part in whether the object is accepted.
 #[inline]
 pub(crate) fn members_and<'de, R: Registered<'de>, T: Deserialize<'de>>(
     text: &'de [u8],
     registered: &mut R,
 ) -> Result<Result<T, Mismatch>, JsonError> {
-    let pass = Pass::new(usize::MAX);
-    match pass.over(object_text(text)?, registered) {
-        Ok(value) if !pass.troubled.get() => Ok(Ok(value)),
-        result => judge_alone(text, registered, result),
+    let object = |reader: &mut _| T::deserialize(Object { reader, registered: &mut *registered });
+    let result = whole(text, usize::MAX, object)?;
+    if result.is_err() {
+        // The type may have given up before the last member.
+        registered.forget();
+        members(text, usize::MAX, registered)?;
     }
+    Ok(result)
 }
 
-/// `T` failed, or read on over an error. Only a pass that ignores every value tells whether the text
-/// is to blame, and only one that reaches the end has noted every member.
-#[cold]
-fn judge_alone<'de, R: Registered<'de>, T>(
+/// The elements of an array that has been found to be strict; nothing, when it is another value.
+pub(crate) fn elements(array: &str) -> Option<Vec<&str>> {
+    let mut reader = Reader::new(array, usize::MAX);
+    let mut elements = Vec::new();
+    reader.elements(|element| elements.push(element)).ok()?;
+    Some(elements)
+}
+
+/// Reads an object with nothing around it.
+#[inline]
+fn whole<'de, T>(
     text: &'de [u8],
-    registered: &mut R,
-    result: Result<T, serde_json::Error>,
+    max_members: usize,
+    read: impl FnOnce(&mut Reader<'de>) -> Result<T, Refusal>,
 ) -> Result<Result<T, Mismatch>, JsonError> {
-    registered.forget();
-    members(text, usize::MAX, registered)?;
-    Ok(result.map_err(|error| Mismatch { reason: parser_message(&error) }))
-}
-
-/// UTF-8 that begins with an object.
-fn object_text(text: &[u8]) -> Result<&str, JsonError> {
     let text = core::str::from_utf8(text)
         .map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
-    match text.bytes().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
-        Some(b'{') => Ok(text),
-        _ => Err(JsonError::NotAnObject),
+    let mut reader = Reader::new(text, max_members);
+    if !reader.is_object() {
+        return Err(JsonError::NotAnObject);
     }
-}
-
-/// What is known during one pass over a text.
-struct Pass {
-    /// What is wrong with the text, where serde_json's own error would not say it.
-    fault: OnceCell<JsonError>,
-    /// An error has gone by. A caller's type may have swallowed it.
-    troubled: Cell<bool>,
-    members: Cell<usize>,
-    max_members: usize,
-}
-
-impl Pass {
-    fn new(max_members: usize) -> Self {
-        Self {
-            fault: OnceCell::new(),
-            troubled: Cell::new(false),
-            members: Cell::new(0),
-            max_members,
-        }
-    }
-
-    #[inline]
-    fn over<'de, R: Registered<'de>, T: Deserialize<'de>>(
-        &self,
-        text: &'de str,
-        registered: &mut R,
-    ) -> Result<T, serde_json::Error> {
-        let mut parser = serde_json::Deserializer::from_str(text);
-        let value = T::deserialize(Object { parser: &mut parser, pass: self, registered })?;
-        parser.end()?;
-        Ok(value)
-    }
-
-    #[inline]
-    fn watch<T, E>(&self, result: Result<T, E>) -> Result<T, E> {
-        if result.is_err() {
-            self.troubled.set(true);
-        }
-        result
-    }
-
-    #[cold]
-    fn fail<T, E: de::Error>(&self, fault: JsonError) -> Result<T, E> {
-        let error = E::custom(&fault);
-        // The first fault is the one to tell; what follows may come of it.
-        let _ = self.fault.set(fault);
-        self.watch(Err(error))
+    let result = match read(&mut reader) {
+        Ok(value) => reader.end().map(|()| Ok(value)),
+        Err(Refusal::Mismatch(reason)) => Ok(Err(Mismatch { reason })),
+        Err(Refusal::Stop) => Err(Stop),
+    };
+    // A fault counts even if the type has swallowed it.
+    match (reader.into_fault(), result) {
+        (None, Ok(result)) => Ok(result),
+        (Some(fault), _) => Err(fault),
+        (None, Err(Stop)) => Err(JsonError::NotAnObject),
     }
 }
 
 /// The whole text: a deserializer that is an object, whatever type asks.
-struct Object<'p, D, R> {
-    parser: D,
-    pass: &'p Pass,
-    registered: &'p mut R,
+struct Object<'r, 'de, R> {
+    reader: &'r mut Reader<'de>,
+    registered: &'r mut R,
 }
 
-impl<'de, D: Deserializer<'de>, R: Registered<'de>> Deserializer<'de> for Object<'_, D, R> {
-    type Error = D::Error;
+impl<'de, R: Registered<'de>> Deserializer<'de> for Object<'_, 'de, R> {
+    type Error = Refusal;
 
     #[inline]
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let Self { parser, pass, registered } = self;
-        pass.watch(parser.deserialize_map(ObjectVisitor { visitor, pass, registered }))
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        visit_members(self.reader, self.registered, visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         visitor.visit_some(self)
     }
 
@@ -272,32 +232,12 @@ impl<'de, D: Deserializer<'de>, R: Registered<'de>> Deserializer<'de> for Object
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
+    ) -> Result<V::Value, Refusal> {
         visitor.visit_newtype_struct(self)
     }
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
         unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-struct ObjectVisitor<'p, V, R> {
-    visitor: V,
-    pass: &'p Pass,
-    registered: &'p mut R,
-}
-
-impl<'de, V: Visitor<'de>, R: Registered<'de>> Visitor<'de> for ObjectVisitor<'_, V, R> {
-    type Value = V::Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.visitor.expecting(f)
-    }
-
-    #[inline]
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        let Self { visitor, pass, registered } = self;
-        visitor.visit_map(Members::of(map, pass, registered))
     }
 }

@@ -6,7 +6,6 @@
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
-use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -238,14 +237,12 @@ impl JwkSet {
     pub fn from_json(json: &str) -> Result<Self, JwkError> {
         let mut parameters = SetParameters::default();
         json::members(json.as_bytes(), usize::MAX, &mut parameters)?;
-        let keys = match parameters.keys {
-            None => return Err(JwkError::Missing { parameter: "keys" }),
-            Some(keys) => serde_json::from_str::<Vec<&RawValue>>(keys)
-                .map_err(|_| JwkError::WrongType { parameter: "keys" })?,
-        };
+        let parameter = "keys";
+        let keys = parameters.keys.ok_or(JwkError::Missing { parameter })?;
+        let keys = json::elements(keys).ok_or(JwkError::WrongType { parameter })?;
         let mut set = Self { keys: Vec::with_capacity(keys.len()) };
         for key in keys {
-            let key = Jwk::from_json(key.get())?;
+            let key = Jwk::from_json(key)?;
             if let Some(kid) = key.kid() {
                 if set.keys.iter().any(|known| known.kid() == Some(kid)) {
                     return Err(JwkError::DuplicateKid { kid: Excerpt::new(kid) });
@@ -330,10 +327,10 @@ impl<'j> Parameters<'j> {
             let known = match operation.as_ref() {
                 "sign" => &mut sign,
                 "verify" => &mut verify,
-                _ => return Err(JwkError::KeyOperations { found: Excerpt::new(operation) }),
+                _ => return Err(JwkError::KeyOperations { found: Excerpt::new(&operation) }),
             };
             if core::mem::replace(known, true) {
-                return Err(JwkError::KeyOperations { found: Excerpt::new(operation) });
+                return Err(JwkError::KeyOperations { found: Excerpt::new(&operation) });
             }
         }
         if !sign && !verify {

@@ -1,4 +1,47 @@
-//! JSON Web Tokens signed with HMAC.
+//! JSON Web Tokens ([RFC 7519](https://www.rfc-editor.org/rfc/rfc7519)) signed with HMAC: HS256, HS384 and HS512.
+//!
+//! ```
+//! use kippu::{Algorithm, Key, NumericDate, Validation, decode, encode};
+//! use serde_json::{Value, json};
+//!
+//! let key = Key::generate(Algorithm::Hs256)?; // or Key::hs256(secret), from the secret manager
+//! let exp = NumericDate::in_seconds(900);
+//! let claims = json!({ "iss": "https://auth.example", "aud": "api", "sub": "user-12345", "exp": exp });
+//! let token = encode(&claims, &key)?;
+//!
+//! let validation = Validation::new().issuer("https://auth.example").audience("api");
+//! let claims: Value = decode(&token, &key, &validation)?;
+//! assert_eq!(claims["sub"], "user-12345");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - [`encode`] signs any type that serialises to a JSON object; [`RegisteredClaims`] is one, to use alone or
+//!   flattened into one's own.
+//! - [`decode`] verifies a token and gives its claims as any type. [`decode_borrowed`] does so without
+//!   allocating. Neither can skip a check, and what was not said is refused: see [`Validation`] for what
+//!   can be said, [`DecodeError`] for what can be wrong.
+//! - [`Key`] is one secret for one algorithm, [`KeySet`] several, for rotation; [`SharedKeySet`] swaps a set
+//!   in a running server. [`Jwk`] and [`JwkSet`] are how they are stored.
+//! - [`explain`] runs every check on one token and tells them all, for the person who wonders why it is
+//!   refused. [`unverified_header`] reads a header and trusts nothing in it.
+//! - [`base64url`] and [`hmac`] are the parts that the rest is built on, for those who want to try them.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `std` | yes | the system's clock (`SystemClock`, `NumericDate::now`), [`SharedKeySet`] |
+//! | `getrandom` | yes | [`Key::generate`] and [`Jwk::generate`], from the operating system's generator |
+//!
+//! Without `std` the crate needs `alloc` and nothing else; the time is given by [`Validation::at`] or
+//! [`Validation::clock`].
+//!
+//! # What a secret is, and where it lives
+//!
+//! As many random bytes as the hash has, or more: 32, 48 or 64. Not a password, not the text of a key file. It
+//! comes from a secret manager, as bytes or as a [`Jwk`], and is not kept: a [`Key`] holds HMAC's two inner
+//! states, which are wiped on drop. No error, and no `Debug`, shows a secret, a signature or a whole token.
+//! Whoever can verify with a symmetric key can sign with it too: hand it to nobody who may not issue tokens.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -40,3 +83,8 @@ pub use crate::{
 };
 #[cfg(feature = "std")]
 pub use crate::{key_set::SharedKeySet, numeric_date::SystemClock};
+
+/// The examples of the README are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

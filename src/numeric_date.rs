@@ -102,7 +102,8 @@ impl NumericDate {
 
 /// Saturates, and drops what is no whole microsecond.
 fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    seconds.saturating_mul(SECOND).saturating_add(i64::from(duration.subsec_micros()))
 }
 
 impl fmt::Display for NumericDate {
@@ -188,8 +189,10 @@ impl From<std::time::SystemTime> for NumericDate {
     fn from(time: std::time::SystemTime) -> Self {
         match time.duration_since(std::time::UNIX_EPOCH) {
             Ok(since) => Self::EPOCH.saturating_add(since),
-            Err(before) => Self::EPOCH
-                .saturating_sub(before.duration().saturating_add(Duration::from_nanos(999))),
+            Err(before) => {
+                let up = before.duration().saturating_add(Duration::from_nanos(999));
+                Self::EPOCH.saturating_sub(up)
+            }
         }
     }
 }
@@ -206,19 +209,8 @@ pub(crate) struct SpelledDate {
 
 impl SpelledDate {
     /// Reads a number of the grammar of RFC 8259 §6; what does not follow it has no defined value.
-    pub(crate) fn from_json_number(text: &str) -> Self {
-        // 12 digits of seconds cannot overflow and are every time that is not made up.
-        if text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            let digits = text.bytes().map(|digit| i64::from(digit & 0x0f));
-            let date =
-                NumericDate::from_seconds(digits.fold(0, |seconds, digit| seconds * 10 + digit));
-            return Self { earliest: date, latest: date };
-        }
-        Self::from_decimal(text)
-    }
-
     #[cold]
-    fn from_decimal(text: &str) -> Self {
+    pub(crate) fn from_decimal(text: &str) -> Self {
         let (negative, text) = match text.strip_prefix('-') {
             Some(magnitude) => (true, magnitude),
             None => (false, text),
@@ -257,6 +249,13 @@ impl SpelledDate {
             earliest: NumericDate::from_micros(micros),
             latest: NumericDate::from_micros_up(next),
         }
+    }
+}
+
+impl From<NumericDate> for SpelledDate {
+    #[inline]
+    fn from(date: NumericDate) -> Self {
+        Self { earliest: date, latest: date }
     }
 }
 
@@ -356,7 +355,7 @@ mod tests {
             ("1e99999999999999999999999", seconds(last)),
             ("1e-99999999999999999999999", micros(0, 1)),
         ] {
-            assert_eq!(SpelledDate::from_json_number(text), expected, "{text}");
+            assert_eq!(SpelledDate::from_decimal(text), expected, "{text}");
         }
     }
 

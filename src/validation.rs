@@ -7,10 +7,9 @@ use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::{fmt, time::Duration};
 
 use crate::{
-    claims::{Claim, ClaimsSet, RegisteredClaim},
+    claims::{Claim, ClaimsSet, Names, RegisteredClaim},
     excerpt::Excerpt,
     header,
-    json::Texts,
     numeric_date::{Clock, NumericDate},
 };
 
@@ -466,7 +465,8 @@ impl Validation {
 
     fn check_audience(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::Audience;
-        let first = |names: &Texts<'_>| Excerpt::new(names.iter().next().map_or("", |name| name));
+        let first = |names: &Names<'_>| Excerpt::new(&names.find(|_| true).unwrap_or_default());
+        let is_expected = |name: &str| self.audiences.iter().any(|expected| expected == name);
         match present(claim, &claims.audience)? {
             None if self.audiences.is_empty() => Ok(()),
             None => Err(missing(claim)),
@@ -474,7 +474,7 @@ impl Validation {
             Some(names) if self.audiences.is_empty() => {
                 Err(ClaimError::AudienceUnexpected { found: first(names) })
             }
-            Some(names) if names.iter().any(|name| self.audiences.contains(name)) => Ok(()),
+            Some(names) if names.find(is_expected).is_some() => Ok(()),
             Some(names) => {
                 Err(ClaimError::Audience { found: first(names), expected: listed(&self.audiences) })
             }

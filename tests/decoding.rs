@@ -201,14 +201,17 @@ fn the_header_is_one_strict_object() {
         (r#"["HS256"]"#, "not a JSON object"),
         (r#""HS256""#, "not a JSON object"),
         ("\u{feff}{}", "not a JSON object"),
-        (r#"{"alg":"HS256""#, "malformed JSON: EOF while parsing an object at line 1 column 14"),
-        (r#"{"alg":"HS256"}}"#, "malformed JSON: trailing characters at line 1 column 16"),
+        (
+            r#"{"alg":"HS256""#,
+            "malformed JSON at byte 14: a comma or the end of the object was expected",
+        ),
+        (r#"{"alg":"HS256"}}"#, "malformed JSON at byte 15: something stands behind the object"),
         (r#"{"alg":"HS256","alg":"HS256"}"#, r#"the member "alg" stands twice in one object"#),
         (r#"{"alg":"HS256","a\u006cg":"HS256"}"#, r#"the member "alg" stands twice in one object"#),
         (r#"{"alg":"HS256","x":{"y":1,"y":1}}"#, r#"the member "y" stands twice in one object"#),
         (
             r#"{"alg":"HS256","x":"\ud800"}"#,
-            "malformed JSON: unexpected end of hex escape at line 1 column 27",
+            "malformed JSON at byte 26: half of a surrogate pair stands alone",
         ),
     ] {
         refused(&signed_with_header(header, "{}"), &format!("the header: {message}"));
@@ -219,7 +222,7 @@ fn the_header_is_one_strict_object() {
     );
     refused(
         &signed_with_header(b"{\"alg\":\"HS256\"}\0", "{}"),
-        "the header: malformed JSON: trailing characters at line 1 column 16",
+        "the header: malformed JSON at byte 15: something stands behind the object",
     );
     for header in [
         r#"{"alg":"HS256"}"#,
@@ -407,7 +410,7 @@ fn nothing_nests_deeper_than_127() {
         assert_eq!(payload_verdict(&nested(127)), Ok(()));
         for depth in [128, 129, 1_000] {
             let error = payload_verdict(&nested(depth)).unwrap_err().to_string();
-            assert!(error.contains("recursion limit exceeded"), "{error}");
+            assert!(error.ends_with(": it nests deeper than 127"), "{error}");
         }
     }
     let unclosed = format!(r#"{{"x":{}"#, "[".repeat(10_000));
@@ -467,12 +470,12 @@ fn the_callers_type_has_the_last_word_not_the_first() {
     assert_eq!(
         error.to_string(),
         "the claims do not fit the type they are decoded into: \
-         invalid type: integer `7`, expected a string at line 1 column 9"
+         invalid type: integer `7`, expected a string"
     );
     let error = judge::<Role>(&signed("{}")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the claims do not fit the type they are decoded into: missing field `role` at line 1 column 2"
+        "the claims do not fit the type they are decoded into: missing field `role`"
     );
     // What a type says may quote the token: bounded, and without control characters.
     let error =
@@ -651,7 +654,7 @@ fn claims_that_are_no_claims_set_are_not_signed() {
     let error = encode(&HashMap::from([(vec![1], 1)]), &key()).unwrap_err();
     assert_eq!(error.to_string(), "the claims cannot be written as JSON: key must be a string");
     let deep = (0..127).fold(json!({}), |inner, _| json!({ "x": inner }));
-    assert!(encode(&deep, &key()).unwrap_err().to_string().contains("recursion limit"));
+    assert!(encode(&deep, &key()).unwrap_err().to_string().ends_with("it nests deeper than 127"));
 }
 
 #[test]

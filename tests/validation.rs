@@ -208,10 +208,7 @@ fn every_finite_number_is_a_time() {
 fn a_number_beyond_the_double_range_is_refused_anywhere() {
     for claims in [r#"{"exp":1e400}"#, r#"{"x":1e400}"#, r#"{"x":[{"y":-1e999}]}"#] {
         let message = judge(claims, &lax()).expect_err(claims).to_string();
-        assert!(
-            message.starts_with("the payload: malformed JSON: number out of range"),
-            "{message}"
-        );
+        assert!(message.ends_with(": a number is beyond the range of a double"), "{message}");
     }
 }
 

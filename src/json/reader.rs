@@ -1,0 +1,541 @@
+//! A strict reader of JSON (RFC 8259): from a position in a text to the value there, and past it.
+//!
+//! It accepts one language, whoever reads and whatever they are after: a value that is skipped is held to
+//! the same grammar as one that is kept.
+
+use alloc::{borrow::Cow, collections::BTreeSet, string::String};
+
+use super::{JsonError, Kind, Number, Texts, Value};
+use crate::excerpt::Excerpt;
+
+/// How deep arrays and objects may nest, so that a reader's stack is bounded. It is serde_json's limit.
+const MAX_DEPTH: usize = 127;
+
+/// So many digits are an `i64`, whatever they are.
+const MAX_EXACT_DIGITS: usize = 18;
+
+/// A text, and how far it has been read.
+///
+/// The first fault ends the reading: it is kept, and every further step fails.
+pub(super) struct Reader<'t> {
+    text: &'t str,
+    at: usize,
+    depth: usize,
+    members: usize,
+    max_members: usize,
+    fault: Option<JsonError>,
+}
+
+/// Reading has ended at a fault, which the [`Reader`] knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop;
+
+/// What a value begins with, and so what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Object,
+    Array,
+    Text,
+    Number,
+    True,
+    False,
+    Null,
+}
+
+/// A place to go back to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    at: usize,
+    depth: usize,
+}
+
+impl<'t> Reader<'t> {
+    pub(super) fn new(text: &'t str, max_members: usize) -> Self {
+        Self { text, at: 0, depth: 0, members: 0, max_members, fault: None }
+    }
+
+    /// The fault that ended the reading.
+    pub(super) fn into_fault(self) -> Option<JsonError> {
+        self.fault
+    }
+
+    /// Whether the text begins with an object.
+    pub(super) fn is_object(&mut self) -> bool {
+        self.after_space() == Some(b'{')
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { at: self.at, depth: self.depth }
+    }
+
+    /// Goes back, unless a fault has ended the reading.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.at = mark.at;
+        self.depth = mark.depth;
+    }
+
+    /// The text from `mark` to here.
+    pub(super) fn since(&self, mark: Mark) -> &'t str {
+        self.text.get(mark.at..self.at).unwrap_or_default()
+    }
+
+    /// What the value here is. Stands at its first byte afterwards.
+    #[inline]
+    pub(super) fn start(&mut self) -> Result<Start, Stop> {
+        match self.after_space() {
+            Some(b'"') => Ok(Start::Text),
+            Some(b'-' | b'0'..=b'9') => Ok(Start::Number),
+            Some(b'{') => Ok(Start::Object),
+            Some(b'[') => Ok(Start::Array),
+            Some(b't') => Ok(Start::True),
+            Some(b'f') => Ok(Start::False),
+            Some(b'n') => Ok(Start::Null),
+            _ => self.syntax("a value was expected"),
+        }
+    }
+
+    /// Reads `true`, `false` or `null`.
+    pub(super) fn literal(&mut self, literal: &'static str) -> Result<(), Stop> {
+        match self.rest().strip_prefix(literal.as_bytes()) {
+            Some(_) => {
+                self.at += literal.len();
+                Ok(())
+            }
+            None => self.syntax("a value was expected"),
+        }
+    }
+
+    /// Enters an object or array, whose bracket is here.
+    #[inline]
+    pub(super) fn enter(&mut self) -> Result<(), Stop> {
+        if self.depth >= MAX_DEPTH {
+            return self.syntax("it nests deeper than 127");
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Whether the array goes on; leaves it otherwise. `first` is whether nothing of it has been read.
+    #[inline]
+    pub(super) fn next_element(&mut self, first: bool) -> Result<bool, Stop> {
+        match (self.after_space(), first) {
+            (Some(b']'), _) => {
+                self.leave();
+                Ok(false)
+            }
+            (Some(_), true) => Ok(true),
+            (Some(b','), false) => {
+                self.at += 1;
+                match self.after_space() {
+                    Some(b']') => self.syntax("a value was expected"),
+                    _ => Ok(true),
+                }
+            }
+            _ => self.syntax("a comma or the end of the array was expected"),
+        }
+    }
+
+    /// The name of the object's next member, with the colon behind it; leaves the object when there is
+    /// none. `first` is whether nothing of it has been read.
+    #[inline]
+    pub(super) fn next_name(&mut self, first: bool) -> Result<Option<Cow<'t, str>>, Stop> {
+        match (self.after_space(), first) {
+            (Some(b'}'), _) => {
+                self.leave();
+                return Ok(None);
+            }
+            (Some(b','), false) => {
+                self.at += 1;
+                self.after_space();
+            }
+            (_, true) => {}
+            _ => return self.syntax("a comma or the end of the object was expected"),
+        }
+        if self.peek() != Some(b'"') {
+            return self.syntax("a member name was expected");
+        }
+        if self.members >= self.max_members {
+            return self.fail(JsonError::TooManyMembers { limit: self.max_members });
+        }
+        self.members += 1;
+        let name = self.text()?;
+        match self.after_space() {
+            Some(b':') => {
+                self.at += 1;
+                Ok(Some(name))
+            }
+            _ => self.syntax("a colon was expected"),
+        }
+    }
+
+    /// Reads the string here, whose quote is at this byte: a part of the text, unless it has escapes.
+    #[inline]
+    pub(super) fn text(&mut self) -> Result<Cow<'t, str>, Stop> {
+        let start = self.at + 1;
+        let end = start + plain_len(self.text.as_bytes().get(start..).unwrap_or_default());
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            return self.escaped_text(start, end).map(Cow::Owned);
+        }
+        self.at = end + 1;
+        Ok(Cow::Borrowed(self.text.get(start..end).unwrap_or_default()))
+    }
+
+    /// Reads on from `end`, where an escape or a fault is.
+    #[cold]
+    fn escaped_text(&mut self, start: usize, end: usize) -> Result<String, Stop> {
+        let mut read = String::from(self.text.get(start..end).unwrap_or_default());
+        self.at = end;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(read);
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    let character = self.escape()?;
+                    read.push(character);
+                }
+                Some(_) => return self.syntax("a control character stands in a string"),
+                None => return self.syntax("a string does not end"),
+            }
+            let start = self.at;
+            self.at += plain_len(self.rest());
+            read.push_str(self.text.get(start..self.at).unwrap_or_default());
+        }
+    }
+
+    /// The character that an escape stands for; the backslash has been read.
+    fn escape(&mut self) -> Result<char, Stop> {
+        let escape = self.peek();
+        self.at += 1;
+        Ok(match escape {
+            Some(plain @ (b'"' | b'\\' | b'/')) => char::from(plain),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                let first = self.four_hex_digits()?;
+                let rest = self.rest();
+                let code = match first {
+                    0xd800..=0xdbff if rest.starts_with(b"\\u") => {
+                        self.at += 2;
+                        match self.four_hex_digits()? {
+                            low @ 0xdc00..=0xdfff => {
+                                0x1_0000 + ((first - 0xd800) << 10) + (low - 0xdc00)
+                            }
+                            // A surrogate, which is no character.
+                            _ => first,
+                        }
+                    }
+                    _ => first,
+                };
+                match char::from_u32(code) {
+                    Some(character) => character,
+                    None => return self.syntax("half of a surrogate pair stands alone"),
+                }
+            }
+            _ => return self.syntax("an escape is none of those that JSON has"),
+        })
+    }
+
+    fn four_hex_digits(&mut self) -> Result<u32, Stop> {
+        let mut code = 0;
+        for _ in 0..4 {
+            match self.peek().and_then(|digit| char::from(digit).to_digit(16)) {
+                Some(digit) => code = code << 4 | digit,
+                None => return self.syntax("an escape needs four hexadecimal digits"),
+            }
+            self.at += 1;
+        }
+        Ok(code)
+    }
+
+    /// Reads the number here (RFC 8259 §6). It lies in the range of a double.
+    #[inline]
+    pub(super) fn number(&mut self) -> Result<Number<'t>, Stop> {
+        let mark = self.mark();
+        let negative = self.peek() == Some(b'-');
+        self.at += usize::from(negative);
+        let leading_zero = self.peek() == Some(b'0');
+        let (digits, value) = self.digits();
+        if digits == 0 || (leading_zero && digits > 1) {
+            return self.syntax("a number has a digit, and does not begin with 0 when it has more");
+        }
+        if let Some(b'.' | b'e' | b'E') = self.peek() {
+            return self.decimal(mark);
+        }
+        if digits > MAX_EXACT_DIGITS {
+            return self.in_range(mark);
+        }
+        let integer = Some(if negative { -value } else { value });
+        Ok(Number { spelled: self.since(mark), integer })
+    }
+
+    /// Reads on from behind the digits before the point.
+    fn decimal(&mut self, mark: Mark) -> Result<Number<'t>, Stop> {
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            if self.digits().0 == 0 {
+                return self.syntax("a digit was expected");
+            }
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            if self.digits().0 == 0 {
+                return self.syntax("a digit was expected");
+            }
+        }
+        self.in_range(mark)
+    }
+
+    /// The number since `mark`.
+    fn in_range(&mut self, mark: Mark) -> Result<Number<'t>, Stop> {
+        let spelled = self.since(mark);
+        if spelled.parse::<f64>().is_ok_and(f64::is_finite) {
+            return Ok(Number { spelled, integer: None });
+        }
+        self.syntax("a number is beyond the range of a double")
+    }
+
+    /// Reads past the digits here. Gives their count, and their value unless they are too many.
+    #[inline]
+    fn digits(&mut self) -> (usize, i64) {
+        let (mut count, mut value) = (0, 0_i64);
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit & 0x0f));
+            count += 1;
+            self.at += 1;
+        }
+        (count, value)
+    }
+
+    /// Reads past the value here.
+    pub(super) fn skip(&mut self) -> Result<(), Stop> {
+        match self.start()? {
+            Start::Text => self.text().map(drop),
+            Start::Number => self.number().map(drop),
+            Start::True => self.literal("true"),
+            Start::False => self.literal("false"),
+            Start::Null => self.literal("null"),
+            Start::Array => {
+                self.enter()?;
+                let mut first = true;
+                while self.next_element(first)? {
+                    first = false;
+                    self.skip()?;
+                }
+                Ok(())
+            }
+            Start::Object => {
+                self.enter()?;
+                let mut names = Names::default();
+                let mut first = true;
+                while let Some(name) = self.next_name(first)? {
+                    first = false;
+                    self.insert(&mut names, name)?;
+                    self.skip()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the value of a registered member, whatever its type turns out to be.
+    #[inline]
+    pub(super) fn value(&mut self, kind: Kind) -> Result<Value<'t>, Stop> {
+        Ok(match (self.start()?, kind) {
+            (Start::Text, Kind::Text | Kind::TextOrTexts) => Value::Text(self.text()?),
+            (Start::Number, Kind::Number) => Value::Number(self.number()?),
+            (Start::Array, Kind::TextOrTexts) => self.texts()?,
+            _ => {
+                let mark = self.mark();
+                self.skip()?;
+                if let Kind::Raw = kind { Value::Raw(self.since(mark)) } else { Value::OtherType }
+            }
+        })
+    }
+
+    /// Gives the text of each element of the array here to `visit`; stops at another value.
+    pub(super) fn elements(&mut self, mut visit: impl FnMut(&'t str)) -> Result<(), Stop> {
+        if self.start()? != Start::Array {
+            return Err(Stop);
+        }
+        self.enter()?;
+        let mut first = true;
+        while self.next_element(first)? {
+            first = false;
+            self.start()?;
+            let mark = self.mark();
+            self.skip()?;
+            visit(self.since(mark));
+        }
+        Ok(())
+    }
+
+    /// Reads the array here, which may have others than strings for elements.
+    fn texts(&mut self) -> Result<Value<'t>, Stop> {
+        let mark = self.mark();
+        self.enter()?;
+        let (mut first, mut only_texts) = (true, true);
+        while self.next_element(first)? {
+            first = false;
+            only_texts &= self.start()? == Start::Text;
+            self.skip()?;
+        }
+        let array = self.since(mark);
+        Ok(if only_texts { Value::Texts(Texts { array }) } else { Value::OtherType })
+    }
+
+    /// Notes the name of a member, which is a fault when the object has one of that name.
+    #[inline]
+    pub(super) fn insert(&mut self, names: &mut Names<'t>, name: Cow<'t, str>) -> Result<(), Stop> {
+        match names.insert(name) {
+            Ok(()) => Ok(()),
+            Err(name) => self.duplicate(&name),
+        }
+    }
+
+    #[cold]
+    pub(super) fn duplicate<T>(&mut self, name: &str) -> Result<T, Stop> {
+        self.fail(JsonError::DuplicateMember { name: Excerpt::new(name) })
+    }
+
+    /// Ends the reading well, when nothing but white space is left.
+    pub(super) fn end(&mut self) -> Result<(), Stop> {
+        match self.after_space() {
+            None => Ok(()),
+            Some(_) => self.syntax("something stands behind the object"),
+        }
+    }
+
+    #[cold]
+    fn syntax<T>(&mut self, reason: &'static str) -> Result<T, Stop> {
+        let offset = self.at.min(self.text.len());
+        self.fail(JsonError::Syntax { offset, reason })
+    }
+
+    #[cold]
+    fn fail<T>(&mut self, fault: JsonError) -> Result<T, Stop> {
+        self.fault.get_or_insert(fault);
+        // There is nothing here, wherever someone reads on from.
+        self.text = "";
+        Err(Stop)
+    }
+
+    #[inline]
+    fn leave(&mut self) {
+        self.at += 1;
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    #[inline]
+    fn rest(&self) -> &'t [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// The byte here, after any white space.
+    #[inline]
+    fn after_space(&mut self) -> Option<u8> {
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                byte => return byte,
+            }
+        }
+    }
+}
+
+/// How many bytes of a string stand for themselves: up to the first quote, backslash or control character.
+///
+/// Eight at a time. Of the arithmetic on whole words, borrows can only spoil bytes behind the first one that
+/// is looked for, and only the first counts.
+#[inline]
+fn plain_len(text: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let mut eights = text.chunks_exact(8);
+    let mut length = 0;
+    for eight in eights.by_ref() {
+        let Ok(eight) = <[u8; 8]>::try_from(eight) else { break };
+        let word = u64::from_le_bytes(eight);
+        let zero_where = |byte: u8| word ^ (ONES * u64::from(byte));
+        let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let found = (is_zero(zero_where(b'"')) | is_zero(zero_where(b'\\')) | control) & HIGHS;
+        if found != 0 {
+            return length + usize::from(found.trailing_zeros().to_le_bytes()[0] / 8);
+        }
+        length += 8;
+    }
+    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    length + eights.remainder().iter().take_while(|byte| is_plain(byte)).count()
+}
+
+/// The names of one object so far. A few are compared one by one; more are kept sorted, so that many
+/// members cost no more than sorting them.
+#[derive(Default)]
+pub(super) struct Names<'t> {
+    first: [&'t str; 8],
+    length: usize,
+    more: BTreeSet<Cow<'t, str>>,
+}
+
+impl<'t> Names<'t> {
+    /// Keeps a name that is new, and gives back one that is not.
+    #[inline]
+    fn insert(&mut self, name: Cow<'t, str>) -> Result<(), Cow<'t, str>> {
+        if self.first.iter().take(self.length).any(|known| *known == name)
+            || (!self.more.is_empty() && self.more.contains(&name))
+        {
+            return Err(name);
+        }
+        match (&name, self.first.get_mut(self.length)) {
+            (Cow::Borrowed(name), Some(free)) => {
+                *free = name;
+                self.length += 1;
+            }
+            _ => {
+                self.more.insert(name);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// Every byte at every place, against the obvious way to look for it.
+    #[test]
+    fn the_plain_part_of_a_string_is_found() {
+        for length in 0..40 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    for filler in [b'a', 0x20, 0x7f, 0x80, 0xff, b'!', b'#', b'['] {
+                        let mut text = Vec::from([filler; 40]);
+                        text.truncate(length);
+                        text[place] = byte;
+                        let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
+                        let expected = text.iter().position(special).unwrap_or(length);
+                        assert_eq!(plain_len(&text), expected, "{text:?}");
+                    }
+                }
+            }
+        }
+    }
+}
