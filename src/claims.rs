@@ -307,14 +307,15 @@ impl RegisteredClaim {
     /// The claim of that exact name; names are case-sensitive (RFC 7519 §10.1.1).
     #[inline]
     pub fn from_name(name: &str) -> Option<Self> {
+        // Letter by letter, which is quicker than one comparison after the other.
         Some(match name.as_bytes() {
-            b"iss" => Self::Issuer,
-            b"sub" => Self::Subject,
-            b"aud" => Self::Audience,
-            b"exp" => Self::ExpirationTime,
-            b"nbf" => Self::NotBefore,
-            b"iat" => Self::IssuedAt,
-            b"jti" => Self::JwtId,
+            [b'i', b's', b's'] => Self::Issuer,
+            [b's', b'u', b'b'] => Self::Subject,
+            [b'a', b'u', b'd'] => Self::Audience,
+            [b'e', b'x', b'p'] => Self::ExpirationTime,
+            [b'n', b'b', b'f'] => Self::NotBefore,
+            [b'i', b'a', b't'] => Self::IssuedAt,
+            [b'j', b't', b'i'] => Self::JwtId,
             _ => return None,
         })
     }

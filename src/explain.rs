@@ -128,13 +128,8 @@ impl Explanation {
 
     /// Runs the checks until there is nothing left to look at.
     fn run(&mut self, token: &str, keys: &impl Keys, validation: &Validation) -> Option<()> {
-        let segments = match Segments::split(token, validation) {
-            Err(error @ DecodeError::TooLong { .. }) => return self.note(LENGTH, Err(error)),
-            split => {
-                self.note(LENGTH, Ok(()));
-                self.note(SEGMENTS, split)?
-            }
-        };
+        self.note(LENGTH, jws::check_length(token, validation))?;
+        let segments = self.note(SEGMENTS, Segments::split(token))?;
         let read = segments.with_header(|header| {
             self.note(HEADER, Ok(()));
             self.note(EXTENSIONS, jws::check_extensions(header));

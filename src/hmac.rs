@@ -31,14 +31,14 @@ use crate::algorithm::Algorithm;
 /// assert!(hmac.verify(b"what do ya want for nothing?", tag.as_ref()));
 /// ```
 pub struct Hmac {
-    algorithm: Algorithm,
     states: States,
 }
 
-/// By block size: SHA-384 is SHA-512 from another initial state.
+/// SHA-384 is SHA-512 from another initial state, and cut short.
 enum States {
-    Sha256(States256),
-    Sha512(States512),
+    Hs256(States256),
+    Hs384(States512),
+    Hs512(States512),
 }
 
 impl Hmac {
@@ -46,31 +46,29 @@ impl Hmac {
     /// first (RFC 2104 §2).
     pub fn new(algorithm: Algorithm, secret: &[u8]) -> Self {
         let states = match algorithm {
-            Algorithm::Hs256 => States::Sha256(States256::new(SHA256, secret, 32)),
-            Algorithm::Hs384 => States::Sha512(States512::new(SHA384, secret, 48)),
-            Algorithm::Hs512 => States::Sha512(States512::new(SHA512, secret, 64)),
+            Algorithm::Hs256 => States::Hs256(States256::new::<32>(SHA256, secret)),
+            Algorithm::Hs384 => States::Hs384(States512::new::<48>(SHA384, secret)),
+            Algorithm::Hs512 => States::Hs512(States512::new::<64>(SHA512, secret)),
         };
-        Self { algorithm, states }
+        Self { states }
     }
 
     /// The algorithm that it was made for.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        match self.states {
+            States::Hs256(_) => Algorithm::Hs256,
+            States::Hs384(_) => Algorithm::Hs384,
+            States::Hs512(_) => Algorithm::Hs512,
+        }
     }
 
     /// The tag of `message`: as many bytes as the hash has.
     pub fn tag(&self, message: &[u8]) -> Tag {
-        let mut bytes = [0; MAX_TAG_LEN];
         match &self.states {
-            States::Sha256(states) => {
-                let tag = states.tag(message, 32);
-                for (to, from) in bytes.iter_mut().zip(tag) {
-                    *to = from;
-                }
-            }
-            States::Sha512(states) => bytes = states.tag(message, self.algorithm.hash_len()),
+            States::Hs256(states) => states.tag::<32>(message).into(),
+            States::Hs384(states) => states.tag::<48>(message).into(),
+            States::Hs512(states) => states.tag::<64>(message).into(),
         }
-        Tag { bytes, length: self.algorithm.hash_len() }
     }
 
     /// Whether `tag` is the tag of `message`, at its full length. The comparison takes the same time
@@ -92,7 +90,7 @@ impl Hmac {
 
 impl fmt::Debug for Hmac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hmac").field("algorithm", &self.algorithm).finish_non_exhaustive()
+        f.debug_struct("Hmac").field("algorithm", &self.algorithm()).finish_non_exhaustive()
     }
 }
 
@@ -103,6 +101,15 @@ pub(crate) const MAX_TAG_LEN: usize = 64;
 pub struct Tag {
     bytes: [u8; MAX_TAG_LEN],
     length: usize,
+}
+
+impl<const N: usize> From<[u8; N]> for Tag {
+    #[inline]
+    fn from(tag: [u8; N]) -> Self {
+        let mut bytes = [0; MAX_TAG_LEN];
+        bytes.split_at_mut(N).0.copy_from_slice(&tag);
+        Self { bytes, length: N }
+    }
 }
 
 impl AsRef<[u8]> for Tag {
@@ -128,19 +135,14 @@ macro_rules! states {
 
         impl $states {
             const BLOCK_LEN: usize = $block_len;
-            const WORD_LEN: usize = size_of::<$word>();
 
-            fn new(initial: [$word; 8], secret: &[u8], hash_len: usize) -> Self {
+            fn new<const HASH_LEN: usize>(initial: [$word; 8], secret: &[u8]) -> Self {
                 let mut key = Zeroizing::new([0; Self::BLOCK_LEN]);
                 if secret.len() > Self::BLOCK_LEN {
-                    let hashed = Zeroizing::new(Self::hash(initial, 0, secret));
-                    for (to, from) in key.iter_mut().zip(hashed.iter().take(hash_len)) {
-                        *to = *from;
-                    }
+                    let hashed = Zeroizing::new(Self::finish(initial, 0, secret));
+                    write_words(&*hashed, key.split_at_mut(HASH_LEN).0);
                 } else {
-                    for (to, from) in key.iter_mut().zip(secret) {
-                        *to = *from;
-                    }
+                    key.split_at_mut(secret.len()).0.copy_from_slice(secret);
                 }
                 let [inner, outer] = [0x36, 0x5c].map(|pad| {
                     let padded = Zeroizing::new(key.map(|byte| byte ^ pad));
@@ -152,45 +154,52 @@ macro_rules! states {
             }
 
             #[inline]
-            fn tag(&self, message: &[u8], hash_len: usize) -> [u8; 8 * Self::WORD_LEN] {
-                let inner = Self::hash(self.inner, 1, message);
-                Self::hash(self.outer, 1, inner.split_at(hash_len).0)
+            fn tag<const HASH_LEN: usize>(&self, message: &[u8]) -> [u8; HASH_LEN] {
+                let inner = Self::finish(self.inner, 1, message);
+                // The hash of the inner message is a part of one block, so that its padding is known.
+                let mut block = [0; Self::BLOCK_LEN];
+                let (hash, padding) = block.split_at_mut(HASH_LEN);
+                write_words(&inner, hash);
+                Self::pad(padding, Self::BLOCK_LEN + HASH_LEN);
+                let mut outer = self.outer;
+                $compress(&mut outer, &[block]);
+                let mut tag = [0; HASH_LEN];
+                write_words(&outer, &mut tag);
+                tag
             }
 
-            /// Goes on hashing from `state`, which has absorbed `blocks_before` blocks, to the end
-            /// of `message` and the padding (FIPS 180-4 §5.1).
+            /// Goes on from `state`, which has absorbed `blocks_before` blocks, to the end of `message`
+            /// and its padding (FIPS 180-4 §5.1).
             #[inline]
-            fn hash(
-                mut state: [$word; 8],
-                blocks_before: usize,
-                message: &[u8],
-            ) -> [u8; 8 * Self::WORD_LEN] {
+            fn finish(mut state: [$word; 8], blocks_before: usize, message: &[u8]) -> [$word; 8] {
                 let (blocks, rest) = Array::<u8, $block_size>::slice_as_chunks(message);
-                $compress(&mut state, Array::cast_slice_to_core(blocks));
-
-                let mut last = [0; Self::BLOCK_LEN];
+                if !blocks.is_empty() {
+                    $compress(&mut state, Array::cast_slice_to_core(blocks));
+                }
+                let mut last = [0; 2 * Self::BLOCK_LEN];
+                // What the padding has at least: a bit, and the length.
+                let fits = rest.len() + 1 + size_of::<$length>() <= Self::BLOCK_LEN;
+                let padded = if fits { Self::BLOCK_LEN } else { 2 * Self::BLOCK_LEN };
+                let last = last.split_at_mut(padded).0;
                 let (text, padding) = last.split_at_mut(rest.len());
                 text.copy_from_slice(rest);
+                Self::pad(padding, blocks_before * Self::BLOCK_LEN + message.len());
+                let (blocks, _) = Array::<u8, $block_size>::slice_as_chunks(last);
+                $compress(&mut state, Array::cast_slice_to_core(blocks));
+                state
+            }
+
+            /// Writes the padding behind `bytes` bytes: a one, zeros, and how many bits there are.
+            #[inline]
+            fn pad(padding: &mut [u8], bytes: usize) {
                 if let Some(first) = padding.first_mut() {
                     *first = 0x80;
                 }
-                if rest.len() >= Self::BLOCK_LEN - size_of::<$length>() {
-                    $compress(&mut state, &[last]);
-                    last = [0; Self::BLOCK_LEN];
+                // Widens.
+                let bits = 8 * (bytes as $length);
+                if let Some(length) = padding.last_chunk_mut() {
+                    *length = bits.to_be_bytes();
                 }
-                // Both conversions widen.
-                let bytes = (blocks_before * Self::BLOCK_LEN) as $length + message.len() as $length;
-                let length = (8 * bytes).to_be_bytes();
-                last.split_at_mut(Self::BLOCK_LEN - size_of::<$length>())
-                    .1
-                    .copy_from_slice(&length);
-                $compress(&mut state, &[last]);
-
-                let mut hash = [0; 8 * Self::WORD_LEN];
-                for (to, word) in hash.chunks_exact_mut(Self::WORD_LEN).zip(state) {
-                    to.copy_from_slice(&word.to_be_bytes());
-                }
-                hash
             }
         }
 
@@ -205,6 +214,37 @@ macro_rules! states {
 
 states!(States256, u32, 64, U64, u64, compress256);
 states!(States512, u64, 128, U128, u128, compress512);
+
+/// A word of a hash as the bytes it stands for (FIPS 180-4 §3.1).
+trait Word: Copy {
+    type Bytes: AsRef<[u8]>;
+
+    fn to_be(self) -> Self::Bytes;
+}
+
+impl Word for u32 {
+    type Bytes = [u8; 4];
+
+    fn to_be(self) -> [u8; 4] {
+        self.to_be_bytes()
+    }
+}
+
+impl Word for u64 {
+    type Bytes = [u8; 8];
+
+    fn to_be(self) -> [u8; 8] {
+        self.to_be_bytes()
+    }
+}
+
+/// Writes as many words as there is room for.
+#[inline]
+fn write_words<W: Word>(words: &[W; 8], bytes: &mut [u8]) {
+    for (to, word) in bytes.chunks_exact_mut(size_of::<W>()).zip(words) {
+        to.copy_from_slice(word.to_be().as_ref());
+    }
+}
 
 /// FIPS 180-4 §5.3.3.
 const SHA256: [u32; 8] = [

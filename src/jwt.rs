@@ -169,7 +169,8 @@ pub struct UnverifiedHeader {
 /// ```
 pub fn unverified_header(token: &str) -> Result<UnverifiedHeader, DecodeError> {
     let text = |parameter: &Parameter<'_>| parameter.as_text().map(String::from);
-    Segments::split(token, &Validation::new())?.with_header(|header| UnverifiedHeader {
+    jws::check_length(token, &Validation::new())?;
+    Segments::split(token)?.with_header(|header| UnverifiedHeader {
         alg: text(&header.alg),
         typ: text(&header.typ),
         kid: text(&header.kid),

@@ -150,6 +150,12 @@ impl Key {
         &self.hmac
     }
 
+    /// Whether the token's header segment is the one that this key writes.
+    #[inline]
+    pub(crate) fn begins(&self, token: &str) -> bool {
+        token.strip_prefix(&*self.header_segment).is_some_and(|rest| rest.starts_with('.'))
+    }
+
     /// The header segment for [`header::DEFAULT_TYP`].
     pub(crate) fn header_segment(&self) -> &str {
         &self.header_segment

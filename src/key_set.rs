@@ -139,9 +139,9 @@ pub trait Lookup {
         visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
     ) -> Result<bool, LookupError>;
 
-    /// The key for whose tokens this is the header segment, letter by letter, with the end of its time.
+    /// The key with whose own header segment the token begins, letter by letter, and the end of its time.
     #[doc(hidden)]
-    fn by_header_segment(&self, segment: &str) -> Option<(&Key, Option<NumericDate>)>;
+    fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)>;
 }
 
 /// Why there is no key to try.
@@ -166,8 +166,8 @@ impl Lookup for Key {
     }
 
     #[inline]
-    fn by_header_segment(&self, segment: &str) -> Option<(&Key, Option<NumericDate>)> {
-        (self.header_segment() == segment).then_some((self, None))
+    fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
+        self.begins(token).then_some((self, None))
     }
 }
 
@@ -191,10 +191,8 @@ impl Lookup for KeySet {
     }
 
     #[inline]
-    fn by_header_segment(&self, segment: &str) -> Option<(&Key, Option<NumericDate>)> {
-        self.entries()
-            .find(|entry| entry.key.header_segment() == segment)
-            .map(|entry| (&entry.key, entry.until))
+    fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
+        self.entries().find(|entry| entry.key.begins(token)).map(|entry| (&entry.key, entry.until))
     }
 }
 
@@ -215,8 +213,8 @@ mod shared {
         }
 
         #[inline]
-        fn by_header_segment(&self, segment: &str) -> Option<(&Key, Option<NumericDate>)> {
-            K::by_header_segment(self, segment)
+        fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
+            K::by_own_header(self, token)
         }
     }
 

@@ -59,7 +59,7 @@ pub(super) struct Input<'r, 'de> {
     reader: &'r mut Reader<'de>,
 }
 
-impl<'r, 'de> Input<'r, 'de> {
+impl<'de> Input<'_, 'de> {
     /// Reads the value by `read`, or past it when that fails.
     #[inline]
     fn or_past<T>(

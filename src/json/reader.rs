@@ -308,11 +308,14 @@ impl<'t> Reader<'t> {
     #[inline]
     fn digits(&mut self) -> (usize, i64) {
         let (mut count, mut value) = (0, 0_i64);
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            value = value.wrapping_mul(10).wrapping_add(i64::from(digit & 0x0f));
+        for digit in self.rest().iter().map(|byte| byte.wrapping_sub(b'0')) {
+            if digit > 9 {
+                break;
+            }
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
             count += 1;
-            self.at += 1;
         }
+        self.at += count;
         (count, value)
     }
 
@@ -459,23 +462,23 @@ impl<'t> Reader<'t> {
 
 /// How many bytes of a string stand for themselves: up to the first quote, backslash or control character.
 ///
-/// Eight at a time. Of the arithmetic on whole words, borrows can only spoil bytes behind the first one that
-/// is looked for, and only the first counts.
+/// Eight at a time: a byte less than what is taken from it borrows, and so sets its highest bit, which in ASCII
+/// is clear. A borrow reaches the bytes behind it too, but only the first one that is found counts.
 #[inline]
 fn plain_len(text: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
+    const EACH: u64 = u64::MAX / 255;
+    const HIGHEST: u64 = EACH << 7;
     let mut eights = text.chunks_exact(8);
     let mut length = 0;
     for eight in eights.by_ref() {
-        let Ok(eight) = <[u8; 8]>::try_from(eight) else { break };
-        let word = u64::from_le_bytes(eight);
-        let zero_where = |byte: u8| word ^ (ONES * u64::from(byte));
-        let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (is_zero(zero_where(b'"')) | is_zero(zero_where(b'\\')) | control) & HIGHS;
+        let word = <[u8; 8]>::try_from(eight).map_or(0, u64::from_le_bytes);
+        let quote = (word ^ (EACH * u64::from(b'"'))).wrapping_sub(EACH);
+        let backslash = (word ^ (EACH * u64::from(b'\\'))).wrapping_sub(EACH);
+        let control = word.wrapping_sub(EACH * u64::from(b' '));
+        let found = (quote | backslash | control) & !word & HIGHEST;
         if found != 0 {
-            return length + usize::from(found.trailing_zeros().to_le_bytes()[0] / 8);
+            let [bit, ..] = found.trailing_zeros().to_le_bytes();
+            return length + usize::from(bit / 8);
         }
         length += 8;
     }
