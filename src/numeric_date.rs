@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// An instant, as seconds since 1970-01-01T00:00:00Z without leap seconds (RFC 7519 §2, "NumericDate").
 ///
 /// It is kept in whole microseconds, between about 290,000 years before and after the epoch; what lies
-/// outside is the nearest end of that range. Fractions of a second are kept until the year 2242, as
+/// outside is the nearest end of that range. Fractions of a second are kept until the year 2106, as
 /// long as a JSON number that other implementations read as a double can carry them.
 ///
 /// ```
@@ -29,9 +29,9 @@ pub struct NumericDate {
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
 
-/// From here on two neighbouring doubles are more than a microsecond apart, so that a fraction would
-/// not survive a round trip through JSON: 2^33 seconds, the year 2242.
-const FRACTIONS_END: i64 = (1 << 33) * SECOND;
+/// From here on two neighbouring doubles may be more than half a microsecond apart, so that a fraction
+/// would not survive a round trip through JSON: 2^32 seconds, the year 2106.
+const FRACTIONS_END: i64 = (1 << 32) * SECOND;
 
 impl NumericDate {
     /// 1970-01-01T00:00:00Z.
