@@ -11,7 +11,7 @@ pub(crate) use self::{
     kippu::{AGAIN, BORROWED, OWNED},
     limit::LIMIT,
 };
-use crate::{measure::Candidate, token::Tokens};
+use crate::{fixture::Tokens, measure::Candidate};
 
 /// What is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ fn given(tokens: &Tokens, operation: Operation) -> &str {
 
 /// Whether `token` is one that kippu reads back as the claims. Crates write headers of their own.
 fn assert_is_token(tokens: &Tokens, token: &str) {
-    let key = ::kippu::Key::new(tokens.algorithm, crate::token::SECRET).expect("long enough");
+    let key = ::kippu::Key::new(tokens.algorithm, crate::fixture::SECRET).expect("long enough");
     let validation = kippu::validation(tokens);
     assert_eq!(::kippu::decode(token, &key, &validation).as_ref(), Ok(&tokens.claims));
 }

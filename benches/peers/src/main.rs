@@ -5,8 +5,9 @@
 //! `--quick` takes about a second: every result is asserted, and the numbers are worth nothing.
 
 mod candidates;
+#[path = "../../fixture.rs"]
+mod fixture;
 mod measure;
-mod token;
 
 use std::{env, fs, process::ExitCode};
 
@@ -14,8 +15,8 @@ use kippu::Algorithm;
 
 use crate::{
     candidates::{AGAIN, BORROWED, LIMIT, OWNED, Operation},
+    fixture::{Tokens, USUAL},
     measure::{Effort, Measured, Scaling},
-    token::{Tokens, USUAL},
 };
 
 fn main() -> ExitCode {

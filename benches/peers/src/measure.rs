@@ -99,8 +99,8 @@ impl<'f> Candidate<'f> {
             times = times.saturating_mul(2);
         }
         let fastest = (0..5).map(|_| self.time(times)).min().expect("five times");
-        let share = batch.as_secs_f64() / fastest.as_secs_f64();
-        u32::try_from((f64::from(times) * share) as u64).unwrap_or(u32::MAX).max(1)
+        let filling = u128::from(times) * batch.as_nanos() / fastest.as_nanos().max(1);
+        u32::try_from(filling).unwrap_or(u32::MAX).max(1)
     }
 }
 

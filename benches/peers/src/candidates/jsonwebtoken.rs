@@ -7,15 +7,15 @@ use std::cell::Cell;
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
-    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils, aws_lc, rust_crypto},
+    crypto::{CryptoProvider, KeyUtils, aws_lc, rust_crypto},
     decode, encode,
-    errors::{ErrorKind, Result},
+    errors::ErrorKind,
 };
 
 use super::{Operation, assert_is_token, given};
 use crate::{
+    fixture::{Claims, SECRET, Tokens},
     measure::Candidate,
-    token::{Claims, SECRET, Tokens},
 };
 
 thread_local! {
@@ -23,18 +23,10 @@ thread_local! {
 }
 
 static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: signer,
-    verifier_factory: verifier,
+    signer_factory: |algorithm, key| (BACKEND.get().signer_factory)(algorithm, key),
+    verifier_factory: |algorithm, key| (BACKEND.get().verifier_factory)(algorithm, key),
     key_utils: KeyUtils::new_unimplemented(),
 };
-
-fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
-    (BACKEND.get().signer_factory)(algorithm, key)
-}
-
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    (BACKEND.get().verifier_factory)(algorithm, key)
-}
 
 pub(super) fn candidates(tokens: &Tokens, operation: Operation) -> Vec<Candidate<'_>> {
     // It is installed already when this is not the first case.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Operation, assert_is_token, given};
 use crate::{
+    fixture::{self, SECRET, Tokens},
     measure::Candidate,
-    token::{self, SECRET, Tokens},
 };
 
 const NAME: &str = "jwt-compact";
@@ -41,7 +41,7 @@ fn with<'t, K: Sync + 't, A: Algorithm<SigningKey = K, VerifyingKey = K> + Sync 
     algorithm: A,
     key: K,
 ) -> Candidate<'t> {
-    let token::Claims { iss, sub, aud, exp, iat, jti, groups } = tokens.claims.clone();
+    let fixture::Claims { iss, sub, aud, exp, iat, jti, groups } = tokens.claims.clone();
     let custom = Custom { iss, sub, aud, jti, groups };
     if operation == Operation::Encode {
         let time = |seconds: u64| {

@@ -6,8 +6,8 @@ use jwt_simple::prelude::*;
 
 use super::{Operation, assert_is_token, given};
 use crate::{
+    fixture::{self, SECRET, Tokens},
     measure::Candidate,
-    token::{self, SECRET, Tokens},
 };
 
 const NAME: &str = "jwt-simple";
@@ -32,7 +32,7 @@ fn with<'t>(
     operation: Operation,
     key: impl MACLike + Sync + 't,
 ) -> Candidate<'t> {
-    let token::Claims { iss, sub, aud, exp, iat, jti, groups } = tokens.claims.clone();
+    let fixture::Claims { iss, sub, aud, exp, iat, jti, groups } = tokens.claims.clone();
     if operation == Operation::Encode {
         let mut claims = Claims::with_custom_claims(Custom { groups }, Duration::from_hours(1))
             .with_issuer(iss)

@@ -2,8 +2,8 @@ use kippu::{DecodeError, Key, Validation, decode, decode_borrowed, encode};
 
 use super::{Operation, assert_is_token, given};
 use crate::{
+    fixture::{BorrowedClaims, Claims, SECRET, Tokens},
     measure::Candidate,
-    token::{BorrowedClaims, Claims, SECRET, Tokens},
 };
 
 pub(crate) const OWNED: &str = "kippu";
@@ -58,7 +58,7 @@ fn borrowing(tokens: &Tokens, operation: Operation) -> Candidate<'_> {
                 assert!(operation != Operation::Refuse);
             }
             Err(error) => {
-                assert!(operation == Operation::Refuse && error == DecodeError::Signature)
+                assert!(operation == Operation::Refuse && error == DecodeError::Signature);
             }
         }
     };

@@ -3,7 +3,7 @@
 use kippu::Algorithm;
 use sha2::block_api::{compress256, compress512};
 
-use crate::{measure::Candidate, token::Tokens};
+use crate::{fixture::Tokens, measure::Candidate};
 
 pub(crate) const LIMIT: &str = "the limit: hashing the blocks";
 

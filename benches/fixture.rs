@@ -1,4 +1,6 @@
-//! The tokens that every candidate is given: claims of a known size, signed, forged, and with another header.
+//! Tokens with claims of a known size: signed, forged, and with another crate's header.
+//!
+//! Shared by `tokens.rs` and the package `peers`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const SECRET: &[u8; 64] =
     b"sixty-four bytes that no one should use outside of a benchmark!!";
 
-/// What every candidate writes, and reads where it owns its claims.
+/// What is encoded, and decoded where claims are owned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
@@ -43,7 +45,7 @@ pub(crate) struct BorrowedClaims<'c> {
 pub(crate) const USUAL: usize = 167;
 
 impl Claims {
-    /// Claims of exactly `bytes` bytes of JSON, which expire in an hour: a few registered ones, then
+    /// Claims of exactly `bytes` bytes of JSON, which expire in a day: a few registered ones, then
     /// the usual six, then as many groups as there is room for.
     pub(crate) fn of_size(bytes: usize) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
@@ -54,7 +56,7 @@ impl Claims {
             iss: iss.into(),
             sub: "user-".into(),
             aud: aud.into(),
-            exp: now + 3600,
+            exp: now + 86_400,
             iat: usual.then_some(now),
             jti: usual.then(|| "0192f0c1-7b1e-7cc0-a8f4-3f5d2b9e6a10".into()),
             groups: None,
