@@ -5,6 +5,7 @@
 //! `--quick` takes about a second: every result is asserted, and the numbers are worth nothing.
 
 mod candidates;
+mod codec;
 #[path = "../../fixture.rs"]
 mod fixture;
 mod measure;
@@ -61,6 +62,9 @@ fn main() -> ExitCode {
         sizes(&points, operation, effort);
     }
 
+    println!("## base64url into slices\n");
+    base64url(effort);
+
     println!("## One thread and two, HS256, {USUAL} bytes of claims\n");
     threads(&usual, effort);
     ExitCode::SUCCESS
@@ -76,11 +80,12 @@ fn describe() {
     #[cfg(target_arch = "x86_64")]
     println!("SHA extensions: {}", std::arch::is_x86_feature_detected!("sha"));
     let lock = include_str!("../Cargo.lock");
-    for name in ["kippu", "jsonwebtoken", "aws-lc-rs", "jwt-compact", "jwt-simple", "serde_json"] {
-        let version = lock
-            .split(&format!("name = \"{name}\"\nversion = \""))
-            .nth(1)
-            .and_then(|rest| rest.split('"').next());
+    for name in
+        ["kippu", "jsonwebtoken", "aws-lc-rs", "jwt-compact", "jwt-simple", "sha2", "serde_json"]
+    {
+        // Peers bring older versions of some; the newest is the one that kippu uses.
+        let newest = lock.rsplit_once(&format!("name = \"{name}\"\nversion = \""));
+        let version = newest.and_then(|(_, rest)| Some(rest.split_once('"')?.0));
         println!("{name} {}", version.expect("a dependency"));
     }
     println!();
@@ -118,6 +123,27 @@ fn sizes(points: &[(Algorithm, usize)], operation: Operation, effort: Effort) {
         print!("| {algorithm}, {bytes} bytes |");
         for name in names {
             print!(" {:.0} ({:.2}) |", measured.nanoseconds(name), measured.ratio(name, OWNED));
+        }
+        println!();
+    }
+    println!();
+}
+
+fn base64url(effort: Effort) {
+    println!("Nanoseconds, and how many times as long as kippu the base64 crate takes.\n");
+    println!("| symbols | decode, kippu | decode, base64 | | encode, kippu | encode, base64 | |");
+    println!("|---:|---:|---:|---:|---:|---:|---:|");
+    for symbols in [43, 223, 1024, 4096] {
+        let length = kippu::base64url::decoded_len(symbols);
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+        let text = kippu::base64url::encode(&bytes);
+        print!("| {} |", text.len());
+        for candidates in [codec::decoders(&text), codec::encoders(&bytes)] {
+            let measured = Measured::of(&candidates, effort);
+            for name in [codec::KIPPU, codec::BASE64] {
+                print!(" {:.0} |", measured.nanoseconds(name));
+            }
+            print!(" {:.2} |", measured.ratio(codec::BASE64, codec::KIPPU));
         }
         println!();
     }
