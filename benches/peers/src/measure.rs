@@ -1,0 +1,209 @@
+//! Operations in, nanoseconds and ratios out.
+//!
+//! The candidates of a case take turns, a short batch at a time, for many rounds. What the machine
+//! does meanwhile hits neighbours alike, so that the ratio of two batches of one round is steadier
+//! than either time; what is told is the median of those ratios.
+
+use std::{
+    hint::black_box,
+    sync::{Barrier, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long to measure.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    pub(crate) batch: Duration,
+    /// With threads the batches are longer, because the threads have to meet before each.
+    pub(crate) thread_rounds: usize,
+    pub(crate) thread_batch: Duration,
+}
+
+impl Effort {
+    pub(crate) const FULL: Self = Self {
+        rounds: 600,
+        batch: Duration::from_micros(200),
+        thread_rounds: 100,
+        thread_batch: Duration::from_millis(2),
+    };
+
+    pub(crate) const QUICK: Self = Self {
+        rounds: 9,
+        batch: Duration::from_micros(50),
+        thread_rounds: 5,
+        thread_batch: Duration::from_micros(500),
+    };
+}
+
+/// One crate's way to do the operation of a case.
+pub(crate) struct Candidate<'f> {
+    pub(crate) name: &'static str,
+    /// Does it so many times.
+    run: Box<dyn Fn(u32) + Sync + 'f>,
+}
+
+impl<'f> Candidate<'f> {
+    /// `operation` is not timed before `assert` has seen that it does what it should.
+    pub(crate) fn new<T>(
+        name: &'static str,
+        operation: impl Fn() -> T + Sync + 'f,
+        assert: impl FnOnce(T),
+    ) -> Self {
+        assert(operation());
+        let run = move |times| {
+            for _ in 0..times {
+                black_box(operation());
+            }
+        };
+        Self { name, run: Box::new(run) }
+    }
+
+    /// As [`Candidate::new`], for an operation that writes into a buffer of `bytes` bytes and asserts
+    /// its own result.
+    pub(crate) fn with_buffer(
+        name: &'static str,
+        bytes: usize,
+        operation: impl Fn(&mut [u8]) + Sync + 'f,
+    ) -> Self {
+        let run = move |times| {
+            let mut buffer = vec![0; bytes];
+            for _ in 0..times {
+                operation(black_box(&mut buffer));
+            }
+        };
+        Self { name, run: Box::new(run) }
+    }
+
+    /// This candidate, with `setup` before each batch.
+    pub(crate) fn after(self, setup: impl Fn() + Sync + 'f) -> Self {
+        let Self { name, run } = self;
+        let run = move |times| {
+            setup();
+            run(times);
+        };
+        Self { name, run: Box::new(run) }
+    }
+
+    fn time(&self, times: u32) -> Duration {
+        let start = Instant::now();
+        (self.run)(times);
+        start.elapsed()
+    }
+
+    /// How many operations fill a batch. Warms up on the way.
+    fn calibrate(&self, batch: Duration) -> u32 {
+        let mut times = 1_u32;
+        while self.time(times) < batch {
+            times = times.saturating_mul(2);
+        }
+        let fastest = (0..5).map(|_| self.time(times)).min().expect("five times");
+        let filling = u128::from(times) * batch.as_nanos() / fastest.as_nanos().max(1);
+        u32::try_from(filling).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+/// What was measured of the candidates of a case.
+pub(crate) struct Measured {
+    names: Vec<&'static str>,
+    /// By candidate, then by round: nanoseconds an operation.
+    samples: Vec<Vec<f64>>,
+}
+
+impl Measured {
+    pub(crate) fn of(candidates: &[Candidate<'_>], effort: Effort) -> Self {
+        let times: Vec<u32> = candidates.iter().map(|one| one.calibrate(effort.batch)).collect();
+        let mut samples = vec![Vec::with_capacity(effort.rounds); candidates.len()];
+        for round in 0..effort.rounds {
+            for turn in 0..candidates.len() {
+                // Nobody always follows the same neighbour's cache misses at the same place.
+                let index = (round + turn) % candidates.len();
+                let elapsed = candidates[index].time(times[index]);
+                samples[index].push(elapsed.as_secs_f64() * 1e9 / f64::from(times[index]));
+            }
+        }
+        Self { names: candidates.iter().map(|one| one.name).collect(), samples }
+    }
+
+    pub(crate) fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    fn samples(&self, name: &str) -> &[f64] {
+        let index = self.names.iter().position(|known| *known == name);
+        &self.samples[index.expect("a candidate of the case")]
+    }
+
+    /// Median nanoseconds an operation.
+    pub(crate) fn nanoseconds(&self, name: &str) -> f64 {
+        median(self.samples(name).to_vec())
+    }
+
+    /// How many times as long `name` takes as `base`.
+    pub(crate) fn ratio(&self, name: &str, base: &str) -> f64 {
+        let pairs = self.samples(name).iter().zip(self.samples(base));
+        median(pairs.map(|(one, other)| one / other).collect())
+    }
+}
+
+/// Throughput of a candidate.
+pub(crate) struct Scaling {
+    /// Operations a second on one thread.
+    pub(crate) one: f64,
+    /// Operations a second on two threads together.
+    pub(crate) two: f64,
+    /// The one over the other, in the same round.
+    pub(crate) ratio: f64,
+}
+
+impl Scaling {
+    /// One thread and two take turns too.
+    pub(crate) fn of(candidates: &[Candidate<'_>], effort: Effort) -> Vec<Self> {
+        let times: Vec<u32> =
+            candidates.iter().map(|one| one.calibrate(effort.thread_batch)).collect();
+        let turns = || {
+            (0..effort.thread_rounds)
+                .flat_map(|_| candidates.iter().zip(&times).enumerate())
+                .map(|(index, (candidate, times))| (index, candidate, *times))
+        };
+        let barrier = Barrier::new(2);
+        let per_second = |candidate: &Candidate<'_>, times| {
+            f64::from(times) / candidate.time(times).as_secs_f64()
+        };
+        let beside = Mutex::new(vec![vec![]; candidates.len()]);
+        let (mut alone, mut first) =
+            (vec![vec![]; candidates.len()], vec![vec![]; candidates.len()]);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (index, candidate, times) in turns() {
+                    barrier.wait();
+                    let rate = per_second(candidate, times);
+                    beside.lock().expect("no panic under the lock")[index].push(rate);
+                    barrier.wait();
+                }
+            });
+            for (index, candidate, times) in turns() {
+                alone[index].push(per_second(candidate, times));
+                barrier.wait();
+                first[index].push(per_second(candidate, times));
+                barrier.wait();
+            }
+        });
+        let beside = beside.into_inner().expect("no panic under the lock");
+        alone
+            .into_iter()
+            .zip(first.iter().zip(&beside))
+            .map(|(alone, (first, second))| {
+                let both: Vec<f64> = first.iter().zip(second).map(|(one, two)| one + two).collect();
+                let ratio = median(both.iter().zip(&alone).map(|(two, one)| two / one).collect());
+                Self { one: median(alone), two: median(both), ratio }
+            })
+            .collect()
+    }
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
