@@ -481,7 +481,7 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
         self.has_registered(name)
     }
 
-    #[inline]
+    #[inline(always)]
     fn note(&mut self, name: RegisteredClaim, value: Value<'c>) {
         match name {
             RegisteredClaim::Issuer => self.issuer = text(value),

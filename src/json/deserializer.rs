@@ -347,13 +347,8 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
     /// The name of the next member, which no other has. A value that nobody has read is read past.
     #[inline]
     fn next(&mut self) -> Result<Option<Cow<'de, str>>, Stop> {
-        match self.named.take() {
-            None => {}
-            Some(Named::Other) => self.reader.skip()?,
-            Some(Named::Registered(name, kind)) => {
-                let value = self.reader.value(kind)?;
-                self.registered.note(name, value);
-            }
+        if let Some(named) = self.named.take() {
+            self.pass_value(named)?;
         }
         if self.left {
             return Ok(None);
@@ -375,6 +370,21 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
             }
         });
         Ok(Some(name))
+    }
+}
+
+impl<'de, R: Registered<'de>> Members<'_, 'de, R> {
+    /// Reads past a value that nobody asked for.
+    #[cold]
+    fn pass_value(&mut self, named: Named<R::Name>) -> Result<(), Stop> {
+        match named {
+            Named::Other => self.reader.skip(),
+            Named::Registered(name, kind) => {
+                let value = self.reader.value(kind)?;
+                self.registered.note(name, value);
+                Ok(())
+            }
+        }
     }
 }
 

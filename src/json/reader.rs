@@ -138,7 +138,7 @@ impl<'t> Reader<'t> {
 
     /// The name of the object's next member, with the colon behind it; leaves the object when there is
     /// none. `first` is whether nothing of it has been read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_name(&mut self, first: bool) -> Result<Option<Cow<'t, str>>, Stop> {
         match (self.after_space(), first) {
             (Some(b'}'), _) => {
@@ -170,39 +170,49 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads the string here, whose quote is at this byte: a part of the text, unless it has escapes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn text(&mut self) -> Result<Cow<'t, str>, Stop> {
-        let start = self.at + 1;
-        let end = start + plain_len(self.text.as_bytes().get(start..).unwrap_or_default());
-        if self.text.as_bytes().get(end) != Some(&b'"') {
-            return self.escaped_text(start, end).map(Cow::Owned);
+        if let Some(text) = self.plain_text() {
+            return Ok(Cow::Borrowed(text));
         }
-        self.at = end + 1;
-        Ok(Cow::Borrowed(self.text.get(start..end).unwrap_or_default()))
+        let mut read = String::new();
+        self.escaped_text(|part| read.push_str(part))?;
+        Ok(Cow::Owned(read))
     }
 
-    /// Reads on from `end`, where an escape or a fault is.
+    /// Reads the string here, if it has no escapes.
+    #[inline(always)]
+    fn plain_text(&mut self) -> Option<&'t str> {
+        let start = self.at + 1;
+        let end = start + plain_len(self.text.as_bytes().get(start..)?);
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        self.text.get(start..end)
+    }
+
+    /// Reads the string here, in parts: what stands for itself, and the character of each escape.
     #[cold]
-    fn escaped_text(&mut self, start: usize, end: usize) -> Result<String, Stop> {
-        let mut read = String::from(self.text.get(start..end).unwrap_or_default());
-        self.at = end;
+    fn escaped_text(&mut self, mut push: impl FnMut(&str)) -> Result<(), Stop> {
+        self.at += 1;
         loop {
+            let start = self.at;
+            self.at += plain_len(self.rest());
+            push(self.text.get(start..self.at).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(read);
+                    return Ok(());
                 }
                 Some(b'\\') => {
                     self.at += 1;
                     let character = self.escape()?;
-                    read.push(character);
+                    push(character.encode_utf8(&mut [0; 4]));
                 }
                 Some(_) => return self.syntax("a control character stands in a string"),
                 None => return self.syntax("a string does not end"),
             }
-            let start = self.at;
-            self.at += plain_len(self.rest());
-            read.push_str(self.text.get(start..self.at).unwrap_or_default());
         }
     }
 
@@ -255,7 +265,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads the number here (RFC 8259 §6). It lies in the range of a double.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Result<Number<'t>, Stop> {
         let mark = self.mark();
         let negative = self.peek() == Some(b'-');
@@ -322,7 +332,8 @@ impl<'t> Reader<'t> {
     /// Reads past the value here.
     pub(super) fn skip(&mut self) -> Result<(), Stop> {
         match self.start()? {
-            Start::Text => self.text().map(drop),
+            Start::Text if self.plain_text().is_some() => Ok(()),
+            Start::Text => self.escaped_text(|_| ()),
             Start::Number => self.number().map(drop),
             Start::True => self.literal("true"),
             Start::False => self.literal("false"),
@@ -351,7 +362,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads the value of a registered member, whatever its type turns out to be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(&mut self, kind: Kind) -> Result<Value<'t>, Stop> {
         Ok(match (self.start()?, kind) {
             (Start::Text, Kind::Text | Kind::TextOrTexts) => Value::Text(self.text()?),
@@ -464,7 +475,7 @@ impl<'t> Reader<'t> {
 ///
 /// Eight at a time: a byte less than what is taken from it borrows, and so sets its highest bit, which in ASCII
 /// is clear. A borrow reaches the bytes behind it too, but only the first one that is found counts.
-#[inline]
+#[inline(always)]
 fn plain_len(text: &[u8]) -> usize {
     const EACH: u64 = u64::MAX / 255;
     const HIGHEST: u64 = EACH << 7;
