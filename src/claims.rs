@@ -482,6 +482,7 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
     }
 
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "measured: the value would be moved through memory")]
     fn note(&mut self, name: RegisteredClaim, value: Value<'c>) {
         match name {
             RegisteredClaim::Issuer => self.issuer = text(value),
