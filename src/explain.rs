@@ -6,7 +6,7 @@ use core::fmt;
 use crate::{
     base64url,
     claims::ClaimsSet,
-    error::{DecodeError, Segment},
+    error::DecodeError,
     json,
     jws::{self, Segments},
     jwt,
@@ -150,7 +150,7 @@ impl Explanation {
         let mut buffer = vec![0; base64url::decoded_len(segments.payload.len())];
         let mut claims = ClaimsSet::wanting(validation.required_others());
         let payload = base64url::decode_to_slice(segments.payload, &mut buffer)
-            .map_err(|error| DecodeError::Base64url { segment: Segment::Payload, error });
+            .map_err(|error| jwt::payload_error(segments.payload, error));
         let payload = payload.and_then(|payload| {
             json::members(payload, usize::MAX, &mut claims).map_err(DecodeError::Payload)
         });

@@ -133,6 +133,11 @@ fn a_token_has_three_segments() {
     ] {
         refused(&token, "the token does not have three segments");
     }
+    // Not even from someone who can sign.
+    let header = base64url::encode(HEADER.as_bytes());
+    for payload in [".e30", "e30.", "e30.e30", "."] {
+        refused(&signed_segments(&header, payload), "the token does not have three segments");
+    }
 }
 
 #[test]
