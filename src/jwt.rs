@@ -182,7 +182,7 @@ fn sign<C: Serialize + ?Sized>(
     key: &Key,
     header_segment: &str,
 ) -> Result<String, EncodeError> {
-    let payload = serde_json::to_vec(claims)
+    let payload = to_json(claims)
         .map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })?;
     json::members(&payload, usize::MAX, &mut ClaimsSet::wanting(&[]))
         .map_err(EncodeError::Claims)?;
@@ -197,6 +197,19 @@ fn sign<C: Serialize + ?Sized>(
     token.push(b'.');
     base64url::encode_onto(tag.as_ref(), &mut token);
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
+}
+
+/// The claims as JSON: of the usual size, in one allocation.
+#[cfg(feature = "std")]
+fn to_json<C: Serialize + ?Sized>(claims: &C) -> serde_json::Result<Vec<u8>> {
+    let mut json = Vec::with_capacity(512);
+    serde_json::to_writer(&mut json, claims)?;
+    Ok(json)
+}
+
+#[cfg(not(feature = "std"))]
+fn to_json<C: Serialize + ?Sized>(claims: &C) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(claims)
 }
 
 /// The claims of a token whose signature is right, decoded into `buffer`, which is long enough.
