@@ -131,12 +131,7 @@ pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     validation: &Validation,
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
-    let verified = jws::verify(token, keys, validation)?;
-    let (needed, given) = (base64url::decoded_len(verified.payload.len()), buffer.len());
-    if given < needed {
-        return Err(DecodeError::BufferTooShort { needed, given });
-    }
-    claims(&verified, validation, buffer)
+    claims(&jws::verify(token, keys, validation)?, validation, buffer)
 }
 
 /// What a token's header says, **with nothing verified**: anyone can have written it.
@@ -212,7 +207,7 @@ fn to_json<C: Serialize + ?Sized>(claims: &C) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(claims)
 }
 
-/// The claims of a token whose signature is right, decoded into `buffer`, which is long enough.
+/// The claims of a token whose signature is right, decoded into `buffer`.
 #[inline]
 fn claims<'b, C: Deserialize<'b>>(
     verified: &Verified<'_>,
@@ -229,13 +224,16 @@ fn claims<'b, C: Deserialize<'b>>(
     value.map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })
 }
 
-/// What is wrong with a payload that is not base64url: a dot in it begins a fourth segment.
+/// Why a payload was not decoded. A dot in it begins a fourth segment, whatever else there is.
 #[cold]
 pub(crate) fn payload_error(payload: &str, error: Base64urlError) -> DecodeError {
-    if payload.contains('.') {
-        return DecodeError::Segments;
+    match error {
+        _ if payload.contains('.') => DecodeError::Segments,
+        Base64urlError::OutputTooShort { needed, given } => {
+            DecodeError::BufferTooShort { needed, given }
+        }
+        error => DecodeError::Base64url { segment: Segment::Payload, error },
     }
-    DecodeError::Base64url { segment: Segment::Payload, error }
 }
 
 /// A retired key verifies until its time is over; there is no leeway for it.

@@ -22,7 +22,7 @@
 //!   can be said, [`DecodeError`] for what can be wrong.
 //! - [`Key`] is one secret for one algorithm, [`KeySet`] several, for rotation; [`SharedKeySet`] swaps a set
 //!   in a running server. [`Jwk`] and [`JwkSet`] are how they are stored.
-//! - [`explain`] runs every check on one token and tells them all, for the person who wonders why it is
+//! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
 //!   refused. [`unverified_header`] reads a header and trusts nothing in it.
 //! - [`base64url`] and [`hmac`] are the parts that the rest is built on, for those who want to try them.
 //!

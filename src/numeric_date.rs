@@ -179,7 +179,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
-        deserializer.deserialize_any(NumberVisitor)
+        // Not any value, which serde_json has another way to spell when it is told not to round.
+        deserializer.deserialize_f64(NumberVisitor)
     }
 }
 
