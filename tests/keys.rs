@@ -306,6 +306,13 @@ fn a_shared_set_is_replaced_under_readers() {
             reader.join().unwrap();
         }
     });
+    // However a header is written, a set behind a pointer finds the same key.
+    let header = r#"{"kid":"spaced" , "alg":"HS256"}"#;
+    let named = Key::hs256(SECRET).unwrap().with_kid("spaced");
+    let set = SharedKeySet::new(KeySet::new(named).unwrap());
+    assert_eq!(judge(&signed_with_header(header, "{}"), &set.load()), Ok(()));
+    let unknown = judge(&signed_with_header(header, "{}"), &shared.load());
+    assert!(matches!(unknown, Err(DecodeError::UnknownKid { .. })));
     // A set that was taken before does not change, and a reader does not hold the writer up.
     let before = shared.load();
     shared.replace(KeySet::new(key("other")).unwrap());
