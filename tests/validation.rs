@@ -66,6 +66,9 @@ fn exp_is_required_unless_told_otherwise() {
     refused("{}", &strict, "the claim exp is missing");
     accepted(r#"{"exp":1760000001}"#, &strict);
     accepted("{}", &lax());
+    // To require another claim says nothing of this one.
+    refused(r#"{"sub":"joe"}"#, &strict.require("sub"), "the claim exp is missing");
+    accepted(r#"{"sub":"joe"}"#, &lax().require("sub"));
     // One that is there counts all the same.
     refused(r#"{"exp":1}"#, &lax(), "expired: exp 1, now 1760000000, leeway 0ns");
 }
