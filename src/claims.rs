@@ -349,6 +349,10 @@ impl<T> Claim<T> {
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
+
+    fn is_wrong(&self) -> bool {
+        matches!(self, Self::WrongType)
+    }
 }
 
 /// The names in `aud`.
@@ -418,6 +422,20 @@ impl<'w> ClaimsSet<'w, '_> {
             RegisteredClaim::IssuedAt => self.issued_at.is_absent(),
             RegisteredClaim::JwtId => self.jwt_id.is_absent(),
         }
+    }
+
+    /// A registered claim whose value has the wrong type, if there is one.
+    pub(crate) fn wrong_type(&self) -> Option<RegisteredClaim> {
+        let wrong = [
+            (self.issuer.is_wrong(), RegisteredClaim::Issuer),
+            (self.subject.is_wrong(), RegisteredClaim::Subject),
+            (self.audience.is_wrong(), RegisteredClaim::Audience),
+            (self.expiration_time.is_wrong(), RegisteredClaim::ExpirationTime),
+            (self.not_before.is_wrong(), RegisteredClaim::NotBefore),
+            (self.issued_at.is_wrong(), RegisteredClaim::IssuedAt),
+            (self.jwt_id.is_wrong(), RegisteredClaim::JwtId),
+        ];
+        wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, claim)| claim)
     }
 
     /// Whether the token has the `index`th of the claims that were wanted.

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use core::fmt;
 
 use crate::{
-    algorithm::Algorithm, base64url::Base64urlError, excerpt::Excerpt, json::JsonError,
-    numeric_date::NumericDate, validation::ClaimError,
+    algorithm::Algorithm, base64url::Base64urlError, claims::RegisteredClaim, excerpt::Excerpt,
+    json::JsonError, numeric_date::NumericDate, validation::ClaimError,
 };
 
 /// Why claims make no token.
@@ -23,6 +23,22 @@ pub enum EncodeError {
     /// [`decode`](crate::decode) would not read: with two members of one name, say.
     #[error("the claims are no claims set: {0}")]
     Claims(#[source] JsonError),
+    /// A registered claim has another JSON type than RFC 7519 §4.1 gives it: a number that is not
+    /// finite is written as null, say.
+    #[error("the claim {claim} is not {}", claim.json_type())]
+    WrongType {
+        /// The claim.
+        claim: RegisteredClaim,
+    },
+    /// The token would be longer than any recipient can allow
+    /// ([`Validation::HIGHEST_MAX_TOKEN_LEN`](crate::Validation::HIGHEST_MAX_TOKEN_LEN)).
+    #[error("the token would have {length} bytes, more than {limit}")]
+    TooLong {
+        /// The length of the token, in bytes.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 /// Why a token is refused.
@@ -134,8 +150,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// What the sender of the token may be told, for the `error_description` of RFC 6750 §3 say. It does
-    /// not depend on secrets, keys, or what the recipient expects.
+    /// What the sender of the token may be told, for the `error_description` of RFC 6750 §3 say: what it
+    /// can act on, and nothing of keys or of the names that the recipient expects.
     pub fn client_message(&self) -> &'static str {
         match self {
             Self::Claim(ClaimError::Expired { .. } | ClaimError::TooOld { .. }) => {

@@ -28,10 +28,12 @@ impl Excerpt {
     }
 }
 
-/// What a parser had to say, which may quote what it parsed: bounded, and escaped like an excerpt.
+/// What a parser had to say, which may quote what it parsed: bounded, and without control characters.
 pub(crate) fn parser_message(error: &impl fmt::Display) -> Box<str> {
     let message = error.to_string();
-    front(&message, 4 * MAX_LEN).escape_debug().to_string().replace("\\\"", "\"").into()
+    // Escaped, it is no shorter: what is cut first need not be escaped.
+    let escaped = front(&message, 4 * MAX_LEN).escape_debug().to_string().replace("\\\"", "\"");
+    front(&escaped, 4 * MAX_LEN).into()
 }
 
 /// The first `max_len` bytes of `text`, or a few less so as not to cut a character.

@@ -68,8 +68,9 @@ pub enum Outcome {
 /// passed   kid
 /// passed   alg
 /// passed   signature
-/// passed   time of the key
 /// passed   payload
+/// passed   clock
+/// passed   time of the key
 /// FAILED   exp: expired: exp 1300819380, now 1300819440, leeway 60s
 /// passed   nbf
 /// passed   iat
@@ -100,12 +101,13 @@ const TYP: &str = "typ";
 const KID: &str = "kid";
 const ALG: &str = "alg";
 const SIGNATURE: &str = "signature";
-const KEY_TIME: &str = "time of the key";
 const PAYLOAD: &str = "payload";
+const CLOCK: &str = "clock";
+const KEY_TIME: &str = "time of the key";
 
 /// The checks before the claims, in their order.
-const STAGES: [&str; 10] =
-    [LENGTH, SEGMENTS, HEADER, EXTENSIONS, TYP, KID, ALG, SIGNATURE, KEY_TIME, PAYLOAD];
+const STAGES: [&str; 11] =
+    [LENGTH, SEGMENTS, HEADER, EXTENSIONS, TYP, KID, ALG, SIGNATURE, PAYLOAD, CLOCK, KEY_TIME];
 
 impl Explanation {
     /// Whether every check passed.
@@ -140,13 +142,6 @@ impl Explanation {
             Ok(until) => until?,
             Err(error) => return self.note(HEADER, Err(error)),
         };
-        let now = self.note(
-            KEY_TIME,
-            validation.now().ok_or(DecodeError::NoClock).and_then(|now| {
-                jwt::check_key_time(until, now)?;
-                Ok(now)
-            }),
-        );
         let mut buffer = vec![0; base64url::decoded_len(segments.payload.len())];
         let mut claims = ClaimsSet::wanting(validation.required_others());
         let payload = base64url::decode_to_slice(segments.payload, &mut buffer)
@@ -156,7 +151,8 @@ impl Explanation {
         });
         self.note(PAYLOAD, payload)?;
         // Without a time, not even the claims that have nothing to do with it are told apart.
-        let now = now?;
+        let now = self.note(CLOCK, validation.now().ok_or(DecodeError::NoClock))?;
+        self.note(KEY_TIME, jwt::check_key_time(until, now));
         for (name, check) in CHECKS {
             self.note(name, check(validation, &claims, now).map_err(DecodeError::from));
         }

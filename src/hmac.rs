@@ -5,6 +5,7 @@
 //! so that a tag costs the message's blocks and one more. Secrets of any length are taken here, as
 //! RFC 2104 §3 has it; the floor of RFC 7518 §3.2 is [`Key`](crate::Key)'s.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use sha2::{
@@ -36,9 +37,9 @@ pub struct Hmac {
 
 /// SHA-384 is SHA-512 from another initial state, and cut short.
 enum States {
-    Hs256(States256),
-    Hs384(States512),
-    Hs512(States512),
+    Hs256(Box<States256>),
+    Hs384(Box<States512>),
+    Hs512(Box<States512>),
 }
 
 impl Hmac {
@@ -136,26 +137,29 @@ macro_rules! states {
         impl $states {
             const BLOCK_LEN: usize = $block_len;
 
-            fn new<const HASH_LEN: usize>(initial: [$word; 8], secret: &[u8]) -> Self {
+            /// Boxed, and filled where they stay: what is moved later is a pointer, and no copy of the
+            /// states is left behind on a stack.
+            fn new<const HASH_LEN: usize>(initial: [$word; 8], secret: &[u8]) -> Box<Self> {
                 let mut key = Zeroizing::new([0; Self::BLOCK_LEN]);
                 if secret.len() > Self::BLOCK_LEN {
-                    let hashed = Zeroizing::new(Self::finish(initial, 0, secret));
+                    let mut last = Zeroizing::new([0; 2 * Self::BLOCK_LEN]);
+                    let hashed = Zeroizing::new(Self::finish(initial, 0, secret, &mut last));
                     write_words(&*hashed, key.split_at_mut(HASH_LEN).0);
                 } else {
                     key.split_at_mut(secret.len()).0.copy_from_slice(secret);
                 }
-                let [inner, outer] = [0x36, 0x5c].map(|pad| {
+                let mut states = Box::new(Self { inner: initial, outer: initial });
+                let Self { inner, outer } = &mut *states;
+                for (state, pad) in [(inner, 0x36), (outer, 0x5c)] {
                     let padded = Zeroizing::new(key.map(|byte| byte ^ pad));
-                    let mut state = initial;
-                    $compress(&mut state, core::slice::from_ref(&*padded));
-                    state
-                });
-                Self { inner, outer }
+                    $compress(state, core::slice::from_ref(&*padded));
+                }
+                states
             }
 
             #[inline]
             fn tag<const HASH_LEN: usize>(&self, message: &[u8]) -> [u8; HASH_LEN] {
-                let inner = Self::finish(self.inner, 1, message);
+                let inner = Self::finish(self.inner, 1, message, &mut [0; 2 * Self::BLOCK_LEN]);
                 // The hash of the inner message is a part of one block, so that its padding is known.
                 let mut block = [0; Self::BLOCK_LEN];
                 let (hash, padding) = block.split_at_mut(HASH_LEN);
@@ -169,14 +173,18 @@ macro_rules! states {
             }
 
             /// Goes on from `state`, which has absorbed `blocks_before` blocks, to the end of `message`
-            /// and its padding (FIPS 180-4 §5.1).
+            /// and its padding (FIPS 180-4 §5.1), for which `last` has room and zeros.
             #[inline]
-            fn finish(mut state: [$word; 8], blocks_before: usize, message: &[u8]) -> [$word; 8] {
+            fn finish(
+                mut state: [$word; 8],
+                blocks_before: usize,
+                message: &[u8],
+                last: &mut [u8; 2 * $block_len],
+            ) -> [$word; 8] {
                 let (blocks, rest) = Array::<u8, $block_size>::slice_as_chunks(message);
                 if !blocks.is_empty() {
                     $compress(&mut state, Array::cast_slice_to_core(blocks));
                 }
-                let mut last = [0; 2 * Self::BLOCK_LEN];
                 // What the padding has at least: a bit, and the length.
                 let fits = rest.len() + 1 + size_of::<$length>() <= Self::BLOCK_LEN;
                 let padded = if fits { Self::BLOCK_LEN } else { 2 * Self::BLOCK_LEN };

@@ -6,7 +6,8 @@
 //! - the text is UTF-8 without a byte order mark, and one object with nothing behind it (RFC 7519 §7.2);
 //! - no object at any depth has two members of one name, compared after unescaping (RFC 7515 §4,
 //!   RFC 7519 §4: refuse, or take the last; to refuse is the safer);
-//! - an array never stands for an object, as derived structs would have it;
+//! - an array never stands for an object, as derived structs would have it (but where serde itself keeps a
+//!   value aside first: below `flatten` and `untagged`);
 //! - every number lies in the range of a double, every string is Unicode, nothing nests deeper than 127.
 //!
 //! The members that matter to a verifier ([`Registered`]) are noted while the caller's type reads them, and a
@@ -198,7 +199,8 @@ fn whole<'de, T>(
         return Err(JsonError::NotAnObject);
     }
     let result = match read(&mut reader) {
-        Ok(value) => reader.end().map(|()| Ok(value)),
+        Ok(value) if reader.has_left_object() => reader.end().map(|()| Ok(value)),
+        Ok(_) => Ok(Err(Mismatch { reason: "the type did not read the object to its end".into() })),
         Err(Refusal::Mismatch(reason)) => Ok(Err(Mismatch { reason })),
         Err(Refusal::Stop) => Err(Stop),
     };

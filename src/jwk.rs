@@ -96,7 +96,7 @@ pub enum JwkError {
         /// The first operation that does not fit; empty when none is named.
         found: Excerpt,
     },
-    /// `k` is not canonical base64url without padding.
+    /// `k` is not canonical base64url without padding, written without escapes.
     #[error("the JWK's k is not canonical base64url without padding")]
     Secret,
     /// Two keys of a set have the same id.
@@ -176,7 +176,6 @@ impl Jwk {
     fn read(json: &str, expected: Option<Algorithm>) -> Result<Self, JwkError> {
         let mut parameters = Parameters::default();
         json::members(json.as_bytes(), usize::MAX, &mut parameters)?;
-        // First of all, since it may be a copy of the secret.
         let k = parameters.take_secret();
 
         let key_type = parameters.required("kty")?;
@@ -306,13 +305,15 @@ impl<'j> Parameters<'j> {
         self.text(parameter)?.ok_or(JwkError::Missing { parameter })
     }
 
+    /// No symbol of base64url needs an escape, and to unescape one leaves copies of the secret behind.
     fn take_secret(&mut self) -> Result<Zeroizing<Vec<u8>>, JwkError> {
-        let mut k = self.required("k")?;
-        let secret = base64url::decode_secret(k.as_bytes()).ok_or(JwkError::Secret);
-        if let Cow::Owned(unescaped) = &mut k {
-            unescaped.zeroize();
+        match self.required("k")? {
+            Cow::Borrowed(k) => base64url::decode_secret(k.as_bytes()).ok_or(JwkError::Secret),
+            Cow::Owned(mut unescaped) => {
+                unescaped.zeroize();
+                Err(JwkError::Secret)
+            }
         }
-        secret
     }
 
     /// RFC 7517 §4.3. Of the operations it lists, a MAC has two, and none stands twice.

@@ -39,8 +39,9 @@ pub(crate) fn verify<'t>(
         .by_own_header(token)
         .and_then(|(key, until)| Some((key, until, Segments::of_own(token, key)?)));
     if let Some((key, until, segments)) = own {
-        check_typ(Some(header::DEFAULT_TYP), validation)?;
-        return match segments.check_mac(key) {
+        let checked =
+            check_typ(Some(header::DEFAULT_TYP), validation).and_then(|()| segments.check_mac(key));
+        return match checked {
             Ok(()) => Ok(Verified { payload: segments.payload, until }),
             // Nobody has looked for a fourth segment yet.
             Err(error) => Err(Segments::split(token).err().unwrap_or(error)),

@@ -179,12 +179,20 @@ fn sign<C: Serialize + ?Sized>(
 ) -> Result<String, EncodeError> {
     let payload = to_json(claims)
         .map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })?;
-    json::members(&payload, usize::MAX, &mut ClaimsSet::wanting(&[]))
-        .map_err(EncodeError::Claims)?;
+    let mut claims = ClaimsSet::wanting(&[]);
+    json::members(&payload, usize::MAX, &mut claims).map_err(EncodeError::Claims)?;
+    if let Some(claim) = claims.wrong_type() {
+        return Err(EncodeError::WrongType { claim });
+    }
 
-    let lengths = [header_segment.len(), base64url::encoded_len(payload.len())];
+    let payload_len = base64url::encoded_len(payload.len());
     let signature_len = base64url::encoded_len(key.algorithm().hash_len());
-    let mut token = Vec::with_capacity(lengths.iter().sum::<usize>() + 2 + signature_len);
+    let length = header_segment.len() + 1 + payload_len + 1 + signature_len;
+    let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
+    if length > limit {
+        return Err(EncodeError::TooLong { length, limit });
+    }
+    let mut token = Vec::with_capacity(length);
     token.extend_from_slice(header_segment.as_bytes());
     token.push(b'.');
     base64url::encode_onto(&payload, &mut token);
@@ -214,12 +222,12 @@ fn claims<'b, C: Deserialize<'b>>(
     validation: &Validation,
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
-    let now = validation.now().ok_or(DecodeError::NoClock)?;
-    check_key_time(verified.until, now)?;
     let payload = base64url::decode_to_slice(verified.payload, buffer)
         .map_err(|error| payload_error(verified.payload, error))?;
     let mut claims = ClaimsSet::wanting(validation.required_others());
     let value = json::members_and(payload, &mut claims).map_err(DecodeError::Payload)?;
+    let now = validation.now().ok_or(DecodeError::NoClock)?;
+    check_key_time(verified.until, now)?;
     validation.check(&claims, now)?;
     value.map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })
 }

@@ -184,13 +184,15 @@ pub(crate) fn random_secret(
 /// The key file format that a secret has the text of: a public key that is taken for a secret is how
 /// tokens were forged in CVE-2015-9235 and its successors.
 fn key_file_format(secret: &[u8]) -> Option<&'static str> {
+    let secret = secret.strip_prefix("\u{feff}".as_bytes()).unwrap_or(secret);
     let text = secret.trim_ascii_start();
+    let begins = |starts: &[&[u8]]| starts.iter().any(|start| text.starts_with(start));
     let holds = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
     if holds(b"-----BEGIN ") {
         Some("PEM")
-    } else if text.starts_with(b"ssh-") || text.starts_with(b"ecdsa-sha2-") {
+    } else if begins(&[b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2"]) {
         Some("OpenSSH")
-    } else if text.starts_with(b"{") && (holds(br#""kty""#) || holds(br#""keys""#)) {
+    } else if begins(&[b"{", b"["]) && (holds(br#""kty""#) || holds(br#""keys""#)) {
         Some("JWK")
     } else {
         None

@@ -17,7 +17,8 @@ use std::{
 };
 
 use kippu::{
-    Algorithm, DecodeError, JsonError, Key, NumericDate, RegisteredClaims, Segment, Validation,
+    Algorithm, DecodeError, EncodeError, JsonError, Key, NumericDate, RegisteredClaims, Segment,
+    Validation,
     base64url::{self, Base64urlError},
     decode, decode_borrowed, encode, explain, unverified_header,
 };
@@ -133,6 +134,10 @@ fn a_token_has_three_segments() {
     ] {
         refused(&token, "the token does not have three segments");
     }
+    // Whatever else is wrong with it.
+    let token = format!("{}.e30.{}", signed("{}").rsplit_once('.').unwrap().0, "A".repeat(43));
+    let error = decode::<Value>(&token, &key(), &validation().typ("at+jwt")).unwrap_err();
+    assert_eq!(error, DecodeError::Segments);
     // Not even from someone who can sign.
     let header = base64url::encode(HEADER.as_bytes());
     for payload in [".e30", "e30.", "e30.e30", "."] {
@@ -460,6 +465,18 @@ fn an_array_never_stands_for_a_struct() {
     let tagged = signed(r#"{"inner":{"Struct":{"x":1}}}"#);
     let Enum::Struct { x } = judge::<Tagged>(&tagged).unwrap().inner;
     assert_eq!(x, 1);
+    #[derive(Debug, Deserialize)]
+    struct Registered {
+        aud: First,
+    }
+    #[derive(Debug, Deserialize)]
+    struct First {
+        #[expect(dead_code, reason = "no array is read as it")]
+        first: String,
+    }
+    let any = validation().any_audience().unwrap();
+    let error = decode::<Registered>(&signed(r#"{"aud":["api"]}"#), &key(), &any).map(|it| it.aud);
+    assert!(matches!(error, Err(DecodeError::Claims { .. })));
     let tagged = signed(r#"{"inner":{"Struct":[1]}}"#);
     assert!(matches!(judge::<Tagged>(&tagged), Err(DecodeError::Claims { .. })));
 }
@@ -492,6 +509,60 @@ fn the_callers_type_has_the_last_word_not_the_first() {
     let name = format!("\u{1b}[31m{}", "x".repeat(9_000));
     let error = judge::<Closed>(&signed(json!({ name: 1 }).to_string())).unwrap_err().to_string();
     assert!(error.len() < 400 && !error.contains('\u{1b}'), "{error}");
+}
+
+/// A type that does not read what it is given is no reason to call the text malformed.
+#[test]
+fn a_type_that_does_not_read_has_no_say_over_the_text() {
+    struct Nothing;
+
+    impl<'de> Deserialize<'de> for Nothing {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+
+    struct Swallowed<T>(Option<T>);
+
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Swallowed<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Self(T::deserialize(deserializer).ok()))
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Holds {
+        x: Nothing,
+        y: Swallowed<Kind>,
+    }
+
+    #[derive(Deserialize)]
+    enum Kind {
+        Unit,
+    }
+
+    fn not_read<T>(verdict: Result<T, DecodeError>) -> String {
+        match verdict {
+            Err(error @ DecodeError::Claims { .. }) => error.to_string(),
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("accepted"),
+        }
+    }
+    let words = "the claims do not fit the type they are decoded into: \
+                 the type did not read the object to its end";
+    assert_eq!(not_read(judge::<Nothing>(&signed(r#"{"x":1}"#))), words);
+    let swallowed = judge::<Swallowed<Role>>(&signed(r#"{"role":7,"x":1}"#));
+    assert_eq!(not_read(swallowed.map(|swallowed| swallowed.0)), words);
+    let expired = judge::<Nothing>(&signed(r#"{"exp":-99}"#)).map(|_| ()).unwrap_err();
+    assert_eq!(expired.to_string(), "expired: exp -99, now 0, leeway 60s");
+
+    // Below the top it leaves a value unread, and the rest is read all the same.
+    for y in [r#""Unit""#, r#""Other""#, r#"{"Unit":null}"#, r#"{"Unit":[1,{"a":2}]}"#, "{}", "[1]"]
+    {
+        let holds: Holds = judge(&signed(format!(r#"{{"y":{y},"x":[{{"a":1}}],"z":1}}"#))).unwrap();
+        let (Nothing, Swallowed(kind)) = (holds.x, holds.y);
+        assert_eq!(kind.is_some_and(|Kind::Unit| true), y == r#""Unit""#, "{y}");
+    }
 }
 
 /// What a type swallows is not what a verifier overlooks.
@@ -656,6 +727,25 @@ fn claims_that_are_no_claims_set_are_not_signed() {
         let error = encode(&claims, &key()).unwrap_err();
         assert_eq!(error.to_string(), "the claims are no claims set: not a JSON object");
     }
+    for claims in [
+        json!({ "exp": "tomorrow" }),
+        json!({ "exp": f64::NAN }),
+        json!({ "nbf": null }),
+        json!({ "iat": [1] }),
+        json!({ "iss": ["a"] }),
+        json!({ "sub": 7 }),
+        json!({ "aud": ["a", 5] }),
+        json!({ "jti": {} }),
+    ] {
+        let error = encode(&claims, &key()).expect_err("claims of the wrong type");
+        assert!(matches!(error, EncodeError::WrongType { .. }), "{claims}: {error}");
+    }
+    let error = encode(&json!({ "exp": null }), &key()).unwrap_err();
+    assert_eq!(error.to_string(), "the claim exp is not a number");
+    let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
+    let long = |length: usize| encode(&json!({ "x": "x".repeat(length) }), &key());
+    assert!(long(limit / 4 * 3 - 100).is_ok_and(|token| token.len() <= limit));
+    assert!(matches!(long(limit), Err(EncodeError::TooLong { length, .. }) if length > limit));
     let error = encode(&HashMap::from([(vec![1], 1)]), &key()).unwrap_err();
     assert_eq!(error.to_string(), "the claims cannot be written as JSON: key must be a string");
     let deep = (0..127).fold(json!({}), |inner, _| json!({ "x": inner }));

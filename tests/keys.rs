@@ -82,6 +82,10 @@ fn the_text_of_a_key_file_is_no_secret() {
         (format!("ssh-rsa AAAA{rest}"), "OpenSSH"),
         (format!("ssh-ed25519 AAAA{rest}"), "OpenSSH"),
         (format!("ecdsa-sha2-nistp256 AAAA{rest}"), "OpenSSH"),
+        (format!("sk-ssh-ed25519@openssh.com AAAA{rest}"), "OpenSSH"),
+        (format!("---- BEGIN SSH2 PUBLIC KEY ----\n{rest}"), "OpenSSH"),
+        (format!("\u{feff}{{\"kty\":\"oct\",\"k\":\"{rest}\"}}"), "JWK"),
+        (format!(r#"[{{"kty":"oct","k":"{rest}"}}]"#), "JWK"),
         (format!(r#"{{"kty":"oct","k":"{rest}"}}"#), "JWK"),
         (format!(r#" {{ "keys" : [], "x":"{rest}" }}"#), "JWK"),
     ] {
@@ -424,6 +428,7 @@ fn what_is_no_symmetric_signing_key_is_refused() {
         "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9",
         "AAEC AwQF",
+        r"\u0041AECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
         "+/AA",
     ] {
         let error = jwk(&format!(r#""kty":"oct","alg":"HS256","k":"{k}""#)).unwrap_err();

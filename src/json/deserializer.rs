@@ -212,7 +212,12 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
             let Some(name) = reader.next_name(true)? else {
                 return Err(de::Error::invalid_type(Unexpected::Map, &visitor));
             };
+            reader.start()?;
+            let mark = reader.mark();
             let value = visitor.visit_enum(Variant { name, reader })?;
+            if reader.mark() == mark {
+                reader.skip()?;
+            }
             match reader.next_name(false)? {
                 None => Ok(value),
                 Some(_) => Err(de::Error::custom("an object with one member was expected")),
@@ -271,10 +276,12 @@ impl Elements<'_, '_> {
     /// Whether there is another element; the reader stands before it then.
     #[inline]
     fn next(&mut self) -> Result<bool, Stop> {
-        if !self.left {
-            self.left = !self.reader.next_element(self.first)?;
-            self.first = false;
+        if self.left {
+            return Ok(false);
         }
+        // Until it is known to go on; a fault is its end too.
+        self.left = true;
+        self.left = !self.reader.next_element(core::mem::take(&mut self.first))?;
         Ok(!self.left)
     }
 }
@@ -593,6 +600,19 @@ impl<'de> Deserializer<'de> for Value<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    /// An array has no names, so it is no struct.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        match self {
+            Self::Texts(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
+            other => other.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -607,6 +627,6 @@ impl<'de> Deserializer<'de> for Value<'de> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }

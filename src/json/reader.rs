@@ -8,6 +8,7 @@
 )]
 
 use alloc::{borrow::Cow, collections::BTreeSet, string::String};
+use core::cmp::Ordering;
 
 use super::{JsonError, Kind, Number, Texts, Value};
 use crate::excerpt::Excerpt;
@@ -76,6 +77,11 @@ impl<'t> Reader<'t> {
     pub(super) fn back_to(&mut self, mark: Mark) {
         self.at = mark.at;
         self.depth = mark.depth;
+    }
+
+    /// Whether the object that is the text has been entered and left again.
+    pub(super) fn has_left_object(&self) -> bool {
+        self.depth == 0 && self.at > 0 && self.text.as_bytes().get(self.at - 1) == Some(&b'}')
     }
 
     /// The text from `mark` to here.
@@ -312,7 +318,7 @@ impl<'t> Reader<'t> {
     /// The number since `mark`.
     fn in_range(&mut self, mark: Mark) -> Result<Number<'t>, Stop> {
         let spelled = self.since(mark);
-        if spelled.parse::<f64>().is_ok_and(f64::is_finite) {
+        if is_in_range(spelled) {
             return Ok(Number { spelled, integer: None });
         }
         self.syntax("a number is beyond the range of a double")
@@ -475,6 +481,37 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// Whether a number of JSON's grammar is nearest to a finite double.
+///
+/// By its digits. To parse it would tell as well, but there are numbers of twenty digits that take
+/// microseconds to parse, and a header may be full of them before anyone knows who wrote it.
+fn is_in_range(spelled: &str) -> bool {
+    /// The first number that is not: halfway from the last double to the power of two behind it.
+    const END: &str = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
+
+    let spelled = spelled.strip_prefix('-').unwrap_or(spelled);
+    let (mantissa, exponent) = spelled.split_once(['e', 'E']).unwrap_or((spelled, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = || whole.bytes().chain(fraction.bytes());
+    let zeros = digits().take_while(|digit| *digit == b'0').count();
+    if zeros == whole.len() + fraction.len() {
+        return true;
+    }
+    // How many digits stand before the point, once the number is written without an exponent.
+    let exponent = exponent.parse().unwrap_or_else(|_| {
+        // More digits than there are numbers: as far as it goes, whatever the mantissa says.
+        if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 }
+    });
+    let whole_len = i64::try_from(whole.len()).unwrap_or(i64::MAX / 4);
+    let whole_zeros = i64::try_from(zeros).unwrap_or(i64::MAX / 4);
+    let places = exponent.saturating_add(whole_len).saturating_sub(whole_zeros);
+    match places.cmp(&309) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        Ordering::Equal => digits().skip(zeros).lt(END.bytes()),
+    }
+}
+
 /// How many bytes of a string stand for themselves: up to the first quote, backslash or control character.
 ///
 /// Eight at a time: a byte less than what is taken from it borrows, and so sets its highest bit, which in ASCII
@@ -537,6 +574,40 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
+
+    /// Against the parser of the standard library, on both sides of the end of the range.
+    #[test]
+    fn a_number_is_in_range_when_it_parses_to_a_finite_double() {
+        let end = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
+        let before = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497791";
+        let mut cases: Vec<String> = Vec::new();
+        for digits in
+            [end, before, "1", "9", "10", "17976931348623157", "17976931348623159", "0", "000"]
+        {
+            for point in 0..digits.len().min(20) {
+                for exponent in
+                    ["", "e0", "e1", "E+291", "e292", "e293", "e-1", "e307", "e308", "e309"]
+                {
+                    let (whole, fraction) = digits.split_at(point + 1);
+                    cases.push(alloc::format!("{whole}.{fraction}0{exponent}"));
+                    cases.push(alloc::format!("-0.00{digits}{exponent}"));
+                    cases.push(alloc::format!("{digits}{exponent}"));
+                }
+            }
+        }
+        for exponent in ["e99999999999999999999", "e-99999999999999999999", "e+9223372036854775807"]
+        {
+            cases.push(alloc::format!("1{exponent}"));
+            cases.push(alloc::format!("0.0{exponent}"));
+        }
+        let (mut inside, mut outside) = (0, 0);
+        for case in cases {
+            let finite = case.parse::<f64>().unwrap().is_finite();
+            assert_eq!(is_in_range(&case), finite, "{case}");
+            if finite { inside += 1 } else { outside += 1 }
+        }
+        assert!(inside > 300 && outside > 300, "{inside} {outside}");
+    }
 
     /// Every byte at every place, against the obvious way to look for it.
     #[test]
