@@ -169,7 +169,7 @@ fn change(mut token: Vec<u8>, mint: &Mint, options: &mut Options<'_>) -> Vec<u8>
                 let count = segments.len();
                 let last = segments[at % count].last_mut();
                 if let Some((value, last)) = last.and_then(|last| Some((value(*last)?, last))) {
-                    *last = ALPHABET[usize::from(value ^ with % 16)];
+                    *last = ALPHABET[usize::from(value ^ (with % 16))];
                 }
             });
         }

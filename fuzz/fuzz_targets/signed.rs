@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
+    fmt,
 };
 
 use kippu::{
@@ -22,7 +23,7 @@ use kippu_fuzz::{
 use libfuzzer_sys::fuzz_target;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{DeserializeOwned, EnumAccess, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
 
@@ -70,6 +71,90 @@ enum Level {
 #[expect(dead_code, reason = "whether they can be read is what matters")]
 struct Closed {
     exp: f64,
+}
+
+/// Fields that are objects.
+#[derive(Debug, Deserialize)]
+struct Nested {
+    role: Option<Inner>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "whether they can be read is what matters")]
+struct Inner {
+    exp: Option<Value>,
+    sub: Option<Value>,
+}
+
+/// Does not read what it is given, or not to the end.
+#[derive(Debug)]
+struct Lazy;
+
+impl<'de> Deserialize<'de> for Lazy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Lazy)
+    }
+}
+
+impl<'de> Visitor<'de> for Lazy {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("something to look at")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self, A::Error> {
+        elements.next_element::<Self>().map(|_| self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        // A value for each second name, and for the first one's what does not fit mostly.
+        let _ = members.next_entry::<Cow<'_, str>, Level>();
+        let _ = members.next_key::<u8>();
+        let _ = members.next_key::<IgnoredAny>();
+        let _ = members.next_value::<Unread>();
+        members.next_key::<IgnoredAny>().map(|_| self)
+    }
+}
+
+/// Does not even ask.
+#[derive(Debug)]
+struct Unread;
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Ok(Self)
+    }
+}
+
+/// Wants to know the variant only.
+#[derive(Debug)]
+struct Tag;
+
+impl<'de> Deserialize<'de> for Tag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_enum("Tag", &[], Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tag {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a variant")
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Self, A::Error> {
+        data.variant::<IgnoredAny>().map(|_| self)
+    }
 }
 
 /// Strings from the buffer.
@@ -121,6 +206,7 @@ enum Either {
 }
 
 impl Verifier<'_> {
+    #[expect(clippy::zero_sized_map_values, reason = "whether they can be read is what matters")]
     fn judges_as(&self, verdict: Result<&Claims, &BTreeSet<Defect>>, keys: &impl Keys) {
         let value = decode::<Value>(self.token, keys, self.validation);
         match (&value, verdict) {
@@ -157,12 +243,26 @@ impl Verifier<'_> {
             assert!(flat.rest.keys().all(|name| member(claims, name).is_some()));
         }
 
+        if let (Ok(Some(Nested { role })), Ok(claims)) =
+            (self.agrees(keys, refusal.as_ref()), verdict)
+        {
+            let found = member(claims, "role");
+            assert_eq!(role.is_some(), matches!(found, Some(Tree::Object(_))), "{found:?}");
+        }
+
         // Types that may not fit.
         let _ = self.agrees::<Picky>(keys, refusal.as_ref());
         let _ = self.agrees::<Closed>(keys, refusal.as_ref());
         let _ = self.agrees::<Careless>(keys, refusal.as_ref());
         let _ = self.agrees::<Either>(keys, refusal.as_ref());
         let _ = self.agrees::<Option<()>>(keys, refusal.as_ref());
+        let _ = self.agrees::<Lazy>(keys, refusal.as_ref());
+        let _ = self.agrees::<Unread>(keys, refusal.as_ref());
+        let _ = self.agrees::<Tag>(keys, refusal.as_ref());
+        let _ = self.agrees::<HashMap<String, Lazy>>(keys, refusal.as_ref());
+        let _ = self.agrees::<HashMap<String, Unread>>(keys, refusal.as_ref());
+        let _ = self.agrees::<HashMap<String, Tag>>(keys, refusal.as_ref());
+        let _ = self.agrees::<HashMap<String, Vec<Tag>>>(keys, refusal.as_ref());
         let _ = self.agrees::<Vec<String>>(keys, refusal.as_ref());
         self.agrees_on_borrowing(keys, refusal.as_ref());
     }
@@ -178,7 +278,9 @@ impl Verifier<'_> {
     }
 
     fn agrees_on_borrowing(&self, keys: &impl Keys, refusal: Option<&DecodeError>) {
-        let payload = self.token.split('.').nth(1).unwrap_or_default();
+        // With every dot that should not be in it.
+        let behind_header = self.token.split_once('.').unwrap_or_default().1;
+        let payload = behind_header.rsplit_once('.').unwrap_or_default().0;
         let needed = base64url::decoded_len(payload.len());
         let mut buffer = vec![0; needed + 1];
         let borrowed = decode_borrowed::<Borrowing<'_>>(

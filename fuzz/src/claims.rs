@@ -14,24 +14,31 @@ use crate::{
 };
 
 /// An `exp` that no clock of a trial but the last ones has reached.
-const FAR_EXP: &str = r#""exp":1e11"#;
+pub const FAR_EXP: (&str, &str) = ("exp", "1e11");
 
-/// An object with registered and other claims. `turning_points` are instants in microseconds.
+/// An object with the claims `base`, mostly, of which the values are JSON, and with other claims beside
+/// them or in their place. `turning_points` are instants in microseconds.
 ///
 /// # Errors
 /// None: where the bytes run out, the first choice is made.
-pub fn claims(u: &mut Unstructured<'_>, turning_points: &[(u8, i128)]) -> Result<String> {
+pub fn claims(
+    u: &mut Unstructured<'_>,
+    base: &[(&str, &str)],
+    turning_points: &[(u8, i128)],
+) -> Result<String> {
     let (mut members, mut used) = (Vec::new(), HashSet::new());
     // Most tokens shall get past the first check.
-    if u.ratio(7, 8)? {
-        members.push(FAR_EXP.to_owned());
+    if u.ratio(15, 16)? {
+        members.extend(base.iter().map(|&(name, value)| (name, format!("\"{name}\":{value}"))));
     }
     for _ in 0..u.int_in_range(0..=6)? {
         let name = *u.choose(&[
             "exp", "nbf", "iat", "iss", "aud", "sub", "jti", "nbf", "iat", "aud", "role", "rôle",
             "", "EXP", "exp\0",
         ])?;
-        if !used.insert(name) && u.ratio(15, 16)? {
+        if used.insert(name) {
+            members.retain(|(other, _)| *other != name);
+        } else if u.ratio(15, 16)? {
             continue;
         }
         let value = if u.ratio(1, 16)? {
@@ -44,12 +51,9 @@ pub fn claims(u: &mut Unstructured<'_>, turning_points: &[(u8, i128)]) -> Result
                 _ => name_text(u, &NAMES)?,
             }
         };
-        let member = format!("{}:{value}", text(u, name)?);
-        if name == "exp" {
-            members.retain(|member| member != FAR_EXP);
-        }
-        members.push(member);
+        members.push((name, format!("{}:{value}", text(u, name)?)));
     }
+    let members: Vec<_> = members.into_iter().map(|(_, member)| member).collect();
     object(u, &members)
 }
 
@@ -260,7 +264,7 @@ mod tests {
                 .collect();
             let mut u = Unstructured::new(&noise);
             let header = header(&mut u, "HS256").unwrap();
-            let claims = claims(&mut u, &points).unwrap();
+            let claims = claims(&mut u, &[FAR_EXP], &points).unwrap();
             let good = read_object(claims.as_bytes(), usize::MAX).members.is_some()
                 && read_object(header.as_bytes(), 64).members.is_some();
             *if good { &mut strict } else { &mut tricky } += 1;

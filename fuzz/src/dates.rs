@@ -1,6 +1,6 @@
 //! What the documentation of `NumericDate` promises, in 128-bit integers of microseconds.
 //!
-//! Whole microseconds until the year 2242 and as long before 1970; whole seconds beyond; what lies
+//! Whole microseconds until the year 2106 and as long before 1970; whole seconds beyond; what lies
 //! outside some 290,000 years is the nearest end of that range.
 
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::decimal::Decimal;
 /// Microseconds in a second.
 pub const SECOND: i128 = 1_000_000;
 
-/// From here on, on both sides, there are only whole seconds: 2^33 seconds.
-pub const FRACTIONS_END: i128 = (1 << 33) * SECOND;
+/// From here on, on both sides, there are only whole seconds: 2^32 seconds.
+pub const FRACTIONS_END: i128 = (1 << 32) * SECOND;
 
 /// The last instant, and with the other sign the first: whole seconds that fit 64 bits of microseconds.
 pub const END: i128 = 9_223_372_036_854 * SECOND;
@@ -75,9 +75,9 @@ mod tests {
         for (spelled, instants) in [
             ("1.0000005", (1_000_000, 1_000_001)),
             ("-1.0000005", (-1_000_001, -1_000_000)),
-            ("8589934591.9999999", (FRACTIONS_END - 1, FRACTIONS_END)),
-            ("8589934592.5", (FRACTIONS_END, FRACTIONS_END + SECOND)),
-            ("-8589934592.5", (-FRACTIONS_END - SECOND, -FRACTIONS_END)),
+            ("4294967295.9999999", (FRACTIONS_END - 1, FRACTIONS_END)),
+            ("4294967296.5", (FRACTIONS_END, FRACTIONS_END + SECOND)),
+            ("-4294967296.5", (-FRACTIONS_END - SECOND, -FRACTIONS_END)),
             ("9223372036854.5", (END, END)),
             ("1e308", (END, END)),
             ("-1e308", (-END, -END)),

@@ -299,12 +299,11 @@ impl Tree {
     }
 }
 
-/// An integer of up to 64 bits is kept as it is, every other number as the nearest double. (The
-/// integer -0 has no integer for it.)
+/// An integer of up to 64 bits is kept as it is, every other number as the nearest double.
 fn is_number(spelled: &str, number: &serde_json::Number) -> bool {
     match (spelled.parse::<u64>(), spelled.parse::<i64>()) {
         (Ok(integer), _) => number.as_u64() == Some(integer),
-        (_, Ok(integer)) if integer != 0 => number.as_i64() == Some(integer),
+        (_, Ok(integer)) => number.as_i64() == Some(integer),
         _ => {
             let bits = |double: f64| double.to_bits();
             number.is_f64() && number.as_f64().map(bits) == spelled.parse().ok().map(bits)
@@ -356,8 +355,9 @@ mod tests {
             ("-9223372036854775808", serde_json::json!(i64::MIN), true),
             ("1", serde_json::json!(1.0), false),
             ("1.0", serde_json::json!(1), false),
-            ("-0", serde_json::json!(-0.0), true),
-            ("-0", serde_json::json!(0), false),
+            ("-0", serde_json::json!(0), true),
+            ("-0.0", serde_json::json!(-0.0), true),
+            ("-0.0", serde_json::json!(0.0), false),
             ("0.1", serde_json::json!(0.1), true),
             ("0.1", serde_json::json!(0.2), false),
         ] {
