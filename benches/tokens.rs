@@ -155,6 +155,11 @@ fn attacks(criterion: &mut Criterion) {
         ("kid: one string of escapes", with("kid", &text(r"\n")), Reason::Signature),
         ("nested arrays", with("x", &list(&nested)), Reason::Signature),
         ("list of halfway fractions", with("x", &list("9007199254740993.0")), Reason::Signature),
+        (
+            "list of numbers slow to parse",
+            with("x", &list("10267000000000007465e281")),
+            Reason::Signature,
+        ),
         ("list of least fractions", with("x", &list("5e-324")), Reason::Signature),
         ("list of exponents", with("x", &list("1e-300")), Reason::Signature),
         ("list of digits", with("x", &list("0")), Reason::Signature),

@@ -33,6 +33,9 @@ const SECOND: i64 = 1_000_000;
 /// would not survive a round trip through JSON: 2^32 seconds, the year 2106.
 const FRACTIONS_END: i64 = (1 << 32) * SECOND;
 
+/// The same in seconds.
+const WHOLE_SECONDS_START: f64 = 4_294_967_296.0;
+
 impl NumericDate {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self { micros: 0 };
@@ -63,14 +66,16 @@ impl NumericDate {
     /// microsecond is dropped.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        Self::from_micros(self.micros.saturating_add(micros(duration)))
+        let sum = i128::from(self.micros).saturating_add_unsigned(duration.as_micros());
+        Self::from_micros(i64::try_from(sum).unwrap_or(i64::MAX))
     }
 
     /// This instant and `duration` less, or the start of the range. A nanosecond that is no whole
     /// microsecond is dropped.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
-        Self::from_micros(self.micros.saturating_sub(micros(duration)))
+        let difference = i128::from(self.micros).saturating_sub_unsigned(duration.as_micros());
+        Self::from_micros(i64::try_from(difference).unwrap_or(i64::MIN))
     }
 
     /// How much later this instant is than `earlier`; nothing when it is not later.
@@ -98,12 +103,6 @@ impl NumericDate {
         }
         down
     }
-}
-
-/// Saturates, and drops what is no whole microsecond.
-fn micros(duration: Duration) -> i64 {
-    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    seconds.saturating_mul(SECOND).saturating_add(i64::from(duration.subsec_micros()))
 }
 
 impl fmt::Display for NumericDate {
@@ -166,10 +165,22 @@ impl<'de> Deserialize<'de> for NumericDate {
                 if !seconds.is_finite() {
                     return Err(E::invalid_value(de::Unexpected::Float(seconds), &self));
                 }
+                // Whole seconds are all that is kept from here on, and a product would be rounded.
+                if seconds.abs() >= WHOLE_SECONDS_START {
+                    #[expect(
+                        clippy::as_conversions,
+                        clippy::cast_possible_truncation,
+                        clippy::cast_precision_loss,
+                        reason = "saturates"
+                    )]
+                    let (towards_zero, is_below) =
+                        (seconds as i64, seconds < (seconds as i64) as f64);
+                    let whole = towards_zero.saturating_sub(i64::from(is_below));
+                    return Ok(NumericDate::from_seconds(whole));
+                }
                 let micros = seconds * 1e6;
-                // From 2^52 on a double is whole, and to add a half would round it once more.
-                let half = if micros.abs() < 4_503_599_627_370_496.0 { 0.5 } else { 0.0 };
-                let micros = if micros < 0.0 { micros - half } else { micros + half };
+                // Below 2^52, so that there is room for a half.
+                let micros = if micros < 0.0 { micros - 0.5 } else { micros + 0.5 };
                 #[expect(
                     clippy::as_conversions,
                     clippy::cast_possible_truncation,
@@ -368,10 +379,10 @@ mod tests {
             assert_eq!(end.micros % SECOND, 0);
             assert_eq!(end.micros.abs(), i64::MAX / SECOND * SECOND);
         }
-        for (date, end) in [(NumericDate::EPOCH, last), (last, last)] {
+        for (date, end) in [(first, last), (NumericDate::EPOCH, last), (last, last)] {
             assert_eq!(date.saturating_add(Duration::MAX), end);
         }
-        for (date, end) in [(NumericDate::EPOCH, first), (first, first)] {
+        for (date, end) in [(last, first), (NumericDate::EPOCH, first), (first, first)] {
             assert_eq!(date.saturating_sub(Duration::MAX), end);
         }
         assert_eq!(first.saturating_since(last), Duration::ZERO);
