@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         other => return Err(format!("the old key should be gone: {other:?}").into()),
     }
 
-    let stored = format!(r#"{{"keys":[{}]}}"#, *november.expose_json());
+    let stored = JwkSet::new([november])?.expose_json(); // into the secret manager
     let stored = JwkSet::from_json(&stored)?;
     let [restored] = stored.keys() else {
         return Err("one key is stored".into());

@@ -383,7 +383,7 @@ pub(crate) struct ClaimsSet<'w, 'c> {
     pub(crate) issued_at: Claim<SpelledDate>,
     pub(crate) jwt_id: Claim<Cow<'c, str>>,
     /// Other claims whose presence matters.
-    wanted: &'w [Cow<'static, str>],
+    wanted: &'w [String],
     /// Which of them are there.
     found: Found,
 }
@@ -397,7 +397,7 @@ struct Found {
 
 impl<'w> ClaimsSet<'w, '_> {
     /// Nothing noted yet. Of the unregistered claims, those named in `wanted` will be.
-    pub(crate) fn wanting(wanted: &'w [Cow<'static, str>]) -> Self {
+    pub(crate) fn wanting(wanted: &'w [String]) -> Self {
         Self {
             issuer: Claim::Absent,
             subject: Claim::Absent,
@@ -521,9 +521,5 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
                 None => self.found.more.push(index),
             }
         }
-    }
-
-    fn forget(&mut self) {
-        *self = Self::wanting(self.wanted);
     }
 }

@@ -22,7 +22,7 @@ pub enum EncodeError {
     /// The claims are another JSON value than an object (RFC 7519 §4), or an object that
     /// [`decode`](crate::decode) would not read: with two members of one name, say.
     #[error("the claims are no claims set: {0}")]
-    Claims(#[source] JsonError),
+    Claims(JsonError),
     /// A registered claim has another JSON type than RFC 7519 §4.1 gives it: a number that is not
     /// finite is written as null, say.
     #[error("the claim {claim} is not {}", claim.json_type())]
@@ -66,12 +66,11 @@ pub enum DecodeError {
         /// The segment.
         segment: Segment,
         /// What is wrong with it, with offsets in the segment.
-        #[source]
         error: Base64urlError,
     },
     /// The header is not one strict JSON object (RFC 7515 §5.2).
     #[error("the header: {0}")]
-    Header(#[source] JsonError),
+    Header(JsonError),
     /// `alg` is not the key's algorithm; none is found where it is absent or no string.
     #[error("the key is for {expected}, the header names {}", Found(.found.as_ref()))]
     Algorithm {
@@ -133,7 +132,7 @@ pub enum DecodeError {
     },
     /// The payload is not one strict JSON object (RFC 7519 §7.2).
     #[error("the payload: {0}")]
-    Payload(#[source] JsonError),
+    Payload(JsonError),
     /// There is no clock: without the feature `std`, give the time by
     /// [`Validation::at`](crate::Validation::at) or [`Validation::clock`](crate::Validation::clock).
     #[error("no clock: give the validation a time or a clock")]

@@ -74,7 +74,7 @@ pub enum Outcome {
 /// FAILED   exp: expired: exp 1300819380, now 1300819440, leeway 60s
 /// passed   nbf
 /// passed   iat
-/// FAILED   iss: issued by \"https://evil.example\", expected \"https://auth.example\"
+/// FAILED   iss: iss is \"https://evil.example\", expected \"https://auth.example\"
 /// passed   aud
 /// passed   sub
 /// passed   jti
@@ -82,6 +82,7 @@ pub enum Outcome {
 /// ");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use]
 pub fn explain(token: &str, keys: &impl Keys, validation: &Validation) -> Explanation {
     let mut explanation = Explanation { findings: Vec::new() };
     explanation.run(token, keys, validation);
@@ -111,6 +112,7 @@ const STAGES: [&str; 11] =
 
 impl Explanation {
     /// Whether every check passed.
+    #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.findings.iter().all(|finding| finding.outcome == Outcome::Passed)
     }

@@ -96,10 +96,6 @@ impl<'h> Registered<'h> for JoseHeader<'h> {
             _ => Parameter::OtherType,
         };
     }
-
-    fn forget(&mut self) {
-        *self = Self::default();
-    }
 }
 
 /// The header segment of a token to be signed: `{"alg":…,"typ":…,"kid":…}` in base64url.

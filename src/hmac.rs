@@ -64,6 +64,7 @@ impl Hmac {
     }
 
     /// The tag of `message`: as many bytes as the hash has.
+    #[must_use]
     pub fn tag(&self, message: &[u8]) -> Tag {
         match &self.states {
             States::Hs256(states) => states.tag::<32>(message).into(),
@@ -74,6 +75,7 @@ impl Hmac {
 
     /// Whether `tag` is the tag of `message`, at its full length. The comparison takes the same time
     /// wherever the first difference stands.
+    #[must_use]
     pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
         let expected = self.tag(message);
         // Words, which are fewer to compare than bytes. Every tag is a whole number of them.
@@ -139,6 +141,7 @@ macro_rules! states {
 
             /// Boxed, and filled where they stay: what is moved later is a pointer, and no copy of the
             /// states is left behind on a stack.
+            #[expect(clippy::unnecessary_box_returns, reason = "that is what the box is for")]
             fn new<const HASH_LEN: usize>(initial: [$word; 8], secret: &[u8]) -> Box<Self> {
                 let mut key = Zeroizing::new([0; Self::BLOCK_LEN]);
                 if secret.len() > Self::BLOCK_LEN {

@@ -58,7 +58,7 @@ pub struct JwkSet {
 #[non_exhaustive]
 pub enum JwkError {
     /// The text is not one strict JSON object.
-    #[error("a JWK is a JSON object: {0}")]
+    #[error("not a strict JSON object: {0}")]
     Json(#[from] JsonError),
     /// A parameter has to be there: `kty`, `alg` and `k`, or the `keys` of a set.
     #[error("the JWK has no {parameter}")]
@@ -228,8 +228,21 @@ impl Key {
 }
 
 impl JwkSet {
-    /// Reads a set. A key that [`Jwk::from_json`] refuses makes the set refused: one that verifies with
-    /// some of the keys it was given, and does not say which, is of no help to anyone.
+    /// A set of these keys.
+    ///
+    /// # Errors
+    /// [`JwkError::DuplicateKid`] when two of them have the same id.
+    pub fn new(keys: impl IntoIterator<Item = Jwk>) -> Result<Self, JwkError> {
+        let mut set = Self { keys: Vec::new() };
+        for key in keys {
+            set.push(key)?;
+        }
+        Ok(set)
+    }
+
+    /// Reads a set. RFC 7517 §5 would have a reader ignore keys that it does not understand; here they make
+    /// the set refused: one that verifies with some of the keys it was given, and does not say which, is of no
+    /// help to anyone.
     ///
     /// # Errors
     /// What is wrong with the set or with the first of its keys that is refused.
@@ -241,15 +254,19 @@ impl JwkSet {
         let keys = json::elements(keys).ok_or(JwkError::WrongType { parameter })?;
         let mut set = Self { keys: Vec::with_capacity(keys.len()) };
         for key in keys {
-            let key = Jwk::from_json(key)?;
-            if let Some(kid) = key.kid() {
-                if set.keys.iter().any(|known| known.kid() == Some(kid)) {
-                    return Err(JwkError::DuplicateKid { kid: Excerpt::new(kid) });
-                }
-            }
-            set.keys.push(key);
+            set.push(Jwk::from_json(key)?)?;
         }
         Ok(set)
+    }
+
+    fn push(&mut self, key: Jwk) -> Result<(), JwkError> {
+        if let Some(kid) = key.kid() {
+            if self.keys.iter().any(|known| known.kid() == Some(kid)) {
+                return Err(JwkError::DuplicateKid { kid: Excerpt::new(kid) });
+            }
+        }
+        self.keys.push(key);
+        Ok(())
     }
 
     /// The set as JSON, **with its secrets**: for the secret manager, nowhere else.
@@ -358,10 +375,6 @@ impl<'j> Registered<'j> for Parameters<'j> {
             *slot = Some(value);
         }
     }
-
-    fn forget(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[derive(Default)]
@@ -384,9 +397,5 @@ impl<'j> Registered<'j> for SetParameters<'j> {
         if let Value::Raw(keys) = value {
             self.keys = Some(keys);
         }
-    }
-
-    fn forget(&mut self) {
-        *self = Self::default();
     }
 }

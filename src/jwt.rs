@@ -21,7 +21,8 @@ use crate::{
 /// Signs `claims` with `key`.
 ///
 /// The header is `{"alg":…,"typ":"JWT"}`, with the key's `kid` where it has one. The claims are what
-/// they serialise to, any type with an object for JSON; nothing is added.
+/// they serialise to, any type with an object for JSON; nothing is added. A claim that is `None` has to be
+/// skipped (`#[serde(skip_serializing_if = "Option::is_none")]`): null is not the same as absent.
 ///
 /// # Errors
 /// [`EncodeError`] when the claims cannot be written, or would be written as something that
@@ -62,7 +63,8 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 ///
 /// All of it is checked: the form, the header, the signature, the claims. There is no way to the claims
 /// that leaves one out. `keys` is a [`Key`] or a [`KeySet`](crate::KeySet). `C` is any type that owns
-/// what it holds; for one that borrows, see [`decode_borrowed`].
+/// what it holds; for one that borrows, see [`decode_borrowed`]. It is read once the signature has held, and
+/// told what it has against a token only when nothing else is wrong with it.
 ///
 /// # Errors
 /// [`DecodeError`], with the first check that the token does not pass.
@@ -224,8 +226,13 @@ fn claims<'b, C: Deserialize<'b>>(
 ) -> Result<C, DecodeError> {
     let payload = base64url::decode_to_slice(verified.payload, buffer)
         .map_err(|error| payload_error(verified.payload, error))?;
-    let mut claims = ClaimsSet::wanting(validation.required_others());
+    let wanted = validation.required_others();
+    let mut claims = ClaimsSet::wanting(wanted);
     let value = json::members_and(payload, &mut claims).map_err(DecodeError::Payload)?;
+    if value.is_err() {
+        claims = ClaimsSet::wanting(wanted);
+        json::members(payload, usize::MAX, &mut claims).map_err(DecodeError::Payload)?;
+    }
     let now = validation.now().ok_or(DecodeError::NoClock)?;
     check_key_time(verified.until, now)?;
     validation.check(&claims, now)?;
@@ -252,5 +259,25 @@ pub(crate) fn check_key_time(
     match until {
         Some(until) if now >= until => Err(DecodeError::KeyRetired { until, now }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(all(test, not(feature = "std")))]
+mod tests {
+    use serde::de::IgnoredAny;
+
+    use super::*;
+
+    /// Without a clock nothing is accepted until someone says what time it is.
+    #[test]
+    fn a_time_has_to_be_given() {
+        let key = Key::hs256([7; 32]).unwrap();
+        let token = encode(&serde_json::json!({ "exp": 1000 }), &key).unwrap();
+        let decoded = decode::<IgnoredAny>(&token, &key, &Validation::new());
+        assert_eq!(decoded.unwrap_err(), DecodeError::NoClock);
+        for (now, accepted) in [(999, true), (1060, false)] {
+            let validation = Validation::new().at(NumericDate::from_seconds(now));
+            assert_eq!(decode::<IgnoredAny>(&token, &key, &validation).is_ok(), accepted);
+        }
     }
 }

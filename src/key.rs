@@ -42,7 +42,7 @@ pub enum KeyError {
     },
     /// The secret is the text of a key file. Parse a JWK with [`Jwk::from_json`](crate::Jwk::from_json);
     /// PEM and OpenSSH files hold keys of other algorithms, often public ones.
-    #[error("the text of a {format} key is no secret")]
+    #[error("this is the text of a {format} key, not a secret")]
     KeyFile {
         /// `PEM`, `OpenSSH` or `JWK`.
         format: &'static str,

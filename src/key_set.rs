@@ -121,7 +121,7 @@ struct Entry {
     until: Option<NumericDate>,
 }
 
-/// What a token can be verified with: a [`Key`], a [`KeySet`], or a shared pointer to one.
+/// What a token can be verified with: a [`Key`], a [`KeySet`], or a reference, `Box` or `Arc` of one.
 ///
 /// The trait is sealed.
 pub trait Keys: Lookup {}
@@ -196,27 +196,36 @@ impl Lookup for KeySet {
     }
 }
 
+/// A pointer to keys is keys.
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<K: Lookup + ?Sized> Lookup for $pointer {
+            #[inline]
+            fn look_up(
+                &self,
+                kid: Option<&str>,
+                visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
+            ) -> Result<bool, LookupError> {
+                K::look_up(self, kid, visit)
+            }
+
+            #[inline]
+            fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
+                K::by_own_header(self, token)
+            }
+        }
+    )*};
+}
+
+pointers!(&K, Box<K>);
+#[cfg(target_has_atomic = "ptr")]
+pointers!(alloc::sync::Arc<K>);
+
 #[cfg(feature = "std")]
 mod shared {
     use std::sync::{Arc, PoisonError, RwLock};
 
-    use super::{Key, KeySet, Lookup, LookupError, NumericDate};
-
-    impl<K: Lookup + ?Sized> Lookup for Arc<K> {
-        #[inline]
-        fn look_up(
-            &self,
-            kid: Option<&str>,
-            visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
-        ) -> Result<bool, LookupError> {
-            K::look_up(self, kid, visit)
-        }
-
-        #[inline]
-        fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
-            K::by_own_header(self, token)
-        }
-    }
+    use super::KeySet;
 
     /// The key set of a running server, which a reload replaces while requests are verified.
     ///

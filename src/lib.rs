@@ -24,7 +24,7 @@
 //!   in a running server. [`Jwk`] and [`JwkSet`] are how they are stored.
 //! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
 //!   refused. [`unverified_header`] reads a header and trusts nothing in it.
-//! - [`base64url`] and [`hmac`] are the parts that the rest is built on, for those who want to try them.
+//! - [`base64url`] and [`hmac`] are the parts that the rest is built on, public so that they can be tested on their own.
 //!
 //! # Features
 //!
@@ -39,8 +39,8 @@
 //! # What a secret is, and where it lives
 //!
 //! As many random bytes as the hash has, or more: 32, 48 or 64. Not a password, not the text of a key file. It
-//! comes from a secret manager, as bytes or as a [`Jwk`], and is not kept: a [`Key`] holds HMAC's two inner
-//! states, which are wiped on drop. No error, and no `Debug`, shows a secret, a signature or a whole token.
+//! comes from a secret manager, as bytes or as a [`Jwk`], and is not kept: a [`Key`] holds HMAC's inner and
+//! outer states, which are wiped on drop. No error, and no `Debug`, shows a secret, a signature or a whole token.
 //! Whoever can verify with a symmetric key can sign with it too: hand it to nobody who may not issue tokens.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -131,8 +131,12 @@ impl fmt::Debug for NumericDate {
 }
 
 impl Serialize for NumericDate {
-    /// A JSON integer; a number with decimals only when there is a fraction of a second.
+    /// A JSON integer; a number with decimals only when there is a fraction of a second. In formats that
+    /// nobody reads, microseconds.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_i64(self.micros);
+        }
         if self.micros % SECOND == 0 {
             return serializer.serialize_i64(self.micros / SECOND);
         }
@@ -142,7 +146,7 @@ impl Serialize for NumericDate {
 }
 
 impl<'de> Deserialize<'de> for NumericDate {
-    /// Any finite number, rounded to the nearest microsecond.
+    /// Any finite number, rounded to the nearest microsecond; from 2106 on, down to the second.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberVisitor;
 
@@ -190,6 +194,9 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(NumericDate::from_micros);
+        }
         // Not any value, which serde_json has another way to spell when it is told not to round.
         deserializer.deserialize_f64(NumberVisitor)
     }

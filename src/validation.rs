@@ -3,7 +3,7 @@
 //! Strict as it is made. A call that tightens returns the [`Validation`]; one that loosens can fail,
 //! because it may contradict what was said before or go further than is safe.
 
-use alloc::{borrow::Cow, boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use crate::{
@@ -52,7 +52,7 @@ pub struct Validation {
 }
 
 /// The values of which one is expected; none, when nothing is.
-type Expected = Vec<Cow<'static, str>>;
+type Expected = Vec<String>;
 
 /// Where a verification takes its time from.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ enum Time {
 #[non_exhaustive]
 pub enum ValidationError {
     /// RFC 7519 §4.1.4 allows "some small leeway, usually no more than a few minutes".
-    #[error("a leeway of {given:?} is no leeway: at most {limit:?}")]
+    #[error("a leeway of {given:?} is too long: at most {limit:?}")]
     LeewayTooLong {
         /// The leeway that was asked for.
         given: Duration,
@@ -81,7 +81,7 @@ pub enum ValidationError {
     /// `exp` was to be optional after it had been required.
     #[error("exp is required already, so it is not optional")]
     ExpiryRequired,
-    /// No token can be that short, or no header field that long.
+    /// The limit is 0, or above the highest one.
     #[error("a token length limit of {given} bytes is not between 1 and {limit}")]
     MaxTokenLen {
         /// The limit that was asked for.
@@ -150,7 +150,7 @@ pub enum ClaimError {
         leeway: Duration,
     },
     /// `iss` is another than expected (RFC 7519 §4.1.1).
-    #[error("issued by {found}, expected {expected}")]
+    #[error("iss is {found}, expected {expected}")]
     Issuer {
         /// What the token says.
         found: Excerpt,
@@ -158,7 +158,7 @@ pub enum ClaimError {
         expected: Box<str>,
     },
     /// `sub` is another than expected (RFC 7519 §4.1.2).
-    #[error("about {found}, expected {expected}")]
+    #[error("sub is {found}, expected {expected}")]
     Subject {
         /// What the token says.
         found: Excerpt,
@@ -166,7 +166,7 @@ pub enum ClaimError {
         expected: Box<str>,
     },
     /// `aud` names nobody who is expected (RFC 7519 §4.1.3).
-    #[error("for {found}, expected {expected}")]
+    #[error("aud is {found}, expected {expected}")]
     Audience {
         /// The first name that the token says; empty where it says none.
         found: Excerpt,
@@ -175,13 +175,13 @@ pub enum ClaimError {
     },
     /// `aud` names someone, and the recipient has no name (RFC 7519 §4.1.3). Give it one with
     /// [`Validation::audience`], or do without by [`Validation::any_audience`].
-    #[error("for {found}, but no audience is expected: name one, or say that any will do")]
+    #[error("aud is {found}, and no audience is expected: name one, or accept any")]
     AudienceUnexpected {
         /// The first name that the token says; empty where it says none.
         found: Excerpt,
     },
     /// `jti` is another than expected (RFC 7519 §4.1.7).
-    #[error("the token id is {found}, expected {expected}")]
+    #[error("jti is {found}, expected {expected}")]
     JwtId {
         /// What the token says.
         found: Excerpt,
@@ -191,7 +191,7 @@ pub enum ClaimError {
 }
 
 impl Validation {
-    /// Difference between two clocks that is put up with: 60 seconds.
+    /// The leeway when none is given: 60 seconds.
     pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 
     /// The longest leeway: 10 minutes, the most that "a few minutes" can mean (RFC 7519 §4.1.4).
@@ -204,7 +204,7 @@ impl Validation {
     /// The highest limit on the length: 1 MiB.
     pub const HIGHEST_MAX_TOKEN_LEN: usize = 1024 * 1024;
 
-    /// The strict expectations that every token can meet.
+    /// What can be expected without knowing the issuer: see above.
     pub const fn new() -> Self {
         Self {
             issuers: Vec::new(),
@@ -225,14 +225,14 @@ impl Validation {
 
     /// Expects `iss` to be `issuer`, exactly (RFC 7519 §4.1.1); or one of several, when called again.
     #[must_use]
-    pub fn issuer(mut self, issuer: impl Into<Cow<'static, str>>) -> Self {
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuers.push(issuer.into());
         self
     }
 
     /// Expects `sub` to be `subject`, exactly (RFC 7519 §4.1.2); or one of several, when called again.
     #[must_use]
-    pub fn subject(mut self, subject: impl Into<Cow<'static, str>>) -> Self {
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subjects.push(subject.into());
         self
     }
@@ -240,14 +240,14 @@ impl Validation {
     /// Expects `aud` to name `audience`, exactly, alone or among others (RFC 7519 §4.1.3); or one of
     /// several, when called again.
     #[must_use]
-    pub fn audience(mut self, audience: impl Into<Cow<'static, str>>) -> Self {
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
     /// Expects `jti` to be `jwt_id`, exactly (RFC 7519 §4.1.7); or one of several, when called again.
     #[must_use]
-    pub fn jwt_id(mut self, jwt_id: impl Into<Cow<'static, str>>) -> Self {
+    pub fn jwt_id(mut self, jwt_id: impl Into<String>) -> Self {
         self.jwt_ids.push(jwt_id.into());
         self
     }
@@ -256,7 +256,7 @@ impl Validation {
     /// ASCII case does not matter, and `application/` is implied where there is no slash
     /// (RFC 7515 §4.1.9). Explicit types keep tokens of different uses apart (RFC 8725 §3.11).
     #[must_use]
-    pub fn typ(mut self, typ: impl Into<Cow<'static, str>>) -> Self {
+    pub fn typ(mut self, typ: impl Into<String>) -> Self {
         self.typs.push(typ.into());
         self
     }
@@ -264,7 +264,7 @@ impl Validation {
     /// Requires the claim `claim`, registered or not, to be there. Of a registered one the type is
     /// checked too; what another may be is for the type to say that is decoded into.
     #[must_use]
-    pub fn require(mut self, claim: impl Into<Cow<'static, str>>) -> Self {
+    pub fn require(mut self, claim: impl Into<String>) -> Self {
         let claim = claim.into();
         match RegisteredClaim::from_name(&claim) {
             Some(claim) => {
@@ -380,7 +380,7 @@ impl Validation {
     }
 
     /// The claims beyond the registered ones that a claims set has to note.
-    pub(crate) fn required_others(&self) -> &[Cow<'static, str>] {
+    pub(crate) fn required_others(&self) -> &[String] {
         &self.required_others
     }
 
@@ -489,7 +489,7 @@ impl Validation {
         }
         for (index, claim) in self.required_others.iter().enumerate() {
             if !claims.has_wanted(index) {
-                return Err(ClaimError::Missing { claim: claim.clone() });
+                return Err(ClaimError::Missing { claim: Cow::Owned(claim.clone()) });
             }
         }
         Ok(())
@@ -559,7 +559,7 @@ fn unexpected(
     match present(claim, value)? {
         _ if expected.is_empty() => Ok(None),
         None => Err(missing(claim)),
-        Some(found) if expected.contains(found) => Ok(None),
+        Some(found) if expected.iter().any(|expected| expected == found) => Ok(None),
         Some(found) => Ok(Some((Excerpt::new(found), listed(expected)))),
     }
 }

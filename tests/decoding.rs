@@ -481,6 +481,46 @@ fn an_array_never_stands_for_a_struct() {
     assert!(matches!(judge::<Tagged>(&tagged), Err(DecodeError::Claims { .. })));
 }
 
+/// What a type does not take is not dropped: tuples and arrays of a fixed length, and names of a map that
+/// are no numbers in JSON.
+#[test]
+fn nothing_is_read_as_something_shorter() {
+    type Pair = HashMap<String, (u8, u8)>;
+    assert_eq!(judge::<Pair>(&signed(r#"{"x":[1,2]}"#)).unwrap()["x"], (1, 2));
+    for payload in [r#"{"x":[1]}"#, r#"{"x":[1,2,3]}"#] {
+        assert!(matches!(judge::<Pair>(&signed(payload)), Err(DecodeError::Claims { .. })));
+    }
+    #[derive(Debug, Deserialize)]
+    struct One {
+        aud: [String; 1],
+    }
+    let any = validation().any_audience().unwrap();
+    let read = |payload: &str| decode::<One>(&signed(payload), &key(), &any).map(|one| one.aud);
+    assert_eq!(read(r#"{"aud":["a"]}"#), Ok(["a".into()]));
+    assert!(matches!(read(r#"{"aud":["a","b"]}"#), Err(DecodeError::Claims { .. })));
+
+    type Numbers = HashMap<String, HashMap<i64, u8>>;
+    let read = |name: &str| judge::<Numbers>(&signed(json!({ "x": { name: 0 } }).to_string()));
+    assert!(read("-12").unwrap()["x"].contains_key(&-12));
+    for name in ["01", "+1", " 1", "1 ", "", "1.0", "1e3", "x", "true"] {
+        assert!(matches!(read(name), Err(DecodeError::Claims { .. })), "{name:?}");
+    }
+}
+
+/// However often a type swallows a nested mismatch, what follows is read at its own depth.
+#[test]
+fn swallowed_mismatches_leave_no_depth_behind() {
+    let elements = vec![r#"{"role":{"x":[{"y":1}]},"more":"no list"}"#; 200].join(",");
+    let token = signed(format!(r#"{{"list":[{elements}],"exp":99}}"#));
+    let read: HashMap<String, Value> = judge(&token).unwrap();
+    assert_eq!(read["list"].as_array().unwrap().len(), 200);
+    #[derive(Deserialize)]
+    struct Lists {
+        list: Vec<Lenient>,
+    }
+    assert_eq!(judge::<Lists>(&token).unwrap().list.len(), 200);
+}
+
 /// What the type has against a good token is told last, so that it never hides why a token is refused.
 #[test]
 fn the_callers_type_has_the_last_word_not_the_first() {

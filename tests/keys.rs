@@ -12,7 +12,7 @@ mod signing;
 
 use kippu::{
     Algorithm, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError, Keys,
-    NumericDate, SharedKeySet, Validation, base64url, decode, encode, hmac::Hmac,
+    NumericDate, SharedKeySet, Validation, base64url, decode, encode, explain, hmac::Hmac,
 };
 use serde_json::{Value, json};
 use signing::{SECRET, signed_with_header};
@@ -22,7 +22,11 @@ const NOW: i64 = 1_760_000_000;
 fn judge(token: &str, keys: &impl Keys) -> Result<(), DecodeError> {
     let validation =
         Validation::new().at(NumericDate::from_seconds(NOW)).expiry_optional().unwrap();
-    decode::<Value>(token, keys, &validation).map(|_| ())
+    let verdict = decode::<Value>(token, keys, &validation).map(|_| ());
+    let explanation = explain(token, keys, &validation);
+    let first = explanation.failures().next().map(|(_, error)| error);
+    assert_eq!(first, verdict.as_ref().err(), "{explanation}");
+    verdict
 }
 
 /// A key of its own for each id.
@@ -92,7 +96,10 @@ fn the_text_of_a_key_file_is_no_secret() {
         for algorithm in Algorithm::ALL {
             assert_eq!(Key::new(algorithm, &secret).unwrap_err(), KeyError::KeyFile { format });
             let error = Key::new_dangerously_short(algorithm, &secret).unwrap_err();
-            assert_eq!(error.to_string(), format!("the text of a {format} key is no secret"));
+            assert_eq!(
+                error.to_string(),
+                format!("this is the text of a {format} key, not a secret")
+            );
             assert!(matches!(Jwk::new(algorithm, &secret), Err(JwkError::Key(_))));
         }
     }
@@ -414,11 +421,11 @@ fn what_is_no_symmetric_signing_key_is_refused() {
         (oct(r#","kid":7"#), "the JWK's kid has the wrong JSON type"),
         (
             oct(r#","kid":"a","kid":"a""#),
-            r#"a JWK is a JSON object: the member "kid" stands twice in one object"#,
+            r#"not a strict JSON object: the member "kid" stands twice in one object"#,
         ),
         (
             oct(r#","x":{"y":1,"y":1}"#),
-            r#"a JWK is a JSON object: the member "y" stands twice in one object"#,
+            r#"not a strict JSON object: the member "y" stands twice in one object"#,
         ),
     ] {
         let error = jwk(&members).expect_err(&members);
@@ -466,14 +473,17 @@ fn a_jwk_set_is_read_and_written() {
         let set = JwkSet::from_json(&text).unwrap();
         assert_eq!(set.keys().iter().map(Jwk::kid).collect::<Vec<_>>(), kids);
         assert_eq!(*set.expose_json(), text);
+        let again =
+            JwkSet::new(set.keys().iter().map(|jwk| Jwk::from_json(&jwk.expose_json()).unwrap()));
+        assert_eq!(*again.unwrap().expose_json(), text);
     }
     for (text, message) in [
         ("{}".to_string(), "the JWK has no keys".to_string()),
         (r#"{"keys":{}}"#.into(), "the JWK's keys has the wrong JSON type".into()),
-        (r#"{"keys":[7]}"#.into(), "a JWK is a JSON object: not a JSON object".into()),
+        (r#"{"keys":[7]}"#.into(), "not a strict JSON object: not a JSON object".into()),
         (
             r#"{"keys":[],"keys":[]}"#.into(),
-            r#"a JWK is a JSON object: the member "keys" stands twice in one object"#.into(),
+            r#"not a strict JSON object: the member "keys" stands twice in one object"#.into(),
         ),
         (format!(r#"{{"keys":[{one},{one}]}}"#), r#"two keys of the set have the kid "1""#.into()),
         (

@@ -264,9 +264,9 @@ fn a_registered_claim_of_another_type_is_refused() {
 fn iss_sub_and_jti_are_compared_exactly() {
     type Expect = fn(Validation, &'static str) -> Validation;
     let cases: [(&str, Expect, &str); 3] = [
-        ("iss", |validation, value| validation.issuer(value), "issued by"),
-        ("sub", |validation, value| validation.subject(value), "about"),
-        ("jti", |validation, value| validation.jwt_id(value), "the token id is"),
+        ("iss", |validation, value| validation.issuer(value), "iss is"),
+        ("sub", |validation, value| validation.subject(value), "sub is"),
+        ("jti", |validation, value| validation.jwt_id(value), "jti is"),
     ];
     for (claim, expect, words) in cases {
         let one = expect(lax(), "https://auth.example");
@@ -314,32 +314,32 @@ fn aud_has_to_name_the_recipient() {
     accepted(r#"{"aud":["1","2","3","4","5","6","7","8","9","api"]}"#, &api);
     accepted(r#"{"aud":"web"}"#, &either);
     refused("{}", &api, "the claim aud is missing");
-    refused(r#"{"aud":[]}"#, &api, r#"for "", expected "api""#);
+    refused(r#"{"aud":[]}"#, &api, r#"aud is "", expected "api""#);
     for other in ["API", "api ", "ap", "api2", ""] {
-        let message = format!(r#"for "{other}", expected "api""#);
+        let message = format!(r#"aud is "{other}", expected "api""#);
         refused(&format!(r#"{{"aud":"{other}"}}"#), &api, &message);
         refused(&format!(r#"{{"aud":["{other}","x"]}}"#), &api, &message);
     }
-    refused(r#"{"aud":["a","b"]}"#, &either, r#"for "a", expected "api" or "web""#);
+    refused(r#"{"aud":["a","b"]}"#, &either, r#"aud is "a", expected "api" or "web""#);
 }
 
 /// RFC 7519 §4.1.3: a recipient who does not find itself in `aud` must refuse.
 #[test]
 fn aud_is_refused_where_none_is_expected() {
-    let message = r#"for "api", but no audience is expected: name one, or say that any will do"#;
+    let message = r#"aud is "api", and no audience is expected: name one, or accept any"#;
     refused(r#"{"aud":"api"}"#, &lax(), message);
     refused(r#"{"aud":["api","web"]}"#, &lax(), message);
     refused(
         r#"{"aud":[]}"#,
         &lax(),
-        r#"for "", but no audience is expected: name one, or say that any will do"#,
+        r#"aud is "", and no audience is expected: name one, or accept any"#,
     );
     let any = lax().any_audience().unwrap();
     accepted(r#"{"aud":"api"}"#, &any);
     accepted(r#"{"aud":[]}"#, &any);
     accepted("{}", &any);
     // To name one afterwards tightens.
-    refused(r#"{"aud":"web"}"#, &any.audience("api"), r#"for "web", expected "api""#);
+    refused(r#"{"aud":"web"}"#, &any.audience("api"), r#"aud is "web", expected "api""#);
 }
 
 #[test]
@@ -431,7 +431,7 @@ fn unsafe_options_are_errors_when_they_are_made() {
         assert_eq!(error, ValidationError::LeewayTooLong { given, limit });
     }
     let error = Validation::new().leeway(Duration::from_secs(3600)).unwrap_err();
-    assert_eq!(error.to_string(), "a leeway of 3600s is no leeway: at most 600s");
+    assert_eq!(error.to_string(), "a leeway of 3600s is too long: at most 600s");
 
     let error = Validation::new().audience("api").any_audience().unwrap_err();
     assert_eq!(error.to_string(), "an audience is expected already, so not any will do");

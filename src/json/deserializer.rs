@@ -116,8 +116,9 @@ fn visit_text<'de, V: Visitor<'de>>(text: Cow<'de, str>, visitor: V) -> Result<V
 /// Hands a number to a visitor: as an integer, where it is one of 64 bits.
 #[inline]
 fn visit_number<'de, V: Visitor<'de>>(number: Number<'_>, visitor: V) -> Result<V::Value, Refusal> {
-    match number.integer.map(u64::try_from) {
-        Some(Ok(value)) => visitor.visit_u64(value),
+    match (number.integer, number.integer.map(u64::try_from)) {
+        (_, Some(Ok(value))) => visitor.visit_u64(value),
+        (Some(value), _) => visitor.visit_i64(value),
         _ => visit_long_number(number.spelled, visitor),
     }
 }
@@ -251,7 +252,7 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
     }
 }
 
-/// Shows a visitor the elements of the array here, and reads past those that it leaves.
+/// Shows a visitor the elements of the array here, of which it has to take all.
 #[inline]
 fn visit_elements<'de, V: Visitor<'de>>(
     reader: &mut Reader<'de>,
@@ -260,8 +261,8 @@ fn visit_elements<'de, V: Visitor<'de>>(
     reader.enter()?;
     let mut elements = Elements { reader, first: true, left: false };
     let value = visitor.visit_seq(&mut elements)?;
-    while elements.next()? {
-        elements.reader.skip()?;
+    if elements.next()? {
+        return Err(de::Error::custom("an array has more elements than the type takes"));
     }
     Ok(value)
 }
@@ -440,8 +441,6 @@ impl Registered<'_> for Unregistered {
     fn note(&mut self, name: Self::Name, _: Value<'_>) {
         match name {}
     }
-
-    fn forget(&mut self) {}
 }
 
 /// The one member of the object that stands for an enum's variant.
@@ -580,7 +579,10 @@ impl<'de> Deserializer<'de> for Value<'de> {
         match self {
             Self::Text(text) => visit_text(text, visitor),
             Self::Texts(texts) => {
-                visitor.visit_seq(SeqDeserializer::new(texts.iter().map(Value::Text)))
+                let mut elements = SeqDeserializer::new(texts.iter().map(Value::Text));
+                let value = visitor.visit_seq(&mut elements)?;
+                elements.end()?;
+                Ok(value)
             }
             Self::Number(number) => visit_number(number, visitor),
             // A verifier refuses it, whatever the caller's type makes of this.
