@@ -17,6 +17,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let (mut passed, mut failed) = (0, 0);
     for (line, text) in std::io::BufReader::new(file).lines().enumerate() {
+        if text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
+            continue;
+        }
         let case = text.map_err(|error| error.to_string()).and_then(|text| {
             serde_json::from_str::<Case>(&text).map_err(|error| error.to_string())
         });
