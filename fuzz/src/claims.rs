@@ -119,6 +119,9 @@ pub fn json_value(u: &mut Unstructured<'_>, depth: u8) -> Result<serde_json::Val
 
 /// A time around which a decision turns, in some spelling.
 fn time(u: &mut Unstructured<'_>, turning_points: &[(u8, i128)]) -> Result<String> {
+    if u.ratio(1, 32)? {
+        return far_number(u);
+    }
     if u.ratio(1, 8)? {
         let odd = ["0", "-0.0", "1e30", "-1e30", "1e308", "1e-400", "18446744073709551616", "1e15"];
         return Ok((*u.choose(&odd)?).to_owned());
@@ -190,6 +193,7 @@ fn value(u: &mut Unstructured<'_>, depth: u8) -> Result<String> {
         2 => "true".into(),
         3 => u.choose(&["0", "-0", "1.5", "2e3", "-1e-7", "18446744073709551615"])?.to_string(),
         4 => name_text(u, &CLAIMS)?,
+        5 if u.ratio(1, 4)? => far_number(u)?,
         5 => {
             let elements = (0..u.int_in_range(0..=3)?)
                 .map(|_| value(u, depth - 1))
@@ -203,6 +207,22 @@ fn value(u: &mut Unstructured<'_>, depth: u8) -> Result<String> {
                 .collect::<Result<_>>()?;
             object(u, &members)?
         }
+    })
+}
+
+/// The integer from which on the nearest double is infinite: 2^1024 - 2^970.
+const FIRST_BEYOND: &str = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
+
+/// A number at the end of the doubles' range, shifted by an exponent.
+fn far_number(u: &mut Unstructured<'_>) -> Result<String> {
+    let (front, last) = FIRST_BEYOND.split_at(FIRST_BEYOND.len() - 1);
+    let last = *u.choose(&[last, "1", "1.999", "2.000", "3"])?;
+    let shift = u.int_in_range(0..=400)?;
+    Ok(match u.int_in_range(0..=3)? {
+        0 => format!("{front}{last}"),
+        1 => format!("0.{front}{}e309", last.replace('.', "")),
+        2 => format!("-{front}{}{}e-{shift}", last.replace('.', ""), "0".repeat(shift)),
+        _ => format!("0.{}{front}{}e{}", "0".repeat(shift), last.replace('.', ""), 309 + shift),
     })
 }
 
@@ -224,6 +244,7 @@ fn odd_value(u: &mut Unstructured<'_>) -> Result<String> {
         r#"[{"y":{"":0,"":0}}]"#,
         r#"{"x":1,"\u0078":2}"#,
         "1e309",
+        FIRST_BEYOND,
         r#""\ud800""#,
         r#"["\udc00\ud800"]"#,
         "01",
