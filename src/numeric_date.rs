@@ -65,7 +65,11 @@ impl NumericDate {
     /// This instant and `duration` more, or the end of the range. A nanosecond that is no whole
     /// microsecond is dropped.
     #[must_use]
+    #[inline]
     pub fn saturating_add(self, duration: Duration) -> Self {
+        if let Some(micros) = few_micros(duration) {
+            return Self::from_micros(self.micros.saturating_add(micros));
+        }
         let sum = i128::from(self.micros).saturating_add_unsigned(duration.as_micros());
         Self::from_micros(i64::try_from(sum).unwrap_or(i64::MAX))
     }
@@ -73,7 +77,11 @@ impl NumericDate {
     /// This instant and `duration` less, or the start of the range. A nanosecond that is no whole
     /// microsecond is dropped.
     #[must_use]
+    #[inline]
     pub fn saturating_sub(self, duration: Duration) -> Self {
+        if let Some(micros) = few_micros(duration) {
+            return Self::from_micros(self.micros.saturating_sub(micros));
+        }
         let difference = i128::from(self.micros).saturating_sub_unsigned(duration.as_micros());
         Self::from_micros(i64::try_from(difference).unwrap_or(i64::MIN))
     }
@@ -85,6 +93,7 @@ impl NumericDate {
     }
 
     /// Rounds down, where it has to round at all.
+    #[inline]
     const fn from_micros(micros: i64) -> Self {
         if -FRACTIONS_END < micros && micros < FRACTIONS_END {
             return Self { micros };
@@ -103,6 +112,13 @@ impl NumericDate {
         }
         down
     }
+}
+
+/// A duration below 136 years, as all but made-up ones are, which takes no wide arithmetic.
+#[inline]
+fn few_micros(duration: Duration) -> Option<i64> {
+    let seconds = u32::try_from(duration.as_secs()).ok()?;
+    Some(i64::from(seconds) * SECOND + i64::from(duration.subsec_micros()))
 }
 
 impl fmt::Display for NumericDate {
