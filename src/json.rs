@@ -19,6 +19,23 @@
 //! `arbitrary_precision`, that any other crate of a program may switch on for all. The price is that a claim
 //! of serde_json's type `RawValue` cannot be read.
 
+/// For a deserializer that always has a value: what may be absent is there, and a newtype is what it wraps.
+macro_rules! there_and_unwrapped {
+    () => {
+        fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+            visitor.visit_some(self)
+        }
+
+        fn deserialize_newtype_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            visitor: V,
+        ) -> Result<V::Value, Refusal> {
+            visitor.visit_newtype_struct(self)
+        }
+    };
+}
+
 mod deserializer;
 mod reader;
 
@@ -217,17 +234,7 @@ impl<'de, R: Registered<'de>> Deserializer<'de> for Object<'_, 'de, R> {
         visit_members(self.reader, self.registered, visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Refusal> {
-        visitor.visit_newtype_struct(self)
-    }
+    there_and_unwrapped!();
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit

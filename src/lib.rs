@@ -43,6 +43,7 @@
 //! outer states, which are wiped on drop. No error, and no `Debug`, shows a secret, a signature or a whole token.
 //! Whoever can verify with a symmetric key can sign with it too: hand it to nobody who may not issue tokens.
 #![no_std]
+#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;

@@ -519,17 +519,7 @@ impl<'de> Deserializer<'de> for MemberName<'de> {
         visit_text(self.0, visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Refusal> {
-        visitor.visit_newtype_struct(self)
-    }
+    there_and_unwrapped!();
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
@@ -590,17 +580,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Refusal> {
-        visitor.visit_newtype_struct(self)
-    }
+    there_and_unwrapped!();
 
     /// An array has no names, so it is no struct.
     fn deserialize_struct<V: Visitor<'de>>(
