@@ -66,6 +66,8 @@ mod jwt;
 mod key;
 mod key_set;
 mod numeric_date;
+#[cfg(feature = "session")]
+pub mod session;
 mod validation;
 
 pub use crate::{

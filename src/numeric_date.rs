@@ -62,6 +62,18 @@ impl NumericDate {
         self.micros.div_euclid(SECOND)
     }
 
+    /// Whole milliseconds since the epoch, rounded down.
+    #[cfg(feature = "session")]
+    pub(crate) const fn millis(self) -> i64 {
+        self.micros.div_euclid(1000)
+    }
+
+    /// The instant `millis` milliseconds after the epoch; before it when negative.
+    #[cfg(feature = "session")]
+    pub(crate) const fn from_millis(millis: i64) -> Self {
+        Self::from_micros(millis.saturating_mul(1000))
+    }
+
     /// This instant and `duration` more, or the end of the range. A nanosecond that is no whole
     /// microsecond is dropped.
     #[must_use]

@@ -10,7 +10,7 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "base64url",
     "numeric_date",
     "algorithm",
@@ -27,6 +27,7 @@ const ROOMS: [&str; 17] = [
     "jws",
     "jwt",
     "explain",
+    "session",
     "lib",
 ];
 

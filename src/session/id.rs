@@ -1,0 +1,155 @@
+//! The id of a session: 16 bytes, in `sid` and in the refresh token; no secret, since no token is made of it alone.
+
+use alloc::string::String;
+use core::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+
+use crate::{base64url, key::KeyError};
+
+/// What a session is called: in the store, in the `sid` claim of its access tokens, and within its refresh token.
+///
+/// 16 bytes: 14 from the operating system's generator, behind 2 that are the start of the subject's SHA-256. These
+/// two, the [`shard`](SessionId::shard), are the same for all sessions of a subject, so that a store that is spread
+/// over locks or machines can keep them together, and end them all in one step.
+///
+/// An id is no secret: knowing one lets nobody act for the session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId([u8; 16]);
+
+/// A text that is no session id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is 22 symbols of base64url")]
+pub struct SessionIdError;
+
+impl SessionId {
+    /// A new id for a session of `subject`.
+    ///
+    /// # Errors
+    /// [`KeyError::NoRandomness`] when the operating system gives no random bytes.
+    pub fn generate(subject: &str) -> Result<Self, KeyError> {
+        let mut id = [0; 16];
+        let (shard, random) = id.split_at_mut(2);
+        shard.copy_from_slice(&Self::shard_of(subject).to_be_bytes());
+        getrandom::fill(random).map_err(|_| KeyError::NoRandomness)?;
+        Ok(Self(id))
+    }
+
+    /// The id that was stored as these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The number that all sessions of one subject share, and one in 65,536 subjects.
+    pub const fn shard(&self) -> u16 {
+        let [high, low, ..] = self.0;
+        u16::from_be_bytes([high, low])
+    }
+
+    /// The shard of the sessions of `subject`.
+    pub fn shard_of(subject: &str) -> u16 {
+        let hash: [u8; 32] = Sha256::digest(subject.as_bytes()).into();
+        let [high, low, ..] = hash;
+        u16::from_be_bytes([high, low])
+    }
+}
+
+impl fmt::Display for SessionId {
+    /// base64url, 22 symbols.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut symbols = [0; 22];
+        f.write_str(base64url::encode_to_slice(&self.0, &mut symbols).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = SessionIdError;
+
+    fn from_str(text: &str) -> Result<Self, SessionIdError> {
+        let mut id = [0; 16];
+        match base64url::decode_to_slice(text, &mut id) {
+            Ok(bytes) if bytes.len() == 16 => Ok(Self(id)),
+            _ => Err(SessionIdError),
+        }
+    }
+}
+
+impl Serialize for SessionId {
+    /// As text, whatever the format.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+
+        impl de::Visitor<'_> for IdVisitor {
+            type Value = SessionId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a session id")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SessionId, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(IdVisitor)
+    }
+}
+
+#[expect(dead_code, reason = "for the access token, which comes next")]
+/// A name that no other token of the issuer has: 16 random bytes, for `jti`.
+pub(super) fn random_name() -> Result<String, KeyError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| KeyError::NoRandomness)?;
+    Ok(base64url::encode(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, string::ToString};
+
+    use super::*;
+
+    #[test]
+    fn sessions_of_a_subject_share_a_shard() {
+        let ids = ["alice", "alice", "bob"].map(|subject| SessionId::generate(subject).unwrap());
+        let [first, second, other] = ids;
+        assert_ne!(first, second);
+        assert_eq!(first.shard(), second.shard());
+        assert_eq!(first.shard(), SessionId::shard_of("alice"));
+        assert_ne!(first.shard(), other.shard());
+        // SHA-256("alice") begins with 2bd8.
+        assert_eq!(first.shard(), 0x2bd8);
+    }
+
+    #[test]
+    fn it_has_one_spelling() {
+        let id = SessionId::from_bytes([0xff; 16]);
+        assert_eq!(id.to_string(), "_____________________w");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<SessionId>(&format!("\"{id}\"")).unwrap(), id);
+        for text in
+            ["", "_____________________x", "____________________", "_____________________w=="]
+        {
+            assert_eq!(text.parse::<SessionId>(), Err(SessionIdError), "{text}");
+        }
+    }
+}

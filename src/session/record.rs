@@ -1,0 +1,104 @@
+//! A session as stores keep it: one record for a login, changed in place; nothing in it makes a token.
+
+use alloc::string::String;
+
+use super::{id::SessionId, rotation::Change, time::UnixMillis};
+
+/// One login.
+///
+/// It holds no token and nothing that a token could be made from: whoever reads the store, or writes it,
+/// cannot refresh. All its fields but the last five are as they were at the login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: SessionId,
+    /// Whom it is for: 1 to 512 bytes, no control characters among them.
+    pub subject: String,
+    /// The client that it belongs to (RFC 6749 §2.2): 1 to 512 bytes, no control characters among them.
+    pub client: String,
+    /// What the user may know it by, the name of a device for one: up to 128 bytes, no control characters.
+    pub label: Option<String>,
+    /// When the user logged in.
+    pub created_at: UnixMillis,
+    /// When it ends, however much it is used. It never moves.
+    pub absolute_expires_at: UnixMillis,
+    /// The generation of the current refresh token: 0 from the login on, at most
+    /// [`MAX_GENERATION`](super::rotation::MAX_GENERATION).
+    pub generation: u64,
+    /// The `kid` of the refresh key that the current token was made with: 1 to 64 bytes.
+    pub kid: String,
+    /// When the current refresh token was made: at the login, or at the last rotation.
+    pub rotated_at: UnixMillis,
+    /// When it ends unless it is used again; never after `absolute_expires_at`.
+    pub expires_at: UnixMillis,
+    /// When and why it was ended ahead of time.
+    pub revoked: Option<Revoked>,
+}
+
+/// That a session was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// When.
+    pub at: UnixMillis,
+    /// Why.
+    pub reason: RevokeReason,
+}
+
+/// Why a session was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RevokeReason {
+    /// Its user logged out.
+    Logout,
+    /// Its user logged out everywhere, or everywhere else.
+    LogoutAll,
+    /// One of its refresh tokens was presented again, too late for a retry.
+    Reuse,
+    /// The application no longer wants the user.
+    Denied,
+}
+
+impl RevokeReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Logout, Self::LogoutAll, Self::Reuse, Self::Denied];
+
+    /// The word to store, which does not change: `logout`, `logout_all`, `reuse` or `denied`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::LogoutAll => "logout_all",
+            Self::Reuse => "reuse",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// The reason that was stored as `word`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+}
+
+impl SessionRecord {
+    /// Whether the session is over at `now`, because of its age or because nobody used it.
+    pub fn is_expired(&self, now: UnixMillis) -> bool {
+        now >= self.expires_at.min(self.absolute_expires_at)
+    }
+
+    /// Whether it is neither over nor revoked at `now`.
+    pub fn is_live(&self, now: UnixMillis) -> bool {
+        self.revoked.is_none() && !self.is_expired(now)
+    }
+
+    /// This record after `change`.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Advance { generation, kid, rotated_at, expires_at } => {
+                self.generation = generation;
+                self.kid = kid;
+                self.rotated_at = rotated_at;
+                self.expires_at = expires_at;
+            }
+            Change::Revoke { at, reason } => self.revoked = Some(Revoked { at, reason }),
+        }
+    }
+}

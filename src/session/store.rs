@@ -1,0 +1,230 @@
+//! Where sessions are kept: the steps that a store has to take in one piece, and the errors of stores.
+
+mod boxed;
+mod memory;
+
+use alloc::{boxed::Box, string::ToString, vec::Vec};
+use core::{error::Error, fmt, future::Future};
+
+use super::{
+    id::SessionId,
+    record::{RevokeReason, SessionRecord},
+    rotation::{Change, RotateOutcome, RotateRequest},
+    time::UnixMillis,
+};
+
+pub use self::{boxed::BoxStore, memory::MemoryStore};
+
+/// A place for sessions.
+///
+/// Each method is one atomic step: it happens wholly or not at all, as if no other ran at the same time, on this
+/// handle or any other of the same data, in this process or another. Once a change is answered with `Ok` it stays,
+/// to the degree that the store's documentation promises.
+///
+/// That something is not there is an outcome; `Err` is a fault of the store. After an `Err` the step may
+/// nevertheless have happened: callers repeat it, and every step can be repeated.
+///
+/// Reads see all that was answered before they began: no replica that lags, no cache. Times come with
+/// the call; a store has no clock of its own. When a session ends is decided by whoever reads the record, never by
+/// the store's having removed it.
+///
+/// A store never sees a token, and nothing that one could be made from.
+///
+/// Implementers write `async fn`, as the example `custom_store` does, and run the tests of the feature
+/// `conformance` on what they wrote. The futures have to be `Send`.
+pub trait RefreshStore: Send + Sync + 'static {
+    /// Adds a session. It never changes one that is there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn insert(
+        &self,
+        session: &SessionRecord,
+    ) -> impl Future<Output = Result<InsertOutcome, StoreError>> + Send;
+
+    /// The session of this id, whether it is over or not; none when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn load(
+        &self,
+        id: &SessionId,
+    ) -> impl Future<Output = Result<Option<SessionRecord>, StoreError>> + Send;
+
+    /// Presents a generation of a session: reads the record, takes the [decision](RotateRequest::decide), and
+    /// stores its change, with nothing in between. It never brings back a record that is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn rotate(
+        &self,
+        request: &RotateRequest,
+    ) -> impl Future<Output = Result<RotateOutcome, StoreError>> + Send;
+
+    /// Ends the session of this id: from the answer on, no [`rotate`](Self::rotate) succeeds. A session that is
+    /// revoked keeps its first reason; whether it is over by its age makes no difference. Says whether there was one
+    /// to revoke.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// As [`revoke`](Self::revoke), for all sessions of a subject but `keep`, in one step: a rotation under way is
+    /// revoked with the rest. Says how many there were to revoke.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// The sessions of a subject that are [live](SessionRecord::is_live) at `now`, by the time of their login, and of
+    /// one time by id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn list(
+        &self,
+        subject: &str,
+        now: UnixMillis,
+    ) -> impl Future<Output = Result<Vec<SessionRecord>, StoreError>> + Send;
+
+    /// Removes up to `limit` sessions that [are over](SessionRecord::is_expired) at `now`, revoked or not, and no
+    /// other. Says how many it removed: fewer than `limit` when none is left.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn purge_expired(
+        &self,
+        now: UnixMillis,
+        limit: u32,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+}
+
+/// What became of a session that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InsertOutcome {
+    /// It is there now.
+    Inserted,
+    /// There is one of this id, which was not changed.
+    Duplicate,
+    /// The store holds as many as it may; none was removed to make room.
+    Full,
+}
+
+/// A store that reads and swaps, and can say no more in one step. [`rotate_by_swapping`] makes a
+/// [`RefreshStore::rotate`] of that.
+pub trait CompareAndSwap: RefreshStore {
+    /// Stores `change` if the record still is as it was `seen`: there, not revoked, and of the same generation.
+    /// Says whether it did.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn swap(
+        &self,
+        seen: &SessionRecord,
+        change: &Change,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// Rotates by reading, deciding and swapping, until nobody was in between.
+///
+/// # Errors
+/// The store's, and [`StoreErrorKind::Contention`] after 8 times: each time somebody else has advanced or
+/// ended the session, of which one grace has few.
+pub async fn rotate_by_swapping(
+    store: &impl CompareAndSwap,
+    request: &RotateRequest,
+) -> Result<RotateOutcome, StoreError> {
+    for _ in 0..8 {
+        let Some(record) = store.load(&request.id).await? else {
+            return Ok(RotateOutcome::Unknown);
+        };
+        let decision = request.decide(&record);
+        match &decision.change {
+            Some(change) if !store.swap(&record, change).await? => {}
+            _ => return Ok(decision.outcome),
+        }
+    }
+    Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
+}
+
+/// A fault of a store. It names no session and no token.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: Box<str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What sort of fault it is, and so what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The store cannot be reached, or did not answer; the step may have happened. Try again, within
+    /// the grace.
+    Unavailable,
+    /// Too many want the same at once. Try again.
+    Contention,
+    /// The store is not set up for this: a connection string that is wrong, a table that is missing or another's, a
+    /// permission. Somebody has to act.
+    Misconfigured,
+    /// What is stored cannot be what was stored. Somebody has to look.
+    Corrupt,
+}
+
+impl StoreErrorKind {
+    /// Whether the same call may succeed a moment later.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Contention)
+    }
+}
+
+impl fmt::Display for StoreErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unavailable => "the session store is not available",
+            Self::Contention => "the session store is contended",
+            Self::Misconfigured => "the session store is not set up",
+            Self::Corrupt => "the session store is corrupt",
+        })
+    }
+}
+
+impl StoreError {
+    /// A fault that `message` describes: what is wrong, and what to do about it. No secret, no id.
+    pub fn new(kind: StoreErrorKind, message: impl Into<Box<str>>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A fault that a driver reported.
+    pub fn from_driver(
+        kind: StoreErrorKind,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self { kind, message: source.to_string().into(), source: Some(source) }
+    }
+
+    /// This fault, under another message: what is wrong in words that say what to do.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<Box<str>>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
+    /// What sort of fault it is.
+    pub const fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}

@@ -1,0 +1,189 @@
+//! Sessions in the memory of one process: bounded, and gone when the process ends.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{InsertOutcome, RefreshStore, StoreError};
+use crate::session::{
+    id::SessionId,
+    record::{RevokeReason, Revoked, SessionRecord},
+    rotation::{RotateOutcome, RotateRequest},
+    time::UnixMillis,
+};
+
+/// Sessions in the memory of one process.
+///
+/// For tests, for one small server that may log everyone out when it restarts, and beside an access-token
+/// lifetime short enough not to mind. It promises no durability: a restart ends all sessions.
+///
+/// It holds at most as many sessions as it was made for; when they are all live, a login is refused
+/// ([`InsertOutcome::Full`]): no live session is ever evicted. Sessions that are over go by
+/// [`purge_expired`](RefreshStore::purge_expired), and those of a shard when a login finds the store full.
+///
+/// A lock covers one in 64 subjects with all their sessions, and is held for a few hash-table steps.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shards: Box<[Mutex<Shard>]>,
+    held: AtomicUsize,
+    capacity: usize,
+}
+
+/// Enough that threads of one machine seldom meet in one.
+const SHARDS: usize = 64;
+
+/// Some subjects, and all their sessions.
+#[derive(Debug, Default)]
+struct Shard {
+    sessions: HashMap<SessionId, SessionRecord>,
+    by_subject: HashMap<String, BTreeSet<SessionId>>,
+}
+
+impl MemoryStore {
+    /// A store for at most `capacity` sessions, live or not yet removed. One takes about half a KiB.
+    pub fn new(capacity: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, held: AtomicUsize::new(0), capacity }
+    }
+
+    /// How many sessions it holds, those among them that are over but not yet removed.
+    pub fn len(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, number: u16) -> MutexGuard<'_, Shard> {
+        let index = usize::from(number) % SHARDS;
+        let shard = self.shards.get(index).expect("a remainder is below its divisor");
+        // No step leaves a shard half changed, so there is nothing that a panic could have left behind.
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the place of one more session, if there is one.
+    fn reserve(&self) -> bool {
+        let more = |held| (held < self.capacity).then_some(held + 1);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Removes up to `limit` sessions of a shard that are over.
+    fn purge(&self, shard: &mut Shard, now: UnixMillis, limit: usize) -> usize {
+        let removed = shard.purge(now, limit);
+        self.held.fetch_sub(removed, Ordering::Relaxed);
+        removed
+    }
+}
+
+impl RefreshStore for MemoryStore {
+    /// The lock is held for a scan of the shard when the store is full.
+    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+        let mut shard = self.shard(session.id.shard());
+        if shard.sessions.contains_key(&session.id) {
+            return Ok(InsertOutcome::Duplicate);
+        }
+        if !self.reserve() {
+            let freed = self.purge(&mut shard, session.created_at, usize::MAX);
+            if freed == 0 || !self.reserve() {
+                return Ok(InsertOutcome::Full);
+            }
+        }
+        shard.by_subject.entry(session.subject.clone()).or_default().insert(session.id);
+        shard.sessions.insert(session.id, session.clone());
+        Ok(InsertOutcome::Inserted)
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        Ok(self.shard(id.shard()).sessions.get(id).cloned())
+    }
+
+    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        let mut shard = self.shard(request.id.shard());
+        let Some(record) = shard.sessions.get_mut(&request.id) else {
+            return Ok(RotateOutcome::Unknown);
+        };
+        let decision = request.decide(record);
+        if let Some(change) = decision.change {
+            record.apply(change);
+        }
+        Ok(decision.outcome)
+    }
+
+    async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let mut shard = self.shard(id.shard());
+        Ok(shard.sessions.get_mut(id).is_some_and(|record| revoke(record, reason, now)))
+    }
+
+    async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<u64, StoreError> {
+        let mut shard = self.shard(SessionId::shard_of(subject));
+        let Shard { sessions, by_subject } = &mut *shard;
+        let mut revoked = 0;
+        for id in by_subject.get(subject).into_iter().flatten().filter(|id| Some(*id) != keep) {
+            if sessions.get_mut(id).is_some_and(|record| revoke(record, reason, now)) {
+                revoked += 1;
+            }
+        }
+        Ok(revoked)
+    }
+
+    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+        let shard = self.shard(SessionId::shard_of(subject));
+        let ids = shard.by_subject.get(subject).into_iter().flatten();
+        let records = ids.filter_map(|id| shard.sessions.get(id));
+        let mut live: Vec<_> = records.filter(|record| record.is_live(now)).cloned().collect();
+        live.sort_by_key(|record| (record.created_at, record.id));
+        Ok(live)
+    }
+
+    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut removed = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            removed += self.purge(&mut shard, now, limit - removed);
+        }
+        Ok(u64::try_from(removed).unwrap_or(u64::MAX))
+    }
+}
+
+impl Shard {
+    fn purge(&mut self, now: UnixMillis, limit: usize) -> usize {
+        let over = self.sessions.values().filter(|record| record.is_expired(now)).take(limit);
+        let over: Vec<SessionId> = over.map(|record| record.id).collect();
+        for id in &over {
+            let Some(record) = self.sessions.remove(id) else { continue };
+            if let Some(ids) = self.by_subject.get_mut(&record.subject) {
+                ids.remove(id);
+                if ids.is_empty() {
+                    self.by_subject.remove(&record.subject);
+                }
+            }
+        }
+        over.len()
+    }
+}
+
+/// Revokes what is not revoked yet.
+fn revoke(record: &mut SessionRecord, reason: RevokeReason, now: UnixMillis) -> bool {
+    let first = record.revoked.is_none();
+    if first {
+        record.revoked = Some(Revoked { at: now, reason });
+    }
+    first
+}

@@ -1,0 +1,108 @@
+//! Times as stores keep them: whole milliseconds since the epoch, within what every store can hold exactly.
+
+use core::{fmt, time::Duration};
+
+use crate::numeric_date::NumericDate;
+
+/// An instant in whole milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
+///
+/// It lies between -(2^53 - 1) and 2^53 - 1, about 285,000 years either way, so that stores whose numbers
+/// are doubles (Lua, JSON) hold it exactly. What is outside becomes the nearest end; arithmetic saturates there.
+///
+/// ```
+/// use core::time::Duration;
+/// use kippu::session::UnixMillis;
+///
+/// let login = UnixMillis::new(1_300_819_380_000);
+/// assert_eq!(login.saturating_add(Duration::from_secs(1)).get(), 1_300_819_381_000);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(i64);
+
+impl UnixMillis {
+    /// The latest instant.
+    pub const MAX: Self = Self((1 << 53) - 1);
+
+    /// The earliest instant.
+    pub const MIN: Self = Self(-Self::MAX.0);
+
+    /// The instant `millis` milliseconds after the epoch; before it when negative.
+    pub const fn new(millis: i64) -> Self {
+        if millis > Self::MAX.0 {
+            Self::MAX
+        } else if millis < Self::MIN.0 {
+            Self::MIN
+        } else {
+            Self(millis)
+        }
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// This instant and `duration` more, without what is less than a millisecond of it.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self::new(self.0.saturating_add(millis))
+    }
+
+    /// How much later this instant is than `earlier`; nothing when it is not later.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl From<NumericDate> for UnixMillis {
+    /// Rounds down.
+    fn from(date: NumericDate) -> Self {
+        Self::new(date.millis())
+    }
+}
+
+impl From<UnixMillis> for NumericDate {
+    fn from(time: UnixMillis) -> Self {
+        Self::from_millis(time.0)
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    /// Milliseconds since the epoch.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates() {
+        for end in [i64::MAX, UnixMillis::MAX.get(), UnixMillis::MAX.get() + 1] {
+            assert_eq!(UnixMillis::new(end), UnixMillis::MAX);
+            assert_eq!(UnixMillis::new(-end), UnixMillis::MIN);
+        }
+        assert_eq!(UnixMillis::new(i64::MIN), UnixMillis::MIN);
+        for from in [UnixMillis::MIN, UnixMillis::default(), UnixMillis::MAX] {
+            assert_eq!(from.saturating_add(Duration::MAX), UnixMillis::MAX);
+        }
+        let range = UnixMillis::MAX.saturating_since(UnixMillis::MIN);
+        assert_eq!(range, Duration::from_millis((1 << 54) - 2));
+        assert_eq!(UnixMillis::MIN.saturating_since(UnixMillis::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn dates_are_rounded_down() {
+        for (date, millis) in [("1.9999", 1999), ("-0.0001", -1), ("-1", -1000), ("0", 0)] {
+            let date: NumericDate = serde_json::from_str(date).unwrap();
+            assert_eq!(UnixMillis::from(date).get(), millis);
+        }
+        let date = NumericDate::from(UnixMillis::new(1_300_819_380_001));
+        assert_eq!(date.to_string(), "1300819380.001");
+    }
+}

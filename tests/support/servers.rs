@@ -1,0 +1,105 @@
+//! Servers for tests: started on a free loopback port in a temporary folder, ended by their own process id.
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
+use std::{
+    env, fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{self, Child, Command},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A folder that goes when this does.
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("kippu-{name}-{}-{count}", process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A child process that ends when this does, if not before.
+#[derive(Debug)]
+pub(crate) struct Server(Child);
+
+impl Server {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// As `kill -9` does it.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    /// Asks it to stop, as `kill -s SIGNAL` does, and waits until it has.
+    pub(crate) fn stop(&mut self, signal: &str) {
+        let id = self.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// The first of these programs that is there: names are looked up in `PATH`, paths are not.
+pub(crate) fn find_program<'p>(candidates: impl IntoIterator<Item = &'p str>) -> Option<PathBuf> {
+    let folders: Vec<PathBuf> =
+        env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    candidates.into_iter().find_map(|candidate| {
+        let paths: Vec<PathBuf> = if candidate.contains('/') {
+            vec![candidate.into()]
+        } else {
+            folders.iter().map(|folder| folder.join(candidate)).collect()
+        };
+        paths.into_iter().find(|path| path.is_file())
+    })
+}
+
+/// What to do where a server's program is not there: to say so in a line, or to fail where servers are required.
+pub(crate) fn not_run(what: &str, missing: &str) {
+    let line = format!("NOT RUN: {what}: there is no {missing} on this machine");
+    assert!(env::var_os("KIPPU_REQUIRE_SERVERS").is_none_or(|value| value != "1"), "{line}");
+    // Past the capture of the test's output.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+}
+
+/// Tries until it comes true, for at most `limit`.
+pub(crate) fn wait_until(what: &str, limit: Duration, mut is_true: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_true() {
+        assert!(start.elapsed() < limit, "{what} took longer than {limit:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
