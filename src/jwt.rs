@@ -180,14 +180,27 @@ fn sign<C: Serialize + ?Sized>(
     key: &Key,
     header_segment: &str,
 ) -> Result<String, EncodeError> {
-    let payload = to_json(claims)
-        .map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })?;
-    let mut claims = ClaimsSet::wanting(&[]);
-    json::members(&payload, usize::MAX, &mut claims).map_err(EncodeError::Claims)?;
-    if let Some(claim) = claims.wrong_type() {
-        return Err(EncodeError::WrongType { claim });
-    }
+    let payload = to_json(claims)?;
+    check_payload(&payload)?;
+    sign_payload(&payload, key, header_segment)
+}
 
+/// Refuses a payload that every [`decode`] would refuse.
+pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
+    let mut claims = ClaimsSet::wanting(&[]);
+    json::members(payload, usize::MAX, &mut claims).map_err(EncodeError::Claims)?;
+    match claims.wrong_type() {
+        Some(claim) => Err(EncodeError::WrongType { claim }),
+        None => Ok(()),
+    }
+}
+
+/// The token of a payload that has been checked.
+pub(crate) fn sign_payload(
+    payload: &[u8],
+    key: &Key,
+    header_segment: &str,
+) -> Result<String, EncodeError> {
     let payload_len = base64url::encoded_len(payload.len());
     let signature_len = base64url::encoded_len(key.algorithm().hash_len());
     let length = header_segment.len() + 1 + payload_len + 1 + signature_len;
@@ -198,24 +211,39 @@ fn sign<C: Serialize + ?Sized>(
     let mut token = Vec::with_capacity(length);
     token.extend_from_slice(header_segment.as_bytes());
     token.push(b'.');
-    base64url::encode_onto(&payload, &mut token);
+    base64url::encode_onto(payload, &mut token);
     let tag = key.hmac().tag(&token);
     token.push(b'.');
     base64url::encode_onto(tag.as_ref(), &mut token);
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }
 
-/// The claims as JSON: of the usual size, in one allocation.
-#[cfg(feature = "std")]
-fn to_json<C: Serialize + ?Sized>(claims: &C) -> serde_json::Result<Vec<u8>> {
-    let mut json = Vec::with_capacity(512);
-    serde_json::to_writer(&mut json, claims)?;
-    Ok(json)
+/// As [`decode`], for two types that each read all of the claims.
+#[cfg(feature = "session")]
+pub(crate) fn decode_twice<A: DeserializeOwned, B: DeserializeOwned>(
+    token: &str,
+    keys: &impl Keys,
+    validation: &Validation,
+) -> Result<(A, B), DecodeError> {
+    let verified = jws::verify(token, keys, validation)?;
+    let mut payload = vec![0; base64url::decoded_len(verified.payload.len())];
+    let first = claims(&verified, validation, &mut payload)?;
+    let second = json::members_and(&payload, &mut ClaimsSet::wanting(&[]))
+        .map_err(DecodeError::Payload)?
+        .map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })?;
+    Ok((first, second))
 }
 
-#[cfg(not(feature = "std"))]
-fn to_json<C: Serialize + ?Sized>(claims: &C) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(claims)
+/// The claims as JSON: of the usual size, in one allocation.
+pub(crate) fn to_json<C: Serialize + ?Sized>(claims: &C) -> Result<Vec<u8>, EncodeError> {
+    #[cfg(feature = "std")]
+    let written = {
+        let mut json = Vec::with_capacity(512);
+        serde_json::to_writer(&mut json, claims).map(|()| json)
+    };
+    #[cfg(not(feature = "std"))]
+    let written = serde_json::to_vec(claims);
+    written.map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })
 }
 
 /// The claims of a token whose signature is right, decoded into `buffer`.

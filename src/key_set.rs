@@ -100,6 +100,12 @@ impl KeySet {
         &self.signing.key
     }
 
+    /// All of them, the signing key first.
+    #[cfg(feature = "session")]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries().map(|entry| &entry.key)
+    }
+
     fn with(mut self, entry: Entry) -> Result<Self, KeySetError> {
         let kid = entry.key.kid().ok_or(KeySetError::MissingKid)?;
         if self.entries().any(|known| known.key.kid() == Some(kid)) {

@@ -1,14 +1,446 @@
-//! Logins: short access tokens that servers verify without a database, and the refresh token that gets new ones.
+//! Logins: a short access token that servers verify without a database, and a long refresh token that gets the
+//! next one, whose state sits in a store.
+//!
+//! What enters is a user whom the application has made sure of; what leaves is tokens, and later the answer
+//! whether they still hold. A refresh token that was used up, or whose session has ended, is refused.
+//!
+//! ```
+//! use kippu::{Algorithm, Key, session::{MemoryStore, Session, Sessions}};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Profile { role: String }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sessions = Sessions::builder(MemoryStore::new(100_000))
+//!     .issuer("https://auth.example").audience("api").client("web")
+//!     .access_key(Key::generate(Algorithm::Hs256)?) // from the secret manager
+//!     .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
+//!     .build()?;
+//! let load_profile = async |session: Session| {
+//!     // From the database; none, when the user is no longer welcome.
+//!     Ok::<_, std::io::Error>((session.subject == "user-12345").then(|| Profile { role: "admin".into() }))
+//! };
+//!
+//! let tokens = sessions.login("user-12345", &Profile { role: "admin".into() }).await?;
+//! let who = sessions.verify::<Profile>(&tokens.access_token)?;        // no database
+//! assert_eq!((&*who.subject, &*who.claims.role), ("user-12345", "admin"));
+//! let tokens = sessions.refresh(&tokens.refresh_token, load_profile).await?;
+//! sessions.logout(&tokens.refresh_token).await?;
+//! assert!(sessions.refresh(&tokens.refresh_token, load_profile).await.is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The rules that a refresh follows are in [`RotateRequest::decide`](rotation::RotateRequest::decide), what a store
+//! has to do in [`RefreshStore`].
 
+mod access;
+mod builder;
+mod error;
+mod event;
 mod id;
+mod keyring;
+mod login;
+mod logout;
 mod record;
+mod refresh_token;
+mod response;
 pub mod rotation;
 pub mod store;
 mod time;
 
+use alloc::{borrow::ToOwned, boxed::Box, string::String};
+use core::{error::Error, fmt, future::Future, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+
 pub use self::{
+    access::{AccessToken, AccessVerifier, NoClaims},
+    builder::{ConfigError, SessionsBuilder},
+    error::SessionError,
+    event::{Event, EventKind},
     id::{SessionId, SessionIdError},
+    keyring::Keyring,
+    login::{Login, Session},
     record::{RevokeReason, Revoked, SessionRecord},
+    refresh_token::{REFRESH_TOKEN_PREFIX, RefreshKeyError},
+    response::TokenResponse,
     store::{BoxStore, MemoryStore, RefreshStore, StoreError, StoreErrorKind},
     time::UnixMillis,
 };
+use self::{
+    access::{Grant, Payload},
+    builder::{Lifetimes, OnEvent},
+    refresh_token::Presented,
+    rotation::{AheadPolicy, RotateOutcome, RotateRequest, Successor},
+    store::InsertOutcome,
+};
+use crate::{
+    claims::Audience,
+    error::DecodeError,
+    key_set::Lookup,
+    numeric_date::{Clock, NumericDate, SystemClock},
+};
+
+/// The sessions of an application: made once, and shared by all its requests.
+pub struct Sessions<S> {
+    store: S,
+    verifier: AccessVerifier,
+    issuer: String,
+    audience: Audience,
+    client: String,
+    refresh_keys: Keyring,
+    lifetimes: Lifetimes,
+    ahead: AheadPolicy,
+    clock: Option<&'static dyn Clock>,
+    on_event: Option<OnEvent>,
+}
+
+impl<S: RefreshStore> Sessions<S> {
+    /// How long an access token is accepted when nothing else is said: 15 minutes.
+    pub const DEFAULT_ACCESS_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+    /// How long a session lives without a refresh when nothing else is said: 14 days.
+    pub const DEFAULT_IDLE_LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
+
+    /// How long a session lives at most when nothing else is said: 90 days.
+    pub const DEFAULT_ABSOLUTE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
+
+    /// How long a refresh can be repeated when nothing else is said: 10 seconds.
+    pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+    /// Sessions that are kept in `store`; what else has to be said is said to the builder.
+    pub fn builder(store: S) -> SessionsBuilder<S> {
+        SessionsBuilder::new(store)
+    }
+
+    /// Begins a session, after the application has made sure who it is. `claims` go into the access token
+    /// beside those of RFC 9068 §2.2; they are given anew at each refresh, and are not stored.
+    ///
+    /// ```
+    /// # use kippu::{Algorithm, Key, session::{Login, MemoryStore, NoClaims, Sessions}};
+    /// # async fn example(sessions: Sessions<MemoryStore>) -> Result<(), kippu::session::SessionError> {
+    /// let tokens = sessions.login(Login::new("user-12345").label("Firefox"), &NoClaims {}).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SessionError`]: a subject, label or claims that cannot be, a store that is full or at fault.
+    pub async fn login<C: Serialize>(
+        &self,
+        login: impl Into<Login>,
+        claims: &C,
+    ) -> Result<TokenResponse, SessionError> {
+        let (record, now) = self.begin(login.into())?;
+        let payload = self.payload(&record, now, claims)?;
+        self.insert(&record).await?;
+        self.logged_in(&record, &payload, now)
+    }
+
+    /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
+    /// in the store already: so a password that is changed, or an account that is closed, while this login is
+    /// under way, with a [`Sessions::logout_all`] after it, leaves no session behind. `authorize` is that of
+    /// [`Sessions::refresh`].
+    ///
+    /// # Errors
+    /// As [`Sessions::login`] and [`Sessions::refresh`]; in all cases no session is left that can be used.
+    pub async fn login_checked<C, E, F>(
+        &self,
+        login: impl Into<Login>,
+        authorize: impl FnOnce(Session) -> F,
+    ) -> Result<TokenResponse, SessionError>
+    where
+        C: Serialize,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Future<Output = Result<Option<C>, E>>,
+    {
+        let (record, now) = self.begin(login.into())?;
+        self.insert(&record).await?;
+        let checked = async {
+            let claims = self.authorized(&record, now, authorize).await?;
+            // Somebody may have ended all sessions of the user meanwhile.
+            self.live(&record.id, now).await?;
+            self.payload(&record, now, &claims)
+        };
+        match checked.await {
+            Ok(payload) => self.logged_in(&record, &payload, now),
+            Err(error) => {
+                // No token of it was given to anyone: it would stand in a list, and be of no use.
+                let _ = self.store.revoke(&record.id, RevokeReason::Denied, now.into()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Verifies an access token, without a look at the store: see [`AccessVerifier::verify`].
+    ///
+    /// # Errors
+    /// [`DecodeError`], with the first check that the token does not pass.
+    pub fn verify<C: DeserializeOwned>(
+        &self,
+        access_token: &str,
+    ) -> Result<AccessToken<C>, DecodeError> {
+        self.verifier.verify(access_token)
+    }
+
+    /// As [`Sessions::verify`], and refuses a token whose session has ended: one read of the store.
+    ///
+    /// # Errors
+    /// [`SessionError::AccessToken`] for a token that is not valid; [`SessionError::Revoked`],
+    /// [`SessionError::Expired`] or [`SessionError::InvalidToken`] for a session that was ended, is over or is gone;
+    /// [`SessionError::Store`].
+    pub async fn verify_live<C: DeserializeOwned>(
+        &self,
+        access_token: &str,
+    ) -> Result<AccessToken<C>, SessionError> {
+        let token = self.verify(access_token)?;
+        self.live(&token.session_id, self.now()).await?;
+        Ok(token)
+    }
+
+    /// The half that verifies access tokens, to be used alone.
+    pub fn verifier(&self) -> &AccessVerifier {
+        &self.verifier
+    }
+
+    /// Uses a refresh token up and gives the next one, with a new access token.
+    ///
+    /// `authorize` is asked whether the session's user is still welcome, and with which claims: `Ok(Some(claims))`;
+    /// `Ok(None)` ends the session; an error leaves everything as it was, so that the client can try again.
+    ///
+    /// A token that was used up within the grace gets the same successor again, with a new access token. After the
+    /// grace it ends the session: somebody else has a token of it (RFC 9700 §4.14.2).
+    ///
+    /// The order is fixed: the token's form, its tag, the store, `authorize`, the store again, the signature.
+    ///
+    /// # Errors
+    /// [`SessionError`]. What a client is told is [`SessionError::oauth_error`].
+    pub async fn refresh<C, E, F>(
+        &self,
+        refresh_token: &str,
+        authorize: impl FnOnce(Session) -> F,
+    ) -> Result<TokenResponse, SessionError>
+    where
+        C: Serialize,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Future<Output = Result<Option<C>, E>>,
+    {
+        let now = self.now();
+        let keys = self.refresh_keys.load();
+        let kid = refresh_token::check_key(keys.signing_key())?.to_owned();
+        let presented =
+            refresh_token::verify(refresh_token, &keys, now).ok_or(SessionError::InvalidToken)?;
+        let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
+        if record.client != self.client {
+            return Err(SessionError::InvalidToken);
+        }
+        let request = self.request(presented, kid, now);
+        let foreseen = request.decide(&record);
+        if granted(foreseen.outcome.clone()).is_err() {
+            // Nobody is asked about a user who is refused anyway. What ends the session ends it before it is told.
+            let outcome = match foreseen.change {
+                Some(_) => self.store.rotate(&request).await?,
+                None => foreseen.outcome,
+            };
+            self.tell_outcome(&record, &outcome);
+            return Err(granted(outcome).err().unwrap_or(SessionError::InvalidToken));
+        }
+        let claims = self.authorized(&record, now, authorize).await?;
+        let payload = self.payload(&record, now, &claims)?;
+        let outcome = self.store.rotate(&request).await?;
+        self.tell_outcome(&record, &outcome);
+        self.respond(&record, &granted(outcome)?, &payload, now)
+    }
+
+    fn now(&self) -> NumericDate {
+        self.clock.map_or_else(|| SystemClock.now(), Clock::now)
+    }
+
+    /// A new session, not stored yet.
+    fn begin(&self, login: Login) -> Result<(SessionRecord, NumericDate), SessionError> {
+        login.check()?;
+        let now = self.now();
+        let created_at = UnixMillis::from(now);
+        let record = SessionRecord {
+            id: SessionId::generate(&login.subject).map_err(|_| SessionError::NoRandomness)?,
+            subject: login.subject,
+            client: self.client.clone(),
+            label: login.label,
+            created_at,
+            absolute_expires_at: created_at.saturating_add(self.lifetimes.absolute),
+            generation: 0,
+            kid: refresh_token::check_key(self.refresh_keys.load().signing_key())?.to_owned(),
+            rotated_at: created_at,
+            expires_at: created_at.saturating_add(self.lifetimes.idle),
+            revoked: None,
+        };
+        Ok((record, now))
+    }
+
+    async fn insert(&self, record: &SessionRecord) -> Result<(), SessionError> {
+        match self.store.insert(record).await? {
+            InsertOutcome::Inserted => Ok(()),
+            InsertOutcome::Full => Err(SessionError::Full),
+            InsertOutcome::Duplicate => Err(SessionError::NoRandomness),
+        }
+    }
+
+    fn logged_in(
+        &self,
+        record: &SessionRecord,
+        payload: &Payload,
+        now: NumericDate,
+    ) -> Result<TokenResponse, SessionError> {
+        self.tell(EventKind::LoggedIn, Some(record.id), Some(&record.subject));
+        let first = Successor {
+            generation: record.generation,
+            kid: record.kid.clone(),
+            expires_at: record.expires_at,
+        };
+        self.respond(record, &first, payload, now)
+    }
+
+    /// Asks the application for the claims of a session, and ends the session of a user who is not welcome.
+    async fn authorized<C, E, F>(
+        &self,
+        record: &SessionRecord,
+        now: NumericDate,
+        authorize: impl FnOnce(Session) -> F,
+    ) -> Result<C, SessionError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Future<Output = Result<Option<C>, E>>,
+    {
+        let authorized = authorize(record.clone().into()).await;
+        let claims = authorized.map_err(|error| SessionError::Authorize(error.into()))?;
+        if claims.is_none() {
+            self.store.revoke(&record.id, RevokeReason::Denied, now.into()).await?;
+            self.tell(EventKind::Denied, Some(record.id), Some(&record.subject));
+        }
+        claims.ok_or(SessionError::Denied)
+    }
+
+    /// The session's record, if it still is one.
+    async fn live(&self, id: &SessionId, now: NumericDate) -> Result<SessionRecord, SessionError> {
+        let record = self.store.load(id).await?.ok_or(SessionError::InvalidToken)?;
+        match record.revoked {
+            Some(revoked) => Err(SessionError::Revoked(revoked.reason)),
+            None if record.is_expired(now.into()) => Err(SessionError::Expired),
+            None => Ok(record),
+        }
+    }
+
+    fn request(&self, presented: Presented, kid: String, now: NumericDate) -> RotateRequest {
+        RotateRequest {
+            id: presented.id,
+            generation: presented.generation,
+            kid,
+            now: now.into(),
+            grace: self.lifetimes.grace,
+            idle_lifetime: self.lifetimes.idle,
+            ahead: self.ahead,
+        }
+    }
+
+    fn payload<C: Serialize>(
+        &self,
+        record: &SessionRecord,
+        now: NumericDate,
+        claims: &C,
+    ) -> Result<Payload, SessionError> {
+        Ok(Payload::new(
+            &Grant {
+                issuer: &self.issuer,
+                audience: &self.audience,
+                subject: &record.subject,
+                client: &record.client,
+                session: &record.id,
+                issued_at: NumericDate::from_seconds(now.seconds()),
+                expires_at: self.access_expires_at(record, now),
+                auth_time: NumericDate::from_seconds(
+                    NumericDate::from(record.created_at).seconds(),
+                ),
+            },
+            claims,
+        )?)
+    }
+
+    /// No access token outlives the end of its session that is known from the start.
+    fn access_expires_at(&self, record: &SessionRecord, now: NumericDate) -> NumericDate {
+        let end = now.saturating_add(self.lifetimes.access).min(record.absolute_expires_at.into());
+        NumericDate::from_seconds(end.seconds())
+    }
+
+    fn respond(
+        &self,
+        record: &SessionRecord,
+        successor: &Successor,
+        payload: &Payload,
+        now: NumericDate,
+    ) -> Result<TokenResponse, SessionError> {
+        let keys = self.refresh_keys.load();
+        let mut refresh_token = Err(SessionError::InvalidToken);
+        // The key that made the current token may sign no more, but a retry has to get the same token.
+        let _ = keys.look_up(Some(&successor.kid), |key, _| {
+            refresh_token = refresh_token::mint(key, &record.id, successor.generation)
+                .map_err(SessionError::RefreshKey);
+            true
+        });
+        Ok(TokenResponse {
+            access_token: payload.sign(self.verifier.keys())?,
+            expires_in: self.access_expires_at(record, now).saturating_since(now),
+            refresh_token: refresh_token?,
+            refresh_expires_in: successor.expires_at.saturating_since(now.into()),
+            session_id: record.id,
+        })
+    }
+
+    fn tell_outcome(&self, record: &SessionRecord, outcome: &RotateOutcome) {
+        let kind = match *outcome {
+            RotateOutcome::Rotated(_) => EventKind::Rotated,
+            RotateOutcome::Replayed(_) => EventKind::Replayed,
+            RotateOutcome::Healed { lost, .. } => EventKind::Healed { lost },
+            RotateOutcome::Ahead { lost } => EventKind::Ahead { lost },
+            RotateOutcome::Reused => EventKind::ReuseDetected,
+            // Nothing happened.
+            RotateOutcome::Revoked(_) | RotateOutcome::Expired | RotateOutcome::Unknown => return,
+        };
+        self.tell(kind, Some(record.id), Some(&record.subject));
+    }
+
+    fn tell(&self, kind: EventKind, session_id: Option<SessionId>, subject: Option<&str>) {
+        let event = Event { kind, session_id, subject };
+        event.trace();
+        if let Some(on_event) = &self.on_event {
+            on_event(&event);
+        }
+    }
+}
+
+/// What an outcome grants.
+fn granted(outcome: RotateOutcome) -> Result<Successor, SessionError> {
+    match outcome {
+        RotateOutcome::Rotated(successor)
+        | RotateOutcome::Replayed(successor)
+        | RotateOutcome::Healed { successor, .. } => Ok(successor),
+        RotateOutcome::Ahead { lost } => Err(SessionError::Ahead { lost }),
+        RotateOutcome::Reused => Err(SessionError::Reused),
+        RotateOutcome::Revoked(reason) => Err(SessionError::Revoked(reason)),
+        RotateOutcome::Expired => Err(SessionError::Expired),
+        RotateOutcome::Unknown => Err(SessionError::InvalidToken),
+    }
+}
+
+impl<S> fmt::Debug for Sessions<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .field("client", &self.client)
+            .field("lifetimes", &self.lifetimes)
+            .finish_non_exhaustive()
+    }
+}

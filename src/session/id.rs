@@ -113,7 +113,6 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-#[expect(dead_code, reason = "for the access token, which comes next")]
 /// A name that no other token of the issuer has: 16 random bytes, for `jti`.
 pub(super) fn random_name() -> Result<String, KeyError> {
     let mut bytes = [0; 16];

@@ -1,0 +1,302 @@
+//! What has to be said before there are sessions: names, keys and lifetimes in, [`Sessions`] out; a combination that
+//! cannot be safe is refused.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::{fmt, time::Duration};
+
+use super::{
+    Sessions,
+    access::AccessVerifier,
+    event::Event,
+    keyring::Keyring,
+    login::is_name,
+    refresh_token::{self, RefreshKeyError},
+    rotation::AheadPolicy,
+    store::RefreshStore,
+};
+use crate::{claims::Audience, numeric_date::Clock, validation::ValidationError};
+
+/// Builds [`Sessions`]: see [`Sessions::builder`].
+#[must_use]
+pub struct SessionsBuilder<S> {
+    store: S,
+    issuer: String,
+    audiences: Vec<String>,
+    client: String,
+    access_keys: Option<Keyring>,
+    refresh_keys: Option<Keyring>,
+    lifetimes: Lifetimes,
+    ahead: AheadPolicy,
+    leeway: Option<Duration>,
+    clock: Option<&'static dyn Clock>,
+    on_event: Option<OnEvent>,
+}
+
+/// Who is told of events.
+pub(super) type OnEvent = Box<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// How long what lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetimes {
+    pub(super) access: Duration,
+    pub(super) idle: Duration,
+    pub(super) absolute: Duration,
+    pub(super) grace: Duration,
+}
+
+/// Why there are no sessions with these options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Something has to be said.
+    #[error("no {what} is given: call .{what}(…)")]
+    Missing {
+        /// The call that says it.
+        what: &'static str,
+    },
+    /// A name is empty, or goes beyond what fits everywhere.
+    #[error("the {what} is not a name of 1 to 512 bytes without control characters")]
+    Name {
+        /// The call that says it.
+        what: &'static str,
+    },
+    /// The access token's times are whole seconds.
+    #[error("an access lifetime of {given:?} is too short: a second at least")]
+    AccessLifetimeTooShort {
+        /// The lifetime that was asked for.
+        given: Duration,
+    },
+    /// A token that is used up would be good for longer than one that is not.
+    #[error("a grace of {grace:?} is not shorter than the access lifetime of {access_lifetime:?}")]
+    GraceTooLong {
+        /// The grace.
+        grace: Duration,
+        /// The access lifetime.
+        access_lifetime: Duration,
+    },
+    /// The session would end between two refreshes.
+    #[error(
+        "the access lifetime of {access_lifetime:?} is longer than the idle lifetime of {idle_lifetime:?}"
+    )]
+    AccessOverIdle {
+        /// The access lifetime.
+        access_lifetime: Duration,
+        /// The idle lifetime.
+        idle_lifetime: Duration,
+    },
+    /// The idle lifetime would say nothing.
+    #[error(
+        "the idle lifetime of {idle_lifetime:?} is longer than the absolute lifetime of {absolute_lifetime:?}"
+    )]
+    IdleOverAbsolute {
+        /// The idle lifetime.
+        idle_lifetime: Duration,
+        /// The absolute lifetime.
+        absolute_lifetime: Duration,
+    },
+    /// The leeway is too long.
+    #[error(transparent)]
+    Leeway(#[from] ValidationError),
+    /// The refresh key cannot make refresh tokens.
+    #[error(transparent)]
+    RefreshKey(#[from] RefreshKeyError),
+    /// Every server that verifies access tokens has the access key, and could make refresh tokens with it.
+    #[error("an access key and a refresh key are the same secret: generate two")]
+    SameKey,
+}
+
+impl<S: RefreshStore> SessionsBuilder<S> {
+    pub(super) fn new(store: S) -> Self {
+        Self {
+            store,
+            issuer: String::new(),
+            audiences: Vec::new(),
+            client: String::new(),
+            access_keys: None,
+            refresh_keys: None,
+            lifetimes: Lifetimes {
+                access: Sessions::<S>::DEFAULT_ACCESS_LIFETIME,
+                idle: Sessions::<S>::DEFAULT_IDLE_LIFETIME,
+                absolute: Sessions::<S>::DEFAULT_ABSOLUTE_LIFETIME,
+                grace: Sessions::<S>::DEFAULT_GRACE,
+            },
+            ahead: AheadPolicy::default(),
+            leeway: None,
+            clock: None,
+            on_event: None,
+        }
+    }
+
+    /// `iss` of the access tokens: the URL of this server. Required.
+    pub fn issuer(self, issuer: impl Into<String>) -> Self {
+        Self { issuer: issuer.into(), ..self }
+    }
+
+    /// `aud` of the access tokens: the API that they are for; called again, another one. Required.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// `client_id` of the access tokens (RFC 6749 §2.2): the application that users log in to. Sessions of another
+    /// client in the same store are not refreshed. Required.
+    pub fn client(self, client: impl Into<String>) -> Self {
+        Self { client: client.into(), ..self }
+    }
+
+    /// The key or keys that access tokens are signed with; every resource server has them. Required.
+    pub fn access_key(self, keys: impl Into<Keyring>) -> Self {
+        Self { access_keys: Some(keys.into()), ..self }
+    }
+
+    /// The key or keys that refresh tokens are made with: HS256, with a `kid`, and nobody else's. A retired one
+    /// still reads its tokens until its time is over. Required.
+    pub fn refresh_key(self, keys: impl Into<Keyring>) -> Self {
+        Self { refresh_keys: Some(keys.into()), ..self }
+    }
+
+    /// How long an access token is accepted, whole seconds; 15 minutes when this is not said. A user who is logged
+    /// out keeps access for as long, where nobody calls [`Sessions::verify_live`].
+    pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetimes.access = lifetime;
+        self
+    }
+
+    /// How long a session lives without a refresh; 14 days when this is not said.
+    pub fn idle_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetimes.idle = lifetime;
+        self
+    }
+
+    /// How long a session lives at most, however much it is used; 90 days when this is not said.
+    pub fn absolute_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetimes.absolute = lifetime;
+        self
+    }
+
+    /// How long after a refresh the token that it used up still gets the same successor: for a client that
+    /// lost the answer, and for two tabs that refresh at once. 10 seconds when this is not said; zero ends the
+    /// session of whoever presents a token twice.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.lifetimes.grace = grace;
+        self
+    }
+
+    /// What to do when the store turns out to have lost commits.
+    pub fn ahead(self, policy: AheadPolicy) -> Self {
+        Self { ahead: policy, ..self }
+    }
+
+    /// Allows clocks to differ by up to `leeway` when access tokens are verified here, 60 seconds when this is not
+    /// said; see [`Validation::leeway`](crate::Validation::leeway). Refresh tokens know no leeway.
+    pub fn leeway(self, leeway: Duration) -> Self {
+        Self { leeway: Some(leeway), ..self }
+    }
+
+    /// Reads `clock` in the place of the system's, once for each call.
+    pub fn clock(self, clock: &'static dyn Clock) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// Tells `on_event` what happens to sessions, besides the log. It is called within the request: it has to
+    /// be quick.
+    pub fn on_event(self, on_event: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        Self { on_event: Some(Box::new(on_event)), ..self }
+    }
+
+    /// The sessions.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when something is missing, or cannot be safe.
+    pub fn build(self) -> Result<Sessions<S>, ConfigError> {
+        name("issuer", &self.issuer)?;
+        name("client", &self.client)?;
+        let Some((first, others)) = self.audiences.split_first() else {
+            return Err(ConfigError::Missing { what: "audience" });
+        };
+        self.audiences.iter().try_for_each(|audience| name("audience", audience))?;
+        let access_keys = self.access_keys.ok_or(ConfigError::Missing { what: "access_key" })?;
+        let refresh_keys = self.refresh_keys.ok_or(ConfigError::Missing { what: "refresh_key" })?;
+        check_keys(&access_keys, &refresh_keys)?;
+        self.lifetimes.check()?;
+
+        let mut verifier = AccessVerifier::new(access_keys, self.issuer.as_str(), first.as_str());
+        for audience in others {
+            verifier = verifier.audience(audience.as_str());
+        }
+        if let Some(leeway) = self.leeway {
+            verifier = verifier.leeway(leeway)?;
+        }
+        if let Some(clock) = self.clock {
+            verifier = verifier.clock(clock);
+        }
+        let audience = match others {
+            [] => Audience::One(first.clone()),
+            _ => Audience::Many(self.audiences),
+        };
+        Ok(Sessions {
+            store: self.store,
+            verifier,
+            issuer: self.issuer,
+            audience,
+            client: self.client,
+            refresh_keys,
+            lifetimes: self.lifetimes,
+            ahead: self.ahead,
+            clock: self.clock,
+            on_event: self.on_event,
+        })
+    }
+}
+
+fn name(what: &'static str, given: &str) -> Result<(), ConfigError> {
+    match given {
+        "" => Err(ConfigError::Missing { what }),
+        given if !is_name(given, 512) => Err(ConfigError::Name { what }),
+        _ => Ok(()),
+    }
+}
+
+/// All refresh keys, the retired ones too: a shared set is looked at as it is now.
+fn check_keys(access_keys: &Keyring, refresh_keys: &Keyring) -> Result<(), ConfigError> {
+    let refresh_keys = refresh_keys.load();
+    for key in refresh_keys.keys() {
+        refresh_token::check_key(key)?;
+    }
+    if refresh_keys.share_a_key(&access_keys.load()) {
+        return Err(ConfigError::SameKey);
+    }
+    Ok(())
+}
+
+impl Lifetimes {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { access, idle, absolute, grace } = *self;
+        if access < Duration::from_secs(1) {
+            return Err(ConfigError::AccessLifetimeTooShort { given: access });
+        }
+        if grace >= access {
+            return Err(ConfigError::GraceTooLong { grace, access_lifetime: access });
+        }
+        if access > idle {
+            let (access_lifetime, idle_lifetime) = (access, idle);
+            return Err(ConfigError::AccessOverIdle { access_lifetime, idle_lifetime });
+        }
+        if idle > absolute {
+            let (idle_lifetime, absolute_lifetime) = (idle, absolute);
+            return Err(ConfigError::IdleOverAbsolute { idle_lifetime, absolute_lifetime });
+        }
+        Ok(())
+    }
+}
+
+impl<S> fmt::Debug for SessionsBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionsBuilder")
+            .field("issuer", &self.issuer)
+            .field("audiences", &self.audiences)
+            .field("client", &self.client)
+            .field("lifetimes", &self.lifetimes)
+            .finish_non_exhaustive()
+    }
+}

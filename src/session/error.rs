@@ -1,0 +1,109 @@
+//! Why a session does not begin or go on.
+
+use alloc::boxed::Box;
+use core::error::Error;
+
+use super::{
+    access::PayloadError, record::RevokeReason, refresh_token::RefreshKeyError, store::StoreError,
+};
+use crate::error::{DecodeError, EncodeError};
+
+/// Why a session does not begin or go on.
+///
+/// For the operator. None shows a token or a key; what the client may be told is
+/// [`SessionError::oauth_error`], which is the same for all that is wrong with a refresh token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// This is no refresh token that one of the keys made, or its session is not known (any more), or is another
+    /// client's. Which of these is not told.
+    #[error("the refresh token is not valid")]
+    InvalidToken,
+    /// The session is over: it was not used for too long, or has reached its end. Log in again.
+    #[error("the session has expired")]
+    Expired,
+    /// The session was ended before.
+    #[error("the session was ended before: {}", .0.as_str())]
+    Revoked(RevokeReason),
+    /// The refresh token had been used up, too long ago for a retry: somebody else holds a token of this session.
+    /// It has been revoked.
+    #[error("the refresh token was used before; the session has been revoked")]
+    Reused,
+    /// The refresh token is newer than what the store knows of its session
+    /// ([`AheadPolicy::Refuse`](super::rotation::AheadPolicy::Refuse)). Look into why the store has lost commits.
+    #[error("the refresh token is {lost} generations ahead of the store")]
+    Ahead {
+        /// How many generations the store has lost.
+        lost: u64,
+    },
+    /// The application no longer wants the user. The session has been revoked.
+    #[error("the application refused the user; the session has been revoked")]
+    Denied,
+    /// The application could not say whether it still wants the user. Nothing was used up: try again.
+    #[error("the application could not authorize the session")]
+    Authorize(#[source] Box<dyn Error + Send + Sync>),
+    /// The store is at fault. When it is for a moment only ([`SessionError::is_transient`]), try again
+    /// within the grace, with the same token.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store holds as many sessions as it may.
+    #[error("the store is full: make it larger, or purge it")]
+    Full,
+    /// The claims cannot go into an access token: they are no object, or have one of the session's own members.
+    #[error("the application's claims: {0}")]
+    Claims(#[from] EncodeError),
+    /// The access token is not valid.
+    #[error(transparent)]
+    AccessToken(#[from] DecodeError),
+    /// A subject has 1 to 512 bytes, none of them a control character.
+    #[error("a subject has 1 to 512 bytes and no control characters")]
+    Subject,
+    /// A label has up to 128 bytes, none of them a control character.
+    #[error("a label has up to 128 bytes and no control characters")]
+    Label,
+    /// The refresh keys were replaced by one that cannot make refresh tokens.
+    #[error(transparent)]
+    RefreshKey(#[from] RefreshKeyError),
+    /// The operating system gave no random bytes, or the same again.
+    #[error("no random bytes from the operating system")]
+    NoRandomness,
+}
+
+impl SessionError {
+    /// The `error` of RFC 6749 §5.2: `invalid_grant` for whatever is wrong with the session or its refresh token,
+    /// so that the client asks its user to log in again; `invalid_token` (RFC 6750 §3.1) for an access token;
+    /// `temporarily_unavailable` for what may be over in a moment, and `server_error` for the rest (RFC 6749
+    /// §4.1.2.1), upon which a client keeps its token.
+    pub fn oauth_error(&self) -> &'static str {
+        match self {
+            Self::InvalidToken
+            | Self::Expired
+            | Self::Revoked(_)
+            | Self::Reused
+            | Self::Ahead { .. }
+            | Self::Denied => "invalid_grant",
+            Self::AccessToken(_) => "invalid_token",
+            error if error.is_transient() => "temporarily_unavailable",
+            _ => "server_error",
+        }
+    }
+
+    /// Whether the same call may succeed a moment later. A refresh token has not been used up then, or gets the same
+    /// successor when it is presented again within the grace.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.kind().is_transient(),
+            Self::Authorize(_) | Self::Full | Self::NoRandomness => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<PayloadError> for SessionError {
+    fn from(error: PayloadError) -> Self {
+        match error {
+            PayloadError::Claims(error) => Self::Claims(error),
+            PayloadError::Randomness(_) => Self::NoRandomness,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The refresh token: a key, a session and a generation in, an opaque text out, and back. A text that the key
+//! did not make is refused, whatever is wrong with it, before anyone asks a store.
+//!
+//! ```text
+//! kippu_rt_ base64url( version 1 ‖ length of kid 1 ‖ kid ‖ session id 16 ‖ generation 8, big-endian ‖ tag 32 )
+//! ```
+//!
+//! The tag is the HMAC-SHA-256 of the prefix and of all that stands before the tag. It is what it says, so that
+//! the token of a session's next generation can be made again at any time: a retry gets the same one. The prefix
+//! lets scanners for leaked secrets find one, and keeps its tags apart from those of a JWT.
+
+use alloc::{format, string::String};
+
+use super::{id::SessionId, rotation::MAX_GENERATION};
+use crate::{algorithm::Algorithm, base64url, key::Key, key_set::Keys, numeric_date::NumericDate};
+
+/// What every refresh token begins with.
+pub const REFRESH_TOKEN_PREFIX: &str = "kippu_rt_";
+
+/// A longer key id would make tokens longer for nothing: a date has 10 bytes, a UUID 36.
+pub(super) const MAX_KID_LEN: usize = 64;
+
+const VERSION: u8 = 1;
+const TAG_LEN: usize = 32;
+const MAX_BODY_LEN: usize = 1 + 1 + MAX_KID_LEN + 16 + 8 + TAG_LEN;
+
+/// Why a key cannot make refresh tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefreshKeyError {
+    /// The tag of a refresh token is that of HS256.
+    #[error("a refresh key is for HS256, this one is for {given}")]
+    Algorithm {
+        /// The algorithm of the key.
+        given: Algorithm,
+    },
+    /// Without an id the key could not be told from its successor: name it with
+    /// [`Key::with_kid`].
+    #[error("a refresh key needs a kid of 1 to {MAX_KID_LEN} bytes, this one has none")]
+    MissingKid,
+    /// The id goes into every token.
+    #[error("a refresh key needs a kid of 1 to {MAX_KID_LEN} bytes, this one has {given}")]
+    KidLength {
+        /// The bytes of the key's id.
+        given: usize,
+    },
+}
+
+/// The id of a key that can make refresh tokens.
+pub(super) fn check_key(key: &Key) -> Result<&str, RefreshKeyError> {
+    if key.algorithm() != Algorithm::Hs256 {
+        return Err(RefreshKeyError::Algorithm { given: key.algorithm() });
+    }
+    let kid = key.kid().ok_or(RefreshKeyError::MissingKid)?;
+    match kid.len() {
+        1..=MAX_KID_LEN => Ok(kid),
+        given => Err(RefreshKeyError::KidLength { given }),
+    }
+}
+
+/// The token of one generation of a session: always the same for the same key.
+pub(super) fn mint(key: &Key, id: &SessionId, generation: u64) -> Result<String, RefreshKeyError> {
+    let kid = check_key(key)?;
+    let kid_len = u8::try_from(kid.len()).expect("a kid that was checked is short");
+    let mut signed = REFRESH_TOKEN_PREFIX.as_bytes().to_vec();
+    signed.extend_from_slice(&[VERSION, kid_len]);
+    signed.extend_from_slice(kid.as_bytes());
+    signed.extend_from_slice(id.as_bytes());
+    signed.extend_from_slice(&generation.to_be_bytes());
+    let tag = key.hmac().tag(&signed);
+
+    let mut body = signed.split_off(REFRESH_TOKEN_PREFIX.len());
+    body.extend_from_slice(tag.as_ref());
+    Ok(format!("{REFRESH_TOKEN_PREFIX}{}", base64url::encode(&body)))
+}
+
+/// What an authentic refresh token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Presented {
+    pub(super) id: SessionId,
+    pub(super) generation: u64,
+}
+
+/// Reads a token that one of `keys` made. Of any other text it is not said what is wrong: R5.
+pub(super) fn verify(text: &str, keys: &impl Keys, now: NumericDate) -> Option<Presented> {
+    let symbols = text.strip_prefix(REFRESH_TOKEN_PREFIX)?;
+    let mut buffer = [0; MAX_BODY_LEN];
+    // A text that is too long is not looked at, since it has no room.
+    let body = base64url::decode_to_slice(symbols, &mut buffer).ok()?;
+    let (signed, tag) = body.split_last_chunk::<TAG_LEN>()?;
+    let (kid, presented) = parse(signed)?;
+    let message = [REFRESH_TOKEN_PREFIX.as_bytes(), signed].concat();
+    let made_by = |key: &Key, until: Option<NumericDate>| {
+        key.algorithm() == Algorithm::Hs256
+            && until.is_none_or(|until| now < until)
+            && key.hmac().verify(&message, tag)
+    };
+    matches!(keys.look_up(Some(kid), made_by), Ok(true)).then_some(presented)
+}
+
+fn parse(signed: &[u8]) -> Option<(&str, Presented)> {
+    let (&[version, kid_len], rest) = signed.split_first_chunk()?;
+    let (kid, rest) = rest.split_at_checked(usize::from(kid_len))?;
+    let (id, rest) = rest.split_first_chunk()?;
+    let (generation, rest) = rest.split_first_chunk()?;
+    let generation = u64::from_be_bytes(*generation);
+    let is_well_formed = version == VERSION
+        && (1..=MAX_KID_LEN).contains(&kid.len())
+        && generation <= MAX_GENERATION
+        && rest.is_empty();
+    let kid = core::str::from_utf8(kid).ok()?;
+    is_well_formed.then_some((kid, Presented { id: SessionId::from_bytes(*id), generation }))
+}
+
+#[cfg(test)]
+mod tests {
+    use hmac::{Hmac, KeyInit, Mac};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: NumericDate = NumericDate::EPOCH;
+
+    fn key(kid: &str) -> Key {
+        Key::hs256([7; 32]).unwrap().with_kid(kid)
+    }
+
+    /// The token as the first comment of this file spells it, by other means.
+    fn by_hand(version: u8, kid: &[u8], id: [u8; 16], generation: u64, behind: &[u8]) -> String {
+        let mut body = alloc::vec![version, u8::try_from(kid.len()).unwrap()];
+        body.extend_from_slice(kid);
+        body.extend_from_slice(&id);
+        body.extend_from_slice(&generation.to_be_bytes());
+        body.extend_from_slice(behind);
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&[7; 32]).unwrap();
+        mac.update(b"kippu_rt_");
+        mac.update(&body);
+        body.extend_from_slice(&mac.finalize().into_bytes());
+        format!("kippu_rt_{}", base64url::encode(&body))
+    }
+
+    #[test]
+    fn it_is_spelled_as_documented() {
+        let id = SessionId::from_bytes(*b"0123456789abcdef");
+        let token = mint(&key("2026-11"), &id, 513).unwrap();
+        assert_eq!(token, by_hand(1, b"2026-11", *id.as_bytes(), 513, b""));
+        let presented = verify(&token, &key("2026-11"), NOW);
+        assert_eq!(presented, Some(Presented { id, generation: 513 }));
+    }
+
+    /// Under a right tag: what stands in the way of a second reading.
+    #[test]
+    fn what_the_key_signed_has_to_be_well_formed_too() {
+        let key = key("k");
+        let token = |version, kid: &[u8], generation, behind: &[u8]| {
+            by_hand(version, kid, [3; 16], generation, behind)
+        };
+        assert!(verify(&token(1, b"k", MAX_GENERATION, b""), &key, NOW).is_some());
+        for (what, token) in [
+            ("version", token(2, b"k", 1, b"")),
+            ("kid", token(1, b"l", 1, b"")),
+            ("no kid", token(1, b"", 1, b"")),
+            ("kid not UTF-8", token(1, b"\xff", 1, b"")),
+            ("generation", token(1, b"k", MAX_GENERATION + 1, b"")),
+            ("last generation", token(1, b"k", u64::MAX, b"")),
+            ("something behind", token(1, b"k", 1, b"x")),
+        ] {
+            assert_eq!(verify(&token, &key, NOW), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_some_keys_make_tokens() {
+        let id = SessionId::from_bytes([0; 16]);
+        let unnamed = Key::hs256([7; 32]).unwrap();
+        assert_eq!(mint(&unnamed, &id, 0), Err(RefreshKeyError::MissingKid));
+        for (kid, given) in [(String::new(), 0), ("k".repeat(65), 65)] {
+            assert_eq!(mint(&key(&kid), &id, 0), Err(RefreshKeyError::KidLength { given }));
+        }
+        assert!(mint(&key(&"k".repeat(64)), &id, 0).is_ok());
+        let other = Key::hs512([7; 64]).unwrap().with_kid("k");
+        let error = RefreshKeyError::Algorithm { given: Algorithm::Hs512 };
+        assert_eq!(mint(&other, &id, 0), Err(error));
+        assert_eq!(verify(&by_hand(1, b"k", [0; 16], 0, b""), &other, NOW), None);
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_is_refused() {
+        let key = key("2026-11");
+        let token = mint(&key, &SessionId::from_bytes([9; 16]), 7).unwrap();
+        for offset in 0..token.len() {
+            assert_eq!(verify(&token[..offset], &key, NOW), None);
+            for byte in (0..=0x7f).filter(|byte| *byte != token.as_bytes()[offset]) {
+                let mut changed = token.clone().into_bytes();
+                changed[offset] = byte;
+                assert_eq!(verify(core::str::from_utf8(&changed).unwrap(), &key, NOW), None);
+            }
+        }
+        for behind in ["A", "AA", "=", "\n", " ", ".", "\0", &"A".repeat(1 << 20)] {
+            assert_eq!(verify(&format!("{token}{behind}"), &key, NOW), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(text in ".*", symbols in "[A-Za-z0-9_-]{0,200}") {
+            prop_assert_eq!(verify(&text, &key("k"), NOW), None);
+            prop_assert_eq!(verify(&format!("kippu_rt_{symbols}"), &key("k"), NOW), None);
+        }
+
+        #[test]
+        fn what_goes_in_comes_out(kid in ".{1,16}", id: [u8; 16], generation in 0..=MAX_GENERATION) {
+            let (key, id) = (key(&kid), SessionId::from_bytes(id));
+            let token = mint(&key, &id, generation).unwrap();
+            prop_assert_eq!(&token, &mint(&key, &id, generation).unwrap());
+            prop_assert_eq!(verify(&token, &key, NOW), Some(Presented { id, generation }));
+        }
+    }
+}
