@@ -6,6 +6,8 @@ pub mod rotation;
 pub mod store;
 mod time;
 
+#[cfg(feature = "redis")]
+pub use self::store::RedisStore;
 pub use self::{
     id::{SessionId, SessionIdError},
     record::{RevokeReason, Revoked, SessionRecord},
