@@ -328,11 +328,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         let limit = u64::from(limit);
         let start = self.next_tag.load(Ordering::Relaxed);
         let mut removed = 0;
-        for turn in 0..TAGS {
-            let tag = (start + turn) % TAGS;
-            self.next_tag.store(tag, Ordering::Relaxed);
+        for tag in (start..TAGS).chain(0..start) {
+            // One that cannot be purged is not where every purge ends.
+            self.next_tag.store((tag + 1) % TAGS, Ordering::Relaxed);
             removed += self.purge_tag(tag, now, limit - removed).await?;
             if removed >= limit {
+                self.next_tag.store(tag, Ordering::Relaxed);
                 break;
             }
         }
@@ -379,5 +380,35 @@ fn count(value: &Value) -> Result<u64, StoreError> {
     match value {
         Value::Int(number) => u64::try_from(*number).map_err(|_| corrupt()),
         _ => Err(corrupt()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_touches_no_key_but_those_it_declares() {
+        let steps = [&INSERT, &LOAD, &ROTATE, &SWAP, &REVOKE, &REVOKE_SUBJECT, &LIST, &PURGE]
+            .map(|step| step.code);
+        for code in steps {
+            assert!(code.starts_with("#!lua"));
+            for call in code.split("redis.call(").skip(1) {
+                let arguments = call.split_once(')').unwrap().0;
+                let (command, rest) = arguments.split_once(", ").unwrap_or((arguments, ""));
+                assert!(command == "'TIME'" || rest.starts_with("KEYS["), "{arguments}");
+            }
+        }
+    }
+
+    #[test]
+    fn shards_share_a_slot_by_sixty_four() {
+        let store = RedisStore::new(());
+        assert_eq!(store.key(0), "kippu:{000}:00");
+        assert_eq!(store.key(0xa3f1), "kippu:{28f}:31");
+        assert_eq!(store.key(u16::MAX), "kippu:{3ff}:3f");
+        assert_eq!(u32::from(TAGS) * u32::from(SHARDS_PER_TAG), 1 << 16);
+        let store = store.with_prefix("").unwrap();
+        assert_eq!(store.key(1), ":{000}:01");
     }
 }
