@@ -324,6 +324,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
 
     /// Reads through all sessions, a thousand or so in one step, from where the last purge of this handle and
     /// its clones ended: on a large store something for every few hours. An error leaves removed what was removed.
+    /// The only step that takes several keys of a slot: it fails as unavailable while that slot is moved.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         let limit = u64::from(limit);
         let start = self.next_tag.load(Ordering::Relaxed);
