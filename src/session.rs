@@ -56,6 +56,8 @@ use core::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
+#[cfg(feature = "redis")]
+pub use self::store::RedisStore;
 pub use self::{
     access::{AccessToken, AccessVerifier, NoClaims},
     builder::{ConfigError, SessionsBuilder},

@@ -2,6 +2,8 @@
 
 mod boxed;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use alloc::{boxed::Box, string::ToString, vec::Vec};
 use core::{error::Error, fmt, future::Future};
@@ -13,6 +15,8 @@ use super::{
     time::UnixMillis,
 };
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 pub use self::{boxed::BoxStore, memory::MemoryStore};
 
 /// A place for sessions.

@@ -1,0 +1,940 @@
+//! The store in Redis, on servers that these tests start: each step, races on several connections, and what happens
+//! when scripts are forgotten, servers end, masters fail, and slots move.
+#![cfg(feature = "redis")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use kippu::session::{
+    RedisStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
+    StoreErrorKind, UnixMillis,
+    rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    store::{CompareAndSwap, InsertOutcome},
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use redis::{
+    Client,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    cluster_read_routing::RandomReplicaStrategy,
+};
+use tokio::{runtime::Runtime, sync::Barrier, task::JoinSet, time::timeout};
+
+#[path = "support/redis.rs"]
+mod redis_server;
+#[path = "support/servers.rs"]
+mod servers;
+
+use self::redis_server::{Redis, RedisCluster, RedisOptions};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+const LOGIN: UnixMillis = UnixMillis::new(1_764_000_000_000);
+
+fn after(seconds: u64) -> UnixMillis {
+    LOGIN.saturating_add(Duration::from_secs(seconds))
+}
+
+/// A login now, idle after an hour, over after a day.
+fn session(subject: &str) -> SessionRecord {
+    SessionRecord {
+        id: SessionId::generate(subject).unwrap(),
+        subject: subject.to_owned(),
+        client: "web".to_owned(),
+        label: Some("Firefox on a fox".to_owned()),
+        created_at: LOGIN,
+        absolute_expires_at: after(86_400),
+        generation: 0,
+        kid: "k1".to_owned(),
+        rotated_at: LOGIN,
+        expires_at: after(3600),
+        revoked: None,
+    }
+}
+
+fn request(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
+    RotateRequest {
+        id: session.id,
+        generation,
+        kid: "k2".to_owned(),
+        now,
+        grace: Duration::from_secs(30),
+        idle_lifetime: HOUR,
+        ahead: AheadPolicy::Heal,
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+async fn managed(redis: &Redis) -> RedisStore<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        .set_min_delay(Duration::from_millis(10))
+        .set_max_delay(Duration::from_millis(100))
+        .set_response_timeout(Some(Duration::from_secs(5)));
+    let client = Client::open(redis.url()).unwrap();
+    RedisStore::new(ConnectionManager::new_with_config(client, config).await.unwrap())
+}
+
+async fn bare(redis: &Redis) -> RedisStore<MultiplexedConnection> {
+    let client = Client::open(redis.url()).unwrap();
+    RedisStore::new(client.get_multiplexed_async_connection().await.unwrap())
+}
+
+async fn clustered(cluster: &RedisCluster) -> RedisStore<ClusterConnection> {
+    let client = ClusterClientBuilder::new(cluster.urls())
+        .read_routing_strategy(RandomReplicaStrategy)
+        .response_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    RedisStore::new(client.get_async_connection().await.unwrap())
+}
+
+async fn few_retries(cluster: &RedisCluster) -> RedisStore<ClusterConnection> {
+    let client = ClusterClientBuilder::new(cluster.urls()).retries(2).build().unwrap();
+    RedisStore::new(client.get_async_connection().await.unwrap())
+}
+
+/// Where the store keeps the sessions of a subject.
+fn key_of(subject: &str) -> String {
+    let shard = SessionId::shard_of(subject);
+    format!("kippu:{{{:03x}}}:{:02x}", shard / 64, shard % 64)
+}
+
+/// A subject that ends as this one does, and whose shard is related to this one's.
+fn longer_subject(subject: &str, is_related: impl Fn(u16, u16) -> bool) -> String {
+    let shard = SessionId::shard_of(subject);
+    let mut longer = (0..).map(|number| format!("{number} {subject}"));
+    longer.find(|longer| is_related(shard, SessionId::shard_of(longer))).unwrap()
+}
+
+fn kind<T>(result: Result<T, StoreError>) -> Option<StoreErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+/// What every store does, on whatever connection.
+async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
+    let alice = session("alice");
+    assert_eq!(store.load(&alice.id).await.unwrap(), None);
+    assert_eq!(store.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    let other = SessionRecord { generation: 9, ..alice.clone() };
+    assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+    assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
+
+    // Rotated, replayed, reused.
+    let successor = |generation, end| Successor { generation, kid: "k2".into(), expires_at: end };
+    let first = successor(1, after(3610));
+    let answer = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
+    assert_eq!(answer, RotateOutcome::Rotated(first.clone()));
+    let mut again = request(&alice, 0, after(40));
+    again.kid = "k3".into();
+    assert_eq!(store.rotate(&again).await.unwrap(), RotateOutcome::Replayed(first));
+    let kept = store.load(&alice.id).await.unwrap().unwrap();
+    assert_eq!((kept.generation, kept.rotated_at, &*kept.kid), (1, after(10), "k2"));
+    again.now = after(41);
+    assert_eq!(store.rotate(&again).await.unwrap(), RotateOutcome::Reused);
+    let revoked = Some(Revoked { at: after(41), reason: RevokeReason::Reuse });
+    assert_eq!(store.load(&alice.id).await.unwrap().unwrap().revoked, revoked);
+    let answer = store.rotate(&request(&alice, 1, after(41))).await.unwrap();
+    assert_eq!(answer, RotateOutcome::Revoked(RevokeReason::Reuse));
+
+    // Ahead, the absolute end, expired, unknown.
+    let bob = session("bob");
+    assert_eq!(store.rotate(&request(&bob, 0, LOGIN)).await.unwrap(), RotateOutcome::Unknown);
+    assert_eq!(store.load(&bob.id).await.unwrap(), None);
+    store.insert(&bob).await.unwrap();
+    let mut ahead = request(&bob, 7, after(3599));
+    ahead.ahead = AheadPolicy::Refuse;
+    assert_eq!(store.rotate(&ahead).await.unwrap(), RotateOutcome::Ahead { lost: 7 });
+    ahead.ahead = AheadPolicy::Heal;
+    ahead.idle_lifetime = Duration::MAX;
+    let healed = RotateOutcome::Healed { successor: successor(8, after(86_400)), lost: 7 };
+    assert_eq!(store.rotate(&ahead).await.unwrap(), healed);
+    ahead.generation = 8;
+    ahead.now = after(86_400);
+    assert_eq!(store.rotate(&ahead).await.unwrap(), RotateOutcome::Expired);
+    ahead.now = after(86_399);
+    let last = RotateOutcome::Rotated(successor(9, after(86_400)));
+    assert_eq!(store.rotate(&ahead).await.unwrap(), last);
+
+    // Revoked once, listed while live.
+    let mut carols: Vec<SessionRecord> = (0..4).map(|_| session("carol")).collect();
+    carols[2].expires_at = after(1);
+    for carol in &carols {
+        store.insert(carol).await.unwrap();
+    }
+    let name = RevokeReason::Logout;
+    assert!(store.revoke(&carols[3].id, name, after(1)).await.unwrap());
+    assert!(!store.revoke(&carols[3].id, RevokeReason::Denied, after(2)).await.unwrap());
+    let kept = store.load(&carols[3].id).await.unwrap().unwrap().revoked;
+    assert_eq!(kept, Some(Revoked { at: after(1), reason: name }));
+    assert!(!store.revoke(&session("carol").id, name, after(1)).await.unwrap());
+    let mut live = carols[..2].to_vec();
+    live.sort_by_key(|record| record.id);
+    assert_eq!(store.list("carol", after(1)).await.unwrap(), live);
+
+    // Revoked together, the one that is over among them.
+    let all = RevokeReason::LogoutAll;
+    let keep = Some(&carols[0].id);
+    assert_eq!(store.revoke_subject("carol", keep, all, after(2)).await.unwrap(), 2);
+    assert_eq!(store.list("carol", after(2)).await.unwrap(), carols[..1]);
+    assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 1);
+    assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 0);
+    assert_eq!(store.load(&carols[3].id).await.unwrap().unwrap().revoked, kept);
+    assert_eq!(store.load(&bob.id).await.unwrap().unwrap().revoked, None);
+
+    // Subjects of one shard, of which one ends as the other does.
+    let longer = longer_subject("carol", |shard, other| shard == other);
+    let other = session(&longer);
+    store.insert(&other).await.unwrap();
+    assert_eq!(store.list("carol", after(2)).await.unwrap(), []);
+    assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 0);
+    assert_eq!(store.list(&longer, after(2)).await.unwrap(), [other]);
+    assert_eq!(store.revoke_subject(&longer, None, all, after(2)).await.unwrap(), 1);
+
+    // A change of what was seen, and of nothing else.
+    let dave = session("dave");
+    let change = Change::Revoke { at: after(1), reason: name };
+    assert!(!store.swap(&dave, &change).await.unwrap());
+    assert_eq!(store.load(&dave.id).await.unwrap(), None);
+    store.insert(&dave).await.unwrap();
+    store.rotate(&request(&dave, 0, after(1))).await.unwrap();
+    assert!(!store.swap(&dave, &change).await.unwrap());
+    let seen = store.load(&dave.id).await.unwrap().unwrap();
+    assert!(store.swap(&seen, &change).await.unwrap());
+    assert!(!store.swap(&seen, &change).await.unwrap());
+
+    // Purged: what is over, and no more of it than asked for.
+    assert_eq!(store.purge_expired(LOGIN, 100).await.unwrap(), 0);
+    let mut over = Vec::new();
+    for number in 0..25 {
+        let mut record = session(&format!("user {number}"));
+        record.expires_at = after(5);
+        record.absolute_expires_at = after(5);
+        store.insert(&record).await.unwrap();
+        over.push(record.id);
+    }
+    assert_eq!(store.purge_expired(after(4), 0).await.unwrap(), 0);
+    // One of carol's has been over since the first second.
+    assert_eq!(store.purge_expired(after(4), 100).await.unwrap(), 1);
+    assert_eq!(store.load(&carols[2].id).await.unwrap(), None);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 10);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 10);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 5);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 0);
+    for id in &over {
+        assert_eq!(store.load(id).await.unwrap(), None);
+    }
+    assert!(store.load(&carols[0].id).await.unwrap().is_some());
+    assert_eq!(
+        store.rotate(&request(&dave, 1, after(2))).await.unwrap(),
+        RotateOutcome::Revoked(name)
+    );
+}
+
+/// Texts of any kind stay apart, and come back as they were.
+async fn hostile_texts<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
+    let subjects = [
+        "{}",
+        "{a}{b}",
+        "kippu:{000}:00",
+        "*",
+        "?",
+        "[a-z]",
+        "\\",
+        "'",
+        "\"",
+        "' .. x .. '",
+        "%d+",
+        "1 2 3",
+        "- -",
+        "\u{1f511}",
+        "e\u{301}",
+        "\u{e9}",
+        "\u{a0}",
+        " ",
+        "  ",
+        "\u{7f}",
+        "\0",
+        "a\nb",
+        "\n",
+        "\r\n",
+    ];
+    let long = "\u{10348}".repeat(128);
+    let subjects: Vec<&str> = subjects.into_iter().chain([&*long]).collect();
+    for subject in &subjects {
+        let mut record = session(subject);
+        record.kid = (*subject).into();
+        record.client = subject.repeat(2);
+        record.label = Some((*subject).into());
+        store.insert(&record).await.unwrap();
+        assert_eq!(store.list(subject, LOGIN).await.unwrap(), [record.clone()], "{subject:?}");
+        let mut request = request(&record, 0, LOGIN);
+        request.kid = subject.repeat(3);
+        let RotateOutcome::Rotated(successor) = store.rotate(&request).await.unwrap() else {
+            panic!("{subject:?}")
+        };
+        assert_eq!(successor.kid, request.kid);
+        (record.generation, record.kid) = (1, request.kid);
+        assert_eq!(store.load(&record.id).await.unwrap(), Some(record), "{subject:?}");
+    }
+    let reason = RevokeReason::Denied;
+    for subject in &subjects {
+        assert_eq!(store.revoke_subject(subject, None, reason, LOGIN).await.unwrap(), 1);
+        assert_eq!(store.list(subject, LOGIN).await.unwrap(), []);
+    }
+}
+
+/// 64 present the same generation at once, over four connections.
+async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [RedisStore<C>; 4]) {
+    let raced = session("raced");
+    stores[0].insert(&raced).await.unwrap();
+    for generation in 0..20 {
+        let start = Arc::new(Barrier::new(64));
+        let mut tasks = JoinSet::new();
+        for number in 0..64 {
+            let (store, start) = (stores[number % 4].clone(), start.clone());
+            let mut request = request(&raced, generation, after(generation));
+            request.kid = format!("kid {number}");
+            tasks.spawn(async move {
+                start.wait().await;
+                store.rotate(&request).await.unwrap()
+            });
+        }
+        let (mut rotated, mut replayed, mut successors) = (0, 0, Vec::new());
+        for outcome in tasks.join_all().await {
+            let (count, successor) = match outcome {
+                RotateOutcome::Rotated(successor) => (&mut rotated, successor),
+                RotateOutcome::Replayed(successor) => (&mut replayed, successor),
+                other => panic!("{other:?}"),
+            };
+            *count += 1;
+            successors.push(successor);
+        }
+        assert_eq!((rotated, replayed), (1, 63));
+        successors.dedup();
+        assert_eq!(successors.len(), 1);
+        assert_eq!(successors[0].generation, generation + 1);
+    }
+
+    // Of those who present a token too late, one revokes and the others see that; none rotates after a revocation.
+    for _ in 0..20 {
+        let raced = session("raced too");
+        stores[0].insert(&raced).await.unwrap();
+        stores[1].rotate(&request(&raced, 0, LOGIN)).await.unwrap();
+        let start = Arc::new(Barrier::new(16));
+        let mut tasks = JoinSet::new();
+        for number in 0..16 {
+            let (store, start) = (stores[number % 4].clone(), start.clone());
+            let request = request(&raced, 0, after(60));
+            tasks.spawn(async move {
+                start.wait().await;
+                store.rotate(&request).await.unwrap()
+            });
+        }
+        let outcomes = tasks.join_all().await;
+        let reused = outcomes.iter().filter(|outcome| **outcome == RotateOutcome::Reused).count();
+        let revoked = RotateOutcome::Revoked(RevokeReason::Reuse);
+        let others = outcomes.iter().filter(|outcome| **outcome == revoked).count();
+        assert_eq!((reused, others), (1, 15));
+    }
+
+    // Logging out everywhere against rotations under way: what was rotated before stays refused after.
+    for _ in 0..20 {
+        let subject = "raced against a logout";
+        let raced = session(subject);
+        stores[0].insert(&raced).await.unwrap();
+        let (store, request) = (stores[1].clone(), request(&raced, 0, LOGIN));
+        let rotation = tokio::spawn(async move { store.rotate(&request).await.unwrap() });
+        let all = RevokeReason::LogoutAll;
+        assert_eq!(stores[2].revoke_subject(subject, None, all, LOGIN).await.unwrap(), 1);
+        let outcome = rotation.await.unwrap();
+        for generation in [0, 1] {
+            let request = self::request(&raced, generation, LOGIN);
+            let after = stores[3].rotate(&request).await.unwrap();
+            assert_eq!(after, RotateOutcome::Revoked(all), "after {outcome:?}");
+        }
+    }
+}
+
+/// Sessions that are rotated all the time, by as many tasks, until told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    rotations: Arc<AtomicU64>,
+    faults: Arc<AtomicU64>,
+    tasks: JoinSet<()>,
+}
+
+impl Load {
+    /// `may_lose`: commits that were acknowledged may be lost.
+    async fn start<C: ConnectionLike + Clone + Send + Sync + 'static>(
+        store: &RedisStore<C>,
+        count: u64,
+        may_lose: bool,
+    ) -> Self {
+        let mut load = Self {
+            stop: Arc::default(),
+            rotations: Arc::default(),
+            faults: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        for number in 0..count {
+            let record = session(&format!("under load {number}"));
+            store.insert(&record).await.unwrap();
+            let (store, stop) = (store.clone(), load.stop.clone());
+            let (rotations, faults) = (load.rotations.clone(), load.faults.clone());
+            load.tasks.spawn(async move {
+                let mut generation = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    match store.rotate(&request(&record, generation, LOGIN)).await {
+                        // Replayed: it happened, and the answer was lost.
+                        Ok(RotateOutcome::Rotated(next) | RotateOutcome::Replayed(next)) => {
+                            assert_eq!(next.generation, generation + 1);
+                        }
+                        Ok(RotateOutcome::Healed { successor, .. }) if may_lose => {
+                            assert_eq!(successor.generation, generation + 1);
+                        }
+                        Ok(other) => panic!("{other:?} instead of generation {generation}"),
+                        Err(error) => {
+                            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+                            faults.fetch_add(1, Ordering::Relaxed);
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                            continue;
+                        }
+                    }
+                    generation += 1;
+                    rotations.fetch_add(1, Ordering::Relaxed);
+                }
+                // What was acknowledged is there.
+                let kept = store.load(&record.id).await.unwrap().unwrap();
+                assert_eq!(kept.generation, generation);
+                assert_eq!(kept.revoked, None);
+            });
+        }
+        load.wait_for(count * 20).await;
+        load
+    }
+
+    async fn wait_until(&mut self, what: &str, mut is_true: impl FnMut(&Self) -> bool) {
+        let wait = async {
+            while !is_true(self) {
+                while let Some(ended) = self.tasks.try_join_next() {
+                    ended.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, wait).await.expect(what);
+    }
+
+    /// Waits for so many rotations more.
+    async fn wait_for(&mut self, more: u64) {
+        let target = self.rotations.load(Ordering::Relaxed) + more;
+        let reached = |load: &Self| load.rotations.load(Ordering::Relaxed) >= target;
+        self.wait_until("rotations to go on", reached).await;
+    }
+
+    async fn wait_for_fault(&mut self) {
+        let before = self.faults.load(Ordering::Relaxed);
+        self.wait_until("a fault", |load| load.faults.load(Ordering::Relaxed) > before).await;
+    }
+
+    fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    async fn finish(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+/// Runs a test on a server, if there is one to be had.
+fn on_server<F: Future<Output = ()>>(options: RedisOptions<'_>, test: impl FnOnce(Redis) -> F) {
+    if let Some(redis) = Redis::start_with(options) {
+        runtime().block_on(test(redis));
+    }
+}
+
+#[test]
+fn each_step_on_a_server() {
+    on_server(RedisOptions::default(), |redis| async move {
+        each_step(&managed(&redis).await).await;
+        hostile_texts(&bare(&redis).await).await;
+        let store =
+            |protocol| Client::open(format!("{}?protocol={protocol}", redis.url())).unwrap();
+        let connection = store("resp3").get_multiplexed_async_connection().await.unwrap();
+        each_step(&RedisStore::new(connection).with_prefix("another").unwrap()).await;
+    });
+}
+
+#[test]
+fn races_on_a_server() {
+    on_server(RedisOptions::default(), |redis| async move {
+        races([
+            managed(&redis).await,
+            managed(&redis).await,
+            managed(&redis).await,
+            managed(&redis).await,
+        ])
+        .await;
+    });
+}
+
+#[test]
+fn a_cluster_serves_each_step_and_races() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    runtime().block_on(async {
+        let store = clustered(&cluster).await;
+        each_step(&store).await;
+        hostile_texts(&store).await;
+        let [one, two, three] =
+            [clustered(&cluster).await, clustered(&cluster).await, clustered(&cluster).await];
+        races([store.clone(), one, two, three]).await;
+
+        // Subjects are spread over all masters, and a subject has all its sessions in one slot.
+        let mut owners = BTreeSet::new();
+        for number in 0..40 {
+            let subject = format!("subject {number}");
+            store.insert(&session(&subject)).await.unwrap();
+            let key = key_of(&subject);
+            let owner = cluster.owner_of(cluster.slot_of(&key)).unwrap();
+            assert_eq!(cluster.command(owner, &["EXISTS", &key]).trim(), "1");
+            owners.insert(owner);
+        }
+        assert_eq!(owners.len(), 3);
+
+        // A connection to one node alone says what is wrong.
+        let client = Client::open(&*cluster.urls()[0]).unwrap();
+        let one = RedisStore::new(client.get_multiplexed_async_connection().await.unwrap());
+        let mut kinds = BTreeSet::new();
+        for number in 0..40 {
+            let result = one.list(&format!("subject {number}"), LOGIN).await;
+            kinds.insert(format!("{:?}", kind(result)));
+        }
+        assert_eq!(kinds, BTreeSet::from(["None".into(), "Some(Misconfigured)".into()]));
+    });
+}
+
+/// The script agrees with `RotateRequest::decide`, on what it changes too.
+#[test]
+fn rotation_is_what_was_decided() {
+    let time = || {
+        let near = (-3_i64..=3).prop_map(|by| LOGIN.get() + by);
+        let edges =
+            [i64::MIN, -(1 << 53) + 2, -1, 0, 1, 999_999_999_999_999, (1 << 53) - 2, i64::MAX];
+        prop_oneof![4 => near, 1 => prop::sample::select(edges.to_vec())].prop_map(UnixMillis::new)
+    };
+    let generation = || {
+        let edges = [0, 1, 2, 3, 100_000_000_000_000, 1_000_000_000_000_000, MAX_GENERATION - 2];
+        let edges = [&edges[..], &[MAX_GENERATION - 1, MAX_GENERATION]].concat();
+        prop::sample::select(edges)
+    };
+    let duration = || {
+        let edges = [0, 1, 2, 3, 1000, 1 << 53, u64::MAX].map(Duration::from_millis);
+        prop::sample::select([&edges[..], &[Duration::MAX, Duration::from_nanos(1)]].concat())
+    };
+    let revoked =
+        prop::option::weighted(0.1, (time(), prop::sample::select(&RevokeReason::ALL[..])));
+    let text = || prop_oneof!["[a-z]{1,3}", "\\PC{1,20}", "[ -{}0-9\n]{1,5}"];
+    let record = (
+        (generation(), text(), text(), text(), prop::option::of(text())),
+        (time(), time(), time(), time(), revoked),
+    );
+    let record = record.prop_map(|((generation, subject, client, kid, label), times)| {
+        let (created_at, absolute_expires_at, rotated_at, expires_at, revoked) = times;
+        SessionRecord {
+            client,
+            label,
+            created_at,
+            absolute_expires_at,
+            generation,
+            kid,
+            rotated_at,
+            expires_at,
+            revoked: revoked.map(|(at, reason)| Revoked { at, reason }),
+            ..session(&subject)
+        }
+    });
+    let asked = prop_oneof![
+        6 => (-3_i64..=3).prop_map(Some),
+        1 => Just(None),
+    ];
+    let policy = prop::sample::select(vec![AheadPolicy::Heal, AheadPolicy::Refuse]);
+    let case = (record, asked, (generation(), text(), time(), duration(), duration(), policy));
+
+    let Some(redis) = Redis::start() else { return };
+    let runtime = runtime();
+    let store = runtime.block_on(bare(&redis));
+    let mut seen = BTreeSet::new();
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
+    let seen_there = std::cell::RefCell::new(&mut seen);
+    runner
+        .run(&case, |(record, asked, (any, kid, now, grace, idle_lifetime, ahead))| {
+            let generation = match asked {
+                Some(by) => record.generation.saturating_add_signed(by),
+                None => any,
+            };
+            let request =
+                RotateRequest { id: record.id, generation, kid, now, grace, idle_lifetime, ahead };
+            let decision = request.decide(&record);
+            let mut expected = record.clone();
+            if let Some(change) = decision.change {
+                expected.apply(change);
+            }
+            runtime.block_on(async {
+                store.insert(&record).await.unwrap();
+                let outcome = store.rotate(&request).await.unwrap();
+                prop_assert_eq!(&outcome, &decision.outcome);
+                prop_assert_eq!(store.load(&record.id).await.unwrap(), Some(expected));
+                let name = format!("{outcome:?}");
+                let name = name.split(['(', ' ']).next().unwrap().to_owned();
+                seen_there.borrow_mut().insert(name);
+                Ok(())
+            })
+        })
+        .unwrap();
+    let all = ["Ahead", "Expired", "Healed", "Replayed", "Reused", "Revoked", "Rotated"];
+    assert_eq!(seen, all.map(ToOwned::to_owned).into());
+}
+
+#[test]
+fn scripts_may_be_forgotten_at_any_time() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let mut load = Load::start(&managed(&redis).await, 16, false).await;
+        for _ in 0..50 {
+            assert_eq!(redis.command(&["SCRIPT", "FLUSH"]).trim(), "OK");
+            load.wait_for(16).await;
+        }
+        assert_eq!(load.faults(), 0);
+        load.finish().await;
+        let stats = redis.command(&["INFO", "errorstats"]);
+        assert!(stats.contains("errorstat_NOSCRIPT"), "none was forgotten: {stats}");
+    });
+}
+
+#[test]
+fn a_server_may_end_and_come_back_under_load() {
+    let options = RedisOptions { append: Some("everysec"), ..RedisOptions::default() };
+    on_server(options, |mut redis| async move {
+        let mut load = Load::start(&managed(&redis).await, 32, false).await;
+        for turn in 0..4 {
+            if turn % 2 == 0 {
+                redis.stop();
+            } else {
+                redis.kill();
+            }
+            load.wait_for_fault().await;
+            redis.restart();
+            load.wait_for(32 * 20).await;
+        }
+        load.finish().await;
+    });
+}
+
+#[test]
+fn a_master_may_fail_under_load() {
+    let Some(mut cluster) = RedisCluster::start() else { return };
+    runtime().block_on(async {
+        let store = clustered(&cluster).await;
+        let mut load = Load::start(&store, 16, true).await;
+        let slot = cluster.slot_of(&key_of("under load 0"));
+        cluster.kill_master(slot);
+        cluster.wait_for_failover(slot);
+        load.wait_for(16 * 20).await;
+        load.finish().await;
+        each_step(&store).await;
+    });
+}
+
+#[test]
+fn a_slot_may_move_under_load() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    runtime().block_on(async {
+        let store = clustered(&cluster).await;
+        let mut load = Load::start(&store, 16, false).await;
+        let subject = "under load 3";
+        let neighbour = longer_subject(subject, |a, b| a != b && a / 64 == b / 64);
+        let slot = cluster.slot_of(&key_of(subject));
+        assert_eq!(cluster.slot_of(&key_of(&neighbour)), slot);
+
+        for turn in 0..6 {
+            let from = cluster.owner_of(slot).unwrap();
+            let to = (0..6).filter(|&node| {
+                cluster.command(node, &["ROLE"]).starts_with("master") && node != from
+            });
+            let to = to.collect::<Vec<_>>()[turn % 2];
+            assert_eq!(cluster.open_slot(slot, to), from);
+            load.wait_for(16 * 5).await;
+            // Half-way, all steps see all sessions of the subject, and those who come are not lost.
+            let new = session(subject);
+            assert_eq!(store.insert(&new).await.unwrap(), InsertOutcome::Inserted);
+            let keep = store.list(subject, LOGIN).await.unwrap();
+            assert_eq!(keep.len(), 2);
+            // The first of a shard, whose key belongs to the other node already.
+            let first = session(&neighbour);
+            assert_eq!(store.insert(&first).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
+            // Only a purge looks at more than one key of a slot: it has to wait.
+            let purge = few_retries(&cluster).await.purge_expired(LOGIN, 10).await;
+            assert_eq!(kind(purge), Some(StoreErrorKind::Unavailable));
+            while cluster.move_keys(slot, from, to, 1) {}
+            load.wait_for(16 * 5).await;
+            let keep = keep.iter().find(|record| record.id != new.id).unwrap();
+            let all = RevokeReason::LogoutAll;
+            let revoked = store.revoke_subject(subject, Some(&keep.id), all, LOGIN).await;
+            assert_eq!(revoked.unwrap(), 1);
+            cluster.close_slot(slot, from, to);
+            load.wait_for(16 * 5).await;
+            assert!(store.load(&first.id).await.unwrap().is_some());
+            assert_eq!(store.purge_expired(UnixMillis::MIN, 10).await.unwrap(), 0);
+        }
+        assert_eq!(load.faults(), 0);
+        load.finish().await;
+    });
+}
+
+#[test]
+fn ten_thousand_sessions_of_a_subject_end_at_once() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..10 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for _ in 0..1000 {
+                    store.insert(&session("many")).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        let all = store.list("many", LOGIN).await.unwrap();
+        assert_eq!(all.len(), 10_000);
+        let keep = Some(&all[5000].id);
+        let reason = RevokeReason::LogoutAll;
+        assert_eq!(store.revoke_subject("many", keep, reason, LOGIN).await.unwrap(), 9999);
+        assert_eq!(store.list("many", LOGIN).await.unwrap(), all[5000..=5000]);
+        assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 6000);
+        assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 4000);
+        assert_eq!(redis.command(&["DBSIZE"]).trim(), "0");
+    });
+}
+
+/// Expiries are counted on the server's clock, whatever the times of the sessions.
+#[test]
+fn expiry_is_for_garbage_only() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let key = key_of("old");
+        let ttl = || redis.command(&["PTTL", &key]).trim().parse::<i64>().unwrap();
+        let day = 86_400_000;
+        let mut old = session("old");
+        old.created_at = UnixMillis::new(0);
+        old.expires_at = UnixMillis::new(1);
+        old.absolute_expires_at = UnixMillis::new(2);
+        store.insert(&old).await.unwrap();
+        assert!((day - 60_000..=day + 2).contains(&ttl()));
+        assert_eq!(store.load(&old.id).await.unwrap(), Some(old));
+
+        // The longest life counts, and one that nobody limited stays so.
+        let long = session("old");
+        store.insert(&long).await.unwrap();
+        assert!((2 * day - 60_000..=2 * day).contains(&ttl()));
+        let mut short = session("old");
+        short.absolute_expires_at = after(60);
+        store.insert(&short).await.unwrap();
+        assert!(ttl() > day + 3_600_000);
+        let mut longest = session("old");
+        (longest.created_at, longest.absolute_expires_at) = (UnixMillis::MIN, UnixMillis::MAX);
+        store.insert(&longest).await.unwrap();
+        assert!(ttl() > 1 << 53);
+        redis.command(&["PERSIST", &key]);
+        store.insert(&session("old")).await.unwrap();
+        assert_eq!(ttl(), -1);
+
+        // What the server's clock says is garbage goes with later logins; what it does not say stays.
+        let garbage = |id: SessionId| {
+            let value = redis.command(&["HGET", &key, &id.to_string()]);
+            let (_, value) = value.trim_end_matches('\n').split_once(' ').unwrap();
+            assert!(
+                redis
+                    .command(&["HSET", &key, &id.to_string(), &format!("1 {value}")])
+                    .starts_with('0')
+            );
+        };
+        garbage(short.id);
+        for _ in 0..200 {
+            store.insert(&session("old")).await.unwrap();
+        }
+        assert_eq!(store.load(&short.id).await.unwrap(), None);
+        assert_eq!(redis.command(&["HLEN", &key]).trim(), "204");
+
+        // A rotation puts it off.
+        garbage(long.id);
+        store.rotate(&request(&long, 0, LOGIN)).await.unwrap();
+        for _ in 0..200 {
+            store.insert(&session("old")).await.unwrap();
+        }
+        assert!(store.load(&long.id).await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn what_was_not_stored_is_corrupt() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let record = session("mallory");
+        let (key, id) = (key_of("mallory"), record.id.to_string());
+        let corrupt = Some(StoreErrorKind::Corrupt);
+
+        for value in ["", "nonsense", "1 1 0 0 0 - - 999\nk", "1 2 0 1 2 - - 1\nk3 1 1 -\ncmallory"]
+        {
+            redis.command(&["HSET", &key, &id, value]);
+            assert_eq!(kind(store.load(&record.id).await), corrupt, "{value}");
+            assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), corrupt);
+            let revoked = store.revoke(&record.id, RevokeReason::Logout, LOGIN).await;
+            assert_eq!(kind(revoked), corrupt);
+            // Nobody can use it, and others of the shard are not kept from logging out.
+            let reason = RevokeReason::LogoutAll;
+            assert_eq!(store.revoke_subject("mallory", None, reason, LOGIN).await.unwrap(), 0);
+            assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
+        }
+        // A number with two spellings.
+        redis.command(&["HSET", &key, &id, "1 1 00 1 2 - - 1\nk3 1 1 -\ncmallory"]);
+        assert_eq!(kind(store.load(&record.id).await), corrupt);
+        assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+
+        redis.command(&["DEL", &key]);
+        redis.command(&["SET", &key, "a string"]);
+        assert_eq!(kind(store.load(&record.id).await), corrupt);
+        assert_eq!(kind(store.insert(&record).await), corrupt);
+        assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), corrupt);
+        assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+    });
+}
+
+#[test]
+fn prefixes_keep_stores_apart() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        for prefix in ["{", "}", "{a}", "a{b", "{}"] {
+            let refused = store.clone().with_prefix(prefix);
+            assert_eq!(kind(refused), Some(StoreErrorKind::Misconfigured), "{prefix}");
+        }
+        let record = session("alice");
+        for prefix in ["", "*", "kippu:", "app?"] {
+            let other = store.clone().with_prefix(prefix).unwrap();
+            assert_eq!(other.insert(&record).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(store.load(&record.id).await.unwrap(), None);
+            assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
+            assert_eq!(other.list("alice", LOGIN).await.unwrap().len(), 1);
+        }
+        assert_eq!(format!("{store:?}"), r#"RedisStore { prefix: "kippu", .. }"#);
+    });
+}
+
+#[test]
+fn faults_say_what_to_do() {
+    let options = RedisOptions { password: Some("s3cret"), ..RedisOptions::default() };
+    on_server(options, |redis| async move {
+        let misconfigured = Some(StoreErrorKind::Misconfigured);
+        let record = session("alice");
+
+        // No password, then a wrong one after the server's was changed.
+        assert_eq!(kind(bare(&redis).await.load(&record.id).await), misconfigured);
+        let client = Client::open(redis.url_with("", "s3cret")).unwrap();
+        let manager = ConnectionManager::new(client).await.unwrap();
+        let store = RedisStore::new(manager);
+        store.insert(&record).await.unwrap();
+        redis.command(&["CONFIG", "SET", "requirepass", "0ther"]);
+        let kill = |redis: &Redis| {
+            let port = redis.port().to_string();
+            let mut kill = std::process::Command::new("redis-cli");
+            kill.env("REDISCLI_AUTH", "0ther")
+                .args(["-p", &port, "CLIENT", "KILL", "TYPE", "normal"]);
+            assert!(kill.output().unwrap().status.success());
+        };
+        kill(&redis);
+        let mut last = None;
+        let refused = async {
+            while last.as_ref().map(StoreError::kind) != misconfigured {
+                last = store.load(&record.id).await.err();
+            }
+        };
+        timeout(LIMIT, refused).await.unwrap();
+        let error = last.unwrap();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("the password"), "{text}");
+        assert!(!text.contains("s3cret") && !text.contains("0ther"), "{text}");
+    });
+
+    on_server(RedisOptions::default(), |mut redis| async move {
+        // Permissions: those in the documentation suffice, and less does not.
+        let record = session("alice");
+        let acl =
+            "+eval +evalsha +hget +hset +hdel +hexists +hgetall +hrandfield +pttl +pexpire +time";
+        let user = |name: &str, more: &[&str]| {
+            let set = ["ACL", "SETUSER", name, "on", ">pw", "~kippu:*"];
+            assert_eq!(redis.command(&[&set[..], more].concat()).trim(), "OK");
+            Client::open(redis.url_with(name, "pw")).unwrap()
+        };
+        let enough = user("enough", &acl.split(' ').collect::<Vec<_>>());
+        let store = RedisStore::new(enough.get_multiplexed_async_connection().await.unwrap());
+        each_step(&store).await;
+        let foreign = store.with_prefix("other").unwrap();
+        assert_eq!(kind(foreign.load(&record.id).await), Some(StoreErrorKind::Misconfigured));
+        let little = user("little", &["+evalsha", "+hget"]);
+        let store = RedisStore::new(little.get_multiplexed_async_connection().await.unwrap());
+        assert_eq!(kind(store.insert(&record).await), Some(StoreErrorKind::Misconfigured));
+
+        // No memory: no login, but all else.
+        let store = managed(&redis).await;
+        store.insert(&record).await.unwrap();
+        redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+        let error = store.insert(&session("alice")).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(error.to_string().contains("maxmemory"), "{error}");
+        let rotated = store.rotate(&request(&record, 0, LOGIN)).await.unwrap();
+        assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
+        assert!(store.revoke(&record.id, RevokeReason::Logout, LOGIN).await.unwrap());
+        assert_eq!(store.list("alice", LOGIN).await.unwrap(), []);
+        redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+
+        // A replica is not read: it may lag.
+        let unavailable = Some(StoreErrorKind::Unavailable);
+        redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
+        assert_eq!(kind(store.load(&record.id).await), unavailable);
+        assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), unavailable);
+        assert_eq!(kind(store.list("alice", LOGIN).await), unavailable);
+        redis.command(&["REPLICAOF", "NO", "ONE"]);
+        store.load(&record.id).await.unwrap();
+
+        // Gone: once lost, a bare connection stays lost.
+        let bare = bare(&redis).await;
+        bare.load(&record.id).await.unwrap();
+        redis.stop();
+        assert_eq!(kind(bare.load(&record.id).await), unavailable);
+        redis.restart();
+        assert_eq!(kind(bare.load(&record.id).await), unavailable);
+    });
+}
