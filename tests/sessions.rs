@@ -1,0 +1,823 @@
+//! The rules of a login, from the outside: what tokens do, what a store sees, and what is told to whom.
+#![cfg(feature = "session")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::HashSet,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use kippu::{
+    Algorithm, Clock, Key, KeySet, NumericDate, SharedKeySet, Validation, base64url, decode,
+    encode,
+    session::{
+        AccessVerifier, ConfigError, Event, EventKind, Keyring, Login, MemoryStore, NoClaims,
+        RefreshKeyError, RefreshStore, RevokeReason, Session, SessionError, SessionId,
+        SessionRecord, Sessions, SessionsBuilder, StoreError, StoreErrorKind, TokenResponse,
+        UnixMillis,
+        rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+        store::InsertOutcome,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+const ISSUER: &str = "https://auth.example";
+/// 2026-11-24T00:00:00Z, in milliseconds.
+const START: i64 = 1_795_478_400_000;
+const SECOND: i64 = 1000;
+const DAY: i64 = 24 * 3600 * SECOND;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Profile {
+    role: String,
+}
+
+fn admin() -> Profile {
+    Profile { role: "admin".into() }
+}
+
+/// A clock that a test sets, in milliseconds.
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl TestClock {
+    fn new() -> &'static Self {
+        Box::leak(Box::new(Self(AtomicI64::new(START))))
+    }
+
+    fn set(&self, millis: i64) {
+        self.0.store(millis, Ordering::SeqCst);
+    }
+
+    fn advance(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> NumericDate {
+        UnixMillis::new(self.0.load(Ordering::SeqCst)).into()
+    }
+}
+
+fn access_key() -> Key {
+    Key::hs256([0x5a; 32]).unwrap()
+}
+
+fn refresh_key(byte: u8, kid: &str) -> Key {
+    Key::hs256([byte; 32]).unwrap().with_kid(kid)
+}
+
+fn builder<S: RefreshStore>(store: S) -> SessionsBuilder<S> {
+    Sessions::builder(store)
+        .issuer(ISSUER)
+        .audience("api")
+        .client("web")
+        .access_key(access_key())
+        .refresh_key(refresh_key(0x5b, "1"))
+}
+
+/// Sessions over a store that counts, a clock that stands, and what was told of them.
+struct Fixture {
+    sessions: Sessions<Arc<Counting>>,
+    store: Arc<Counting>,
+    clock: &'static TestClock,
+    events: Arc<Mutex<Vec<EventKind>>>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    fn with(
+        options: impl FnOnce(SessionsBuilder<Arc<Counting>>) -> SessionsBuilder<Arc<Counting>>,
+    ) -> Self {
+        let (store, clock) = (Arc::new(Counting::default()), TestClock::new());
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let builder = builder(Arc::clone(&store))
+            .clock(clock)
+            .on_event(move |event: &Event<'_>| told.lock().unwrap().push(event.kind));
+        Self { sessions: options(builder).build().unwrap(), store, clock, events }
+    }
+
+    async fn login(&self) -> TokenResponse {
+        self.sessions.login("alice", &admin()).await.unwrap()
+    }
+
+    async fn refresh(&self, token: &str) -> Result<TokenResponse, SessionError> {
+        self.sessions.refresh(token, welcome).await
+    }
+
+    fn events(&self) -> Vec<EventKind> {
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+}
+
+async fn welcome(_: Session) -> Result<Option<Profile>, io::Error> {
+    Ok(Some(admin()))
+}
+
+/// A memory store that counts its calls, and can be away.
+struct Counting {
+    inner: MemoryStore,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    is_away: Mutex<Away>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Away {
+    No,
+    /// Nothing is done.
+    Before,
+    /// It is done, and the answer is lost.
+    After,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        let [reads, writes] = [AtomicU64::new(0), AtomicU64::new(0)];
+        Self { inner: MemoryStore::new(1000), reads, writes, is_away: Mutex::new(Away::No) }
+    }
+}
+
+impl Counting {
+    fn calls(&self) -> (u64, u64) {
+        (self.reads.swap(0, Ordering::SeqCst), self.writes.swap(0, Ordering::SeqCst))
+    }
+
+    async fn counted<T>(
+        &self,
+        counter: &AtomicU64,
+        step: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let away = *self.is_away.lock().unwrap();
+        let error = || Err(StoreError::new(StoreErrorKind::Unavailable, "the cable is out"));
+        if away == Away::Before {
+            return error();
+        }
+        counter.fetch_add(1, Ordering::SeqCst);
+        let answer = step.await;
+        if away == Away::After { error() } else { answer }
+    }
+}
+
+impl RefreshStore for Counting {
+    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+        self.counted(&self.writes, self.inner.insert(session)).await
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.counted(&self.reads, self.inner.load(id)).await
+    }
+
+    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        self.counted(&self.writes, self.inner.rotate(request)).await
+    }
+
+    async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        self.counted(&self.writes, self.inner.revoke(id, reason, now)).await
+    }
+
+    async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<u64, StoreError> {
+        self.counted(&self.writes, self.inner.revoke_subject(subject, keep, reason, now)).await
+    }
+
+    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+        self.counted(&self.reads, self.inner.list(subject, now)).await
+    }
+
+    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        self.counted(&self.writes, self.inner.purge_expired(now, limit)).await
+    }
+}
+
+#[tokio::test]
+async fn a_login_from_its_beginning_to_its_end() {
+    let fixture = Fixture::new();
+    let sessions = &fixture.sessions;
+    let tokens = sessions.login(Login::new("alice").label("Firefox"), &admin()).await.unwrap();
+    assert_eq!(fixture.store.calls(), (0, 1));
+
+    let who = sessions.verify::<Profile>(&tokens.access_token).unwrap();
+    assert_eq!(fixture.store.calls(), (0, 0));
+    assert_eq!((&*who.subject, &*who.client_id, who.claims), ("alice", "web", admin()));
+    assert_eq!(who.session_id, tokens.session_id);
+    assert_eq!(who.expires_at.saturating_since(who.issued_at), Duration::from_secs(900));
+
+    fixture.clock.advance(60 * SECOND);
+    let next = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    assert_eq!(fixture.store.calls(), (1, 1));
+    assert_ne!(next.refresh_token, tokens.refresh_token);
+    let again = sessions.verify_live::<Profile>(&next.access_token).await.unwrap();
+    assert_eq!(fixture.store.calls(), (1, 0));
+    assert_ne!(again.jwt_id, who.jwt_id);
+    assert_eq!(again.auth_time, who.auth_time);
+
+    let listed = sessions.list("alice").await.unwrap();
+    let [session] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!((session.id, session.label.as_deref()), (tokens.session_id, Some("Firefox")));
+    assert_eq!(session.created_at, UnixMillis::new(START).into());
+    assert_eq!(session.last_used_at, UnixMillis::new(START + 60 * SECOND).into());
+    let idle_end = START + 60 * SECOND + 14 * DAY;
+    assert_eq!(session.expires_at, UnixMillis::new(idle_end).into());
+
+    sessions.logout(&tokens.refresh_token).await.unwrap();
+    sessions.logout(&next.refresh_token).await.unwrap();
+    let refused = fixture.refresh(&next.refresh_token).await.unwrap_err();
+    assert!(matches!(refused, SessionError::Revoked(RevokeReason::Logout)), "{refused}");
+    let dead = sessions.verify_live::<Profile>(&next.access_token).await.unwrap_err();
+    assert!(matches!(dead, SessionError::Revoked(RevokeReason::Logout)), "{dead}");
+    assert!(sessions.list("alice").await.unwrap().is_empty());
+    let revoked = EventKind::Revoked { reason: RevokeReason::Logout, sessions: 1 };
+    assert_eq!(fixture.events(), [EventKind::LoggedIn, EventKind::Rotated, revoked]);
+}
+
+#[tokio::test]
+async fn the_answer_is_that_of_rfc_6749() {
+    let tokens = Fixture::new().login().await;
+    let json = serde_json::to_value(&tokens).unwrap();
+    let expected = serde_json::json!({
+        "access_token": tokens.access_token,
+        "token_type": "Bearer",
+        "expires_in": 900,
+        "refresh_token": tokens.refresh_token,
+    });
+    assert_eq!(json, expected);
+    assert!(tokens.refresh_token.starts_with("kippu_rt_"));
+    let shown = format!("{tokens:?}");
+    assert!(!shown.contains(&tokens.access_token) && !shown.contains(&tokens.refresh_token));
+}
+
+/// What any resource server can read, with the core alone.
+#[tokio::test]
+async fn an_access_token_has_the_claims_of_rfc_9068() {
+    let fixture = Fixture::new();
+    let token = fixture.login().await.access_token;
+    let header = kippu::unverified_header(&token).unwrap();
+    assert_eq!(header.typ.as_deref(), Some("at+jwt"));
+    let now = NumericDate::from(UnixMillis::new(START));
+    let validation = Validation::new().issuer(ISSUER).audience("api").typ("at+jwt").at(now);
+    let claims: serde_json::Value = decode(&token, &access_key(), &validation).unwrap();
+    let names: Vec<&str> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected =
+        ["aud", "auth_time", "client_id", "exp", "iat", "iss", "jti", "role", "sid", "sub"];
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn neither_token_is_taken_for_the_other() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    assert!(fixture.sessions.verify::<Profile>(&tokens.refresh_token).is_err());
+    let error = fixture.refresh(&tokens.access_token).await.unwrap_err();
+    assert!(matches!(error, SessionError::InvalidToken));
+    // A JWT of another type under the same key.
+    let claims = serde_json::json!({
+        "iss": ISSUER, "aud": "api", "sub": "alice", "client_id": "web", "jti": "1",
+        "sid": tokens.session_id, "iat": START / SECOND, "exp": START / SECOND + 60, "role": "admin",
+    });
+    let jwt = encode(&claims, &access_key()).unwrap();
+    assert!(fixture.sessions.verify::<Profile>(&jwt).is_err());
+    let typed = kippu::encode_with_typ(&claims, &access_key(), "at+jwt").unwrap();
+    assert!(fixture.sessions.verify::<Profile>(&typed).is_ok());
+    for claim in ["sub", "client_id", "jti", "sid", "iat", "exp", "iss", "aud"] {
+        let mut less = claims.clone();
+        less.as_object_mut().unwrap().remove(claim);
+        let jwt = kippu::encode_with_typ(&less, &access_key(), "at+jwt").unwrap();
+        assert!(fixture.sessions.verify::<Profile>(&jwt).is_err(), "{claim}");
+    }
+}
+
+#[tokio::test]
+async fn the_verifiers_half_needs_no_store() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let verifier = |audience: &str| {
+        AccessVerifier::new(access_key(), ISSUER, audience)
+            .leeway(Duration::ZERO)
+            .unwrap()
+            .clock(fixture.clock)
+    };
+    let verify = |audience| verifier(audience).verify::<Profile>(&tokens.access_token);
+    assert_eq!(verify("api").unwrap().claims, admin());
+    assert!(verify("other").is_err());
+    assert!(verifier("other").audience("api").verify::<NoClaims>(&tokens.access_token).is_ok());
+    fixture.clock.advance(900 * SECOND - 1);
+    assert!(verify("api").is_ok());
+    fixture.clock.advance(1);
+    assert!(verify("api").is_err());
+}
+
+/// R1, R2: all of a race, and whoever retries, get the same successor.
+#[tokio::test]
+async fn a_retry_within_the_grace_gets_the_same_successor() {
+    let fixture = Fixture::new();
+    let first = fixture.login().await;
+    let next = fixture.refresh(&first.refresh_token).await.unwrap();
+    for _ in 0..2 {
+        fixture.clock.advance(5 * SECOND);
+        let replayed = fixture.refresh(&first.refresh_token).await.unwrap();
+        assert_eq!(replayed.refresh_token, next.refresh_token);
+        assert_ne!(replayed.access_token, next.access_token);
+        assert!(fixture.sessions.verify::<Profile>(&replayed.access_token).is_ok());
+    }
+    let replays = [EventKind::Replayed; 2];
+    assert_eq!(
+        fixture.events(),
+        [&[EventKind::LoggedIn, EventKind::Rotated], &replays[..]].concat()
+    );
+    // The window did not slide: R3.
+    fixture.clock.advance(1);
+    assert!(matches!(fixture.refresh(&first.refresh_token).await, Err(SessionError::Reused)));
+    for token in [&first, &next] {
+        let error = fixture.refresh(&token.refresh_token).await.unwrap_err();
+        assert!(matches!(error, SessionError::Revoked(RevokeReason::Reuse)), "{error}");
+        assert_eq!(error.oauth_error(), "invalid_grant");
+    }
+    assert_eq!(fixture.events(), [EventKind::ReuseDetected]);
+}
+
+#[tokio::test]
+async fn the_grandparent_of_a_token_ends_its_session_at_once() {
+    let fixture = Fixture::new();
+    let first = fixture.login().await;
+    let second = fixture.refresh(&first.refresh_token).await.unwrap();
+    fixture.refresh(&second.refresh_token).await.unwrap();
+    assert!(matches!(fixture.refresh(&first.refresh_token).await, Err(SessionError::Reused)));
+}
+
+#[tokio::test]
+async fn without_a_grace_a_second_presentation_ends_the_session() {
+    let fixture = Fixture::with(|builder| builder.grace(Duration::ZERO));
+    let first = fixture.login().await;
+    fixture.refresh(&first.refresh_token).await.unwrap();
+    assert!(matches!(fixture.refresh(&first.refresh_token).await, Err(SessionError::Reused)));
+}
+
+/// R4.
+#[tokio::test]
+async fn a_session_that_was_ended_replays_nothing() {
+    let fixture = Fixture::new();
+    let first = fixture.login().await;
+    let next = fixture.refresh(&first.refresh_token).await.unwrap();
+    fixture.sessions.logout(&next.refresh_token).await.unwrap();
+    assert!(matches!(
+        fixture.refresh(&first.refresh_token).await,
+        Err(SessionError::Revoked(RevokeReason::Logout))
+    ));
+}
+
+/// R5: one answer, no write, and no query where the tag is wrong.
+#[tokio::test]
+async fn a_token_that_no_key_made_never_reaches_the_store() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let token = &tokens.refresh_token;
+    fixture.store.calls();
+    let mut bad: Vec<String> = (0..token.len()).map(|end| token[..end].to_owned()).collect();
+    for offset in 0..token.len() {
+        let mut changed = token.clone().into_bytes();
+        let byte = changed.get_mut(offset).unwrap();
+        *byte = if *byte == b'A' { b'B' } else { b'A' };
+        bad.push(String::from_utf8(changed).unwrap());
+    }
+    bad.extend([
+        format!("{token}A"),
+        format!("{token}="),
+        "A".repeat(1 << 20),
+        tokens.access_token,
+    ]);
+    let unknown_key = Fixture::with(|b| b.refresh_key(refresh_key(1, "1"))).login().await;
+    bad.push(unknown_key.refresh_token);
+    for token in &bad {
+        for error in [
+            fixture.refresh(token).await.unwrap_err(),
+            fixture.sessions.logout(token).await.unwrap_err(),
+        ] {
+            assert_eq!(error.to_string(), "the refresh token is not valid");
+            assert!(matches!(error, SessionError::InvalidToken));
+        }
+    }
+    assert_eq!(fixture.store.calls(), (0, 0));
+    assert!(fixture.refresh(token).await.is_ok());
+    // Of a session that is not there: the same answer, for one read.
+    let elsewhere = Fixture::new().login().await;
+    fixture.store.calls();
+    let error = fixture.refresh(&elsewhere.refresh_token).await.unwrap_err();
+    assert!(matches!(error, SessionError::InvalidToken));
+    assert_eq!(fixture.store.calls(), (1, 0));
+}
+
+/// A session id that is right under a million forged tags.
+#[tokio::test]
+async fn a_million_forgeries_change_nothing() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    fixture.store.calls();
+    let body = base64url::decode(tokens.refresh_token.strip_prefix("kippu_rt_").unwrap()).unwrap();
+    let (signed, _) = body.split_at(body.len() - 32);
+    let mut forged = signed.to_vec();
+    for tag in 0..1_000_000_u32 {
+        forged.truncate(signed.len());
+        forged.extend_from_slice(&[0x11; 28]);
+        forged.extend_from_slice(&tag.to_be_bytes());
+        let token = format!("kippu_rt_{}", base64url::encode(&forged));
+        assert!(matches!(fixture.refresh(&token).await, Err(SessionError::InvalidToken)));
+    }
+    assert_eq!(fixture.store.calls(), (0, 0));
+    assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+}
+
+/// R6: the store goes back by a generation, as from a backup.
+#[tokio::test]
+async fn a_store_that_lost_commits_catches_up_or_refuses() {
+    for policy in [AheadPolicy::Heal, AheadPolicy::Refuse] {
+        let fixture = Fixture::with(|builder| builder.ahead(policy));
+        let first = fixture.login().await;
+        let backup = fixture.store.inner.load(&first.session_id).await.unwrap().unwrap();
+        let second = fixture.refresh(&first.refresh_token).await.unwrap();
+        let third = fixture.refresh(&second.refresh_token).await.unwrap();
+        // The store as it was before both: away with the session, and back with its old record.
+        let over = backup.absolute_expires_at;
+        assert_eq!(fixture.store.inner.purge_expired(over, 1).await.unwrap(), 1);
+        fixture.store.inner.insert(&backup).await.unwrap();
+        fixture.events();
+        let answer = fixture.refresh(&third.refresh_token).await;
+        if policy == AheadPolicy::Heal {
+            let healed = answer.unwrap();
+            assert_eq!(fixture.events(), [EventKind::Healed { lost: 2 }]);
+            let replayed = fixture.refresh(&third.refresh_token).await.unwrap();
+            assert_eq!(replayed.refresh_token, healed.refresh_token);
+            assert!(fixture.refresh(&healed.refresh_token).await.is_ok());
+        } else {
+            assert!(matches!(answer, Err(SessionError::Ahead { lost: 2 })));
+            assert_eq!(fixture.events(), [EventKind::Ahead { lost: 2 }]);
+            let stored = fixture.store.inner.load(&backup.id).await.unwrap().unwrap();
+            assert_eq!(stored, backup);
+        }
+    }
+}
+
+/// R7: to the millisecond, and whether or not anyone sweeps.
+#[tokio::test]
+async fn a_session_ends_on_the_millisecond() {
+    for (before, expected) in [(1, true), (0, false)] {
+        let fixture = Fixture::new();
+        let tokens = fixture.login().await;
+        fixture.clock.set(START + 14 * DAY - before);
+        let answer = fixture.refresh(&tokens.refresh_token).await;
+        assert_eq!(answer.is_ok(), expected);
+        if let Err(error) = answer {
+            assert!(matches!(error, SessionError::Expired), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_absolute_end_never_moves() {
+    let fixture = Fixture::new();
+    let mut tokens = fixture.login().await;
+    for day in (10..90).step_by(10) {
+        fixture.clock.set(START + day * DAY);
+        tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    }
+    fixture.clock.set(START + 90 * DAY - 60 * SECOND);
+    tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    // Nor does an access token outlive it.
+    assert_eq!(tokens.expires_in, Duration::from_secs(60));
+    assert_eq!(tokens.refresh_expires_in, Duration::from_secs(60));
+    fixture.clock.set(START + 90 * DAY);
+    assert!(matches!(fixture.refresh(&tokens.refresh_token).await, Err(SessionError::Expired)));
+}
+
+/// R8.
+#[tokio::test]
+async fn a_clock_that_jumps_prolongs_nothing() {
+    let fixture = Fixture::new();
+    let first = fixture.login().await;
+    let next = fixture.refresh(&first.refresh_token).await.unwrap();
+    let before = fixture.store.inner.load(&first.session_id).await.unwrap();
+    fixture.clock.advance(-3600 * SECOND);
+    let replayed = fixture.refresh(&first.refresh_token).await.unwrap();
+    assert_eq!(replayed.refresh_token, next.refresh_token);
+    assert_eq!(fixture.store.inner.load(&first.session_id).await.unwrap(), before);
+    let later = fixture.refresh(&next.refresh_token).await.unwrap();
+    let record = fixture.store.inner.load(&first.session_id).await.unwrap().unwrap();
+    assert!(record.expires_at < before.unwrap().expires_at);
+    for millis in [START + 3650 * DAY, i64::MAX, UnixMillis::MAX.get()] {
+        fixture.clock.set(millis);
+        let error = fixture.refresh(&later.refresh_token).await.unwrap_err();
+        assert!(matches!(error, SessionError::Expired));
+    }
+    // Nothing was written by a clock that was wrong.
+    fixture.clock.set(START);
+    assert!(fixture.refresh(&later.refresh_token).await.is_ok());
+    fixture.clock.set(i64::MIN);
+    fixture.login().await;
+}
+
+/// R9.
+#[tokio::test]
+async fn the_application_has_a_say() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    fixture.events();
+    let cannot = async |_: Session| Err::<Option<Profile>, _>("the user table is away");
+    let error = fixture.sessions.refresh(&tokens.refresh_token, cannot).await.unwrap_err();
+    assert!(matches!(error, SessionError::Authorize(_)), "{error}");
+    assert!(error.is_transient());
+    assert_eq!(error.oauth_error(), "temporarily_unavailable");
+    assert!(fixture.events().is_empty());
+
+    let seen = async |session: Session| {
+        assert_eq!((&*session.subject, &*session.client), ("alice", "web"));
+        Ok::<_, io::Error>(Some(Profile { role: "guest".into() }))
+    };
+    let next = fixture.sessions.refresh(&tokens.refresh_token, seen).await.unwrap();
+    assert_eq!(
+        fixture.sessions.verify::<Profile>(&next.access_token).unwrap().claims.role,
+        "guest"
+    );
+
+    let no = async |_: Session| Ok::<Option<Profile>, io::Error>(None);
+    let error = fixture.sessions.refresh(&next.refresh_token, no).await.unwrap_err();
+    assert!(matches!(error, SessionError::Denied));
+    assert_eq!(fixture.events(), [EventKind::Rotated, EventKind::Denied]);
+    // Nobody is asked any more.
+    let asked = async |_: Session| -> Result<Option<Profile>, io::Error> { panic!("asked") };
+    let error = fixture.sessions.refresh(&next.refresh_token, asked).await.unwrap_err();
+    assert!(matches!(error, SessionError::Revoked(RevokeReason::Denied)));
+}
+
+/// A password that is changed while a login with the old one is under way.
+#[tokio::test]
+async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
+    let fixture = Fixture::new();
+    let overtaken = async |session: Session| {
+        fixture.sessions.logout_all(&session.subject).await.unwrap();
+        Ok::<_, io::Error>(Some(admin()))
+    };
+    let error = fixture.sessions.login_checked("alice", overtaken).await.unwrap_err();
+    assert!(matches!(error, SessionError::Revoked(RevokeReason::LogoutAll)), "{error}");
+    let changed = async |_: Session| Ok::<Option<Profile>, io::Error>(None);
+    let error = fixture.sessions.login_checked("alice", changed).await.unwrap_err();
+    assert!(matches!(error, SessionError::Denied), "{error}");
+    let away = async |_: Session| Err::<Option<Profile>, _>("away");
+    assert!(fixture.sessions.login_checked("alice", away).await.is_err());
+    assert!(fixture.sessions.list("alice").await.unwrap().is_empty());
+    let tokens = fixture.sessions.login_checked("alice", welcome).await.unwrap();
+    assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+}
+
+/// R10.
+#[tokio::test]
+async fn one_several_or_all_sessions_are_ended() {
+    let fixture = Fixture::new();
+    let sessions = &fixture.sessions;
+    let [laptop, phone, tablet] = [(); 3].map(|()| fixture.login());
+    let (laptop, phone, tablet) = (laptop.await, phone.await, tablet.await);
+    let bob = sessions.login("bob", &admin()).await.unwrap();
+
+    assert!(!sessions.logout_session("bob", &phone.session_id).await.unwrap());
+    assert!(sessions.logout_session("alice", &phone.session_id).await.unwrap());
+    assert!(!sessions.logout_session("alice", &phone.session_id).await.unwrap());
+    assert!(fixture.refresh(&phone.refresh_token).await.is_err());
+    let laptop = fixture.refresh(&laptop.refresh_token).await.unwrap();
+
+    assert_eq!(sessions.logout_others("alice", &laptop.session_id).await.unwrap(), 1);
+    assert!(fixture.refresh(&tablet.refresh_token).await.is_err());
+    let laptop = fixture.refresh(&laptop.refresh_token).await.unwrap();
+
+    assert_eq!(sessions.logout_all("alice").await.unwrap(), 1);
+    assert_eq!(sessions.logout_all("alice").await.unwrap(), 0);
+    assert!(fixture.refresh(&laptop.refresh_token).await.is_err());
+    assert!(fixture.refresh(&bob.refresh_token).await.is_ok());
+}
+
+/// R12: what was lost on the way can be repeated.
+#[tokio::test]
+async fn a_store_that_is_away_costs_nobody_a_session() {
+    let fixture = Fixture::new();
+    let mut token = fixture.login().await.refresh_token;
+    for away in [Away::Before, Away::After] {
+        *fixture.store.is_away.lock().unwrap() = away;
+        let error = fixture.refresh(&token).await.unwrap_err();
+        assert!(error.is_transient());
+        assert_eq!(error.oauth_error(), "temporarily_unavailable");
+        *fixture.store.is_away.lock().unwrap() = Away::No;
+        token = fixture.refresh(&token).await.unwrap().refresh_token;
+    }
+    // The commit happened, and its answer was lost.
+    let record = fixture.store.inner.list("alice", UnixMillis::new(START)).await.unwrap();
+    assert_eq!(record[0].generation, 2);
+    let request = RotateRequest {
+        id: record[0].id,
+        generation: 2,
+        kid: "1".into(),
+        now: UnixMillis::new(START),
+        grace: Duration::from_secs(10),
+        idle_lifetime: Duration::from_secs(3600),
+        ahead: AheadPolicy::Heal,
+    };
+    fixture.store.inner.rotate(&request).await.unwrap();
+    assert!(fixture.refresh(&token).await.is_ok());
+}
+
+/// R13.
+#[tokio::test]
+async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change() {
+    let old = || refresh_key(0x5b, "old");
+    let shared = Arc::new(SharedKeySet::new(KeySet::new(old()).unwrap()));
+    let fixture = Fixture::with(|builder| builder.refresh_key(Keyring::from(Arc::clone(&shared))));
+    let first = fixture.login().await;
+    let second = fixture.refresh(&first.refresh_token).await.unwrap();
+
+    let until = NumericDate::from(UnixMillis::new(START + DAY));
+    let new = KeySet::new(refresh_key(0x5c, "new")).unwrap().retire(old(), until).unwrap();
+    shared.replace(new);
+    let replayed = fixture.refresh(&first.refresh_token).await.unwrap();
+    assert_eq!(replayed.refresh_token, second.refresh_token);
+    let third = fixture.refresh(&second.refresh_token).await.unwrap();
+    let kid = |token: &str| {
+        let body = base64url::decode(token.strip_prefix("kippu_rt_").unwrap()).unwrap();
+        String::from_utf8(body[2..5].to_vec()).unwrap()
+    };
+    assert_eq!([kid(&second.refresh_token), kid(&third.refresh_token)], ["old", "new"]);
+
+    // The time of the old key is over.
+    let late = fixture.login().await;
+    shared.replace(
+        KeySet::new(refresh_key(0x5d, "newest"))
+            .unwrap()
+            .retire(refresh_key(0x5c, "new"), until)
+            .unwrap(),
+    );
+    fixture.clock.advance(DAY - 1);
+    let replayed = fixture.refresh(&late.refresh_token).await.unwrap();
+    fixture.clock.advance(1);
+    let error = fixture.refresh(&late.refresh_token).await.unwrap_err();
+    assert!(matches!(error, SessionError::InvalidToken));
+    assert!(fixture.refresh(&replayed.refresh_token).await.is_ok());
+}
+
+/// R14.
+#[test]
+fn what_cannot_be_safe_is_not_built() {
+    let build = |options: fn(SessionsBuilder<MemoryStore>) -> SessionsBuilder<MemoryStore>| {
+        options(builder(MemoryStore::new(1))).build().err()
+    };
+    let [zero, second, day] = [0, 1, 86_400].map(Duration::from_secs);
+    assert_eq!(build(|b| b), None);
+    assert_eq!(
+        build(|b| b.access_lifetime(Duration::ZERO)),
+        Some(ConfigError::AccessLifetimeTooShort { given: zero })
+    );
+    assert_eq!(
+        build(|b| b.access_lifetime(Duration::from_secs(1)).grace(Duration::from_secs(1))),
+        Some(ConfigError::GraceTooLong { grace: second, access_lifetime: second })
+    );
+    assert_eq!(
+        build(|b| b.idle_lifetime(Duration::from_secs(1))),
+        Some(ConfigError::AccessOverIdle {
+            access_lifetime: Duration::from_secs(900),
+            idle_lifetime: second
+        })
+    );
+    assert_eq!(
+        build(|b| b.absolute_lifetime(Duration::from_secs(86_400))),
+        Some(ConfigError::IdleOverAbsolute { idle_lifetime: 14 * day, absolute_lifetime: day })
+    );
+    let short = build(|b| b.refresh_key(Key::hs512([1; 64]).unwrap().with_kid("1")));
+    let algorithm = RefreshKeyError::Algorithm { given: Algorithm::Hs512 };
+    assert_eq!(short, Some(ConfigError::RefreshKey(algorithm)));
+    let unnamed = build(|b| b.refresh_key(Key::hs256([1; 32]).unwrap()));
+    assert_eq!(unnamed, Some(ConfigError::RefreshKey(RefreshKeyError::MissingKid)));
+    assert_eq!(build(|b| b.refresh_key(refresh_key(0x5a, "1"))), Some(ConfigError::SameKey));
+    assert_eq!(build(|b| b.issuer("")), Some(ConfigError::Missing { what: "issuer" }));
+    assert_eq!(build(|b| b.client("a\nb")), Some(ConfigError::Name { what: "client" }));
+    assert!(matches!(build(|b| b.leeway(Duration::from_secs(601))), Some(ConfigError::Leeway(_))));
+    let nothing = Sessions::builder(MemoryStore::new(1)).issuer("i").client("c");
+    assert_eq!(nothing.build().err(), Some(ConfigError::Missing { what: "audience" }));
+}
+
+#[tokio::test]
+async fn another_clients_session_is_refused_and_not_used_up() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let other =
+        builder(Arc::clone(&fixture.store)).client("mobile").clock(fixture.clock).build().unwrap();
+    let error = other.refresh(&tokens.refresh_token, welcome).await.unwrap_err();
+    assert!(matches!(error, SessionError::InvalidToken));
+    fixture.clock.advance(60 * SECOND);
+    assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_before_anything_is_stored() {
+    let fixture = Fixture::new();
+    let sessions = &fixture.sessions;
+    let long = "x".repeat(513);
+    for subject in ["", "a\0b", "a\nb", &long] {
+        let error = sessions.login(subject, &NoClaims {}).await.unwrap_err();
+        assert!(matches!(error, SessionError::Subject), "{subject:?}");
+    }
+    for label in ["\u{7f}", &long[..129]] {
+        let login = Login::new("alice").label(label);
+        let error = sessions.login(login, &NoClaims {}).await.unwrap_err();
+        assert!(matches!(error, SessionError::Label), "{label:?}");
+    }
+    // Neither no object, nor what the session itself says.
+    let own = serde_json::json!({ "sub": "root" });
+    for claims in [serde_json::json!(["role"]), serde_json::json!(null), own] {
+        let error = sessions.login("alice", &claims).await.unwrap_err();
+        assert!(matches!(error, SessionError::Claims(_)), "{claims}");
+    }
+    assert_eq!(fixture.store.calls(), (0, 0));
+    for subject in ["{a}", "'; DROP TABLE", "🦀", "a b", &long[..512]] {
+        let tokens = sessions.login(subject, &NoClaims {}).await.unwrap();
+        assert_eq!(sessions.verify::<NoClaims>(&tokens.access_token).unwrap().subject, subject);
+        assert_eq!(sessions.list(subject).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_logins_and_evicts_nobody() {
+    let clock = TestClock::new();
+    let sessions = builder(MemoryStore::new(2)).clock(clock).build().unwrap();
+    let first = sessions.login("alice", &admin()).await.unwrap();
+    clock.advance(DAY);
+    sessions.login("alice", &admin()).await.unwrap();
+    assert!(matches!(sessions.login("alice", &admin()).await, Err(SessionError::Full)));
+    assert!(sessions.refresh(&first.refresh_token, welcome).await.is_ok());
+    clock.set(START + 120 * DAY);
+    assert_eq!(sessions.purge_expired(1).await.unwrap(), 1);
+    assert_eq!(sessions.purge_expired(9).await.unwrap(), 1);
+    assert!(sessions.login("bob", &admin()).await.is_ok());
+}
+
+/// 64 tasks present one token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_race_has_one_winner_and_no_loser() {
+    let fixture = Arc::new(Fixture::new());
+    for _ in 0..20 {
+        let token = Arc::new(fixture.login().await.refresh_token);
+        fixture.events();
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                let (fixture, token) = (Arc::clone(&fixture), Arc::clone(&token));
+                tokio::spawn(async move { fixture.refresh(&token).await.unwrap().refresh_token })
+            })
+            .collect();
+        let mut successors = HashSet::new();
+        for task in tasks {
+            successors.insert(task.await.unwrap());
+        }
+        assert_eq!(successors.len(), 1);
+        let events = fixture.events();
+        let rotated = events.iter().filter(|event| **event == EventKind::Rotated).count();
+        assert_eq!((rotated, events.len()), (1, 64));
+    }
+}
+
+/// R15: nothing that is printed shows a token or a key.
+#[tokio::test]
+async fn nothing_printed_shows_a_token() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let next = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    fixture.clock.advance(DAY);
+    let reused = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
+    let record = fixture.store.inner.load(&tokens.session_id).await.unwrap();
+    let invalid = fixture.refresh(&format!("{}A", next.refresh_token)).await.unwrap_err();
+    let printed = format!(
+        "{:?} {tokens:?} {reused:?} {reused} {invalid:?} {invalid} {record:?} {:?}",
+        fixture.sessions,
+        fixture.events(),
+    );
+    for tokens in [tokens, next] {
+        for token in [tokens.access_token, tokens.refresh_token] {
+            for part in token.trim_start_matches("kippu_rt_").split('.').filter(|p| p.len() > 20) {
+                assert!(!printed.contains(&part[..20]), "{part} in {printed}");
+            }
+        }
+    }
+}
