@@ -1,5 +1,7 @@
 //! Logins: short access tokens that servers verify without a database, and the refresh token that gets new ones.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod id;
 mod record;
 pub mod rotation;
