@@ -81,24 +81,24 @@ impl<S: RefreshStore> Model<'_, S> {
     async fn operate(&mut self) -> Verdict {
         self.step_the_clock();
         match self.random.below(20) {
-            0..=2 => self.insert().await,
-            3..=12 => self.rotate().await,
-            13 | 14 => self.revoke().await,
-            15 => self.revoke_subject().await,
-            16 | 17 => self.list().await,
-            _ if self.stage.keeps => self.purge().await,
-            _ => self.load_all().await,
+            0 | 1 => self.insert().await,
+            2 => self.revoke().await,
+            3 => self.revoke_subject().await,
+            4 | 5 => self.list().await,
+            6 if self.stage.keeps => self.purge().await,
+            6 => self.load_all().await,
+            _ => self.rotate().await,
         }
     }
 
     /// On, mostly, by a little or a lot; sometimes back, by up to an hour.
     fn step_the_clock(&mut self) {
         let millis = match self.random.below(20) {
-            0..=5 => 0,
-            6..=8 => 1,
-            9..=14 => self.random.below(20_000),
-            15 | 16 => self.random.below(3_600_000),
-            17 => self.random.below(2 * 86_400_000),
+            0..=8 => 0,
+            9..=11 => 1,
+            12..=15 => self.random.below(20_000),
+            16 => self.random.below(3_600_000),
+            17 => self.random.below(86_400_000),
             18 => GRACE.as_millis().try_into().unwrap_or(10_000),
             _ => {
                 let back = i64::try_from(self.random.below(3_600_000)).unwrap_or(0);
@@ -110,8 +110,8 @@ impl<S: RefreshStore> Model<'_, S> {
     }
 
     fn lifetime(&mut self) -> Duration {
-        let short = [MILLI, GRACE, HOUR, DAY];
-        let long = [DAY, DAY * 2, DAY * 3, DAY * 10];
+        let short = [MILLI, GRACE, HOUR, DAY, DAY, DAY];
+        let long = [DAY, DAY, DAY * 2, DAY * 2, DAY * 3, DAY * 10];
         let lifetimes = if self.stage.keeps { short } else { long };
         self.random.pick(&lifetimes).copied().unwrap_or(DAY)
     }
@@ -124,13 +124,15 @@ impl<S: RefreshStore> Model<'_, S> {
         self.random.pick(&RevokeReason::ALL).copied().unwrap_or(RevokeReason::Logout)
     }
 
-    /// One that was there, if not one that never was.
+    /// One of the last few, most often; sometimes one that was never inserted.
     fn session(&mut self) -> Verdict<SessionRecord> {
-        if self.known.len() < 3 || self.random.below(30) == 0 {
+        if self.known.is_empty() || self.random.below(30) == 0 {
             let subject = self.subject()?;
             self.known.push(self.stage.session(&subject)?);
         }
-        self.random.pick(&self.known).cloned().ok_or_else(nothing_to_pick)
+        let older = if self.random.below(4) == 0 { 0 } else { self.known.len().saturating_sub(3) };
+        let known = self.known.get(older..).unwrap_or(&self.known);
+        self.random.pick(known).cloned().ok_or_else(nothing_to_pick)
     }
 
     fn note(&mut self, operation: String) {
@@ -185,9 +187,9 @@ impl<S: RefreshStore> Model<'_, S> {
         let id = known.id;
         let current = self.held.get(&id).map_or(0, |session| session.generation);
         let generation = match self.random.below(20) {
-            0..=8 => current,
-            9..=15 => current.saturating_sub(1),
-            16 => current.saturating_sub(2),
+            0..=9 => current,
+            10..=14 => current.saturating_sub(1),
+            15 | 16 => current.saturating_sub(2),
             17 => self.random.below(current + 1),
             18 => current + 1 + self.random.below(1000),
             _ => self.random.number(),

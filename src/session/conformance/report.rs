@@ -155,13 +155,17 @@ impl Book {
         if !self.wants(case) {
             return;
         }
-        // What came before is out of the way. A store that cannot do that is told so by other cases.
-        self.sweeps = self.sweeps && self.outcome(stage.sweep()).await.is_ok();
+        self.sweep(stage).await;
         let result = match self.outcome(verdict).await {
             Ok(()) => CaseResult::Passed,
             Err(Complaint(found)) => CaseResult::Failed(found),
         };
         self.note(case, result);
+    }
+
+    /// Puts what came before out of the way. A store that cannot do that is told so by cases, and not asked again.
+    pub(super) async fn sweep<S: RefreshStore>(&mut self, stage: &Stage<S>) {
+        self.sweeps = self.sweeps && self.outcome(stage.sweep()).await.is_ok();
     }
 
     /// Notes that a case does not apply.

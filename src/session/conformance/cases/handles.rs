@@ -102,8 +102,13 @@ async fn opened_later<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdi
     stage.use_token(&mut session, 0).await?;
     let later = [Arc::new(harness.open().await)];
     all_see(&later, "it was opened", &session, stage.now).await?;
-    let [later] = later;
-    drop(later);
+    stage.use_token(&mut session, 1).await?;
+    all_see(&later, "another rotated", &session, stage.now).await?;
+    let alone = Stage::new(later.to_vec(), stage.keeps, stage.rounds, stage.seed);
+    let request = stage.request(&session, 2);
+    alone.present(&mut session, &request).await?;
+    all_see(stage.handles(), "a later one rotated", &session, stage.now).await?;
+    drop((later, alone));
     stage.holds("a session, after another handle was closed", &session).await
 }
 
