@@ -114,7 +114,9 @@ async fn failures(flaw: Flaw) -> (String, BTreeSet<&'static str>, BTreeSet<&'sta
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_store_that_is_to_be_broken_passes_as_it_is() {
-    Suite::new().run(&Broken::new(Flaw::None)).await.assert_passed();
+    // In a task of its own, as a caller may want it.
+    let run = async { conformance::run(&Broken::new(Flaw::None)).await };
+    tokio::spawn(run).await.unwrap().assert_passed();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -197,17 +199,33 @@ async fn nothing_is_not_a_pass() {
     Suite::new().only("no such case").run(&Broken::new(Flaw::None)).await.assert_passed();
 }
 
+/// What random operations of one after the other cannot show: races, odd texts, crowds, alikeness of subjects.
+const BEYOND_THE_MODEL: [Flaw; 15] = [
+    Flaw::InsertIsNotAtomic,
+    Flaw::EmptyLabelIsNone,
+    Flaw::TextsAreTrimmed,
+    Flaw::GenerationIsFloat,
+    Flaw::RotateIsNotAtomic,
+    Flaw::RotateWritesWholeRecords,
+    Flaw::RotateUpserts,
+    Flaw::DurationsOverflow,
+    Flaw::RevokeSubjectIsNotAtomic,
+    Flaw::ListHasPages,
+    Flaw::SubjectsIgnoreCase,
+    Flaw::SubjectsAreShards,
+    Flaw::PurgeIsNotAtomic,
+    Flaw::PurgeCountsTwice,
+    Flaw::SnapshotOfItsOwn,
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_model_alone() {
+async fn the_model_alone_finds_what_it_can() {
     let mut missed = Vec::new();
-    for (flaw, _) in FLAWS {
-        let mut n = 0;
-        for seed in 0..10 {
-        let report = Suite::new().only("model/").rounds(8).seed(seed).run(&Broken::new(*flaw)).await;
-        n += usize::from(report.passed());
+    for (flaw, _) in FLAWS.iter().filter(|(flaw, _)| !BEYOND_THE_MODEL.contains(flaw)) {
+        let suite = Suite::new().only("model/").rounds(100).seed(1);
+        if suite.run(&Broken::new(*flaw)).await.passed() {
+            missed.push(flaw);
         }
-        missed.push((10-n, *flaw));
     }
-    missed.sort_by_key(|x| x.0);
-    println!("MODEL {missed:?}");
+    assert!(missed.is_empty(), "{missed:?}");
 }

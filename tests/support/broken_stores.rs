@@ -379,13 +379,11 @@ impl RefreshStore for BrokenStore {
         let mut data = self.data();
         let current = data.sessions.get(&request.id).cloned();
         match (self.flaw, current) {
-            // What was read is written, whatever has happened to it.
-            (Flaw::RotateIsNotAtomic, Some(_)) => {}
             // Whoever rotated meanwhile is noticed; whoever revoked is not.
             (Flaw::RotateWritesWholeRecords, Some(current))
                 if current.generation == record.generation => {}
-            // Whoever changed it meanwhile is noticed; whoever removed it is not.
-            (Flaw::RotateUpserts, None) => {}
+            // What was read is written, whatever has happened to it; or is noticed only as long as it is there.
+            (Flaw::RotateIsNotAtomic, Some(_)) | (Flaw::RotateUpserts, None) => {}
             (_, Some(current)) => record = current,
             (_, None) => return Ok(RotateOutcome::Unknown),
         }

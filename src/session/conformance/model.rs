@@ -142,8 +142,8 @@ impl<S: RefreshStore> Model<'_, S> {
     /// Compares what is stored under this id.
     async fn compare(&self, id: &SessionId) -> Verdict {
         match self.held.get(id) {
-            Some(session) => self.stage.holds(format_args!("{id:?}"), session).await,
-            None => self.stage.lacks(format_args!("{id:?}"), id).await,
+            Some(session) => self.stage.holds(format!("{id:?}"), session).await,
+            None => self.stage.lacks(format!("{id:?}"), id).await,
         }
     }
 

@@ -1,16 +1,19 @@
 //! Many steps at once, through several handles: the answers, and what is stored afterwards, have to be those of some
 //! order in which one step follows the other.
 
-use alloc::{format, string::String, vec::Vec};
+mod tally;
+
+use alloc::{format, vec::Vec};
 use core::{slice, time::Duration};
 
+use self::tally::Tally;
 use super::{
     report::{Book, Case},
     stage::{Answer, Complaint, GRACE, HOUR, MILLI, Stage, Step, Verdict, ensure, same},
 };
 use crate::session::{
     record::{RevokeReason, Revoked, SessionRecord},
-    rotation::{RotateOutcome, RotateRequest, Successor},
+    rotation::{RotateOutcome, RotateRequest},
     store::{InsertOutcome, RefreshStore},
 };
 
@@ -104,96 +107,6 @@ async fn stored<S: RefreshStore>(
 ) -> Verdict<SessionRecord> {
     let found = stage.load(&session.id).await?;
     found.ok_or_else(|| Complaint(format!("after a race the session is gone: {session:?}")))
-}
-
-/// What became of the rotations of a race, by kinds.
-#[derive(Debug, Default)]
-struct Tally {
-    /// By the request that did it.
-    rotated: Vec<(RotateRequest, Successor)>,
-    healed: Vec<(RotateRequest, Successor)>,
-    replayed: Vec<Successor>,
-    revoked: Vec<RevokeReason>,
-    reused: usize,
-    others: Vec<RotateOutcome>,
-}
-
-impl Tally {
-    fn of(steps: &[Step], answers: &[Answer]) -> Self {
-        let mut tally = Self::default();
-        for (step, answer) in steps.iter().zip(answers) {
-            let (Step::Rotate(request), Answer::Rotate(outcome)) = (step, answer) else { continue };
-            match outcome.clone() {
-                RotateOutcome::Rotated(next) => tally.rotated.push((request.clone(), next)),
-                RotateOutcome::Healed { successor, .. } => {
-                    tally.healed.push((request.clone(), successor));
-                }
-                RotateOutcome::Replayed(next) => tally.replayed.push(next),
-                RotateOutcome::Revoked(reason) => tally.revoked.push(reason),
-                RotateOutcome::Reused => tally.reused += 1,
-                other => tally.others.push(other),
-            }
-        }
-        tally
-    }
-
-    fn counts(&self) -> String {
-        format!(
-            "{} rotated, {} healed, {} replayed, {} revoked, {} reused, others: {:?}",
-            self.rotated.len(),
-            self.healed.len(),
-            self.replayed.len(),
-            self.revoked.len(),
-            self.reused,
-            self.others
-        )
-    }
-
-    /// Fails unless exactly one of these went on, the record is as that one decided, and all replays say the same.
-    fn one_went_on(
-        &self,
-        went_on: &[(RotateRequest, Successor)],
-        before: &SessionRecord,
-        after: &SessionRecord,
-    ) -> Verdict {
-        let [(request, next)] = went_on else {
-            return Err(Complaint(format!("one had to win, and there were {}", self.counts())));
-        };
-        let mut wanted = before.clone();
-        if let Some(change) = request.decide(before).change {
-            wanted.apply(change);
-        }
-        wanted.revoked = after.revoked;
-        super::stage::same_record("the record after the race", Some(after), &wanted)?;
-        let SessionRecord { generation, kid, expires_at, .. } = wanted;
-        let wanted = Successor { generation, kid, expires_at };
-        same("the winner's successor", next, &wanted)?;
-        for replayed in &self.replayed {
-            same("a loser's successor", replayed, &wanted)?;
-        }
-        Ok(())
-    }
-
-    /// As the above, or none went on and nothing changed.
-    fn one_went_on_at_most(&self, before: &SessionRecord, after: &SessionRecord) -> Verdict {
-        if !self.rotated.is_empty() {
-            return self.one_went_on(&self.rotated, before, after);
-        }
-        let mut wanted = before.clone();
-        wanted.revoked = after.revoked;
-        super::stage::same_record("the record after none rotated", Some(after), &wanted)?;
-        same("replays, when none rotated", &self.replayed.len(), &0)
-    }
-
-    /// Fails if there were outcomes that this race cannot have.
-    fn only_revoked_for(&self, reason: RevokeReason) -> Verdict {
-        let strange = !self.others.is_empty()
-            || !self.healed.is_empty()
-            || self.revoked.iter().any(|other| *other != reason);
-        ensure(!strange, || {
-            format!("all were to be rotated, replayed or {reason:?}; {}", self.counts())
-        })
-    }
 }
 
 async fn one_rotation_wins<S: RefreshStore>(stage: &Stage<S>) -> Verdict {

@@ -112,17 +112,14 @@ async fn apart<S: RefreshStore>(stage: &Stage<S>, subjects: &[String]) -> Verdic
     }
     for session in &sessions {
         let listed = stage.list(&session.subject, stage.now).await?;
-        same(
-            format_args!("the list of {:?}", session.subject),
-            &*listed,
-            slice::from_ref(session),
-        )?;
+        let what = format_args!("the list of {:?}", session.subject);
+        same(what, &*listed, slice::from_ref(session))?;
     }
     // One after the other is logged out; those that are left are as they were.
     while let Some(session) = sessions.pop() {
-        let count =
-            stage.revoke_subject(&session.subject, None, RevokeReason::LogoutAll, stage.now);
-        same(format_args!("revoke_subject of {:?}", session.subject), &count.await?, &1)?;
+        let (subject, reason) = (&session.subject, RevokeReason::LogoutAll);
+        let count = stage.revoke_subject(subject, None, reason, stage.now).await?;
+        same(format_args!("revoke_subject of {subject:?}"), &count, &1)?;
     }
     Ok(())
 }
