@@ -116,7 +116,7 @@ pub async fn run(harness: &impl Harness) -> Report {
 /// use kippu::session::conformance::Suite;
 ///
 /// // While working on the rotation of a slow database:
-/// let suite = Suite::new().only("rotate/").rounds(2);
+/// let suite = Suite::new().only("races/").rounds(2);
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a suite does nothing until it is run"]
@@ -143,7 +143,8 @@ impl Suite {
         }
     }
 
-    /// How often each race is run, and how many times 60 random operations: at least once.
+    /// How often each race is run, and how many times 60 random operations: at least once. Two will do where a step
+    /// is slow, or where a purge reads through all sessions.
     pub fn rounds(self, rounds: u32) -> Self {
         Self { rounds: if rounds == 0 { 1 } else { rounds }, ..self }
     }

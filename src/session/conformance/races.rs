@@ -64,21 +64,21 @@ const INSERT: Case = Case(
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
-    book.case(stage, ONE_WINNER, one_rotation_wins(stage)).await;
-    book.case(stage, ONE_HEALS, one_heals(stage)).await;
-    book.case(stage, REVOKE, rotate_and_revoke(stage)).await;
-    book.case(stage, REVOKE_SUBJECT, rotate_and_revoke_subject(stage)).await;
-    book.case(stage, LOGIN, login_and_revoke_subject(stage)).await;
-    book.case(stage, REUSE, reuse_and_rotate(stage)).await;
+    book.case(ONE_WINNER, one_rotation_wins(stage)).await;
+    book.case(ONE_HEALS, one_heals(stage)).await;
+    book.case(REVOKE, rotate_and_revoke(stage)).await;
+    book.case(REVOKE_SUBJECT, rotate_and_revoke_subject(stage)).await;
+    book.case(LOGIN, login_and_revoke_subject(stage)).await;
+    book.case(REUSE, reuse_and_rotate(stage)).await;
     if stage.keeps {
-        book.case(stage, PURGE, purge_and_rotate(stage)).await;
-        book.case(stage, PURGERS, two_purgers(stage)).await;
+        book.alone(stage, PURGE, purge_and_rotate(stage)).await;
+        book.alone(stage, PURGERS, two_purgers(stage)).await;
     } else {
         for case in [PURGE, PURGERS] {
             book.not_run(case, "the store removes sessions by itself");
         }
     }
-    book.case(stage, INSERT, insert_twice(stage)).await;
+    book.case(INSERT, insert_twice(stage)).await;
 }
 
 /// So many present the same token at once.
@@ -307,7 +307,7 @@ async fn two_purgers<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             over.push(session);
         }
         let mut live = stage.logged_in().await?;
-        let mut steps = alloc::vec![Step::Purge(end, 4); 4];
+        let mut steps = alloc::vec![Step::Purge(end, 8); 2];
         steps.push(Step::Rotate(stage.request(&live, 0)));
         let answers = stage.race(&steps).await?;
         let mut counted = counted(&answers);

@@ -146,21 +146,28 @@ impl Book {
     }
 
     /// Runs a case, unless another was asked for.
-    pub(super) async fn case<S: RefreshStore>(
-        &mut self,
-        stage: &Stage<S>,
-        case: Case,
-        verdict: impl Future<Output = Verdict>,
-    ) {
+    pub(super) async fn case(&mut self, case: Case, verdict: impl Future<Output = Verdict>) {
         if !self.wants(case) {
             return;
         }
-        self.sweep(stage).await;
         let result = match self.outcome(verdict).await {
             Ok(()) => CaseResult::Passed,
             Err(Complaint(found)) => CaseResult::Failed(found),
         };
         self.note(case, result);
+    }
+
+    /// As [`case`](Self::case), with what came before out of the way: for those that count what is purged.
+    pub(super) async fn alone<S: RefreshStore>(
+        &mut self,
+        stage: &Stage<S>,
+        case: Case,
+        verdict: impl Future<Output = Verdict>,
+    ) {
+        if self.wants(case) {
+            self.sweep(stage).await;
+            self.case(case, verdict).await;
+        }
     }
 
     /// Puts what came before out of the way. A store that cannot do that is told so by cases, and not asked again.

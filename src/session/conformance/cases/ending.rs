@@ -61,15 +61,15 @@ const MANY: Case = Case(
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
-    book.case(stage, REVOKES, ends_the_session(stage)).await;
-    book.case(stage, FIRST, keeps_the_first_reason(stage)).await;
-    book.case(stage, EXPIRED, ends_what_is_expired(stage)).await;
-    book.case(stage, UNKNOWN, unknown_stays_unknown(stage)).await;
-    book.case(stage, ALL, ends_all(stage)).await;
-    book.case(stage, KEEP, keeps_the_one_to_keep(stage)).await;
-    book.case(stage, ALREADY, keeps_first_reasons(stage)).await;
-    book.case(stage, LIST, lists_live_in_order(stage)).await;
-    book.case(stage, MANY, has_no_last_page(stage)).await;
+    book.case(REVOKES, ends_the_session(stage)).await;
+    book.case(FIRST, keeps_the_first_reason(stage)).await;
+    book.case(EXPIRED, ends_what_is_expired(stage)).await;
+    book.case(UNKNOWN, unknown_stays_unknown(stage)).await;
+    book.case(ALL, ends_all(stage)).await;
+    book.case(KEEP, keeps_the_one_to_keep(stage)).await;
+    book.case(ALREADY, keeps_first_reasons(stage)).await;
+    book.case(LIST, lists_live_in_order(stage)).await;
+    book.case(MANY, has_no_last_page(stage)).await;
 }
 
 /// Fails unless the session is as before, but for the revocation, and its tokens are refused.

@@ -30,9 +30,9 @@ const STEPS: Case = Case(
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
-    book.case(stage, ROTATION, lost_rotation(stage)).await;
-    book.case(stage, REUSE, lost_reuse(stage)).await;
-    book.case(stage, STEPS, repeated_steps(stage)).await;
+    book.case(ROTATION, lost_rotation(stage)).await;
+    book.case(REUSE, lost_reuse(stage)).await;
+    book.case(STEPS, repeated_steps(stage)).await;
 }
 
 fn faulty<S: RefreshStore>(stage: &Stage<S>) -> Faulty<Arc<S>> {

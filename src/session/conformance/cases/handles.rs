@@ -30,9 +30,9 @@ const THREADS: Case = Case(
 );
 
 pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: &mut Book) {
-    book.case(stage, STALE, none_is_stale(stage)).await;
-    book.case(stage, LATER, opened_later(harness, stage)).await;
-    book.case(stage, THREADS, async { has_threads() }).await;
+    book.case(STALE, none_is_stale(stage)).await;
+    book.case(LATER, opened_later(harness, stage)).await;
+    book.case(THREADS, async { has_threads() }).await;
 }
 
 /// Through every handle.

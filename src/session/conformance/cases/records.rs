@@ -48,12 +48,12 @@ const UNKNOWN: Case = Case(
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
-    book.case(stage, EXACT, keeps_every_field(stage)).await;
-    book.case(stage, TEXTS, keeps_every_text(stage)).await;
-    book.case(stage, LABELS, tells_labels_apart(stage)).await;
-    book.case(stage, REVOKED, keeps_a_revocation(stage)).await;
-    book.case(stage, DUPLICATE, never_overwrites(stage)).await;
-    book.case(stage, UNKNOWN, unknown_is_none(stage)).await;
+    book.case(EXACT, keeps_every_field(stage)).await;
+    book.case(TEXTS, keeps_every_text(stage)).await;
+    book.case(LABELS, tells_labels_apart(stage)).await;
+    book.case(REVOKED, keeps_a_revocation(stage)).await;
+    book.case(DUPLICATE, never_overwrites(stage)).await;
+    book.case(UNKNOWN, unknown_is_none(stage)).await;
 }
 
 async fn keeps_every_field<S: RefreshStore>(stage: &Stage<S>) -> Verdict {

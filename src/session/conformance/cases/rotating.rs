@@ -79,19 +79,19 @@ const KID: Case = Case(
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
-    book.case(stage, ADVANCES, advances(stage)).await;
-    book.case(stage, REPLAYS, replays_within_the_grace(stage)).await;
-    book.case(stage, WRITES_NOTHING, a_replay_writes_nothing(stage)).await;
-    book.case(stage, NO_GRACE, no_grace(stage)).await;
-    book.case(stage, REUSE, reuse_revokes(stage)).await;
-    book.case(stage, GRANDPARENT, grandparent(stage)).await;
-    book.case(stage, REVOKED, revoked_stays_revoked(stage)).await;
-    book.case(stage, EXPIRED, expired_never_replays(stage)).await;
-    book.case(stage, HEALS, ahead_heals(stage)).await;
-    book.case(stage, REFUSES, ahead_refused(stage)).await;
-    book.case(stage, LAST, ends_at_the_last_generation(stage)).await;
-    book.case(stage, UNKNOWN, unknown_stays_unknown(stage)).await;
-    book.case(stage, KID, replays_the_kid(stage)).await;
+    book.case(ADVANCES, advances(stage)).await;
+    book.case(REPLAYS, replays_within_the_grace(stage)).await;
+    book.case(WRITES_NOTHING, a_replay_writes_nothing(stage)).await;
+    book.case(NO_GRACE, no_grace(stage)).await;
+    book.case(REUSE, reuse_revokes(stage)).await;
+    book.case(GRANDPARENT, grandparent(stage)).await;
+    book.case(REVOKED, revoked_stays_revoked(stage)).await;
+    book.case(EXPIRED, expired_never_replays(stage)).await;
+    book.case(HEALS, ahead_heals(stage)).await;
+    book.case(REFUSES, ahead_refused(stage)).await;
+    book.case(LAST, ends_at_the_last_generation(stage)).await;
+    book.case(UNKNOWN, unknown_stays_unknown(stage)).await;
+    book.case(KID, replays_the_kid(stage)).await;
 }
 
 /// The successor that the record now says.

@@ -31,8 +31,8 @@ const SHARD: Case = Case(
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
-    book.case(stage, NEVER_MIX, never_mix(stage)).await;
-    book.case(stage, SHARD, of_one_shard(stage)).await;
+    book.case(NEVER_MIX, never_mix(stage)).await;
+    book.case(SHARD, of_one_shard(stage)).await;
 }
 
 /// Subjects that some comparison takes for one another.

@@ -45,12 +45,12 @@ const EXTREMES: Case = Case(
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
-    book.case(stage, EXACT, kept_to_the_millisecond(stage)).await;
-    book.case(stage, IDLE_END, idle_expiry(stage)).await;
-    book.case(stage, ABSOLUTE_END, absolute_end(stage)).await;
-    book.case(stage, OUTLIVES, outlives_the_first_expiry(stage)).await;
-    book.case(stage, STEPS, clock_steps(stage)).await;
-    book.case(stage, EXTREMES, extremes(stage)).await;
+    book.case(EXACT, kept_to_the_millisecond(stage)).await;
+    book.case(IDLE_END, idle_expiry(stage)).await;
+    book.case(ABSOLUTE_END, absolute_end(stage)).await;
+    book.case(OUTLIVES, outlives_the_first_expiry(stage)).await;
+    book.case(STEPS, clock_steps(stage)).await;
+    book.case(EXTREMES, extremes(stage)).await;
 }
 
 async fn kept_to_the_millisecond<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
