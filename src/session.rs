@@ -38,6 +38,8 @@
 
 mod access;
 mod builder;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod event;
 mod id;

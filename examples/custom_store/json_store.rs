@@ -1,0 +1,264 @@
+//! Sessions in one JSON file: read at the start, and written anew with every change.
+//!
+//! Its limits: one process, for nothing keeps two from overwriting each other's file; a few thousand sessions, for
+//! every change writes them all; and a thread is blocked while it waits for the disk. What it promises: a change that
+//! was answered survives the end of the process and a loss of power, and the file is whole at any time.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kippu::session::{
+    RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
+    UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+    store::InsertOutcome,
+};
+use serde::{Deserialize, Serialize};
+
+/// A handle. Its clones share the file, and the lock on it.
+#[derive(Clone, Debug)]
+pub(crate) struct JsonStore(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    /// What the file holds; none when that is not known, after a write that failed.
+    sessions: Mutex<Option<Sessions>>,
+}
+
+type Sessions = BTreeMap<SessionId, SessionRecord>;
+
+/// A step that changed nothing has nothing to write.
+enum Step<T> {
+    Changed(T),
+    Unchanged(T),
+}
+
+impl JsonStore {
+    /// The sessions in the file of this path; none while there is no file.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let sessions = read(&path)?;
+        Ok(Self(Arc::new(Shared { path, sessions: Mutex::new(Some(sessions)) })))
+    }
+
+    /// Takes a step under the lock: nothing is in between what it reads and what it writes, and nobody sees a change
+    /// that is not on the disk.
+    fn step<T>(&self, step: impl FnOnce(&mut Sessions) -> Step<T>) -> Result<T, StoreError> {
+        let Shared { path, sessions } = &*self.0;
+        // A panic in the middle of a step has left nothing in it, and the file is read again.
+        let mut held = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = match held.take() {
+            Some(sessions) => sessions,
+            None => read(path)?,
+        };
+        let answer = match step(&mut sessions) {
+            Step::Unchanged(answer) => answer,
+            Step::Changed(answer) => {
+                write(path, &sessions)?;
+                answer
+            }
+        };
+        *held = Some(sessions);
+        Ok(answer)
+    }
+}
+
+impl RefreshStore for JsonStore {
+    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+        self.step(|sessions| {
+            if sessions.contains_key(&session.id) {
+                return Step::Unchanged(InsertOutcome::Duplicate);
+            }
+            sessions.insert(session.id, session.clone());
+            Step::Changed(InsertOutcome::Inserted)
+        })
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.step(|sessions| Step::Unchanged(sessions.get(id).cloned()))
+    }
+
+    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        self.step(|sessions| {
+            let Some(record) = sessions.get_mut(&request.id) else {
+                return Step::Unchanged(RotateOutcome::Unknown);
+            };
+            let decision = request.decide(record);
+            match decision.change {
+                Some(change) => {
+                    record.apply(change);
+                    Step::Changed(decision.outcome)
+                }
+                None => Step::Unchanged(decision.outcome),
+            }
+        })
+    }
+
+    async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        self.step(|sessions| match sessions.get_mut(id) {
+            Some(record) if record.revoked.is_none() => {
+                record.revoked = Some(Revoked { at: now, reason });
+                Step::Changed(true)
+            }
+            _ => Step::Unchanged(false),
+        })
+    }
+
+    async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<u64, StoreError> {
+        self.step(|sessions| {
+            let mut revoked = 0;
+            for record in sessions.values_mut() {
+                let is_meant = record.subject == subject && Some(&record.id) != keep;
+                if is_meant && record.revoked.is_none() {
+                    record.revoked = Some(Revoked { at: now, reason });
+                    revoked += 1;
+                }
+            }
+            if revoked > 0 { Step::Changed(revoked) } else { Step::Unchanged(0) }
+        })
+    }
+
+    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+        self.step(|sessions| {
+            let is_meant =
+                |record: &&SessionRecord| record.subject == subject && record.is_live(now);
+            let mut live: Vec<_> = sessions.values().filter(is_meant).cloned().collect();
+            live.sort_by_key(|record| (record.created_at, record.id));
+            Step::Unchanged(live)
+        })
+    }
+
+    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        self.step(|sessions| {
+            let mut removed = 0;
+            sessions.retain(|_, record| {
+                let goes = removed < u64::from(limit) && record.is_expired(now);
+                removed += u64::from(goes);
+                !goes
+            });
+            if removed > 0 { Step::Changed(removed) } else { Step::Unchanged(0) }
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Sessions, StoreError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sessions::new()),
+        Err(error) => return Err(fault(error)),
+    };
+    let rows: Vec<Row> = serde_json::from_slice(&text)
+        .map_err(|error| StoreError::from_driver(StoreErrorKind::Corrupt, error))?;
+    rows.into_iter().map(|row| Ok((row.id, row.into_record()?))).collect()
+}
+
+/// To a file beside it, which then takes its place: whoever reads, after a crash for one, finds the old or the new.
+fn write(path: &Path, sessions: &Sessions) -> Result<(), StoreError> {
+    let rows: Vec<Row> = sessions.values().map(Row::of).collect();
+    let text = serde_json::to_vec(&rows)
+        .map_err(|error| StoreError::from_driver(StoreErrorKind::Corrupt, error))?;
+    replace(path, &text).map_err(fault)
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    // The new name has to be durable too; where folders cannot be opened, the system sees to it.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn fault(error: io::Error) -> StoreError {
+    let kind = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => StoreErrorKind::Misconfigured,
+        _ => StoreErrorKind::Unavailable,
+    };
+    StoreError::from_driver(kind, error)
+}
+
+/// A record as it is written.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    id: SessionId,
+    subject: String,
+    client: String,
+    label: Option<String>,
+    created_at: i64,
+    absolute_expires_at: i64,
+    generation: u64,
+    kid: String,
+    rotated_at: i64,
+    expires_at: i64,
+    revoked_at: Option<i64>,
+    revoke_reason: Option<String>,
+}
+
+impl Row {
+    fn of(record: &SessionRecord) -> Self {
+        Self {
+            id: record.id,
+            subject: record.subject.clone(),
+            client: record.client.clone(),
+            label: record.label.clone(),
+            created_at: record.created_at.get(),
+            absolute_expires_at: record.absolute_expires_at.get(),
+            generation: record.generation,
+            kid: record.kid.clone(),
+            rotated_at: record.rotated_at.get(),
+            expires_at: record.expires_at.get(),
+            revoked_at: record.revoked.map(|revoked| revoked.at.get()),
+            revoke_reason: record.revoked.map(|revoked| revoked.reason.as_str().into()),
+        }
+    }
+
+    /// A revocation that cannot be read is no absence of one.
+    fn into_record(self) -> Result<SessionRecord, StoreError> {
+        let revoked = match (self.revoked_at, self.revoke_reason.as_deref()) {
+            (None, None) => None,
+            (Some(at), Some(word)) => {
+                let reason = RevokeReason::from_word(word).ok_or_else(unreadable)?;
+                Some(Revoked { at: UnixMillis::new(at), reason })
+            }
+            _ => return Err(unreadable()),
+        };
+        Ok(SessionRecord {
+            id: self.id,
+            subject: self.subject,
+            client: self.client,
+            label: self.label,
+            created_at: UnixMillis::new(self.created_at),
+            absolute_expires_at: UnixMillis::new(self.absolute_expires_at),
+            generation: self.generation,
+            kid: self.kid,
+            rotated_at: UnixMillis::new(self.rotated_at),
+            expires_at: UnixMillis::new(self.expires_at),
+            revoked,
+        })
+    }
+}
+
+fn unreadable() -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, "a session's revocation cannot be read")
+}

@@ -1,0 +1,23 @@
+//! One store, one step after the other: what each rule wants, in the smallest session that shows it.
+
+mod ending;
+mod faults;
+mod handles;
+mod purging;
+mod records;
+mod rotating;
+mod subjects;
+mod times;
+
+use super::{Harness, report::Book, stage::Stage};
+
+pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: &mut Book) {
+    records::run(stage, book).await;
+    rotating::run(stage, book).await;
+    times::run(stage, book).await;
+    ending::run(stage, book).await;
+    subjects::run(stage, book).await;
+    purging::run(stage, book).await;
+    handles::run(harness, stage, book).await;
+    faults::run(stage, book).await;
+}

@@ -1,0 +1,308 @@
+//! Presenting tokens one after the other: rotated, replayed, reused, ahead.
+
+use core::time::Duration;
+
+use crate::session::{
+    conformance::{
+        report::{Book, Case},
+        stage::{GRACE, HOUR, IDLE, MILLI, Stage, Verdict, ensure, same},
+    },
+    record::{RevokeReason, SessionRecord},
+    rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    store::RefreshStore,
+};
+
+const ADVANCES: Case = Case(
+    "rotate/advances",
+    "R1",
+    "store the change that RotateRequest::decide gives, all of it and nothing else, and answer its outcome",
+);
+const REPLAYS: Case = Case(
+    "rotate/replays_within_the_grace",
+    "R2",
+    "answer Replayed up to and including the last millisecond of the grace, and no longer",
+);
+const WRITES_NOTHING: Case = Case(
+    "rotate/a_replay_writes_nothing",
+    "R2",
+    "write nothing on a replay: neither rotated_at nor expires_at nor kid moves, or a thief keeps the grace open",
+);
+const NO_GRACE: Case = Case(
+    "rotate/a_grace_of_zero_is_none",
+    "R2",
+    "compare times in milliseconds; a grace of zero replays nothing, and one below a millisecond lasts to the end of it",
+);
+const REUSE: Case = Case(
+    "rotate/reuse_revokes",
+    "R3",
+    "commit the revocation before answering Reused; an error that the caller makes of it must not roll it back",
+);
+const GRANDPARENT: Case = Case(
+    "rotate/a_grandparent_is_reuse",
+    "R3",
+    "replay the generation just before the current one alone; any older one is reuse, however fresh the rotation",
+);
+const REVOKED: Case = Case(
+    "rotate/revoked_stays_revoked",
+    "R4",
+    "look at the revocation before anything else: a revoked session neither rotates nor replays, and keeps its reason",
+);
+const EXPIRED: Case = Case(
+    "rotate/expired_never_replays",
+    "R4",
+    "look at the expiry before the generations: an expired session answers Expired to every one of them, unchanged",
+);
+const HEALS: Case = Case(
+    "rotate/ahead_heals",
+    "R6",
+    "with AheadPolicy::Heal, go on from the generation of the token, which is authentic, and not from the stored one",
+);
+const REFUSES: Case = Case(
+    "rotate/ahead_can_be_refused",
+    "R6",
+    "with AheadPolicy::Refuse, answer how many generations were lost, and change nothing",
+);
+const LAST: Case = Case(
+    "rotate/ends_at_the_last_generation",
+    "R6",
+    "compare generations as unsigned 64-bit numbers, before they are narrowed; from MAX_GENERATION on it is Expired",
+);
+const UNKNOWN: Case = Case(
+    "rotate/unknown_stays_unknown",
+    "R11",
+    "update only what is there (UPDATE, not upsert; XX, not a plain set): a rotation never makes a session",
+);
+const KID: Case = Case(
+    "rotate/a_replay_has_the_stored_kid",
+    "R13",
+    "answer a replay with the kid of the row, not with that of the request: the key may have changed in between",
+);
+
+pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
+    book.case(ADVANCES, advances(stage)).await;
+    book.case(REPLAYS, replays_within_the_grace(stage)).await;
+    book.case(WRITES_NOTHING, a_replay_writes_nothing(stage)).await;
+    book.case(NO_GRACE, no_grace(stage)).await;
+    book.case(REUSE, reuse_revokes(stage)).await;
+    book.case(GRANDPARENT, grandparent(stage)).await;
+    book.case(REVOKED, revoked_stays_revoked(stage)).await;
+    book.case(EXPIRED, expired_never_replays(stage)).await;
+    book.case(HEALS, ahead_heals(stage)).await;
+    book.case(REFUSES, ahead_refused(stage)).await;
+    book.case(LAST, ends_at_the_last_generation(stage)).await;
+    book.case(UNKNOWN, unknown_stays_unknown(stage)).await;
+    book.case(KID, replays_the_kid(stage)).await;
+}
+
+/// The successor that the record now says.
+fn successor(session: &SessionRecord) -> Successor {
+    let SessionRecord { generation, kid, expires_at, .. } = session.clone();
+    Successor { generation, kid, expires_at }
+}
+
+/// A session that has rotated `generations` times, all at the time at which it began.
+async fn rotated<S: RefreshStore>(stage: &Stage<S>, generations: u64) -> Verdict<SessionRecord> {
+    let mut session = stage.logged_in().await?;
+    for generation in 0..generations {
+        stage.use_token(&mut session, generation).await?;
+    }
+    same("the generation after so many rotations", &session.generation, &generations)?;
+    Ok(session)
+}
+
+async fn advances<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    for (generation, kid) in ["first", "second", "third"].into_iter().enumerate() {
+        let generation = u64::try_from(generation).unwrap_or_default();
+        let now = session.rotated_at.saturating_add(HOUR + MILLI);
+        let request = RotateRequest { kid: kid.into(), now, ..stage.request(&session, generation) };
+        let expires_at = now.saturating_add(IDLE);
+        let next = Successor { generation: generation + 1, kid: kid.into(), expires_at };
+        stage.presented(&mut session, &request, &RotateOutcome::Rotated(next)).await?;
+        same("rotated_at after a rotation", &session.rotated_at, &now)?;
+    }
+    Ok(())
+}
+
+async fn replays_within_the_grace<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for grace in [MILLI, GRACE, GRACE + Duration::from_millis(999), HOUR] {
+        let mut session = rotated(stage, 1).await?;
+        let after = |after: Duration| RotateRequest {
+            now: stage.at(after),
+            grace,
+            ..stage.request(&session, 0)
+        };
+        let requests = [after(Duration::ZERO), after(grace.saturating_sub(MILLI)), after(grace)];
+        let late = after(grace + MILLI);
+        for request in requests {
+            let replayed = RotateOutcome::Replayed(successor(&session));
+            stage.presented(&mut session, &request, &replayed).await?;
+        }
+        stage.presented(&mut session, &late, &RotateOutcome::Reused).await?;
+    }
+    Ok(())
+}
+
+async fn a_replay_writes_nothing<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = rotated(stage, 1).await?;
+    let before = session.clone();
+    for millis in [1, 5000, 9999, 10_000] {
+        let now = stage.at(Duration::from_millis(millis));
+        let idle_lifetime = IDLE * 2;
+        let request = RotateRequest { now, idle_lifetime, ..stage.request(&session, 0) };
+        stage.present(&mut session, &request).await?;
+        stage.holds("after a replay", &before).await?;
+    }
+    // 20 s after the rotation, and 10 s after the last replay.
+    let request = RotateRequest { now: stage.at(GRACE * 2), ..stage.request(&session, 0) };
+    stage.presented(&mut session, &request, &RotateOutcome::Reused).await
+}
+
+async fn no_grace<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = rotated(stage, 1).await?;
+    let request = RotateRequest { grace: Duration::ZERO, ..stage.request(&session, 0) };
+    stage.presented(&mut session, &request, &RotateOutcome::Reused).await?;
+
+    let mut session = rotated(stage, 1).await?;
+    let request = RotateRequest { grace: MILLI / 2, ..stage.request(&session, 0) };
+    let replayed = RotateOutcome::Replayed(successor(&session));
+    stage.presented(&mut session, &request, &replayed).await?;
+    let late = RotateRequest { now: stage.at(MILLI), ..request };
+    stage.presented(&mut session, &late, &RotateOutcome::Reused).await
+}
+
+async fn reuse_revokes<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = rotated(stage, 1).await?;
+    let late = RotateRequest { now: stage.at(HOUR), ..stage.request(&session, 0) };
+    stage.presented(&mut session, &late, &RotateOutcome::Reused).await?;
+    // The thief's token and the victim's, both.
+    let revoked = RotateOutcome::Revoked(RevokeReason::Reuse);
+    for generation in [0, 1, 0] {
+        let request = RotateRequest { generation, ..late.clone() };
+        stage.presented(&mut session, &request, &revoked).await?;
+    }
+    let listed = stage.list(&session.subject, late.now).await?;
+    same("the list of a subject whose session was reused", &*listed, &[])
+}
+
+async fn grandparent<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for (generations, old) in [(2, 0), (3, 1), (5, 0)] {
+        let mut session = rotated(stage, generations).await?;
+        let request = stage.request(&session, old);
+        stage.presented(&mut session, &request, &RotateOutcome::Reused).await?;
+    }
+    Ok(())
+}
+
+async fn revoked_stays_revoked<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for reason in RevokeReason::ALL {
+        let session = rotated(stage, 2).await?;
+        let at = stage.at(MILLI);
+        stage.revoke(&session.id, reason, at).await?;
+        let revoked = stage.load(&session.id).await?;
+        let mut session = revoked.unwrap_or(session);
+        for generation in [2, 1, 0, 3, u64::MAX] {
+            for now in [stage.now, at, stage.at(GRACE), session.absolute_expires_at] {
+                let request = RotateRequest { now, ..stage.request(&session, generation) };
+                stage.presented(&mut session, &request, &RotateOutcome::Revoked(reason)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn expired_never_replays<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = rotated(stage, 2).await?;
+    // A grace long enough to replay, were it not over.
+    for generation in [2, 1, 0, 3, u64::MAX] {
+        let now = session.expires_at;
+        let request = RotateRequest { now, grace: IDLE * 2, ..stage.request(&session, generation) };
+        stage.presented(&mut session, &request, &RotateOutcome::Expired).await?;
+    }
+    // Nobody has ended it meanwhile: with the clock put right it goes on.
+    let outcome = stage.use_token(&mut session, 2).await?;
+    ensure(matches!(outcome, RotateOutcome::Rotated(_)), || {
+        alloc::format!("a session that was presented too late, and then in time: {outcome:?}")
+    })
+}
+
+async fn ahead_heals<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for lost in [1, 2, 1000, (1 << 40) + 1] {
+        let mut session = rotated(stage, 1).await?;
+        let request = RotateRequest {
+            now: stage.at(HOUR),
+            kid: "healed".into(),
+            ..stage.request(&session, 1 + lost)
+        };
+        let expires_at = stage.at(HOUR + IDLE);
+        let next = Successor { generation: 2 + lost, kid: "healed".into(), expires_at };
+        let healed = RotateOutcome::Healed { successor: next.clone(), lost };
+        stage.presented(&mut session, &request, &healed).await?;
+        // A retry, and then the thief.
+        stage.presented(&mut session, &request, &RotateOutcome::Replayed(next)).await?;
+        let request = RotateRequest { generation: 1, ..request };
+        stage.presented(&mut session, &request, &RotateOutcome::Reused).await?;
+    }
+    Ok(())
+}
+
+async fn ahead_refused<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = rotated(stage, 1).await?;
+    for lost in [1, 2, 1000, MAX_GENERATION - 2] {
+        let request = RotateRequest {
+            now: stage.at(HOUR),
+            ahead: AheadPolicy::Refuse,
+            ..stage.request(&session, 1 + lost)
+        };
+        stage.presented(&mut session, &request, &RotateOutcome::Ahead { lost }).await?;
+    }
+    stage.use_token(&mut session, 1).await?;
+    same("the generation after a token ahead was refused", &session.generation, &2)
+}
+
+async fn ends_at_the_last_generation<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session =
+        SessionRecord { generation: MAX_GENERATION - 1, ..stage.session(&stage.subject()?)? };
+    stage.add(&session).await?;
+    stage.use_token(&mut session, MAX_GENERATION - 1).await?;
+    same("the generation after the last but one", &session.generation, &MAX_GENERATION)?;
+    let request = stage.request(&session, MAX_GENERATION - 1);
+    let replayed = RotateOutcome::Replayed(successor(&session));
+    stage.presented(&mut session, &request, &replayed).await?;
+    for ahead in [AheadPolicy::Heal, AheadPolicy::Refuse] {
+        for generation in [MAX_GENERATION, MAX_GENERATION + 1, 1 << 63, u64::MAX] {
+            let request = RotateRequest { ahead, ..stage.request(&session, generation) };
+            stage.presented(&mut session, &request, &RotateOutcome::Expired).await?;
+        }
+    }
+    // From the other end: what is ahead of a young session is judged alike.
+    let mut session = stage.logged_in().await?;
+    for generation in [u64::MAX, 1 << 63, MAX_GENERATION] {
+        let request = stage.request(&session, generation);
+        stage.presented(&mut session, &request, &RotateOutcome::Expired).await?;
+    }
+    let outcome = stage.use_token(&mut session, MAX_GENERATION - 1).await?;
+    ensure(matches!(outcome, RotateOutcome::Healed { .. }), || {
+        alloc::format!("the last generation that can be healed: {outcome:?}")
+    })
+}
+
+async fn unknown_stays_unknown<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let session = stage.session(&stage.subject()?)?;
+    for generation in [0, 1, MAX_GENERATION, u64::MAX] {
+        let outcome = stage.rotate(&stage.request(&session, generation)).await?;
+        same("rotate of an unknown id", &outcome, &RotateOutcome::Unknown)?;
+        stage.lacks("after rotate of an unknown id", &session.id).await?;
+    }
+    Ok(())
+}
+
+async fn replays_the_kid<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    let request = |kid: &str| RotateRequest { kid: kid.into(), ..stage.request(&session, 0) };
+    let (current, next) = (request("current"), request("next"));
+    stage.present(&mut session, &current).await?;
+    same("the kid after a rotation", &*session.kid, "current")?;
+    let replayed = RotateOutcome::Replayed(successor(&session));
+    stage.presented(&mut session, &next, &replayed).await
+}

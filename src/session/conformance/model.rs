@@ -1,0 +1,282 @@
+//! Random operations on a few sessions, each answer and each record compared with a model: the pure decision, and a map.
+
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    format,
+    string::String,
+    vec::Vec,
+};
+use core::time::Duration;
+
+use super::{
+    random::Random,
+    report::{Book, Case},
+    stage::{ABSOLUTE, Complaint, DAY, GRACE, HOUR, MILLI, Stage, Verdict, same},
+};
+use crate::session::{
+    id::SessionId,
+    record::{RevokeReason, Revoked, SessionRecord},
+    rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+    store::{InsertOutcome, RefreshStore},
+    time::UnixMillis,
+};
+
+const MODEL: Case = Case(
+    "model/random_operations",
+    "all",
+    "find the first operation that differs in the list, and the case above that names its rule; Suite::seed repeats it",
+);
+
+/// A round is this many operations.
+const OPERATIONS: u32 = 120;
+/// How many of the last operations a complaint lists.
+const TAIL: usize = 12;
+
+pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
+    book.case(MODEL, random_operations(stage)).await;
+}
+
+async fn random_operations<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut random = Random::new(stage.seed);
+    for round in 0..stage.rounds.div_ceil(2) {
+        // Else the sessions of the last round would be purged, and counted, in this one.
+        stage.sweep().await?;
+        let subjects = [stage.subject()?, stage.subject()?];
+        let mut model = Model {
+            stage,
+            random: random.clone(),
+            subjects,
+            now: stage.now,
+            held: BTreeMap::new(),
+            known: Vec::new(),
+            log: Vec::new(),
+        };
+        for _ in 0..OPERATIONS {
+            if let Err(Complaint(found)) = model.operate().await {
+                let tail = model.log.split_off(model.log.len().saturating_sub(TAIL));
+                let seed = stage.seed;
+                let tail = tail.join("\n        ");
+                return Err(Complaint(format!(
+                    "seed {seed}, round {round}: {found}; the last operations were\n        {tail}"
+                )));
+            }
+        }
+        random = model.random;
+    }
+    Ok(())
+}
+
+struct Model<'s, S> {
+    stage: &'s Stage<S>,
+    random: Random,
+    subjects: [String; 2],
+    now: UnixMillis,
+    held: BTreeMap<SessionId, SessionRecord>,
+    /// Those that were purged, or never inserted, among them.
+    known: Vec<SessionRecord>,
+    log: Vec<String>,
+}
+
+impl<S: RefreshStore> Model<'_, S> {
+    async fn operate(&mut self) -> Verdict {
+        self.step_the_clock();
+        match self.random.below(20) {
+            0 | 1 => self.insert().await,
+            2 => self.revoke().await,
+            3 => self.revoke_subject().await,
+            4 | 5 => self.list().await,
+            6 if self.stage.keeps => self.purge().await,
+            6 => self.load_all().await,
+            _ => self.rotate().await,
+        }
+    }
+
+    /// On, mostly, by a little or a lot; sometimes back, by up to an hour.
+    fn step_the_clock(&mut self) {
+        let millis = match self.random.below(20) {
+            0..=8 => 0,
+            9..=11 => 1,
+            12..=15 => self.random.below(20_000),
+            16 => self.random.below(3_600_000),
+            17 => self.random.below(86_400_000),
+            18 => GRACE.as_millis().try_into().unwrap_or(10_000),
+            _ => {
+                let back = i64::try_from(self.random.below(3_600_000)).unwrap_or(0);
+                self.now = UnixMillis::new(self.now.get() - back).max(self.stage.now);
+                0
+            }
+        };
+        self.now = self.now.saturating_add(Duration::from_millis(millis));
+    }
+
+    fn lifetime(&mut self) -> Duration {
+        let short = [MILLI, GRACE, HOUR, DAY, DAY, DAY];
+        let long = [DAY, DAY, DAY * 2, DAY * 2, DAY * 3, DAY * 10];
+        let lifetimes = if self.stage.keeps { short } else { long };
+        self.random.pick(&lifetimes).copied().unwrap_or(DAY)
+    }
+
+    fn subject(&mut self) -> Verdict<String> {
+        self.random.pick(&self.subjects).cloned().ok_or_else(nothing_to_pick)
+    }
+
+    fn reason(&mut self) -> RevokeReason {
+        self.random.pick(&RevokeReason::ALL).copied().unwrap_or(RevokeReason::Logout)
+    }
+
+    /// One of the last few, most often; sometimes one that was never inserted.
+    fn session(&mut self) -> Verdict<SessionRecord> {
+        if self.known.is_empty() || self.random.below(30) == 0 {
+            let subject = self.subject()?;
+            self.known.push(self.stage.session(&subject)?);
+        }
+        let older = if self.random.below(4) == 0 { 0 } else { self.known.len().saturating_sub(3) };
+        let known = self.known.get(older..).unwrap_or(&self.known);
+        self.random.pick(known).cloned().ok_or_else(nothing_to_pick)
+    }
+
+    fn note(&mut self, operation: String) {
+        self.log.push(operation);
+    }
+
+    /// Compares what is stored under this id.
+    async fn compare(&self, id: &SessionId) -> Verdict {
+        match self.held.get(id) {
+            Some(session) => self.stage.holds(format!("{id:?}"), session).await,
+            None => self.stage.lacks(format!("{id:?}"), id).await,
+        }
+    }
+
+    async fn load_all(&mut self) -> Verdict {
+        for session in &self.known {
+            self.compare(&session.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert(&mut self) -> Verdict {
+        let known = self.session()?;
+        let id =
+            if self.random.below(4) == 0 { known.id } else { SessionId::generate(&known.subject)? };
+        let absolute = self.lifetime().max(if self.stage.keeps { MILLI } else { ABSOLUTE });
+        let absolute_expires_at = self.now.saturating_add(absolute);
+        let session = SessionRecord {
+            id,
+            label: (self.random.below(2) == 0).then(|| format!("at {}", self.now)),
+            created_at: self.now,
+            rotated_at: self.now,
+            absolute_expires_at,
+            expires_at: self.now.saturating_add(self.lifetime()).min(absolute_expires_at),
+            ..self.stage.session(&known.subject)?
+        };
+        self.note(format!("insert {session:?}"));
+        let wanted = match self.held.entry(id) {
+            Entry::Occupied(_) => InsertOutcome::Duplicate,
+            Entry::Vacant(place) => {
+                place.insert(session.clone());
+                self.known.push(session.clone());
+                InsertOutcome::Inserted
+            }
+        };
+        same("insert", &self.stage.insert(&session).await?, &wanted)?;
+        self.compare(&id).await
+    }
+
+    async fn rotate(&mut self) -> Verdict {
+        let known = self.session()?;
+        let id = known.id;
+        let current = self.held.get(&id).map_or(0, |session| session.generation);
+        let generation = match self.random.below(20) {
+            0..=9 => current,
+            10..=14 => current.saturating_sub(1),
+            15 | 16 => current.saturating_sub(2),
+            17 => self.random.below(current + 1),
+            18 => current + 1 + self.random.below(1000),
+            _ => self.random.number(),
+        };
+        let graces = [Duration::ZERO, MILLI, GRACE, HOUR];
+        let request = RotateRequest {
+            now: self.now,
+            kid: format!("key {}", self.random.below(3)),
+            grace: self.random.pick(&graces).copied().unwrap_or(GRACE),
+            idle_lifetime: self.lifetime(),
+            ahead: match self.random.below(3) {
+                0 => AheadPolicy::Refuse,
+                _ => AheadPolicy::Heal,
+            },
+            ..self.stage.request(&known, generation)
+        };
+        self.note(format!("{request:?}"));
+        let wanted = match self.held.get_mut(&id) {
+            None => RotateOutcome::Unknown,
+            Some(session) => {
+                let decision = request.decide(session);
+                if let Some(change) = decision.change {
+                    session.apply(change);
+                }
+                decision.outcome
+            }
+        };
+        same("rotate", &self.stage.rotate(&request).await?, &wanted)?;
+        self.compare(&id).await
+    }
+
+    async fn revoke(&mut self) -> Verdict {
+        let (id, reason, now) = (self.session()?.id, self.reason(), self.now);
+        self.note(format!("revoke {id:?}, {reason:?}, at {now}"));
+        let session = self.held.get_mut(&id).filter(|session| session.revoked.is_none());
+        let wanted = session.map(|session| session.revoked = Some(Revoked { at: now, reason }));
+        same("revoke", &self.stage.revoke(&id, reason, now).await?, &wanted.is_some())?;
+        self.compare(&id).await
+    }
+
+    async fn revoke_subject(&mut self) -> Verdict {
+        let (subject, reason, now) = (self.subject()?, self.reason(), self.now);
+        let keep = if self.random.below(3) == 0 { None } else { Some(self.session()?.id) };
+        self.note(format!("revoke_subject {subject:?}, keep {keep:?}, {reason:?}, at {now}"));
+        let mut wanted = 0;
+        for session in self.held.values_mut() {
+            let ours = session.subject == subject && Some(session.id) != keep;
+            if ours && session.revoked.is_none() {
+                session.revoked = Some(Revoked { at: now, reason });
+                wanted += 1;
+            }
+        }
+        let count = self.stage.revoke_subject(&subject, keep.as_ref(), reason, now).await?;
+        same("revoke_subject", &count, &wanted)?;
+        self.load_all().await
+    }
+
+    async fn list(&mut self) -> Verdict {
+        let (subject, now) = (self.subject()?, self.now);
+        self.note(format!("list {subject:?} at {now}"));
+        let live = |session: &&SessionRecord| session.subject == subject && session.is_live(now);
+        let mut wanted: Vec<_> = self.held.values().filter(live).cloned().collect();
+        wanted.sort_by_key(|session| (session.created_at, session.id));
+        same("list", &self.stage.list(&subject, now).await?, &wanted)
+    }
+
+    async fn purge(&mut self) -> Verdict {
+        // All or none: which ones go under a limit between is up to the store, and a seed would repeat nothing.
+        let limit = if self.random.below(4) == 0 { 0 } else { 1000 };
+        let now = self.now;
+        self.note(format!("purge_expired at {now}, up to {limit}"));
+        let over = self.held.values().filter(|session| session.is_expired(now));
+        let over: Vec<SessionId> = over.map(|session| session.id).collect();
+        let wanted = u64::try_from(over.len()).unwrap_or(u64::MAX).min(u64::from(limit));
+        same("purge_expired", &self.stage.purge(now, limit).await?, &wanted)?;
+        let mut gone = 0;
+        for id in over {
+            if self.stage.load(&id).await?.is_none() {
+                self.held.remove(&id);
+                gone += 1;
+            }
+        }
+        same("how many sessions are gone", &gone, &wanted)?;
+        self.load_all().await
+    }
+}
+
+fn nothing_to_pick() -> Complaint {
+    Complaint("the model has nothing to pick from".into())
+}

@@ -1,0 +1,356 @@
+//! Many steps at once, through several handles: the answers, and what is stored afterwards, have to be those of some
+//! order in which one step follows the other.
+
+mod tally;
+
+use alloc::{format, vec::Vec};
+use core::{slice, time::Duration};
+
+use self::tally::Tally;
+use super::{
+    report::{Book, Case},
+    stage::{Answer, Complaint, GRACE, HOUR, MILLI, Stage, Step, Verdict, ensure, same},
+};
+use crate::session::{
+    record::{RevokeReason, Revoked, SessionRecord},
+    rotation::{RotateOutcome, RotateRequest},
+    store::{InsertOutcome, RefreshStore},
+};
+
+const ONE_WINNER: Case = Case(
+    "races/one_rotation_wins",
+    "R1",
+    "read, decide and write in one atomic step: one statement, a lock from the read to the commit, or compare and swap",
+);
+const ONE_HEALS: Case = Case(
+    "races/one_heals",
+    "R6",
+    "as for races/one_rotation_wins: a token ahead of the store is healed once, and replayed from then on",
+);
+const REVOKE: Case = Case(
+    "races/no_rotation_undoes_a_revocation",
+    "R10",
+    "write only if the session is still not revoked; a rotation must not store a record that was read before",
+);
+const REVOKE_SUBJECT: Case = Case(
+    "races/revoke_subject_gets_all",
+    "R10",
+    "find, revoke and count in one step; a rotation under way is revoked with the rest, before it or after",
+);
+const LOGIN: Case = Case(
+    "races/revoke_subject_and_logins",
+    "R10",
+    "a login at the same time is either revoked and counted, or live and listed",
+);
+const REUSE: Case = Case(
+    "races/one_reuse",
+    "R3",
+    "a reuse ends the session whoever rotates at the same time, and is answered Reused once",
+);
+const PURGE: Case = Case(
+    "races/purge_and_rotations",
+    "R11",
+    "purge: decide and delete in one statement, so that what was just used stays; rotate: update, never upsert",
+);
+const PURGERS: Case = Case(
+    "races/two_purgers",
+    "C6",
+    "two sweepers at once neither count a session twice nor wait for one another for ever (SKIP LOCKED, small batches)",
+);
+const INSERT: Case = Case(
+    "races/one_insert",
+    "C2",
+    "leave it to a primary key, or to a set-if-absent, which of two inserts of one id is first",
+);
+
+pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
+    book.case(ONE_WINNER, one_rotation_wins(stage)).await;
+    book.case(ONE_HEALS, one_heals(stage)).await;
+    book.case(REVOKE, rotate_and_revoke(stage)).await;
+    book.case(REVOKE_SUBJECT, rotate_and_revoke_subject(stage)).await;
+    book.case(LOGIN, login_and_revoke_subject(stage)).await;
+    book.case(REUSE, reuse_and_rotate(stage)).await;
+    if stage.keeps {
+        book.alone(stage, PURGE, purge_and_rotate(stage)).await;
+        book.alone(stage, PURGERS, two_purgers(stage)).await;
+    } else {
+        for case in [PURGE, PURGERS] {
+            book.not_run(case, "the store removes sessions by itself");
+        }
+    }
+    book.case(INSERT, insert_twice(stage)).await;
+}
+
+/// So many present the same token at once.
+const PRESENTERS: u32 = 64;
+
+/// Presentations of one generation: at slightly different times, as servers' clocks are, and with different keys.
+fn presentations<S: RefreshStore>(
+    stage: &Stage<S>,
+    session: &SessionRecord,
+    generation: u64,
+    count: u32,
+) -> impl Iterator<Item = Step> {
+    (0..count).map(move |index| {
+        Step::Rotate(RotateRequest {
+            now: stage.at(MILLI * index),
+            kid: format!("key {index}"),
+            ..stage.request(session, generation)
+        })
+    })
+}
+
+/// The record as it is stored now.
+async fn stored<S: RefreshStore>(
+    stage: &Stage<S>,
+    session: &SessionRecord,
+) -> Verdict<SessionRecord> {
+    let found = stage.load(&session.id).await?;
+    found.ok_or_else(|| Complaint(format!("after a race the session is gone: {session:?}")))
+}
+
+async fn one_rotation_wins<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    for generation in 0..u64::from(stage.rounds) {
+        let steps: Vec<_> = presentations(stage, &session, generation, PRESENTERS).collect();
+        let tally = Tally::of(&steps, &stage.race(&steps).await?);
+        let after = stored(stage, &session).await?;
+        tally.one_went_on(&tally.rotated, &session, &after)?;
+        let losers = usize::try_from(PRESENTERS - 1).unwrap_or(usize::MAX);
+        ensure(tally.replayed.len() == losers, || {
+            format!("{PRESENTERS} presentations of one token: {}", tally.counts())
+        })?;
+        same("the revocation after a race of retries", &after.revoked, &None)?;
+        session = after;
+    }
+    Ok(())
+}
+
+async fn one_heals<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    for round in 1..=u64::from(stage.rounds) {
+        let ahead = session.generation + round;
+        let steps: Vec<_> = presentations(stage, &session, ahead, 16).collect();
+        let tally = Tally::of(&steps, &stage.race(&steps).await?);
+        let after = stored(stage, &session).await?;
+        tally.one_went_on(&tally.healed, &session, &after)?;
+        ensure(tally.replayed.len() == 15 && after.revoked.is_none(), || {
+            format!("16 presentations of a token that is ahead: {}", tally.counts())
+        })?;
+        session = after;
+    }
+    Ok(())
+}
+
+async fn rotate_and_revoke<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for _ in 0..stage.rounds {
+        let session = stage.logged_in().await?;
+        let (at, reason) = (stage.at(HOUR), RevokeReason::Logout);
+        let mut steps: Vec<_> = presentations(stage, &session, 0, 16).collect();
+        for place in [3, 8, 13] {
+            steps.insert(place, Step::Revoke(session.id, reason, at));
+        }
+        let answers = stage.race(&steps).await?;
+        let tally = Tally::of(&steps, &answers);
+        let after = stored(stage, &session).await?;
+        same("the revocation after the race", &after.revoked, &Some(Revoked { at, reason }))?;
+        let first = answers.iter().filter(|answer| **answer == Answer::Revoke(true)).count();
+        same("how many of three revocations were the first", &first, &1)?;
+        tally.only_revoked_for(reason)?;
+        same("reuses, where there was none", &tally.reused, &0)?;
+        tally.one_went_on_at_most(&session, &after)?;
+        let late = stage.rotate(&stage.request(&session, after.generation)).await?;
+        same("rotate after the race", &late, &RotateOutcome::Revoked(reason))?;
+    }
+    Ok(())
+}
+
+/// The sum of all counts.
+fn counted(answers: &[Answer]) -> u64 {
+    answers.iter().map(|answer| if let Answer::Count(count) = answer { *count } else { 0 }).sum()
+}
+
+async fn rotate_and_revoke_subject<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for _ in 0..stage.rounds {
+        let subject = stage.subject()?;
+        let (at, reason) = (stage.at(HOUR), RevokeReason::LogoutAll);
+        let mut sessions = Vec::new();
+        let mut steps = Vec::new();
+        for _ in 0..3 {
+            let session = stage.session(&subject)?;
+            stage.add(&session).await?;
+            steps.extend(presentations(stage, &session, 0, 8));
+            sessions.push(session);
+        }
+        for place in [4, 16] {
+            steps.insert(place, Step::RevokeSubject(subject.clone(), reason, at));
+        }
+        let answers = stage.race(&steps).await?;
+        same("how many of three sessions two logouts have counted", &counted(&answers), &3)?;
+        for session in &sessions {
+            let after = stored(stage, session).await?;
+            same("the revocation after the race", &after.revoked, &Some(Revoked { at, reason }))?;
+            let own = |(step, _): &(Step, Answer)| matches!(step, Step::Rotate(request) if request.id == session.id);
+            let (steps, answers): (Vec<_>, Vec<_>) =
+                steps.iter().cloned().zip(answers.iter().cloned()).filter(own).unzip();
+            let tally = Tally::of(&steps, &answers);
+            tally.only_revoked_for(reason)?;
+            same("reuses, where there was none", &tally.reused, &0)?;
+            tally.one_went_on_at_most(session, &after)?;
+        }
+        same("the list after the race", &*stage.list(&subject, stage.now).await?, &[])?;
+    }
+    Ok(())
+}
+
+async fn login_and_revoke_subject<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for _ in 0..stage.rounds {
+        let subject = stage.subject()?;
+        let (at, reason) = (stage.now, RevokeReason::LogoutAll);
+        let mut steps = Vec::new();
+        for _ in 0..4 {
+            steps.push(Step::Insert(stage.session(&subject)?));
+            steps.push(Step::RevokeSubject(subject.clone(), reason, at));
+        }
+        let counted = counted(&stage.race(&steps).await?);
+        let mut live = Vec::new();
+        let mut revoked = 0;
+        for step in &steps {
+            let Step::Insert(session) = step else { continue };
+            let after = stored(stage, session).await?;
+            let ended = SessionRecord { revoked: Some(Revoked { at, reason }), ..session.clone() };
+            ensure(after == *session || after == ended, || {
+                format!("a login became something else: {after:?}")
+            })?;
+            if after.revoked.is_some() {
+                revoked += 1;
+            } else {
+                live.push(after);
+            }
+        }
+        same("how many sessions were counted as revoked", &counted, &revoked)?;
+        live.sort_by_key(|session| session.id);
+        same("the list after the race", &stage.list(&subject, stage.now).await?, &live)?;
+        let left = u64::try_from(live.len()).unwrap_or(u64::MAX);
+        let count = stage.revoke_subject(&subject, None, reason, at).await?;
+        same("revoke_subject after the race", &count, &left)?;
+    }
+    Ok(())
+}
+
+async fn reuse_and_rotate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for _ in 0..stage.rounds {
+        let mut session = stage.logged_in().await?;
+        for generation in [0, 1] {
+            stage.use_token(&mut session, generation).await?;
+        }
+        let current = presentations(stage, &session, 2, 8);
+        let old = presentations(stage, &session, 0, 8);
+        let steps: Vec<_> = current.zip(old).flat_map(|(one, other)| [one, other]).collect();
+        let tally = Tally::of(&steps, &stage.race(&steps).await?);
+        let after = stored(stage, &session).await?;
+        let reason = after.revoked.map(|revoked| revoked.reason);
+        same("the revocation after a reuse", &reason, &Some(RevokeReason::Reuse))?;
+        tally.only_revoked_for(RevokeReason::Reuse)?;
+        same("how many of 16 were answered Reused", &tally.reused, &1)?;
+        tally.one_went_on_at_most(&session, &after)?;
+    }
+    Ok(())
+}
+
+/// Each session is over for the purgers, and live for those who present its token.
+async fn purge_and_rotate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let end = stage.at(HOUR);
+    for _ in 0..stage.rounds {
+        let mut sessions = Vec::new();
+        let mut steps = Vec::new();
+        for _ in 0..8 {
+            let session = SessionRecord { expires_at: end, ..stage.session(&stage.subject()?)? };
+            stage.add(&session).await?;
+            steps.push(Step::Rotate(stage.request(&session, 0)));
+            sessions.push(session);
+        }
+        for place in [2, 6] {
+            steps.insert(place, Step::Purge(end, 1000));
+        }
+        let answers = stage.race(&steps).await?;
+        let mut gone = 0;
+        for (step, answer) in steps.iter().zip(&answers) {
+            let Step::Rotate(request) = step else { continue };
+            let Some(session) = sessions.iter_mut().find(|session| session.id == request.id) else {
+                continue;
+            };
+            let decision = request.decide(session);
+            if *answer == Answer::Rotate(decision.outcome) {
+                if let Some(change) = decision.change {
+                    session.apply(change);
+                }
+                stage.holds("a session that has rotated in time", session).await?;
+            } else {
+                same("rotate, against a purge", answer, &Answer::Rotate(RotateOutcome::Unknown))?;
+                stage.lacks("a session that was purged", &session.id).await?;
+                gone += 1;
+            }
+        }
+        same("how many sessions were counted as purged", &counted(&answers), &gone)?;
+    }
+    Ok(())
+}
+
+async fn two_purgers<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let end = stage.at(HOUR);
+    for _ in 0..stage.rounds {
+        let mut over = Vec::new();
+        for _ in 0..12 {
+            let session = SessionRecord { expires_at: end, ..stage.session(&stage.subject()?)? };
+            stage.add(&session).await?;
+            over.push(session);
+        }
+        let mut live = stage.logged_in().await?;
+        let mut steps = alloc::vec![Step::Purge(end, 8); 2];
+        steps.push(Step::Rotate(stage.request(&live, 0)));
+        let answers = stage.race(&steps).await?;
+        let mut counted = counted(&answers);
+        ensure(counted <= 12, || format!("12 sessions were over, and {counted} counted"))?;
+        if let Some(change) = stage.request(&live, 0).decide(&live).change {
+            live.apply(change);
+        }
+        stage.holds("a live session that rotated beside purgers", &live).await?;
+        // What they left to one another.
+        counted += stage.purge(end, 1000).await?;
+        same("how many of 12 sessions were counted as purged", &counted, &12)?;
+        for session in &over {
+            stage.lacks("a session that was purged", &session.id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn insert_twice<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for _ in 0..stage.rounds {
+        let session = stage.session(&stage.subject()?)?;
+        let steps: Vec<_> = (0..8)
+            .map(|index| {
+                let rotated_at = stage.at(GRACE + Duration::from_millis(index));
+                let label = Some(format!("insert {index}"));
+                Step::Insert(SessionRecord { label, rotated_at, ..session.clone() })
+            })
+            .collect();
+        let answers = stage.race(&steps).await?;
+        let first = Answer::Insert(InsertOutcome::Inserted);
+        let mut winners = steps.iter().zip(&answers).filter(|(_, answer)| **answer == first);
+        let (Some((Step::Insert(winner), _)), None) = (winners.next(), winners.next()) else {
+            return Err(Complaint(format!("8 inserts of one id: {answers:?}")));
+        };
+        let second = Answer::Insert(InsertOutcome::Duplicate);
+        let losers = answers.iter().filter(|answer| **answer == second).count();
+        same("how many of 8 inserts were duplicates", &losers, &7)?;
+        stage.holds("the session of the first insert", winner).await?;
+        same(
+            "the list",
+            &*stage.list(&session.subject, stage.now).await?,
+            slice::from_ref(winner),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,359 @@
+//! What the cases share: handles, sessions to try them on, and comparisons that say what differs.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+use core::{
+    fmt::{Debug, Display},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use tokio::{sync::Barrier, task::JoinSet};
+
+use crate::{
+    key::KeyError,
+    session::{
+        id::SessionId,
+        record::{RevokeReason, SessionRecord},
+        rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+        store::{InsertOutcome, RefreshStore, StoreError},
+        time::UnixMillis,
+    },
+};
+
+pub(super) const MILLI: Duration = Duration::from_millis(1);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The grace of a request that says nothing else.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+/// How long a session of the suite lives unless it is used.
+pub(super) const IDLE: Duration = DAY;
+/// How long it lives at most.
+pub(super) const ABSOLUTE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// When the suite's sessions begin: on the twelfth day of 1970, when no other session was over, so that sweeping them
+/// away takes no others along. All but a few that live very long are over 300 days later.
+const LONG_AGO: UnixMillis = UnixMillis::new(1_000_000_000);
+const WINDOW: Duration = Duration::from_secs(300 * 24 * 3600);
+
+pub(super) type Verdict<T = ()> = Result<T, Complaint>;
+
+/// What a store did that it should not have done.
+#[derive(Debug)]
+pub(super) struct Complaint(pub(super) String);
+
+impl From<KeyError> for Complaint {
+    fn from(error: KeyError) -> Self {
+        Self(format!("{error}"))
+    }
+}
+
+/// Fails with `complaint` unless `holds`.
+pub(super) fn ensure(holds: bool, complaint: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(Complaint(complaint())) }
+}
+
+/// Fails unless the answer is the one wanted.
+pub(super) fn same<T: PartialEq + Debug + ?Sized>(
+    what: impl Display,
+    answer: &T,
+    wanted: &T,
+) -> Verdict {
+    ensure(answer == wanted, || format!("{what}: {answer:?}, and not {wanted:?}"))
+}
+
+/// Fails unless the record is the one wanted; says in which fields it differs.
+pub(super) fn same_record(
+    what: impl Display,
+    found: Option<&SessionRecord>,
+    wanted: &SessionRecord,
+) -> Verdict {
+    let Some(found) = found else {
+        return Err(Complaint(format!("{what}: the session is not there")));
+    };
+    let mut differences = Vec::new();
+    macro_rules! compare {
+        ($($field:ident)*) => {$(
+            if found.$field != wanted.$field {
+                let (found, wanted) = (&found.$field, &wanted.$field);
+                differences.push(format!("{} is {found:?}, and not {wanted:?}", stringify!($field)));
+            }
+        )*};
+    }
+    compare!(id subject client label created_at absolute_expires_at generation kid);
+    compare!(rotated_at expires_at revoked);
+    ensure(differences.is_empty(), || format!("{what}: {}", differences.join("; ")))
+}
+
+/// Several handles on the same data. Each step is taken through the next of them, so that what one has
+/// written is read by another.
+pub(super) struct Stage<S> {
+    handles: Vec<Arc<S>>,
+    steps: AtomicUsize,
+    /// The time at which sessions begin.
+    pub(super) now: UnixMillis,
+    /// Whether sessions stay until they are purged.
+    pub(super) keeps: bool,
+    /// How often a race is run.
+    pub(super) rounds: u32,
+    /// Where the random operations begin.
+    pub(super) seed: u64,
+}
+
+/// A step to take, alone or against others.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Insert(SessionRecord),
+    Rotate(RotateRequest),
+    Revoke(SessionId, RevokeReason, UnixMillis),
+    RevokeSubject(String, RevokeReason, UnixMillis),
+    Purge(UnixMillis, u32),
+}
+
+/// What a step was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Insert(InsertOutcome),
+    Rotate(RotateOutcome),
+    Revoke(bool),
+    Count(u64),
+}
+
+impl Step {
+    async fn take(&self, store: &impl RefreshStore) -> Verdict<Answer> {
+        match self {
+            Self::Insert(session) => {
+                store.insert(session).await.map(Answer::Insert).map_err(fault("insert"))
+            }
+            Self::Rotate(request) => {
+                store.rotate(request).await.map(Answer::Rotate).map_err(fault("rotate"))
+            }
+            Self::Revoke(id, reason, now) => {
+                let answer = store.revoke(id, *reason, *now).await;
+                answer.map(Answer::Revoke).map_err(fault("revoke"))
+            }
+            Self::RevokeSubject(subject, reason, now) => {
+                let answer = store.revoke_subject(subject, None, *reason, *now).await;
+                answer.map(Answer::Count).map_err(fault("revoke_subject"))
+            }
+            Self::Purge(now, limit) => {
+                let answer = store.purge_expired(*now, *limit).await;
+                answer.map(Answer::Count).map_err(fault("purge_expired"))
+            }
+        }
+    }
+}
+
+fn fault(step: &'static str) -> impl FnOnce(StoreError) -> Complaint {
+    move |error| Complaint(format!("{step} failed: {error}"))
+}
+
+impl<S: RefreshStore> Stage<S> {
+    pub(super) fn new(handles: Vec<Arc<S>>, keeps: bool, rounds: u32, seed: u64) -> Self {
+        let now = if keeps { LONG_AGO } else { crate::numeric_date::NumericDate::now().into() };
+        Self { handles, steps: AtomicUsize::new(0), now, keeps, rounds, seed }
+    }
+
+    /// All handles.
+    pub(super) fn handles(&self) -> &[Arc<S>] {
+        &self.handles
+    }
+
+    /// The next handle.
+    pub(super) fn next(&self) -> &Arc<S> {
+        let step = self.steps.fetch_add(1, Ordering::Relaxed);
+        self.handles.get(step % self.handles.len()).expect("a remainder is below its divisor")
+    }
+
+    /// The time `after` the one at which sessions begin.
+    pub(super) fn at(&self, after: Duration) -> UnixMillis {
+        self.now.saturating_add(after)
+    }
+
+    /// A subject that nobody else has.
+    #[expect(clippy::unused_self, reason = "reads better with the rest")]
+    pub(super) fn subject(&self) -> Verdict<String> {
+        Ok(format!("conformance {}", SessionId::generate("")?))
+    }
+
+    /// A session that begins now, not inserted yet.
+    pub(super) fn session(&self, subject: &str) -> Verdict<SessionRecord> {
+        Ok(SessionRecord {
+            id: SessionId::generate(subject)?,
+            subject: subject.into(),
+            client: "conformance".into(),
+            label: Some("a session of the conformance suite".into()),
+            created_at: self.now,
+            absolute_expires_at: self.at(ABSOLUTE),
+            generation: 0,
+            kid: "first".into(),
+            rotated_at: self.now,
+            expires_at: self.at(IDLE),
+            revoked: None,
+        })
+    }
+
+    /// As [`session`](Self::session), for a subject of its own, and inserted.
+    pub(super) async fn logged_in(&self) -> Verdict<SessionRecord> {
+        let session = self.session(&self.subject()?)?;
+        self.add(&session).await?;
+        Ok(session)
+    }
+
+    /// Presents this generation, at the time at which sessions begin.
+    pub(super) fn request(&self, session: &SessionRecord, generation: u64) -> RotateRequest {
+        RotateRequest {
+            id: session.id,
+            generation,
+            kid: "next".into(),
+            now: self.now,
+            grace: GRACE,
+            idle_lifetime: IDLE,
+            ahead: AheadPolicy::Heal,
+        }
+    }
+
+    pub(super) async fn insert(&self, session: &SessionRecord) -> Verdict<InsertOutcome> {
+        self.next().insert(session).await.map_err(fault("insert"))
+    }
+
+    /// Inserts a session that is new.
+    pub(super) async fn add(&self, session: &SessionRecord) -> Verdict {
+        same("insert of a new session", &self.insert(session).await?, &InsertOutcome::Inserted)
+    }
+
+    pub(super) async fn load(&self, id: &SessionId) -> Verdict<Option<SessionRecord>> {
+        load(&**self.next(), id).await
+    }
+
+    pub(super) async fn rotate(&self, request: &RotateRequest) -> Verdict<RotateOutcome> {
+        self.next().rotate(request).await.map_err(fault("rotate"))
+    }
+
+    pub(super) async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Verdict<bool> {
+        self.next().revoke(id, reason, now).await.map_err(fault("revoke"))
+    }
+
+    pub(super) async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Verdict<u64> {
+        let answer = self.next().revoke_subject(subject, keep, reason, now).await;
+        answer.map_err(fault("revoke_subject"))
+    }
+
+    pub(super) async fn list(&self, subject: &str, now: UnixMillis) -> Verdict<Vec<SessionRecord>> {
+        list(&**self.next(), subject, now).await
+    }
+
+    pub(super) async fn purge(&self, now: UnixMillis, limit: u32) -> Verdict<u64> {
+        self.next().purge_expired(now, limit).await.map_err(fault("purge_expired"))
+    }
+
+    /// Fails unless the store holds exactly this.
+    pub(super) async fn holds(&self, what: impl Display, session: &SessionRecord) -> Verdict {
+        same_record(what, self.load(&session.id).await?.as_ref(), session)
+    }
+
+    /// Fails if the store holds a session of this id.
+    pub(super) async fn lacks(&self, what: impl Display, id: &SessionId) -> Verdict {
+        same(what, &self.load(id).await?, &None)
+    }
+
+    /// Presents a token of `session`, which is then as the decision leaves it. Fails unless the store answers what was
+    /// decided, and holds it.
+    pub(super) async fn present(
+        &self,
+        session: &mut SessionRecord,
+        request: &RotateRequest,
+    ) -> Verdict<RotateOutcome> {
+        let decision = request.decide(session);
+        let outcome = self.rotate(request).await?;
+        let what = || format!("{request:?} of {session:?}");
+        same(what(), &outcome, &decision.outcome)?;
+        let what = format!("after {}, which was answered {outcome:?}", what());
+        if let Some(change) = decision.change {
+            session.apply(change);
+        }
+        self.holds(what, session).await?;
+        Ok(outcome)
+    }
+
+    /// As [`present`](Self::present), at the time at which sessions begin.
+    pub(super) async fn use_token(
+        &self,
+        session: &mut SessionRecord,
+        generation: u64,
+    ) -> Verdict<RotateOutcome> {
+        let request = self.request(session, generation);
+        self.present(session, &request).await
+    }
+
+    /// [`present`](Self::present), when the outcome is known beforehand.
+    pub(super) async fn presented(
+        &self,
+        session: &mut SessionRecord,
+        request: &RotateRequest,
+        wanted: &RotateOutcome,
+    ) -> Verdict {
+        let outcome = self.present(session, request).await?;
+        same(format_args!("{request:?}"), &outcome, wanted)
+    }
+
+    /// Removes what the suite has left, but for what lives very long.
+    pub(super) async fn sweep(&self) -> Verdict {
+        // Far more than there can be, for a store that never says that it is done.
+        for _ in 0..100 {
+            if !self.keeps || self.purge(self.at(WINDOW), 1000).await? < 1000 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all steps at once, through all the handles; gives the answers in their order.
+    pub(super) async fn race(&self, steps: &[Step]) -> Verdict<Vec<Answer>> {
+        let barrier = Arc::new(Barrier::new(steps.len()));
+        let mut tasks = JoinSet::new();
+        for (index, step) in steps.iter().cloned().enumerate() {
+            let (store, barrier) = (self.next().clone(), barrier.clone());
+            tasks.spawn(async move {
+                barrier.wait().await;
+                (index, step.take(&*store).await)
+            });
+        }
+        let mut answers = Vec::with_capacity(steps.len());
+        while let Some(done) = tasks.join_next().await {
+            let (index, answer) = done.map_err(|error| Complaint(format!("a race: {error}")))?;
+            answers.push((index, answer?));
+        }
+        answers.sort_by_key(|(index, _)| *index);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+}
+
+/// Loads through this handle.
+pub(super) async fn load(
+    store: &impl RefreshStore,
+    id: &SessionId,
+) -> Verdict<Option<SessionRecord>> {
+    store.load(id).await.map_err(fault("load"))
+}
+
+/// Lists through this handle.
+pub(super) async fn list(
+    store: &impl RefreshStore,
+    subject: &str,
+    now: UnixMillis,
+) -> Verdict<Vec<SessionRecord>> {
+    store.list(subject, now).await.map_err(fault("list"))
+}

@@ -1,0 +1,231 @@
+//! The conformance suite: stores that keep to the contract pass, and each way to break it is found by the case that is
+//! there for it.
+#![cfg(feature = "conformance")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/broken_stores.rs"]
+mod broken_stores;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use broken_stores::{Broken, Flaw};
+use kippu::session::{
+    BoxStore, MemoryStore,
+    conformance::{self, CaseResult, Harness, Suite},
+};
+
+/// Handles that share one store.
+struct Memory(Arc<MemoryStore>);
+
+impl Harness for Memory {
+    type Store = BoxStore;
+
+    async fn open(&self) -> BoxStore {
+        BoxStore::new(self.0.clone())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_memory_store_passes_again_and_again() {
+    let harness = Memory(Arc::new(MemoryStore::new(10_000)));
+    for _ in 0..2 {
+        let report = conformance::run(&harness).await;
+        println!("{report}");
+        report.assert_passed();
+    }
+}
+
+/// Each way to be broken, and the cases that have to find it, whatever else does.
+const FLAWS: &[(Flaw, &[&str])] = &[
+    (Flaw::InsertOverwrites, &["insert/never_overwrites", "faults/every_step_can_be_repeated"]),
+    (Flaw::InsertIsNotAtomic, &["races/one_insert"]),
+    (Flaw::EmptyLabelIsNone, &["insert/tells_no_label_from_an_empty_one"]),
+    (Flaw::TextsAreTrimmed, &["insert/keeps_every_text"]),
+    (Flaw::GenerationIsFloat, &["insert/keeps_every_field", "rotate/ends_at_the_last_generation"]),
+    (Flaw::RevocationLosesItsTime, &["insert/keeps_a_revocation", "revoke/ends_the_session"]),
+    (Flaw::LoadMakesSessions, &["load/unknown_is_none"]),
+    (Flaw::RotateIsNotAtomic, &["races/one_rotation_wins", "races/one_heals"]),
+    (Flaw::RotateWritesWholeRecords, &["races/no_rotation_undoes_a_revocation"]),
+    (Flaw::RotateUpserts, &["races/purge_and_rotations"]),
+    (Flaw::RotateMakesSessions, &["rotate/unknown_stays_unknown", "purge/gone_is_gone"]),
+    (Flaw::GraceSlides, &["rotate/a_replay_writes_nothing"]),
+    (Flaw::GraceProlongs, &["rotate/a_replay_writes_nothing"]),
+    (Flaw::GraceIsInSeconds, &["rotate/replays_within_the_grace"]),
+    (Flaw::GraceIsEndless, &["rotate/replays_within_the_grace", "rotate/reuse_revokes"]),
+    (Flaw::GraceOfZeroIsSome, &["rotate/a_grace_of_zero_is_none"]),
+    (Flaw::GrandparentsReplay, &["rotate/a_grandparent_is_reuse"]),
+    (Flaw::ReplaysRevoked, &["rotate/revoked_stays_revoked"]),
+    (Flaw::ReplaysExpired, &["rotate/expired_never_replays"]),
+    (Flaw::ReplaysTheRequestedKid, &["rotate/a_replay_has_the_stored_kid"]),
+    (Flaw::ReuseRollsBack, &["rotate/reuse_revokes", "faults/a_lost_reuse_stays_revoked"]),
+    (Flaw::ReuseIsToldTwice, &["rotate/reuse_revokes", "races/one_reuse"]),
+    (Flaw::KidIsNotStored, &["rotate/advances", "rotate/a_replay_has_the_stored_kid"]),
+    (Flaw::AheadIsReuse, &["rotate/ahead_heals", "rotate/ahead_can_be_refused"]),
+    (Flaw::AheadIsHealedFromTheStored, &["rotate/ahead_heals"]),
+    (Flaw::AheadIsAlwaysHealed, &["rotate/ahead_can_be_refused"]),
+    (Flaw::GenerationsEndAtI64, &["rotate/ends_at_the_last_generation"]),
+    (Flaw::LosesAnswers, &["faults/a_lost_rotation_is_replayed"]),
+    (Flaw::ExpiresOnlyBySweep, &["times/idle_expiry_is_decided_at_use"]),
+    (Flaw::ExpiresLate, &["times/idle_expiry_is_decided_at_use"]),
+    (Flaw::SecondsOnly, &["times/are_kept_to_the_millisecond"]),
+    (Flaw::AbsoluteEndMoves, &["times/the_absolute_end_never_moves"]),
+    (Flaw::FirstExpiryStays, &["times/use_outlives_the_first_idle_expiry"]),
+    (Flaw::BackwardClockIsReuse, &["times/clock_steps_prolong_nothing"]),
+    (Flaw::ForwardClockRevokes, &["times/clock_steps_prolong_nothing"]),
+    (Flaw::DurationsOverflow, &["times/extremes"]),
+    (Flaw::RevokeOverwrites, &["revoke/keeps_the_first_reason"]),
+    (Flaw::RevokeFindsOnlyLive, &["revoke/ends_what_is_expired"]),
+    (Flaw::RevokeLeavesTombstones, &["revoke/unknown_stays_unknown"]),
+    (Flaw::RevokeIsNotDone, &["revoke/ends_the_session"]),
+    (Flaw::RevokeSubjectIgnoresKeep, &["revoke_subject/keeps_the_one_to_keep"]),
+    (Flaw::RevokeSubjectIsNotAtomic, &["races/revoke_subject_gets_all"]),
+    (Flaw::RevokeSubjectOverwrites, &["revoke_subject/keeps_first_reasons"]),
+    (Flaw::RevokeSubjectCountsAll, &["revoke_subject/keeps_first_reasons"]),
+    (Flaw::IndexOfItsOwn, &["revoke_subject/ends_all", "handles/one_opened_later_sees_all"]),
+    (Flaw::ListsRevoked, &["list/only_live_in_order"]),
+    (Flaw::ListsInOrderOfIds, &["list/only_live_in_order"]),
+    (Flaw::ListHasPages, &["list/has_no_last_page"]),
+    (Flaw::SubjectsIgnoreCase, &["subjects/never_mix"]),
+    (Flaw::SubjectsAreShards, &["subjects/of_one_shard_never_mix"]),
+    (Flaw::PurgeTakesLive, &["purge/live_sessions_stay"]),
+    (Flaw::PurgeTakesRevoked, &["purge/revoked_sessions_stay_until_they_are_over"]),
+    (Flaw::PurgeIgnoresTheLimit, &["purge/keeps_to_the_limit"]),
+    (Flaw::PurgeDoesNothing, &["purge/removes_what_is_over"]),
+    (Flaw::PurgeIsNotAtomic, &["races/purge_and_rotations"]),
+    (Flaw::PurgeCountsTwice, &["races/two_purgers"]),
+    (Flaw::PurgeLeavesTheIndex, &["purge/gone_is_gone"]),
+    (Flaw::CacheOfItsOwn, &["handles/none_reads_what_was"]),
+    (Flaw::SnapshotOfItsOwn, &["handles/one_opened_later_sees_all"]),
+];
+
+/// Fewer rounds than usual: what is broken here is broken reliably.
+async fn failures(flaw: Flaw) -> (String, BTreeSet<&'static str>, BTreeSet<&'static str>) {
+    let report = Suite::new().rounds(2).run(&Broken::new(flaw)).await;
+    let names = report.cases().iter().map(conformance::CaseReport::name).collect();
+    let failed = report.failures().map(conformance::CaseReport::name).collect();
+    (report.to_string(), names, failed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_store_that_is_to_be_broken_passes_as_it_is() {
+    // In a task of its own, as a caller may want it.
+    let run = async { conformance::run(&Broken::new(Flaw::None)).await };
+    tokio::spawn(run).await.unwrap().assert_passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_flaw_is_found_and_each_case_finds_one() {
+    let mut all = BTreeSet::new();
+    let mut found = BTreeSet::new();
+    let mut missed = Vec::new();
+    for (flaw, expected) in FLAWS {
+        let (report, names, failed) = failures(*flaw).await;
+        println!("{flaw:?}: {failed:?}");
+        for case in expected.iter().filter(|case| !failed.contains(*case)) {
+            missed.push(format!("{case} does not find {flaw:?}:\n{report}"));
+        }
+        all.extend(names);
+        found.extend(failed);
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    // What finds nothing here, or only in passing, could as well not be there.
+    let idle: Vec<_> = all.difference(&found).collect();
+    assert_eq!(idle, [&"handles/race_on_several_threads"]);
+}
+
+/// The findings of the cases of this prefix, with a short time limit.
+async fn found(flaw: Flaw, prefix: &str) -> Vec<String> {
+    let suite = Suite::new().only(prefix).time_limit(Duration::from_millis(200));
+    let report = suite.run(&Broken::new(flaw)).await;
+    assert!(!report.passed());
+    let found = report.cases().iter().map(|case| match case.result() {
+        CaseResult::Failed(found) => found.clone(),
+        other => panic!("{other:?}: {case}"),
+    });
+    found.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_panics_or_hangs_fails_the_case_and_not_the_run() {
+    assert_eq!(found(Flaw::Panics, "load/").await, ["a panic: a load that panics"]);
+    assert_eq!(found(Flaw::Hangs, "load/").await, ["no answer within 200ms: is there a deadlock?"]);
+}
+
+#[tokio::test]
+async fn one_thread_is_too_few() {
+    let report = conformance::run(&Broken::new(Flaw::None)).await;
+    let failed: Vec<_> = report.failures().map(conformance::CaseReport::name).collect();
+    assert_eq!(failed, ["handles/race_on_several_threads"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_seed_repeats_the_operations() {
+    // Which operation it is, without the ids and subjects, which are new each time.
+    let first = async || {
+        let suite = Suite::new().only("model/").seed(7).rounds(50);
+        let report = suite.run(&Broken::new(Flaw::GrandparentsReplay)).await;
+        assert_eq!(report.seed(), 7);
+        let found = report.failures().next().unwrap().to_string();
+        let end = found.find("; the last operations").unwrap();
+        let start = found.find("found: ").unwrap();
+        found[start..end].to_string()
+    };
+    let once = first().await;
+    assert!(once.starts_with("found: seed 7, round "), "{once}");
+    assert_eq!(first().await, once);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_removes_by_itself_is_not_asked_what_it_purged() {
+    let run = async |flaw| Suite::new().removes_by_itself().run(&Broken::new(flaw)).await;
+    let report = run(Flaw::PurgeDoesNothing).await;
+    report.assert_passed();
+    let not_run = |case: &&conformance::CaseReport| matches!(case.result(), CaseResult::NotRun(_));
+    assert_eq!(report.cases().iter().filter(not_run).count(), 6);
+    for flaw in [Flaw::PurgeTakesLive, Flaw::RotateIsNotAtomic, Flaw::SecondsOnly] {
+        assert!(!run(flaw).await.passed(), "{flaw:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[should_panic(expected = "0 cases, 0 failed")]
+async fn nothing_is_not_a_pass() {
+    Suite::new().only("no such case").run(&Broken::new(Flaw::None)).await.assert_passed();
+}
+
+/// What random operations of one after the other cannot show: races, odd texts, crowds, alikeness of subjects.
+const BEYOND_THE_MODEL: [Flaw; 15] = [
+    Flaw::InsertIsNotAtomic,
+    Flaw::EmptyLabelIsNone,
+    Flaw::TextsAreTrimmed,
+    Flaw::GenerationIsFloat,
+    Flaw::RotateIsNotAtomic,
+    Flaw::RotateWritesWholeRecords,
+    Flaw::RotateUpserts,
+    Flaw::DurationsOverflow,
+    Flaw::RevokeSubjectIsNotAtomic,
+    Flaw::ListHasPages,
+    Flaw::SubjectsIgnoreCase,
+    Flaw::SubjectsAreShards,
+    Flaw::PurgeIsNotAtomic,
+    Flaw::PurgeCountsTwice,
+    Flaw::SnapshotOfItsOwn,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_model_alone_finds_what_it_can() {
+    let mut missed = Vec::new();
+    for (flaw, _) in FLAWS.iter().filter(|(flaw, _)| !BEYOND_THE_MODEL.contains(flaw)) {
+        let suite = Suite::new().only("model/").rounds(100).seed(1);
+        if suite.run(&Broken::new(*flaw)).await.passed() {
+            missed.push(flaw);
+        }
+    }
+    assert!(missed.is_empty(), "{missed:?}");
+}
