@@ -1,0 +1,294 @@
+//! What has to hold on every store: the conformance suite, races between logins of several servers, and what
+//! a thief of the data finds in it.
+#![cfg(feature = "conformance")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, unused_imports, reason = "not every store is there with every set of features")]
+
+#[cfg(feature = "redis")]
+#[path = "support/redis.rs"]
+mod redis_server;
+#[path = "support/servers.rs"]
+mod servers;
+
+use std::{collections::HashSet, fs, io, path::Path, pin::Pin, sync::Arc, time::Duration};
+
+use kippu::{
+    Key,
+    session::{
+        BoxStore, EventKind, MemoryStore, NoClaims, RefreshStore, Session, SessionError, Sessions,
+        UnixMillis,
+        conformance::{Harness, Suite},
+    },
+};
+use tokio::sync::Barrier;
+
+/// One set of data, and what keeps it there.
+trait Data: Send + Sync + 'static {
+    /// Another handle on it, as another server has it.
+    fn open(&self) -> impl Future<Output = BoxStore> + Send;
+
+    /// All bytes that somebody finds who steals it.
+    fn dump(&self) -> impl Future<Output = Vec<u8>> + Send;
+}
+
+struct Memory(Arc<MemoryStore>);
+
+impl Data for Memory {
+    async fn open(&self) -> BoxStore {
+        BoxStore::new(Arc::clone(&self.0))
+    }
+
+    async fn dump(&self) -> Vec<u8> {
+        format!("{:?}", self.0).into_bytes()
+    }
+}
+
+fn memory() -> Option<Memory> {
+    Some(Memory(Arc::new(MemoryStore::new(100_000))))
+}
+
+/// The bytes of all files in a folder and below.
+fn files(folder: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes.append(&mut files(&path));
+        } else if path.is_file() {
+            bytes.append(&mut fs::read(path).unwrap_or_default());
+        }
+    }
+    bytes
+}
+
+#[cfg(feature = "redis")]
+mod redis_data {
+    use kippu::session::RedisStore;
+    use redis::{Client, aio::ConnectionManager, cluster::ClusterClient};
+
+    use super::{
+        BoxStore, Data, files,
+        redis_server::{Redis, RedisCluster, RedisOptions},
+    };
+
+    impl Data for Redis {
+        async fn open(&self) -> BoxStore {
+            let client = Client::open(self.url()).unwrap();
+            BoxStore::new(RedisStore::new(ConnectionManager::new(client).await.unwrap()))
+        }
+
+        async fn dump(&self) -> Vec<u8> {
+            self.command(&["SAVE"]);
+            files(self.folder())
+        }
+    }
+
+    impl Data for RedisCluster {
+        async fn open(&self) -> BoxStore {
+            let client = ClusterClient::new(self.urls()).unwrap();
+            BoxStore::new(RedisStore::new(client.get_async_connection().await.unwrap()))
+        }
+
+        async fn dump(&self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    pub(super) fn redis() -> Option<Redis> {
+        Redis::start_with(RedisOptions { append: Some("everysec"), ..RedisOptions::default() })
+    }
+
+    pub(super) fn redis_cluster() -> Option<RedisCluster> {
+        RedisCluster::start()
+    }
+}
+
+struct Handles<D>(Arc<D>);
+
+impl<D: Data> Harness for Handles<D> {
+    type Store = BoxStore;
+
+    fn open(&self) -> impl Future<Output = BoxStore> + Send {
+        self.0.open()
+    }
+}
+
+async fn conforms(data: impl Data, rounds: u32) {
+    let report = Suite::new().rounds(rounds).run(&Handles(Arc::new(data))).await;
+    println!("{report}");
+    report.assert_passed();
+}
+
+const ACCESS_SECRET: [u8; 32] = *b"the access key is a secret: 0001";
+const REFRESH_SECRET: [u8; 32] = *b"the refresh key is a secret: 001";
+
+/// One of several servers.
+fn server(store: BoxStore) -> Sessions<BoxStore> {
+    Sessions::builder(store)
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(Key::hs256(ACCESS_SECRET).unwrap())
+        .refresh_key(Key::hs256(REFRESH_SECRET).unwrap().with_kid("1"))
+        .build()
+        .unwrap()
+}
+
+async fn servers(data: &impl Data) -> Vec<Arc<Sessions<BoxStore>>> {
+    let mut servers = Vec::new();
+    for _ in 0..4 {
+        servers.push(Arc::new(server(data.open().await)));
+    }
+    servers
+}
+
+async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
+    Ok(Some(NoClaims {}))
+}
+
+/// 64 tasks on 4 servers present one token: one successor, and the session stands at its generation.
+async fn a_race_has_one_winner_and_no_loser(data: impl Data, rounds: u32) {
+    let servers = servers(&data).await;
+    let look = data.open().await;
+    for _ in 0..rounds {
+        let tokens = servers.first().unwrap().login("racer", &NoClaims {}).await.unwrap();
+        let (token, barrier) = (Arc::new(tokens.refresh_token), Arc::new(Barrier::new(64)));
+        let tasks: Vec<_> = servers
+            .iter()
+            .cycle()
+            .take(64)
+            .map(|server| {
+                let (server, token, barrier) =
+                    (Arc::clone(server), Arc::clone(&token), Arc::clone(&barrier));
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    server.refresh(&token, welcome).await.unwrap().refresh_token
+                })
+            })
+            .collect();
+        let mut successors = HashSet::new();
+        for task in tasks {
+            successors.insert(task.await.unwrap());
+        }
+        assert_eq!(successors.len(), 1);
+        let record = look.load(&tokens.session_id).await.unwrap().unwrap();
+        assert_eq!((record.generation, record.revoked), (1, None));
+    }
+}
+
+/// A refresh against a logout, and against a logout everywhere: nothing is live afterwards.
+async fn nothing_survives_a_logout(data: impl Data, rounds: u32) {
+    let servers = servers(&data).await;
+    let [first, second, ..] = &servers[..] else { panic!("two servers") };
+    let mut refreshed = 0;
+    for round in 0..rounds {
+        let subject = format!("leaver-{round}");
+        let tokens = first.login(&*subject, &NoClaims {}).await.unwrap();
+        let token = Arc::new(tokens.refresh_token);
+        let refresh = {
+            let (server, token) = (Arc::clone(first), Arc::clone(&token));
+            tokio::spawn(async move { server.refresh(&token, welcome).await })
+        };
+        if round % 2 == 0 {
+            second.logout(&token).await.unwrap();
+        } else {
+            second.logout_all(&subject).await.unwrap();
+        }
+        let mut left = vec![token.to_string()];
+        match refresh.await.unwrap() {
+            Ok(next) => {
+                refreshed += 1;
+                left.push(next.refresh_token);
+            }
+            Err(error) => assert!(matches!(error, SessionError::Revoked(_)), "{error}"),
+        }
+        for token in left {
+            for server in &servers {
+                let error = server.refresh(&token, welcome).await.unwrap_err();
+                assert!(matches!(error, SessionError::Revoked(_)), "{error}");
+            }
+        }
+        assert!(first.list(&subject).await.unwrap().is_empty());
+    }
+    println!("{refreshed} of {rounds} refreshes came first");
+}
+
+/// Neither a token nor a key is in the data; what has to be there is.
+async fn the_data_holds_no_token(data: impl Data) {
+    let servers = servers(&data).await;
+    let server = servers.first().unwrap();
+    let (mut tokens, mut ids) = (Vec::new(), Vec::new());
+    for index in 0..20 {
+        let subject = format!("findable-{index}");
+        let mut answer = server.login(&*subject, &NoClaims {}).await.unwrap();
+        ids.push(subject);
+        for _ in 0..3 {
+            let next = server.refresh(&answer.refresh_token, welcome).await.unwrap();
+            tokens.extend([answer.access_token, answer.refresh_token]);
+            answer = next;
+        }
+        tokens.extend([answer.access_token, answer.refresh_token]);
+    }
+    let dump = data.dump().await;
+    let holds = |bytes: &[u8]| dump.windows(bytes.len()).any(|window| window == bytes);
+    assert!(ids.iter().any(|subject| holds(subject.as_bytes())), "this is no dump of the data");
+    for token in &tokens {
+        // The end of each is the tag, as text and as bytes.
+        let (_, tag) = token.split_at(token.len() - 40);
+        assert!(!holds(tag.as_bytes()));
+        let body =
+            token.strip_prefix("kippu_rt_").unwrap_or_else(|| token.rsplit('.').next().unwrap());
+        let bytes = kippu::base64url::decode(body).unwrap();
+        assert!(!holds(bytes.split_at(bytes.len() - 32).1));
+    }
+    assert!(!holds(b"kippu_rt_") && !holds(&ACCESS_SECRET) && !holds(&REFRESH_SECRET));
+}
+
+/// All of it for one store; where its server is not on this machine, a line says that it was not run.
+macro_rules! on {
+    ($store:ident, $open:expr, conformance: $suite:literal, races: $races:literal, logouts: $logouts:literal) => {
+        mod $store {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn conforms() {
+                if let Some(data) = $open {
+                    super::conforms(data, $suite).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn a_race_has_one_winner_and_no_loser() {
+                if let Some(data) = $open {
+                    super::a_race_has_one_winner_and_no_loser(data, $races).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn nothing_survives_a_logout() {
+                if let Some(data) = $open {
+                    super::nothing_survives_a_logout(data, $logouts).await;
+                }
+            }
+        }
+    };
+}
+
+on!(in_memory, memory(), conformance: 8, races: 200, logouts: 1000);
+#[cfg(feature = "redis")]
+on!(in_redis, redis_data::redis(), conformance: 2, races: 200, logouts: 1000);
+#[cfg(feature = "redis")]
+on!(in_redis_cluster, redis_data::redis_cluster(), conformance: 2, races: 50, logouts: 200);
+
+#[tokio::test]
+async fn memory_holds_no_token() {
+    the_data_holds_no_token(memory().unwrap()).await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn redis_holds_no_token() {
+    if let Some(data) = redis_data::redis() {
+        the_data_holds_no_token(data).await;
+    }
+}
