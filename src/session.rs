@@ -34,7 +34,7 @@
 //! ```
 //!
 //! The rules that a refresh follows are in [`RotateRequest::decide`](rotation::RotateRequest::decide), what a store
-//! has to do in [`RefreshStore`].
+//! has to do in [`RefreshStore`], and the whole way of a login, step by step, in the [`guide`].
 
 mod access;
 mod builder;
@@ -42,6 +42,8 @@ mod builder;
 pub mod conformance;
 mod error;
 mod event;
+#[doc = include_str!("session/guide.md")]
+pub mod guide {}
 mod id;
 mod keyring;
 mod login;

@@ -1,7 +1,12 @@
 //! What has to hold on every store: the conformance suite, races between logins of several servers, and what
 //! a thief of the data finds in it.
 #![cfg(feature = "conformance")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 #![allow(dead_code, unused_imports, reason = "not every store is there with every set of features")]
 
 #[cfg(feature = "redis")]
@@ -43,8 +48,8 @@ impl Data for Memory {
     }
 }
 
-fn memory() -> Option<Memory> {
-    Some(Memory(Arc::new(MemoryStore::new(100_000))))
+fn memory() -> Memory {
+    Memory(Arc::new(MemoryStore::new(100_000)))
 }
 
 /// The bytes of all files in a folder and below.
@@ -274,7 +279,7 @@ macro_rules! on {
     };
 }
 
-on!(in_memory, memory(), conformance: 8, races: 200, logouts: 1000);
+on!(in_memory, Some(memory()), conformance: 8, races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
 on!(in_redis, redis_data::redis(), conformance: 2, races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
@@ -282,7 +287,7 @@ on!(in_redis_cluster, redis_data::redis_cluster(), conformance: 2, races: 50, lo
 
 #[tokio::test]
 async fn memory_holds_no_token() {
-    the_data_holds_no_token(memory().unwrap()).await;
+    the_data_holds_no_token(memory()).await;
 }
 
 #[cfg(feature = "redis")]
