@@ -24,6 +24,7 @@
 //!   in a running server. [`Jwk`] and [`JwkSet`] are how they are stored.
 //! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
 //!   refused. [`unverified_header`] reads a header and trusts nothing in it.
+//! - The module `session`, a feature, is the login that is built on tokens: refresh, reuse detection, logout.
 //! - [`base64url`] and [`hmac`] are the parts that the rest is built on, public so that they can be tested on their own.
 //!
 //! # Features
@@ -32,6 +33,11 @@
 //! |---|---|---|
 //! | `std` | yes | the system's clock (`SystemClock`, `NumericDate::now`), [`SharedKeySet`] |
 //! | `getrandom` | yes | [`Key::generate`] and [`Jwk::generate`], from the operating system's generator |
+//! | `session` | no | the module `session`: logins with a refresh token, over a store in memory; any async runtime |
+//! | `sqlite` | no | sessions in an SQLite file; needs tokio, and Rust 1.94 with the newest sqlx |
+//! | `postgres` | no | sessions in PostgreSQL; needs tokio, and Rust 1.94 with the newest sqlx |
+//! | `redis` | no | sessions in Redis or Valkey, single or Cluster; Rust 1.88 with the newest redis |
+//! | `conformance` | no | the tests that every session store has to pass; needs tokio |
 //!
 //! Without `std` the crate needs `alloc` and nothing else; the time is given by [`Validation::at`] or
 //! [`Validation::clock`].
@@ -88,6 +94,6 @@ pub use crate::{
 pub use crate::{key_set::SharedKeySet, numeric_date::SystemClock};
 
 /// The examples of the README are run as tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "session"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
