@@ -62,6 +62,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 #[cfg(feature = "redis")]
 pub use self::store::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use self::store::SqliteStore;
 pub use self::{
     access::{AccessToken, AccessVerifier, NoClaims},
     builder::{ConfigError, SessionsBuilder},

@@ -4,6 +4,8 @@ mod boxed;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use alloc::{boxed::Box, string::ToString, vec::Vec};
 use core::{error::Error, fmt, future::Future};
@@ -17,6 +19,8 @@ use super::{
 
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteStore;
 pub use self::{boxed::BoxStore, memory::MemoryStore};
 
 /// A place for sessions.

@@ -1,0 +1,115 @@
+//! The driver's errors as the store's, told apart by their kind and code, never by their text.
+
+use alloc::sync::Arc;
+
+use crate::session::store::{StoreError, StoreErrorKind};
+
+/// The driver's error stays the source.
+pub(super) fn fault(error: sqlx::Error) -> StoreError {
+    let (kind, message) = classify(&error);
+    StoreError::from_driver(kind, error).with_message(message)
+}
+
+/// One error of many requests.
+pub(super) fn shared_fault(error: &Arc<sqlx::Error>) -> StoreError {
+    let (kind, message) = classify(error);
+    StoreError::from_driver(kind, Arc::clone(error)).with_message(message)
+}
+
+pub(super) fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, CLOSED)
+}
+
+/// What is in a row, but cannot have been put there by the store.
+pub(super) fn corrupt() -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, STRANGE)
+}
+
+pub(super) fn foreign() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Misconfigured,
+        "the SQLite file is another application's, and was left as it is: give sessions a file of their own",
+    )
+}
+
+/// Whether it concerns the statement alone, which has changed nothing, and the transaction goes on.
+pub(super) fn is_of_statement(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(CONSTRAINT | MISMATCH))
+}
+
+const CLOSED: &str = "the store is closed";
+const STRANGE: &str = "a row of the SQLite file holds something that the store did not write";
+
+// <https://www.sqlite.org/rescode.html>
+const ERROR: u32 = 1;
+const PERM: u32 = 3;
+const BUSY: u32 = 5;
+const LOCKED: u32 = 6;
+const NOMEM: u32 = 7;
+const READONLY: u32 = 8;
+const IOERR: u32 = 10;
+const CORRUPT: u32 = 11;
+const FULL: u32 = 13;
+const CANTOPEN: u32 = 14;
+const CONSTRAINT: u32 = 19;
+const MISMATCH: u32 = 20;
+const AUTH: u32 = 23;
+const NOTADB: u32 = 26;
+
+/// The low byte of SQLite's code; the others are details.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+fn classify(error: &sqlx::Error) -> (StoreErrorKind, &'static str) {
+    use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
+
+    match error {
+        sqlx::Error::Database(_) => classify_code(primary_code(error)),
+        sqlx::Error::PoolClosed => (Unavailable, CLOSED),
+        sqlx::Error::PoolTimedOut => {
+            (Unavailable, "no connection to the SQLite file was free in time")
+        }
+        sqlx::Error::Configuration(_) | sqlx::Error::Io(_) | sqlx::Error::InvalidArgument(_) => {
+            (Misconfigured, "the SQLite file cannot be named like that: use a path in UTF-8")
+        }
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::RowNotFound => (Corrupt, STRANGE),
+        _ => (Unavailable, "the connection to the SQLite file was lost"),
+    }
+}
+
+fn classify_code(code: Option<u32>) -> (StoreErrorKind, &'static str) {
+    use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
+
+    match code {
+        Some(BUSY | LOCKED) => (
+            Contention,
+            "another connection holds the SQLite file for longer than it is waited for",
+        ),
+        Some(CORRUPT | NOTADB) => (
+            Corrupt,
+            "the SQLite file is damaged or no database: restore a backup, or move it away for a new one",
+        ),
+        Some(CANTOPEN) => (
+            Misconfigured,
+            "the SQLite file cannot be opened: its folder has to exist, and both have to be accessible",
+        ),
+        Some(READONLY | PERM | AUTH) => (
+            Misconfigured,
+            "the SQLite file cannot be written: the process needs to write to it and to its folder",
+        ),
+        Some(ERROR) => (
+            Misconfigured,
+            "the table in the SQLite file is not the store's: nobody else may change it",
+        ),
+        Some(CONSTRAINT | MISMATCH) => (Corrupt, STRANGE),
+        Some(FULL) => (Unavailable, "the disk of the SQLite file is full"),
+        Some(IOERR) => (Unavailable, "the disk of the SQLite file fails"),
+        Some(NOMEM) => (Unavailable, "SQLite has no memory left"),
+        _ => (Unavailable, "SQLite failed"),
+    }
+}

@@ -1,0 +1,129 @@
+//! Rows and the records that they hold; the steps that only read.
+//!
+//! Each answers with two results: the outer one is about the connection, the inner one about what was read.
+
+use alloc::{string::String, vec::Vec};
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::fault::{corrupt, fault};
+use crate::session::{
+    id::SessionId,
+    record::{RevokeReason, Revoked, SessionRecord},
+    rotation::MAX_GENERATION,
+    store::StoreError,
+    time::UnixMillis,
+};
+
+/// Of the driver, which fails the transaction; of the row, which concerns one request alone.
+pub(super) type Read<T> = Result<Result<T, StoreError>, sqlx::Error>;
+
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+) -> Read<Option<SessionRecord>> {
+    let row = sqlx::query(
+        "SELECT id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
+         rotated_at, expires_at, revoked_at, revoked_reason FROM kippu_sessions WHERE id = ?1",
+    )
+    .bind(bytes(id))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| record(&row)).transpose())
+}
+
+pub(super) async fn list(
+    connection: &mut SqliteConnection,
+    subject: &str,
+    now: UnixMillis,
+) -> Read<Vec<SessionRecord>> {
+    let rows = sqlx::query(
+        "SELECT id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
+         rotated_at, expires_at, revoked_at, revoked_reason FROM kippu_sessions \
+         WHERE subject = ?1 AND revoked_at IS NULL AND expires_at > ?2 AND absolute_expires_at > ?2 \
+         ORDER BY created_at, id",
+    )
+    .bind(subject)
+    .bind(now.get())
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.iter().map(record).collect())
+}
+
+/// First those that the index knows; only then what has to be searched for.
+pub(super) async fn expired(
+    connection: &mut SqliteConnection,
+    now: UnixMillis,
+    limit: u32,
+) -> Read<Vec<SessionId>> {
+    let aged = "SELECT id FROM kippu_sessions WHERE absolute_expires_at <= ?1 LIMIT ?2";
+    let unused = "SELECT id FROM kippu_sessions NOT INDEXED \
+                  WHERE expires_at <= ?1 OR absolute_expires_at <= ?1 LIMIT ?2";
+    let mut rows = Vec::new();
+    for statement in [aged, unused] {
+        rows =
+            sqlx::query(statement).bind(now.get()).bind(limit).fetch_all(&mut *connection).await?;
+        if u32::try_from(rows.len()).is_ok_and(|found| found == limit) {
+            break;
+        }
+    }
+    Ok(rows.iter().map(session_id).collect())
+}
+
+pub(super) fn bytes(id: &SessionId) -> &[u8] {
+    id.as_bytes()
+}
+
+/// The id in the first column.
+pub(super) fn session_id(row: &SqliteRow) -> Result<SessionId, StoreError> {
+    let id: &[u8] = row.try_get(0).map_err(fault)?;
+    id.try_into().map(SessionId::from_bytes).map_err(|_| corrupt())
+}
+
+pub(super) fn time(row: &SqliteRow, column: usize) -> Result<UnixMillis, StoreError> {
+    known_time(row.try_get(column).map_err(fault)?)
+}
+
+fn known_time(millis: i64) -> Result<UnixMillis, StoreError> {
+    let time = UnixMillis::new(millis);
+    if time.get() == millis { Ok(time) } else { Err(corrupt()) }
+}
+
+fn text(row: &SqliteRow, column: usize, longest: usize) -> Result<String, StoreError> {
+    let text: String = row.try_get(column).map_err(fault)?;
+    if (1..=longest).contains(&text.len()) { Ok(text) } else { Err(corrupt()) }
+}
+
+fn record(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
+    let label: Option<String> = row.try_get(3).map_err(fault)?;
+    let generation: i64 = row.try_get(6).map_err(fault)?;
+    let revoked_at: Option<i64> = row.try_get(10).map_err(fault)?;
+    let reason: Option<&str> = row.try_get(11).map_err(fault)?;
+    let revoked = match (revoked_at, reason) {
+        (None, None) => None,
+        (Some(at), Some(word)) => Some(Revoked {
+            at: known_time(at)?,
+            reason: RevokeReason::from_word(word).ok_or_else(corrupt)?,
+        }),
+        _ => return Err(corrupt()),
+    };
+    Ok(SessionRecord {
+        id: session_id(row)?,
+        subject: text(row, 1, 512)?,
+        client: text(row, 2, 512)?,
+        label: match label {
+            Some(label) if label.len() > 128 => return Err(corrupt()),
+            label => label,
+        },
+        created_at: time(row, 4)?,
+        absolute_expires_at: time(row, 5)?,
+        generation: u64::try_from(generation)
+            .ok()
+            .filter(|generation| *generation <= MAX_GENERATION)
+            .ok_or_else(corrupt)?,
+        kid: text(row, 7, 64)?,
+        rotated_at: time(row, 8)?,
+        expires_at: time(row, 9)?,
+        revoked,
+    })
+}

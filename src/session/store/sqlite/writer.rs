@@ -1,0 +1,410 @@
+//! The task that owns the connection that writes: it does all that waits in one transaction, and answers after it.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+use core::fmt::Write;
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteQueryResult},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    fault::{corrupt, fault, is_of_statement, shared_fault},
+    row::{self, Read},
+};
+use crate::session::{
+    id::SessionId,
+    record::{RevokeReason, SessionRecord},
+    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    store::{InsertOutcome, StoreError},
+    time::UnixMillis,
+};
+
+/// Steps of one transaction at most, so that none waits for very many.
+const BATCH: usize = 256;
+
+/// A step that somebody waits for.
+pub(super) enum Job {
+    Insert {
+        session: SessionRecord,
+        pending: Pending<InsertOutcome>,
+    },
+    Load {
+        id: SessionId,
+        pending: Pending<Option<SessionRecord>>,
+    },
+    Rotate {
+        request: RotateRequest,
+        pending: Pending<RotateOutcome>,
+    },
+    Revoke {
+        id: SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+        pending: Pending<bool>,
+    },
+    RevokeSubject {
+        subject: String,
+        keep: Option<SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+        pending: Pending<u64>,
+    },
+    List {
+        subject: String,
+        now: UnixMillis,
+        pending: Pending<Vec<SessionRecord>>,
+    },
+    Expired {
+        now: UnixMillis,
+        limit: u32,
+        pending: Pending<Vec<SessionId>>,
+    },
+    /// Removes those that are still over.
+    Remove {
+        ids: Vec<SessionId>,
+        now: UnixMillis,
+        pending: Pending<u64>,
+    },
+    /// Answered when the connection is closed.
+    Close(oneshot::Sender<()>),
+}
+
+/// An answer, and who waits for it until the transaction is durable.
+pub(super) struct Pending<T> {
+    answer: Option<Result<T, StoreError>>,
+    caller: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T> Pending<T> {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+        let (caller, receiver) = oneshot::channel();
+        (Self { answer: None, caller }, receiver)
+    }
+
+    fn settle(&mut self, answer: Result<T, StoreError>) {
+        self.answer = Some(answer);
+    }
+
+    /// Nobody may be there any more, which is all right. What has no answer counts as closed.
+    fn tell(self, failure: Option<&Arc<sqlx::Error>>) {
+        let answer = match failure {
+            Some(error) => Some(Err(shared_fault(error))),
+            None => self.answer,
+        };
+        if let Some(answer) = answer {
+            let _ = self.caller.send(answer);
+        }
+    }
+}
+
+impl Job {
+    /// Answers, once it is durable or has failed.
+    fn tell(self, failure: Option<&Arc<sqlx::Error>>) {
+        match self {
+            Self::Insert { pending, .. } => pending.tell(failure),
+            Self::Load { pending, .. } => pending.tell(failure),
+            Self::Rotate { pending, .. } => pending.tell(failure),
+            Self::Revoke { pending, .. } => pending.tell(failure),
+            Self::RevokeSubject { pending, .. } | Self::Remove { pending, .. } => {
+                pending.tell(failure);
+            }
+            Self::List { pending, .. } => pending.tell(failure),
+            Self::Expired { pending, .. } => pending.tell(failure),
+            Self::Close(_) => {}
+        }
+    }
+}
+
+pub(super) struct Writer {
+    /// None after a failure, until the next batch.
+    connection: Option<SqliteConnection>,
+    /// How to connect again; not at all, where the data would be gone with the connection.
+    options: Option<SqliteConnectOptions>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: SqliteConnection, options: Option<SqliteConnectOptions>) -> Self {
+        Self { connection: Some(connection), options }
+    }
+
+    /// Until all handles are gone, or one closes the store.
+    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
+        let mut closers = Vec::new();
+        let mut jobs = Vec::new();
+        while waiting.recv_many(&mut jobs, BATCH).await > 0 {
+            let mut batch = Vec::with_capacity(jobs.len());
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Close(done) => {
+                        // What waits is still done; nothing more comes.
+                        waiting.close();
+                        closers.push(done);
+                    }
+                    job => batch.push(job),
+                }
+            }
+            if !batch.is_empty() {
+                let failure = self.commit(&mut batch).await.err().map(Arc::new);
+                for job in batch {
+                    job.tell(failure.as_ref());
+                }
+            }
+        }
+        self.disconnect().await;
+        for done in closers {
+            let _ = done.send(());
+        }
+    }
+
+    async fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+    }
+
+    /// Does all of a batch or nothing.
+    async fn commit(&mut self, batch: &mut [Job]) -> Result<(), sqlx::Error> {
+        let connection = match (&mut self.connection, &self.options) {
+            (Some(connection), _) => connection,
+            (none, Some(options)) => none.insert(options.connect().await?),
+            (None, None) => return Err(sqlx::Error::WorkerCrashed),
+        };
+        let done = transact(connection, batch).await;
+        if done.is_err() {
+            // After some errors SQLite has done so itself.
+            let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+            if self.options.is_some() {
+                // Whatever state it is in, a new one is in none.
+                self.disconnect().await;
+            }
+        }
+        done
+    }
+}
+
+async fn transact(connection: &mut SqliteConnection, batch: &mut [Job]) -> Result<(), sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    rotate_all(connection, batch).await?;
+    for job in batch {
+        take(connection, job).await?;
+    }
+    sqlx::query("COMMIT").execute(connection).await?;
+    Ok(())
+}
+
+/// The rotations of tokens that are current, of different sessions, in one statement: nearly all of them. What else
+/// there is stays unanswered.
+async fn rotate_all(
+    connection: &mut SqliteConnection,
+    batch: &mut [Job],
+) -> Result<(), sqlx::Error> {
+    let mut sessions = HashSet::new();
+    let mut rows = Vec::new();
+    for job in &*batch {
+        let Job::Rotate { request, .. } = job else { continue };
+        // SQLite's JSON ends a text at its first NUL.
+        let is_plain = request.generation < MAX_GENERATION && !request.kid.contains('\0');
+        if is_plain && sessions.insert(request.id) {
+            let now = request.now;
+            let until = now.saturating_add(request.idle_lifetime);
+            rows.push((hex(&request.id), request.generation, &request.kid, now.get(), until.get()));
+        }
+    }
+    let Ok(json) = serde_json::to_string(&rows) else { return Ok(()) };
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rotated = sqlx::query(
+        "UPDATE kippu_sessions AS s SET generation = s.generation + 1, kid = r.kid, \
+         rotated_at = r.now, expires_at = min(r.until, s.absolute_expires_at) \
+         FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation, value ->> 2 AS kid, \
+         value ->> 3 AS now, value ->> 4 AS until FROM json_each(?1)) AS r \
+         WHERE s.id = r.id AND s.generation = r.generation AND s.revoked_at IS NULL \
+         AND s.expires_at > r.now AND s.absolute_expires_at > r.now \
+         RETURNING id, expires_at",
+    )
+    .bind(json)
+    .fetch_all(connection)
+    .await;
+    let rotated = match rotated {
+        // A row that cannot be: one by one it will be found.
+        Err(error) if is_of_statement(&error) => return Ok(()),
+        rotated => rotated?,
+    };
+    let mut ends = HashMap::with_capacity(rotated.len());
+    for row in &rotated {
+        if let Ok(id) = row::session_id(row) {
+            ends.insert(id, row::time(row, 1));
+        }
+    }
+    for job in batch {
+        let Job::Rotate { request, pending } = job else { continue };
+        // Of several for one session it is the first that was taken.
+        if let Some(end) = ends.remove(&request.id) {
+            pending.settle(end.map(|expires_at| {
+                RotateOutcome::Rotated(Successor {
+                    generation: request.generation + 1,
+                    kid: request.kid.clone(),
+                    expires_at,
+                })
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Takes one step, unless it was taken.
+async fn take(connection: &mut SqliteConnection, job: &mut Job) -> Result<(), sqlx::Error> {
+    match job {
+        Job::Insert { session, pending } => {
+            let added = insert(connection, session).await;
+            pending.settle(of_one(added)?.map(|rows| {
+                if rows == 0 { InsertOutcome::Duplicate } else { InsertOutcome::Inserted }
+            }));
+        }
+        Job::Load { id, pending } => pending.settle(row::load(connection, id).await?),
+        Job::Rotate { request, pending } => {
+            if pending.answer.is_none() {
+                pending.settle(rotate(connection, request).await?);
+            }
+        }
+        Job::Revoke { id, reason, now, pending } => {
+            let revoked = revoke(connection, id, *reason, *now).await;
+            pending.settle(of_one(revoked)?.map(|rows| rows > 0));
+        }
+        Job::RevokeSubject { subject, keep, reason, now, pending } => {
+            let revoked = sqlx::query(
+                "UPDATE kippu_sessions SET revoked_at = ?1, revoked_reason = ?2 \
+                 WHERE subject = ?3 AND id IS NOT ?4 AND revoked_at IS NULL",
+            )
+            .bind(now.get())
+            .bind(reason.as_str())
+            .bind(&**subject)
+            .bind(keep.as_ref().map(row::bytes))
+            .execute(connection)
+            .await;
+            pending.settle(of_one(revoked)?);
+        }
+        Job::List { subject, now, pending } => {
+            pending.settle(row::list(connection, subject, *now).await?);
+        }
+        Job::Expired { now, limit, pending } => {
+            pending.settle(row::expired(connection, *now, *limit).await?);
+        }
+        Job::Remove { ids, now, pending } => {
+            let ids = ids.iter().map(|id| format!("\"{}\"", hex(id))).collect::<Vec<_>>().join(",");
+            let removed = sqlx::query(
+                "DELETE FROM kippu_sessions \
+                 WHERE id IN (SELECT unhex(value) FROM json_each(?1)) \
+                 AND (expires_at <= ?2 OR absolute_expires_at <= ?2)",
+            )
+            .bind(format!("[{ids}]"))
+            .bind(now.get())
+            .execute(connection)
+            .await;
+            pending.settle(of_one(removed)?);
+        }
+        Job::Close(_) => {}
+    }
+    Ok(())
+}
+
+/// How many rows a statement has changed; an error that concerns it alone is told to its caller alone.
+fn of_one(done: Result<SqliteQueryResult, sqlx::Error>) -> Read<u64> {
+    match done {
+        Ok(result) => Ok(Ok(result.rows_affected())),
+        Err(error) if is_of_statement(&error) => Ok(Err(fault(error))),
+        Err(error) => Err(error),
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    session: &SessionRecord,
+) -> Result<SqliteQueryResult, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO kippu_sessions (id, subject, client, label, created_at, absolute_expires_at, \
+         generation, kid, rotated_at, expires_at, revoked_at, revoked_reason) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(row::bytes(&session.id))
+    .bind(&*session.subject)
+    .bind(&*session.client)
+    .bind(session.label.as_deref())
+    .bind(session.created_at.get())
+    .bind(session.absolute_expires_at.get())
+    .bind(stored(session.generation))
+    .bind(&*session.kid)
+    .bind(session.rotated_at.get())
+    .bind(session.expires_at.get())
+    .bind(session.revoked.map(|revoked| revoked.at.get()))
+    .bind(session.revoked.map(|revoked| revoked.reason.as_str()))
+    .execute(connection)
+    .await
+}
+
+async fn revoke(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+    reason: RevokeReason,
+    now: UnixMillis,
+) -> Result<SqliteQueryResult, sqlx::Error> {
+    sqlx::query(
+        "UPDATE kippu_sessions SET revoked_at = ?1, revoked_reason = ?2 \
+         WHERE id = ?3 AND revoked_at IS NULL",
+    )
+    .bind(now.get())
+    .bind(reason.as_str())
+    .bind(row::bytes(id))
+    .execute(connection)
+    .await
+}
+
+/// Reads, decides and writes, in a transaction in which nobody else writes.
+async fn rotate(connection: &mut SqliteConnection, request: &RotateRequest) -> Read<RotateOutcome> {
+    let record = match row::load(&mut *connection, &request.id).await? {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(Ok(RotateOutcome::Unknown)),
+        Err(error) => return Ok(Err(error)),
+    };
+    let decision = request.decide(&record);
+    let changed = match &decision.change {
+        None => return Ok(Ok(decision.outcome)),
+        Some(Change::Advance { generation, kid, rotated_at, expires_at }) => {
+            sqlx::query(
+                "UPDATE kippu_sessions SET generation = ?1, kid = ?2, rotated_at = ?3, \
+                 expires_at = ?4 WHERE id = ?5",
+            )
+            .bind(stored(*generation))
+            .bind(&**kid)
+            .bind(rotated_at.get())
+            .bind(expires_at.get())
+            .bind(row::bytes(&request.id))
+            .execute(connection)
+            .await
+        }
+        Some(Change::Revoke { at, reason }) => revoke(connection, &request.id, *reason, *at).await,
+    };
+    Ok(match of_one(changed)? {
+        Ok(1) => Ok(decision.outcome),
+        Ok(_) => Err(corrupt()),
+        Err(error) => Err(error),
+    })
+}
+
+/// Never more than [`MAX_GENERATION`].
+fn stored(generation: u64) -> i64 {
+    i64::try_from(generation).unwrap_or(i64::MAX)
+}
+
+fn hex(id: &SessionId) -> String {
+    let mut text = String::with_capacity(32);
+    for byte in id.as_bytes() {
+        // A string takes all that is written.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
