@@ -399,7 +399,10 @@ impl<S: RefreshStore> Sessions<S> {
         });
         Ok(TokenResponse {
             access_token: payload.sign(self.verifier.keys())?,
-            expires_in: self.access_expires_at(record, now).saturating_since(now),
+            // From `iat` on, which has no fraction either.
+            expires_in: self
+                .access_expires_at(record, now)
+                .saturating_since(NumericDate::from_seconds(now.seconds())),
             refresh_token: refresh_token?,
             refresh_expires_in: successor.expires_at.saturating_since(now.into()),
             session_id: record.id,

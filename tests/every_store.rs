@@ -108,6 +108,27 @@ mod redis_data {
     }
 }
 
+#[cfg(feature = "sqlite")]
+mod sqlite_data {
+    use kippu::session::SqliteStore;
+
+    use super::{BoxStore, Data, files, servers::Scratch};
+
+    impl Data for Scratch {
+        async fn open(&self) -> BoxStore {
+            BoxStore::new(SqliteStore::open(self.path().join("sessions.db")).await.unwrap())
+        }
+
+        async fn dump(&self) -> Vec<u8> {
+            files(self.path())
+        }
+    }
+
+    pub(super) fn file() -> Scratch {
+        Scratch::new("every-store")
+    }
+}
+
 struct Handles<D>(Arc<D>);
 
 impl<D: Data> Harness for Handles<D> {
@@ -280,6 +301,8 @@ macro_rules! on {
 }
 
 on!(in_memory, Some(memory()), conformance: 8, races: 200, logouts: 1000);
+#[cfg(feature = "sqlite")]
+on!(in_sqlite, Some(sqlite_data::file()), conformance: 2, races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
 on!(in_redis, redis_data::redis(), conformance: 2, races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
@@ -296,4 +319,10 @@ async fn redis_holds_no_token() {
     if let Some(data) = redis_data::redis() {
         the_data_holds_no_token(data).await;
     }
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn sqlite_holds_no_token() {
+    the_data_holds_no_token(sqlite_data::file()).await;
 }

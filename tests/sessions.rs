@@ -267,6 +267,17 @@ async fn the_answer_is_that_of_rfc_6749() {
     assert!(!shown.contains(&tokens.access_token) && !shown.contains(&tokens.refresh_token));
 }
 
+/// A clock does not stand at a whole second, as a rule.
+#[tokio::test]
+async fn lifetimes_are_whole_seconds() {
+    let fixture = Fixture::new();
+    fixture.clock.advance(999);
+    let tokens = fixture.login().await;
+    assert_eq!(tokens.expires_in, Duration::from_secs(900));
+    let token = fixture.sessions.verify::<Profile>(&tokens.access_token).unwrap();
+    assert_eq!(token.expires_at.saturating_since(token.issued_at), tokens.expires_in);
+}
+
 /// What any resource server can read, with the core alone.
 #[tokio::test]
 async fn an_access_token_has_the_claims_of_rfc_9068() {

@@ -1,0 +1,220 @@
+//! Logins on each store: how many a second, and how long the slowest wait.
+//!
+//! `cargo bench --all-features --bench sessions [-- STORE …]`. Servers are started for it, and share the machine's
+//! cores with it. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
+//! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a bench that fails ends"
+)]
+
+#[cfg(feature = "redis")]
+#[path = "../tests/support/redis.rs"]
+mod redis_server;
+#[path = "../tests/support/servers.rs"]
+mod servers;
+
+use std::{
+    env, io,
+    sync::{Arc, RwLock},
+    time::{Duration, Instant},
+};
+
+use kippu::{
+    Algorithm, Key, NumericDate,
+    session::{
+        BoxStore, MemoryStore, NoClaims, RefreshStore, Session, Sessions, TokenResponse,
+        UnixMillis,
+        rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+    },
+};
+use tokio::runtime::Runtime;
+
+/// How much is done for one row.
+#[derive(Clone, Copy)]
+struct Size {
+    /// The fewest calls of a row.
+    calls: usize,
+    callers: &'static [usize],
+}
+
+/// For numbers.
+const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128] };
+
+/// To see that it works.
+const TRIAL: Size = Size { calls: 16, callers: &[2] };
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    // Cargo says so for `cargo bench`, not for `cargo test`.
+    let size = if arguments.iter().any(|argument| argument == "--bench") { FULL } else { TRIAL };
+    let named: Vec<&String> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| *wanted == name);
+    let runtime = Runtime::new().expect("threads");
+
+    println!(
+        "{:<10} {:<8} {:>7} {:>10} {:>9} {:>9} {:>9}",
+        "store", "", "callers", "a second", "p50", "p99", "max"
+    );
+    if wanted("memory") {
+        let store = || BoxStore::new(MemoryStore::new(1_000_000));
+        runtime.block_on(all("memory", store(), size));
+    }
+    #[cfg(feature = "sqlite")]
+    if wanted("sqlite") {
+        let folder = servers::Scratch::new("bench");
+        runtime.block_on(async {
+            let path = folder.path().join("sessions.db");
+            let store = kippu::session::SqliteStore::open(path).await.expect("a new file");
+            all("sqlite", BoxStore::new(store), size).await;
+        });
+    }
+    #[cfg(feature = "redis")]
+    if wanted("redis") {
+        let options = redis_server::RedisOptions { append: Some("everysec"), ..Default::default() };
+        if let Some(server) = redis_server::Redis::start_with(options) {
+            runtime.block_on(async {
+                let client = redis::Client::open(server.url()).expect("a URL");
+                let connection = redis::aio::ConnectionManager::new(client).await.expect("it runs");
+                let store = kippu::session::RedisStore::new(connection);
+                all("redis", BoxStore::new(store), size).await;
+            });
+        }
+    }
+}
+
+/// What an operation works on.
+struct Bench {
+    store: Arc<BoxStore>,
+    sessions: Sessions<Arc<BoxStore>>,
+    /// Of each caller, one for each call.
+    tokens: RwLock<Vec<Vec<TokenResponse>>>,
+}
+
+impl Bench {
+    fn tokens(&self, caller: usize, call: usize) -> TokenResponse {
+        self.tokens.read().expect("no call failed")[caller][call].clone()
+    }
+}
+
+/// All operations, by more and more callers.
+async fn all(name: &str, store: BoxStore, size: Size) {
+    let store = Arc::new(store);
+    let sessions = Sessions::builder(Arc::clone(&store))
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(Key::generate(Algorithm::Hs256).expect("randomness"))
+        .refresh_key(Key::generate(Algorithm::Hs256).expect("randomness").with_kid("1"))
+        .build()
+        .expect("defaults are safe");
+    let bench = Arc::new(Bench { store, sessions, tokens: RwLock::default() });
+    for &callers in size.callers {
+        // One caller who waits for a disk gets little done.
+        let calls = if callers == 1 { size.calls / 8 } else { size.calls }.div_ceil(callers);
+        let row = |operation: &str, Measured { elapsed, waits }: Measured| {
+            let at = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e3;
+            #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a count")]
+            let a_second = waits.len() as f64 / elapsed.as_secs_f64();
+            let (p50, p99, max) = (at(50), at(99), at(100));
+            println!(
+                "{name:<10} {operation:<8} {callers:>7} {a_second:>10.0} {p50:>6.2} ms {p99:>6.2} ms {max:>6.2} ms"
+            );
+        };
+        let (measured, tokens) = each(&bench, callers, calls, login).await;
+        *bench.tokens.write().expect("no call failed") = tokens;
+        row("login", measured);
+        row("verify", each(&bench, callers, calls, verify).await.0);
+        row("rotate", each(&bench, callers, calls, rotate).await.0);
+        // The tokens at hand have been used up by the row before.
+        *bench.tokens.write().expect("no call failed") =
+            each(&bench, callers, calls, login).await.1;
+        row("refresh", each(&bench, callers, calls, refresh).await.0);
+        row("logout", each(&bench, callers, calls, logout).await.0);
+    }
+}
+
+async fn login(bench: Arc<Bench>, caller: usize, call: usize) -> TokenResponse {
+    let subject = format!("user-{caller}-{call}");
+    bench.sessions.login(subject, &NoClaims {}).await.expect("a login")
+}
+
+async fn verify(bench: Arc<Bench>, caller: usize, call: usize) {
+    let tokens = bench.tokens(caller, call);
+    let read = bench.sessions.verify::<NoClaims>(&tokens.access_token).expect("a good token");
+    assert_eq!(read.session_id, tokens.session_id);
+}
+
+async fn rotate(bench: Arc<Bench>, caller: usize, call: usize) {
+    let request = RotateRequest {
+        id: bench.tokens(caller, call).session_id,
+        generation: 0,
+        kid: "1".to_owned(),
+        now: UnixMillis::from(NumericDate::now()),
+        grace: Duration::from_secs(10),
+        idle_lifetime: Duration::from_secs(86_400),
+        ahead: AheadPolicy::Heal,
+    };
+    let outcome = bench.store.rotate(&request).await.expect("the store is there");
+    assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+}
+
+async fn refresh(bench: Arc<Bench>, caller: usize, call: usize) {
+    let token = bench.tokens(caller, call).refresh_token;
+    let next = bench.sessions.refresh(&token, welcome).await.expect("a refresh");
+    assert_ne!(next.refresh_token, token);
+}
+
+async fn logout(bench: Arc<Bench>, caller: usize, call: usize) {
+    let token = bench.tokens(caller, call).refresh_token;
+    bench.sessions.logout(&token).await.expect("a logout");
+}
+
+async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
+    Ok(Some(NoClaims {}))
+}
+
+/// From the first call to the last answer, and each wait, sorted.
+struct Measured {
+    elapsed: Duration,
+    waits: Vec<Duration>,
+}
+
+/// So many callers at once, each so many times, one after the other.
+async fn each<T, F>(
+    bench: &Arc<Bench>,
+    callers: usize,
+    calls: usize,
+    operation: impl Fn(Arc<Bench>, usize, usize) -> F + Copy + Send + 'static,
+) -> (Measured, Vec<Vec<T>>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|caller| {
+            let bench = Arc::clone(bench);
+            tokio::spawn(async move {
+                let (mut answers, mut waits) = (Vec::new(), Vec::new());
+                for call in 0..calls {
+                    let start = Instant::now();
+                    answers.push(operation(Arc::clone(&bench), caller, call).await);
+                    waits.push(start.elapsed());
+                }
+                (answers, waits)
+            })
+        })
+        .collect();
+    let (mut answers, mut waits) = (Vec::new(), Vec::new());
+    for task in tasks {
+        let (answered, mut waited) = task.await.expect("no call failed");
+        answers.push(answered);
+        waits.append(&mut waited);
+    }
+    let elapsed = start.elapsed();
+    waits.sort_unstable();
+    (Measured { elapsed, waits }, answers)
+}
