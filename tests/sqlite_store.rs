@@ -1,0 +1,794 @@
+//! The store in SQLite: each step, races of several handles on one file, files that are not the store's, and what is
+//! left when the process is killed.
+#![cfg(feature = "sqlite")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    future::Future,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use kippu::session::{
+    MemoryStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, SqliteStore,
+    StoreError, StoreErrorKind, UnixMillis,
+    rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    store::InsertOutcome,
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::{
+    runtime::Runtime,
+    sync::Barrier,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+#[path = "support/servers.rs"]
+mod servers;
+
+use self::servers::Scratch;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+const LOGIN: UnixMillis = UnixMillis::new(1_764_000_000_000);
+
+fn after(seconds: u64) -> UnixMillis {
+    LOGIN.saturating_add(Duration::from_secs(seconds))
+}
+
+/// A login now, idle after an hour, over after a day.
+fn session(subject: &str) -> SessionRecord {
+    SessionRecord {
+        id: SessionId::generate(subject).unwrap(),
+        subject: subject.to_owned(),
+        client: "web".to_owned(),
+        label: Some("Firefox on a fox".to_owned()),
+        created_at: LOGIN,
+        absolute_expires_at: after(86_400),
+        generation: 0,
+        kid: "k1".to_owned(),
+        rotated_at: LOGIN,
+        expires_at: after(3600),
+        revoked: None,
+    }
+}
+
+fn request(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
+    RotateRequest {
+        id: session.id,
+        generation,
+        kid: "k2".to_owned(),
+        now,
+        grace: Duration::from_secs(30),
+        idle_lifetime: HOUR,
+        ahead: AheadPolicy::Heal,
+    }
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async { timeout(Duration::from_secs(120), test).await.unwrap() })
+}
+
+fn file(scratch: &Scratch) -> PathBuf {
+    scratch.path().join("sessions.db")
+}
+
+/// Another connection to the file, past the store.
+async fn raw(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+async fn kind_of_open(path: impl AsRef<Path> + Send) -> StoreErrorKind {
+    SqliteStore::open(path).await.unwrap_err().kind()
+}
+
+#[test]
+fn each_step_keeps_the_contract() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let store = SqliteStore::open(&path).await.unwrap();
+            let (first, mut second) = (session("alice"), session("alice"));
+            second.created_at = after(1);
+            second.label = None;
+            assert_eq!(store.load(&first.id).await.unwrap(), None);
+            assert_eq!(store.insert(&first).await.unwrap(), InsertOutcome::Inserted);
+            let other = SessionRecord { subject: "mallory".to_owned(), ..first.clone() };
+            assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+            assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
+            store.insert(&second).await.unwrap();
+            store.insert(&session("bob")).await.unwrap();
+            let listed = store.list("alice", LOGIN).await.unwrap();
+            assert_eq!(listed, [first.clone(), second.clone()]);
+
+            let outcome = store.rotate(&request(&first, 0, after(60))).await.unwrap();
+            let successor =
+                Successor { generation: 1, kid: "k2".to_owned(), expires_at: after(3660) };
+            assert_eq!(outcome, RotateOutcome::Rotated(successor.clone()));
+            let outcome = store.rotate(&request(&first, 0, after(90))).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Replayed(successor));
+            let record = store.load(&first.id).await.unwrap().unwrap();
+            assert_eq!(
+                record,
+                SessionRecord {
+                    generation: 1,
+                    kid: "k2".to_owned(),
+                    rotated_at: after(60),
+                    expires_at: after(3660),
+                    ..first.clone()
+                }
+            );
+            let outcome = store.rotate(&request(&first, 0, after(91))).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Reused);
+            let outcome = store.rotate(&request(&first, 1, after(91))).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Revoked(RevokeReason::Reuse));
+            let record = store.load(&first.id).await.unwrap().unwrap();
+            assert_eq!(
+                record.revoked,
+                Some(Revoked { at: after(91), reason: RevokeReason::Reuse })
+            );
+            assert!(!store.revoke(&first.id, RevokeReason::Logout, after(92)).await.unwrap());
+
+            let keep = Some(&second.id);
+            let reason = RevokeReason::LogoutAll;
+            assert_eq!(store.revoke_subject("alice", keep, reason, after(93)).await.unwrap(), 0);
+            assert_eq!(store.revoke_subject("alice", None, reason, after(93)).await.unwrap(), 1);
+            assert_eq!(store.list("alice", after(93)).await.unwrap(), []);
+            assert_eq!(store.list("bob", after(93)).await.unwrap().len(), 1);
+            let unknown = session("alice");
+            assert!(!store.revoke(&unknown.id, reason, LOGIN).await.unwrap());
+            let outcome = store.rotate(&request(&unknown, 0, LOGIN)).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Unknown);
+
+            store.close().await;
+            store.close().await;
+            for error in [
+                store.load(&first.id).await.unwrap_err(),
+                store.insert(&first).await.unwrap_err(),
+                store.rotate(&request(&first, 0, LOGIN)).await.unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+                assert!(error.to_string().ends_with("the store is closed"), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_is_too_large_or_too_strange() {
+    run(async {
+        let store = SqliteStore::open(":memory:").await.unwrap();
+        let mut strange = session("\"quoted\" \\ {\u{1f98a}} 'subject'");
+        strange.kid = "\0\"k\\'\u{1f98a}".to_owned();
+        strange.created_at = UnixMillis::MIN;
+        strange.absolute_expires_at = UnixMillis::MAX;
+        strange.expires_at = UnixMillis::MAX;
+        strange.generation = MAX_GENERATION - 1;
+        store.insert(&strange).await.unwrap();
+        assert_eq!(store.load(&strange.id).await.unwrap(), Some(strange.clone()));
+        for (generation, kid) in
+            [(MAX_GENERATION - 3, "a\0b"), (MAX_GENERATION - 2, "\"k\\'\u{1f98a}\u{1}")]
+        {
+            let mut session = session("x");
+            session.absolute_expires_at = UnixMillis::MAX;
+            session.generation = generation;
+            store.insert(&session).await.unwrap();
+            let mut rotate = request(&session, generation, LOGIN);
+            rotate.kid = kid.to_owned();
+            rotate.idle_lifetime = Duration::MAX;
+            let expected = Successor {
+                generation: generation + 1,
+                kid: kid.to_owned(),
+                expires_at: UnixMillis::MAX,
+            };
+            assert_eq!(store.rotate(&rotate).await.unwrap(), RotateOutcome::Rotated(expected));
+            let record = store.load(&session.id).await.unwrap().unwrap();
+            assert_eq!((record.generation, &*record.kid), (generation + 1, kid));
+        }
+        let last = request(&strange, MAX_GENERATION, LOGIN);
+        assert_eq!(store.rotate(&last).await.unwrap(), RotateOutcome::Expired);
+        let outcome = store.rotate(&request(&strange, MAX_GENERATION - 1, LOGIN)).await.unwrap();
+        assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+        let outcome = store.rotate(&last).await.unwrap();
+        assert_eq!(outcome, RotateOutcome::Expired);
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(usize),
+    Rotate { session: usize, generation: u64, now: u64, grace: u64, refuse: bool },
+    Revoke(usize, u64),
+    RevokeSubject(usize, Option<usize>, u64),
+    List(usize, u64),
+    Purge(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let now = 0_u64..5000;
+    prop_oneof![
+        (0_usize..4).prop_map(Step::Insert),
+        (0_usize..4, 0_u64..5, now.clone(), prop_oneof![Just(0_u64), 0_u64..5000], any::<bool>())
+            .prop_map(|(session, generation, now, grace, refuse)| Step::Rotate {
+                session,
+                generation,
+                now,
+                grace,
+                refuse
+            }),
+        (0_usize..4, now.clone()).prop_map(|(session, now)| Step::Revoke(session, now)),
+        (0_usize..2, proptest::option::of(0_usize..4), now.clone())
+            .prop_map(|(subject, keep, now)| Step::RevokeSubject(subject, keep, now)),
+        (0_usize..2, now.clone()).prop_map(|(subject, now)| Step::List(subject, now)),
+        now.prop_map(Step::Purge),
+    ]
+}
+
+/// One by one, it does what the store in memory does.
+#[test]
+fn it_answers_as_the_store_in_memory() {
+    let runtime = Runtime::new().unwrap();
+    let subjects = ["alice", "bob"];
+    TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
+        .run(&proptest::collection::vec(step(), 1..40), |steps| {
+            runtime.block_on(async {
+                let store = SqliteStore::open(":memory:").await.unwrap();
+                let model = MemoryStore::new(100);
+                let sessions = [0, 1, 0, 1].map(|subject| session(subjects[subject]));
+                for step in steps {
+                    match step {
+                        Step::Insert(index) => prop_assert_eq!(
+                            store.insert(&sessions[index]).await.unwrap(),
+                            model.insert(&sessions[index]).await.unwrap()
+                        ),
+                        Step::Rotate { session, generation, now, grace, refuse } => {
+                            let request = RotateRequest {
+                                grace: Duration::from_secs(grace),
+                                idle_lifetime: Duration::from_secs(1000),
+                                ahead: if refuse { AheadPolicy::Refuse } else { AheadPolicy::Heal },
+                                ..request(&sessions[session], generation, after(now))
+                            };
+                            prop_assert_eq!(
+                                store.rotate(&request).await.unwrap(),
+                                model.rotate(&request).await.unwrap()
+                            );
+                        }
+                        Step::Revoke(index, now) => {
+                            let (id, reason) = (&sessions[index].id, RevokeReason::Logout);
+                            prop_assert_eq!(
+                                store.revoke(id, reason, after(now)).await.unwrap(),
+                                model.revoke(id, reason, after(now)).await.unwrap()
+                            );
+                        }
+                        Step::RevokeSubject(subject, keep, now) => {
+                            let keep = keep.map(|index| &sessions[index].id);
+                            let (subject, reason) = (subjects[subject], RevokeReason::LogoutAll);
+                            prop_assert_eq!(
+                                store
+                                    .revoke_subject(subject, keep, reason, after(now))
+                                    .await
+                                    .unwrap(),
+                                model
+                                    .revoke_subject(subject, keep, reason, after(now))
+                                    .await
+                                    .unwrap()
+                            );
+                        }
+                        Step::List(subject, now) => prop_assert_eq!(
+                            store.list(subjects[subject], after(now)).await.unwrap(),
+                            model.list(subjects[subject], after(now)).await.unwrap()
+                        ),
+                        Step::Purge(now) => prop_assert_eq!(
+                            store.purge_expired(after(now), 100).await.unwrap(),
+                            model.purge_expired(after(now), 100).await.unwrap()
+                        ),
+                    }
+                    for session in &sessions {
+                        prop_assert_eq!(
+                            store.load(&session.id).await.unwrap(),
+                            model.load(&session.id).await.unwrap()
+                        );
+                    }
+                }
+                Ok(())
+            })
+        })
+        .unwrap();
+}
+
+#[test]
+fn of_many_with_one_token_one_rotates() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let mut stores = Vec::new();
+        for _ in 0..4 {
+            stores.push(SqliteStore::open(file(&scratch)).await.unwrap());
+        }
+        for round in 0..50 {
+            let session = session("alice");
+            stores[0].insert(&session).await.unwrap();
+            let barrier = Arc::new(Barrier::new(64));
+            let mut tasks = JoinSet::new();
+            for task in 0..64 {
+                let (store, barrier) = (stores[task % 4].clone(), Arc::clone(&barrier));
+                let request = request(&session, 0, after(round));
+                tasks.spawn(async move {
+                    barrier.wait().await;
+                    store.rotate(&request).await.unwrap()
+                });
+            }
+            let (mut rotated, mut replayed) = (Vec::new(), Vec::new());
+            for outcome in tasks.join_all().await {
+                match outcome {
+                    RotateOutcome::Rotated(successor) => rotated.push(successor),
+                    RotateOutcome::Replayed(successor) => replayed.push(successor),
+                    outcome => panic!("{outcome:?}"),
+                }
+            }
+            assert_eq!((rotated.len(), replayed.len()), (1, 63));
+            assert!(replayed.iter().all(|successor| *successor == rotated[0]));
+        }
+    });
+}
+
+/// No session is rotated by a request that begins after the answer to its end.
+#[test]
+fn what_was_revoked_stays_revoked() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let stores = [(); 2].map(|()| async { SqliteStore::open(file(&scratch)).await.unwrap() });
+        let [one, two] = stores;
+        let (one, two) = (one.await, two.await);
+        for _ in 0..20 {
+            let sessions: Vec<_> = (0..8).map(|_| session("alice")).collect();
+            for session in &sessions {
+                one.insert(session).await.unwrap();
+            }
+            let mut tasks = JoinSet::new();
+            for session in sessions.clone() {
+                let two = two.clone();
+                tasks.spawn(async move {
+                    let mut generation = 0;
+                    loop {
+                        match two.rotate(&request(&session, generation, LOGIN)).await.unwrap() {
+                            RotateOutcome::Rotated(successor) => generation = successor.generation,
+                            RotateOutcome::Revoked(RevokeReason::LogoutAll) => return,
+                            outcome => panic!("{outcome:?}"),
+                        }
+                    }
+                });
+            }
+            sleep(Duration::from_millis(10)).await;
+            let reason = RevokeReason::LogoutAll;
+            assert_eq!(one.revoke_subject("alice", None, reason, LOGIN).await.unwrap(), 8);
+            let mut generations = Vec::new();
+            for session in &sessions {
+                generations.push(two.load(&session.id).await.unwrap().unwrap().generation);
+            }
+            tasks.join_all().await;
+            for (session, generation) in sessions.iter().zip(generations) {
+                let record = one.load(&session.id).await.unwrap().unwrap();
+                assert_eq!(record.generation, generation);
+            }
+            one.purge_expired(UnixMillis::MAX, 100).await.unwrap();
+        }
+    });
+}
+
+/// A step whose caller is gone happens or not, and no other minds.
+#[test]
+fn a_caller_may_give_up() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = SqliteStore::open(file(&scratch)).await.unwrap();
+        let sessions: Vec<_> = (0..64).map(|_| session("alice")).collect();
+        for session in &sessions {
+            store.insert(session).await.unwrap();
+        }
+        for generation in 0..20 {
+            let rotations = sessions.iter().enumerate().map(|(index, session)| {
+                let (store, request) = (store.clone(), request(session, generation, LOGIN));
+                tokio::spawn(async move {
+                    if index % 2 == 0 {
+                        let limit = Duration::from_micros(50 * u64::try_from(index).unwrap());
+                        timeout(limit, store.rotate(&request)).await.ok()
+                    } else {
+                        Some(store.rotate(&request).await)
+                    }
+                })
+            });
+            for rotation in rotations.collect::<Vec<_>>() {
+                if let Some(outcome) = rotation.await.unwrap() {
+                    assert!(matches!(outcome.unwrap(), RotateOutcome::Rotated(_)));
+                }
+            }
+            // Whether or not the one who gave up had it done.
+            for session in &sessions {
+                let outcome = store.rotate(&request(session, generation, LOGIN)).await.unwrap();
+                assert!(
+                    matches!(
+                        &outcome,
+                        RotateOutcome::Rotated(to) | RotateOutcome::Replayed(to)
+                            if to.generation == generation + 1
+                    ),
+                    "{outcome:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn only_its_own_file_is_opened() {
+    run(async {
+        use StoreErrorKind::{Corrupt, Misconfigured};
+
+        let scratch = Scratch::new("sqlite");
+        let at = |name: &str| scratch.path().join(name);
+
+        for (name, sql) in [
+            ("tables", "CREATE TABLE notes (text)"),
+            ("application", "PRAGMA application_id = 7"),
+            ("version", "PRAGMA user_version = 7"),
+            ("newer", "PRAGMA application_id = 1802072176; PRAGMA user_version = 2"),
+            ("older", "PRAGMA application_id = 1802072176"),
+        ] {
+            let mut connection = raw(&at(name)).await;
+            execute(&mut connection, sql).await;
+            connection.close().await.unwrap();
+            let before = fs::read(at(name)).unwrap();
+            assert_eq!(kind_of_open(at(name)).await, Misconfigured, "{name}");
+            assert_eq!(fs::read(at(name)).unwrap(), before, "{name}");
+        }
+        for (name, content) in [
+            ("text", "This is no database. ".repeat(1000)),
+            ("short", "no".to_owned()),
+            ("line", "This is no database, and short.\n".to_owned()),
+        ] {
+            fs::write(at(name), &content).unwrap();
+            assert_eq!(kind_of_open(at(name)).await, Corrupt, "{name}");
+            assert_eq!(fs::read(at(name)).unwrap(), content.as_bytes(), "{name}");
+        }
+        fs::create_dir(at("folder")).unwrap();
+        for path in [at("folder"), at("missing/sessions.db"), PathBuf::new(), at("n\0l")] {
+            assert_eq!(kind_of_open(&path).await, Misconfigured, "{}", path.display());
+        }
+        // An empty file is nobody's.
+        fs::write(at("empty"), "").unwrap();
+        let store = SqliteStore::open(at("empty")).await.unwrap();
+        store.insert(&session("alice")).await.unwrap();
+        store.close().await;
+        assert_eq!(
+            SqliteStore::open(at("empty")).await.unwrap().list("alice", LOGIN).await.unwrap().len(),
+            1
+        );
+    });
+}
+
+#[test]
+fn a_file_that_changes_is_told_apart() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = SqliteStore::open(&path).await.unwrap();
+        let (good, bad) = (session("alice"), session("bob"));
+        store.insert(&good).await.unwrap();
+        let mut connection = raw(&path).await;
+        for change in [
+            "UPDATE kippu_sessions SET generation = -1",
+            "UPDATE kippu_sessions SET generation = 9007199254740992",
+            "UPDATE kippu_sessions SET kid = ''",
+            "UPDATE kippu_sessions SET client = CAST(x'ff' AS TEXT)",
+            "UPDATE kippu_sessions SET created_at = 9223372036854775807",
+            "UPDATE kippu_sessions SET revoked_at = 1, revoked_reason = 'whim'",
+            "PRAGMA ignore_check_constraints = ON; UPDATE kippu_sessions SET revoked_at = 1",
+            "PRAGMA ignore_check_constraints = ON; UPDATE kippu_sessions SET revoked_reason = 'reuse'",
+        ] {
+            store.purge_expired(UnixMillis::MAX, 10).await.unwrap();
+            store.insert(&bad).await.unwrap();
+            execute(&mut connection, change).await;
+            store.insert(&good).await.unwrap();
+            // Together, in one transaction: the one does not fail with the other.
+            let (bad_request, good_request) = (request(&bad, 3, LOGIN), request(&good, 0, LOGIN));
+            let (of_bad, of_good) =
+                tokio::join!(store.rotate(&bad_request), store.rotate(&good_request));
+            assert_eq!(of_bad.unwrap_err().kind(), StoreErrorKind::Corrupt, "{change}");
+            assert!(matches!(of_good, Ok(RotateOutcome::Rotated(_))), "{change}");
+            let kind = store.load(&bad.id).await.unwrap_err().kind();
+            assert_eq!(kind, StoreErrorKind::Corrupt, "{change}");
+        }
+        execute(&mut connection, "DROP TABLE kippu_sessions").await;
+        for error in [
+            store.insert(&good).await.unwrap_err(),
+            store.load(&good.id).await.unwrap_err(),
+            store.rotate(&request(&good, 0, LOGIN)).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
+        }
+        // It goes on when somebody has acted.
+        execute(&mut connection, SqliteStore::SCHEMA).await;
+        assert_eq!(store.insert(&good).await.unwrap(), InsertOutcome::Inserted);
+    });
+}
+
+#[test]
+fn many_may_make_the_file_at_once() {
+    run(async {
+        for _ in 0..10 {
+            let scratch = Scratch::new("sqlite");
+            let barrier = Arc::new(Barrier::new(8));
+            let mut tasks = JoinSet::new();
+            for _ in 0..8 {
+                let (path, barrier) = (file(&scratch), Arc::clone(&barrier));
+                tasks.spawn(async move {
+                    barrier.wait().await;
+                    let store = SqliteStore::open(path).await.unwrap();
+                    assert_eq!(
+                        store.insert(&session("alice")).await.unwrap(),
+                        InsertOutcome::Inserted
+                    );
+                    store
+                });
+            }
+            for store in tasks.join_all().await {
+                assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 8);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_lock_is_waited_for() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = SqliteStore::open(file(&scratch)).await.unwrap();
+        let session = session("alice");
+        store.insert(&session).await.unwrap();
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let start = Instant::now();
+        let rotation = tokio::spawn({
+            let (store, request) = (store.clone(), request(&session, 0, LOGIN));
+            async move { store.rotate(&request).await.unwrap() }
+        });
+        sleep(Duration::from_millis(500)).await;
+        assert!(!rotation.is_finished());
+        // Who reads does not wait.
+        assert_eq!(store.load(&session.id).await.unwrap(), Some(session.clone()));
+        execute(&mut connection, "COMMIT").await;
+        assert!(matches!(rotation.await.unwrap(), RotateOutcome::Rotated(_)));
+        assert!(start.elapsed() >= Duration::from_millis(500));
+
+        // With less patience it is told, and everything goes on after it.
+        let options = SqliteConnectOptions::new()
+            .filename(file(&scratch))
+            .busy_timeout(Duration::from_millis(50));
+        let store = SqliteStore::with_options(options).await.unwrap();
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let error: StoreError = store.rotate(&request(&session, 1, LOGIN)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Contention, "{error:?}");
+        execute(&mut connection, "ROLLBACK").await;
+        let outcome = store.rotate(&request(&session, 1, LOGIN)).await.unwrap();
+        assert!(matches!(outcome, RotateOutcome::Rotated(_)));
+    });
+}
+
+#[test]
+fn a_full_database_fails_and_recovers() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(true)
+                .pragma("max_page_count", "40");
+            let store = SqliteStore::with_options(options).await.unwrap();
+            let mut inserted = Vec::new();
+            let error = loop {
+                let session = session("alice");
+                match store.insert(&session).await {
+                    Ok(_) => inserted.push(session),
+                    Err(error) => break error,
+                }
+                assert!(inserted.len() < 10_000);
+            };
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+            assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), inserted.len());
+            assert!(store.revoke(&inserted[0].id, RevokeReason::Logout, LOGIN).await.unwrap());
+            let removed = store.purge_expired(UnixMillis::MAX, u32::MAX).await.unwrap();
+            assert_eq!(removed, u64::try_from(inserted.len()).unwrap());
+            assert_eq!(store.insert(&inserted[0]).await.unwrap(), InsertOutcome::Inserted);
+        }
+    });
+}
+
+#[test]
+fn a_purge_removes_what_is_over_and_nothing_else() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let store = Arc::new(SqliteStore::open(path).await.unwrap());
+            let mut kept = BTreeSet::new();
+            let mut tasks = JoinSet::new();
+            for number in 0..4000 {
+                let mut session = session(&format!("user{}", number % 7));
+                match number % 4 {
+                    0 => session.absolute_expires_at = after(100),
+                    1 => session.expires_at = after(100),
+                    2 => {
+                        session.expires_at = after(101);
+                        kept.insert(session.id);
+                    }
+                    _ => {
+                        let reason = RevokeReason::Logout;
+                        session.revoked = Some(Revoked { at: LOGIN, reason });
+                        kept.insert(session.id);
+                    }
+                }
+                let store = Arc::clone(&store);
+                tasks.spawn(async move { store.insert(&session).await.unwrap() });
+            }
+            tasks.join_all().await;
+            assert_eq!(store.purge_expired(after(99), 5000).await.unwrap(), 0);
+            assert_eq!(store.purge_expired(after(100), 0).await.unwrap(), 0);
+            assert_eq!(store.purge_expired(after(100), 10).await.unwrap(), 10);
+            assert_eq!(store.purge_expired(after(100), 1500).await.unwrap(), 1500);
+            assert_eq!(store.purge_expired(after(100), u32::MAX).await.unwrap(), 490);
+            assert_eq!(store.purge_expired(after(100), 100).await.unwrap(), 0);
+            for id in &kept {
+                assert!(store.load(id).await.unwrap().is_some());
+            }
+        }
+    });
+}
+
+#[test]
+fn memory_is_not_shared() {
+    run(async {
+        let one = SqliteStore::open(":memory:").await.unwrap();
+        let two = SqliteStore::open(":memory:").await.unwrap();
+        let session = session("alice");
+        one.insert(&session).await.unwrap();
+        assert_eq!(two.load(&session.id).await.unwrap(), None);
+        assert_eq!(one.clone().load(&session.id).await.unwrap(), Some(session));
+        assert!(!Path::new(":memory:").exists());
+    });
+}
+
+/// The task that writes ends with its runtime.
+#[test]
+fn without_its_runtime_it_is_closed() {
+    let scratch = Scratch::new("sqlite");
+    let store = run(async { SqliteStore::open(file(&scratch)).await.unwrap() });
+    let error = run(async { store.insert(&session("alice")).await.unwrap_err() });
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+}
+
+const KILLED: &str = "KIPPU_TEST_SQLITE_KILLED";
+
+/// Run by the test below in a process of its own: changes sessions, and says so, until it is killed.
+#[test]
+fn until_it_is_killed() {
+    let Some(path) = env::var_os(KILLED) else { return };
+    let say = |line: String| {
+        let mut out = std::io::stdout().lock();
+        out.write_all(line.as_bytes()).unwrap();
+        out.flush().unwrap();
+    };
+    Runtime::new().unwrap().block_on(async {
+        let store = SqliteStore::open(path).await.unwrap();
+        let mut tasks = JoinSet::new();
+        for session in store.list("alice", LOGIN).await.unwrap() {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for generation in session.generation.. {
+                    let rotated = store.rotate(&request(&session, generation, LOGIN)).await;
+                    assert!(matches!(rotated.unwrap(), RotateOutcome::Rotated(_)));
+                    say(format!("\nrotated {} {}\n", session.id, generation + 1));
+                }
+            });
+        }
+        tasks.spawn(async move {
+            loop {
+                let session = session("bob");
+                store.insert(&session).await.unwrap();
+                store.revoke(&session.id, RevokeReason::Logout, LOGIN).await.unwrap();
+                say(format!("\nrevoked {} 0\n", session.id));
+            }
+        });
+        tasks.join_all().await;
+    });
+}
+
+#[test]
+fn what_was_answered_outlives_the_process() {
+    let scratch = Scratch::new("sqlite");
+    let path = file(&scratch);
+    run(async {
+        let store = SqliteStore::open(&path).await.unwrap();
+        for _ in 0..8 {
+            store.insert(&session("alice")).await.unwrap();
+        }
+        store.close().await;
+    });
+    let (mut rotated, mut revoked) = (BTreeMap::new(), BTreeSet::new());
+    for round in 0..20 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "until_it_is_killed", "--nocapture"])
+            .env(KILLED, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let reader = thread::spawn(move || {
+            let mut lines = Vec::new();
+            let mut line = String::new();
+            while output.read_line(&mut line).unwrap() > 0 {
+                lines.push(std::mem::take(&mut line));
+            }
+            lines
+        });
+        thread::sleep(Duration::from_millis(250 + 7 * round));
+        assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+        // SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut answers = 0;
+        for line in reader.join().unwrap() {
+            let words: Vec<_> = line.split_ascii_whitespace().collect();
+            let (true, &[what @ ("rotated" | "revoked"), id, generation]) =
+                (line.ends_with('\n'), &*words)
+            else {
+                continue;
+            };
+            answers += 1;
+            let id: SessionId = id.parse().unwrap();
+            if what == "rotated" {
+                rotated.insert(id, generation.parse::<u64>().unwrap());
+            } else {
+                revoked.insert(id);
+            }
+        }
+        assert!(answers > 0, "it came to nothing");
+        run(async {
+            let store = SqliteStore::open(&path).await.unwrap();
+            for (id, generation) in &rotated {
+                let stored = store.load(id).await.unwrap().unwrap().generation;
+                // What was not told any more may have happened: one rotation.
+                assert!((*generation..=generation + 1).contains(&stored), "{stored} {generation}");
+            }
+            for id in &revoked {
+                let record = store.load(id).await.unwrap().unwrap();
+                assert_eq!(record.revoked.unwrap().reason, RevokeReason::Logout);
+            }
+            store.close().await;
+            let mut connection = raw(&path).await;
+            let check: String = sqlx::query_scalar("PRAGMA integrity_check")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(check, "ok");
+        });
+    }
+    assert_eq!(rotated.len(), 8);
+    assert!(!revoked.is_empty());
+}
