@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use super::{id::SessionId, rotation::Change, time::UnixMillis};
+use super::{id::SessionId, time::UnixMillis};
 
 /// One login.
 ///
@@ -76,6 +76,29 @@ impl RevokeReason {
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
+}
+
+/// A change to a record that exists. There is none that makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The session goes on with a new generation.
+    Advance {
+        /// The new generation.
+        generation: u64,
+        /// The `kid` of the refresh key that its token is made with.
+        kid: String,
+        /// When.
+        rotated_at: UnixMillis,
+        /// The new end of the session.
+        expires_at: UnixMillis,
+    },
+    /// The session ends.
+    Revoke {
+        /// When.
+        at: UnixMillis,
+        /// Why.
+        reason: RevokeReason,
+    },
 }
 
 impl SessionRecord {

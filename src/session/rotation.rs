@@ -4,6 +4,7 @@
 use alloc::string::String;
 use core::time::Duration;
 
+pub use super::record::Change;
 use super::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
@@ -95,29 +96,6 @@ pub struct Decision {
     pub outcome: RotateOutcome,
     /// What to store first.
     pub change: Option<Change>,
-}
-
-/// A change to a record that exists. There is none that makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The session goes on with a new generation.
-    Advance {
-        /// The new generation.
-        generation: u64,
-        /// The `kid` of the refresh key that its token is made with.
-        kid: String,
-        /// When.
-        rotated_at: UnixMillis,
-        /// The new end of the session.
-        expires_at: UnixMillis,
-    },
-    /// The session ends.
-    Revoke {
-        /// When.
-        at: UnixMillis,
-        /// Why.
-        reason: RevokeReason,
-    },
 }
 
 impl RotateRequest {
