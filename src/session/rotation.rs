@@ -158,3 +158,197 @@ impl RotateRequest {
 fn unchanged(outcome: RotateOutcome) -> Decision {
     Decision { outcome, change: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::session::record::Revoked;
+
+    fn record(generation: u64, rotated_at: i64, expires_at: i64) -> SessionRecord {
+        SessionRecord {
+            id: SessionId::from_bytes([7; 16]),
+            subject: "alice".to_string(),
+            client: "web".to_string(),
+            label: None,
+            created_at: UnixMillis::new(0),
+            absolute_expires_at: UnixMillis::new(1000),
+            generation,
+            kid: "old".to_string(),
+            rotated_at: UnixMillis::new(rotated_at),
+            expires_at: UnixMillis::new(expires_at),
+            revoked: None,
+        }
+    }
+
+    fn request(generation: u64, now: i64, grace: u64, ahead: AheadPolicy) -> RotateRequest {
+        RotateRequest {
+            id: SessionId::from_bytes([7; 16]),
+            generation,
+            kid: "new".to_string(),
+            now: UnixMillis::new(now),
+            grace: Duration::from_millis(grace),
+            idle_lifetime: Duration::from_millis(300),
+            ahead,
+        }
+    }
+
+    /// The rules once more, as a table: of each the name, in the place of its outcome.
+    fn by_the_table(record: &SessionRecord, request: &RotateRequest) -> &'static str {
+        let (now, ahead) = (request.now.get(), request.ahead);
+        let end = record.expires_at.get().min(record.absolute_expires_at.get());
+        let age = (now - record.rotated_at.get()).max(0);
+        let grace = i64::try_from(request.grace.as_millis()).unwrap();
+        let behind = i128::from(record.generation) - i128::from(request.generation);
+        match (record.revoked.is_some(), now >= end, behind) {
+            (true, _, _) => "revoked",
+            (_, true, _) => "expired",
+            (_, _, 0) => "rotated",
+            (_, _, ..0) if ahead == AheadPolicy::Heal => "healed",
+            (_, _, ..0) => "ahead",
+            (_, _, 1) if grace > 0 && age <= grace => "replayed",
+            _ => "reused",
+        }
+    }
+
+    fn name(outcome: &RotateOutcome) -> &'static str {
+        match outcome {
+            RotateOutcome::Rotated(_) => "rotated",
+            RotateOutcome::Replayed(_) => "replayed",
+            RotateOutcome::Healed { .. } => "healed",
+            RotateOutcome::Ahead { .. } => "ahead",
+            RotateOutcome::Reused => "reused",
+            RotateOutcome::Revoked(_) => "revoked",
+            RotateOutcome::Expired => "expired",
+            RotateOutcome::Unknown => "unknown",
+        }
+    }
+
+    /// What holds of every decision, whatever was asked.
+    fn check(record: &SessionRecord, request: &RotateRequest) -> &'static str {
+        let Decision { outcome, change } = request.decide(record);
+        let mut after = record.clone();
+        if let Some(change) = change.clone() {
+            after.apply(change);
+        }
+        let name = name(&outcome);
+        // What never moves.
+        assert_eq!(after.absolute_expires_at, record.absolute_expires_at);
+        assert_eq!(after.created_at, record.created_at);
+        match outcome {
+            RotateOutcome::Rotated(successor) | RotateOutcome::Healed { successor, .. } => {
+                assert_eq!(successor.generation, request.generation + 1);
+                assert_eq!(successor.kid, request.kid);
+                assert!(successor.expires_at <= record.absolute_expires_at);
+                let Successor { generation, kid, expires_at } = successor;
+                assert_eq!((after.generation, &after.kid), (generation, &kid));
+                assert_eq!((after.expires_at, after.rotated_at), (expires_at, request.now));
+                assert_eq!(after.revoked, None);
+            }
+            RotateOutcome::Replayed(successor) => {
+                assert_eq!(change, None);
+                assert_eq!(successor.generation, request.generation + 1);
+                assert_eq!(
+                    (successor.generation, &successor.kid),
+                    (record.generation, &record.kid)
+                );
+                assert_eq!(successor.expires_at, record.expires_at);
+            }
+            RotateOutcome::Reused => {
+                let revoked = Revoked { at: request.now, reason: RevokeReason::Reuse };
+                assert_eq!(after, SessionRecord { revoked: Some(revoked), ..record.clone() });
+            }
+            _ => assert_eq!(change, None),
+        }
+        name
+    }
+
+    /// Every case there is, around every edge.
+    #[test]
+    fn the_rules_are_those_of_the_table() {
+        let mut seen = alloc::collections::BTreeMap::new();
+        for stored in 0..4 {
+            for presented in 0..5 {
+                for now in [-3600, 99, 100, 101, 109, 110, 111, 399, 400, 401, 999, 1000, 1001] {
+                    for (grace, expires_at) in [(0, 400), (10, 400), (10, 1000), (2000, 2000)] {
+                        for ahead in [AheadPolicy::Heal, AheadPolicy::Refuse] {
+                            for is_revoked in [false, true] {
+                                let mut record = record(stored, 100, expires_at);
+                                record.revoked = is_revoked.then_some(Revoked {
+                                    at: UnixMillis::new(100),
+                                    reason: RevokeReason::Logout,
+                                });
+                                let request = request(presented, now, grace, ahead);
+                                let found = check(&record, &request);
+                                let wanted = by_the_table(&record, &request);
+                                assert_eq!(found, wanted, "{record:?} {request:?}");
+                                *seen.entry(found).or_insert(0) += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(seen.len(), 7, "{seen:?}");
+    }
+
+    #[test]
+    fn the_last_generation_has_no_successor() {
+        let record = SessionRecord { generation: MAX_GENERATION, ..record(0, 0, 1000) };
+        for generation in [MAX_GENERATION, u64::MAX] {
+            let decision = request(generation, 1, 10, AheadPolicy::Heal).decide(&record);
+            assert_eq!(decision.outcome, RotateOutcome::Expired);
+        }
+        let last = request(MAX_GENERATION - 1, 1, 10, AheadPolicy::Heal).decide(&record);
+        assert!(matches!(last.outcome, RotateOutcome::Replayed(_)));
+    }
+
+    proptest! {
+        /// No number panics or wraps.
+        #[test]
+        fn any_record_is_answered(
+            (stored, presented) in any::<(u64, u64)>(),
+            (rotated_at, expires_at, now) in any::<(i64, i64, i64)>(),
+            (grace, ahead) in any::<(u64, bool)>(),
+        ) {
+            let ahead = if ahead { AheadPolicy::Heal } else { AheadPolicy::Refuse };
+            check(&record(stored, rotated_at, expires_at), &request(presented, now, grace, ahead));
+        }
+
+        /// Whatever tokens are presented in whatever order, as the clock goes: a generation is rotated once at most, and
+        /// after a reuse nothing is granted.
+        #[test]
+        fn a_generation_has_one_rotation(
+            steps in proptest::collection::vec((0_u64..4, 0_i64..20), 0..60),
+        ) {
+            let mut record = record(0, 0, 300);
+            let (mut now, mut rotated, mut is_over) = (0, alloc::vec::Vec::new(), false);
+            for (back, wait) in steps {
+                now += wait;
+                let generation = record.generation.saturating_sub(back);
+                let request = request(generation, now, 10, AheadPolicy::Heal);
+                let Decision { outcome, change } = request.decide(&record);
+                if let Some(change) = change {
+                    record.apply(change);
+                }
+                match outcome {
+                    RotateOutcome::Rotated(_) => {
+                        prop_assert!(!is_over && !rotated.contains(&generation));
+                        rotated.push(generation);
+                    }
+                    RotateOutcome::Replayed(successor) => {
+                        prop_assert!(!is_over && rotated.last() == Some(&generation));
+                        prop_assert_eq!(successor.generation, generation + 1);
+                    }
+                    RotateOutcome::Reused => is_over = true,
+                    RotateOutcome::Revoked(_) => prop_assert!(is_over),
+                    RotateOutcome::Expired => {}
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+        }
+    }
+}
