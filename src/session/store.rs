@@ -41,7 +41,7 @@ pub use self::{boxed::BoxStore, memory::MemoryStore};
 /// Implementers write `async fn`, as the example `custom_store` does, and run the tests of the feature
 /// `conformance` on what they wrote. The futures have to be `Send`.
 pub trait RefreshStore: Send + Sync + 'static {
-    /// Adds a session. It never changes one that is there.
+    /// Adds a session, whose id is of its subject's [shard](SessionId::shard). It never changes one that is there.
     ///
     /// # Errors
     /// [`StoreError`] when the store is at fault.
