@@ -530,6 +530,20 @@ fn a_file_that_changes_is_told_apart() {
     });
 }
 
+/// No empty file takes the place of one that somebody removed.
+#[test]
+fn a_file_that_is_gone_is_missed() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = SqliteStore::open(&path).await.unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = store.load(&session("alice").id).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
+        assert!(!path.exists());
+    });
+}
+
 #[test]
 fn many_may_make_the_file_at_once() {
     run(async {

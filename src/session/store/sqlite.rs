@@ -60,7 +60,7 @@ use crate::session::{
 ///
 /// The file has to be on a disk of this machine: on a network filesystem locks fail silently, and SQLite's
 /// write-ahead log does not work. Beside it are `-wal` and `-shm`, which belong to it: never copy or remove one of the
-/// three alone while it is in use.
+/// three alone while it is in use. `VACUUM INTO` makes a backup of a file in use.
 ///
 /// # What is stored
 /// A file of its own, with one table: [`SCHEMA`](Self::SCHEMA). A new or empty file gets it; a file that is another
@@ -163,6 +163,8 @@ PRAGMA user_version = 1;
                 return Err(error);
             }
         };
+        // From here on a file that is gone is a fault, and no new one takes its place.
+        let options = options.create_if_missing(false);
         let readers = (!is_private).then(|| {
             SqlitePoolOptions::new()
                 .max_connections(READERS)

@@ -71,7 +71,7 @@ fn classify(error: &sqlx::Error) -> (StoreErrorKind, &'static str) {
         sqlx::Error::PoolTimedOut => {
             (Unavailable, "no connection to the SQLite file was free in time")
         }
-        sqlx::Error::Configuration(_) | sqlx::Error::Io(_) | sqlx::Error::InvalidArgument(_) => {
+        sqlx::Error::Configuration(_) | sqlx::Error::Io(_) => {
             (Misconfigured, "the SQLite file cannot be named like that: use a path in UTF-8")
         }
         sqlx::Error::ColumnDecode { .. }
