@@ -48,6 +48,10 @@ impl Server {
         self.0.id()
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     /// As `kill -9` does it.
     pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();

@@ -1,0 +1,198 @@
+//! PostgreSQL for tests: a server of their own, which they may stop, kill and start again.
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::servers::{Scratch, Server, find_program, free_port, not_run, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A server. It ends when this does.
+///
+/// Its superuser is `postgres`, who needs no password. The role [`GUARDED`](Self::GUARDED), once a test has created
+/// it, needs one. Its settings are the defaults: `fsync` and `synchronous_commit` are on.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    programs: PathBuf,
+    folder: Scratch,
+    port: u16,
+    server: Option<Server>,
+}
+
+impl Postgres {
+    pub(crate) const GUARDED: &str = "guarded";
+
+    /// None, and a line that says so, where PostgreSQL is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let what = "the PostgreSQL tests";
+        let Some(programs) = folder_of_programs() else {
+            not_run(what, "initdb");
+            return None;
+        };
+        if is_root() && find_program(["setpriv"]).is_none() {
+            not_run(what, "setpriv");
+            return None;
+        }
+        let mut postgres =
+            Self { programs, folder: Scratch::new("postgres"), port: free_port(), server: None };
+        postgres.create();
+        postgres.restart();
+        Some(postgres)
+    }
+
+    /// The database that is always there.
+    pub(crate) fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    pub(crate) fn url_of(&self, database: &str) -> String {
+        self.url_for("postgres", None, database)
+    }
+
+    pub(crate) fn url_for(&self, user: &str, password: Option<&str>, database: &str) -> String {
+        let password = password.map(|password| format!(":{password}")).unwrap_or_default();
+        // Without sslmode, the driver would first ask for TLS.
+        format!("postgres://{user}{password}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// The URL of a new database, empty but for what a new database has.
+    pub(crate) fn database(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut command = self.command("createdb");
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string(), &name]);
+        assert!(command.status().unwrap().success(), "{command:?}");
+        self.url_of(&name)
+    }
+
+    /// The folder of the data.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Ends it in order: connections are cut, and everything is written.
+    pub(crate) fn stop(&mut self) {
+        self.end("INT");
+    }
+
+    /// Ends it as a crash does, and all of its processes: the next start recovers from its log.
+    pub(crate) fn crash(&mut self) {
+        self.end("QUIT");
+    }
+
+    /// Starts it if it does not run, and waits until it takes connections.
+    pub(crate) fn restart(&mut self) {
+        let start = Instant::now();
+        while self.server.is_none() {
+            let mut server = self.spawn();
+            // Another program may have its port for a moment.
+            let mut is_running = true;
+            wait_until("the start of PostgreSQL", LIMIT, || {
+                is_running = server.is_running();
+                !is_running || self.is_ready(server.id())
+            });
+            if is_running {
+                self.server = Some(server);
+            }
+            assert!(start.elapsed() < LIMIT, "PostgreSQL does not start: {}", self.log());
+        }
+    }
+
+    fn end(&mut self, signal: &str) {
+        if let Some(mut server) = self.server.take() {
+            server.stop(signal);
+        }
+    }
+
+    fn create(&self) {
+        if is_root() {
+            let mut command = Command::new("chown");
+            command.arg("postgres:postgres").arg(self.folder.path());
+            assert!(command.status().unwrap().success(), "{command:?}");
+        }
+        let mut command = self.command("initdb");
+        command.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]);
+        command.args(["--no-locale", "--pgdata"]).arg(self.folder()).stdout(Stdio::null());
+        assert!(command.status().unwrap().success(), "{command:?}");
+        // The first line that fits counts.
+        let rules = format!(
+            "host all {} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n",
+            Self::GUARDED
+        );
+        fs::write(self.folder().join("pg_hba.conf"), rules).unwrap();
+    }
+
+    fn spawn(&self) -> Server {
+        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.folder()).args(["-p", &self.port.to_string()]);
+        command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        Server::start(&mut command)
+    }
+
+    /// As a user that PostgreSQL accepts: it runs as anybody but root.
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    /// The server says so in the eighth line of a file, of which the first is its id.
+    fn is_ready(&self, id: u32) -> bool {
+        let file = fs::read_to_string(self.folder().join("postmaster.pid")).unwrap_or_default();
+        let mut lines = file.lines().map(str::trim);
+        lines.next() == Some(&id.to_string()) && lines.nth(6) == Some("ready")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Killed, it would leave its other processes to find out by themselves.
+        self.crash();
+    }
+}
+
+/// That of `PATH`, or the newest of those that Debian puts beside each other.
+fn folder_of_programs() -> Option<PathBuf> {
+    let mut folders: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .collect();
+    folders.sort();
+    // `PATH` may have links to some of them.
+    let linked = find_program(["initdb"]).and_then(|program| program.canonicalize().ok());
+    folders.extend(linked.and_then(|program| program.parent().map(Path::to_owned)));
+    folders.reverse();
+    let programs = ["initdb", "postgres", "createdb"];
+    folders.into_iter().find(|folder| programs.iter().all(|name| folder.join(name).is_file()))
+}
+
+fn is_root() -> bool {
+    // The owner of one's own entry in /proc, where there is one.
+    use std::os::unix::fs::MetadataExt;
+
+    fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
+}
