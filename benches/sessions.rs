@@ -10,6 +10,9 @@
     reason = "a bench that fails ends"
 )]
 
+#[cfg(feature = "postgres")]
+#[path = "../tests/support/postgres.rs"]
+mod postgres_server;
 #[cfg(feature = "redis")]
 #[path = "../tests/support/redis.rs"]
 mod redis_server;
@@ -70,6 +73,18 @@ fn main() {
             let store = kippu::session::SqliteStore::open(path).await.expect("a new file");
             all("sqlite", BoxStore::new(store), size).await;
         });
+    }
+    #[cfg(feature = "postgres")]
+    if wanted("postgres") {
+        if let Some(server) = postgres_server::Postgres::start() {
+            runtime.block_on(async {
+                let options = sqlx::postgres::PgPoolOptions::new().max_connections(32);
+                let pool = options.connect(&server.url()).await.expect("it runs");
+                let store = kippu::session::PostgresStore::new(pool);
+                store.create_schema().await.expect("a new database");
+                all("postgres", BoxStore::new(store), size).await;
+            });
+        }
     }
     #[cfg(feature = "redis")]
     if wanted("redis") {
