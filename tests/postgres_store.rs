@@ -173,6 +173,12 @@ async fn each_step() {
         assert_eq!(outcome, RotateOutcome::Expired);
     }
 
+    // Of two ends the earlier one counts.
+    let aged = SessionRecord { absolute_expires_at: after(10), ..session("alice") };
+    store.insert(&aged).await.unwrap();
+    let outcome = store.rotate(&request(&aged, 0, after(10))).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Expired);
+
     // A token that was used up long ago ends the session; the reason stays.
     let outcome = store.rotate(&request(&alice, 2, after(70))).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Reused);
@@ -239,6 +245,9 @@ async fn the_sessions_of_a_subject() {
     assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 1);
     assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 0);
     assert_eq!(store.list("bob", LOGIN).await.unwrap(), []);
+    let aged = SessionRecord { absolute_expires_at: after(10), ..session("bob") };
+    store.insert(&aged).await.unwrap();
+    assert_eq!(store.list("bob", after(10)).await.unwrap(), []);
     assert_eq!(&store.list("Bob", LOGIN).await.unwrap(), capital);
     let outcome = store.rotate(&request(&bob[0], 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Revoked(reason));
@@ -307,6 +316,22 @@ async fn purging_takes_what_is_over() {
     // It is not brought back.
     let outcome = store.rotate(&request(&unused, 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Unknown);
+
+    // What another transaction holds is left for another time; nobody waits.
+    let (held, free) = (unused.clone(), aged.clone());
+    store.insert(&held).await.unwrap();
+    store.insert(&free).await.unwrap();
+    let mut holder = pool(&url).begin().await.unwrap();
+    sqlx::query("SELECT FROM kippu_sessions WHERE id = $1 FOR UPDATE")
+        .bind(held.id.as_bytes().as_slice())
+        .fetch_one(&mut *holder)
+        .await
+        .unwrap();
+    let purge = timeout(LIMIT, store.purge_expired(after(10), 10));
+    assert_eq!(purge.await.expect("it waits").unwrap(), 1);
+    assert_eq!(store.load(&free.id).await.unwrap(), None);
+    holder.rollback().await.unwrap();
+    assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 1);
 
     // Never more than the limit, whatever the plan.
     for _ in 0..100 {
@@ -762,12 +787,19 @@ async fn the_search_path_names_the_schema() {
     assert_eq!(kind(nowhere.create_schema().await), Some(StoreErrorKind::Misconfigured));
 }
 
-/// Rotations and revocations write no index.
+/// Rotations and revocations write no index, and find room without anybody's cleaning up.
 #[tokio::test]
 async fn updates_are_hot() {
-    let Some(server) = server() else { return };
+    // Of its own: whoever looks at a database keeps its old rows from making room meanwhile, and the autovacuum of
+    // many databases looks at one after the other.
+    let Some(server) = Postgres::start() else { return };
     let url = server.database();
-    let store = store(&url).await;
+    let admin = pool(&url);
+    // How soon a commit is on the disk makes no difference here, but to the time it takes.
+    let pool = pool_with(&url, 1, &[("synchronous_commit", "off")]);
+    let store = PostgresStore::new(pool.clone());
+    store.create_schema().await.unwrap();
+    sql(&admin, "ALTER TABLE kippu_sessions SET (autovacuum_enabled = off)").await;
     let sessions: Vec<_> = (0..200).map(|index| session(&format!("user {index}"))).collect();
     for session in &sessions {
         store.insert(session).await.unwrap();
@@ -782,9 +814,9 @@ async fn updates_are_hot() {
         let reason = RevokeReason::LogoutAll;
         store.revoke_subject(&session.subject, None, reason, after(2)).await.unwrap();
     }
-    let admin = pool(&url);
+    // A connection that ends tells what it did.
+    pool.close().await;
     let counts = async {
-        // The numbers come a moment after the updates.
         loop {
             let (updates, hot): (i64, i64) = sqlx::query_as(
                 "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables \
@@ -799,10 +831,10 @@ async fn updates_are_hot() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let (updates, hot) = timeout(LIMIT, counts).await.unwrap();
+    let (updates, hot) = timeout(LIMIT, counts).await.expect("the updates are not counted");
     println!("{hot} of {updates} updates were HOT");
     assert_eq!(updates, 4200);
-    assert!(hot >= 4100, "{hot}");
+    assert!(hot >= 4150, "{hot}");
 }
 
 /// One session of two clients, who always present the same generation, and repeat what failed.
@@ -906,9 +938,9 @@ async fn a_server_that_ends_under_load() {
         creator.insert(&pair.session).await.unwrap();
         pairs.spawn(pair.run(Arc::clone(&seen)));
     }
-    for round in 0..6 {
+    for round in 0..4 {
         more("rounds", &seen.rounds, 200).await;
-        if round % 3 == 2 {
+        if round == 2 {
             server.stop();
         } else {
             server.crash();
