@@ -252,7 +252,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
 fn name(what: &'static str, given: &str) -> Result<(), ConfigError> {
     match given {
         "" => Err(ConfigError::Missing { what }),
-        given if !is_name(given, 512) => Err(ConfigError::Name { what }),
+        given if !is_name(given) => Err(ConfigError::Name { what }),
         _ => Ok(()),
     }
 }

@@ -19,7 +19,7 @@ pub struct Login {
 }
 
 /// Enough for an e-mail address (254 bytes, RFC 5321 §4.5.3.1) or a URI with a name in it, and short as a key.
-const MAX_SUBJECT_LEN: usize = 512;
+const MAX_NAME_LEN: usize = 512;
 
 /// Enough for the name of a device.
 const MAX_LABEL_LEN: usize = 128;
@@ -39,7 +39,7 @@ impl Login {
     }
 
     pub(super) fn check(&self) -> Result<(), SessionError> {
-        if !is_name(&self.subject, MAX_SUBJECT_LEN) {
+        if !is_name(&self.subject) {
             return Err(SessionError::Subject);
         }
         let label = self.label.as_deref().unwrap_or_default();
@@ -51,8 +51,8 @@ impl Login {
 }
 
 /// What can be a subject or a client.
-pub(super) fn is_name(text: &str, max_len: usize) -> bool {
-    (1..=max_len).contains(&text.len()) && !text.contains(char::is_control)
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_LEN).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 impl From<&str> for Login {
