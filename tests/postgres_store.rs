@@ -375,8 +375,8 @@ async fn eight_nodes_create_the_table_at_once() {
 }
 
 /// 64 present one generation over 4 pools: one of them rotates, the others get the same.
-async fn a_race_has_one_winner(url: &str, settings: &[(&str, &str)], rounds: u64) {
-    let stores: Vec<_> = (0..4).map(|_| PostgresStore::new(pool_with(url, 8, settings))).collect();
+async fn a_race_has_one_winner(url: &str, rounds: u64) {
+    let stores: Vec<_> = (0..4).map(|_| PostgresStore::new(pool_with(url, 8, &[]))).collect();
     let racer = session("racer");
     assert_eq!(stores[0].insert(&racer).await.unwrap(), InsertOutcome::Inserted);
     for generation in 0..rounds {
@@ -404,9 +404,9 @@ async fn a_race_has_one_winner(url: &str, settings: &[(&str, &str)], rounds: u64
 }
 
 /// Logged out everywhere while all sessions are refreshed: none is live afterwards.
-async fn no_rotation_survives_the_subject(url: &str, settings: &[(&str, &str)], rounds: u32) {
-    let store = PostgresStore::new(pool_with(url, 8, settings));
-    let other = PostgresStore::new(pool_with(url, 2, settings));
+async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
+    let store = PostgresStore::new(pool_with(url, 8, &[]));
+    let other = PostgresStore::new(pool_with(url, 2, &[]));
     let reason = RevokeReason::LogoutAll;
     for round in 0..rounds {
         let subject = format!("leaver {round}");
@@ -443,8 +443,8 @@ async fn no_rotation_survives_the_subject(url: &str, settings: &[(&str, &str)], 
 }
 
 /// Eight log in with one id: one of them does.
-async fn one_insert_wins(url: &str, settings: &[(&str, &str)], rounds: u32) {
-    let store = PostgresStore::new(pool_with(url, 8, settings));
+async fn one_insert_wins(url: &str, rounds: u32) {
+    let store = PostgresStore::new(pool_with(url, 8, &[]));
     for _ in 0..rounds {
         let (alice, barrier) = (session("alice"), Arc::new(Barrier::new(8)));
         let mut tasks = JoinSet::new();
@@ -462,8 +462,8 @@ async fn one_insert_wins(url: &str, settings: &[(&str, &str)], rounds: u32) {
 }
 
 /// Two purgers and many rotations: each session that is over goes once, each that is live stays.
-async fn purgers_hurt_nobody(url: &str, settings: &[(&str, &str)], over: u64) {
-    let store = PostgresStore::new(pool_with(url, 8, settings));
+async fn purgers_hurt_nobody(url: &str, over: u64) {
+    let store = PostgresStore::new(pool_with(url, 8, &[]));
     let live: Vec<_> = (0..8).map(|_| session("bob")).collect();
     for index in 0..over {
         // One of those who are live between those who are over, so that they share pages.
@@ -493,7 +493,7 @@ async fn purgers_hurt_nobody(url: &str, settings: &[(&str, &str)], over: u64) {
     let removed = Arc::new(AtomicU64::new(0));
     let mut purgers = JoinSet::new();
     for _ in 0..2 {
-        let store = PostgresStore::new(pool_with(url, 1, settings));
+        let store = PostgresStore::new(pool_with(url, 1, &[]));
         let removed = Arc::clone(&removed);
         purgers.spawn(async move {
             while removed.load(Ordering::Relaxed) < over {
@@ -515,29 +515,43 @@ async fn purgers_hurt_nobody(url: &str, settings: &[(&str, &str)], over: u64) {
     assert_eq!(store.list("over", LOGIN).await.unwrap(), []);
 }
 
-async fn races(settings: &[(&str, &str)]) {
+/// With a statement that sets the database up.
+async fn races(setting: &'static str) {
     let Some(server) = server() else { return };
     let url = server.database();
+    sql(&pool(&url), setting).await;
     store(&url).await;
-    a_race_has_one_winner(&url, settings, 10).await;
-    no_rotation_survives_the_subject(&url, settings, 10).await;
-    one_insert_wins(&url, settings, 10).await;
-    purgers_hurt_nobody(&url, settings, 400).await;
+    a_race_has_one_winner(&url, 10).await;
+    no_rotation_survives_the_subject(&url, 10).await;
+    one_insert_wins(&url, 10).await;
+    purgers_hurt_nobody(&url, 400).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn races_under_read_committed() {
-    races(&[]).await;
+    races("SELECT").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn races_under_repeatable_read() {
-    races(&[("default_transaction_isolation", "repeatable read")]).await;
+    races(
+        "DO $$ BEGIN
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L',
+                 current_database(), 'repeatable read');
+         END $$",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn races_under_serializable() {
-    races(&[("default_transaction_isolation", "serializable")]).await;
+    races(
+        "DO $$ BEGIN
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L',
+                 current_database(), 'serializable');
+         END $$",
+    )
+    .await;
 }
 
 /// A commit that fails after the row was sent is no rotation; one that fails for ever is given up.
