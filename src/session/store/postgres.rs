@@ -53,8 +53,8 @@ use crate::session::{
 /// lost is not.
 ///
 /// # Which server
-/// The primary: a replica lags, and refuses to write ([`Misconfigured`]). A failover
-/// needs no restart of the application where the address goes with the primary.
+/// The primary: a replica lags, and refuses to write ([`Misconfigured`]). A failover needs no restart of the
+/// application where the address goes with the primary.
 ///
 /// Through PgBouncer in transaction mode: 1.21 or newer, with `max_prepared_statements` above 0, since sqlx
 /// prepares its statements by name, with a `statement_cache_capacity` of 0 as well. It also has to have
@@ -68,15 +68,16 @@ use crate::session::{
 /// server's default.
 ///
 /// # When the server is not there
-/// Calls fail with [`Unavailable`] once the pool's `acquire_timeout` is over: sqlx's default of 30
-/// seconds is long for a login page. When the server is back, so is the store. `test_before_acquire`, on by
-/// default, has every call ask first whether its connection is alive: off, a rotation is one round trip instead of
-/// two, and after a restart of the server each old connection fails a call once.
+/// Calls fail with [`Unavailable`] once the pool's `acquire_timeout` is over, which is the application's to set:
+/// sqlx's default of 30 seconds is long for a login page. When the server is back, so is the store.
+/// `test_before_acquire`, on by default, has every call ask first whether its connection is alive: off, a rotation is
+/// one round trip instead of two, and after a restart of the server each old connection fails a call once.
 ///
 /// # Room
-/// 300 to 400 bytes a session with its indexes. [`purge_expired`](RefreshStore::purge_expired) reads the table from
-/// its start until it has enough, since no index may hold the end of a session, which moves: call it every few
-/// minutes with a limit of thousands, not every second with one of ten.
+/// About 300 bytes a session with its indexes. A rotation writes no index, so none may hold the end of a session,
+/// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
+/// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
+/// ten.
 ///
 /// [`Misconfigured`]: crate::session::StoreErrorKind::Misconfigured
 /// [`Unavailable`]: crate::session::StoreErrorKind::Unavailable
@@ -110,14 +111,17 @@ impl PostgresStore {
     /// seconds at most.
     ///
     /// # Errors
-    /// [`Misconfigured`](crate::session::StoreErrorKind::Misconfigured) when the URL is not one, or the server refuses who comes with it; no error
-    /// shows the URL. [`Unavailable`](crate::session::StoreErrorKind::Unavailable) when nobody answers.
+    /// [`Misconfigured`] when the URL is not one, or the server refuses who comes with it; no error shows the URL.
+    /// [`Unavailable`] when nobody answers.
+    ///
+    /// [`Misconfigured`]: crate::session::StoreErrorKind::Misconfigured
+    /// [`Unavailable`]: crate::session::StoreErrorKind::Unavailable
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        // The parser's error is left out: it could show a part of the URL, which holds a password.
-        // The parser takes every scheme.
+        // The driver's parser takes every scheme.
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(no_url());
         }
+        // Its error is left out: it could show a part of the URL, which holds a password.
         let options: PgConnectOptions = url.parse().map_err(|_| no_url())?;
         let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(3));
         Ok(Self::new(pool.connect_with(options).await.map_err(fault)?))
@@ -128,8 +132,8 @@ impl PostgresStore {
     /// Where both are there it needs no more rights, and takes no more locks, than to read the catalog.
     ///
     /// # Errors
-    /// [`Misconfigured`](crate::session::StoreErrorKind::Misconfigured) when the user may not create tables, and what else connecting to the
-    /// server can bring.
+    /// [`Misconfigured`](crate::session::StoreErrorKind::Misconfigured) when the user may not create tables, and what
+    /// else connecting to the server can bring.
     pub async fn create_schema(&self) -> Result<(), StoreError> {
         // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
         let there = "SELECT WHERE to_regclass('kippu_sessions') IS NOT NULL \
