@@ -17,7 +17,9 @@ use core::{
 };
 use std::sync::LazyLock;
 
-use redis::{Cmd, ErrorKind, Script, ServerErrorKind, Value, aio::ConnectionLike};
+use redis::{
+    Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value, aio::ConnectionLike,
+};
 
 use self::{
     fault::{corrupt, fault},
@@ -188,14 +190,36 @@ impl Step {
     ) -> Result<Value, StoreError> {
         let mut connection = connection.clone();
         let by_name = Self::command("EVALSHA", &self.sha1, keys, args);
-        match by_name.query_async(&mut connection).await {
+        match follow(&mut connection, &by_name).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let with_code = Self::command("EVAL", self.code, keys, args);
-                with_code.query_async(&mut connection).await.map_err(fault)
+                follow(&mut connection, &with_code).await.map_err(fault)
             }
             answer => answer.map_err(fault),
         }
     }
+}
+
+/// How often a step is sent again that the cluster's nodes still pass on to each other.
+const FOLLOWED: usize = 8;
+
+/// Sends a step until a node takes it.
+///
+/// A node that is being given a slot takes a request for it only right behind an `ASKING`, and on a connection that
+/// tasks share, another's request can get in between: both nodes then point to the other, and under load that may
+/// use up the connection's own retries. Nothing has run until then, so that it is safe to send it again.
+async fn follow(connection: &mut impl ConnectionLike, command: &Cmd) -> RedisResult<Value> {
+    for _ in 0..FOLLOWED {
+        match command.query_async(connection).await {
+            Err(error) if is_redirect(&error) => {}
+            answer => return answer,
+        }
+    }
+    command.query_async(connection).await
+}
+
+fn is_redirect(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::Moved))
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
@@ -386,6 +410,15 @@ fn count(value: &Value) -> Result<u64, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::boxed::Box;
+    use core::{
+        future::{Future, ready},
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use redis::RedisFuture;
+
     use super::*;
 
     #[test]
@@ -400,6 +433,50 @@ mod tests {
                 assert!(command == "'TIME'" || rest.starts_with("KEYS["), "{arguments}");
             }
         }
+    }
+
+    /// A node that passes a request on so often, and then takes it.
+    struct PassesOn(usize, ServerErrorKind);
+
+    impl ConnectionLike for PassesOn {
+        fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
+            let kind = ErrorKind::Server(self.1);
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or_default();
+            let answer = left.map_or(Ok(Value::Okay), |_| Err((kind, "").into()));
+            Box::pin(ready(answer))
+        }
+
+        fn req_packed_commands<'a>(
+            &'a mut self,
+            _: &'a redis::Pipeline,
+            _: usize,
+            _: usize,
+        ) -> RedisFuture<'a, Vec<Value>> {
+            Box::pin(ready(Ok(Vec::new())))
+        }
+
+        fn get_db(&self) -> i64 {
+            0
+        }
+    }
+
+    #[test]
+    fn who_is_passed_on_follows() {
+        let answer = |times, kind| {
+            let (mut node, command) = (PassesOn(times, kind), redis::cmd("EVALSHA"));
+            let mut answer = pin!(follow(&mut node, &command));
+            let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            else {
+                panic!("it waits");
+            };
+            answer
+        };
+        for kind in [ServerErrorKind::Ask, ServerErrorKind::Moved] {
+            assert_eq!(answer(FOLLOWED, kind), Ok(Value::Okay));
+            assert_eq!(answer(FOLLOWED + 1, kind).unwrap_err().kind(), ErrorKind::Server(kind));
+        }
+        assert!(answer(1, ServerErrorKind::TryAgain).is_err());
     }
 
     #[test]
