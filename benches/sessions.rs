@@ -1,7 +1,8 @@
 //! Logins on each store: how many a second, and how long the slowest wait.
 //!
-//! `cargo bench --all-features --bench sessions [-- STORE …]`. Servers are started for it, and share the machine's
-//! cores with it. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
+//! `cargo bench --all-features --bench sessions [-- [--loaded=SESSIONS] [STORE …]]`. Servers are started for it, and
+//! share the machine's cores with it. `--loaded=1000000` has so many sessions in the store beforehand, and says how
+//! much room each of them takes. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
 //! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
 #![allow(
     clippy::indexing_slicing,
@@ -41,37 +42,50 @@ struct Size {
     /// The fewest calls of a row.
     calls: usize,
     callers: &'static [usize],
+    /// Sessions that are there before.
+    loaded: usize,
 }
 
 /// For numbers.
-const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128] };
+const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128], loaded: 0 };
 
 /// To see that it works.
-const TRIAL: Size = Size { calls: 16, callers: &[2] };
+const TRIAL: Size = Size { calls: 16, callers: &[2], loaded: 256 };
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     // Cargo says so for `cargo bench`, not for `cargo test`.
-    let size = if arguments.iter().any(|argument| argument == "--bench") { FULL } else { TRIAL };
+    let mut size =
+        if arguments.iter().any(|argument| argument == "--bench") { FULL } else { TRIAL };
+    for argument in &arguments {
+        if let Some(number) = argument.strip_prefix("--loaded=") {
+            size.loaded = number.parse().expect("--loaded=SESSIONS, a number");
+        }
+    }
     let named: Vec<&String> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
     let wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| *wanted == name);
     let runtime = Runtime::new().expect("threads");
 
     println!(
-        "{:<10} {:<8} {:>7} {:>10} {:>9} {:>9} {:>9}",
+        "{:<10} {:<8} {:>7} {:>10} {:>11} {:>11} {:>12}",
         "store", "", "callers", "a second", "p50", "p99", "max"
     );
     if wanted("memory") {
-        let store = || BoxStore::new(MemoryStore::new(1_000_000));
-        runtime.block_on(all("memory", store(), size));
+        let store = MemoryStore::new(usize::MAX);
+        runtime.block_on(all("memory", BoxStore::new(store), size, async || resident()));
     }
     #[cfg(feature = "sqlite")]
     if wanted("sqlite") {
         let folder = servers::Scratch::new("bench");
         runtime.block_on(async {
             let path = folder.path().join("sessions.db");
-            let store = kippu::session::SqliteStore::open(path).await.expect("a new file");
-            all("sqlite", BoxStore::new(store), size).await;
+            let store = kippu::session::SqliteStore::open(&path).await.expect("a new file");
+            let held = async || {
+                let files =
+                    ["", "-wal"].map(|end| path.with_file_name(format!("sessions.db{end}")));
+                files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+            };
+            all("sqlite", BoxStore::new(store), size, held).await;
         });
     }
     #[cfg(feature = "postgres")]
@@ -80,9 +94,15 @@ fn main() {
             runtime.block_on(async {
                 let options = sqlx::postgres::PgPoolOptions::new().max_connections(32);
                 let pool = options.connect(&server.url()).await.expect("it runs");
-                let store = kippu::session::PostgresStore::new(pool);
+                let store = kippu::session::PostgresStore::new(pool.clone());
                 store.create_schema().await.expect("a new database");
-                all("postgres", BoxStore::new(store), size).await;
+                let held = async || {
+                    let query = "SELECT pg_total_relation_size('kippu_sessions')";
+                    let bytes: i64 =
+                        sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs");
+                    bytes.unsigned_abs()
+                };
+                all("postgres", BoxStore::new(store), size, held).await;
             });
         }
     }
@@ -94,7 +114,12 @@ fn main() {
                 let client = redis::Client::open(server.url()).expect("a URL");
                 let connection = redis::aio::ConnectionManager::new(client).await.expect("it runs");
                 let store = kippu::session::RedisStore::new(connection);
-                all("redis", BoxStore::new(store), size).await;
+                let held = async || {
+                    let answer = server.command(&["INFO", "memory"]);
+                    let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
+                    used.expect("a line of it").trim().parse().expect("a number")
+                };
+                all("redis", BoxStore::new(store), size, held).await;
             });
         }
     }
@@ -114,8 +139,14 @@ impl Bench {
     }
 }
 
-/// All operations, by more and more callers.
-async fn all(name: &str, store: BoxStore, size: Size) {
+/// What the process holds in memory, where the system tells.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+/// All operations, by more and more callers. `held` tells how many bytes the store takes.
+async fn all(name: &str, store: BoxStore, size: Size, held: impl AsyncFn() -> u64) {
     let store = Arc::new(store);
     let sessions = Sessions::builder(Arc::clone(&store))
         .issuer("https://auth.example")
@@ -126,16 +157,26 @@ async fn all(name: &str, store: BoxStore, size: Size) {
         .build()
         .expect("defaults are safe");
     let bench = Arc::new(Bench { store, sessions, tokens: RwLock::default() });
+    if size.loaded > 0 {
+        let before = held().await;
+        let Measured { elapsed, waits } =
+            each(&bench, LOADERS, size.loaded / LOADERS, load).await.0;
+        let (count, grown) = (waits.len(), held().await.saturating_sub(before));
+        drop(waits);
+        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "an average")]
+        let each = grown as f64 / count as f64;
+        println!("{name:<10} {count} sessions loaded in {elapsed:.1?}, {each:.0} bytes each");
+    }
     for &callers in size.callers {
         // One caller who waits for a disk gets little done.
         let calls = if callers == 1 { size.calls / 8 } else { size.calls }.div_ceil(callers);
         let row = |operation: &str, Measured { elapsed, waits }: Measured| {
-            let at = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e3;
+            let at = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e6;
             #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a count")]
             let a_second = waits.len() as f64 / elapsed.as_secs_f64();
             let (p50, p99, max) = (at(50), at(99), at(100));
             println!(
-                "{name:<10} {operation:<8} {callers:>7} {a_second:>10.0} {p50:>6.2} ms {p99:>6.2} ms {max:>6.2} ms"
+                "{name:<10} {operation:<8} {callers:>7} {a_second:>10.0} {p50:>8.1} µs {p99:>8.1} µs {max:>9.1} µs"
             );
         };
         let (measured, tokens) = each(&bench, callers, calls, login).await;
@@ -154,6 +195,14 @@ async fn all(name: &str, store: BoxStore, size: Size) {
 async fn login(bench: Arc<Bench>, caller: usize, call: usize) -> TokenResponse {
     let subject = format!("user-{caller}-{call}");
     bench.sessions.login(subject, &NoClaims {}).await.expect("a login")
+}
+
+/// How many callers load sessions.
+const LOADERS: usize = 128;
+
+async fn load(bench: Arc<Bench>, caller: usize, call: usize) {
+    let subject = format!("loaded-{caller}-{call}");
+    bench.sessions.login(subject, &NoClaims {}).await.expect("a login");
 }
 
 async fn verify(bench: Arc<Bench>, caller: usize, call: usize) {
