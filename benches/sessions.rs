@@ -161,8 +161,9 @@ async fn all(name: &str, store: BoxStore, size: Size, held: impl AsyncFn() -> u6
         let before = held().await;
         let Measured { elapsed, waits } =
             each(&bench, LOADERS, size.loaded / LOADERS, load).await.0;
-        let (count, grown) = (waits.len(), held().await.saturating_sub(before));
+        let count = waits.len();
         drop(waits);
+        let grown = held().await.saturating_sub(before);
         #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "an average")]
         let each = grown as f64 / count as f64;
         println!("{name:<10} {count} sessions loaded in {elapsed:.1?}, {each:.0} bytes each");

@@ -82,7 +82,8 @@ pub use self::{
 };
 use self::{
     access::{Grant, Payload},
-    builder::{Lifetimes, OnEvent},
+    event::OnEvent,
+    keyring::Current,
     refresh_token::Presented,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest, Successor},
     store::InsertOutcome,
@@ -108,6 +109,15 @@ pub struct Sessions<S> {
     on_event: Option<OnEvent>,
 }
 
+/// How long what lasts.
+#[derive(Clone, Copy, Debug)]
+struct Lifetimes {
+    access: Duration,
+    idle: Duration,
+    absolute: Duration,
+    grace: Duration,
+}
+
 impl<S: RefreshStore> Sessions<S> {
     /// How long an access token is accepted when nothing else is said: 15 minutes.
     pub const DEFAULT_ACCESS_LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -120,11 +130,6 @@ impl<S: RefreshStore> Sessions<S> {
 
     /// How long a refresh can be repeated when nothing else is said: 10 seconds.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-
-    /// Sessions that are kept in `store`; what else has to be said is said to the builder.
-    pub fn builder(store: S) -> SessionsBuilder<S> {
-        SessionsBuilder::new(store)
-    }
 
     /// Begins a session, after the application has made sure who it is. `claims` go into the access token
     /// beside those of RFC 9068 §2.2; they are given anew at each refresh, and are not stored.
@@ -144,10 +149,11 @@ impl<S: RefreshStore> Sessions<S> {
         login: impl Into<Login>,
         claims: &C,
     ) -> Result<TokenResponse, SessionError> {
-        let (record, now) = self.begin(login.into())?;
+        let keys = self.refresh_keys.load();
+        let (record, now) = self.begin(login.into(), &keys)?;
         let payload = self.payload(&record, now, claims)?;
         self.insert(&record).await?;
-        self.logged_in(&record, &payload, now)
+        self.logged_in(&record, &payload, &keys, now)
     }
 
     /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
@@ -167,7 +173,8 @@ impl<S: RefreshStore> Sessions<S> {
         E: Into<Box<dyn Error + Send + Sync>>,
         F: Future<Output = Result<Option<C>, E>>,
     {
-        let (record, now) = self.begin(login.into())?;
+        let keys = self.refresh_keys.load();
+        let (record, now) = self.begin(login.into(), &keys)?;
         self.insert(&record).await?;
         let checked = async {
             let claims = self.authorized(&record, now, authorize).await?;
@@ -176,7 +183,7 @@ impl<S: RefreshStore> Sessions<S> {
             self.payload(&record, now, &claims)
         };
         match checked.await {
-            Ok(payload) => self.logged_in(&record, &payload, now),
+            Ok(payload) => self.logged_in(&record, &payload, &keys, now),
             Err(error) => {
                 // No token of it was given to anyone: it would stand in a list, and be of no use.
                 let _ = self.store.revoke(&record.id, RevokeReason::Denied, now.into()).await;
@@ -262,7 +269,7 @@ impl<S: RefreshStore> Sessions<S> {
         let payload = self.payload(&record, now, &claims)?;
         let outcome = self.store.rotate(&request).await?;
         self.tell_outcome(&record, &outcome);
-        self.respond(&record, &granted(outcome)?, &payload, now)
+        self.respond(&record, &granted(outcome)?, &payload, &keys, now)
     }
 
     fn now(&self) -> NumericDate {
@@ -270,7 +277,11 @@ impl<S: RefreshStore> Sessions<S> {
     }
 
     /// A new session, not stored yet.
-    fn begin(&self, login: Login) -> Result<(SessionRecord, NumericDate), SessionError> {
+    fn begin(
+        &self,
+        login: Login,
+        keys: &Current<'_>,
+    ) -> Result<(SessionRecord, NumericDate), SessionError> {
         login.check()?;
         let now = self.now();
         let created_at = UnixMillis::from(now);
@@ -282,7 +293,7 @@ impl<S: RefreshStore> Sessions<S> {
             created_at,
             absolute_expires_at: created_at.saturating_add(self.lifetimes.absolute),
             generation: 0,
-            kid: refresh_token::check_key(self.refresh_keys.load().signing_key())?.to_owned(),
+            kid: refresh_token::check_key(keys.signing_key())?.to_owned(),
             rotated_at: created_at,
             expires_at: created_at.saturating_add(self.lifetimes.idle),
             revoked: None,
@@ -306,6 +317,7 @@ impl<S: RefreshStore> Sessions<S> {
         &self,
         record: &SessionRecord,
         payload: &Payload,
+        keys: &Current<'_>,
         now: NumericDate,
     ) -> Result<TokenResponse, SessionError> {
         self.tell(EventKind::LoggedIn, Some(record.id), Some(&record.subject));
@@ -314,7 +326,7 @@ impl<S: RefreshStore> Sessions<S> {
             kid: record.kid.clone(),
             expires_at: record.expires_at,
         };
-        self.respond(record, &first, payload, now)
+        self.respond(record, &first, payload, keys, now)
     }
 
     /// Asks the application for the claims of a session, and ends the session of a user who is not welcome.
@@ -393,9 +405,9 @@ impl<S: RefreshStore> Sessions<S> {
         record: &SessionRecord,
         successor: &Successor,
         payload: &Payload,
+        keys: &Current<'_>,
         now: NumericDate,
     ) -> Result<TokenResponse, SessionError> {
-        let keys = self.refresh_keys.load();
         let mut refresh_token = Err(SessionError::InvalidToken);
         // The key that made the current token may sign no more, but a retry has to get the same token.
         let _ = keys.look_up(Some(&successor.kid), |key, _| {

@@ -18,14 +18,21 @@ mod redis_server;
 #[path = "support/servers.rs"]
 mod servers;
 
-use std::{collections::HashSet, fs, io, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, mpsc},
+};
 
 use kippu::{
     Key,
     session::{
-        BoxStore, EventKind, MemoryStore, NoClaims, RefreshStore, Session, SessionError, Sessions,
-        UnixMillis,
+        BoxStore, Event, EventKind, MemoryStore, NoClaims, RefreshStore, RevokeReason, Session,
+        SessionError, Sessions, SessionsBuilder,
         conformance::{Harness, Suite},
+        rotation::AheadPolicy,
     },
 };
 use tokio::sync::Barrier;
@@ -37,6 +44,16 @@ trait Data: Send + Sync + 'static {
 
     /// All bytes that somebody finds who steals it.
     fn dump(&self) -> impl Future<Output = Vec<u8>> + Send;
+}
+
+/// Data that is in a folder, of which there can be a backup.
+trait Restorable: Data {
+    fn folder(&self) -> PathBuf;
+
+    /// Ends whatever works on the folder.
+    async fn stop(&mut self);
+
+    fn restart(&mut self);
 }
 
 struct Memory(Arc<MemoryStore>);
@@ -75,7 +92,7 @@ mod redis_data {
     use redis::{Client, aio::ConnectionManager, cluster::ClusterClient};
 
     use super::{
-        BoxStore, Data, files,
+        BoxStore, Data, PathBuf, Restorable, files,
         redis_server::{Redis, RedisCluster, RedisOptions},
     };
 
@@ -91,6 +108,20 @@ mod redis_data {
         }
     }
 
+    impl Restorable for Redis {
+        fn folder(&self) -> PathBuf {
+            self.folder().to_owned()
+        }
+
+        async fn stop(&mut self) {
+            self.stop();
+        }
+
+        fn restart(&mut self) {
+            self.restart();
+        }
+    }
+
     impl Data for RedisCluster {
         async fn open(&self) -> BoxStore {
             let client = ClusterClient::new(self.urls()).unwrap();
@@ -98,7 +129,13 @@ mod redis_data {
         }
 
         async fn dump(&self) -> Vec<u8> {
-            Vec::new()
+            self.nodes()
+                .iter()
+                .flat_map(|node| {
+                    node.command(&["SAVE"]);
+                    files(node.folder())
+                })
+                .collect()
         }
     }
 
@@ -113,22 +150,46 @@ mod redis_data {
 
 #[cfg(feature = "sqlite")]
 mod sqlite_data {
+    use std::sync::Mutex;
+
     use kippu::session::SqliteStore;
 
-    use super::{BoxStore, Data, files, servers::Scratch};
+    use super::{BoxStore, Data, PathBuf, Restorable, files, servers::Scratch};
 
-    impl Data for Scratch {
+    pub(super) struct File {
+        folder: Scratch,
+        opened: Mutex<Vec<SqliteStore>>,
+    }
+
+    impl Data for File {
         async fn open(&self) -> BoxStore {
-            BoxStore::new(SqliteStore::open(self.path().join("sessions.db")).await.unwrap())
+            let path = self.folder.path().join("sessions.db");
+            let store = SqliteStore::open(path).await.unwrap();
+            self.opened.lock().unwrap().push(store.clone());
+            BoxStore::new(store)
         }
 
         async fn dump(&self) -> Vec<u8> {
-            files(self.path())
+            files(self.folder.path())
         }
     }
 
-    pub(super) fn file() -> Scratch {
-        Scratch::new("every-store")
+    impl Restorable for File {
+        fn folder(&self) -> PathBuf {
+            self.folder.path().to_owned()
+        }
+
+        async fn stop(&mut self) {
+            for store in self.opened.get_mut().unwrap().drain(..) {
+                store.close().await;
+            }
+        }
+
+        fn restart(&mut self) {}
+    }
+
+    pub(super) fn file() -> File {
+        File { folder: Scratch::new("every-store"), opened: Mutex::default() }
     }
 }
 
@@ -137,7 +198,7 @@ mod postgres_data {
     use kippu::session::PostgresStore;
     use sqlx::postgres::PgPoolOptions;
 
-    use super::{BoxStore, Data, files, postgres_server::Postgres};
+    use super::{BoxStore, Data, PathBuf, Restorable, files, postgres_server::Postgres};
 
     impl Data for Postgres {
         async fn open(&self) -> BoxStore {
@@ -150,6 +211,20 @@ mod postgres_data {
         /// The write-ahead log among it, which holds each change at its commit.
         async fn dump(&self) -> Vec<u8> {
             files(&self.folder())
+        }
+    }
+
+    impl Restorable for Postgres {
+        fn folder(&self) -> PathBuf {
+            self.folder()
+        }
+
+        async fn stop(&mut self) {
+            self.stop();
+        }
+
+        fn restart(&mut self) {
+            self.restart();
         }
     }
 }
@@ -175,14 +250,16 @@ const REFRESH_SECRET: [u8; 32] = *b"the refresh key is a secret: 001";
 
 /// One of several servers.
 fn server(store: BoxStore) -> Sessions<BoxStore> {
+    builder(store).build().unwrap()
+}
+
+fn builder(store: BoxStore) -> SessionsBuilder<BoxStore> {
     Sessions::builder(store)
         .issuer("https://auth.example")
         .audience("api")
         .client("web")
         .access_key(Key::hs256(ACCESS_SECRET).unwrap())
         .refresh_key(Key::hs256(REFRESH_SECRET).unwrap().with_kid("1"))
-        .build()
-        .unwrap()
 }
 
 async fn servers(data: &impl Data) -> Vec<Arc<Sessions<BoxStore>>> {
@@ -262,6 +339,58 @@ async fn nothing_survives_a_logout(data: impl Data, rounds: u32) {
         assert!(first.list(&subject).await.unwrap().is_empty());
     }
     println!("{refreshed} of {rounds} refreshes came first");
+}
+
+/// A backup is restored that is one rotation old: the token that proves it is accepted and reported, or refused and
+/// reported, as configured; the one that was used up stays so.
+async fn a_backup_may_be_restored(mut data: impl Restorable) {
+    let backup = servers::Scratch::new("backup");
+    let copy = |from: &Path, to: &Path| {
+        // With owners and modes, which PostgreSQL looks at.
+        let status = Command::new("cp").arg("-pR").args([from, to]).status().unwrap();
+        assert!(status.success());
+    };
+    for (number, policy) in [AheadPolicy::Heal, AheadPolicy::Refuse].into_iter().enumerate() {
+        let backup = backup.path().join(number.to_string());
+        let first = server(data.open().await);
+        let login = first.login("returner", &NoClaims {}).await.unwrap();
+        let kept = first.refresh(&login.refresh_token, welcome).await.unwrap();
+        drop(first);
+        data.stop().await;
+        copy(&data.folder(), &backup);
+        data.restart();
+        let first = server(data.open().await);
+        let lost = first.refresh(&kept.refresh_token, welcome).await.unwrap();
+        drop(first);
+        data.stop().await;
+        fs::remove_dir_all(data.folder()).unwrap();
+        copy(&backup, &data.folder());
+        data.restart();
+
+        let (sender, events) = mpsc::channel();
+        let tell = move |event: &Event<'_>| sender.send(event.kind).unwrap();
+        let store = data.open().await;
+        let restored = builder(store).ahead(policy).on_event(tell).build().unwrap();
+        let answer = restored.refresh(&lost.refresh_token, welcome).await;
+        if policy == AheadPolicy::Heal {
+            let next = answer.unwrap();
+            assert_eq!(events.try_recv(), Ok(EventKind::Healed { lost: 1 }));
+            let retry = restored.refresh(&lost.refresh_token, welcome).await.unwrap();
+            assert_eq!(retry.refresh_token, next.refresh_token);
+            let error = restored.refresh(&kept.refresh_token, welcome).await.unwrap_err();
+            assert!(matches!(error, SessionError::Reused), "{error}");
+            let error = restored.refresh(&next.refresh_token, welcome).await.unwrap_err();
+            assert!(matches!(error, SessionError::Revoked(RevokeReason::Reuse)), "{error}");
+        } else {
+            assert!(matches!(answer, Err(SessionError::Ahead { lost: 1 })), "{answer:?}");
+            assert_eq!(events.try_recv(), Ok(EventKind::Ahead { lost: 1 }));
+            let error = restored.refresh(&lost.refresh_token, welcome).await.unwrap_err();
+            assert!(matches!(error, SessionError::Ahead { lost: 1 }), "{error}");
+        }
+        drop(restored);
+        data.stop().await;
+        data.restart();
+    }
 }
 
 /// Neither a token nor a key is in the data; what has to be there is.
@@ -354,6 +483,34 @@ async fn memory_holds_no_token() {
     the_data_holds_no_token(memory()).await;
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn sqlite_holds_no_token() {
+    the_data_holds_no_token(sqlite_data::file()).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_backup_of_sqlite_may_be_restored() {
+    a_backup_may_be_restored(sqlite_data::file()).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn postgres_holds_no_token() {
+    if let Some(data) = postgres_server::Postgres::start() {
+        the_data_holds_no_token(data).await;
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_backup_of_postgres_may_be_restored() {
+    if let Some(data) = postgres_server::Postgres::start() {
+        a_backup_may_be_restored(data).await;
+    }
+}
+
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn redis_holds_no_token() {
@@ -362,16 +519,18 @@ async fn redis_holds_no_token() {
     }
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "redis")]
 #[tokio::test]
-async fn sqlite_holds_no_token() {
-    the_data_holds_no_token(sqlite_data::file()).await;
+async fn redis_cluster_holds_no_token() {
+    if let Some(data) = redis_data::redis_cluster() {
+        the_data_holds_no_token(data).await;
+    }
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(feature = "redis")]
 #[tokio::test]
-async fn postgres_holds_no_token() {
-    if let Some(data) = postgres_server::Postgres::start() {
-        the_data_holds_no_token(data).await;
+async fn a_backup_of_redis_may_be_restored() {
+    if let Some(data) = redis_data::redis() {
+        a_backup_may_be_restored(data).await;
     }
 }

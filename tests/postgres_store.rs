@@ -39,14 +39,17 @@ use tokio::{
 
 #[path = "support/postgres.rs"]
 mod postgres_server;
+#[path = "support/records.rs"]
+mod records;
 #[path = "support/servers.rs"]
 mod servers;
 
-use self::postgres_server::Postgres;
+use self::{
+    postgres_server::Postgres,
+    records::{LOGIN, after, kind, request, session},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const LOGIN: UnixMillis = UnixMillis::new(1_764_000_000_000);
-
 /// One server for all tests that leave it running, while there is one that needs it.
 fn server() -> Option<Arc<Postgres>> {
     static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
@@ -58,39 +61,6 @@ fn server() -> Option<Arc<Postgres>> {
     let server = Arc::new(Postgres::start()?);
     *shared = Arc::downgrade(&server);
     Some(server)
-}
-
-fn after(seconds: u64) -> UnixMillis {
-    LOGIN.saturating_add(Duration::from_secs(seconds))
-}
-
-/// A login now, idle after an hour, over after a day.
-fn session(subject: &str) -> SessionRecord {
-    SessionRecord {
-        id: SessionId::generate(subject).unwrap(),
-        subject: subject.to_owned(),
-        client: "web".to_owned(),
-        label: Some("Firefox auf dem Fernseher 📺".to_owned()),
-        created_at: LOGIN,
-        absolute_expires_at: after(86_400),
-        generation: 0,
-        kid: "k1".to_owned(),
-        rotated_at: LOGIN,
-        expires_at: after(3600),
-        revoked: None,
-    }
-}
-
-fn request(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
-    RotateRequest {
-        id: session.id,
-        generation,
-        kid: "k2".to_owned(),
-        now,
-        grace: Duration::from_secs(30),
-        idle_lifetime: Duration::from_secs(3600),
-        ahead: AheadPolicy::Heal,
-    }
 }
 
 /// With further settings of its connections.
@@ -114,10 +84,6 @@ async fn store(url: &str) -> PostgresStore {
     let store = PostgresStore::new(pool(url));
     store.create_schema().await.unwrap();
     store
-}
-
-fn kind<T>(result: Result<T, StoreError>) -> Option<StoreErrorKind> {
-    result.err().map(|error| error.kind())
 }
 
 /// All that a log could show of an error.

@@ -36,51 +36,19 @@ use redis::{
 };
 use tokio::{runtime::Runtime, sync::Barrier, task::JoinSet, time::timeout};
 
+#[path = "support/records.rs"]
+mod records;
 #[path = "support/redis.rs"]
 mod redis_server;
 #[path = "support/servers.rs"]
 mod servers;
 
-use self::redis_server::{Redis, RedisCluster, RedisOptions};
+use self::{
+    records::{LOGIN, after, kind, request, session},
+    redis_server::{Redis, RedisCluster, RedisOptions},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-
-const LOGIN: UnixMillis = UnixMillis::new(1_764_000_000_000);
-
-fn after(seconds: u64) -> UnixMillis {
-    LOGIN.saturating_add(Duration::from_secs(seconds))
-}
-
-/// A login now, idle after an hour, over after a day.
-fn session(subject: &str) -> SessionRecord {
-    SessionRecord {
-        id: SessionId::generate(subject).unwrap(),
-        subject: subject.to_owned(),
-        client: "web".to_owned(),
-        label: Some("Firefox on a fox".to_owned()),
-        created_at: LOGIN,
-        absolute_expires_at: after(86_400),
-        generation: 0,
-        kid: "k1".to_owned(),
-        rotated_at: LOGIN,
-        expires_at: after(3600),
-        revoked: None,
-    }
-}
-
-fn request(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
-    RotateRequest {
-        id: session.id,
-        generation,
-        kid: "k2".to_owned(),
-        now,
-        grace: Duration::from_secs(30),
-        idle_lifetime: HOUR,
-        ahead: AheadPolicy::Heal,
-    }
-}
-
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
@@ -124,10 +92,6 @@ fn longer_subject(subject: &str, is_related: impl Fn(u16, u16) -> bool) -> Strin
     let shard = SessionId::shard_of(subject);
     let mut longer = (0..).map(|number| format!("{number} {subject}"));
     longer.find(|longer| is_related(shard, SessionId::shard_of(longer))).unwrap()
-}
-
-fn kind<T>(result: Result<T, StoreError>) -> Option<StoreErrorKind> {
-    result.err().map(|error| error.kind())
 }
 
 /// What every store does, on whatever connection.

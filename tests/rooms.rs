@@ -31,18 +31,46 @@ const ROOMS: [&str; 18] = [
     "lib",
 ];
 
-/// The rooms that a source text imports from, by `crate::room` or in the braces of `crate::{…}`.
-fn imports(text: &str) -> Vec<String> {
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .flat_map(|line| [line, "\n"])
-        .collect();
+/// The same within `session`; there `session` is what session.rs itself has.
+const SESSION_ROOMS: [&str; 16] = [
+    "id",
+    "time",
+    "record",
+    "rotation",
+    "store",
+    "keyring",
+    "access",
+    "refresh_token",
+    "event",
+    "response",
+    "error",
+    "login",
+    "session",
+    "builder",
+    "logout",
+    "conformance",
+];
+
+/// A source text without comments, and without what it only passes on.
+fn code(text: &str) -> String {
+    let mut is_passed_on = false;
+    let lines = text.lines().filter(|line| {
+        is_passed_on |= line.starts_with("pub use ");
+        let is_code = !is_passed_on && !line.trim_start().starts_with("//");
+        is_passed_on &= !line.ends_with(';');
+        is_code
+    });
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The rooms that code imports from, by `parent::room` or in the braces of `parent::{…}`; by a name that begins
+/// with a capital, from the parent itself.
+fn imports(code: &str, parent: &str) -> Vec<String> {
     let name = |text: &str| {
         text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
     };
     let mut rooms = Vec::new();
-    for path in code.split("crate::").skip(1) {
+    for path in code.split(parent).skip(1) {
         let Some(list) = path.strip_prefix('{') else {
             rooms.push(name(path));
             continue;
@@ -77,29 +105,69 @@ fn source_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-#[test]
-fn a_room_imports_only_from_rooms_above_it() {
+/// The files of src with their paths in it.
+fn sources() -> Vec<(String, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     source_files(&src, &mut files);
-    assert!(files.len() >= ROOMS.len());
-    let mut seen = 0;
-    for file in files {
+    let read = |file: &std::path::PathBuf| {
         let within = file.strip_prefix(&src).unwrap().with_extension("");
-        let room = within.iter().next().unwrap().to_str().unwrap();
-        let rank = |room: &str| ROOMS.iter().position(|known| *known == room);
-        let own = rank(room).unwrap_or_else(|| panic!("{room} is not in the list"));
-        for import in imports(&fs::read_to_string(&file).unwrap()) {
-            seen += 1;
-            let other = rank(&import).unwrap_or_else(|| panic!("{room} imports {import}"));
-            assert!(other <= own, "{room} imports {import}, which is below it");
-        }
+        (within.to_str().unwrap().to_owned(), code(&fs::read_to_string(file).unwrap()))
+    };
+    files.iter().map(read).collect()
+}
+
+/// That each of these rooms, and what it imports, are in the list, and in its order. Counts the imports.
+fn follows(rooms: &[&str], room: &str, imports: Vec<String>) -> usize {
+    let rank = |room: &str| rooms.iter().position(|known| *known == room);
+    let own = rank(room).unwrap_or_else(|| panic!("{room} is not in the list"));
+    for import in &imports {
+        let other = rank(import).unwrap_or_else(|| panic!("{room} imports {import}"));
+        assert!(other <= own, "{room} imports {import}, which is below it");
     }
-    assert!(seen > 40, "only {seen} imports found");
+    imports.len()
+}
+
+#[test]
+fn a_room_imports_only_from_rooms_above_it() {
+    let files = sources();
+    assert!(files.len() >= ROOMS.len());
+    let seen = files.iter().map(|(path, code)| {
+        let room = path.split('/').next().unwrap();
+        follows(&ROOMS, room, imports(code, "crate::"))
+    });
+    assert!(seen.sum::<usize>() > 40);
+}
+
+#[test]
+fn within_the_session_too() {
+    let seen = sources().into_iter().filter_map(|(path, code)| {
+        let within = path.strip_prefix("session")?;
+        let (room, mut found) = match within.strip_prefix('/').map(|within| within.split_once('/'))
+        {
+            None => ("session", imports(&code, "self::")),
+            // A text, which imports nothing.
+            Some(None) if within == "/guide" => return None,
+            Some(None) => (&within[1..], imports(&code, "super::")),
+            Some(Some((room, _))) => (room, Vec::new()),
+        };
+        found.append(&mut imports(&code, "session::"));
+        for name in &mut found {
+            if name.starts_with(char::is_uppercase) {
+                "session".clone_into(name);
+            }
+        }
+        // All that a test has from its own file.
+        found.retain(|name| !name.is_empty());
+        Some(follows(&SESSION_ROOMS, room, found))
+    });
+    assert!(seen.sum::<usize>() > 60);
 }
 
 #[test]
 fn imports_are_found() {
-    let text = "use crate::{\n    a::B,\n    c::{d::E, f},\n    g,\n};\n// crate::no\nfn x(_: crate::h::I) {}";
-    assert_eq!(imports(text), ["a", "c", "g", "h"]);
+    let text = "use crate::{\n    a::B,\n    c::{d::E, f},\n    g,\n};\n// crate::no\nfn x(_: crate::h::I) {}\n\
+                pub use crate::{\n    no,\n};\nuse super::{I, j};";
+    assert_eq!(imports(&code(text), "crate::"), ["a", "c", "g", "h"]);
+    assert_eq!(imports(&code(text), "super::"), ["I", "j"]);
 }

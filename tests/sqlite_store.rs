@@ -37,47 +37,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+#[path = "support/records.rs"]
+mod records;
 #[path = "support/servers.rs"]
 mod servers;
 
-use self::servers::Scratch;
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-const LOGIN: UnixMillis = UnixMillis::new(1_764_000_000_000);
-
-fn after(seconds: u64) -> UnixMillis {
-    LOGIN.saturating_add(Duration::from_secs(seconds))
-}
-
-/// A login now, idle after an hour, over after a day.
-fn session(subject: &str) -> SessionRecord {
-    SessionRecord {
-        id: SessionId::generate(subject).unwrap(),
-        subject: subject.to_owned(),
-        client: "web".to_owned(),
-        label: Some("Firefox on a fox".to_owned()),
-        created_at: LOGIN,
-        absolute_expires_at: after(86_400),
-        generation: 0,
-        kid: "k1".to_owned(),
-        rotated_at: LOGIN,
-        expires_at: after(3600),
-        revoked: None,
-    }
-}
-
-fn request(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
-    RotateRequest {
-        id: session.id,
-        generation,
-        kid: "k2".to_owned(),
-        now,
-        grace: Duration::from_secs(30),
-        idle_lifetime: HOUR,
-        ahead: AheadPolicy::Heal,
-    }
-}
+use self::{
+    records::{LOGIN, after, request, session},
+    servers::Scratch,
+};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = Runtime::new().unwrap();

@@ -5,9 +5,9 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use super::{
-    Sessions,
+    Lifetimes, Sessions,
     access::AccessVerifier,
-    event::Event,
+    event::{Event, OnEvent},
     keyring::Keyring,
     login::is_name,
     refresh_token::{self, RefreshKeyError},
@@ -30,18 +30,6 @@ pub struct SessionsBuilder<S> {
     leeway: Option<Duration>,
     clock: Option<&'static dyn Clock>,
     on_event: Option<OnEvent>,
-}
-
-/// Who is told of events.
-pub(super) type OnEvent = Box<dyn Fn(&Event<'_>) + Send + Sync>;
-
-/// How long what lasts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lifetimes {
-    pub(super) access: Duration,
-    pub(super) idle: Duration,
-    pub(super) absolute: Duration,
-    pub(super) grace: Duration,
 }
 
 /// Why there are no sessions with these options.
@@ -105,8 +93,15 @@ pub enum ConfigError {
     SameKey,
 }
 
+impl<S: RefreshStore> Sessions<S> {
+    /// Sessions that are kept in `store`; what else has to be said is said to the builder.
+    pub fn builder(store: S) -> SessionsBuilder<S> {
+        SessionsBuilder::new(store)
+    }
+}
+
 impl<S: RefreshStore> SessionsBuilder<S> {
-    pub(super) fn new(store: S) -> Self {
+    fn new(store: S) -> Self {
         Self {
             store,
             issuer: String::new(),

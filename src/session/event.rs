@@ -1,6 +1,11 @@
 //! What happens to sessions, for logs and alarms: a session, a subject, and what it was. Never a token or a key.
 
+use alloc::boxed::Box;
+
 use super::{id::SessionId, record::RevokeReason};
+
+/// Who is told of events.
+pub(super) type OnEvent = Box<dyn Fn(&Event<'_>) + Send + Sync>;
 
 /// Something that happened to a session, told after it has become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

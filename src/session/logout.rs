@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{
-    RefreshStore, SessionError, Sessions, event::EventKind, id::SessionId, login::Session,
-    record::RevokeReason, refresh_token,
+    Sessions, error::SessionError, event::EventKind, id::SessionId, login::Session,
+    record::RevokeReason, refresh_token, store::RefreshStore,
 };
 
 impl<S: RefreshStore> Sessions<S> {

@@ -205,6 +205,10 @@ impl RedisCluster {
         Some(cluster)
     }
 
+    pub(crate) fn nodes(&self) -> &[Redis] {
+        &self.nodes
+    }
+
     /// All nodes.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Redis::url).collect()
