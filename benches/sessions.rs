@@ -1,8 +1,9 @@
 //! Logins on each store: how many a second, and how long the slowest wait.
 //!
-//! `cargo bench --all-features --bench sessions [-- [--loaded=SESSIONS] [STORE …]]`. Servers are started for it, and
-//! share the machine's cores with it. `--loaded=1000000` has so many sessions in the store beforehand, and says how
-//! much room each of them takes. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
+//! `cargo bench --all-features --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [STORE …]]`. Servers are
+//! started for it, and share the machine's cores with it. `--loaded=1000000` has so many sessions in the store
+//! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
+//! much the store has grown. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
 //! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
 #![allow(
     clippy::indexing_slicing,
@@ -29,7 +30,7 @@ use std::{
 use kippu::{
     Algorithm, Key, NumericDate,
     session::{
-        BoxStore, MemoryStore, NoClaims, RefreshStore, Session, Sessions, TokenResponse,
+        BoxStore, MemoryStore, NoClaims, RefreshStore, Session, SessionId, Sessions, TokenResponse,
         UnixMillis,
         rotation::{AheadPolicy, RotateOutcome, RotateRequest},
     },
@@ -44,13 +45,15 @@ struct Size {
     callers: &'static [usize],
     /// Sessions that are there before.
     loaded: usize,
+    /// Rotations of one of them.
+    worn: u64,
 }
 
 /// For numbers.
-const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128], loaded: 0 };
+const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128], loaded: 0, worn: 0 };
 
 /// To see that it works.
-const TRIAL: Size = Size { calls: 16, callers: &[2], loaded: 256 };
+const TRIAL: Size = Size { calls: 16, callers: &[2], loaded: 256, worn: 256 };
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -60,6 +63,9 @@ fn main() {
     for argument in &arguments {
         if let Some(number) = argument.strip_prefix("--loaded=") {
             size.loaded = number.parse().expect("--loaded=SESSIONS, a number");
+        }
+        if let Some(number) = argument.strip_prefix("--worn=") {
+            size.worn = number.parse().expect("--worn=ROTATIONS, a number");
         }
     }
     let named: Vec<&String> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
@@ -168,6 +174,16 @@ async fn all(name: &str, store: BoxStore, size: Size, held: impl AsyncFn() -> u6
         let each = grown as f64 / count as f64;
         println!("{name:<10} {count} sessions loaded in {elapsed:.1?}, {each:.0} bytes each");
     }
+    if size.worn > 0 {
+        let before = held().await;
+        let session = bench.sessions.login("worn", &NoClaims {}).await.expect("a login");
+        let start = Instant::now();
+        for generation in 0..size.worn {
+            rotate_once(&bench.store, session.session_id, generation).await;
+        }
+        let (elapsed, grown) = (start.elapsed(), held().await.saturating_sub(before) / 1024);
+        println!("{name:<10} one rotated {} times in {elapsed:.1?}, {grown} KiB more", size.worn);
+    }
     for &callers in size.callers {
         // One caller who waits for a disk gets little done.
         let calls = if callers == 1 { size.calls / 8 } else { size.calls }.div_ceil(callers);
@@ -213,16 +229,20 @@ async fn verify(bench: Arc<Bench>, caller: usize, call: usize) {
 }
 
 async fn rotate(bench: Arc<Bench>, caller: usize, call: usize) {
+    rotate_once(&bench.store, bench.tokens(caller, call).session_id, 0).await;
+}
+
+async fn rotate_once(store: &BoxStore, id: SessionId, generation: u64) {
     let request = RotateRequest {
-        id: bench.tokens(caller, call).session_id,
-        generation: 0,
+        id,
+        generation,
         kid: "1".to_owned(),
         now: UnixMillis::from(NumericDate::now()),
         grace: Duration::from_secs(10),
         idle_lifetime: Duration::from_secs(86_400),
         ahead: AheadPolicy::Heal,
     };
-    let outcome = bench.store.rotate(&request).await.expect("the store is there");
+    let outcome = store.rotate(&request).await.expect("the store is there");
     assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
 }
 
