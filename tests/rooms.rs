@@ -118,10 +118,10 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// That each of these rooms, and what it imports, are in the list, and in its order. Counts the imports.
-fn follows(rooms: &[&str], room: &str, imports: Vec<String>) -> usize {
+fn follows(rooms: &[&str], room: &str, imports: &[String]) -> usize {
     let rank = |room: &str| rooms.iter().position(|known| *known == room);
     let own = rank(room).unwrap_or_else(|| panic!("{room} is not in the list"));
-    for import in &imports {
+    for import in imports {
         let other = rank(import).unwrap_or_else(|| panic!("{room} imports {import}"));
         assert!(other <= own, "{room} imports {import}, which is below it");
     }
@@ -134,7 +134,7 @@ fn a_room_imports_only_from_rooms_above_it() {
     assert!(files.len() >= ROOMS.len());
     let seen = files.iter().map(|(path, code)| {
         let room = path.split('/').next().unwrap();
-        follows(&ROOMS, room, imports(code, "crate::"))
+        follows(&ROOMS, room, &imports(code, "crate::"))
     });
     assert!(seen.sum::<usize>() > 40);
 }
@@ -159,7 +159,7 @@ fn within_the_session_too() {
         }
         // All that a test has from its own file.
         found.retain(|name| !name.is_empty());
-        Some(follows(&SESSION_ROOMS, room, found))
+        Some(follows(&SESSION_ROOMS, room, &found))
     });
     assert!(seen.sum::<usize>() > 60);
 }
