@@ -158,8 +158,27 @@ impl<S: RefreshStore> Sessions<S> {
 
     /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
     /// in the store already: so a password that is changed, or an account that is closed, while this login is
-    /// under way, with a [`Sessions::logout_all`] after it, leaves no session behind. `authorize` is that of
-    /// [`Sessions::refresh`].
+    /// under way, with a [`Sessions::logout_all`] after it, leaves no session behind.
+    ///
+    /// `authorize` answers as that of [`Sessions::refresh`], and has to compare what the login was granted for: not
+    /// whether the user is welcome, but whether the password is still the one that was checked.
+    ///
+    /// ```
+    /// # use kippu::session::{MemoryStore, NoClaims, Session, SessionError, Sessions};
+    /// # struct Account { password_version: u32 }
+    /// # async fn load(_: &str) -> Result<Account, std::io::Error> { Ok(Account { password_version: 7 }) }
+    /// # async fn example(sessions: Sessions<MemoryStore>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let checked = load("user-12345").await?; // … its password is right
+    /// let tokens = sessions
+    ///     .login_checked("user-12345", async |session: Session| {
+    ///         let account = load(&session.subject).await?;
+    ///         let is_same = account.password_version == checked.password_version;
+    ///         Ok::<_, std::io::Error>(is_same.then_some(NoClaims {}))
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Sessions::login`] and [`Sessions::refresh`]; in all cases no session is left that can be used.
@@ -179,7 +198,7 @@ impl<S: RefreshStore> Sessions<S> {
         let checked = async {
             let claims = self.authorized(&record, now, authorize).await?;
             // Somebody may have ended all sessions of the user meanwhile.
-            self.live(&record.id, now).await?;
+            self.live(&record.id, &record.subject, now).await?;
             self.payload(&record, now, &claims)
         };
         match checked.await {
@@ -214,7 +233,7 @@ impl<S: RefreshStore> Sessions<S> {
         access_token: &str,
     ) -> Result<AccessToken<C>, SessionError> {
         let token = self.verify(access_token)?;
-        self.live(&token.session_id, self.now()).await?;
+        self.live(&token.session_id, &token.subject, self.now()).await?;
         Ok(token)
     }
 
@@ -251,12 +270,12 @@ impl<S: RefreshStore> Sessions<S> {
         let presented =
             refresh_token::verify(refresh_token, &keys, now).ok_or(SessionError::InvalidToken)?;
         let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
-        if record.client != self.client {
+        if record.client != self.client || record.origin() != presented.origin {
             return Err(SessionError::InvalidToken);
         }
-        let request = self.request(presented, kid, now);
+        let mut request = self.request(&presented, kid, now);
         let foreseen = request.decide(&record);
-        if granted(foreseen.outcome.clone()).is_err() {
+        let Ok(successor) = granted(foreseen.outcome.clone()) else {
             // Nobody is asked about a user who is refused anyway. What ends the session ends it before it is told.
             let outcome = match foreseen.change {
                 Some(_) => self.store.rotate(&request).await?,
@@ -264,9 +283,12 @@ impl<S: RefreshStore> Sessions<S> {
             };
             self.tell_outcome(&record, &outcome);
             return Err(granted(outcome).err().unwrap_or(SessionError::InvalidToken));
-        }
+        };
+        // For a token that this server cannot make nothing is asked, and nothing used up.
+        refresh_token_of(&record, &successor, &keys)?;
         let claims = self.authorized(&record, now, authorize).await?;
         let payload = self.payload(&record, now, &claims)?;
+        request.waited = self.now().saturating_since(now);
         let outcome = self.store.rotate(&request).await?;
         self.tell_outcome(&record, &outcome);
         self.respond(&record, &granted(outcome)?, &payload, &keys, now)
@@ -349,9 +371,17 @@ impl<S: RefreshStore> Sessions<S> {
         claims.ok_or(SessionError::Denied)
     }
 
-    /// The session's record, if it still is one.
-    async fn live(&self, id: &SessionId, now: NumericDate) -> Result<SessionRecord, SessionError> {
+    /// The record of a session of `subject`, if it still is one.
+    async fn live(
+        &self,
+        id: &SessionId,
+        subject: &str,
+        now: NumericDate,
+    ) -> Result<SessionRecord, SessionError> {
         let record = self.store.load(id).await?.ok_or(SessionError::InvalidToken)?;
+        if record.subject != subject {
+            return Err(SessionError::InvalidToken);
+        }
         match record.revoked {
             Some(revoked) => Err(SessionError::Revoked(revoked.reason)),
             None if record.is_expired(now.into()) => Err(SessionError::Expired),
@@ -359,12 +389,13 @@ impl<S: RefreshStore> Sessions<S> {
         }
     }
 
-    fn request(&self, presented: Presented, kid: String, now: NumericDate) -> RotateRequest {
+    fn request(&self, presented: &Presented, kid: String, now: NumericDate) -> RotateRequest {
         RotateRequest {
             id: presented.id,
             generation: presented.generation,
             kid,
             now: now.into(),
+            waited: Duration::ZERO,
             grace: self.lifetimes.grace,
             idle_lifetime: self.lifetimes.idle,
             ahead: self.ahead,
@@ -408,20 +439,13 @@ impl<S: RefreshStore> Sessions<S> {
         keys: &Current<'_>,
         now: NumericDate,
     ) -> Result<TokenResponse, SessionError> {
-        let mut refresh_token = Err(SessionError::InvalidToken);
-        // The key that made the current token may sign no more, but a retry has to get the same token.
-        let _ = keys.look_up(Some(&successor.kid), |key, _| {
-            refresh_token = refresh_token::mint(key, &record.id, successor.generation)
-                .map_err(SessionError::RefreshKey);
-            true
-        });
         Ok(TokenResponse {
             access_token: payload.sign(self.verifier.keys())?,
             // From `iat` on, which has no fraction either.
             expires_in: self
                 .access_expires_at(record, now)
                 .saturating_since(NumericDate::from_seconds(now.seconds())),
-            refresh_token: refresh_token?,
+            refresh_token: refresh_token_of(record, successor, keys)?,
             refresh_expires_in: successor.expires_at.saturating_since(now.into()),
             session_id: record.id,
         })
@@ -447,6 +471,22 @@ impl<S: RefreshStore> Sessions<S> {
             on_event(&event);
         }
     }
+}
+
+/// The token of a successor, by the key that the record names: it may sign no more, but a retry has to get the same token.
+fn refresh_token_of(
+    record: &SessionRecord,
+    successor: &Successor,
+    keys: &Current<'_>,
+) -> Result<String, SessionError> {
+    let kid = &successor.kid;
+    let mut token = Err(SessionError::MissingRefreshKey { kid: kid.clone() });
+    let _ = keys.look_up(Some(kid), |key, _| {
+        token = refresh_token::mint(key, &record.id, &record.origin(), successor.generation)
+            .map_err(SessionError::RefreshKey);
+        true
+    });
+    token
 }
 
 /// What an outcome grants.

@@ -58,6 +58,8 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::GraceProlongs, &["rotate/a_replay_writes_nothing"]),
     (Flaw::GraceIsInSeconds, &["rotate/replays_within_the_grace"]),
     (Flaw::GraceIsEndless, &["rotate/replays_within_the_grace", "rotate/reuse_revokes"]),
+    (Flaw::WaitIsForgotten, &["rotate/begins_after_the_wait"]),
+    (Flaw::WaitExpires, &["rotate/begins_after_the_wait"]),
     (Flaw::GraceOfZeroIsSome, &["rotate/a_grace_of_zero_is_none"]),
     (Flaw::GrandparentsReplay, &["rotate/a_grandparent_is_reuse"]),
     (Flaw::ReplaysRevoked, &["rotate/revoked_stays_revoked"]),

@@ -545,7 +545,11 @@ fn rotation_is_what_was_decided() {
         1 => Just(None),
     ];
     let policy = prop::sample::select(vec![AheadPolicy::Heal, AheadPolicy::Refuse]);
-    let case = (record, asked, (generation(), text(), time(), duration(), duration(), policy));
+    let case = (
+        record,
+        asked,
+        (generation(), text(), time(), (duration(), duration()), duration(), policy),
+    );
 
     let Some(redis) = Redis::start() else { return };
     let runtime = runtime();
@@ -554,13 +558,14 @@ fn rotation_is_what_was_decided() {
     let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
     let seen_there = std::cell::RefCell::new(&mut seen);
     runner
-        .run(&case, |(record, asked, (any, kid, now, grace, idle_lifetime, ahead))| {
+        .run(&case, |(record, asked, (any, kid, now, (grace, waited), idle_lifetime, ahead))| {
             let generation = match asked {
                 Some(by) => record.generation.saturating_add_signed(by),
                 None => any,
             };
+            let id = record.id;
             let request =
-                RotateRequest { id: record.id, generation, kid, now, grace, idle_lifetime, ahead };
+                RotateRequest { id, generation, kid, now, waited, grace, idle_lifetime, ahead };
             let decision = request.decide(&record);
             let mut expected = record.clone();
             if let Some(change) = decision.change {
@@ -855,8 +860,7 @@ fn faults_say_what_to_do() {
     on_server(RedisOptions::default(), |mut redis| async move {
         // Permissions: those in the documentation suffice, and less does not.
         let record = session("alice");
-        let acl =
-            "+eval +evalsha +hget +hset +hdel +hexists +hgetall +hrandfield +pttl +pexpire +time";
+        let acl = "+eval +evalsha +hget +hset +hdel +hexists +hgetall +hrandfield +hscan +pttl +pexpire +time";
         let user = |name: &str, more: &[&str]| {
             let set = ["ACL", "SETUSER", name, "on", ">pw", "~kippu:*"];
             assert_eq!(redis.command(&[&set[..], more].concat()).trim(), "OK");

@@ -651,6 +651,7 @@ async fn a_store_that_is_away_costs_nobody_a_session() {
         generation: 2,
         kid: "1".into(),
         now: UnixMillis::new(START),
+        waited: Duration::ZERO,
         grace: Duration::from_secs(10),
         idle_lifetime: Duration::from_secs(3600),
         ahead: AheadPolicy::Heal,
@@ -705,6 +706,80 @@ async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change()
     assert!(fixture.refresh(&replayed.refresh_token).await.is_ok());
 }
 
+/// A server that has not got the key yet with which another one has rotated.
+#[tokio::test]
+async fn a_server_that_lacks_a_key_uses_nothing_up() {
+    let old = || refresh_key(0x5b, "1");
+    let until = NumericDate::from(UnixMillis::new(START + DAY));
+    let ahead = KeySet::new(refresh_key(0x5c, "2")).unwrap().retire(old(), until).unwrap();
+    let fixture = Fixture::new();
+    let other = builder(Arc::clone(&fixture.store))
+        .refresh_key(ahead)
+        .clock(fixture.clock)
+        .build()
+        .unwrap();
+    let first = fixture.login().await;
+    let second = other.refresh(&first.refresh_token, welcome).await.unwrap();
+    fixture.events();
+    let error = fixture.refresh(&first.refresh_token).await.unwrap_err();
+    assert!(matches!(&error, SessionError::MissingRefreshKey { kid } if kid == "2"), "{error}");
+    assert_eq!(error.oauth_error(), "temporarily_unavailable");
+    assert_eq!(fixture.events(), []);
+    // A token of that key is one that no key made.
+    let error = fixture.refresh(&second.refresh_token).await.unwrap_err();
+    assert!(matches!(error, SessionError::InvalidToken), "{error}");
+    assert!(other.refresh(&second.refresh_token, welcome).await.is_ok());
+}
+
+/// The wait for the application is not the client's.
+#[tokio::test]
+async fn the_grace_begins_after_the_application_was_asked() {
+    let fixture = Fixture::new();
+    let login = fixture.login().await;
+    let slow = async |_: Session| {
+        fixture.clock.advance(3600 * SECOND);
+        Ok::<_, io::Error>(Some(admin()))
+    };
+    let first = fixture.sessions.refresh(&login.refresh_token, slow).await.unwrap();
+    fixture.clock.advance(10 * SECOND);
+    let retry = fixture.refresh(&login.refresh_token).await.unwrap();
+    assert_eq!(retry.refresh_token, first.refresh_token);
+    fixture.clock.advance(1);
+    let late = fixture.refresh(&login.refresh_token).await;
+    assert!(matches!(late, Err(SessionError::Reused)), "{late:?}");
+}
+
+/// Who can write the store makes no other session of his own.
+#[tokio::test]
+async fn a_session_that_was_rewritten_is_refused() {
+    type Rewrite = fn(&mut SessionRecord);
+    let rewrites: [Rewrite; 4] = [
+        |record| record.subject = "root".into(),
+        |record| record.absolute_expires_at = UnixMillis::MAX,
+        |record| record.created_at = UnixMillis::new(START + 1),
+        |record| {
+            // Where one text ends and the next begins.
+            record.subject = "alicew".into();
+            record.client = "eb".into();
+        },
+    ];
+    for (number, rewrite) in rewrites.into_iter().enumerate() {
+        let fixture = Fixture::new();
+        let tokens = fixture.login().await;
+        let mut record = fixture.store.inner.load(&tokens.session_id).await.unwrap().unwrap();
+        rewrite(&mut record);
+        let store = Arc::new(Counting::default());
+        store.inner.insert(&record).await.unwrap();
+        let client = record.client;
+        let over = builder(Arc::clone(&store)).client(client).clock(fixture.clock).build().unwrap();
+        let error = over.refresh(&tokens.refresh_token, welcome).await.unwrap_err();
+        assert!(matches!(error, SessionError::InvalidToken), "{number}: {error}");
+        assert_eq!(store.writes.load(Ordering::SeqCst), 0);
+        let live = over.verify_live::<NoClaims>(&tokens.access_token).await;
+        assert_eq!(live.is_ok(), matches!(number, 1 | 2), "{number}");
+    }
+}
+
 /// R14.
 #[test]
 fn what_cannot_be_safe_is_not_built() {
@@ -738,6 +813,14 @@ fn what_cannot_be_safe_is_not_built() {
     let unnamed = build(|b| b.refresh_key(Key::hs256([1; 32]).unwrap()));
     assert_eq!(unnamed, Some(ConfigError::RefreshKey(RefreshKeyError::MissingKid)));
     assert_eq!(build(|b| b.refresh_key(refresh_key(0x5a, "1"))), Some(ConfigError::SameKey));
+    let retired = build(|b| {
+        let until = NumericDate::in_seconds(60);
+        let keys = KeySet::new(refresh_key(0x5b, "2")).unwrap();
+        b.refresh_key(keys.retire(refresh_key(0x5a, "1"), until).unwrap())
+    });
+    assert_eq!(retired, Some(ConfigError::SameKey));
+    let control = build(|b| b.refresh_key(refresh_key(0x5b, "a\0b")));
+    assert_eq!(control, Some(ConfigError::RefreshKey(RefreshKeyError::KidControl)));
     assert_eq!(build(|b| b.issuer("")), Some(ConfigError::Missing { what: "issuer" }));
     assert_eq!(build(|b| b.client("a\nb")), Some(ConfigError::Name { what: "client" }));
     assert!(matches!(build(|b| b.leeway(Duration::from_secs(601))), Some(ConfigError::Leeway(_))));

@@ -69,6 +69,36 @@ async fn kind_of_open(path: impl AsRef<Path> + Send) -> StoreErrorKind {
     SqliteStore::open(path).await.unwrap_err().kind()
 }
 
+/// What waits together is answered by what was done with it, not by what was done with the other.
+#[test]
+fn rotations_of_one_session_in_one_batch_are_told_apart() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = SqliteStore::open(file(&scratch)).await.unwrap();
+        for number in 0..50 {
+            let session = session("alice");
+            store.insert(&session).await.unwrap();
+            let plain = request(&session, 0, after(1));
+            // These go another way than most.
+            let odd = match number % 3 {
+                0 => RotateRequest { kid: "a\0a".to_owned(), ..plain.clone() },
+                1 => RotateRequest { generation: MAX_GENERATION, ..plain.clone() },
+                _ => RotateRequest { kid: "other".to_owned(), ..plain.clone() },
+            };
+            let (first, second) = tokio::join!(store.rotate(&odd), store.rotate(&plain));
+            let stored = store.load(&session.id).await.unwrap().unwrap();
+            let outcomes = [first.unwrap(), second.unwrap()];
+            let rotated = outcomes.iter().filter_map(|outcome| match outcome {
+                RotateOutcome::Rotated(successor) => Some(successor),
+                _ => None,
+            });
+            let rotated: Vec<_> = rotated.collect();
+            assert_eq!(rotated.len(), 1, "{outcomes:?}");
+            assert_eq!((&rotated[0].kid, rotated[0].generation), (&stored.kid, 1), "{outcomes:?}");
+        }
+    });
+}
+
 #[test]
 fn each_step_keeps_the_contract() {
     run(async {

@@ -88,7 +88,8 @@ pub enum ConfigError {
     /// The refresh key cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
-    /// Every server that verifies access tokens has the access key, and could make refresh tokens with it.
+    /// Every server that verifies access tokens has the access key, and could make refresh tokens with it. Found
+    /// among keys of one algorithm, and among those that are there when the sessions are built.
     #[error("an access key and a refresh key are the same secret: generate two")]
     SameKey,
 }
@@ -171,7 +172,8 @@ impl<S: RefreshStore> SessionsBuilder<S> {
 
     /// How long after a refresh the token that it used up still gets the same successor: for a client that
     /// lost the answer, and for two tabs that refresh at once. 10 seconds when this is not said; zero ends the
-    /// session of whoever presents a token twice.
+    /// session of whoever presents a token twice. It begins when the store is asked: however long the application takes
+    /// to authorize, it is not a part of it.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.lifetimes.grace = grace;
         self

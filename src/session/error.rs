@@ -1,6 +1,6 @@
 //! Why a session does not begin or go on.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, string::String};
 use core::error::Error;
 
 use super::{
@@ -20,7 +20,7 @@ pub enum SessionError {
     #[error("the refresh token is not valid")]
     InvalidToken,
     /// The session is over: it was not used for too long, or has reached its end. Log in again.
-    #[error("the session has expired")]
+    #[error("the session has expired: log in again")]
     Expired,
     /// The session was ended before.
     #[error("the session was ended before: {}", .0.as_str())]
@@ -64,6 +64,16 @@ pub enum SessionError {
     /// The refresh keys were replaced by one that cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
+    /// Another server has rotated the session with a refresh key that this one has not got (yet), or has no more.
+    /// Nothing was used up here. Give every server a key before the first one signs with it
+    /// ([`KeySet::accept`](crate::KeySet::accept)), and leave it until its tokens are over.
+    #[error(
+        "no refresh key has the kid {kid:?}, with which another server signs: give it to all of them first"
+    )]
+    MissingRefreshKey {
+        /// The id of the key.
+        kid: String,
+    },
     /// The operating system gave no random bytes, or the same again.
     #[error("no random bytes from the operating system")]
     NoRandomness,
@@ -93,7 +103,10 @@ impl SessionError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.kind().is_transient(),
-            Self::Authorize(_) | Self::Full | Self::NoRandomness => true,
+            Self::Authorize(_)
+            | Self::Full
+            | Self::MissingRefreshKey { .. }
+            | Self::NoRandomness => true,
             _ => false,
         }
     }

@@ -30,7 +30,8 @@ pub enum EventKind {
     /// A refresh token was presented again within the grace, and got the same successor.
     Replayed,
     /// A refresh token was presented again, too late for a retry: two parties hold tokens of this session.
-    /// It has been revoked.
+    /// It has been revoked. Told by the request that revoked it: when the store's answer to that one was lost,
+    /// the next finds a session that is revoked, and nobody is told.
     ReuseDetected,
     /// Sessions ended: by a logout, or all of a subject's.
     Revoked {

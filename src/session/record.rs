@@ -2,12 +2,15 @@
 
 use alloc::string::String;
 
+use sha2::{Digest, Sha256};
+
 use super::{id::SessionId, time::UnixMillis};
 
 /// One login.
 ///
 /// It holds no token and nothing that a token could be made from: whoever reads the store, or writes it,
-/// cannot refresh. All its fields but the last five are as they were at the login.
+/// cannot refresh. All its fields but the last five are as they were at the login, and a refresh token is bound to
+/// them: a record that was given to another subject, or a later absolute end, is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRecord {
     /// Its id.
@@ -101,7 +104,25 @@ pub enum Change {
     },
 }
 
+/// A digest of what does not change about a session.
+pub(super) type Origin = [u8; 16];
+
 impl SessionRecord {
+    /// What a refresh token of this session is bound to: its subject, its client, its first and its last moment.
+    pub(super) fn origin(&self) -> Origin {
+        let mut digest = Sha256::new_with_prefix(b"kippu session\0");
+        // Neither has a control character in it.
+        for text in [&self.subject, &self.client] {
+            digest.update(text);
+            digest.update([0]);
+        }
+        for time in [self.created_at, self.absolute_expires_at] {
+            digest.update(time.get().to_be_bytes());
+        }
+        let digest: [u8; 32] = digest.finalize().into();
+        *digest.first_chunk().expect("32 bytes begin with 16")
+    }
+
     /// Whether the session is over at `now`, because of its age or because nobody used it.
     pub fn is_expired(&self, now: UnixMillis) -> bool {
         now >= self.expires_at.min(self.absolute_expires_at)

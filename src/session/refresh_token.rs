@@ -2,16 +2,17 @@
 //! did not make is refused, whatever is wrong with it, before anyone asks a store.
 //!
 //! ```text
-//! kippu_rt_ base64url( version 1 ‖ length of kid 1 ‖ kid ‖ session id 16 ‖ generation 8, big-endian ‖ tag 32 )
+//! kippu_rt_ base64url( version 1 ‖ length of kid 1 ‖ kid ‖ session id 16 ‖ origin 16 ‖ generation 8, big-endian ‖ tag 32 )
 //! ```
 //!
 //! The tag is the HMAC-SHA-256 of the prefix and of all that stands before the tag. It is what it says, so that
 //! the token of a session's next generation can be made again at any time: a retry gets the same one. The prefix
-//! lets scanners for leaked secrets find one, and keeps its tags apart from those of a JWT.
+//! lets scanners for leaked secrets find one, and keeps its tags apart from those of a JWT. The origin is a digest of
+//! what the session began as, so that nobody who can write the store makes another's session of it.
 
 use alloc::{format, string::String};
 
-use super::{id::SessionId, rotation::MAX_GENERATION};
+use super::{id::SessionId, record::Origin, rotation::MAX_GENERATION};
 use crate::{algorithm::Algorithm, base64url, key::Key, key_set::Keys, numeric_date::NumericDate};
 
 /// What every refresh token begins with.
@@ -22,7 +23,7 @@ pub(super) const MAX_KID_LEN: usize = 64;
 
 const VERSION: u8 = 1;
 const TAG_LEN: usize = 32;
-const MAX_BODY_LEN: usize = 1 + 1 + MAX_KID_LEN + 16 + 8 + TAG_LEN;
+const MAX_BODY_LEN: usize = 1 + 1 + MAX_KID_LEN + 16 + 16 + 8 + TAG_LEN;
 
 /// Why a key cannot make refresh tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum RefreshKeyError {
         /// The bytes of the key's id.
         given: usize,
     },
+    /// The id is stored, as a text that every database takes.
+    #[error("a refresh key needs a kid without control characters")]
+    KidControl,
 }
 
 /// The id of a key that can make refresh tokens.
@@ -53,19 +57,26 @@ pub(super) fn check_key(key: &Key) -> Result<&str, RefreshKeyError> {
     }
     let kid = key.kid().ok_or(RefreshKeyError::MissingKid)?;
     match kid.len() {
+        1..=MAX_KID_LEN if kid.contains(char::is_control) => Err(RefreshKeyError::KidControl),
         1..=MAX_KID_LEN => Ok(kid),
         given => Err(RefreshKeyError::KidLength { given }),
     }
 }
 
 /// The token of one generation of a session: always the same for the same key.
-pub(super) fn mint(key: &Key, id: &SessionId, generation: u64) -> Result<String, RefreshKeyError> {
+pub(super) fn mint(
+    key: &Key,
+    id: &SessionId,
+    origin: &Origin,
+    generation: u64,
+) -> Result<String, RefreshKeyError> {
     let kid = check_key(key)?;
     let kid_len = u8::try_from(kid.len()).expect("a kid that was checked is short");
     let mut signed = REFRESH_TOKEN_PREFIX.as_bytes().to_vec();
     signed.extend_from_slice(&[VERSION, kid_len]);
     signed.extend_from_slice(kid.as_bytes());
     signed.extend_from_slice(id.as_bytes());
+    signed.extend_from_slice(origin);
     signed.extend_from_slice(&generation.to_be_bytes());
     let tag = key.hmac().tag(&signed);
 
@@ -78,6 +89,7 @@ pub(super) fn mint(key: &Key, id: &SessionId, generation: u64) -> Result<String,
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Presented {
     pub(super) id: SessionId,
+    pub(super) origin: Origin,
     pub(super) generation: u64,
 }
 
@@ -102,6 +114,7 @@ fn parse(signed: &[u8]) -> Option<(&str, Presented)> {
     let (&[version, kid_len], rest) = signed.split_first_chunk()?;
     let (kid, rest) = rest.split_at_checked(usize::from(kid_len))?;
     let (id, rest) = rest.split_first_chunk()?;
+    let (origin, rest) = rest.split_first_chunk()?;
     let (generation, rest) = rest.split_first_chunk()?;
     let generation = u64::from_be_bytes(*generation);
     let is_well_formed = version == VERSION
@@ -109,7 +122,8 @@ fn parse(signed: &[u8]) -> Option<(&str, Presented)> {
         && generation <= MAX_GENERATION
         && rest.is_empty();
     let kid = core::str::from_utf8(kid).ok()?;
-    is_well_formed.then_some((kid, Presented { id: SessionId::from_bytes(*id), generation }))
+    let id = SessionId::from_bytes(*id);
+    is_well_formed.then_some((kid, Presented { id, origin: *origin, generation }))
 }
 
 #[cfg(test)]
@@ -120,6 +134,7 @@ mod tests {
     use super::*;
 
     const NOW: NumericDate = NumericDate::EPOCH;
+    const ORIGIN: Origin = *b"what it began as";
 
     fn key(kid: &str) -> Key {
         Key::hs256([7; 32]).unwrap().with_kid(kid)
@@ -130,6 +145,7 @@ mod tests {
         let mut body = alloc::vec![version, u8::try_from(kid.len()).unwrap()];
         body.extend_from_slice(kid);
         body.extend_from_slice(&id);
+        body.extend_from_slice(&ORIGIN);
         body.extend_from_slice(&generation.to_be_bytes());
         body.extend_from_slice(behind);
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&[7; 32]).unwrap();
@@ -142,10 +158,10 @@ mod tests {
     #[test]
     fn it_is_spelled_as_documented() {
         let id = SessionId::from_bytes(*b"0123456789abcdef");
-        let token = mint(&key("2026-11"), &id, 513).unwrap();
+        let token = mint(&key("2026-11"), &id, &ORIGIN, 513).unwrap();
         assert_eq!(token, by_hand(1, b"2026-11", *id.as_bytes(), 513, b""));
         let presented = verify(&token, &key("2026-11"), NOW);
-        assert_eq!(presented, Some(Presented { id, generation: 513 }));
+        assert_eq!(presented, Some(Presented { id, origin: ORIGIN, generation: 513 }));
     }
 
     /// Under a right tag: what stands in the way of a second reading.
@@ -173,21 +189,25 @@ mod tests {
     fn only_some_keys_make_tokens() {
         let id = SessionId::from_bytes([0; 16]);
         let unnamed = Key::hs256([7; 32]).unwrap();
-        assert_eq!(mint(&unnamed, &id, 0), Err(RefreshKeyError::MissingKid));
+        assert_eq!(mint(&unnamed, &id, &ORIGIN, 0), Err(RefreshKeyError::MissingKid));
         for (kid, given) in [(String::new(), 0), ("k".repeat(65), 65)] {
-            assert_eq!(mint(&key(&kid), &id, 0), Err(RefreshKeyError::KidLength { given }));
+            assert_eq!(
+                mint(&key(&kid), &id, &ORIGIN, 0),
+                Err(RefreshKeyError::KidLength { given })
+            );
         }
-        assert!(mint(&key(&"k".repeat(64)), &id, 0).is_ok());
+        assert!(mint(&key(&"k".repeat(64)), &id, &ORIGIN, 0).is_ok());
+        assert_eq!(mint(&key("a\0b"), &id, &ORIGIN, 0), Err(RefreshKeyError::KidControl));
         let other = Key::hs512([7; 64]).unwrap().with_kid("k");
         let error = RefreshKeyError::Algorithm { given: Algorithm::Hs512 };
-        assert_eq!(mint(&other, &id, 0), Err(error));
+        assert_eq!(mint(&other, &id, &ORIGIN, 0), Err(error));
         assert_eq!(verify(&by_hand(1, b"k", [0; 16], 0, b""), &other, NOW), None);
     }
 
     #[test]
     fn every_changed_byte_and_every_cut_is_refused() {
         let key = key("2026-11");
-        let token = mint(&key, &SessionId::from_bytes([9; 16]), 7).unwrap();
+        let token = mint(&key, &SessionId::from_bytes([9; 16]), &ORIGIN, 7).unwrap();
         for offset in 0..token.len() {
             assert_eq!(verify(&token[..offset], &key, NOW), None);
             for byte in (0..=0x7f).filter(|byte| *byte != token.as_bytes()[offset]) {
@@ -209,11 +229,13 @@ mod tests {
         }
 
         #[test]
-        fn what_goes_in_comes_out(kid in ".{1,16}", id: [u8; 16], generation in 0..=MAX_GENERATION) {
+        fn what_goes_in_comes_out(
+            kid in "\\PC{1,16}", id: [u8; 16], origin: [u8; 16], generation in 0..=MAX_GENERATION,
+        ) {
             let (key, id) = (key(&kid), SessionId::from_bytes(id));
-            let token = mint(&key, &id, generation).unwrap();
-            prop_assert_eq!(&token, &mint(&key, &id, generation).unwrap());
-            prop_assert_eq!(verify(&token, &key, NOW), Some(Presented { id, generation }));
+            let token = mint(&key, &id, &origin, generation).unwrap();
+            prop_assert_eq!(&token, &mint(&key, &id, &origin, generation).unwrap());
+            prop_assert_eq!(verify(&token, &key, NOW), Some(Presented { id, origin, generation }));
         }
     }
 }

@@ -24,8 +24,11 @@ pub struct RotateRequest {
     pub generation: u64,
     /// The `kid` of the refresh key that a successor is made with.
     pub kid: String,
-    /// The time of the request.
+    /// When the token was presented, by which expiry and grace are judged.
     pub now: UnixMillis,
+    /// How much later the store is asked, because the application had to authorize first: the rotation is made,
+    /// and its grace and its idle lifetime begin, at [`rotated_at`](Self::rotated_at).
+    pub waited: Duration,
     /// How long after a rotation the previous token still gets the same successor; zero: not at all.
     pub grace: Duration,
     /// How long the session lives unless it is used again.
@@ -99,6 +102,16 @@ pub struct Decision {
 }
 
 impl RotateRequest {
+    /// When a rotation is made: `now`, and what the request has waited since.
+    pub fn rotated_at(&self) -> UnixMillis {
+        self.now.saturating_add(self.waited)
+    }
+
+    /// The end of a session that is used now, unless its absolute end is earlier.
+    pub fn idle_end(&self) -> UnixMillis {
+        self.rotated_at().saturating_add(self.idle_lifetime)
+    }
+
     /// The rules, in the order in which they hold.
     pub fn decide(&self, record: &SessionRecord) -> Decision {
         // What is over stays over, grace or not: R4.
@@ -144,13 +157,14 @@ impl RotateRequest {
         Successor {
             generation: self.generation + 1,
             kid: self.kid.clone(),
-            expires_at: self.now.saturating_add(self.idle_lifetime).min(record.absolute_expires_at),
+            expires_at: self.idle_end().min(record.absolute_expires_at),
         }
     }
 
     fn advance(&self, outcome: RotateOutcome, to: Successor) -> Decision {
         let Successor { generation, kid, expires_at } = to;
-        let change = Change::Advance { generation, kid, rotated_at: self.now, expires_at };
+        let rotated_at = self.rotated_at();
+        let change = Change::Advance { generation, kid, rotated_at, expires_at };
         Decision { outcome, change: Some(change) }
     }
 }
@@ -190,6 +204,7 @@ mod tests {
             generation,
             kid: "new".to_string(),
             now: UnixMillis::new(now),
+            waited: Duration::ZERO,
             grace: Duration::from_millis(grace),
             idle_lifetime: Duration::from_millis(300),
             ahead,
@@ -245,7 +260,10 @@ mod tests {
                 assert!(successor.expires_at <= record.absolute_expires_at);
                 let Successor { generation, kid, expires_at } = successor;
                 assert_eq!((after.generation, &after.kid), (generation, &kid));
-                assert_eq!((after.expires_at, after.rotated_at), (expires_at, request.now));
+                assert_eq!(
+                    (after.expires_at, after.rotated_at),
+                    (expires_at, request.rotated_at())
+                );
                 assert_eq!(after.revoked, None);
             }
             RotateOutcome::Replayed(successor) => {
@@ -293,6 +311,32 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 7, "{seen:?}");
+    }
+
+    /// However long the application takes to authorize, a retry has the whole grace after it; and what was live when
+    /// it was presented is rotated.
+    #[test]
+    fn grace_and_idle_lifetime_begin_with_the_rotation() {
+        let mut record = record(0, 0, 100);
+        let mut first = request(0, 99, 10, AheadPolicy::Heal);
+        first.waited = Duration::from_millis(50);
+        record.apply(first.decide(&record).change.unwrap());
+        assert_eq!(
+            (record.rotated_at, record.expires_at),
+            (UnixMillis::new(149), UnixMillis::new(449))
+        );
+        // One that came before the rotation, and one at the end of the grace.
+        for now in [140, 159] {
+            let retry = request(0, now, 10, AheadPolicy::Heal).decide(&record).outcome;
+            assert!(matches!(retry, RotateOutcome::Replayed(_)), "{retry:?}");
+        }
+        assert_eq!(
+            request(0, 160, 10, AheadPolicy::Heal).decide(&record).outcome,
+            RotateOutcome::Reused
+        );
+        first.waited = Duration::MAX;
+        first.generation = 1;
+        assert!(check(&record, &first) == "rotated");
     }
 
     #[test]

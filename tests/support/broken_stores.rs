@@ -38,6 +38,8 @@ pub(crate) enum Flaw {
     GraceProlongs,
     GraceIsInSeconds,
     GraceIsEndless,
+    WaitIsForgotten,
+    WaitExpires,
     GraceOfZeroIsSome,
     GrandparentsReplay,
     ReplaysRevoked,
@@ -227,6 +229,8 @@ impl BrokenStore {
                 (asked.now, seen.rotated_at) = (seconds(*now), seconds(record.rotated_at));
             }
             Flaw::GraceIsEndless if is_previous => asked.grace = Duration::MAX,
+            Flaw::WaitIsForgotten => asked.waited = Duration::ZERO,
+            Flaw::WaitExpires => (asked.now, asked.waited) = (request.rotated_at(), Duration::ZERO),
             Flaw::GraceOfZeroIsSome => asked.grace = (*grace).max(Duration::from_secs(1)),
             Flaw::GrandparentsReplay if *generation < record.generation => {
                 asked.generation = record.generation - 1;

@@ -20,9 +20,10 @@ use crate::session::{
 /// For tests, for one small server that may log everyone out when it restarts, and beside an access-token
 /// lifetime short enough not to mind. It promises no durability: a restart ends all sessions.
 ///
-/// It holds at most as many sessions as it was made for; when they are all live, a login is refused
+/// It holds at most as many sessions as it was made for; beyond them a login is refused
 /// ([`InsertOutcome::Full`]): no live session is ever evicted. Sessions that are over go by
-/// [`purge_expired`](RefreshStore::purge_expired), and those of a shard when a login finds the store full.
+/// [`purge_expired`](RefreshStore::purge_expired), which has to be called now and then; a login that finds the
+/// store full removes those of its own subject's lock, no others.
 ///
 /// A lock covers one in 64 subjects with all their sessions, and is held for a few hash-table steps.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ struct Shard {
 }
 
 impl MemoryStore {
-    /// A store for at most `capacity` sessions, live or not yet removed. One takes about half a KiB.
+    /// A store for at most `capacity` sessions, live or not yet removed. One takes about 0.8 KiB.
     pub fn new(capacity: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, held: AtomicUsize::new(0), capacity }
@@ -186,4 +187,56 @@ fn revoke(record: &mut SessionRecord, reason: RevokeReason, now: UnixMillis) -> 
         record.revoked = Some(Revoked { at: now, reason });
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use core::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+
+    fn now<T>(future: impl Future<Output = Result<T, StoreError>>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer.unwrap(),
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn what_is_purged_leaves_nothing_behind() {
+        let store = MemoryStore::new(100);
+        for number in 0..100 {
+            let subject = format!("user-{}", number / 2);
+            now(store.insert(&SessionRecord {
+                id: SessionId::generate(&subject).unwrap(),
+                subject,
+                client: "web".into(),
+                label: None,
+                created_at: UnixMillis::new(0),
+                absolute_expires_at: UnixMillis::new(100),
+                generation: 0,
+                kid: "1".into(),
+                rotated_at: UnixMillis::new(0),
+                expires_at: UnixMillis::new(number),
+                revoked: None,
+            }));
+        }
+        // One of two of each subject, then the other.
+        for (time, left) in [(50, 49), (100, 0)] {
+            now(store.purge_expired(UnixMillis::new(time), u32::MAX));
+            let shards = store.shards.iter().map(|shard| shard.lock().unwrap());
+            let (sessions, ids) = shards
+                .map(|shard| {
+                    let ids = shard.by_subject.values();
+                    assert!(ids.clone().all(|ids| !ids.is_empty()));
+                    (shard.sessions.len(), ids.map(BTreeSet::len).sum::<usize>())
+                })
+                .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+            assert_eq!((sessions, ids, store.len()), (left, left, left));
+        }
+    }
 }

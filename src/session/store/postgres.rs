@@ -179,12 +179,11 @@ impl PostgresStore {
             return Ok(None);
         }
         let generation = row::generation(request.generation)?;
-        let idle_end = request.now.saturating_add(request.idle_lifetime);
         let rows = self
             .run(|| {
                 sqlx::query(
-                    "UPDATE kippu_sessions SET generation = generation + 1, kid = $3, rotated_at = $4, \
-                     expires_at = LEAST($5, absolute_expires_at) \
+                    "UPDATE kippu_sessions SET generation = generation + 1, kid = $3, rotated_at = $5, \
+                     expires_at = LEAST($6, absolute_expires_at) \
                      WHERE id = $1 AND generation = $2 AND revoked_at IS NULL \
                      AND expires_at > $4 AND absolute_expires_at > $4 \
                      RETURNING expires_at",
@@ -193,7 +192,8 @@ impl PostgresStore {
                 .bind(generation)
                 .bind(request.kid.as_str())
                 .bind(request.now.get())
-                .bind(idle_end.get())
+                .bind(request.rotated_at().get())
+                .bind(request.idle_end().get())
             })
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };

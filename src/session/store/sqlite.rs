@@ -150,11 +150,7 @@ PRAGMA user_version = 1;
     /// # Errors
     /// As [`SqliteStore::open`].
     pub async fn with_options(options: SqliteConnectOptions) -> Result<Self, StoreError> {
-        let options = options
-            .synchronous(SqliteSynchronous::Full)
-            // The flush of macOS, which otherwise ends in the disk's own memory. Elsewhere it means nothing.
-            .pragma("fullfsync", "ON")
-            .pragma("checkpoint_fullfsync", "ON");
+        let options = durable(options);
         let mut connection = options.connect().await.map_err(fault)?;
         let is_private = match prepare_patiently(&mut connection).await {
             Ok(is_private) => is_private,
@@ -221,6 +217,15 @@ impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore").finish_non_exhaustive()
     }
+}
+
+/// What was committed is on the disk.
+fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .synchronous(SqliteSynchronous::Full)
+        // The flush of macOS, which otherwise ends in the disk's own memory. Elsewhere it means nothing.
+        .pragma("fullfsync", "ON")
+        .pragma("checkpoint_fullfsync", "ON")
 }
 
 /// As [`prepare`], again while others are in the way: a change of the journal does not wait by itself.
@@ -362,5 +367,25 @@ impl RefreshStore for SqliteStore {
             }
         }
         Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::ConnectOptions;
+
+    use super::*;
+
+    /// No test can pull the plug: this looks at what SQLite was told.
+    #[tokio::test]
+    async fn commits_wait_for_the_disk() {
+        let lax = SqliteConnectOptions::new().synchronous(SqliteSynchronous::Off);
+        let mut connection = durable(lax.in_memory(true)).connect().await.unwrap();
+        let query = "SELECT (SELECT synchronous FROM pragma_synchronous), \
+                     (SELECT fullfsync FROM pragma_fullfsync), \
+                     (SELECT checkpoint_fullfsync FROM pragma_checkpoint_fullfsync)";
+        let told: (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut connection).await.unwrap();
+        let full = 2;
+        assert_eq!(told, (full, 1, 1));
     }
 }

@@ -17,6 +17,11 @@ const ADVANCES: Case = Case(
     "R1",
     "store the change that RotateRequest::decide gives, all of it and nothing else, and answer its outcome",
 );
+const WAITED: Case = Case(
+    "rotate/begins_after_the_wait",
+    "R2",
+    "judge expiry and grace at `now`, and store RotateRequest::rotated_at and what follows from it: the wait for the application is not the client's",
+);
 const REPLAYS: Case = Case(
     "rotate/replays_within_the_grace",
     "R2",
@@ -80,6 +85,7 @@ const KID: Case = Case(
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(ADVANCES, advances(stage)).await;
+    book.case(WAITED, begins_after_the_wait(stage)).await;
     book.case(REPLAYS, replays_within_the_grace(stage)).await;
     book.case(WRITES_NOTHING, a_replay_writes_nothing(stage)).await;
     book.case(NO_GRACE, no_grace(stage)).await;
@@ -122,6 +128,19 @@ async fn advances<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         same("rotated_at after a rotation", &session.rotated_at, &now)?;
     }
     Ok(())
+}
+
+async fn begins_after_the_wait<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    // In its last moment, which is over when the store is asked.
+    let (now, waited) = (stage.at(IDLE.saturating_sub(MILLI)), GRACE * 3);
+    let request = RotateRequest { now, waited, ..stage.request(&session, 0) };
+    let (generation, kid, at) = (1, request.kid.clone(), now.saturating_add(waited));
+    let next = Successor { generation, kid, expires_at: at.saturating_add(IDLE) };
+    stage.presented(&mut session, &request, &RotateOutcome::Rotated(next.clone())).await?;
+    same("rotated_at after a rotation that waited", &session.rotated_at, &at)?;
+    let retry = RotateRequest { now: at.saturating_add(GRACE), waited, ..request };
+    stage.presented(&mut session, &retry, &RotateOutcome::Replayed(next)).await
 }
 
 async fn replays_within_the_grace<S: RefreshStore>(stage: &Stage<S>) -> Verdict {

@@ -4,10 +4,16 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::session::store::{StoreError, StoreErrorKind};
 
-/// The driver's error stays the source. What it may say of addresses stays out of the message.
+/// The driver's error stays the source, but for one about how to connect: it could show a part of a URL, in which
+/// there is a password.
 pub(super) fn fault(error: RedisError) -> StoreError {
     let (kind, message) = classify(&error);
-    StoreError::from_driver(kind, error).with_message(message)
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::Server(_) | ErrorKind::Extension => {
+            StoreError::from_driver(kind, error).with_message(message)
+        }
+        _ => StoreError::new(kind, message),
+    }
 }
 
 /// What answers, but not as the scripts do: somebody else wrote there.
@@ -63,7 +69,7 @@ fn classify_known(kind: ServerErrorKind) -> (StoreErrorKind, &'static str) {
         ),
         ServerErrorKind::ResponseError => (
             Misconfigured,
-            "Redis does not run the store's scripts: it has to be Redis 7.0 or later, or Valkey",
+            "Redis answers with an error (see the source): is it Redis 7.0 or later, or Valkey, with connections to spare?",
         ),
         _ => (Unavailable, "Redis refused the step"),
     }
@@ -136,12 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn the_message_is_the_stores_and_the_source_the_drivers() {
+    fn no_error_shows_how_to_connect() {
         let detail = "connecting to redis://:hunter2@db".into();
         let error = fault(RedisError::from((ErrorKind::Client, "no", detail)));
         let message =
             "the session store is not set up: the Redis client cannot connect as it was told to";
         assert_eq!(alloc::format!("{error}"), message);
-        assert!(error.source().is_some());
+        assert!(!alloc::format!("{error:?}").contains("hunter2"));
+        assert!(error.source().is_none());
+        let lost = fault(RedisError::from(io::Error::from(io::ErrorKind::UnexpectedEof)));
+        assert!(lost.source().is_some());
     }
 }

@@ -1,7 +1,7 @@
 -- The plain case of a rotation: the session is live, and the token is the current one. Answers with the new end
 -- then, else with the session as it is, unchanged, about which `RotateRequest::decide` decides; nil if there is none.
--- ARGV: id, generation, next generation, kid, now, the idle end from now on.
-local id, generation, next_generation, kid, now, idle_end = unpack(ARGV)
+-- ARGV: id, generation, next generation, kid, now, the time of the rotation, the idle end from then on.
+local id, generation, next_generation, kid, now, rotated_at, idle_end = unpack(ARGV)
 
 local value = redis.call('HGET', KEYS[1], id)
 if not value then
@@ -21,7 +21,7 @@ end
 
 session.generation = next_generation
 session.kid = kid
-session.rotated_at = now
+session.rotated_at = rotated_at
 session.expires_at = idle_end
 if tonumber(session.absolute_expires_at) < tonumber(idle_end) then
   session.expires_at = session.absolute_expires_at

@@ -71,9 +71,10 @@ fn classify(error: &sqlx::Error) -> (StoreErrorKind, &'static str) {
         sqlx::Error::PoolTimedOut => {
             (Unavailable, "no connection to the SQLite file was free in time")
         }
-        sqlx::Error::Configuration(_) | sqlx::Error::Io(_) => {
-            (Misconfigured, "the SQLite file cannot be named like that: use a path in UTF-8")
-        }
+        sqlx::Error::Configuration(_) | sqlx::Error::Io(_) => (
+            Misconfigured,
+            "the SQLite file cannot be opened: its path has to be UTF-8, and the process needs a thread for it",
+        ),
         sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::Decode(_)
         | sqlx::Error::ColumnIndexOutOfBounds { .. }

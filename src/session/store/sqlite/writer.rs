@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::fmt::Write;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
@@ -201,16 +201,18 @@ async fn rotate_all(
     connection: &mut SqliteConnection,
     batch: &mut [Job],
 ) -> Result<(), sqlx::Error> {
-    let mut sessions = HashSet::new();
+    // The place of each session's rotation in the batch: of several that one is taken, and no other answered for it.
+    let mut places = HashMap::new();
     let mut rows = Vec::new();
-    for job in &*batch {
+    for (place, job) in batch.iter().enumerate() {
         let Job::Rotate { request, .. } = job else { continue };
-        // SQLite's JSON ends a text at its first NUL.
+        // SQLite's JSON may end a text at its first NUL.
         let is_plain = request.generation < MAX_GENERATION && !request.kid.contains('\0');
-        if is_plain && sessions.insert(request.id) {
-            let now = request.now;
-            let until = now.saturating_add(request.idle_lifetime);
-            rows.push((hex(&request.id), request.generation, &request.kid, now.get(), until.get()));
+        if is_plain && !places.contains_key(&request.id) {
+            places.insert(request.id, place);
+            let [now, at, until] =
+                [request.now, request.rotated_at(), request.idle_end()].map(UnixMillis::get);
+            rows.push((hex(&request.id), request.generation, &request.kid, now, at, until));
         }
     }
     let Ok(json) = serde_json::to_string(&rows) else { return Ok(()) };
@@ -219,9 +221,9 @@ async fn rotate_all(
     }
     let rotated = sqlx::query(
         "UPDATE kippu_sessions AS s SET generation = s.generation + 1, kid = r.kid, \
-         rotated_at = r.now, expires_at = min(r.until, s.absolute_expires_at) \
+         rotated_at = r.at, expires_at = min(r.until, s.absolute_expires_at) \
          FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation, value ->> 2 AS kid, \
-         value ->> 3 AS now, value ->> 4 AS until FROM json_each(?1)) AS r \
+         value ->> 3 AS now, value ->> 4 AS at, value ->> 5 AS until FROM json_each(?1)) AS r \
          WHERE s.id = r.id AND s.generation = r.generation AND s.revoked_at IS NULL \
          AND s.expires_at > r.now AND s.absolute_expires_at > r.now \
          RETURNING id, expires_at",
@@ -234,24 +236,17 @@ async fn rotate_all(
         Err(error) if is_of_statement(&error) => return Ok(()),
         rotated => rotated?,
     };
-    let mut ends = HashMap::with_capacity(rotated.len());
     for row in &rotated {
-        if let Ok(id) = row::session_id(row) {
-            ends.insert(id, row::time(row, 1));
-        }
-    }
-    for job in batch {
-        let Job::Rotate { request, pending } = job else { continue };
-        // Of several for one session it is the first that was taken.
-        if let Some(end) = ends.remove(&request.id) {
-            pending.settle(end.map(|expires_at| {
-                RotateOutcome::Rotated(Successor {
-                    generation: request.generation + 1,
-                    kid: request.kid.clone(),
-                    expires_at,
-                })
-            }));
-        }
+        let place = row::session_id(row).ok().and_then(|id| places.get(&id));
+        let job = place.and_then(|place| batch.get_mut(*place));
+        let Some(Job::Rotate { request, pending }) = job else { continue };
+        pending.settle(row::time(row, 1).map(|expires_at| {
+            RotateOutcome::Rotated(Successor {
+                generation: request.generation + 1,
+                kid: request.kid.clone(),
+                expires_at,
+            })
+        }));
     }
     Ok(())
 }
