@@ -75,6 +75,8 @@ mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
 mod validation;
+#[cfg(feature = "axum")]
+pub mod web;
 
 pub use crate::{
     algorithm::Algorithm,

@@ -55,7 +55,7 @@ pub mod rotation;
 pub mod store;
 mod time;
 
-use alloc::{borrow::ToOwned, boxed::Box, string::String};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, sync::Arc};
 use core::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -98,7 +98,7 @@ use crate::{
 /// The sessions of an application: made once, and shared by all its requests.
 pub struct Sessions<S> {
     store: S,
-    verifier: AccessVerifier,
+    verifier: Arc<AccessVerifier>,
     issuer: String,
     audience: Audience,
     client: String,
@@ -238,8 +238,18 @@ impl<S: RefreshStore> Sessions<S> {
     }
 
     /// The half that verifies access tokens, to be used alone.
-    pub fn verifier(&self) -> &AccessVerifier {
+    pub fn verifier(&self) -> &Arc<AccessVerifier> {
         &self.verifier
+    }
+
+    /// What [`Sessions::verify_live`] asks the store of a token that was verified.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn check_live(
+        &self,
+        id: &SessionId,
+        subject: &str,
+    ) -> Result<(), SessionError> {
+        self.live(id, subject, self.now()).await.map(|_| ())
     }
 
     /// Uses a refresh token up and gives the next one, with a new access token.

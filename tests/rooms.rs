@@ -10,7 +10,7 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "base64url",
     "numeric_date",
     "algorithm",
@@ -28,6 +28,7 @@ const ROOMS: [&str; 18] = [
     "jwt",
     "explain",
     "session",
+    "web",
     "lib",
 ];
 

@@ -1,7 +1,7 @@
 //! What has to be said before there are sessions: names, keys and lifetimes in, [`Sessions`] out; a combination that
 //! cannot be safe is refused.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
 use super::{
@@ -233,7 +233,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         };
         Ok(Sessions {
             store: self.store,
-            verifier,
+            verifier: Arc::new(verifier),
             issuer: self.issuer,
             audience,
             client: self.client,

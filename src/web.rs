@@ -1,0 +1,118 @@
+//! The web: a request with an access token in, what it says out, or the answer that RFC 6750 has for it. A request
+//! with two credentials, and one that another site made a browser send with its cookies, are refused.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use axum::{Router, extract::FromRef, routing::get};
+//! use kippu::{Algorithm, Key, session::{AccessVerifier, NoClaims}, web::{Access, Guard}};
+//!
+//! #[derive(Clone, FromRef)]
+//! struct App { guard: Guard }
+//!
+//! async fn hello(Access(token): Access<NoClaims>) -> String {
+//!     format!("Hello {}!", token.subject)
+//! }
+//!
+//! # fn main() -> Result<(), kippu::KeyError> {
+//! let key = Key::generate(Algorithm::Hs256)?; // from the secret manager, the one that logins sign with
+//! let guard = Guard::new(AccessVerifier::new(key, "https://auth.example", "api"));
+//! let app: Router = Router::new().route("/hello", get(hello)).with_state(App { guard });
+//! # let _ = app;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Access`] hands a handler the token of a request, `Option<Access>` that of one who may have none, [`Live`] one
+//!   whose session has not been logged out.
+//! - [`Guard::layer`] stands before a whole router.
+//! - [`SessionRoutes`] answers `refresh`, `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
+//!   application's.
+//! - [`Cookies`] keeps both tokens where no script reads them; with it comes the defence against forged requests.
+//!
+//! It is made of [`http`], [`tower_layer`] and [`tower_service`], and of [`axum_core`] where a handler of axum asks.
+//! For servers that are none of these, see the [guide](crate::web::guide).
+
+mod answer;
+mod bearer;
+mod cookie;
+mod csrf;
+mod extract;
+#[doc = include_str!("web/guide.md")]
+pub mod guide {}
+mod layer;
+mod rejection;
+mod routes;
+
+use alloc::sync::Arc;
+
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+pub use self::{
+    cookie::{CookieError, Cookies, SetCookies},
+    extract::{Access, Live},
+    layer::{GuardLayer, Guarded},
+    rejection::{Rejection, Scoped},
+    routes::SessionRoutes,
+};
+use crate::session::{AccessToken, AccessVerifier};
+
+/// How requests are let in: with which keys their access tokens are verified, and where tokens may stand. It is cheap
+/// to clone, and belongs into the state of the application.
+///
+/// A token stands in the header `Authorization` (RFC 6750 §2.1), and, when [`Guard::cookies`] says so, in a
+/// cookie. It is never read from the URL or a form (RFC 9700 §4.3.2).
+#[derive(Clone, Debug)]
+pub struct Guard {
+    verifier: Arc<AccessVerifier>,
+    cookies: Option<Arc<Cookies>>,
+}
+
+impl Guard {
+    /// Lets in who has an access token that `verifier` verifies, for one the
+    /// [`verifier`](crate::session::Sessions::verifier) of the sessions.
+    pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
+        Self { verifier: verifier.into(), cookies: None }
+    }
+
+    /// Lets in who has the token in a cookie too. A request that changes something, and has it there, has to come
+    /// from a page of the same site: see [`Cookies`].
+    #[must_use]
+    pub fn cookies(self, cookies: Cookies) -> Self {
+        Self { cookies: Some(Arc::new(cookies)), ..self }
+    }
+
+    /// The access token of a request, verified. A handler has [`Access`] for this.
+    ///
+    /// # Errors
+    /// [`Rejection`], which is the answer.
+    pub fn authenticate<C: DeserializeOwned>(
+        &self,
+        request: &Parts,
+    ) -> Result<AccessToken<C>, Rejection> {
+        let from_header = bearer::token(&request.headers)?;
+        let from_cookie = match &self.cookies {
+            Some(cookies) => cookies.access(&request.headers)?,
+            None => None,
+        };
+        let token = match (from_header, from_cookie) {
+            (None, None) => return Err(Rejection::MissingToken),
+            (Some(_), Some(_)) => return Err(Rejection::TwoTokens),
+            (Some(token), None) => token,
+            (None, Some(token)) => {
+                self.check_origin(request)?;
+                token
+            }
+        };
+        Ok(self.verifier.verify(token)?)
+    }
+
+    /// Whether a request that a browser sends with its cookies was meant by a page of the same site.
+    fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
+        match &self.cookies {
+            Some(cookies) if !csrf::is_meant(cookies, request) => Err(Rejection::CrossSite),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The header `Authorization` in, the token in it out (RFC 6750 §2.1). Another scheme is no credential of ours; two
+//! headers, or something that is no token, are refused.
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+use super::rejection::Rejection;
+
+/// The token of a request; none where it has no `Authorization`, or one of another scheme.
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Rejection::TwoTokens);
+    }
+    let value = value.to_str().map_err(|_| Rejection::MalformedHeader)?.trim_ascii();
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    // RFC 9110 §11.1: the case of a scheme does not matter.
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Ok(None);
+    }
+    let token = rest.trim_start_matches(' ');
+    if is_token(token) { Ok(Some(token)) } else { Err(Rejection::MalformedHeader) }
+}
+
+/// `b64token` of RFC 6750 §2.1, of which a JWT is one. Whether it is one is for the verifier to say.
+fn is_token(text: &str) -> bool {
+    let symbols = text.trim_end_matches('=');
+    !symbols.is_empty()
+        && symbols.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(values: &[&[u8]]) -> Result<Option<alloc::string::String>, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        match token(&headers) {
+            Ok(token) => Ok(token.map(Into::into)),
+            Err(Rejection::TwoTokens) => Err("two"),
+            Err(Rejection::MalformedHeader) => Err("malformed"),
+            Err(_) => Err("other"),
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_as_rfc_6750_has_it() {
+        let found = |text: &str| Ok(Some(text.into()));
+        assert_eq!(read(&[]), Ok(None));
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER   a.b.c", " Bearer a.b.c "] {
+            assert_eq!(read(&[value.as_bytes()]), found("a.b.c"), "{value}");
+        }
+        assert_eq!(read(&[b"Bearer AZaz09-._~+/=="]), found("AZaz09-._~+/=="));
+        for value in ["Basic YTpi", "Bearerish a", "", "Negotiate", "DPoP a.b.c"] {
+            assert_eq!(read(&[value.as_bytes()]), Ok(None), "{value}");
+        }
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer \"a\"",
+        ] {
+            assert_eq!(read(&[value.as_bytes()]), Err("malformed"), "{value}");
+        }
+        assert_eq!(read(&[b"Bearer \xff"]), Err("malformed"));
+        assert_eq!(read(&[b"Bearer a", b"Bearer a"]), Err("two"));
+        assert_eq!(read(&[b"Basic YTpi", b"Bearer a"]), Err("two"));
+    }
+}

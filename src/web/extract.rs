@@ -1,0 +1,103 @@
+//! What a handler of axum asks for: the access token of its request, verified, or the refusal that is sent in its place.
+
+use alloc::sync::Arc;
+
+use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::{
+    Guard,
+    rejection::{Rejection, Scoped, require_scope},
+};
+use crate::session::{AccessToken, BoxStore, RefreshStore, Sessions};
+
+/// The access token of a request: no store is asked. The state of the application gives the [`Guard`].
+///
+/// As `Option<Access<C>>` it is none for a request without credentials; wrong ones are refused all the same.
+///
+/// ```
+/// use kippu::web::{Access, Rejection, Scoped};
+/// use serde::Deserialize;
+///
+/// #[derive(Clone, Deserialize)]
+/// struct Claims { scope: String }
+///
+/// impl Scoped for Claims {
+///     fn scope(&self) -> &str { &self.scope }
+/// }
+///
+/// async fn delete_order(access: Access<Claims>) -> Result<String, Rejection> {
+///     access.require_scope("orders:write")?;
+///     Ok(format!("by {}", access.0.subject))
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Access<C>(pub AccessToken<C>);
+
+impl<C: Scoped> Access<C> {
+    /// That the token is good for `scope`.
+    ///
+    /// # Errors
+    /// [`Rejection::InsufficientScope`] where it is not.
+    pub fn require_scope(&self, scope: &str) -> Result<(), Rejection> {
+        require_scope(&self.0.claims, scope)
+    }
+}
+
+impl<C, S> FromRequestParts<S> for Access<C>
+where
+    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    S: Send + Sync,
+    Guard: FromRef<S>,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
+        // A layer in front has verified it.
+        if let Some(token) = parts.extensions.get::<AccessToken<C>>() {
+            return Ok(Self(token.clone()));
+        }
+        Guard::from_ref(state).authenticate(parts).map(Self)
+    }
+}
+
+impl<C, S> OptionalFromRequestParts<S> for Access<C>
+where
+    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    S: Send + Sync,
+    Guard: FromRef<S>,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Rejection> {
+        match <Self as FromRequestParts<S>>::from_request_parts(parts, state).await {
+            Err(Rejection::MissingToken) => Ok(None),
+            access => access.map(Some),
+        }
+    }
+}
+
+/// As [`Access`], of a session that has not ended: one read of the store. The state gives the [`Guard`] and an
+/// `Arc` of the [`Sessions`].
+#[derive(Clone, Debug)]
+pub struct Live<C, S = BoxStore>(pub AccessToken<C>, core::marker::PhantomData<fn() -> S>);
+
+impl<C, S, State> FromRequestParts<State> for Live<C, S>
+where
+    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    S: RefreshStore + 'static,
+    State: Send + Sync,
+    Guard: FromRef<State>,
+    Arc<Sessions<S>>: FromRef<State>,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Rejection> {
+        let Access(token) =
+            <Access<C> as FromRequestParts<State>>::from_request_parts(parts, state).await?;
+        let sessions = Arc::<Sessions<S>>::from_ref(state);
+        sessions.check_live(&token.session_id, &token.subject).await?;
+        Ok(Self(token, core::marker::PhantomData))
+    }
+}

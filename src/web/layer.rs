@@ -1,0 +1,154 @@
+//! A guard before a whole router: requests with a good token go on, with the token in their extensions; all others
+//! are answered here.
+
+use alloc::{boxed::Box, string::String, sync::Arc};
+use core::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, request::Parts};
+use serde::de::DeserializeOwned;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    Guard,
+    rejection::{Rejection, Scoped, require_scope},
+};
+use crate::session::{AccessToken, RefreshStore, SessionError, SessionId, Sessions};
+
+impl Guard {
+    /// A layer that lets requests through whose access token is good, with the [`AccessToken`] in their extensions,
+    /// where [`Access`](super::Access) finds it.
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::get};
+    /// use kippu::{Algorithm, Key, session::{AccessToken, AccessVerifier, NoClaims}, web::Guard};
+    ///
+    /// # fn main() -> Result<(), kippu::KeyError> {
+    /// # let key = Key::generate(Algorithm::Hs256)?;
+    /// let guard = Guard::new(AccessVerifier::new(key, "https://auth.example", "api"));
+    /// let hello = async |Extension(token): Extension<AccessToken<NoClaims>>| token.subject;
+    /// let app: Router = Router::new().route("/hello", get(hello)).layer(guard.layer::<NoClaims>());
+    /// # let _ = app;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer<C>(&self) -> GuardLayer<C> {
+        GuardLayer { guard: self.clone(), scope: None, is_live: None }
+    }
+}
+
+/// Made by [`Guard::layer`].
+pub struct GuardLayer<C> {
+    guard: Guard,
+    scope: Option<(Arc<str>, HasScope<C>)>,
+    is_live: Option<Arc<IsLive>>,
+}
+
+type HasScope<C> = fn(&C, &str) -> Result<(), Rejection>;
+type IsLive = dyn Fn(SessionId, String) -> Boxed<Result<(), SessionError>> + Send + Sync;
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<C> GuardLayer<C> {
+    /// Lets through whose token is good for `scope` alone.
+    #[must_use]
+    pub fn require_scope(self, scope: &str) -> Self
+    where
+        C: Scoped,
+    {
+        Self { scope: Some((scope.into(), require_scope)), ..self }
+    }
+
+    /// Lets through whose session has not ended alone: one read of the store for each request.
+    #[must_use]
+    pub fn live<S: RefreshStore + 'static>(self, sessions: Arc<Sessions<S>>) -> Self {
+        let is_live = move |id, subject: String| -> Boxed<_> {
+            let sessions = Arc::clone(&sessions);
+            Box::pin(async move { sessions.check_live(&id, &subject).await })
+        };
+        Self { is_live: Some(Arc::new(is_live)), ..self }
+    }
+
+    async fn admit(&self, request: &mut Parts) -> Result<(), Rejection>
+    where
+        C: DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        let token: AccessToken<C> = self.guard.authenticate(request)?;
+        if let Some((scope, has_scope)) = &self.scope {
+            has_scope(&token.claims, scope)?;
+        }
+        if let Some(is_live) = &self.is_live {
+            is_live(token.session_id, token.subject.clone()).await?;
+        }
+        request.extensions.insert(token);
+        Ok(())
+    }
+}
+
+impl<C> Clone for GuardLayer<C> {
+    fn clone(&self) -> Self {
+        let Self { guard, scope, is_live } = self;
+        Self { guard: guard.clone(), scope: scope.clone(), is_live: is_live.clone() }
+    }
+}
+
+impl<C> fmt::Debug for GuardLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardLayer")
+            .field("guard", &self.guard)
+            .field("scope", &self.scope.as_ref().map(|(scope, _)| scope))
+            .field("is_live", &self.is_live.is_some())
+            .finish()
+    }
+}
+
+impl<T, C> Layer<T> for GuardLayer<C> {
+    type Service = Guarded<T, C>;
+
+    fn layer(&self, inner: T) -> Guarded<T, C> {
+        Guarded { layer: self.clone(), inner }
+    }
+}
+
+/// A service with a [`GuardLayer`] before it.
+#[derive(Clone, Debug)]
+pub struct Guarded<T, C> {
+    layer: GuardLayer<C>,
+    inner: T,
+}
+
+impl<T, C, B, R> Service<Request<B>> for Guarded<T, C>
+where
+    T: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    T::Future: Send,
+    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    B: Send + 'static,
+    R: From<String>,
+{
+    type Response = Response<R>;
+    type Error = T::Error;
+    type Future = Boxed<Result<Response<R>, T::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The one that is ready, not its clone.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let layer = self.layer.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            match layer.admit(&mut parts).await {
+                Ok(()) => inner.call(Request::from_parts(parts, body)).await,
+                Err(rejection) => Ok(rejection.into_http()),
+            }
+        })
+    }
+}

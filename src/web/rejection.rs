@@ -1,0 +1,168 @@
+//! Why a request is not let in, and what its client is told: the status, the challenge and the words of RFC 6750 §3.
+//! The client learns what helps it, and not which check its token failed.
+
+use alloc::{format, string::String};
+use core::{fmt::Write, time::Duration};
+
+use axum_core::response::{IntoResponse, Response};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+
+use crate::{
+    error::DecodeError,
+    session::{SessionError, StoreError},
+    validation::ClaimError,
+};
+
+/// Why a request is not let in. It is a response; its `Display` is for the operator, and says more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// 401 with a bare challenge: there is no token.
+    #[error("the request has no access token")]
+    MissingToken,
+    /// 400 `invalid_request`: there are two credentials, of which one may be somebody else's.
+    #[error("the request has more than one credential")]
+    TwoTokens,
+    /// 400 `invalid_request`: the header that holds the token is not one.
+    #[error("the request's Authorization or Cookie header is malformed")]
+    MalformedHeader,
+    /// 401 `invalid_token`: it is not verified, or expired.
+    #[error("the access token: {0}")]
+    InvalidToken(#[from] DecodeError),
+    /// 401 `invalid_token`: its session was logged out, or is over.
+    #[error("the session of the access token: {0}")]
+    Ended(SessionError),
+    /// 403 `insufficient_scope`: the token is good, and not for this.
+    #[error("the access token lacks the scope {scope}")]
+    InsufficientScope {
+        /// What is needed.
+        scope: String,
+    },
+    /// 403: a page of another site made the browser send this.
+    #[error("the request comes from another site")]
+    CrossSite,
+    /// 503 with `Retry-After`: whether the session is live cannot be told now.
+    #[error("the session store: {0}")]
+    Unavailable(StoreError),
+    /// 500: the store is set up wrongly, or damaged.
+    #[error("the session store: {0}")]
+    Store(StoreError),
+}
+
+/// When a client should try again that found the store away.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+impl Rejection {
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::MissingToken | Self::InvalidToken(_) | Self::Ended(_) => StatusCode::UNAUTHORIZED,
+            Self::TwoTokens | Self::MalformedHeader => StatusCode::BAD_REQUEST,
+            Self::InsufficientScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The code and the words for the client; none where it has not said who it is (RFC 6750 §3.1).
+    fn error(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::MissingToken => return None,
+            Self::TwoTokens => ("invalid_request", "more than one credential"),
+            Self::MalformedHeader => ("invalid_request", "a malformed header"),
+            // The one that a client can do something about: it refreshes.
+            Self::InvalidToken(DecodeError::Claim(ClaimError::Expired { .. })) => {
+                ("invalid_token", "the access token has expired")
+            }
+            Self::InvalidToken(_) => ("invalid_token", "the access token is not valid"),
+            Self::Ended(_) => ("invalid_token", "the session has ended"),
+            Self::InsufficientScope { .. } => {
+                ("insufficient_scope", "the access token is not good for this")
+            }
+            Self::CrossSite => ("access_denied", "the request comes from another site"),
+            Self::Unavailable(_) => ("temporarily_unavailable", "try again in a moment"),
+            Self::Store(_) => ("server_error", "the server is at fault"),
+        })
+    }
+
+    /// The challenge: for all that another token, or one at all, may help.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let (code, description) = match (self, self.error()) {
+            (Self::MissingToken, _) | (_, None) => return Some(HeaderValue::from_static("Bearer")),
+            (Self::CrossSite | Self::Unavailable(_) | Self::Store(_), _) => return None,
+            (_, Some(error)) => error,
+        };
+        let mut challenge = format!("Bearer error=\"{code}\", error_description=\"{description}\"");
+        if let Self::InsufficientScope { scope } = self {
+            // A string takes all that is written.
+            let _ = write!(challenge, ", scope=\"{scope}\"");
+        }
+        HeaderValue::try_from(challenge).ok()
+    }
+
+    /// The response, with the error as JSON too, in any body that text makes.
+    pub fn into_http<B: From<String>>(self) -> http::Response<B> {
+        let body = self.error().map(|(error, error_description)| Told { error, error_description });
+        let text = body.and_then(|body| serde_json::to_string(&body).ok()).unwrap_or_default();
+        let mut response = http::Response::new(B::from(text));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::Unavailable(_) = self {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY.as_secs()));
+        }
+        if let Self::Unavailable(error) | Self::Store(error) = &self {
+            tracing::error!(target: "kippu::web", error = %error, "a request was refused");
+        } else {
+            tracing::debug!(target: "kippu::web", reason = %self, "a request was refused");
+        }
+        response
+    }
+}
+
+/// The body of an error, as RFC 6749 §5.2 has it.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Told {
+    pub(super) error: &'static str,
+    pub(super) error_description: &'static str,
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        self.into_http()
+    }
+}
+
+impl From<SessionError> for Rejection {
+    /// What [`Sessions::verify_live`](crate::session::Sessions::verify_live) says, as an answer.
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::AccessToken(error) => Self::InvalidToken(error),
+            SessionError::Store(error) if error.kind().is_transient() => Self::Unavailable(error),
+            SessionError::Store(error) => Self::Store(error),
+            error => Self::Ended(error),
+        }
+    }
+}
+
+/// Claims that say what their token is good for.
+pub trait Scoped {
+    /// The claim `scope` (RFC 9068 §2.2.3): names with spaces between them.
+    fn scope(&self) -> &str;
+}
+
+/// That `scope` is among what the claims are good for.
+pub(super) fn require_scope(claims: &impl Scoped, scope: &str) -> Result<(), Rejection> {
+    let is_granted = claims.scope().split(' ').any(|granted| granted == scope);
+    if is_granted { Ok(()) } else { Err(Rejection::InsufficientScope { scope: scope.into() }) }
+}
