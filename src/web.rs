@@ -31,7 +31,7 @@
 //! - [`Cookies`] keeps both tokens where no script reads them; with it comes the defence against forged requests.
 //!
 //! It is made of [`http`], [`tower_layer`] and [`tower_service`], and of [`axum_core`] where a handler of axum asks.
-//! For servers that are none of these, see the [guide](crate::web::guide).
+//! For servers that are none of these, see the [`guide`].
 
 mod answer;
 mod bearer;
