@@ -25,6 +25,8 @@
 //! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
 //!   refused. [`unverified_header`] reads a header and trusts nothing in it.
 //! - The module `session`, a feature, is the login that is built on tokens: refresh, reuse detection, logout.
+//! - The module `web`, a feature, lets requests into axum and answers as RFC 6750 has it; for other servers there
+//!   is a page, [`servers`].
 //! - [`base64url`] and [`hmac`] are the parts that the rest is built on, public so that they can be tested on their own.
 //!
 //! # Features
@@ -37,6 +39,7 @@
 //! | `sqlite` | no | sessions in an SQLite file; needs tokio, and Rust 1.94 with the newest sqlx |
 //! | `postgres` | no | sessions in PostgreSQL; needs tokio, and Rust 1.94 with the newest sqlx |
 //! | `redis` | no | sessions in Redis or Valkey, single or Cluster; Rust 1.88 with the newest redis |
+//! | `axum` | no | the module `web`: extractors for axum 0.8, a tower layer, cookies, routes of sessions |
 //! | `conformance` | no | the tests that every session store has to pass; needs tokio |
 //!
 //! Without `std` the crate needs `alloc` and nothing else; the time is given by [`Validation::at`] or
@@ -74,6 +77,8 @@ mod key_set;
 mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
+#[doc = include_str!("web/servers.md")]
+pub mod servers {}
 mod validation;
 #[cfg(feature = "axum")]
 pub mod web;

@@ -31,15 +31,13 @@
 //! - [`Cookies`] keeps both tokens where no script reads them; with it comes the defence against forged requests.
 //!
 //! It is made of [`http`], [`tower_layer`] and [`tower_service`], and of [`axum_core`] where a handler of axum asks.
-//! For servers that are none of these, see the [`guide`].
+//! For servers that are none of these, see [`servers`](crate::servers).
 
 mod answer;
 mod bearer;
 mod cookie;
 mod csrf;
 mod extract;
-#[doc = include_str!("web/guide.md")]
-pub mod guide {}
 mod layer;
 mod rejection;
 mod routes;
