@@ -164,6 +164,69 @@ impl DecodeError {
             _ => "the token is invalid",
         }
     }
+
+    /// What the operator can do about it, in one sentence; [`explain()`](crate::explain()) finds what "it" is. Like
+    /// [`Display`](fmt::Display), it is not for the sender of the token.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => {
+                "put less into the token, or raise Validation::max_token_len if the issuer is right"
+            }
+            Self::Segments | Self::Base64url { .. } => {
+                "pass the token alone and whole: no \"Bearer\", quotes, spaces or line breaks, nothing cut off"
+            }
+            Self::Header(_) | Self::Payload(_) | Self::TypeNotText | Self::KidNotText => {
+                "report it to the issuer: what it has signed is not what the RFCs allow"
+            }
+            Self::Algorithm { .. } => {
+                "use the key that the token was signed with; a token of another kind than HMAC is for another library"
+            }
+            Self::Critical { .. } => "ask the issuer for tokens without extensions",
+            Self::Type { .. } => {
+                "look whether this is a token for another use, an ID token for an access token, say"
+            }
+            Self::UnknownKid { .. } => {
+                "load the key of that kid; if it was removed on purpose, the user has to log in again"
+            }
+            Self::MissingKid => {
+                "have the issuer name a kid, or allow tokens without one by KeySet::try_all_without_kid"
+            }
+            Self::Signature => {
+                "compare the keys of issuer and recipient, byte by byte after decoding; if they agree, the token was changed"
+            }
+            Self::KeyRetired { .. } => "get a new token, signed with the current key",
+            Self::BufferTooShort { .. } => "give decode_borrowed a longer buffer",
+            Self::NoClock => "give the time by Validation::at or Validation::clock",
+            Self::Claims { .. } => "compare the type with the claims that the issuer writes",
+            Self::Claim(error) => claim_advice(error),
+        }
+    }
+}
+
+fn claim_advice(error: &ClaimError) -> &'static str {
+    match error {
+        ClaimError::Missing { .. } => {
+            "have the issuer write the claim, or do not expect it of these tokens"
+        }
+        ClaimError::WrongType { .. } => {
+            "report it to the issuer: RFC 7519 gives the claim another type, and null is none"
+        }
+        ClaimError::Expired { .. } | ClaimError::TooOld { .. } => {
+            "get a new token; if this one is new, compare the clocks of issuer and recipient"
+        }
+        ClaimError::NotYetValid { .. } | ClaimError::IssuedInFuture { .. } => {
+            "wait, or compare the clocks of issuer and recipient; milliseconds in the place of seconds look like this too"
+        }
+        ClaimError::Issuer { .. }
+        | ClaimError::Subject { .. }
+        | ClaimError::Audience { .. }
+        | ClaimError::JwtId { .. } => {
+            "expect what the token says, letter by letter, if it is meant for this recipient; otherwise it is rightly refused"
+        }
+        ClaimError::AudienceUnexpected { .. } => {
+            "name this recipient by Validation::audience, or accept any by Validation::any_audience"
+        }
+    }
 }
 
 /// A segment of the compact serialization (RFC 7515 §7.1).

@@ -117,6 +117,14 @@ impl Explanation {
         self.findings.iter().all(|finding| finding.outcome == Outcome::Passed)
     }
 
+    /// Whether the signature is right, so that what the token says is what its issuer wrote, whatever else is
+    /// wrong with it.
+    #[must_use]
+    pub fn is_authentic(&self) -> bool {
+        let signature = self.findings.iter().find(|finding| finding.check == SIGNATURE);
+        signature.is_some_and(|finding| finding.outcome == Outcome::Passed)
+    }
+
     /// The checks, in the order in which `decode` makes them.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
