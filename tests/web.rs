@@ -1,8 +1,15 @@
 //! The web: who is let in, what the others are answered, and what cookies and forged requests come to.
 #![cfg(feature = "axum")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
+    collections::BTreeMap,
+    future::IntoFuture,
     io,
     sync::{
         Arc,
@@ -30,6 +37,10 @@ use kippu::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
 use tower::ServiceExt;
 
 const ISSUER: &str = "https://auth.example";
@@ -586,7 +597,7 @@ async fn a_request_of_another_site_is_refused() {
     ];
     for (expected, all) in [(true, yes), (false, no)] {
         for headers in all {
-            let headers = [headers, &[("cookie", &*cookie)] as &[_]].concat();
+            let headers = [*headers, &[("cookie", &*cookie)][..]].concat();
             for (method, path) in [("POST", "/me"), ("DELETE", "/auth/sessions/x")] {
                 let status = fixture.ask(method, path, &headers, "").await.status;
                 assert_eq!(status != 403, expected, "{method} {path} {headers:?}: {status}");
@@ -657,4 +668,168 @@ async fn nothing_printed_shows_a_token() {
     let answer = Answer::of(tokens.clone().into_response()).await;
     assert_eq!(answer.header("cache-control"), "no-store");
     assert_eq!(answer.json()["refresh_token"], json!(tokens.refresh_token));
+}
+
+/// Ten thousand requests over one connection, whose headers, cookies and forms are nonsense, or nearly right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_brings_the_server_down() {
+    let fixture = Fixture::with_cookies();
+    let tokens = fixture.login().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(axum::serve(listener, fixture.router.clone()).into_future());
+
+    let connection = BufReader::new(TcpStream::connect(address).await.unwrap());
+    let mut connection = Client(connection);
+    let mut nonsense = Nonsense { state: 1, tokens: [tokens.access_token, tokens.refresh_token] };
+    let mut seen = BTreeMap::new();
+    for number in 0..10_000 {
+        let request = nonsense.request();
+        let status = connection.ask(&request).await.unwrap_or_else(|error| {
+            panic!("request {number}: {error}: {}", String::from_utf8_lossy(&request))
+        });
+        assert!(status < 500, "request {number}: {status}: {}", String::from_utf8_lossy(&request));
+        *seen.entry(status).or_insert(0) += 1;
+    }
+    // Something of everything, or it was all nonsense to the same check.
+    for status in [200, 204, 400, 401, 403, 404, 405] {
+        assert!(seen.get(&status).is_some_and(|count| *count > 20), "{seen:?}");
+    }
+    server.abort();
+}
+
+/// One connection, kept open.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    async fn ask(&mut self, request: &[u8]) -> io::Result<u16> {
+        self.0.write_all(request).await?;
+        let (mut status, mut length, mut line) = (None, 0, String::new());
+        loop {
+            line.clear();
+            if self.0.read_line(&mut line).await? == 0 {
+                return Err(io::Error::other("the connection is lost"));
+            }
+            let text = line.trim_end().to_ascii_lowercase();
+            match (text.strip_prefix("http/1.1 "), text.strip_prefix("content-length: ")) {
+                (Some(rest), _) => status = rest[..3].parse().ok(),
+                (_, Some(rest)) => length = rest.parse().unwrap(),
+                _ if text.is_empty() => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).await?;
+        status.ok_or_else(|| io::Error::other("no status"))
+    }
+}
+
+/// Requests that HTTP takes, with values that nobody else does; the same with each run.
+struct Nonsense {
+    state: u64,
+    tokens: [String; 2],
+}
+
+impl Nonsense {
+    fn below(&mut self, limit: usize) -> usize {
+        // xorshift64
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        usize::try_from(self.state >> 33).unwrap() % limit
+    }
+
+    fn pick<'p>(&mut self, from: &[&'p str]) -> &'p str {
+        from[self.below(from.len())]
+    }
+
+    /// A token, one that was cut or changed, or bytes of a header or a form.
+    fn value(&mut self) -> Vec<u8> {
+        let which = self.below(2);
+        let mut token = self.tokens[which].clone().into_bytes();
+        match self.below(6) {
+            0 => token.truncate(self.below(300)),
+            1 => {
+                let offset = self.below(token.len());
+                let bytes = b"AZaz09-_.=%; ,\"\t\x80\xff";
+                token[offset] = bytes[self.below(bytes.len())];
+            }
+            2 => {
+                token = self.noise();
+            }
+            3 => token = [&*token, b"; ", &*token].concat(),
+            _ => {}
+        }
+        token
+    }
+
+    fn noise(&mut self) -> Vec<u8> {
+        let bytes = b" \t!~=;,%&+\"\x80\xff.-_aA0";
+        let length = self.below(40);
+        (0..length).map(|_| bytes[self.below(bytes.len())]).collect()
+    }
+
+    fn request(&mut self) -> Vec<u8> {
+        let method = self.pick(&["GET", "POST", "POST", "DELETE", "PUT", "OPTIONS"]);
+        let path = self.pick(&[
+            "/me",
+            "/live",
+            "/maybe",
+            "/layer/live",
+            "/auth/refresh",
+            "/auth/logout",
+            "/auth/sessions",
+            "/auth/sessions/%ff%00",
+            "/auth/sessions/AAAAAAAAAAAAAAAAAAAAAA",
+            "/auth/logout_all/",
+            "/auth//refresh",
+            "/auth/%2e%2e/me",
+            "/write",
+        ]);
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: api.example\r\n").into_bytes();
+        for _ in 0..self.below(4) {
+            let name = self.pick(&[
+                "authorization: ",
+                "authorization: Bearer ",
+                "authorization: bearer  ",
+                "cookie: __Host-access=",
+                "cookie: __Secure-refresh=",
+                "cookie: a=b; __Host-access=",
+                "cookie: ",
+                "sec-fetch-site: same-origin",
+                "sec-fetch-site: ",
+                "origin: https://",
+                "origin: https://api.example",
+                "x-csrf-token: ",
+                "content-type: ",
+            ]);
+            request.extend_from_slice(name.as_bytes());
+            if name.ends_with([' ', '=', '/']) {
+                let value = self.value();
+                request.extend(value);
+            }
+            request.extend_from_slice(b"\r\n");
+        }
+        let mut body = Vec::new();
+        if self.below(2) == 0 {
+            request.extend_from_slice(b"content-type: application/x-www-form-urlencoded\r\n");
+            for _ in 0..self.below(4) {
+                let name = self.pick(&[
+                    "grant_type=refresh_token",
+                    "refresh_token=",
+                    "&",
+                    "grant_type=",
+                    "x=",
+                ]);
+                body.extend_from_slice(name.as_bytes());
+                if name.ends_with('=') {
+                    body.extend(self.value());
+                }
+                body.push(b'&');
+            }
+        }
+        request.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+        request.extend(body);
+        request
+    }
 }
