@@ -29,6 +29,9 @@
 //!   is a page, [`servers`].
 //! - [`base64url`] and [`hmac`] are the parts that the rest is built on, public so that they can be tested on their own.
 //!
+//! Who comes from the crate `jsonwebtoken` finds its calls, and what takes their place, in
+//! [`coming_from_jsonwebtoken`].
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |
@@ -77,6 +80,9 @@ mod key_set;
 mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
+#[doc = include_str!("coming_from_jsonwebtoken.md")]
+#[cfg(feature = "std")]
+pub mod coming_from_jsonwebtoken {}
 #[doc = include_str!("web/servers.md")]
 pub mod servers {}
 mod validation;
@@ -101,6 +107,6 @@ pub use crate::{
 pub use crate::{key_set::SharedKeySet, numeric_date::SystemClock};
 
 /// The examples of the README are run as tests.
-#[cfg(all(doctest, feature = "session"))]
+#[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

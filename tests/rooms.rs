@@ -10,7 +10,7 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 19] = [
+const ROOMS: [&str; 20] = [
     "base64url",
     "numeric_date",
     "algorithm",
@@ -29,6 +29,7 @@ const ROOMS: [&str; 19] = [
     "explain",
     "session",
     "web",
+    "coming_from_jsonwebtoken",
     "lib",
 ];
 
