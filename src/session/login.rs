@@ -2,7 +2,11 @@
 
 use alloc::string::String;
 
-use super::{error::SessionError, id::SessionId, record::SessionRecord};
+use super::{
+    error::SessionError,
+    id::SessionId,
+    record::{MAX_LABEL_LEN, MAX_NAME_LEN, SessionRecord},
+};
 use crate::numeric_date::NumericDate;
 
 /// Who logs in, after the application has made sure of it, and from where.
@@ -17,12 +21,6 @@ pub struct Login {
     pub(super) subject: String,
     pub(super) label: Option<String>,
 }
-
-/// Enough for an e-mail address (254 bytes, RFC 5321 §4.5.3.1) or a URI with a name in it, and short as a key.
-const MAX_NAME_LEN: usize = 512;
-
-/// Enough for the name of a device.
-const MAX_LABEL_LEN: usize = 128;
 
 impl Login {
     /// A login of `subject`: the name that the application knows its user by for ever, 1 to 512 bytes without control

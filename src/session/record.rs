@@ -6,6 +6,16 @@ use sha2::{Digest, Sha256};
 
 use super::{id::SessionId, time::UnixMillis};
 
+/// A subject or a client: enough for an e-mail address (254 bytes, RFC 5321 §4.5.3.1) or a URI with a name in it, and
+/// short as a key.
+pub(super) const MAX_NAME_LEN: usize = 512;
+
+/// Enough for the name of a device.
+pub(super) const MAX_LABEL_LEN: usize = 128;
+
+/// A longer key id would make tokens longer for nothing: a date has 10 bytes, a UUID 36.
+pub(super) const MAX_KID_LEN: usize = 64;
+
 /// One login.
 ///
 /// It holds no token and nothing that a token could be made from: whoever reads the store, or writes it,

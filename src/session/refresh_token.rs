@@ -12,14 +12,15 @@
 
 use alloc::{format, string::String};
 
-use super::{id::SessionId, record::Origin, rotation::MAX_GENERATION};
+use super::{
+    id::SessionId,
+    record::{MAX_KID_LEN, Origin},
+    rotation::MAX_GENERATION,
+};
 use crate::{algorithm::Algorithm, base64url, key::Key, key_set::Keys, numeric_date::NumericDate};
 
 /// What every refresh token begins with.
 pub const REFRESH_TOKEN_PREFIX: &str = "kippu_rt_";
-
-/// A longer key id would make tokens longer for nothing: a date has 10 bytes, a UUID 36.
-pub(super) const MAX_KID_LEN: usize = 64;
 
 const VERSION: u8 = 1;
 const TAG_LEN: usize = 32;

@@ -1,6 +1,8 @@
 //! Where sessions are kept: the steps that a store has to take in one piece, and the errors of stores.
 
 mod boxed;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod columns;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;

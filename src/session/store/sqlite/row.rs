@@ -2,16 +2,18 @@
 //!
 //! Each answers with two results: the outer one is about the connection, the inner one about what was read.
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::fault::{corrupt, fault};
 use crate::session::{
     id::SessionId,
-    record::{RevokeReason, Revoked, SessionRecord},
-    rotation::MAX_GENERATION,
-    store::StoreError,
+    record::SessionRecord,
+    store::{
+        StoreError,
+        columns::{self, Columns},
+    },
     time::UnixMillis,
 };
 
@@ -81,49 +83,25 @@ pub(super) fn session_id(row: &SqliteRow) -> Result<SessionId, StoreError> {
 }
 
 pub(super) fn time(row: &SqliteRow, column: usize) -> Result<UnixMillis, StoreError> {
-    known_time(row.try_get(column).map_err(fault)?)
-}
-
-fn known_time(millis: i64) -> Result<UnixMillis, StoreError> {
-    let time = UnixMillis::new(millis);
-    if time.get() == millis { Ok(time) } else { Err(corrupt()) }
-}
-
-fn text(row: &SqliteRow, column: usize, longest: usize) -> Result<String, StoreError> {
-    let text: String = row.try_get(column).map_err(fault)?;
-    if (1..=longest).contains(&text.len()) { Ok(text) } else { Err(corrupt()) }
+    columns::time(row.try_get(column).map_err(fault)?).ok_or_else(corrupt)
 }
 
 fn record(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
-    let label: Option<String> = row.try_get(3).map_err(fault)?;
-    let generation: i64 = row.try_get(6).map_err(fault)?;
-    let revoked_at: Option<i64> = row.try_get(10).map_err(fault)?;
-    let reason: Option<&str> = row.try_get(11).map_err(fault)?;
-    let revoked = match (revoked_at, reason) {
-        (None, None) => None,
-        (Some(at), Some(word)) => Some(Revoked {
-            at: known_time(at)?,
-            reason: RevokeReason::from_word(word).ok_or_else(corrupt)?,
-        }),
-        _ => return Err(corrupt()),
+    let read = || {
+        Ok(Columns {
+            id: row.try_get(0)?,
+            subject: row.try_get(1)?,
+            client: row.try_get(2)?,
+            label: row.try_get(3)?,
+            created_at: row.try_get(4)?,
+            absolute_expires_at: row.try_get(5)?,
+            generation: row.try_get(6)?,
+            kid: row.try_get(7)?,
+            rotated_at: row.try_get(8)?,
+            expires_at: row.try_get(9)?,
+            revoked_at: row.try_get(10)?,
+            revoked_reason: row.try_get(11)?,
+        })
     };
-    Ok(SessionRecord {
-        id: session_id(row)?,
-        subject: text(row, 1, 512)?,
-        client: text(row, 2, 512)?,
-        label: match label {
-            Some(label) if label.len() > 128 => return Err(corrupt()),
-            label => label,
-        },
-        created_at: time(row, 4)?,
-        absolute_expires_at: time(row, 5)?,
-        generation: u64::try_from(generation)
-            .ok()
-            .filter(|generation| *generation <= MAX_GENERATION)
-            .ok_or_else(corrupt)?,
-        kid: text(row, 7, 64)?,
-        rotated_at: time(row, 8)?,
-        expires_at: time(row, 9)?,
-        revoked,
-    })
+    read().map_err(fault)?.into_record().ok_or_else(corrupt)
 }
