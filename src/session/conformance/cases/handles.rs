@@ -47,8 +47,7 @@ async fn all_see<S: RefreshStore>(
         same_record(format_args!("handle {number} after {after}"), found.as_ref(), session)?;
         let live = session.is_live(now).then(|| session.clone());
         let listed = list(&**store, &session.subject, now).await?;
-        let what = format_args!("the list of handle {number} after {after}");
-        same(what, &*listed, live.as_slice())?;
+        same(format_args!("the list of handle {number} after {after}"), &*listed, live.as_slice())?;
     }
     Ok(())
 }

@@ -112,8 +112,11 @@ async fn apart<S: RefreshStore>(stage: &Stage<S>, subjects: &[String]) -> Verdic
     }
     for session in &sessions {
         let listed = stage.list(&session.subject, stage.now).await?;
-        let what = format_args!("the list of {:?}", session.subject);
-        same(what, &*listed, slice::from_ref(session))?;
+        same(
+            format_args!("the list of {:?}", session.subject),
+            &*listed,
+            slice::from_ref(session),
+        )?;
     }
     // One after the other is logged out; those that are left are as they were.
     while let Some(session) = sessions.pop() {
