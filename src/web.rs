@@ -54,7 +54,7 @@ pub use self::{
     rejection::{Rejection, Scoped},
     routes::SessionRoutes,
 };
-use crate::session::{AccessToken, AccessVerifier};
+use crate::session::{AccessToken, AccessVerifier, TokenResponse};
 
 /// How requests are let in: with which keys their access tokens are verified, and where tokens may stand. It is cheap
 /// to clone, and belongs into the state of the application.
@@ -89,16 +89,9 @@ impl Guard {
         &self,
         request: &Parts,
     ) -> Result<AccessToken<C>, Rejection> {
-        let from_header = bearer::token(&request.headers)?;
-        let from_cookie = match &self.cookies {
-            Some(cookies) => cookies.access(&request.headers)?,
-            None => None,
-        };
-        let token = match (from_header, from_cookie) {
-            (None, None) => return Err(Rejection::MissingToken),
-            (Some(_), Some(_)) => return Err(Rejection::TwoTokens),
-            (Some(token), None) => token,
-            (None, Some(token)) => {
+        let token = match self.credential(request)? {
+            Credential::Bearer(token) => token,
+            Credential::Cookie(token) => {
                 self.check_origin(request)?;
                 token
             }
@@ -106,11 +99,60 @@ impl Guard {
         Ok(self.verifier.verify(token)?)
     }
 
-    /// Whether a request that a browser sends with its cookies was meant by a page of the same site.
-    fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
+    /// The headers that put the tokens of a login into the browser, when [`Guard::cookies`] was said:
+    /// `(guard.set_cookies(&tokens)?, StatusCode::NO_CONTENT)`.
+    ///
+    /// # Errors
+    /// [`Rejection::Cookies`], for one where the access token is too long for a cookie.
+    pub fn set_cookies(&self, tokens: &TokenResponse) -> Result<SetCookies, Rejection> {
+        let cookies = self.cookies.as_ref().ok_or(CookieError::None)?;
+        Ok(cookies.set(tokens)?)
+    }
+
+    /// That a request which a browser may have sent with its cookies was meant by a page of the same site; without
+    /// [`Guard::cookies`] it always was. The routes and extractors here ask by themselves; a login that sets cookies
+    /// has to, or another site logs the user into somebody else's account:
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::{extract::State, http::{StatusCode, request::Parts}, response::IntoResponse};
+    /// # use kippu::{session::{MemoryStore, NoClaims, Sessions}, web::{Guard, Rejection}};
+    /// # #[derive(Clone)] struct App { guard: Guard, sessions: Arc<Sessions<MemoryStore>> }
+    /// async fn login(State(app): State<App>, request: Parts) -> Result<impl IntoResponse, Rejection> {
+    ///     app.guard.check_origin(&request)?;
+    ///     // … after the password was checked:
+    ///     let tokens = app.sessions.login("user-12345", &NoClaims {}).await?;
+    ///     Ok((app.guard.set_cookies(&tokens)?, StatusCode::NO_CONTENT))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Rejection::CrossSite`].
+    pub fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
         match &self.cookies {
             Some(cookies) if !csrf::is_meant(cookies, request) => Err(Rejection::CrossSite),
             _ => Ok(()),
         }
     }
+
+    /// The only token of a request.
+    fn credential<'r>(&self, request: &'r Parts) -> Result<Credential<'r>, Rejection> {
+        let in_header = bearer::token(&request.headers)?;
+        let in_cookie = match &self.cookies {
+            Some(cookies) => cookies.access(&request.headers)?,
+            None => None,
+        };
+        match (in_header, in_cookie) {
+            (None, None) => Err(Rejection::MissingToken),
+            (Some(_), Some(_)) => Err(Rejection::TwoTokens),
+            (Some(token), None) => Ok(Credential::Bearer(token)),
+            (None, Some(token)) => Ok(Credential::Cookie(token)),
+        }
+    }
+}
+
+/// Where a token stands.
+enum Credential<'r> {
+    Bearer(&'r str),
+    Cookie(&'r str),
 }

@@ -20,20 +20,22 @@ use std::{
 use axum::{
     Extension, Router,
     body::{Body, to_bytes},
-    extract::FromRef,
-    http::{HeaderMap, Request, Response, StatusCode, header},
+    extract::{FromRef, State},
+    http::{HeaderMap, Request, Response, StatusCode, header, request::Parts},
     response::IntoResponse,
     routing::{get, post},
 };
 use kippu::{
     Algorithm, Key, NumericDate, encode,
     session::{
-        AccessToken, MemoryStore, NoClaims, RefreshStore, RevokeReason, Session, SessionError,
+        AccessToken, AccessVerifier, MemoryStore, NoClaims, RefreshStore, RevokeReason, Session,
         SessionId, SessionRecord, Sessions, StoreError, StoreErrorKind, TokenResponse, UnixMillis,
         rotation::{RotateOutcome, RotateRequest},
         store::InsertOutcome,
     },
-    web::{Access, CookieError, Cookies, Guard, Live, Rejection, Scoped, SessionRoutes},
+    web::{
+        Access, CookieError, Cookies, Guard, GuardLayer, Live, Rejection, Scoped, SessionRoutes,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -62,10 +64,15 @@ impl Scoped for Claims {
 struct Store {
     inner: Arc<MemoryStore>,
     is_away: Arc<AtomicBool>,
+    /// That it is not for a moment only.
+    fault: Arc<AtomicBool>,
 }
 
 impl Store {
     fn there(&self) -> Result<&MemoryStore, StoreError> {
+        if self.fault.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Misconfigured, "the cable is a rope"));
+        }
         if self.is_away.load(Ordering::SeqCst) {
             return Err(StoreError::new(StoreErrorKind::Unavailable, "the cable is out"));
         }
@@ -138,7 +145,7 @@ impl Fixture {
 
     fn with(options: impl FnOnce(Guard) -> Guard) -> Self {
         let inner = Arc::new(MemoryStore::new(100_000));
-        let store = Store { inner, is_away: Arc::default() };
+        let store = Store { inner, is_away: Arc::default(), fault: Arc::default() };
         let sessions = Sessions::builder(store.clone())
             .issuer(ISSUER)
             .audience("api")
@@ -163,7 +170,7 @@ impl Fixture {
             .route("/live", get(async |Access(token): Access<Claims>| token.subject))
             .layer(guard.layer::<Claims>().live(Arc::clone(&sessions)));
         let router = Router::new()
-            .route("/me", get(me).post(me))
+            .route("/me", get(me).post(me).put(me))
             .route("/maybe", get(maybe))
             .route("/live", get(live_me))
             .route("/write", post(write))
@@ -252,7 +259,7 @@ async fn maybe(access: Option<Access<Claims>>) -> String {
 }
 
 async fn live_me(live: Live<Claims, Store>) -> String {
-    live.0.subject
+    live.token.subject
 }
 
 async fn write(access: Access<Claims>) -> Result<StatusCode, Rejection> {
@@ -260,12 +267,10 @@ async fn write(access: Access<Claims>) -> Result<StatusCode, Rejection> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn login(
-    axum::extract::State(app): axum::extract::State<App>,
-) -> Result<impl IntoResponse, SessionError> {
+async fn login(State(app): State<App>, request: Parts) -> Result<impl IntoResponse, Rejection> {
+    app.guard.check_origin(&request)?;
     let tokens = app.sessions.login("alice", &Claims { scope: "read".into() }).await?;
-    let cookies = cookies().set(&tokens).map_err(|_| SessionError::NoRandomness)?;
-    Ok((cookies, StatusCode::NO_CONTENT))
+    Ok((app.guard.set_cookies(&tokens)?, StatusCode::NO_CONTENT))
 }
 
 const EXPIRED: &str =
@@ -349,6 +354,29 @@ async fn a_token_has_to_be_good_for_what_is_asked() {
     assert_eq!(ask("GET", "/layer/scoped", &reader).await.challenge(), (403, lacks));
     assert_eq!(ask("POST", "/write", &writer).await.status, 204);
     assert_eq!(ask("GET", "/layer/scoped", &writer).await.body, "bob");
+    // Both are needed where both are asked for, in whatever order.
+    for scopes in [["write", "read"], ["read", "write"]] {
+        let layer =
+            scopes.into_iter().fold(fixture.app.guard.layer::<Claims>(), GuardLayer::require_scope);
+        let router = Router::new().route("/", get(async || "in")).layer(layer);
+        for (token, status) in [(&reader, 403), (&writer, 200)] {
+            let request = Request::get("/").header("authorization", bearer(token));
+            let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.unwrap().status().as_u16(), status, "{scopes:?}");
+        }
+    }
+    // What is no scope ends no parameter, and nobody has the empty one.
+    for scope in ["\", error=\"", "a\nb", ""] {
+        let claims = Claims { scope: String::new() };
+        let token = fixture.app.sessions.verify::<Claims>(
+            &fixture.app.sessions.login("x", &claims).await.unwrap().access_token,
+        );
+        let rejection = Access(token.unwrap()).require_scope(scope).unwrap_err();
+        let answer = Answer::of(rejection.into_response()).await;
+        let challenge = lacks.split(", scope").next().unwrap().to_owned();
+        let scope = if scope.is_empty() { ", scope=\"\"" } else { "" };
+        assert_eq!(answer.challenge(), (403, &*(challenge + scope)));
+    }
     // A part of a name is not the name.
     let claims = Claims { scope: "writer rewrite".into() };
     let other = fixture.app.sessions.login("eve", &claims).await.unwrap().access_token;
@@ -380,6 +408,13 @@ async fn a_session_that_ended_is_not_live() {
     assert!(!answer.body.contains("cable"));
     fixture.store.is_away.store(false, Ordering::SeqCst);
     assert_eq!(fixture.form("/auth/refresh", &refresh).await.status, 200);
+
+    fixture.store.fault.store(true, Ordering::SeqCst);
+    for path in ["/live", "/layer/live"] {
+        let answer = fixture.get(path, &tokens.access_token).await;
+        assert_eq!(answer.error(), (500, "server_error".into()), "{path}");
+        assert_eq!((answer.header("retry-after"), answer.challenge().1), ("", ""));
+    }
 }
 
 #[tokio::test]
@@ -404,6 +439,7 @@ async fn a_refresh_token_comes_in_a_form() {
         (body(&second) + "&refresh_token=x", "invalid_request"),
         (body("kippu_rt_AAAA"), "invalid_grant"),
         (body("%00%ff"), "invalid_grant"),
+        (body(""), "invalid_request"),
         (body(&"x".repeat(10_000)), "invalid_request"),
     ] {
         assert_eq!(
@@ -425,6 +461,16 @@ async fn a_refresh_token_comes_in_a_form() {
     let answer = fixture.form("/auth/refresh", &body(&second)).await;
     assert_eq!(answer.error(), (400, "invalid_grant".into()));
     assert_eq!(fixture.form("/auth/logout", "").await.error(), (400, "invalid_request".into()));
+
+    // What was not ended is not said to have been.
+    let token = fixture.login().await.refresh_token;
+    fixture.store.is_away.store(true, Ordering::SeqCst);
+    let answer = fixture.form("/auth/logout", &format!("refresh_token={token}")).await;
+    assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));
+    fixture.store.fault.store(true, Ordering::SeqCst);
+    let answer = fixture.form("/auth/refresh", &body(&token)).await;
+    assert_eq!(answer.error(), (500, "server_error".into()));
+    assert_eq!(fixture.form("/auth/logout", &body(&token)).await.status, 500);
 }
 
 #[tokio::test]
@@ -476,6 +522,8 @@ async fn there_are_no_other_routes() {
         ("GET", "/auth/sessions/x", 405, "DELETE"),
         ("POST", "/auth/refresh/x", 404, ""),
         ("GET", "/auth/", 404, ""),
+        ("POST", "/auth/refresh/", 404, ""),
+        ("HEAD", "/auth/refresh", 405, "POST"),
         ("GET", "/auth/x/y/z", 404, ""),
     ] {
         let answer = fixture.ask(method, path, &[], "").await;
@@ -486,7 +534,7 @@ async fn there_are_no_other_routes() {
 #[tokio::test]
 async fn cookies_hold_the_tokens_where_no_script_reads_them() {
     let fixture = Fixture::with_cookies();
-    let answer = fixture.ask("POST", "/login", &[], "").await;
+    let answer = fixture.ask("POST", "/login", &[("sec-fetch-site", "same-origin")], "").await;
     let set: Vec<&str> = answer
         .headers
         .get_all(header::SET_COOKIE)
@@ -494,6 +542,7 @@ async fn cookies_hold_the_tokens_where_no_script_reads_them() {
         .map(|value| value.to_str().unwrap())
         .collect();
     let day = 24 * 3600;
+    assert_eq!(answer.header("cache-control"), "no-store");
     let rest = |cookie: &str| cookie.split_once("; ").unwrap().1.to_owned();
     assert_eq!(set.len(), 3);
     assert!(set[0].starts_with("__Host-access=eyJ"));
@@ -521,19 +570,147 @@ async fn cookies_hold_the_tokens_where_no_script_reads_them() {
     let same = [("cookie", &*renewed), ("sec-fetch-site", "same-origin")];
     let answer = fixture.ask("POST", "/auth/logout", &same, "").await;
     assert_eq!((answer.status, &*answer.cookies()), (204, ""));
-    let cleared = answer.headers.get_all(header::SET_COOKIE).iter().filter(|value| {
-        value.to_str().unwrap().contains("=; Path=/")
-            && value.to_str().unwrap().contains("Max-Age=0")
-    });
-    assert_eq!(cleared.count(), 3);
+    let cleared: Vec<_> = answer.headers.get_all(header::SET_COOKIE).iter().collect();
+    assert_eq!(
+        cleared,
+        [
+            "__Host-access=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
+            "__Secure-refresh=; Path=/auth; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
+            "__Host-csrf=; Path=/; Max-Age=0; Secure; SameSite=Strict",
+        ]
+    );
     assert_eq!(fixture.ask("POST", "/auth/refresh", &same, "").await.error().1, "invalid_grant");
+}
+
+/// A logout that answers has ended the session, wherever its refresh cookie went; and no other site can ask for one.
+#[tokio::test]
+async fn a_logout_with_cookies_ends_the_session() {
+    let fixture = Fixture::with_cookies();
+    let cookie =
+        fixture.ask("POST", "/login", &[("sec-fetch-site", "same-origin")], "").await.cookies();
+    let without_refresh: Vec<_> =
+        cookie.split("; ").filter(|cookie| !cookie.contains("refresh")).collect();
+    let without_refresh = without_refresh.join("; ");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    for (cookie, body) in [("theme=dark", ""), ("theme=dark", "refresh_token=x"), (&cookie, "")] {
+        for origin in ["cross-site", "same-site"] {
+            let headers = [form[0], ("cookie", cookie), ("sec-fetch-site", origin)];
+            let answer = fixture.ask("POST", "/auth/logout", &headers, body).await;
+            assert!(answer.headers.get(header::SET_COOKIE).is_none(), "{cookie} {body}");
+        }
+    }
+    let list = async || fixture.app.sessions.list("alice").await.unwrap().len();
+    assert_eq!(list().await, 1);
+    let headers = [("cookie", &*without_refresh), ("sec-fetch-site", "same-origin")];
+    let answer = fixture.ask("POST", "/auth/refresh", &headers, "").await;
+    assert_eq!(answer.error(), (400, "invalid_request".into()));
+    let answer = fixture.ask("POST", "/auth/logout", &headers, "").await;
+    assert_eq!((answer.status, list().await), (204, 0));
+    assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 3);
+    // Nobody is logged in any more: that is as good.
+    let headers = [("sec-fetch-site", "same-origin")];
+    assert_eq!(fixture.ask("POST", "/auth/logout", &headers, "").await.status, 204);
+
+    for path in ["/auth/logout_all", "/auth/sessions/"] {
+        let headers = [("sec-fetch-site", "same-origin")];
+        let cookie = fixture.ask("POST", "/login", &headers, "").await.cookies();
+        let id = fixture.app.sessions.list("alice").await.unwrap()[0].id.to_string();
+        let (method, path) = match path {
+            "/auth/sessions/" => ("DELETE", format!("{path}{id}")),
+            _ => ("POST", path.to_owned()),
+        };
+        let headers = [("cookie", &*cookie), ("sec-fetch-site", "same-origin")];
+        let answer = fixture.ask(method, &path, &headers, "").await;
+        assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 3, "{path}");
+        // Who came with a header keeps whatever cookies there are.
+        let token = fixture.login().await.access_token;
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", &*bearer), ("cookie", "theme=dark")];
+        let answer = fixture.ask("POST", "/auth/logout_all", &headers, "").await;
+        assert_eq!((answer.status, answer.headers.get(header::SET_COOKIE)), (200, None));
+    }
+}
+
+/// Another host of the domain can set a refresh cookie, but not the one that it is bound to.
+#[tokio::test]
+async fn a_refresh_cookie_that_was_planted_is_none() {
+    let fixture = Fixture::with_cookies();
+    let same = ("sec-fetch-site", "same-origin");
+    let login = async || fixture.ask("POST", "/login", &[same], "").await.cookies();
+    let of = |cookies: &str, name: &str| {
+        cookies.split("; ").find(|cookie| cookie.starts_with(name)).unwrap().to_owned()
+    };
+    let (own, evil) = (login().await, login().await);
+    let planted = of(&evil, "__Secure-refresh");
+    let unbound = planted.rsplit_once('.').unwrap().0;
+    let refresh = async |cookie: &str| {
+        fixture.ask("POST", "/auth/refresh", &[("cookie", cookie), same], "").await
+    };
+    // Into a browser that nobody is logged in with, and beside another's cookies.
+    for cookie in [
+        planted.clone(),
+        format!("{planted}; {}", of(&own, "__Host-csrf")),
+        format!("{unbound}; {}", of(&own, "__Host-csrf")),
+        format!("{unbound}.; {}", of(&own, "__Host-csrf")),
+    ] {
+        assert_eq!(refresh(&cookie).await.error(), (400, "invalid_request".into()), "{cookie}");
+    }
+    for cookie in [format!("{planted}; {own}"), format!("{own}; {unbound}; {planted}")] {
+        let answer = refresh(&cookie).await;
+        assert_eq!(answer.status, 200, "{cookie}");
+        assert!(answer.cookies().contains("__Host-access"));
+    }
+}
+
+/// A token that one guard let in is nothing to another.
+#[tokio::test]
+async fn what_a_layer_let_in_is_for_its_own_guard() {
+    let outer = Fixture::new();
+    let key = Key::generate(Algorithm::Hs256).unwrap();
+    let admin = Guard::new(AccessVerifier::new(key, ISSUER, "admin"));
+    let token = outer.login().await.access_token;
+    for (guard, status) in [(admin, 401), (outer.app.guard.clone(), 200)] {
+        let router = Router::new()
+            .route("/", get(async |Access(token): Access<Claims>| token.subject))
+            .layer(outer.app.guard.layer::<Claims>())
+            .with_state(guard);
+        let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+        let answer = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_a_cookie_is_not_sent() {
+    let fixture = Fixture::with_cookies();
+    let login =
+        async |scope: String| fixture.app.sessions.login("alice", &Claims { scope }).await.unwrap();
+    let long = login("s".repeat(5000)).await;
+    let error = fixture.app.guard.set_cookies(&long).unwrap_err();
+    assert!(matches!(error, Rejection::Cookies(CookieError::TooLong { .. })), "{error}");
+    assert_eq!(Answer::of(error.into_response()).await.error(), (500, "server_error".into()));
+    for token in ["x\ny", "x; Domain=evil.example", "ä", "a b"] {
+        let mut tokens = login(String::new()).await;
+        tokens.access_token = token.into();
+        assert_eq!(cookies().set(&tokens).err(), Some(CookieError::NoToken), "{token:?}");
+        let mut tokens = login(String::new()).await;
+        tokens.refresh_token = token.into();
+        assert_eq!(cookies().set(&tokens).err(), Some(CookieError::NoToken), "{token:?}");
+    }
+    let bare = Fixture::new().app.guard.set_cookies(&login(String::new()).await).unwrap_err();
+    assert!(matches!(bare, Rejection::Cookies(CookieError::None)), "{bare}");
+    let lax: Vec<_> = cookies().lax().clear().into_values().collect();
+    let same_site = lax.iter().map(|value| value.to_str().unwrap().rsplit_once("; ").unwrap().1);
+    let expected = ["SameSite=Lax", "SameSite=Strict", "SameSite=Strict"];
+    assert_eq!(same_site.collect::<Vec<_>>(), expected);
 }
 
 /// Two tabs have the same cookies. Whichever answer the browser takes last, it goes on.
 #[tokio::test]
 async fn two_tabs_that_refresh_at_once_stay_logged_in() {
     let fixture = Fixture::with_cookies();
-    let mut cookie = fixture.ask("POST", "/login", &[], "").await.cookies();
+    let mut cookie =
+        fixture.ask("POST", "/login", &[("sec-fetch-site", "same-origin")], "").await.cookies();
     for _ in 0..20 {
         let headers = [("cookie", &*cookie), ("sec-fetch-site", "same-origin")];
         let (one, two) = tokio::join!(
@@ -562,7 +739,8 @@ async fn a_request_of_another_site_is_refused() {
     let fixture = Fixture::with(|guard| {
         guard.cookies(cookies().allow_origin("https://app.example.org").unwrap())
     });
-    let cookie = fixture.ask("POST", "/login", &[], "").await.cookies();
+    let cookie =
+        fixture.ask("POST", "/login", &[("sec-fetch-site", "same-origin")], "").await.cookies();
     let csrf = cookie.split("; ").find_map(|c| c.strip_prefix("__Host-csrf=")).unwrap().to_owned();
     let own = ("host", "api.example.org");
     let yes: &[&[(&str, &str)]] = &[
@@ -594,11 +772,13 @@ async fn a_request_of_another_site_is_refused() {
         &[("x-csrf-token", "")],
         &[("x-csrf-token", "AAAAAAAAAAAAAAAAAAAAAA")],
         &[("x-csrf-token", &csrf), ("x-csrf-token", &csrf)],
+        &[("x-csrf-token", &csrf[..4])],
     ];
     for (expected, all) in [(true, yes), (false, no)] {
         for headers in all {
             let headers = [*headers, &[("cookie", &*cookie)][..]].concat();
-            for (method, path) in [("POST", "/me"), ("DELETE", "/auth/sessions/x")] {
+            for (method, path) in [("POST", "/me"), ("PUT", "/me"), ("DELETE", "/auth/sessions/x")]
+            {
                 let status = fixture.ask(method, path, &headers, "").await.status;
                 assert_eq!(status != 403, expected, "{method} {path} {headers:?}: {status}");
             }
@@ -608,9 +788,25 @@ async fn a_request_of_another_site_is_refused() {
                     assert_eq!(answer.error(), (403, "access_denied".into()), "{path} {headers:?}");
                 }
             }
-            // What changes nothing is let in, and no other page reads the answer.
+            for (method, path) in [("POST", "/login"), ("POST", "/auth/logout_all")] {
+                if !expected {
+                    let status = fixture.ask(method, path, &headers, "").await.status;
+                    assert_eq!(status, 403, "{method} {path} {headers:?}");
+                }
+            }
+            // What changes nothing is let in, and no other page reads the answer; but that of a WebSocket.
             assert_eq!(fixture.ask("GET", "/me", &headers, "").await.status, 200);
+            let upgrade = [&*headers, &[("upgrade", "websocket")]].concat();
+            let status = fixture.ask("GET", "/me", &upgrade, "").await.status;
+            assert_eq!(status, if expected { 200 } else { 403 }, "{headers:?}");
         }
+    }
+    // HTTP/2 has the host in the URI.
+    for (uri, status) in
+        [("https://api.example.org/me", 200), ("https://other.example.org/me", 403)]
+    {
+        let headers = [("cookie", &*cookie), ("origin", "https://api.example.org")];
+        assert_eq!(fixture.ask("POST", uri, &headers, "").await.status, status, "{uri}");
     }
     // Who has a token in the header was not sent by another site.
     let token = fixture.login().await.access_token;
@@ -642,19 +838,37 @@ async fn a_request_of_another_site_is_refused() {
 
 #[test]
 fn cookies_are_made_of_what_a_header_takes() {
-    for path in ["", "auth", "/auth/", "/a;b", "/a b", "/ä", "/a,b", "/a\nb"] {
+    for path in
+        ["", "auth", "/auth/", "/a;b", "/a b", "/ä", "/a,b", "/a\nb", "/a?b", "/a/../b", "//a"]
+    {
         assert_eq!(Cookies::new(path).err(), Some(CookieError::Path), "{path:?}");
     }
     for name in ["", "a=b", "a b", "ä", &"a".repeat(33)] {
         assert_eq!(cookies().named(name).err(), Some(CookieError::Name), "{name:?}");
     }
-    for origin in
-        ["", "app.example", "https://", "https://app.example/", "https://APP.example", "null", "*"]
-    {
+    for origin in [
+        "",
+        "app.example",
+        "https://",
+        "https://app.example/",
+        "https://APP.example",
+        "null",
+        "*",
+        "http://app.example",
+        "https://app.example:443",
+        "https://[",
+        "https://a@b",
+        "https://a b",
+        "http://localhost:80",
+        "https://app.example:",
+        "ftp://localhost",
+    ] {
         assert_eq!(cookies().allow_origin(origin).err(), Some(CookieError::Origin), "{origin:?}");
     }
     assert!(Cookies::new("/").is_ok() && cookies().named("shop-2").is_ok());
-    assert!(cookies().allow_origin("http://localhost:8080").is_ok());
+    for origin in ["http://localhost:8080", "https://app.example:8443", "https://[::1]:8443"] {
+        assert!(cookies().allow_origin(origin).is_ok(), "{origin}");
+    }
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use alloc::string::String;
 use axum_core::response::{IntoResponse, Response};
 use http::{
     HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER},
+    header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA},
 };
 use serde::Serialize;
 
-use super::rejection::{RETRY, Rejection, Told};
+use super::rejection::{Rejection, Told};
 use crate::session::{SessionError, TokenResponse};
 
 /// Why a request to a route of sessions is refused.
@@ -42,7 +42,7 @@ impl Refusal {
     pub(super) fn into_http<B: From<String>>(self) -> http::Response<B> {
         let (error, error_description) = match self {
             Self::Rejection(rejection) => return rejection.into_http(),
-            Self::Session(error) => return of_session(&error),
+            Self::Session(error) => return of_session(error),
             Self::NoRefreshToken => ("invalid_request", "a refresh token is missing"),
             Self::MalformedForm => ("invalid_request", "the form is malformed"),
             Self::GrantType => ("unsupported_grant_type", "only refresh_token is supported"),
@@ -51,21 +51,13 @@ impl Refusal {
     }
 }
 
-fn of_session<B: From<String>>(error: &SessionError) -> http::Response<B> {
-    let (status, error_description) = match error.oauth_error() {
-        "invalid_grant" => (StatusCode::BAD_REQUEST, "log in again"),
-        "invalid_token" => (StatusCode::UNAUTHORIZED, "the access token is not valid"),
-        "temporarily_unavailable" => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the server is at fault"),
-    };
-    if status.is_server_error() {
-        tracing::error!(target: "kippu::web", %error, "sessions are at fault");
+/// Of a refresh token 400, where an access token would get a challenge; all else is as everywhere.
+fn of_session<B: From<String>>(error: SessionError) -> http::Response<B> {
+    if error.oauth_error() != "invalid_grant" {
+        return Rejection::from(error).into_http();
     }
-    let mut response = json(status, &Told { error: error.oauth_error(), error_description });
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY.as_secs()));
-    }
-    response
+    let told = Told { error: "invalid_grant", error_description: "log in again" };
+    json(StatusCode::BAD_REQUEST, &told)
 }
 
 /// A response without a body.
@@ -101,9 +93,10 @@ impl IntoResponse for TokenResponse {
     }
 }
 
-/// The answer of RFC 6749 §5.2; what it was goes to the log where the server is at fault.
+/// The answer of RFC 6749 §5.2 to a login or a refresh; what it was goes to the log where the server is at fault.
+/// For [`Sessions::verify_live`](crate::session::Sessions::verify_live) a [`Rejection`] is made of it, which has the challenge.
 impl IntoResponse for SessionError {
     fn into_response(self) -> Response {
-        of_session(&self)
+        of_session(self)
     }
 }

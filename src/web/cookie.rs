@@ -9,23 +9,37 @@ use core::{convert::Infallible, time::Duration};
 
 use axum_core::response::{IntoResponseParts, ResponseParts};
 use http::{
-    HeaderMap, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
+    HeaderMap, HeaderValue, Uri,
+    header::{CACHE_CONTROL, COOKIE, SET_COOKIE},
 };
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use super::rejection::Rejection;
-use crate::{base64url, key::KeyError, session::TokenResponse};
+use crate::{base64url, session::TokenResponse};
 
 /// Both tokens in cookies of the browser, instead of in its scripts: `__Host-access`, sent to every path, and
 /// `__Secure-refresh`, sent to the path of the [`SessionRoutes`](super::SessionRoutes) alone. Both are `Secure`, `HttpOnly`
 /// and `SameSite=Strict`; they end with their tokens.
 ///
-/// A browser sends cookies whoever makes it. A request with one, of a method other than GET, HEAD and OPTIONS,
-/// is let in only when it comes from a page of the same origin, or of one that was [allowed](Cookies::allow_origin):
-/// by `Sec-Fetch-Site`, else by `Origin`, else, from a client that sends neither, when its header `X-CSRF-Token` has the value
-/// of the third cookie, `__Host-csrf`, which scripts can read.
+/// # Requests of other sites
+/// A browser sends cookies whoever makes it. A request with one, of a method other than GET, HEAD and OPTIONS, or
+/// one for a WebSocket, is let in only when it comes from a page of the same origin, or of one that was
+/// [allowed](Cookies::allow_origin): by `Sec-Fetch-Site`, else by `Origin`, else, from a client that sends neither, when its
+/// header `X-CSRF-Token` has the value of the third cookie, `__Host-csrf`, which scripts can read.
 ///
-/// So GET, HEAD and OPTIONS must change nothing.
+/// So GET, HEAD and OPTIONS must change nothing, and a login has to ask
+/// [`Guard::check_origin`](super::Guard::check_origin). Behind a proxy that changes `Host`, the origin that users see has to be
+/// allowed for browsers without Fetch Metadata.
+///
+/// The refresh cookie, which another host of the domain could set, is bound to `__Host-csrf`, which it cannot: one that
+/// is not is as good as none.
+///
+/// # Strict
+/// A link in a mail or on another site, and the way back from another login page, arrive without these cookies: a page
+/// that a server makes for its user looks logged out then, until it is loaded again from the site itself. Where that
+/// matters, [`Cookies::lax`] sends the access cookie along with such links. Answers to requests with cookies should not be
+/// cached by others: `Cache-Control: private`, at least.
 ///
 /// ```
 /// use kippu::web::Cookies;
@@ -37,8 +51,9 @@ use crate::{base64url, key::KeyError, session::TokenResponse};
 pub struct Cookies {
     access: String,
     refresh: String,
-    pub(super) csrf: String,
+    csrf: String,
     refresh_path: String,
+    access_same_site: &'static str,
     pub(super) allowed_origins: Vec<String>,
 }
 
@@ -46,7 +61,7 @@ pub struct Cookies {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CookieError {
-    /// A path begins with a slash, and has none of what ends an attribute.
+    /// A path is made of letters, digits, `-`, `_`, `.`, `~` and single slashes, of which one begins it and none ends it.
     #[error(
         "the path of the refresh cookie is no path: give the one of the session routes, as /auth"
     )]
@@ -55,27 +70,54 @@ pub enum CookieError {
     #[error("a cookie is named by 1 to 32 letters, digits and hyphens")]
     Name,
     /// An origin has a scheme, a host, a port where it is not the usual one, and nothing else.
-    #[error("an origin is written as https://host or https://host:port, in small letters")]
+    #[error(
+        "an origin is written as https://host or https://host:port, in small letters; http is for this machine alone"
+    )]
     Origin,
+    /// A browser would drop it without a word (RFC 6265 §6.1).
+    #[error(
+        "a cookie of {length} bytes is too long, {MAX_COOKIE_LEN} is the limit: put fewer claims into the access token"
+    )]
+    TooLong {
+        /// The bytes of the cookie.
+        length: usize,
+    },
+    /// A token has a character that no token has.
+    #[error("something that is no token cannot go into a cookie")]
+    NoToken,
+    /// The operating system gave no random bytes.
+    #[error("no random bytes from the operating system")]
+    NoRandomness,
+    /// The guard was not told of any.
+    #[error("this guard has no cookies: call Guard::cookies")]
+    None,
 }
 
+/// What every browser takes, names and attributes included (RFC 6265 §6.1).
+const MAX_COOKIE_LEN: usize = 4096;
+
 impl Cookies {
-    /// Cookies for session routes that are mounted at `refresh_path`: `/auth` for one, and no slash at its end.
+    /// Cookies for session routes that are mounted at `refresh_path`, as the browser sees it: `/auth` for one. With another
+    /// path the refresh cookie never arrives.
     ///
     /// # Errors
     /// [`CookieError::Path`].
     pub fn new(refresh_path: &str) -> Result<Self, CookieError> {
-        let is_path = refresh_path.starts_with('/')
-            && (refresh_path.len() == 1 || !refresh_path.ends_with('/'))
-            && refresh_path.bytes().all(|b| b.is_ascii_graphic() && b != b';' && b != b',');
-        if !is_path {
-            return Err(CookieError::Path);
+        let is_segment = |segment: &str| {
+            !matches!(segment, "" | "." | "..")
+                && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
+        };
+        match refresh_path.strip_prefix('/') {
+            Some("") => {}
+            Some(path) if path.split('/').all(is_segment) => {}
+            _ => return Err(CookieError::Path),
         }
         Ok(Self {
             access: "__Host-access".to_string(),
             refresh: "__Secure-refresh".to_string(),
             csrf: "__Host-csrf".to_string(),
             refresh_path: refresh_path.to_string(),
+            access_same_site: "Strict",
             allowed_origins: Vec::new(),
         })
     }
@@ -98,35 +140,34 @@ impl Cookies {
         })
     }
 
+    /// Has the access cookie sent along when a link of another site is followed (`SameSite=Lax`). The refresh cookie
+    /// stays strict.
+    #[must_use]
+    pub fn lax(self) -> Self {
+        Self { access_same_site: "Lax", ..self }
+    }
+
     /// Lets pages of another origin of the same site in: `https://app.example.org`, for one. Pages of other sites
-    /// get no cookies sent, since they are `SameSite=Strict`.
+    /// get no cookies sent.
     ///
     /// # Errors
     /// [`CookieError::Origin`].
     pub fn allow_origin(mut self, origin: &str) -> Result<Self, CookieError> {
-        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-        let is_origin = host.is_some_and(|host| {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b))
-        });
-        if !is_origin {
+        if !is_origin(origin) {
             return Err(CookieError::Origin);
         }
         self.allowed_origins.push(origin.to_string());
         Ok(self)
     }
 
-    /// The headers that put the tokens of a login into the browser. They are response parts:
-    /// `(cookies.set(&tokens)?, StatusCode::NO_CONTENT)`.
+    /// The headers that put the tokens of a login into the browser; see [`Guard::set_cookies`](super::Guard::set_cookies).
     ///
     /// # Errors
-    /// [`KeyError::NoRandomness`] when the operating system gives no random bytes.
-    pub fn set(&self, tokens: &TokenResponse) -> Result<SetCookies, KeyError> {
+    /// [`CookieError::TooLong`], [`CookieError::NoToken`] and [`CookieError::NoRandomness`].
+    pub fn set(&self, tokens: &TokenResponse) -> Result<SetCookies, CookieError> {
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|_| KeyError::NoRandomness)?;
-        Ok(self.set_with(tokens, &base64url::encode(&random)))
+        getrandom::fill(&mut random).map_err(|_| CookieError::NoRandomness)?;
+        self.set_with(tokens, &base64url::encode(&random))
     }
 
     /// As [`set`](Self::set), of a refresh: other tabs go on with the CSRF token that they have read.
@@ -134,73 +175,134 @@ impl Cookies {
         &self,
         tokens: &TokenResponse,
         headers: &HeaderMap,
-    ) -> Result<SetCookies, KeyError> {
-        match read(headers, &self.csrf) {
-            Ok(Some(csrf)) if is_random(csrf) => Ok(self.set_with(tokens, csrf)),
+    ) -> Result<SetCookies, CookieError> {
+        match self.csrf(headers) {
+            Ok(Some(csrf)) if is_random(csrf) => self.set_with(tokens, csrf),
             _ => self.set(tokens),
         }
     }
 
     /// The headers that take them out again.
     pub fn clear(&self) -> SetCookies {
-        self.headers(["", "", ""], Duration::ZERO, Duration::ZERO)
+        SetCookies(self.headers(["", "", ""], Duration::ZERO, Duration::ZERO).map(header))
     }
 
-    fn set_with(&self, tokens: &TokenResponse, csrf: &str) -> SetCookies {
-        let values = [&*tokens.access_token, &*tokens.refresh_token, csrf];
-        self.headers(values, tokens.expires_in, tokens.refresh_expires_in)
+    fn set_with(&self, tokens: &TokenResponse, csrf: &str) -> Result<SetCookies, CookieError> {
+        let TokenResponse { access_token, refresh_token, expires_in, refresh_expires_in, .. } =
+            tokens;
+        let is_token =
+            |token: &str| token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if !is_token(access_token) || !is_token(refresh_token) {
+            return Err(CookieError::NoToken);
+        }
+        let bound = format!("{refresh_token}.{}", binding(csrf));
+        let values = [&**access_token, &bound, csrf];
+        let cookies = self.headers(values, *expires_in, *refresh_expires_in);
+        if let Some(length) = cookies.iter().map(String::len).find(|&len| len > MAX_COOKIE_LEN) {
+            return Err(CookieError::TooLong { length });
+        }
+        Ok(SetCookies(cookies.map(header)))
     }
 
-    fn headers(&self, values: [&str; 3], access: Duration, refresh: Duration) -> SetCookies {
+    fn headers(&self, values: [&str; 3], access: Duration, refresh: Duration) -> [String; 3] {
         let [access_token, refresh_token, csrf] = values;
         let cookie = |name: &str, value: &str, path: &str, age: Duration, rest: &str| {
-            format!(
-                "{name}={value}; Path={path}; Max-Age={}; Secure{rest}; SameSite=Strict",
-                age.as_secs()
-            )
+            format!("{name}={value}; Path={path}; Max-Age={}; Secure; {rest}", age.as_secs())
         };
-        let cookies = [
-            cookie(&self.access, access_token, "/", access, "; HttpOnly"),
-            cookie(&self.refresh, refresh_token, &self.refresh_path, refresh, "; HttpOnly"),
-            cookie(&self.csrf, csrf, "/", refresh, ""),
-        ];
-        SetCookies(cookies.map(|cookie| {
-            let mut value =
-                HeaderValue::try_from(cookie).expect("tokens, names and paths are visible ASCII");
-            value.set_sensitive(true);
-            value
-        }))
+        let http_only = |same_site: &str| format!("HttpOnly; SameSite={same_site}");
+        let [access_rest, refresh_rest] = [self.access_same_site, "Strict"].map(http_only);
+        [
+            cookie(&self.access, access_token, "/", access, &access_rest),
+            cookie(&self.refresh, refresh_token, &self.refresh_path, refresh, &refresh_rest),
+            cookie(&self.csrf, csrf, "/", refresh, "SameSite=Strict"),
+        ]
     }
 
     pub(super) fn access<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h str>, Rejection> {
-        read(headers, &self.access)
-    }
-
-    pub(super) fn refresh<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h str>, Rejection> {
-        read(headers, &self.refresh)
+        the_only(headers, &self.access)
     }
 
     pub(super) fn csrf<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h str>, Rejection> {
-        read(headers, &self.csrf)
+        the_only(headers, &self.csrf)
+    }
+
+    /// The refresh token that is bound to the CSRF cookie, among whatever else was planted beside it.
+    pub(super) fn refresh<'h>(&self, headers: &'h HeaderMap) -> Result<Option<&'h str>, Rejection> {
+        let Some(csrf) = self.csrf(headers)? else { return Ok(None) };
+        let wanted = binding(csrf);
+        let mut bound = all(headers, &self.refresh).filter_map(|value| {
+            let (token, binding) = core::str::from_utf8(value).ok()?.rsplit_once('.')?;
+            bool::from(binding.as_bytes().ct_eq(wanted.as_bytes())).then_some(token)
+        });
+        match (bound.next(), bound.next()) {
+            (_, Some(_)) => Err(Rejection::TwoTokens),
+            (token, None) => Ok(token),
+        }
+    }
+
+    /// Whether a browser has been logged in with these cookies, as far as others than the refresh cookie tell.
+    pub(super) fn are_in(&self, headers: &HeaderMap) -> bool {
+        [&self.access, &self.csrf].into_iter().any(|name| all(headers, name).next().is_some())
     }
 }
 
-/// The value of a cookie (RFC 6265 §4.2). Two of one name are two credentials: one of them may be planted.
-fn read<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Rejection> {
-    let mut found = None;
-    for header in headers.get_all(COOKIE) {
-        // What other cookies have in them is not ours to judge.
-        for pair in header.as_bytes().split(|byte| *byte == b';') {
-            let Some(rest) = pair.trim_ascii().strip_prefix(name.as_bytes()) else { continue };
-            let Some(value) = rest.strip_prefix(b"=") else { continue };
-            let value = core::str::from_utf8(value).map_err(|_| Rejection::MalformedHeader)?;
-            if found.replace(value).is_some() {
-                return Err(Rejection::TwoTokens);
-            }
-        }
+/// A cookie of visible ASCII.
+fn header(cookie: String) -> HeaderValue {
+    let mut value =
+        HeaderValue::try_from(cookie).expect("tokens, names and paths are visible ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+/// What the refresh cookie says of the CSRF cookie that it was set with.
+fn binding(csrf: &str) -> String {
+    let digest = Sha256::new_with_prefix(b"kippu refresh cookie\0").chain_update(csrf).finalize();
+    let digest: [u8; 32] = digest.into();
+    base64url::encode(digest.first_chunk::<16>().expect("32 bytes begin with 16"))
+}
+
+/// As browsers write one: no path, no usual port.
+fn is_origin(origin: &str) -> bool {
+    let Ok(uri) = origin.parse::<Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let host = authority.as_str();
+    let is_right_scheme = match scheme {
+        "https" => uri.port_u16() != Some(443),
+        "http" => is_this_machine(host) && uri.port_u16() != Some(80),
+        _ => false,
+    };
+    is_right_scheme
+        && origin == format!("{scheme}://{host}")
+        && host == host.to_ascii_lowercase()
+        && !host.contains('@')
+        && !host.ends_with(':')
+}
+
+/// Whether a host, with its port, is the machine itself, whose HTTP nobody else reads.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
+        host.strip_prefix(name).is_some_and(|port| port.is_empty() || port.starts_with(':'))
+    })
+}
+
+/// The values of all cookies of a name (RFC 6265 §4.2). What is cleared is none; what other cookies have in them
+/// is not ours to judge.
+fn all<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
+    let pairs = headers.get_all(COOKIE).into_iter();
+    pairs.flat_map(|header| header.as_bytes().split(|byte| *byte == b';')).filter_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        (!value.is_empty()).then_some(value)
+    })
+}
+
+/// The value of a cookie. Two of one name are two credentials: one of them may be planted.
+fn the_only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Rejection> {
+    let mut values = all(headers, name);
+    let value = values.next().map(core::str::from_utf8).transpose();
+    match values.next() {
+        Some(_) => Err(Rejection::TwoTokens),
+        None => value.map_err(|_| Rejection::MalformedHeader),
     }
-    // What is cleared.
-    Ok(found.filter(|value| !value.is_empty()))
 }
 
 fn is_random(csrf: &str) -> bool {
@@ -222,9 +324,12 @@ impl SetCookies {
 impl IntoResponseParts for SetCookies {
     type Error = Infallible;
 
+    /// They are tokens, which no cache may keep.
     fn into_response_parts(self, mut response: ResponseParts) -> Result<ResponseParts, Infallible> {
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for value in self.0 {
-            response.headers_mut().append(SET_COOKIE, value);
+            headers.append(SET_COOKIE, value);
         }
         Ok(response)
     }

@@ -3,19 +3,22 @@
 
 use http::{
     Method,
-    header::{HOST, ORIGIN},
+    header::{HOST, ORIGIN, UPGRADE},
     request::Parts,
 };
 use subtle::ConstantTimeEq;
 
-use super::cookie::Cookies;
+use super::cookie::{Cookies, is_this_machine};
 
 /// The header in which a script repeats the CSRF cookie, where a client tells nothing of where a request comes from.
 const CSRF_HEADER: &str = "x-csrf-token";
 
 /// Judged by what browsers say and no page can change (Fetch Metadata, then `Origin`), else by a double submit.
 pub(super) fn is_meant(cookies: &Cookies, request: &Parts) -> bool {
-    if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    // A page of another origin can send these, and does not get to read the answer; but for a WebSocket, which every
+    // page may open and read (RFC 6455 §10.2).
+    let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_safe && !request.headers.contains_key(UPGRADE) {
         return true;
     }
     let origin = one(request, ORIGIN.as_str());
@@ -50,12 +53,6 @@ fn is_own(request: &Parts, origin: &str) -> bool {
         (_, Some(host)) => is_this_machine(host) && host.eq_ignore_ascii_case(asked),
         _ => false,
     }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-        host.strip_prefix(name).is_some_and(|port| port.is_empty() || port.starts_with(':'))
-    })
 }
 
 fn is_repeated(cookies: &Cookies, request: &Parts) -> bool {

@@ -1,6 +1,7 @@
 //! What a handler of axum asks for: the access token of its request, verified, or the refusal that is sent in its place.
 
 use alloc::sync::Arc;
+use core::marker::PhantomData;
 
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
@@ -8,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Guard,
+    layer::Admitted,
     rejection::{Rejection, Scoped, require_scope},
 };
 use crate::session::{AccessToken, BoxStore, RefreshStore, Sessions};
@@ -54,11 +56,14 @@ where
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        // A layer in front has verified it.
-        if let Some(token) = parts.extensions.get::<AccessToken<C>>() {
-            return Ok(Self(token.clone()));
+        let guard = Guard::from_ref(state);
+        // A layer in front has verified it, by the same keys and for the same audience.
+        match parts.extensions.get::<Admitted<C>>() {
+            Some(admitted) if Arc::ptr_eq(&admitted.verifier, &guard.verifier) => {
+                Ok(Self(admitted.token.clone()))
+            }
+            _ => guard.authenticate(parts).map(Self),
         }
-        Guard::from_ref(state).authenticate(parts).map(Self)
     }
 }
 
@@ -80,8 +85,21 @@ where
 
 /// As [`Access`], of a session that has not ended: one read of the store. The state gives the [`Guard`] and an
 /// `Arc` of the [`Sessions`].
+///
+/// ```
+/// use kippu::{session::{MemoryStore, NoClaims}, web::Live};
+///
+/// async fn change_password(Live { token, .. }: Live<NoClaims, MemoryStore>) -> String {
+///     token.subject
+/// }
+/// ```
 #[derive(Clone, Debug)]
-pub struct Live<C, S = BoxStore>(pub AccessToken<C>, core::marker::PhantomData<fn() -> S>);
+#[non_exhaustive]
+pub struct Live<C, S = BoxStore> {
+    /// The token.
+    pub token: AccessToken<C>,
+    store: PhantomData<fn() -> S>,
+}
 
 impl<C, S, State> FromRequestParts<State> for Live<C, S>
 where
@@ -98,6 +116,27 @@ where
             <Access<C> as FromRequestParts<State>>::from_request_parts(parts, state).await?;
         let sessions = Arc::<Sessions<S>>::from_ref(state);
         sessions.check_live(&token.session_id, &token.subject).await?;
-        Ok(Self(token, core::marker::PhantomData))
+        Ok(Self { token, store: PhantomData })
+    }
+}
+
+impl<C, S, State> OptionalFromRequestParts<State> for Live<C, S>
+where
+    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    S: RefreshStore + 'static,
+    State: Send + Sync,
+    Guard: FromRef<State>,
+    Arc<Sessions<S>>: FromRef<State>,
+{
+    type Rejection = Rejection;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &State,
+    ) -> Result<Option<Self>, Rejection> {
+        match <Self as FromRequestParts<State>>::from_request_parts(parts, state).await {
+            Err(Rejection::MissingToken) => Ok(None),
+            live => live.map(Some),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A guard before a whole router: requests with a good token go on, with the token in their extensions; all others
 //! are answered here.
 
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{
     fmt,
     future::Future,
@@ -19,7 +19,9 @@ use super::{
     Guard,
     rejection::{Rejection, Scoped, require_scope},
 };
-use crate::session::{AccessToken, RefreshStore, SessionError, SessionId, Sessions};
+use crate::session::{
+    AccessToken, AccessVerifier, RefreshStore, SessionError, SessionId, Sessions,
+};
 
 impl Guard {
     /// A layer that lets requests through whose access token is good, with the [`AccessToken`] in their extensions,
@@ -39,14 +41,22 @@ impl Guard {
     /// # }
     /// ```
     pub fn layer<C>(&self) -> GuardLayer<C> {
-        GuardLayer { guard: self.clone(), scope: None, is_live: None }
+        GuardLayer { guard: self.clone(), scopes: Vec::new(), is_live: None }
     }
 }
 
-/// Made by [`Guard::layer`].
+/// What a layer has verified, and by what: another guard takes no token that was meant for somebody else.
+#[derive(Clone)]
+pub(super) struct Admitted<C> {
+    pub(super) verifier: Arc<AccessVerifier>,
+    pub(super) token: AccessToken<C>,
+}
+
+/// Made by [`Guard::layer`]. It answers preflights of CORS as it does all requests without a token: a `CorsLayer` belongs
+/// outside of it.
 pub struct GuardLayer<C> {
     guard: Guard,
-    scope: Option<(Arc<str>, HasScope<C>)>,
+    scopes: Vec<(Arc<str>, HasScope<C>)>,
     is_live: Option<Arc<IsLive>>,
 }
 
@@ -55,13 +65,14 @@ type IsLive = dyn Fn(SessionId, String) -> Boxed<Result<(), SessionError>> + Sen
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<C> GuardLayer<C> {
-    /// Lets through whose token is good for `scope` alone.
+    /// Lets through whose token is good for `scope` alone; said again, for all of them.
     #[must_use]
-    pub fn require_scope(self, scope: &str) -> Self
+    pub fn require_scope(mut self, scope: &str) -> Self
     where
         C: Scoped,
     {
-        Self { scope: Some((scope.into(), require_scope)), ..self }
+        self.scopes.push((scope.into(), require_scope));
+        self
     }
 
     /// Lets through whose session has not ended alone: one read of the store for each request.
@@ -79,12 +90,14 @@ impl<C> GuardLayer<C> {
         C: DeserializeOwned + Clone + Send + Sync + 'static,
     {
         let token: AccessToken<C> = self.guard.authenticate(request)?;
-        if let Some((scope, has_scope)) = &self.scope {
+        for (scope, has_scope) in &self.scopes {
             has_scope(&token.claims, scope)?;
         }
         if let Some(is_live) = &self.is_live {
             is_live(token.session_id, token.subject.clone()).await?;
         }
+        let verifier = Arc::clone(&self.guard.verifier);
+        request.extensions.insert(Admitted { verifier, token: token.clone() });
         request.extensions.insert(token);
         Ok(())
     }
@@ -92,8 +105,8 @@ impl<C> GuardLayer<C> {
 
 impl<C> Clone for GuardLayer<C> {
     fn clone(&self) -> Self {
-        let Self { guard, scope, is_live } = self;
-        Self { guard: guard.clone(), scope: scope.clone(), is_live: is_live.clone() }
+        let Self { guard, scopes, is_live } = self;
+        Self { guard: guard.clone(), scopes: scopes.clone(), is_live: is_live.clone() }
     }
 }
 
@@ -101,7 +114,7 @@ impl<C> fmt::Debug for GuardLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardLayer")
             .field("guard", &self.guard)
-            .field("scope", &self.scope.as_ref().map(|(scope, _)| scope))
+            .field("scopes", &self.scopes.iter().map(|(scope, _)| scope).collect::<Vec<_>>())
             .field("is_live", &self.is_live.is_some())
             .finish()
     }

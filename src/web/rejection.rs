@@ -11,11 +11,8 @@ use http::{
 };
 use serde::Serialize;
 
-use crate::{
-    error::DecodeError,
-    session::{SessionError, StoreError},
-    validation::ClaimError,
-};
+use super::cookie::CookieError;
+use crate::{error::DecodeError, session::SessionError, validation::ClaimError};
 
 /// Why a request is not let in. It is a response; its `Display` is for the operator, and says more.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +42,19 @@ pub enum Rejection {
     /// 403: a page of another site made the browser send this.
     #[error("the request comes from another site")]
     CrossSite,
-    /// 503 with `Retry-After`: whether the session is live cannot be told now.
-    #[error("the session store: {0}")]
-    Unavailable(StoreError),
-    /// 500: the store is set up wrongly, or damaged.
-    #[error("the session store: {0}")]
-    Store(StoreError),
+    /// 503 with `Retry-After`: the store is away, say.
+    #[error(transparent)]
+    Unavailable(SessionError),
+    /// 500: the store is set up wrongly, say, or damaged.
+    #[error(transparent)]
+    Fault(SessionError),
+    /// 500: the tokens do not fit into cookies.
+    #[error(transparent)]
+    Cookies(#[from] CookieError),
 }
 
 /// When a client should try again that found the store away.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Rejection {
     /// The status of the response.
@@ -64,7 +64,7 @@ impl Rejection {
             Self::TwoTokens | Self::MalformedHeader => StatusCode::BAD_REQUEST,
             Self::InsufficientScope { .. } | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Fault(_) | Self::Cookies(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -85,21 +85,29 @@ impl Rejection {
             }
             Self::CrossSite => ("access_denied", "the request comes from another site"),
             Self::Unavailable(_) => ("temporarily_unavailable", "try again in a moment"),
-            Self::Store(_) => ("server_error", "the server is at fault"),
+            Self::Fault(_) | Self::Cookies(_) => ("server_error", "the server is at fault"),
         })
     }
 
     /// The challenge: for all that another token, or one at all, may help.
     fn challenge(&self) -> Option<HeaderValue> {
-        let (code, description) = match (self, self.error()) {
-            (Self::MissingToken, _) | (_, None) => return Some(HeaderValue::from_static("Bearer")),
-            (Self::CrossSite | Self::Unavailable(_) | Self::Store(_), _) => return None,
-            (_, Some(error)) => error,
+        let Some((code, description)) = self.error() else {
+            return Some(HeaderValue::from_static("Bearer"));
         };
+        if matches!(self, Self::CrossSite) || self.status().is_server_error() {
+            return None;
+        }
         let mut challenge = format!("Bearer error=\"{code}\", error_description=\"{description}\"");
-        if let Self::InsufficientScope { scope } = self {
-            // A string takes all that is written.
-            let _ = write!(challenge, ", scope=\"{scope}\"");
+        // Characters of RFC 6749 §3.3 alone: others would end the parameter, or the header.
+        let is_scope = |scope: &str| {
+            scope.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\')
+        };
+        match self {
+            Self::InsufficientScope { scope } if is_scope(scope) => {
+                // A string takes all that is written.
+                let _ = write!(challenge, ", scope=\"{scope}\"");
+            }
+            _ => {}
         }
         HeaderValue::try_from(challenge).ok()
     }
@@ -121,8 +129,8 @@ impl Rejection {
         if let Self::Unavailable(_) = self {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY.as_secs()));
         }
-        if let Self::Unavailable(error) | Self::Store(error) = &self {
-            tracing::error!(target: "kippu::web", error = %error, "a request was refused");
+        if self.status().is_server_error() {
+            tracing::error!(target: "kippu::web", error = %self, "a request failed");
         } else {
             tracing::debug!(target: "kippu::web", reason = %self, "a request was refused");
         }
@@ -148,9 +156,9 @@ impl From<SessionError> for Rejection {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::AccessToken(error) => Self::InvalidToken(error),
-            SessionError::Store(error) if error.kind().is_transient() => Self::Unavailable(error),
-            SessionError::Store(error) => Self::Store(error),
-            error => Self::Ended(error),
+            error if error.is_transient() => Self::Unavailable(error),
+            error if error.oauth_error() == "invalid_grant" => Self::Ended(error),
+            error => Self::Fault(error),
         }
     }
 }
@@ -163,6 +171,6 @@ pub trait Scoped {
 
 /// That `scope` is among what the claims are good for.
 pub(super) fn require_scope(claims: &impl Scoped, scope: &str) -> Result<(), Rejection> {
-    let is_granted = claims.scope().split(' ').any(|granted| granted == scope);
+    let is_granted = !scope.is_empty() && claims.scope().split(' ').any(|granted| granted == scope);
     if is_granted { Ok(()) } else { Err(Rejection::InsufficientScope { scope: scope.into() }) }
 }

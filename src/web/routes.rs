@@ -14,7 +14,7 @@ use core::{
 use axum_core::response::Response;
 use http::{
     HeaderValue, Method, Request, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, COOKIE, SET_COOKIE},
+    header::{ALLOW, CONTENT_TYPE, SET_COOKIE},
     request::Parts,
 };
 use http_body_util::{BodyExt, Limited};
@@ -22,7 +22,7 @@ use serde::Serialize;
 use tower_service::Service;
 
 use super::{
-    Guard,
+    Credential, Guard,
     answer::{Refusal, empty, json},
     cookie::{Cookies, SetCookies},
     rejection::Rejection,
@@ -37,7 +37,7 @@ use crate::session::{
 /// | route | credential | answer |
 /// |---|---|---|
 /// | `POST /refresh` | a refresh token | the next tokens (RFC 6749 §5.1); with cookies `Set-Cookie`, and `expires_in` alone |
-/// | `POST /logout` | a refresh token | 204, whatever became of its session before (RFC 7009 §2.2) |
+/// | `POST /logout` | a refresh token | 204, whatever became of its session before (RFC 7009 §2.2); with cookies, an access token does too |
 /// | `POST /logout_others` | an access token of a live session | `{"ended": 2}`: all other sessions of the subject |
 /// | `POST /logout_all` | an access token of a live session | `{"ended": 3}` |
 /// | `GET /sessions` | an access token of a live session | `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, and `current` |
@@ -146,7 +146,8 @@ where
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let path = request.uri.path().trim_matches('/');
+        let path = request.uri.path();
+        let path = path.strip_prefix('/').unwrap_or(path);
         let (route, id) =
             path.split_once('/').map_or((path, None), |(route, id)| (route, Some(id)));
         let allowed = match (route, id) {
@@ -155,7 +156,8 @@ where
             ("sessions", Some(_)) => Method::DELETE,
             _ => return Ok(empty(StatusCode::NOT_FOUND)),
         };
-        if request.method != allowed {
+        let is_head = request.method == Method::HEAD && allowed == Method::GET;
+        if request.method != allowed && !is_head {
             let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
             let allowed = HeaderValue::try_from(allowed.as_str()).expect("a name of letters");
             response.headers_mut().insert(ALLOW, allowed);
@@ -165,14 +167,14 @@ where
             ("refresh", _) => self.refresh(request, &read(request, body).await?).await,
             ("logout", _) => self.logout(request, &read(request, body).await?).await,
             ("logout_others", _) => {
-                let token = self.live(request).await?;
+                let (token, _) = self.live(request).await?;
                 let ended = self.sessions.logout_others(&token.subject, &token.session_id).await?;
                 Ok(json(StatusCode::OK, &Ended { ended }))
             }
             ("logout_all", _) => {
-                let token = self.live(request).await?;
+                let (token, cookies) = self.live(request).await?;
                 let ended = self.sessions.logout_all(&token.subject).await?;
-                Ok(self.cleared(request, json(StatusCode::OK, &Ended { ended })))
+                Ok(cleared(json(StatusCode::OK, &Ended { ended }), cookies))
             }
             (_, None) => self.list(request).await,
             (_, Some(id)) => self.end(request, id).await,
@@ -180,7 +182,10 @@ where
     }
 
     async fn refresh(&self, request: &Parts, form: &Form) -> Result<Response, Refusal> {
-        let presented = self.presented(request, form)?.ok_or(Refusal::NoRefreshToken)?;
+        let Some(presented) = self.presented(request, form)? else {
+            self.warn_of_path(request);
+            return Err(Refusal::NoRefreshToken);
+        };
         if let Presented::InForm(_) = presented {
             match form.grant_type.as_deref() {
                 Some("refresh_token") => {}
@@ -191,8 +196,7 @@ where
         let tokens = self.sessions.refresh(presented.token(), &self.authorize).await?;
         Ok(match (presented, self.cookies()) {
             (Presented::InCookie(_), Some(cookies)) => {
-                let set = cookies.renew(&tokens, &request.headers);
-                let set = set.map_err(|_| SessionError::NoRandomness)?;
+                let set = cookies.renew(&tokens, &request.headers).map_err(Rejection::from)?;
                 let body = Renewed { expires_in: tokens.expires_in.as_secs() };
                 with(json(StatusCode::OK, &body), set)
             }
@@ -201,34 +205,60 @@ where
     }
 
     async fn logout(&self, request: &Parts, form: &Form) -> Result<Response, Refusal> {
-        match self.presented(request, form)? {
-            Some(presented) => match self.sessions.logout(presented.token()).await {
-                // There is nothing left to end.
-                Ok(()) | Err(SessionError::InvalidToken) => {}
-                Err(error) => return Err(error.into()),
-            },
-            // The cookie is gone already.
-            None if self.cookies().is_some() => {}
-            None => return Err(Refusal::NoRefreshToken),
+        let response = empty(StatusCode::NO_CONTENT);
+        match (self.presented(request, form)?, self.cookies()) {
+            (Some(presented), cookies) => {
+                match self.sessions.logout(presented.token()).await {
+                    // There is nothing left to end.
+                    Ok(()) | Err(SessionError::InvalidToken) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let is_in_cookie = matches!(presented, Presented::InCookie(_));
+                Ok(cleared(response, cookies.filter(|_| is_in_cookie)))
+            }
+            (None, None) => Err(Refusal::NoRefreshToken),
+            // The refresh cookie is gone, or did not arrive: what the access token names is ended.
+            (None, cookies) => {
+                self.guard.check_origin(request)?;
+                self.warn_of_path(request);
+                match self.guard.authenticate::<NoClaims>(request) {
+                    Ok(token) => {
+                        self.sessions.logout_session(&token.subject, &token.session_id).await?;
+                    }
+                    Err(Rejection::MissingToken | Rejection::InvalidToken(_)) => {}
+                    Err(rejection) => return Err(rejection.into()),
+                }
+                Ok(cleared(response, cookies))
+            }
         }
-        Ok(self.cleared(request, empty(StatusCode::NO_CONTENT)))
+    }
+
+    /// A browser that is logged in sends its refresh cookie here, or was told another path.
+    fn warn_of_path(&self, request: &Parts) {
+        if self.cookies().is_some_and(|cookies| cookies.are_in(&request.headers)) {
+            tracing::warn!(
+                target: "kippu::web",
+                "a browser with cookies sent no refresh cookie: is Cookies::new given the path at \
+                 which it sees the session routes?"
+            );
+        }
     }
 
     async fn list(&self, request: &Parts) -> Result<Response, Refusal> {
-        let token = self.live(request).await?;
+        let (token, _) = self.live(request).await?;
         let sessions = self.sessions.list(&token.subject).await?;
         let sessions = sessions.iter().map(|session| Listed::new(session, &token.session_id));
         Ok(json(StatusCode::OK, &List { sessions: sessions.collect() }))
     }
 
     async fn end(&self, request: &Parts, id: &str) -> Result<Response, Refusal> {
-        let token = self.live(request).await?;
+        let (token, cookies) = self.live(request).await?;
         let Ok(id) = id.parse::<SessionId>() else { return Ok(empty(StatusCode::NOT_FOUND)) };
         if !self.sessions.logout_session(&token.subject, &id).await? {
             return Ok(empty(StatusCode::NOT_FOUND));
         }
         let response = empty(StatusCode::NO_CONTENT);
-        Ok(if id == token.session_id { self.cleared(request, response) } else { response })
+        Ok(cleared(response, cookies.filter(|_| id == token.session_id)))
     }
 
     fn cookies(&self) -> Option<&Cookies> {
@@ -256,21 +286,23 @@ where
         }
     }
 
-    /// The access token of a session that has not ended.
-    async fn live(&self, request: &Parts) -> Result<AccessToken<NoClaims>, Rejection> {
+    /// The access token of a session that has not ended, and the cookies, if it stands in one.
+    async fn live(
+        &self,
+        request: &Parts,
+    ) -> Result<(AccessToken<NoClaims>, Option<&Cookies>), Rejection> {
         let token: AccessToken<NoClaims> = self.guard.authenticate(request)?;
         self.sessions.check_live(&token.session_id, &token.subject).await?;
-        Ok(token)
+        let is_in_cookie = matches!(self.guard.credential(request), Ok(Credential::Cookie(_)));
+        Ok((token, self.cookies().filter(|_| is_in_cookie)))
     }
+}
 
-    /// The response, which takes the cookies out of a browser that may have them.
-    fn cleared(&self, request: &Parts, response: Response) -> Response {
-        match self.cookies() {
-            Some(cookies) if request.headers.contains_key(COOKIE) => {
-                with(response, cookies.clear())
-            }
-            _ => response,
-        }
+/// The response, which takes the cookies out of the browser that had them.
+fn cleared(response: Response, cookies: Option<&Cookies>) -> Response {
+    match cookies {
+        Some(cookies) => with(response, cookies.clear()),
+        None => response,
     }
 }
 
@@ -308,11 +340,12 @@ where
     let body = Limited::new(body, MAX_FORM_LEN).collect().await;
     let bytes = body.map_err(|_| Refusal::MalformedForm)?.to_bytes();
     let mut form = Form::default();
-    for (name, value) in form_urlencoded::parse(&bytes) {
+    // What has no value is as if it were not there (RFC 6749 §3.2).
+    for (name, value) in form_urlencoded::parse(&bytes).filter(|(_, value)| !value.is_empty()) {
         let field = match &*name {
             "grant_type" => &mut form.grant_type,
             "refresh_token" => &mut form.refresh_token,
-            // RFC 6749 §3.2: what is not known is ignored.
+            // What is not known is ignored.
             _ => continue,
         };
         // No parameter comes twice (RFC 6749 §3.2).
