@@ -388,12 +388,19 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
         &["explain", "--key-env", &inline],
         &["explain", &inline],
         &["keygen", "--secret", SECRET],
+        &["--secret", SECRET, "verify"],
+        &["verify", "--hmac-key", SECRET],
+        &["verify", "--jwt-secret", SECRET],
+        &["sign", "-S", SECRET],
     ] {
         let ran = jwt(arguments, "");
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{arguments:?}");
         assert!(ran.stderr.contains("process list"), "{}", ran.stderr);
         assert!(ran.stderr.contains("--key-file"), "{}", ran.stderr);
     }
+    let ran = jwt(&["sign", r#"{"sub":"alice"}"#], "");
+    assert_eq!((ran.status, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.contains("claims come from a file"), "{}", ran.stderr);
     // In places where it cannot be told from what belongs there: `jwt` sees that it is not repeated.
     for arguments in [
         &["verify", "--key-file", SECRET][..],

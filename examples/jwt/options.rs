@@ -39,9 +39,11 @@ pub(crate) struct Options {
     pub(crate) out: Option<PathBuf>,
 }
 
-/// How other commands let a secret be passed.
-const SECRET_OPTIONS: [&str; 8] =
-    ["secret", "key", "k", "jwk", "jwks", "password", "passphrase", "hmac-secret"];
+/// Whether an option is one by which other commands take a secret: `--secret`, `--hmac-key`, `--jwk`.
+fn takes_a_secret(option: &str) -> bool {
+    let words = ["secret", "password", "passphrase", "jwk"];
+    option == "k" || option.ends_with("key") || words.iter().any(|word| option.contains(word))
+}
 
 impl Options {
     pub(crate) fn parse(mut arguments: Parser) -> Result<Self, Failure> {
@@ -63,7 +65,9 @@ impl Options {
         {
             match argument {
                 Arg::Long("help") | Arg::Short('h') => options.command = Command::Help,
-                Arg::Short('k' | 's' | 'p') => return Err(secret_on_the_command_line()),
+                Arg::Short('k' | 'K' | 's' | 'S' | 'p' | 'P') => {
+                    return Err(secret_on_the_command_line());
+                }
                 Arg::Short(name) => return Err(usage(&format!("there is no option -{name}"))),
                 Arg::Long(name) => {
                     let name = name.to_owned();
@@ -129,7 +133,7 @@ impl Options {
             }
             "kid" if self.command == Keygen => self.kid = Some(text(name, arguments)?),
             "out" if self.command == Keygen => self.out = Some(value(name, arguments)?.into()),
-            name if SECRET_OPTIONS.contains(&name) => return Err(secret_on_the_command_line()),
+            name if takes_a_secret(name) => return Err(secret_on_the_command_line()),
             name => return Err(usage(&format!("there is no option --{name} here"))),
         }
         Ok(self)
@@ -148,6 +152,9 @@ impl Options {
         if looks_like_a_jwk(&value) {
             return Err(secret_on_the_command_line());
         }
+        if self.command == Command::Sign && looks_like_json(&value) {
+            return Err(usage("claims come from a file, or from the standard input"));
+        }
         if self.command == Command::Keygen || self.operand.replace(value).is_some() {
             return Err(usage("there is an argument too many"));
         }
@@ -159,6 +166,9 @@ fn command(arguments: &mut Parser) -> Result<Command, Failure> {
     let name = match arguments.next() {
         Ok(Some(Arg::Value(name))) => name,
         Ok(None | Some(Arg::Long("help") | Arg::Short('h'))) => return Ok(Command::Help),
+        Ok(Some(Arg::Long(name))) if takes_a_secret(name) => {
+            return Err(secret_on_the_command_line());
+        }
         _ => return Err(usage("say first what to do: explain, verify, sign or keygen")),
     };
     match name.to_str() {
@@ -203,8 +213,15 @@ fn duration(name: &str, arguments: &mut Parser) -> Result<Duration, Failure> {
     read().map(Duration::from_secs).ok_or_else(wanted)
 }
 
-fn looks_like_a_jwk(value: &OsString) -> bool {
+fn looks_like_json(value: &OsString) -> bool {
     value.to_string_lossy().trim_start().starts_with(['{', '['])
+}
+
+/// Members of a JWK or a JWK Set, which no claim is called by.
+fn looks_like_a_jwk(value: &OsString) -> bool {
+    let text = value.to_string_lossy();
+    looks_like_json(value)
+        && ["\"k\"", "\"kty\"", "\"keys\""].iter().any(|name| text.contains(name))
 }
 
 fn secret_on_the_command_line() -> Failure {
