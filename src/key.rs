@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String};
 use core::fmt;
 
-use crate::{algorithm::Algorithm, header, hmac::Hmac};
+use crate::{algorithm::Algorithm, base64url, header, hex, hmac::Hmac};
 
 /// A secret, prepared for one algorithm, with an optional key id.
 ///
@@ -47,14 +47,21 @@ pub enum KeyError {
         /// `PEM`, `OpenSSH` or `JWK`.
         format: &'static str,
     },
+    /// The text does not spell bytes in the encoding that was asked for. Which character is wrong is not told:
+    /// it may be one of the secret.
+    #[error("the secret is not {encoding}; a line end behind it counts")]
+    Encoding {
+        /// `an even number of hex digits` or `canonical base64url without padding`.
+        encoding: &'static str,
+    },
     /// The operating system gave no random bytes.
     #[error("no random bytes from the operating system")]
     NoRandomness,
 }
 
 impl Key {
-    /// A key for `algorithm`. The secret is used as the bytes it is: base64 or hex are decoded by
-    /// the caller.
+    /// A key for `algorithm`. The secret is used as the bytes it is: for the text of one there are
+    /// [`Key::from_hex`] and [`Key::from_base64url`].
     ///
     /// # Errors
     /// [`KeyError::TooShort`] below [`Algorithm::hash_len`] bytes, [`KeyError::KeyFile`] for the text
@@ -66,6 +73,30 @@ impl Key {
             return Err(KeyError::TooShort { algorithm, needed, given });
         }
         Self::new_dangerously_short(algorithm, secret)
+    }
+
+    /// As [`Key::new`], from hexadecimal digits of either case: what `openssl rand -hex 32` prints, less the line end.
+    ///
+    /// # Errors
+    /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
+    pub fn from_hex(algorithm: Algorithm, digits: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let encoding = "an even number of hex digits";
+        let secret = hex::decode_secret(digits.as_ref()).ok_or(KeyError::Encoding { encoding })?;
+        Self::new(algorithm, &*secret)
+    }
+
+    /// As [`Key::new`], from base64url without padding, which is how the `k` of a JWK is written.
+    ///
+    /// # Errors
+    /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
+    pub fn from_base64url(
+        algorithm: Algorithm,
+        symbols: impl AsRef<[u8]>,
+    ) -> Result<Self, KeyError> {
+        let encoding = "canonical base64url without padding";
+        let secret =
+            base64url::decode_secret(symbols.as_ref()).ok_or(KeyError::Encoding { encoding })?;
+        Self::new(algorithm, &*secret)
     }
 
     /// A key for HS256, from 32 bytes or more. See [`Key::new`].

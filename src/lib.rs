@@ -65,6 +65,7 @@ mod error;
 mod excerpt;
 mod explain;
 mod header;
+mod hex;
 mod json;
 mod jwk;
 mod jws;

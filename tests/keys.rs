@@ -109,6 +109,45 @@ fn the_text_of_a_key_file_is_no_secret() {
 }
 
 #[test]
+fn a_secret_is_spelled_in_hex_or_base64url() {
+    let secret: Vec<u8> = (0xc0..=0xff).collect();
+    let lower: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let symbols = base64url::encode(&secret);
+    for algorithm in Algorithm::ALL {
+        let token = encode(&json!({}), &Key::new(algorithm, &secret).unwrap()).unwrap();
+        for key in [
+            Key::from_hex(algorithm, &lower),
+            Key::from_hex(algorithm, lower.to_uppercase()),
+            Key::from_base64url(algorithm, &symbols),
+        ] {
+            assert_eq!(judge(&token, &key.unwrap()), Ok(()));
+        }
+        // What the crate refuses as bytes it refuses in any spelling.
+        let too_short = KeyError::TooShort { algorithm, needed: algorithm.hash_len(), given: 1 };
+        assert_eq!(Key::from_hex(algorithm, "ff").unwrap_err(), too_short);
+        assert_eq!(Key::from_base64url(algorithm, "_w").unwrap_err(), too_short);
+    }
+    for text in [
+        format!("{lower}\n"),
+        format!(" {lower}"),
+        format!("0x{lower}"),
+        format!("{lower}f"),
+        format!("{symbols}="),
+        format!("{symbols}\n"),
+        symbols.replace('_', "/"),
+    ] {
+        let encodings = ["an even number of hex digits", "canonical base64url without padding"];
+        for (encoding, result) in encodings.into_iter().zip([
+            Key::from_hex(Algorithm::Hs256, &text),
+            Key::from_base64url(Algorithm::Hs256, &text),
+        ]) {
+            let message = format!("the secret is not {encoding}; a line end behind it counts");
+            assert_eq!(result.unwrap_err().to_string(), message, "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn generated_keys_differ() {
     for algorithm in Algorithm::ALL {
         let (one, other) = (Key::generate(algorithm).unwrap(), Key::generate(algorithm).unwrap());

@@ -10,8 +10,9 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "base64url",
+    "hex",
     "numeric_date",
     "algorithm",
     "hmac",
