@@ -1,7 +1,9 @@
 //! One secret for one algorithm: bytes in, a [`Key`] out; what is no secret, or too short for its hash, is refused.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
+
+use zeroize::Zeroizing;
 
 use crate::{algorithm::Algorithm, base64url, header, hex, hmac::Hmac};
 
@@ -80,9 +82,7 @@ impl Key {
     /// # Errors
     /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
     pub fn from_hex(algorithm: Algorithm, digits: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let encoding = "an even number of hex digits";
-        let secret = hex::decode_secret(digits.as_ref()).ok_or(KeyError::Encoding { encoding })?;
-        Self::new(algorithm, &*secret)
+        Self::new(algorithm, &*decoded_hex(digits.as_ref())?)
     }
 
     /// As [`Key::new`], from base64url without padding, which is how the `k` of a JWK is written.
@@ -93,10 +93,7 @@ impl Key {
         algorithm: Algorithm,
         symbols: impl AsRef<[u8]>,
     ) -> Result<Self, KeyError> {
-        let encoding = "canonical base64url without padding";
-        let secret =
-            base64url::decode_secret(symbols.as_ref()).ok_or(KeyError::Encoding { encoding })?;
-        Self::new(algorithm, &*secret)
+        Self::new(algorithm, &*decoded_base64url(symbols.as_ref())?)
     }
 
     /// A key for HS256, from 32 bytes or more. See [`Key::new`].
@@ -177,6 +174,14 @@ impl Key {
         self.kid.as_deref()
     }
 
+    /// Whether both have the same secret, for the same algorithm; no id is compared.
+    #[cfg(feature = "std")]
+    pub(crate) fn has_secret_of(&self, other: &Self) -> bool {
+        const PROBE: &[u8] = b"is this the same secret?";
+        self.algorithm() == other.algorithm()
+            && self.hmac.verify(PROBE, other.hmac.tag(PROBE).as_ref())
+    }
+
     pub(crate) fn hmac(&self) -> &Hmac {
         &self.hmac
     }
@@ -202,12 +207,22 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The secret that is spelled in hexadecimal digits.
+pub(crate) fn decoded_hex(digits: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let encoding = "an even number of hex digits";
+    hex::decode_secret(digits).ok_or(KeyError::Encoding { encoding })
+}
+
+/// The secret that is spelled in base64url.
+pub(crate) fn decoded_base64url(symbols: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let encoding = "canonical base64url without padding";
+    base64url::decode_secret(symbols).ok_or(KeyError::Encoding { encoding })
+}
+
 /// As many random bytes as the algorithm's hash has.
 #[cfg(feature = "getrandom")]
-pub(crate) fn random_secret(
-    algorithm: Algorithm,
-) -> Result<zeroize::Zeroizing<alloc::vec::Vec<u8>>, KeyError> {
-    let mut secret = zeroize::Zeroizing::new(alloc::vec![0; algorithm.hash_len()]);
+pub(crate) fn random_secret(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let mut secret = Zeroizing::new(alloc::vec![0; algorithm.hash_len()]);
     getrandom::fill(&mut secret).map_err(|_| KeyError::NoRandomness)?;
     Ok(secret)
 }

@@ -72,6 +72,8 @@ mod jws;
 mod jwt;
 mod key;
 mod key_set;
+#[cfg(feature = "std")]
+mod key_source;
 mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
@@ -92,7 +94,14 @@ pub use crate::{
     validation::{ClaimError, Validation, ValidationError},
 };
 #[cfg(feature = "std")]
-pub use crate::{key_set::SharedKeySet, numeric_date::SystemClock};
+pub use crate::{
+    key_set::SharedKeySet,
+    key_source::{
+        EnvKeys, KeyDirectory, KeyFile, KeyFormat, KeySource, KeySourceError, KeyWatcher,
+        ReloadedKeys,
+    },
+    numeric_date::SystemClock,
+};
 
 /// The examples of the README are run as tests.
 #[cfg(all(doctest, feature = "session"))]

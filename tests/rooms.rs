@@ -10,7 +10,7 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 19] = [
+const ROOMS: [&str; 20] = [
     "base64url",
     "hex",
     "numeric_date",
@@ -22,6 +22,7 @@ const ROOMS: [&str; 19] = [
     "key",
     "key_set",
     "jwk",
+    "key_source",
     "claims",
     "validation",
     "error",
