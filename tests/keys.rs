@@ -111,7 +111,7 @@ fn the_text_of_a_key_file_is_no_secret() {
 #[test]
 fn a_secret_is_spelled_in_hex_or_base64url() {
     let secret: Vec<u8> = (0xc0..=0xff).collect();
-    let lower: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let lower = secret.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let symbols = base64url::encode(&secret);
     for algorithm in Algorithm::ALL {
         let token = encode(&json!({}), &Key::new(algorithm, &secret).unwrap()).unwrap();

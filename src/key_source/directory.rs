@@ -85,7 +85,7 @@ impl KeyDirectory {
         let kid =
             self.kid(path).ok_or_else(|| KeySourceError::FileName { path: path.to_owned() })?;
         let bytes = file::read(path, |file| check_owner(path, file, directory))?;
-        Content { origin: format!("{path:?}"), bytes: &bytes }.key(self.format, Some(kid))
+        Content { origin: file::quoted(path), bytes: &bytes }.key(self.format, Some(kid))
     }
 
     fn kid<'p>(&self, path: &'p Path) -> Option<&'p str> {
@@ -102,7 +102,7 @@ impl KeySource for KeyDirectory {
         check_directory(&self.path, &directory)?;
         let (paths, signing) = self.files()?;
         let keys: Result<Vec<_>, _> = paths.iter().map(|path| self.key(path, &directory)).collect();
-        let origin = || format!("the directory {:?}", self.path);
+        let origin = || format!("the directory {}", file::quoted(&self.path));
         let keys = match JwkSet::new(keys?) {
             Ok(keys) if keys.keys().is_empty() => {
                 return Err(KeySourceError::Empty { origin: origin() });
@@ -114,7 +114,7 @@ impl KeySource for KeyDirectory {
             None => keys,
             Some(file) => {
                 let bytes = file::read(&file, |found| check_owner(&file, found, &directory))?;
-                let content = Content { origin: format!("{file:?}"), bytes: &bytes };
+                let content = Content { origin: file::quoted(&file), bytes: &bytes };
                 keys.with_signing_key(content.line()?)
                     .map_err(|_| KeySourceError::SigningFile { file: file.clone() })?
             }

@@ -57,7 +57,7 @@ impl KeyFile {
 impl KeySource for KeyFile {
     fn load(&self) -> Result<KeySet, KeySourceError> {
         let bytes = read(&self.path, |_| Ok(()))?;
-        let origin = format!("{:?}", self.path);
+        let origin = quoted(&self.path);
         Content { origin, bytes: &bytes }.key_set(self.format, self.kid.as_deref())
     }
 }
@@ -101,6 +101,15 @@ pub(super) fn read(
 
 pub(super) fn unreadable(path: &Path, error: io::Error) -> KeySourceError {
     KeySourceError::Io { path: path.into(), error }
+}
+
+/// A path in an error's words, as the errors that hold a path write it.
+#[expect(
+    clippy::unnecessary_debug_formatting,
+    reason = "it is quoted, and control characters are escaped"
+)]
+pub(super) fn quoted(path: &Path) -> String {
+    format!("{path:?}")
 }
 
 #[cfg(unix)]
