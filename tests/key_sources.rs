@@ -484,6 +484,13 @@ fn a_variable_holds_keys() {
                 let message = "the environment variable KIPPU_TEST_KEYS is empty";
                 assert_eq!(refused(&source), message);
             }
+            // A file that says it is empty: what is read is counted too.
+            "large" => {
+                let path = "/proc/self/environ";
+                let message =
+                    format!("{path:?} is larger than 65536 bytes, which no file of keys is");
+                assert!(!cfg!(target_os = "linux") || refused(&KeyFile::new(path)) == message);
+            }
             case => panic!("{case}"),
         }
         return;
@@ -491,7 +498,12 @@ fn a_variable_holds_keys() {
     let source = EnvKeys::new("KIPPU_TEST_KEYS");
     assert_eq!(refused(&source), "the environment variable KIPPU_TEST_KEYS is not set");
     let set = JwkSet::new([jwk(1, "old").verify_only(), jwk(2, "new")]).unwrap().expose_json();
-    for (case, value) in [("set", &*set), ("hex", &hex(1)), ("empty", &String::new())] {
+    for (case, value) in [
+        ("set", &*set),
+        ("hex", &hex(1)),
+        ("empty", &String::new()),
+        ("large", &"x".repeat(70_000)),
+    ] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_variable_holds_keys"])
             .env("KIPPU_TEST_CASE", case)
