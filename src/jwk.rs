@@ -1,7 +1,7 @@
-//! Symmetric JWKs (RFC 7517, RFC 7518 §6.4) and sets of them: JSON in and out, keys made from them.
+//! Symmetric JWKs (RFC 7517, RFC 7518 §6.4): JSON in and out, keys made from them. Sets of them are in `set`.
 //!
-//! Refused: other key types, algorithms, uses and operations than signing with this crate's, two keys
-//! of a set under one id, secrets that are not canonical base64url.
+//! Refused: other key types, algorithms, uses and operations than signing with this crate's, secrets that
+//! are not canonical base64url.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
@@ -14,7 +14,12 @@ use crate::{
     excerpt::Excerpt,
     json::{self, JsonError, Kind, Registered, Value},
     key::{Key, KeyError},
+    key_set::KeySetError,
 };
+
+mod set;
+
+pub use set::JwkSet;
 
 /// A symmetric JWK (`"kty":"oct"`) for one of this crate's algorithms: the form in which a secret is
 /// stored and handed over. It holds the secret, and wipes it on drop.
@@ -31,26 +36,9 @@ use crate::{
 pub struct Jwk {
     algorithm: Algorithm,
     kid: Option<Box<str>>,
+    /// Whether the operations it is for (RFC 7517 §4.3), where they are given, have `sign` among them.
+    signs: bool,
     secret: Zeroizing<Vec<u8>>,
-}
-
-/// A JWK Set (RFC 7517 §5) whose keys are all symmetric and for this crate's algorithms.
-///
-/// ```
-/// use kippu::{JwkSet, Key, KeySet};
-///
-/// let text = r#"{"keys":[
-///     {"kty":"oct","alg":"HS256","kid":"new","k":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"},
-///     {"kty":"oct","alg":"HS256","kid":"old","k":"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI"}
-/// ]}"#;
-/// let set = JwkSet::from_json(text)?;
-/// let [new, old] = set.keys() else { panic!("the set has two keys") };
-/// let keys = KeySet::new(Key::from_jwk(new)?)?.accept(Key::from_jwk(old)?)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct JwkSet {
-    keys: Vec<Jwk>,
 }
 
 /// Why a text is no [`Jwk`] or [`JwkSet`] of this crate.
@@ -105,6 +93,29 @@ pub enum JwkError {
         /// The id.
         kid: Excerpt,
     },
+    /// A set without a key is none to sign or verify with.
+    #[error("the JWK Set has no keys")]
+    NoKeys,
+    /// No key of the set has the id that was to sign.
+    #[error("no key of the set has the kid {kid}, which is to sign")]
+    UnknownSigningKey {
+        /// The id.
+        kid: Excerpt,
+    },
+    /// The `key_ops` of each key of the set, or of the one that was to sign, are without `sign`.
+    #[error("no key may sign: the key_ops of each, or of the chosen one, are without \"sign\"")]
+    NoSigningKey,
+    /// Which of several keys signs is not guessed, from their order or anything else.
+    #[error("which key signs, {first} or {second}? All but one need \"key_ops\":[\"verify\"]")]
+    SeveralSigningKeys {
+        /// The id of one.
+        first: Excerpt,
+        /// The id of another.
+        second: Excerpt,
+    },
+    /// A key of a set is found by its id.
+    #[error(transparent)]
+    Set(#[from] KeySetError),
     /// The secret makes no key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -116,7 +127,8 @@ impl Jwk {
     /// # Errors
     /// [`JwkError::Key`] for a secret that [`Key::new`] refuses.
     pub fn new(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, JwkError> {
-        Self { algorithm, kid: None, secret: Zeroizing::new(secret.as_ref().to_vec()) }.checked()
+        let secret = Zeroizing::new(secret.as_ref().to_vec());
+        Self { algorithm, kid: None, signs: true, secret }.checked()
     }
 
     /// A JWK with a fresh secret of [`Algorithm::hash_len`] bytes from the operating system.
@@ -125,13 +137,24 @@ impl Jwk {
     /// [`KeyError::NoRandomness`] when the operating system gives none.
     #[cfg(feature = "getrandom")]
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
-        Ok(Self { algorithm, kid: None, secret: crate::key::random_secret(algorithm)? })
+        let secret = crate::key::random_secret(algorithm)?;
+        Ok(Self { algorithm, kid: None, signs: true, secret })
     }
 
     /// This JWK under the id `kid`.
     #[must_use]
     pub fn with_kid(self, kid: impl AsRef<str>) -> Self {
         Self { kid: Some(kid.as_ref().into()), ..self }
+    }
+
+    /// This JWK as one that is kept for its tokens and signs no more, or not yet: its `key_ops` are `["verify"]`
+    /// (RFC 7517 §4.3).
+    ///
+    /// It says which key of a set signs, in [`KeySet::from_jwk_set`](crate::KeySet::from_jwk_set). It protects from
+    /// nothing: the secret is the same.
+    #[must_use]
+    pub fn verify_only(self) -> Self {
+        Self { signs: false, ..self }
     }
 
     /// Reads one JWK, which says in `alg` what it is for. Parameters that RFC 7517 does not define are
@@ -157,8 +180,10 @@ impl Jwk {
         let kid = self.kid().map_or_else(String::new, |kid| {
             alloc::format!(r#""kid":{},"#, serde_json::Value::from(kid))
         });
+        // RFC 7517 §4.3: `use` and `key_ops` should not stand together.
+        let purpose = if self.signs { r#""use":"sig""# } else { r#""key_ops":["verify"]"# };
         let public =
-            alloc::format!(r#"{{"kty":"oct","use":"sig","alg":"{}",{kid}"k":""#, self.algorithm);
+            alloc::format!(r#"{{"kty":"oct",{purpose},"alg":"{}",{kid}"k":""#, self.algorithm);
         let k = base64url::encode_secret(&self.secret);
         concatenated(&[&public, &k, "\"}"])
     }
@@ -171,6 +196,11 @@ impl Jwk {
     /// The key id, where there is one.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// Whether it may sign: unless its `key_ops` leave `sign` out.
+    pub fn may_sign(&self) -> bool {
+        self.signs
     }
 
     fn read(json: &str, expected: Option<Algorithm>) -> Result<Self, JwkError> {
@@ -192,9 +222,9 @@ impl Jwk {
         if let Some(found) = parameters.text("use")?.filter(|usage| usage != "sig") {
             return Err(JwkError::Use { found: Excerpt::new(&found) });
         }
-        parameters.check_operations()?;
+        let signs = parameters.operations()?;
         let kid = parameters.text("kid")?.map(|kid| kid.as_ref().into());
-        Self { algorithm, kid, secret: k? }.checked()
+        Self { algorithm, kid, signs, secret: k? }.checked()
     }
 
     /// A JWK that no key could be made from is none.
@@ -209,6 +239,7 @@ impl fmt::Debug for Jwk {
         f.debug_struct("Jwk")
             .field("algorithm", &self.algorithm)
             .field("kid", &self.kid)
+            .field("signs", &self.signs)
             .finish_non_exhaustive()
     }
 }
@@ -224,66 +255,6 @@ impl Key {
             Some(kid) => key.with_kid(kid),
             None => key,
         })
-    }
-}
-
-impl JwkSet {
-    /// A set of these keys.
-    ///
-    /// # Errors
-    /// [`JwkError::DuplicateKid`] when two of them have the same id.
-    pub fn new(keys: impl IntoIterator<Item = Jwk>) -> Result<Self, JwkError> {
-        let mut set = Self { keys: Vec::new() };
-        for key in keys {
-            set.push(key)?;
-        }
-        Ok(set)
-    }
-
-    /// Reads a set. RFC 7517 §5 would have a reader ignore keys that it does not understand; here they make
-    /// the set refused: one that verifies with some of the keys it was given, and does not say which, is of no
-    /// help to anyone.
-    ///
-    /// # Errors
-    /// What is wrong with the set or with the first of its keys that is refused.
-    pub fn from_json(json: &str) -> Result<Self, JwkError> {
-        let mut parameters = SetParameters::default();
-        json::members(json.as_bytes(), usize::MAX, &mut parameters)?;
-        let parameter = "keys";
-        let keys = parameters.keys.ok_or(JwkError::Missing { parameter })?;
-        let keys = json::elements(keys).ok_or(JwkError::WrongType { parameter })?;
-        let mut set = Self { keys: Vec::with_capacity(keys.len()) };
-        for key in keys {
-            set.push(Jwk::from_json(key)?)?;
-        }
-        Ok(set)
-    }
-
-    fn push(&mut self, key: Jwk) -> Result<(), JwkError> {
-        if let Some(kid) = key.kid() {
-            if self.keys.iter().any(|known| known.kid() == Some(kid)) {
-                return Err(JwkError::DuplicateKid { kid: Excerpt::new(kid) });
-            }
-        }
-        self.keys.push(key);
-        Ok(())
-    }
-
-    /// The set as JSON, **with its secrets**: for the secret manager, nowhere else.
-    pub fn expose_json(&self) -> Zeroizing<String> {
-        let keys: Vec<_> = self.keys.iter().map(Jwk::expose_json).collect();
-        let mut parts = Vec::with_capacity(2 * keys.len() + 2);
-        for key in &keys {
-            parts.push(if parts.is_empty() { r#"{"keys":["# } else { "," });
-            parts.push(key.as_str());
-        }
-        parts.push(if parts.is_empty() { r#"{"keys":[]}"# } else { "]}" });
-        concatenated(&parts)
-    }
-
-    /// The keys, in their order.
-    pub fn keys(&self) -> &[Jwk] {
-        &self.keys
     }
 }
 
@@ -333,10 +304,11 @@ impl<'j> Parameters<'j> {
         }
     }
 
-    /// RFC 7517 §4.3. Of the operations it lists, a MAC has two, and none stands twice.
-    fn check_operations(&mut self) -> Result<(), JwkError> {
+    /// Whether `sign` is among the operations. Of those that RFC 7517 §4.3 lists, a MAC has two, and none
+    /// stands twice.
+    fn operations(&mut self) -> Result<bool, JwkError> {
         let operations = match self.take("key_ops") {
-            None => return Ok(()),
+            None => return Ok(true),
             Some(Value::Texts(operations)) => operations,
             Some(_) => return Err(JwkError::WrongType { parameter: "key_ops" }),
         };
@@ -354,7 +326,7 @@ impl<'j> Parameters<'j> {
         if !sign && !verify {
             return Err(JwkError::KeyOperations { found: Excerpt::new("") });
         }
-        Ok(())
+        Ok(sign)
     }
 }
 
@@ -373,29 +345,6 @@ impl<'j> Registered<'j> for Parameters<'j> {
     fn note(&mut self, name: usize, value: Value<'j>) {
         if let Some(slot) = self.values.get_mut(name) {
             *slot = Some(value);
-        }
-    }
-}
-
-#[derive(Default)]
-struct SetParameters<'j> {
-    keys: Option<&'j str>,
-}
-
-impl<'j> Registered<'j> for SetParameters<'j> {
-    type Name = ();
-
-    fn name(member: &str) -> Option<((), Kind)> {
-        (member == "keys").then_some(((), Kind::Raw))
-    }
-
-    fn has(&mut self, (): ()) -> bool {
-        self.keys.is_some()
-    }
-
-    fn note(&mut self, (): (), value: Value<'j>) {
-        if let Value::Raw(keys) = value {
-            self.keys = Some(keys);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! One secret for one algorithm: bytes in, a [`Key`] out; what is no secret, or too short for its hash, is refused.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
-use crate::{algorithm::Algorithm, header, hmac::Hmac};
+use zeroize::Zeroizing;
+
+use crate::{algorithm::Algorithm, base64url, header, hex, hmac::Hmac};
 
 /// A secret, prepared for one algorithm, with an optional key id.
 ///
@@ -47,14 +49,21 @@ pub enum KeyError {
         /// `PEM`, `OpenSSH` or `JWK`.
         format: &'static str,
     },
+    /// The text does not spell bytes in the encoding that was asked for. Which character is wrong is not told:
+    /// it may be one of the secret.
+    #[error("the secret is not {encoding}; a line end behind it counts")]
+    Encoding {
+        /// `an even number of hex digits` or `canonical base64url without padding`.
+        encoding: &'static str,
+    },
     /// The operating system gave no random bytes.
     #[error("no random bytes from the operating system")]
     NoRandomness,
 }
 
 impl Key {
-    /// A key for `algorithm`. The secret is used as the bytes it is: base64 or hex are decoded by
-    /// the caller.
+    /// A key for `algorithm`. The secret is used as the bytes it is: for the text of one there are
+    /// [`Key::from_hex`] and [`Key::from_base64url`].
     ///
     /// # Errors
     /// [`KeyError::TooShort`] below [`Algorithm::hash_len`] bytes, [`KeyError::KeyFile`] for the text
@@ -66,6 +75,25 @@ impl Key {
             return Err(KeyError::TooShort { algorithm, needed, given });
         }
         Self::new_dangerously_short(algorithm, secret)
+    }
+
+    /// As [`Key::new`], from hexadecimal digits of either case: what `openssl rand -hex 32` prints, less the line end.
+    ///
+    /// # Errors
+    /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
+    pub fn from_hex(algorithm: Algorithm, digits: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        Self::new(algorithm, &*decoded_hex(digits.as_ref())?)
+    }
+
+    /// As [`Key::new`], from base64url without padding, which is how the `k` of a JWK is written.
+    ///
+    /// # Errors
+    /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
+    pub fn from_base64url(
+        algorithm: Algorithm,
+        symbols: impl AsRef<[u8]>,
+    ) -> Result<Self, KeyError> {
+        Self::new(algorithm, &*decoded_base64url(symbols.as_ref())?)
     }
 
     /// A key for HS256, from 32 bytes or more. See [`Key::new`].
@@ -146,6 +174,13 @@ impl Key {
         self.kid.as_deref()
     }
 
+    /// Whether both have the same secret, for the same algorithm; no id is compared.
+    #[cfg(feature = "std")]
+    pub(crate) fn has_secret_of(&self, other: &Self) -> bool {
+        const PROBE: &[u8] = b"is this the same secret?";
+        self.hmac.verify(PROBE, other.hmac.tag(PROBE).as_ref())
+    }
+
     pub(crate) fn hmac(&self) -> &Hmac {
         &self.hmac
     }
@@ -171,12 +206,22 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The secret that is spelled in hexadecimal digits.
+pub(crate) fn decoded_hex(digits: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let encoding = "an even number of hex digits";
+    hex::decode_secret(digits).ok_or(KeyError::Encoding { encoding })
+}
+
+/// The secret that is spelled in base64url.
+pub(crate) fn decoded_base64url(symbols: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let encoding = "canonical base64url without padding";
+    base64url::decode_secret(symbols).ok_or(KeyError::Encoding { encoding })
+}
+
 /// As many random bytes as the algorithm's hash has.
 #[cfg(feature = "getrandom")]
-pub(crate) fn random_secret(
-    algorithm: Algorithm,
-) -> Result<zeroize::Zeroizing<alloc::vec::Vec<u8>>, KeyError> {
-    let mut secret = zeroize::Zeroizing::new(alloc::vec![0; algorithm.hash_len()]);
+pub(crate) fn random_secret(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let mut secret = Zeroizing::new(alloc::vec![0; algorithm.hash_len()]);
     getrandom::fill(&mut secret).map_err(|_| KeyError::NoRandomness)?;
     Ok(secret)
 }

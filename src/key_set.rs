@@ -106,6 +106,23 @@ impl KeySet {
         self.entries().map(|entry| &entry.key)
     }
 
+    /// Whether `other` would sign and verify the same tokens, for as long.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let has = |entry: &Entry| {
+            self.entries().any(|own| {
+                own.key.kid() == entry.key.kid()
+                    && own.until == entry.until
+                    && own.key.has_secret_of(&entry.key)
+            })
+        };
+        // Ids are distinct within a set: as many, each of them among the others, are the same.
+        self.signing.key.kid() == other.signing.key.kid()
+            && self.tries_all == other.tries_all
+            && self.others.len() == other.others.len()
+            && other.entries().all(has)
+    }
+
     fn with(mut self, entry: Entry) -> Result<Self, KeySetError> {
         let kid = entry.key.kid().ok_or(KeySetError::MissingKid)?;
         if self.entries().any(|known| known.key.kid() == Some(kid)) {

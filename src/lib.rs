@@ -22,6 +22,8 @@
 //!   can be said, [`DecodeError`] for what can be wrong.
 //! - [`Key`] is one secret for one algorithm, [`KeySet`] several, for rotation; [`SharedKeySet`] swaps a set
 //!   in a running server. [`Jwk`] and [`JwkSet`] are how they are stored.
+//! - A [`KeySource`] is where they are kept: [`EnvKeys`], [`KeyFile`], [`KeyDirectory`], or a secret manager.
+//!   [`ReloadedKeys`] reads them again while the server runs.
 //! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
 //!   refused. [`unverified_header`] reads a header and trusts nothing in it.
 //! - The module `session`, a feature, is the login that is built on tokens: refresh, reuse detection, logout.
@@ -36,7 +38,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `std` | yes | the system's clock (`SystemClock`, `NumericDate::now`), [`SharedKeySet`] |
+//! | `std` | yes | the system's clock (`SystemClock`, `NumericDate::now`), [`SharedKeySet`], [`KeySource`] |
 //! | `getrandom` | yes | [`Key::generate`] and [`Jwk::generate`], from the operating system's generator |
 //! | `session` | no | the module `session`: logins with a refresh token, over a store in memory; any async runtime |
 //! | `sqlite` | no | sessions in an SQLite file; needs tokio, and Rust 1.94 with the newest sqlx |
@@ -51,8 +53,9 @@
 //! # What a secret is, and where it lives
 //!
 //! As many random bytes as the hash has, or more: 32, 48 or 64. Not a password, not the text of a key file. It
-//! comes from a secret manager, as bytes or as a [`Jwk`], and is not kept: a [`Key`] holds HMAC's inner and
-//! outer states, which are wiped on drop. No error, and no `Debug`, shows a secret, a signature or a whole token.
+//! comes from a secret manager or a file that nobody else can read, as bytes or as a [`Jwk`], and is not kept: a
+//! [`Key`] holds HMAC's inner and outer states, which are wiped on drop. No error, and no `Debug`, shows a secret, a
+//! signature or a whole token.
 //! Whoever can verify with a symmetric key can sign with it too: hand it to nobody who may not issue tokens.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -71,12 +74,15 @@ mod error;
 mod excerpt;
 mod explain;
 mod header;
+mod hex;
 mod json;
 mod jwk;
 mod jws;
 mod jwt;
 mod key;
 mod key_set;
+#[cfg(feature = "std")]
+mod key_source;
 mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
@@ -104,7 +110,14 @@ pub use crate::{
     validation::{ClaimError, Validation, ValidationError},
 };
 #[cfg(feature = "std")]
-pub use crate::{key_set::SharedKeySet, numeric_date::SystemClock};
+pub use crate::{
+    key_set::SharedKeySet,
+    key_source::{
+        EnvKeys, KeyDirectory, KeyFile, KeyFormat, KeySource, KeySourceError, KeyWatcher,
+        ReloadedKeys,
+    },
+    numeric_date::SystemClock,
+};
 
 /// The examples of the README are run as tests.
 #[cfg(all(doctest, feature = "axum"))]

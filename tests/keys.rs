@@ -109,6 +109,45 @@ fn the_text_of_a_key_file_is_no_secret() {
 }
 
 #[test]
+fn a_secret_is_spelled_in_hex_or_base64url() {
+    let secret: Vec<u8> = (0xc0..=0xff).collect();
+    let lower = secret.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+    let symbols = base64url::encode(&secret);
+    for algorithm in Algorithm::ALL {
+        let token = encode(&json!({}), &Key::new(algorithm, &secret).unwrap()).unwrap();
+        for key in [
+            Key::from_hex(algorithm, &lower),
+            Key::from_hex(algorithm, lower.to_uppercase()),
+            Key::from_base64url(algorithm, &symbols),
+        ] {
+            assert_eq!(judge(&token, &key.unwrap()), Ok(()));
+        }
+        // What the crate refuses as bytes it refuses in any spelling.
+        let too_short = KeyError::TooShort { algorithm, needed: algorithm.hash_len(), given: 1 };
+        assert_eq!(Key::from_hex(algorithm, "ff").unwrap_err(), too_short);
+        assert_eq!(Key::from_base64url(algorithm, "_w").unwrap_err(), too_short);
+    }
+    for text in [
+        format!("{lower}\n"),
+        format!(" {lower}"),
+        format!("0x{lower}"),
+        format!("{lower}f"),
+        format!("{symbols}="),
+        format!("{symbols}\n"),
+        symbols.replace('_', "/"),
+    ] {
+        let encodings = ["an even number of hex digits", "canonical base64url without padding"];
+        for (encoding, result) in encodings.into_iter().zip([
+            Key::from_hex(Algorithm::Hs256, &text),
+            Key::from_base64url(Algorithm::Hs256, &text),
+        ]) {
+            let message = format!("the secret is not {encoding}; a line end behind it counts");
+            assert_eq!(result.unwrap_err().to_string(), message, "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn generated_keys_differ() {
     for algorithm in Algorithm::ALL {
         let (one, other) = (Key::generate(algorithm).unwrap(), Key::generate(algorithm).unwrap());
@@ -497,4 +536,54 @@ fn a_jwk_set_is_read_and_written() {
     ] {
         assert_eq!(JwkSet::from_json(&text).unwrap_err().to_string(), message, "{text}");
     }
+}
+
+/// Which key signs is said by RFC 7517 §4.3, and not guessed from an order.
+#[test]
+fn a_jwk_set_says_which_key_signs() {
+    let named = |kid: &str| Jwk::new(Algorithm::Hs256, [7; 32]).unwrap().with_kid(kid);
+    let old = || named("old").verify_only();
+    for keys in [vec![named("new"), old()], vec![old(), named("new")]] {
+        let stored = JwkSet::new(keys).unwrap().expose_json();
+        let set = KeySet::from_jwk_set(&JwkSet::from_json(&stored).unwrap()).unwrap();
+        assert_eq!(set.signing_key().kid(), Some("new"), "{}", *stored);
+        for kid in ["new", "old"] {
+            let token = encode(&json!({}), &Key::hs256([7; 32]).unwrap().with_kid(kid)).unwrap();
+            assert_eq!(judge(&token, &set), Ok(()));
+        }
+    }
+    let text = old().expose_json();
+    let rest = r#""alg":"HS256","kid":"old","k":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}"#;
+    assert_eq!(*text, format!(r#"{{"kty":"oct","key_ops":["verify"],{rest}"#));
+    for (operations, signs) in
+        [(r#"["verify"]"#, false), (r#"["sign"]"#, true), (r#"["verify","sign"]"#, true)]
+    {
+        let read = Jwk::from_json(&format!(r#"{{"kty":"oct","key_ops":{operations},{rest}"#));
+        assert_eq!(read.unwrap().may_sign(), signs, "{operations}");
+    }
+
+    let refused =
+        |keys: Vec<Jwk>| KeySet::from_jwk_set(&JwkSet::new(keys).unwrap()).unwrap_err().to_string();
+    assert_eq!(refused(vec![]), "the JWK Set has no keys");
+    assert_eq!(
+        refused(vec![old()]),
+        r#"no key may sign: the key_ops of each, or of the chosen one, are without "sign""#
+    );
+    assert_eq!(
+        refused(vec![named("1"), old(), named("2")]),
+        r#"which key signs, "1" or "2"? All but one need "key_ops":["verify"]"#
+    );
+    let nameless = Jwk::new(Algorithm::Hs256, [7; 32]).unwrap();
+    assert_eq!(refused(vec![nameless]), "a key in a set needs a kid");
+
+    let set = || JwkSet::new([named("1"), named("2"), old()]).unwrap();
+    let chosen = set().with_signing_key("2").unwrap();
+    let signing = chosen.keys().iter().map(Jwk::may_sign).collect::<Vec<_>>();
+    assert_eq!(signing, [false, true, false]);
+    assert_eq!(KeySet::from_jwk_set(&chosen).unwrap().signing_key().kid(), Some("2"));
+    assert_eq!(
+        set().with_signing_key("3").unwrap_err().to_string(),
+        r#"no key of the set has the kid "3", which is to sign"#
+    );
+    assert_eq!(set().with_signing_key("old").unwrap_err(), JwkError::NoSigningKey);
 }

@@ -10,8 +10,9 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 22] = [
     "base64url",
+    "hex",
     "numeric_date",
     "algorithm",
     "hmac",
@@ -21,6 +22,7 @@ const ROOMS: [&str; 20] = [
     "key",
     "key_set",
     "jwk",
+    "key_source",
     "claims",
     "validation",
     "error",

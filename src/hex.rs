@@ -1,0 +1,61 @@
+//! Hexadecimal secrets: two digits a byte in, bytes out; anything else, white space too, is refused.
+
+use alloc::{vec, vec::Vec};
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeGreater, ConstantTimeLess};
+use zeroize::Zeroizing;
+
+/// Decodes digits of either case. Branches and memory accesses depend on their number alone, and which digit
+/// is wrong is not told, since that would be about the secret.
+pub(crate) fn decode_secret(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; digits.len() / 2]);
+    let mut known = Choice::from(u8::from(digits.len() % 2 == 0));
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        for digit in pair {
+            let (value, is_digit) = value(*digit);
+            *byte = *byte << 4 | value;
+            known &= is_digit;
+        }
+    }
+    bool::from(known).then_some(bytes)
+}
+
+/// The runs of digits: first, last, value of the first.
+const RUNS: [(u8, u8, u8); 3] = [(b'0', b'9', 0), (b'a', b'f', 10), (b'A', b'F', 10)];
+
+/// The value of a digit, with the same work for every byte; whether it is one is told apart.
+fn value(digit: u8) -> (u8, Choice) {
+    RUNS.into_iter().fold((0, Choice::from(0)), |(value, known), (first, last, base)| {
+        let inside = !digit.ct_lt(&first) & !digit.ct_gt(&last);
+        let candidate = digit.wrapping_sub(first).wrapping_add(base);
+        (u8::conditional_select(&value, &candidate, inside), known | inside)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pair of bytes, held against the standard library.
+    #[test]
+    fn every_pair_is_a_byte_or_refused() {
+        for first in 0..=u8::MAX {
+            for second in 0..=u8::MAX {
+                let digit = |byte| char::from(byte).to_digit(16);
+                let wanted = digit(first)
+                    .zip(digit(second))
+                    .map(|(high, low)| vec![u8::try_from(high * 16 + low).unwrap()]);
+                assert_eq!(decode_secret(&[first, second]).map(|bytes| bytes.to_vec()), wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn a_digit_is_wrong_wherever_it_stands() {
+        assert_eq!(decode_secret(b"").as_deref(), Some(&vec![]));
+        assert_eq!(decode_secret(b"00Ff7a").as_deref(), Some(&vec![0x00, 0xff, 0x7a]));
+        for text in ["0", "0Ff", "00Ff7a\n", " 00Ff7a", "0x00", "00:ff", "g0ff", "0gff", "00fg"] {
+            assert!(decode_secret(text.as_bytes()).is_none(), "{text:?}");
+        }
+    }
+}

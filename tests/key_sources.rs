@@ -1,0 +1,698 @@
+//! Where keys come from: what each source reads, what it refuses and says about it, and that a reload which fails
+//! leaves the last good keys where they are.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use kippu::{
+    Algorithm, EnvKeys, Jwk, JwkSet, Key, KeyDirectory, KeyFile, KeyFormat, KeySet, KeySource,
+    KeySourceError, NumericDate, ReloadedKeys, Validation, base64url, decode, encode,
+};
+use serde_json::{Value, json};
+
+/// A folder of one test's own, gone after it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("kippu-{}-{number}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        set_mode(&path, 0o700);
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// As the docs say: under a hidden name, then renamed.
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let hidden = self.path(".new");
+        fs::write(&hidden, content).unwrap();
+        set_mode(&hidden, 0o600);
+        fs::rename(hidden, self.path(name)).unwrap();
+        self.path(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) {}
+
+/// The letters of every secret here stand in no message.
+fn secret(number: u8) -> [u8; 32] {
+    let mut secret = [b'Q'; 32];
+    secret[0] = number;
+    secret
+}
+
+fn jwk(number: u8, kid: &str) -> Jwk {
+    Jwk::new(Algorithm::Hs256, secret(number)).unwrap().with_kid(kid)
+}
+
+fn hex(number: u8) -> String {
+    format!("{number:02x}{}", "51".repeat(31))
+}
+
+/// A token of the key that `jwk(number, kid)` describes.
+fn token(number: u8, kid: &str) -> String {
+    let key = Key::hs256(secret(number)).unwrap().with_kid(kid);
+    encode(&json!({ "exp": NumericDate::in_seconds(60) }), &key).unwrap()
+}
+
+fn verifies(keys: &KeySet, number: u8, kid: &str) -> bool {
+    decode::<Value>(&token(number, kid), &keys, &Validation::new()).is_ok()
+}
+
+/// What the operator reads, which has nothing of a secret in any spelling.
+fn refused(source: &impl KeySource) -> String {
+    let error = source.load().unwrap_err();
+    let message = error.to_string();
+    for text in [&message, &format!("{error:?}")] {
+        for leak in ["QQQQ", "UVFR", "515151", "81, 81"] {
+            assert!(!text.contains(leak), "{leak} in {text}");
+        }
+    }
+    message
+}
+
+#[test]
+fn a_file_holds_one_key_in_any_format() {
+    let folder = Folder::new();
+    let formats = [
+        ("jwk", jwk(1, "a").expose_json().as_bytes().to_vec(), KeyFormat::Jwk),
+        ("hex", hex(1).into_bytes(), KeyFormat::Hex(Algorithm::Hs256)),
+        ("b64", base64url::encode(&secret(1)).into(), KeyFormat::Base64url(Algorithm::Hs256)),
+    ];
+    for (name, content, format) in formats {
+        for line_end in ["", "\n", "\r\n"] {
+            let content = [&content, line_end.as_bytes()].concat();
+            let source = KeyFile::new(folder.write(name, content)).format(format).kid("a");
+            let keys = source.load().unwrap();
+            assert_eq!(keys.signing_key().kid(), Some("a"));
+            assert!(verifies(&keys, 1, "a"), "{name} {line_end:?}");
+        }
+        // More than one line end is not ours, except where JSON allows it.
+        let content = [&content, "\n\n".as_bytes()].concat();
+        let source = KeyFile::new(folder.write(name, content)).format(format).kid("a");
+        assert_eq!(source.load().is_ok(), name == "jwk", "{name}");
+    }
+    // Bytes are bytes, to the last one.
+    let raw = |content: &[u8]| {
+        let format = KeyFormat::Raw(Algorithm::Hs256);
+        KeyFile::new(folder.write("raw", content)).format(format).kid("a").load().unwrap()
+    };
+    assert!(verifies(&raw(&secret(1)), 1, "a"));
+    assert!(!verifies(&raw(&[&secret(1)[..], b"\n"].concat()), 1, "a"));
+}
+
+#[test]
+fn a_file_holds_a_jwk_set() {
+    let folder = Folder::new();
+    let write = |keys: Vec<Jwk>| folder.write("keys", &*JwkSet::new(keys).unwrap().expose_json());
+    let source = KeyFile::new(write(vec![jwk(1, "old").verify_only(), jwk(2, "new")]));
+    let keys = source.load().unwrap();
+    assert_eq!(keys.signing_key().kid(), Some("new"));
+    assert!(verifies(&keys, 1, "old") && verifies(&keys, 2, "new"));
+
+    let path = write(vec![jwk(1, "old"), jwk(2, "new")]);
+    assert_eq!(
+        refused(&source),
+        format!(
+            r#"{path:?}: which key signs, "old" or "new"? All but one need "key_ops":["verify"]"#
+        )
+    );
+    assert_eq!(source.clone().kid("new").load().unwrap().signing_key().kid(), Some("new"));
+    assert_eq!(
+        refused(&source.clone().kid("next")),
+        format!(r#"{path:?}: no key of the set has the kid "next", which is to sign"#)
+    );
+    write(vec![]);
+    assert_eq!(refused(&source), format!("{path:?}: the JWK Set has no keys"));
+}
+
+#[test]
+fn what_a_file_holds_is_refused_by_name() {
+    let folder = Folder::new();
+    let hex = KeyFormat::Hex(Algorithm::Hs256);
+    let base64url = KeyFormat::Base64url(Algorithm::Hs256);
+    let raw = KeyFormat::Raw(Algorithm::Hs256);
+    let own = jwk(1, "mine").expose_json();
+    let nameless = Jwk::new(Algorithm::Hs256, secret(1)).unwrap().expose_json();
+    let no_hex = "the secret is not an even number of hex digits; a line end behind it counts";
+    for (content, format, kid, message) in [
+        (&b""[..], KeyFormat::Jwk, None, " is empty"),
+        (b"\n", KeyFormat::Jwk, None, " is empty"),
+        (b"", hex, Some("a"), " is empty"),
+        (b"\r\n", base64url, Some("a"), " is empty"),
+        (b"", raw, Some("a"), " is empty"),
+        (b"\xffQQQQ", hex, Some("a"), " is not UTF-8 text"),
+        (b"\xff", KeyFormat::Jwk, None, " is not UTF-8 text"),
+        (b"QQQQ", hex, Some("a"), &format!(": {no_hex}")),
+        (
+            b"QQQQ=",
+            base64url,
+            Some("a"),
+            ": the secret is not canonical base64url without padding; a line end behind it counts",
+        ),
+        (
+            b"QQQQ",
+            raw,
+            Some("a"),
+            ": HS256 needs a secret of at least 32 random bytes, this one has 4",
+        ),
+        (own.as_bytes(), raw, Some("a"), ": this is the text of a JWK key, not a secret"),
+        (b"{}", KeyFormat::Jwk, None, ": the JWK has no kty"),
+        (
+            own.as_bytes(),
+            KeyFormat::Jwk,
+            Some("a"),
+            r#" holds the key "mine", where "a" is expected"#,
+        ),
+        (
+            nameless.as_bytes(),
+            KeyFormat::Jwk,
+            None,
+            " holds a key without a kid: name it there, or by the source's kid(…)",
+        ),
+        (
+            &secret(1),
+            raw,
+            None,
+            " holds a key without a kid: name it there, or by the source's kid(…)",
+        ),
+        (
+            jwk(1, "a").verify_only().expose_json().as_bytes(),
+            KeyFormat::Jwk,
+            None,
+            r#": no key may sign: the key_ops of each, or of the chosen one, are without "sign""#,
+        ),
+    ] {
+        let path = folder.write("key", content);
+        let source = KeyFile::new(&path).format(format);
+        let source = match kid {
+            Some(kid) => source.kid(kid),
+            None => source,
+        };
+        assert_eq!(refused(&source), format!("{path:?}{message}"));
+    }
+    let half = own.get(..own.len() / 2).unwrap();
+    let message = refused(&KeyFile::new(folder.write("key", half)));
+    assert!(message.contains("not a strict JSON object"), "{message}");
+}
+
+#[test]
+fn what_is_no_small_regular_file_is_refused() {
+    let folder = Folder::new();
+    let missing = folder.path("missing");
+    let message = refused(&KeyFile::new(&missing));
+    assert!(message.starts_with(&format!("{missing:?} could not be read: ")), "{message}");
+    assert_eq!(refused(&KeyFile::new(&folder.0)), format!("{:?} is not a regular file", folder.0));
+
+    // A JSON text of the limit's length is read, and one byte more is not.
+    let padded = |length| {
+        let jwk = jwk(1, "a").expose_json();
+        format!("{}{}", " ".repeat(length - jwk.len()), *jwk)
+    };
+    let source = KeyFile::new(folder.write("key", padded(64 * 1024)));
+    assert!(source.load().is_ok());
+    let path = folder.write("key", padded(64 * 1024 + 1));
+    let message = format!("{path:?} is larger than 65536 bytes, which no file of keys is");
+    assert_eq!(refused(&source), message);
+}
+
+#[cfg(unix)]
+mod on_unix {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_others_can_read_or_change_is_refused() {
+        let folder = Folder::new();
+        let path = folder.write("it's a key.json", &*jwk(1, "a").expose_json());
+        let source = KeyFile::new(&path);
+        let command = format!(r"chmod 600 '{}/it'\''s a key.json'", folder.0.display());
+        for (mode, could) in [
+            (0o644, "read"),
+            (0o604, "read"),
+            (0o666, "read"),
+            (0o620, "change"),
+            (0o602, "change"),
+        ] {
+            set_mode(&path, mode);
+            assert_eq!(
+                refused(&source),
+                format!("{path:?} has mode 0{mode:o}: others could {could} it. Run: {command}")
+            );
+        }
+        // A link's own permissions say nothing; those of the file it leads to do.
+        let link = folder.path("link");
+        symlink(&path, &link).unwrap();
+        let message = refused(&KeyFile::new(&link));
+        assert!(message.ends_with(&format!("Run: chmod 600 {}", link.display())), "{message}");
+        // The command that is named is the one that helps.
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        for mode in [0o600, 0o400, 0o440, 0o640] {
+            assert!(source.load().is_ok() && KeyFile::new(&link).load().is_ok(), "{mode:o}");
+            set_mode(&path, mode);
+        }
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = Folder::new();
+        let pipe = folder.path("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(refused(&KeyFile::new(&pipe)), format!("{pipe:?} is not a regular file"));
+        let device = refused(&KeyFile::new("/dev/zero"));
+        assert_eq!(device, r#""/dev/zero" is not a regular file"#);
+    }
+
+    #[test]
+    fn a_directory_to_which_others_can_add_a_key_is_refused() {
+        let folder = Folder::new();
+        let path = folder.write("a.json", &*jwk(1, "a").expose_json());
+        let source = KeyDirectory::new(&folder.0);
+        for mode in [0o770, 0o702, 0o777] {
+            set_mode(&folder.0, mode);
+            let path = &folder.0;
+            assert_eq!(
+                refused(&source),
+                format!(
+                    "{path:?} has mode 0{mode:o}: others could add a key to it. Run: chmod go-w {}",
+                    path.display()
+                )
+            );
+        }
+        for mode in [0o755, 0o750, 0o1777] {
+            set_mode(&folder.0, mode);
+            assert!(source.load().is_ok(), "{mode:o}");
+        }
+        set_mode(&path, 0o644);
+        let message = refused(&source);
+        assert!(message.ends_with(&format!("Run: chmod 600 {}", path.display())), "{message}");
+        set_mode(&path, 0o600);
+
+        // Only root can make a file somebody else's.
+        if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+            assert_eq!(
+                refused(&source),
+                format!(
+                    "{path:?} belongs to the user 65534, who may write to its directory, as everyone may"
+                )
+            );
+            set_mode(&folder.0, 0o755);
+            assert!(source.load().is_ok());
+        }
+    }
+
+    /// The shape of a Kubernetes secret: names are links into `..data`, which is a link that is replaced.
+    #[test]
+    fn a_mounted_secret_is_read_through_its_links() {
+        let folder = Folder::new();
+        let mount = |version: &str, signing: &str| {
+            let inner = folder.path(version);
+            fs::create_dir(&inner).unwrap();
+            for (name, content) in [
+                ("1.json", jwk(1, "1").expose_json().to_string()),
+                ("2.json", jwk(2, "2").expose_json().to_string()),
+                ("signing", signing.to_string()),
+            ] {
+                fs::write(inner.join(name), content).unwrap();
+                set_mode(&inner.join(name), 0o400);
+            }
+            symlink(version, folder.path("..data_tmp")).unwrap();
+            fs::rename(folder.path("..data_tmp"), folder.path("..data")).unwrap();
+        };
+        mount("..2026_11_24", "1");
+        for name in ["1.json", "2.json", "signing"] {
+            symlink(Path::new("..data").join(name), folder.path(name)).unwrap();
+        }
+        set_mode(&folder.0, 0o1777);
+        let keys = ReloadedKeys::load(KeyDirectory::new(&folder.0)).unwrap();
+        assert_eq!(keys.keys().load().signing_key().kid(), Some("1"));
+        mount("..2026_11_25", "2");
+        assert!(keys.reload().unwrap());
+        assert_eq!(keys.keys().load().signing_key().kid(), Some("2"));
+    }
+}
+
+#[test]
+fn a_directory_has_a_key_for_each_file() {
+    let folder = Folder::new();
+    let nameless = Jwk::new(Algorithm::Hs256, secret(1)).unwrap().expose_json();
+    folder.write("2026.10", &*nameless);
+    let source = KeyDirectory::new(&folder.0);
+    assert_eq!(source.load().unwrap().signing_key().kid(), Some("2026.10"));
+
+    folder.write("2026.11.json", &*jwk(2, "2026.11").expose_json());
+    folder.write(".2026.12.json", "half a k");
+    let file = folder.path("signing");
+    assert_eq!(
+        refused(&source),
+        format!(
+            r#"which key of the directory signs, "2026.10" or "2026.11"? Write its kid into {file:?}"#
+        )
+    );
+    for signing in ["2026.10", "2026.11\n"] {
+        folder.write("signing", signing);
+        let keys = source.load().unwrap();
+        assert_eq!(keys.signing_key().kid(), Some(signing.trim()));
+        assert!(verifies(&keys, 1, "2026.10") && verifies(&keys, 2, "2026.11"));
+    }
+    // A secret in the wrong file is not repeated in a log.
+    for wrong in ["2026.12", "QQQQ", "2026.11.json", "2026.11 \n", "2026.11\n\n"] {
+        folder.write("signing", wrong);
+        assert_eq!(
+            refused(&source),
+            format!("{file:?} does not hold the kid of a key of its directory that may sign")
+        );
+    }
+    folder.write("signing", "");
+    assert_eq!(refused(&source), format!("{file:?} is empty"));
+    fs::remove_file(&file).unwrap();
+    // A JWK's own word is as good.
+    folder.write("2026.10", &*jwk(1, "2026.10").verify_only().expose_json());
+    let keys = source.load().unwrap();
+    assert_eq!(keys.signing_key().kid(), Some("2026.11"));
+    assert!(verifies(&keys, 1, "2026.10"));
+    folder.write("signing", "2026.10");
+    assert!(refused(&source).contains("that may sign"));
+}
+
+#[test]
+fn a_directory_holds_secrets_that_are_no_jwks() {
+    let folder = Folder::new();
+    folder.write("1.key", hex(1));
+    folder.write("2", hex(2) + "\n");
+    folder.write("signing", "2\n");
+    let format = KeyFormat::Hex(Algorithm::Hs256);
+    let keys = KeyDirectory::new(&folder.0).format(format).load().unwrap();
+    assert_eq!(keys.signing_key().kid(), Some("2"));
+    assert!(verifies(&keys, 1, "1") && verifies(&keys, 2, "2"));
+}
+
+#[test]
+fn what_a_directory_holds_is_refused_by_name() {
+    let folder = Folder::new();
+    let source = KeyDirectory::new(&folder.0);
+    let directory = &folder.0;
+    assert_eq!(refused(&source), format!("the directory {directory:?} is empty"));
+    folder.write("signing", "a");
+    assert_eq!(refused(&source), format!("the directory {directory:?} is empty"));
+    let message = refused(&KeyDirectory::new(folder.path("missing")));
+    assert!(message.contains("missing\" could not be read: "), "{message}");
+
+    folder.write("a.json", &*jwk(1, "a").expose_json());
+    assert!(source.load().is_ok());
+    let path = folder.write("b.json", &*jwk(2, "c").expose_json());
+    let message = format!(r#"{path:?} holds the key "c", where "b" is expected"#);
+    assert_eq!(refused(&source), message);
+    folder.write("b.json", &*JwkSet::new([jwk(2, "b")]).unwrap().expose_json());
+    assert_eq!(refused(&source), format!("{path:?}: the JWK has no kty"));
+    fs::remove_file(&path).unwrap();
+    let path = folder.write("a", &*jwk(1, "a").expose_json());
+    assert_eq!(
+        refused(&source),
+        format!(r#"the directory {directory:?}: two keys of the set have the kid "a""#)
+    );
+    fs::remove_file(&path).unwrap();
+    let path = folder.path("lost+found");
+    fs::create_dir(&path).unwrap();
+    assert_eq!(refused(&source), format!("{path:?} is not a regular file"));
+    fs::remove_dir(&path).unwrap();
+    let path = folder.write("b\nc", &*jwk(1, "b\nc").expose_json());
+    assert_eq!(
+        refused(&source),
+        format!("{path:?} cannot be a kid: it has to be UTF-8 without control characters")
+    );
+    fs::remove_file(&path).unwrap();
+    let path = folder.write("b.json", "");
+    assert_eq!(refused(&source), format!("{path:?} is empty"));
+}
+
+/// The environment is set for a process of its own: to change that of this one is not safe.
+#[test]
+fn a_variable_holds_keys() {
+    if let Ok(case) = std::env::var("KIPPU_TEST_CASE") {
+        let source = EnvKeys::new("KIPPU_TEST_KEYS");
+        let hex = source.clone().format(KeyFormat::Hex(Algorithm::Hs256));
+        match case.as_str() {
+            "set" => {
+                let keys = source.load().unwrap();
+                assert_eq!(keys.signing_key().kid(), Some("new"));
+                assert!(verifies(&keys, 1, "old") && verifies(&keys, 2, "new"));
+            }
+            "hex" => {
+                assert!(verifies(&hex.clone().kid("a").load().unwrap(), 1, "a"));
+                assert!(refused(&hex).starts_with(
+                    "the environment variable KIPPU_TEST_KEYS holds a key without a kid"
+                ));
+                assert!(refused(&source).starts_with("the environment variable KIPPU_TEST_KEYS: "));
+            }
+            "empty" => {
+                let message = "the environment variable KIPPU_TEST_KEYS is empty";
+                assert_eq!(refused(&source), message);
+            }
+            // A file that says it is empty: what is read is counted too.
+            "large" => {
+                let path = "/proc/self/environ";
+                let message =
+                    format!("{path:?} is larger than 65536 bytes, which no file of keys is");
+                assert!(!cfg!(target_os = "linux") || refused(&KeyFile::new(path)) == message);
+            }
+            case => panic!("{case}"),
+        }
+        return;
+    }
+    let source = EnvKeys::new("KIPPU_TEST_KEYS");
+    assert_eq!(refused(&source), "the environment variable KIPPU_TEST_KEYS is not set");
+    let set = JwkSet::new([jwk(1, "old").verify_only(), jwk(2, "new")]).unwrap().expose_json();
+    for (case, value) in [
+        ("set", &*set),
+        ("hex", &hex(1)),
+        ("empty", &String::new()),
+        ("large", &"x".repeat(70_000)),
+    ] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_variable_holds_keys"])
+            .env("KIPPU_TEST_CASE", case)
+            .env("KIPPU_TEST_KEYS", value)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{case}: {told}");
+    }
+}
+
+#[test]
+fn a_token_from_before_a_rotation_verifies_after_it() {
+    let folder = Folder::new();
+    folder.write("1.json", &*jwk(1, "1").expose_json());
+    let keys = ReloadedKeys::load(KeyDirectory::new(&folder.0)).unwrap();
+    let shared = keys.keys();
+    let claims = json!({ "exp": NumericDate::in_seconds(60) });
+    let before = encode(&claims, shared.load().signing_key()).unwrap();
+
+    // The new key cannot be added without saying which signs: the reload fails, and the old one goes on.
+    folder.write("2.json", &*jwk(2, "2").expose_json());
+    assert!(matches!(*keys.reload().unwrap_err(), KeySourceError::WhichSigns { .. }));
+    assert_eq!(shared.load().signing_key().kid(), Some("1"));
+    folder.write("signing", "1");
+    assert!(keys.reload().unwrap());
+    assert_eq!(shared.load().signing_key().kid(), Some("1"));
+    assert!(verifies(&shared.load(), 2, "2"));
+
+    folder.write("signing", "2");
+    assert!(keys.reload().unwrap());
+    assert_eq!(shared.load().signing_key().kid(), Some("2"));
+    decode::<Value>(&before, &shared.load(), &Validation::new()).unwrap();
+
+    // To take away the key that signs without naming another is refused; afterwards the old one is gone.
+    fs::remove_file(folder.path("2.json")).unwrap();
+    assert!(keys.reload().is_err());
+    assert!(verifies(&shared.load(), 2, "2"));
+    folder.write("2.json", &*jwk(2, "2").expose_json());
+    fs::remove_file(folder.path("1.json")).unwrap();
+    assert!(keys.reload().unwrap());
+    assert!(decode::<Value>(&before, &shared.load(), &Validation::new()).is_err());
+}
+
+#[test]
+fn the_last_good_keys_stay_when_a_reload_fails() {
+    let folder = Folder::new();
+    let path = folder.write("keys", &*jwk(1, "1").expose_json());
+    let keys = ReloadedKeys::load(KeyFile::new(&path)).unwrap();
+    let shared = keys.keys();
+    assert!(keys.last_error().is_none());
+    for broken in ["", "{", r#"{"keys":[]}"#, &hex(2)] {
+        folder.write("keys", broken);
+        let error = keys.reload().unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{path:?}")), "{error}");
+        assert_eq!(keys.last_error().unwrap().to_string(), error.to_string());
+        assert!(verifies(&shared.load(), 1, "1"));
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(*keys.reload().unwrap_err(), KeySourceError::Io { .. }));
+    assert!(verifies(&shared.load(), 1, "1"));
+    let shown = format!("{keys:?}");
+    assert!(shown.contains("NotFound") && !shown.contains("QQQQ"), "{shown}");
+
+    folder.write("keys", &*jwk(2, "2").expose_json());
+    assert!(keys.reload().unwrap());
+    assert!(keys.last_error().is_none());
+    assert!(verifies(&shared.load(), 2, "2") && !verifies(&shared.load(), 1, "1"));
+    // A server does not start with keys that are broken.
+    folder.write("keys", "");
+    assert!(ReloadedKeys::load(KeyFile::new(&path)).is_err());
+}
+
+/// Each way in which one set can differ from another replaces it, and nothing else does.
+#[test]
+fn keys_that_have_not_changed_are_not_replaced() {
+    let key = |number, kid| Key::hs256(secret(number)).unwrap().with_kid(kid);
+    let until = NumericDate::from_seconds(4_000_000_000);
+    let base = || KeySet::new(key(1, "1")).unwrap();
+    let with_2 = || base().accept(key(2, "2")).unwrap();
+    type Make<'m> = &'m (dyn Fn() -> KeySet + Sync);
+    let sets: [Make<'_>; 9] = [
+        &base,
+        &with_2,
+        &|| KeySet::new(key(2, "2")).unwrap().accept(key(1, "1")).unwrap(),
+        &|| base().retire(key(2, "2"), until).unwrap(),
+        &|| base().accept(key(3, "2")).unwrap(),
+        &|| base().accept(key(2, "3")).unwrap(),
+        &|| with_2().try_all_without_kid(),
+        &|| KeySet::new(key(3, "1")).unwrap(),
+        &|| KeySet::new(Key::hs384([7; 48]).unwrap().with_kid("1")).unwrap(),
+    ];
+    let next = Arc::new(Mutex::new(Vec::new()));
+    let source = {
+        let next = Arc::clone(&next);
+        move || Ok(next.lock().unwrap().pop().unwrap())
+    };
+    for (number, one) in sets.iter().enumerate() {
+        for (other_number, other) in sets.iter().enumerate() {
+            next.lock().unwrap().extend([other(), one()]);
+            let keys = ReloadedKeys::load(source.clone()).unwrap();
+            let (shared, before) = (keys.keys(), keys.keys().load());
+            assert_eq!(keys.reload().unwrap(), number != other_number, "{number}, {other_number}");
+            assert_eq!(Arc::ptr_eq(&before, &shared.load()), number == other_number);
+        }
+    }
+    // The order of keys that only verify is none of theirs.
+    let [a, b] = [["2", "3"], ["3", "2"]]
+        .map(|kids| kids.into_iter().fold(base(), |set, kid| set.accept(key(2, kid)).unwrap()));
+    next.lock().unwrap().extend([a, b]);
+    assert!(!ReloadedKeys::load(source).unwrap().reload().unwrap());
+}
+
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_watcher_reads_again_tells_errors_and_ends() {
+    let folder = Folder::new();
+    let path = folder.write("keys", &*jwk(1, "1").expose_json());
+    let (read, reads) = mpsc::channel();
+    let file = KeyFile::new(&path);
+    // Dropped with the thread, which is how its end is seen.
+    let source = move || {
+        let _ = read.send(());
+        file.load()
+    };
+    let (told, errors) = mpsc::channel();
+    let watcher = ReloadedKeys::load(source)
+        .unwrap()
+        .watch_every(Duration::from_millis(10), move |error| {
+            told.send(error.to_string()).unwrap();
+            panic!("an observer that panics does not end the watch");
+        })
+        .unwrap();
+    let shared = watcher.keys();
+    folder.write("keys", "");
+    for _ in 0..2 {
+        assert_eq!(errors.recv_timeout(PATIENCE).unwrap(), format!("{path:?} is empty"));
+    }
+    assert!(watcher.last_error().is_some());
+    assert!(verifies(&shared.load(), 1, "1"));
+
+    folder.write("keys", &*jwk(2, "2").expose_json());
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !verifies(&shared.load(), 2, "2") {
+        assert!(std::time::Instant::now() < deadline, "the new key never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(watcher.last_error().is_none());
+    assert!(!watcher.reload().unwrap());
+
+    drop(watcher);
+    let ended = loop {
+        match reads.recv_timeout(PATIENCE) {
+            Ok(()) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(ended, mpsc::RecvTimeoutError::Disconnected, "the thread goes on");
+    assert!(verifies(&shared.load(), 2, "2"));
+}
+
+/// With the interval that is the default the thread waits most of the time, and ends without waiting for its turn.
+#[test]
+fn a_watcher_ends_while_it_waits() {
+    let (alive, ended) = mpsc::channel::<()>();
+    let source = move || {
+        let _ = &alive;
+        Ok(KeySet::new(Key::hs256(secret(1)).unwrap().with_kid("1")).unwrap())
+    };
+    let watcher = ReloadedKeys::load(source).unwrap().watch(|_| {}).unwrap();
+    assert_eq!(ended.try_recv(), Err(mpsc::TryRecvError::Empty));
+    drop(watcher);
+    let end = ended.recv_timeout(ReloadedKeys::INTERVAL / 3);
+    assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn a_source_that_panics_is_a_failed_reload() {
+    let calls = AtomicU32::new(0);
+    let source = move || match calls.fetch_add(1, Ordering::Relaxed) {
+        1 => panic!("a source that panics"),
+        2 => Err(KeySourceError::other("the secret manager is away")),
+        _ => Ok(KeySet::new(Key::hs256(secret(1))?.with_kid("1"))?),
+    };
+    let keys = ReloadedKeys::load(source).unwrap();
+    assert_eq!(keys.reload().unwrap_err().to_string(), "the source of the keys panicked");
+    assert_eq!(keys.reload().unwrap_err().to_string(), "the secret manager is away");
+    assert!(!keys.reload().unwrap());
+    assert!(keys.last_error().is_none());
+}
