@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     accounts::{Account, AccountsError},
-    app::App,
+    app::{App, Lifetimes},
     limits::TooOften,
     logs::with_sources,
     passwords::PasswordError,
@@ -125,6 +125,15 @@ pub(crate) async fn me(Access(token): Access<Profile>) -> Response {
 /// Reads the session once, for what must not wait until the token expires.
 pub(crate) async fn live(live: Live<Profile>) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(Me::from(live.0))).into_response()
+}
+
+/// How long an access token and the grace last, in seconds, so that the page can count them.
+pub(crate) async fn lifetimes(State(lifetimes): State<Lifetimes>) -> Response {
+    let seconds = serde_json::json!({
+        "access": lifetimes.access.as_secs(),
+        "grace": lifetimes.grace.as_secs(),
+    });
+    Json(seconds).into_response()
 }
 
 /// Whether this server is of use, for who distributes requests.

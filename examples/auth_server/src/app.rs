@@ -36,6 +36,7 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     pub(crate) limits: Arc<Limits>,
     explainer: Arc<Explainer>,
+    lifetimes: Lifetimes,
 }
 
 /// How long what lasts, where it differs from what kippu proposes.
@@ -85,6 +86,7 @@ impl App {
             passwords: Passwords::new()?,
             limits: Arc::new(Limits::new()),
             explainer: Arc::new(Explainer::new(url, keys.access()?)?),
+            lifetimes,
         })
     }
 
@@ -100,6 +102,7 @@ impl App {
             .route("/api/me", get(api::me))
             .route("/api/live", get(api::live))
             .route("/explain", post(explain::explain))
+            .route("/lifetimes", get(api::lifetimes))
             .route("/healthz", get(api::healthz))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
