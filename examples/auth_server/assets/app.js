@@ -129,12 +129,12 @@ class Login {
     return result;
   }
 
-  /** Calls the API: with a token that has expired a second time, after a refresh. */
-  async call(deed, path) {
-    const first = await send(deed, "GET", path, this.credentials);
-    if (first.status !== 401 || !$("retry").checked || this.ended) return first;
+  /** Sends a request with the access token; after a 401, a refresh, and once more. */
+  async call(deed, method, path, retries = true) {
+    const first = await send(deed, method, path, this.credentials);
+    if (first.status !== 401 || !retries || this.ended) return first;
     const refreshed = await this.refresh(deed);
-    return refreshed.ok ? send(deed, "GET", path, this.credentials) : first;
+    return refreshed.ok ? send(deed, method, path, this.credentials) : first;
   }
 }
 
@@ -176,7 +176,7 @@ let shown = null;
 function showToken() {
   if (login.access === shown) return;
   shown = login.access;
-  const [header, payload] = login.access.split(".");
+  const [header, payload, signature] = login.access.split(".");
   $("token").replaceChildren(...colour(login.access));
   $("part-header").textContent = pretty(header);
   const claims = JSON.parse(decode(payload));
@@ -186,6 +186,11 @@ function showToken() {
     if (!times.has(name)) return [`${line}\n`];
     const time = new Date(value * 1000).toLocaleTimeString();
     return [line, element("span", { className: "time" }, `  ${time}`), "\n"];
+  }));
+  $("bars").replaceChildren(...Array.from(signature.slice(0, 33), (symbol) => {
+    const bar = element("i");
+    bar.style.flexGrow = String(1 + symbol.charCodeAt(0) % 4);
+    return bar;
   }));
   // What somebody is at changing stays.
   if (!forgery.changed) forgery.reset();
@@ -215,14 +220,21 @@ function showGenerations() {
   reconcile($("generations"), items.reverse().slice(0, 5));
 }
 
-/** Replaces only what differs, so that the focus stays where it is while seconds are counted. */
+/** Changes what is there where it is of the same token, so that the focus stays while seconds are counted. */
 function reconcile(list, items) {
+  const tokenOf = (item) => item.querySelector("code").textContent;
   items.forEach((item, index) => {
     const there = list.children[index];
-    if (!there) list.append(item);
-    else if (there.className !== item.className || there.childElementCount !== item.childElementCount
-      || there.querySelector("code").textContent !== item.querySelector("code").textContent) there.replaceWith(item);
-    else there.querySelector(".mark").textContent = item.querySelector(".mark").textContent;
+    if (!there) {
+      list.append(item);
+    } else if (tokenOf(there) !== tokenOf(item) || there.childElementCount !== item.childElementCount) {
+      there.replaceWith(item);
+    } else {
+      there.className = item.className;
+      there.querySelector(".mark").textContent = item.querySelector(".mark").textContent;
+      const button = there.querySelector("button");
+      if (button) button.disabled = item.querySelector("button").disabled;
+    }
   });
   while (list.childElementCount > items.length) list.lastElementChild.remove();
 }
@@ -320,19 +332,41 @@ $("again").addEventListener("click", leave);
 // --- The access token -----------------------------------------------------------------------
 
 async function callApi(title, path, id) {
-  const result = await login.call(new Deed(title), path);
+  const result = await login.call(new Deed(title), "GET", path, $("retry").checked);
   if (result.ok) {
     const { name, role } = result.answer;
     tell(id, true, `200: it knows you as ${name}, ${role}.`);
   } else {
     tell(id, false, `${result.status}: ${result.words}.`);
   }
+  await listSessions();
 }
 
 $("call").addEventListener("click", () => callApi("Call the API", "/api/me", "call-result"));
 $("call-live").addEventListener("click", () => callApi("Call the API, with a look at the session", "/api/live", "call-result"));
 
 // --- The forgery ----------------------------------------------------------------------------
+
+/** JSON without the white space that it is shown with; what is none is sent as it is. */
+function compact(text) {
+  try {
+    return JSON.stringify(JSON.parse(text));
+  } catch {
+    return text;
+  }
+}
+
+/** Marks where a segment differs from what it was. */
+function underline(part, was) {
+  const text = part.textContent;
+  if (text === was) return;
+  let from = 0;
+  while (from < text.length && text[from] === was[from]) from += 1;
+  let until = text.length;
+  while (until > from && text[until - 1] === was[was.length - text.length + until - 1]) until -= 1;
+  part.classList.add("changed");
+  part.replaceChildren(text.slice(0, from), element("mark", {}, text.slice(from, until)), text.slice(until));
+}
 
 const forgery = {
   changed: false,
@@ -351,7 +385,7 @@ const forgery = {
   /** What is not touched stays as it was sent, to the letter. */
   token() {
     const [header, payload, signature] = this.original.split(".");
-    const segment = (id, text, was) => ($(id).value === text ? was : encode($(id).value));
+    const segment = (id, text, was) => ($(id).value === text ? was : encode(compact($(id).value)));
     return [
       segment("forge-header", this.texts[0], header),
       segment("forge-payload", this.texts[1], payload),
@@ -362,9 +396,7 @@ const forgery = {
   show() {
     const was = this.original.split(".");
     const parts = colour(this.token());
-    parts.filter((part) => part.className !== "dot").forEach((part, index) => {
-      part.classList.toggle("changed", part.textContent !== was[index]);
-    });
+    parts.filter((part) => part.className !== "dot").forEach((part, index) => underline(part, was[index]));
     $("forged").replaceChildren(...parts);
     this.changed = this.token() !== this.original;
   },
@@ -448,12 +480,13 @@ async function replay(index) {
 
 // --- Devices --------------------------------------------------------------------------------
 
-/** The list, without a word on the wire: it is asked after everything that may change it. */
+/** The list, without a word on the wire and without a refresh: it is asked after everything that may change it. */
 async function listSessions() {
   if (!login) return;
   const { ok, answer } = await send(null, "GET", "/auth/sessions", login.credentials);
   if (!ok) {
-    clear("sessions");
+    // With an access token that has only expired, the list is as old as that.
+    if (login?.ended) clear("sessions");
     return;
   }
   const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
@@ -477,19 +510,19 @@ async function listSessions() {
 
 async function endSession(id, label) {
   const deed = new Deed(`End the session of ${label}`);
-  const result = await send(deed, "DELETE", `/auth/sessions/${id}`, login.credentials);
+  const result = await login.call(deed, "DELETE", `/auth/sessions/${id}`);
   tell("devices-result", result.ok, result.ok ? `${label} gets no token any more.` : `${result.status}: ${result.words}.`);
   await listSessions();
 }
 
 $("logout-others").addEventListener("click", async () => {
-  const result = await send(new Deed("Log out the others"), "POST", "/auth/logout_others", login.credentials);
+  const result = await login.call(new Deed("Log out the others"), "POST", "/auth/logout_others");
   tell("devices-result", result.ok, result.ok ? `Ended: ${result.answer.ended}.` : `${result.status}: ${result.words}.`);
   await listSessions();
 });
 
 $("logout-all").addEventListener("click", async () => {
-  const result = await send(new Deed("Log out everywhere"), "POST", "/auth/logout_all", login.credentials);
+  const result = await login.call(new Deed("Log out everywhere"), "POST", "/auth/logout_all");
   if (result.ok) leave();
   else tell("devices-result", false, `${result.status}: ${result.words}.`);
 });
@@ -518,7 +551,7 @@ if (limits.ok) lifetimes = limits.answer;
 // A login in cookies outlives the page. That there is one is seen by the one cookie that scripts may read.
 if (document.cookie.includes("__Host-auth-server-csrf=")) {
   enter("", true);
-  const me = await login.call(new Deed("Go on with the cookies"), "/api/me");
+  const me = await login.call(new Deed("Go on with the cookies"), "GET", "/api/me");
   if (me.ok) {
     login.name = me.answer.name;
     login.expiresAt = me.answer.expires_at * 1000;

@@ -253,7 +253,7 @@ const SPACE: &str = "\u{e00d}";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_of_it_works_with_a_keyboard() {
-    let server = AuthServer::start(&[]);
+    let server = AuthServer::start(&["--grace", "2"]);
     let Some(browser) = Browser::open(&server).await else { return };
     // The focus is on the name.
     browser.keys("barbara").await;
@@ -272,7 +272,7 @@ async fn all_of_it_works_with_a_keyboard() {
     browser.keys(ENTER).await;
     logged_in(&browser).await;
     assert_eq!(browser.run("return document.activeElement.id").await, "desk-title");
-    // The order is that of the page.
+    // In the order of the page.
     for id in
         ["call", "call-live", "retry", "forge-payload", "forge-admin", "forge-send", "refresh-now"]
     {
@@ -280,13 +280,30 @@ async fn all_of_it_works_with_a_keyboard() {
     }
     browser.keys(ENTER).await;
     browser.until_says("refresh-result", "Generation 1").await;
-    // What is redrawn each second keeps the focus.
-    browser.keys(&format!("{TAB}")).await;
+    // What is redrawn while seconds are counted keeps the focus.
     browser.run("document.querySelector('#generations button').focus()").await;
-    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
-    assert_eq!(browser.run("return document.activeElement.textContent").await, "Present it again");
+    browser.until_says("generations", "again is too late").await;
     browser.keys(SPACE).await;
-    browser.until_says("refresh-result", "within the grace").await;
+    browser.until_says("refresh-result", "the session is dead").await;
+    browser.close().await;
+}
+
+/// A request with both would be refused for having one credential too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_in_memory_and_one_in_cookies_do_not_meet() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "radia").await;
+    browser.new_tab().await;
+    browser.click_first("input[value=cookies]").await;
+    log_in(&browser, "vint").await;
+    for (tab, name) in [(0, "radia"), (1, "vint")] {
+        browser.tab(tab).await;
+        browser.click("call-live").await;
+        browser.until_says("call-result", &format!("200: it knows you as {name}")).await;
+        browser.click("refresh-now").await;
+        browser.until_says("refresh-result", "200").await;
+    }
     browser.close().await;
 }
 
