@@ -183,6 +183,17 @@ pub struct Look {
     pub scale: u32,
 }
 
+/// What is in a picture.
+#[derive(Clone, Copy)]
+pub enum Frame {
+    /// The upper end of the page, as much as is in the window.
+    Window,
+    /// All of the page.
+    Whole,
+    /// As much as is in the window from the element of this id on.
+    From(&'static str),
+}
+
 impl Look {
     /// A window on a desk by day.
     pub const DESKTOP: Self = Self { scheme: "light", width: 1280, height: 900, scale: 1 };
@@ -249,14 +260,19 @@ impl Browser {
         self.tell("Emulation.setEmulatedMedia", json!({ "features": scheme })).await;
     }
 
-    /// A picture of what is in the window, or of the whole page, kept for people.
-    pub async fn picture(&self, name: &str, whole: bool) {
+    /// A picture, kept for people in `target/screenshots`.
+    pub async fn picture(&self, name: &str, frame: Frame) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/screenshots");
         fs::create_dir_all(&folder).expect("a folder");
-        if !whole {
-            self.run("scrollTo(0, 0)").await;
-        }
-        let parameters = json!({ "format": "png", "captureBeyondViewport": whole });
+        match frame {
+            Frame::Window | Frame::Whole => self.run("scrollTo(0, 0)").await,
+            Frame::From(id) => {
+                let top = format!("document.getElementById('{id}').getBoundingClientRect().top");
+                self.run(&format!("scrollBy(0, {top} - 16)")).await
+            }
+        };
+        let is_whole = matches!(frame, Frame::Whole);
+        let parameters = json!({ "format": "png", "captureBeyondViewport": is_whole });
         let answer = self.tell("Page.captureScreenshot", parameters).await;
         let data = answer["data"].as_str().expect("a picture");
         let bytes = BASE64_STANDARD.decode(data).expect("base64");

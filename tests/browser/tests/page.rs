@@ -2,7 +2,7 @@
 //!
 //! Pictures go to `target/screenshots`.
 
-use kippu_browser_tests::{AuthServer, Browser, Look};
+use kippu_browser_tests::{AuthServer, Browser, Frame, Look};
 use serde_json::json;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -94,7 +94,7 @@ async fn a_payload_that_is_edited_by_hand_is_found_out_and_every_check_is_listed
     browser.until_says("forge-result", "401: refused. Found out by: signature").await;
     assert!(browser.run(checks).await.as_u64() >= Some(19));
     assert!(browser.run(failed).await.as_str().expect("a check").contains("signature"));
-    browser.picture("forged-desktop-light", true).await;
+    browser.picture("forged-desktop-light", Frame::Whole).await;
 
     browser.click("forge-undo").await;
     browser.click("forge-none").await;
@@ -125,7 +125,7 @@ async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
     browser.until_says("refresh-result", "the session is dead").await;
     assert_eq!(last_requests(&browser).await, ["POST /auth/refresh 400", "GET /api/live 401"]);
     browser.until_says("ended", "generation 0 was presented after it had been used up").await;
-    browser.picture("stolen-desktop-light", true).await;
+    browser.picture("stolen-desktop-light", Frame::Whole).await;
 
     // The price of asking no database.
     browser.click("call").await;
@@ -223,7 +223,7 @@ async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
         browser.click("refresh-now").await;
         browser.until_says("refresh-result", "200: both cookies are new").await;
     }
-    browser.picture("cookies-desktop-light", true).await;
+    browser.picture("cookies-desktop-light", Frame::Whole).await;
     browser.click("logout").await;
     browser.until("the login", "!document.getElementById('welcome').hidden").await;
     browser.tab(0).await;
@@ -355,8 +355,8 @@ async fn it_can_be_read_by_day_and_by_night_on_a_desk_and_on_a_phone() {
     let check = async |view: &str| {
         for (name, look) in looks {
             browser.look(look).await;
-            browser.picture(&format!("{view}-{name}"), false).await;
-            browser.picture(&format!("{view}-{name}-whole"), true).await;
+            browser.picture(&format!("{view}-{name}"), Frame::Window).await;
+            browser.picture(&format!("{view}-{name}-whole"), Frame::Whole).await;
             let width = browser.run("return document.documentElement.scrollWidth").await.as_u64();
             assert!(width <= Some(look.width.into()), "{view}, {name}: it is {width:?} wide");
             assert_eq!(browser.run(FAINT).await, json!([]), "{view}, {name}");
@@ -374,5 +374,10 @@ async fn it_can_be_read_by_day_and_by_night_on_a_desk_and_on_a_phone() {
     browser.click("forge-send").await;
     browser.until_says("forge-result", "401").await;
     check("desk").await;
+    // As they stand in the README.
+    browser.look(Look { height: 846, ..Look::DESKTOP }).await;
+    browser.picture("readme-desktop", Frame::Window).await;
+    browser.look(Look::PHONE).await;
+    browser.picture("readme-phone", Frame::From("forged")).await;
     browser.close().await;
 }
