@@ -36,9 +36,19 @@ struct Options {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// The URL that users reach it by, where a proxy with TLS stands before it; else that of its address
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
     /// Where sessions and accounts are kept: memory, sqlite:PATH, postgres://… or redis://…
-    #[arg(long, value_name = "STORE", default_value = "sqlite:auth_server.db")]
-    store: Location,
+    // A text, since what is wrong with it is told without the password in it.
+    #[arg(
+        long,
+        value_name = "STORE",
+        default_value = "sqlite:auth_server.db",
+        env = "AUTH_SERVER_STORE",
+        hide_env_values = true
+    )]
+    store: String,
     /// The keys are in this and .access.jwk, and in this and .refresh.jwk, which are made when they are missing. Without it
     /// they are beside the SQLite file; for other databases in this folder; for the store in memory nowhere
     #[arg(long, value_name = "PATH")]
@@ -74,13 +84,17 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let keys = match options.keys.or_else(|| options.store.key_files()) {
+    let location: Location = options.store.parse()?;
+    let keys = match options.keys.or_else(|| location.key_files()) {
         Some(path) => Keys::load(&path)?,
         None => Keys::generate()?,
     };
-    let Storage { sessions, accounts, sqlite } = Storage::open(&options.store).await?;
+    let Storage { sessions, accounts, sqlite } = Storage::open(&location).await?;
     let listener = TcpListener::bind(options.listen).await?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let url = match options.url {
+        Some(url) => url,
+        None => format!("http://{}", listener.local_addr()?),
+    };
     let lifetimes = Lifetimes {
         access: Duration::from_secs(options.access_lifetime),
         grace: Duration::from_secs(options.grace),
@@ -89,7 +103,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     // None of their text is needed any more.
     drop(keys);
     println!("{url}");
-    info!(store = options.store.kind(), "listening");
+    info!(store = location.kind(), "listening");
 
     let purge = tokio::spawn(purge(app.clone()));
     let router = app.router().into_make_service_with_connect_info::<SocketAddr>();

@@ -385,6 +385,26 @@ fn the_page_runs_nothing_but_its_own_files() {
 }
 
 #[test]
+fn a_store_that_is_none_is_told_without_its_password() {
+    let folder = Scratch::new("auth-store");
+    for store in [
+        "mysql://ada:hunter2@127.0.0.1/",
+        "postgres://ada:hunter2@127.0.0.1:x/",
+        "redis://ada:hunter2@:x",
+    ] {
+        let run = Command::new(env!("CARGO_BIN_EXE_auth_server"))
+            .args(["--listen", "127.0.0.1:0", "--keys"])
+            .arg(folder.path().join("keys"))
+            .env("AUTH_SERVER_STORE", store)
+            .output()
+            .unwrap();
+        assert!(!run.status.success());
+        let log = String::from_utf8(run.stderr).unwrap();
+        assert!(log.contains("the server does not run") && !log.contains("hunter2"), "{log}");
+    }
+}
+
+#[test]
 fn the_log_is_json_and_tells_no_secret() {
     let folder = Scratch::new("auth-log");
     let server = AuthServer::start(&folder, "sqlite:auth.db", &[]);
