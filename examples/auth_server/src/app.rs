@@ -1,0 +1,137 @@
+//! The application: keys and storage in, its routes out.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+    http::{HeaderName, HeaderValue},
+    middleware,
+    response::Response,
+    routing::{get, post},
+};
+use kippu::{
+    session::{BoxStore, Session, Sessions},
+    web::{Cookies, Guard, SessionRoutes},
+};
+
+use crate::{
+    accounts::{Accounts, AccountsError},
+    api::{self, Profile},
+    assets,
+    explain::{self, Explainer},
+    keys::Keys,
+    limits::Limits,
+    logs,
+    passwords::Passwords,
+};
+
+/// What every request shares.
+#[derive(Clone, FromRef)]
+pub(crate) struct App {
+    pub(crate) sessions: Arc<Sessions<BoxStore>>,
+    pub(crate) guard: Guard,
+    pub(crate) accounts: Accounts,
+    pub(crate) passwords: Passwords,
+    pub(crate) limits: Arc<Limits>,
+    explainer: Arc<Explainer>,
+    lifetimes: Lifetimes,
+}
+
+/// How long what lasts, where it differs from what kippu proposes.
+#[derive(Clone, Copy)]
+pub(crate) struct Lifetimes {
+    pub(crate) access: Duration,
+    pub(crate) grace: Duration,
+}
+
+/// The API that the tokens are for, and the client that users log in with: there is one of each.
+pub(crate) const AUDIENCE: &str = "api";
+const CLIENT: &str = "page";
+
+/// Where the routes of sessions are, and the only path to which the refresh cookie is sent.
+const SESSION_ROUTES: &str = "/auth";
+
+/// A name and a password, or a token: nobody sends more.
+const MAX_BODY: usize = 32 * 1024;
+
+impl App {
+    pub(crate) fn new(
+        url: &str,
+        keys: &Keys,
+        lifetimes: Lifetimes,
+        store: BoxStore,
+        accounts: Accounts,
+    ) -> Result<Self, Box<dyn Error>> {
+        let sessions = Sessions::builder(store)
+            .issuer(url)
+            .audience(AUDIENCE)
+            .client(CLIENT)
+            .access_key(keys.access()?)
+            .refresh_key(keys.refresh()?)
+            .access_lifetime(lifetimes.access)
+            .grace(lifetimes.grace)
+            // One clock issues and verifies, and an end that is watched comes to the second.
+            .leeway(Duration::ZERO)
+            .build()?;
+        let sessions = Arc::new(sessions);
+        // Ports do not keep cookies apart: other servers on this machine have theirs.
+        let cookies = Cookies::new(SESSION_ROUTES)?.named("auth-server")?;
+        Ok(Self {
+            guard: Guard::new(Arc::clone(sessions.verifier())).cookies(cookies),
+            sessions,
+            accounts,
+            passwords: Passwords::new()?,
+            limits: Arc::new(Limits::new()),
+            explainer: Arc::new(Explainer::new(url, keys.access()?)?),
+            lifetimes,
+        })
+    }
+
+    pub(crate) fn router(self) -> Router {
+        let accounts = self.accounts.clone();
+        let authorize = move |session: Session| welcome(accounts.clone(), session);
+        let sessions =
+            SessionRoutes::new(Arc::clone(&self.sessions), self.guard.clone(), authorize);
+        Router::new()
+            .route("/register", post(api::register))
+            .route("/login", post(api::login))
+            .nest_service(SESSION_ROUTES, sessions)
+            .route("/api/me", get(api::me))
+            .route("/api/live", get(api::live))
+            .route("/explain", post(explain::explain))
+            .route("/lifetimes", get(api::lifetimes))
+            .route("/healthz", get(api::healthz))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(self)
+            .merge(assets::routes())
+            .layer(middleware::map_response(guarded))
+            .layer(middleware::from_fn(logs::request))
+    }
+}
+
+/// Asked at each refresh: with which claims a user goes on, and whether at all.
+async fn welcome(accounts: Accounts, session: Session) -> Result<Option<Profile>, AccountsError> {
+    Ok(accounts.by_id(&session.subject).await?.map(Profile::from))
+}
+
+/// What a browser has to know of every answer: it runs no script and no style but this server's own files, is shown in no
+/// frame, and tells no other site where it was.
+async fn guarded(mut response: Response) -> Response {
+    const HEADERS: [(&str, &str); 5] = [
+        (
+            "content-security-policy",
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+        ),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+    ];
+    for (name, value) in HEADERS {
+        let name = HeaderName::from_static(name);
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,20 @@
+//! The page: plain files, in the program.
+
+use axum::{
+    Router,
+    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    routing::{MethodRouter, get},
+};
+
+pub(crate) fn routes() -> Router {
+    Router::new()
+        .route("/", file("text/html; charset=utf-8", include_str!("../assets/index.html")))
+        .route("/style.css", file("text/css; charset=utf-8", include_str!("../assets/style.css")))
+        .route("/app.js", file("text/javascript; charset=utf-8", include_str!("../assets/app.js")))
+        .route("/icon.svg", file("image/svg+xml", include_str!("../assets/icon.svg")))
+}
+
+/// A file, which a browser asks for anew each time: the next version of the program has another.
+fn file(content_type: &'static str, text: &'static str) -> MethodRouter {
+    get(async move || ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-cache")], text))
+}

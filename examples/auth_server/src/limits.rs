@@ -1,0 +1,134 @@
+//! How often passwords may be tried: from one address, and for one account. What is too often is refused before any work
+//! is done for it.
+//!
+//! The address is that of the connection. Behind a proxy all clients have the proxy's: limit there, or read
+//! the header that your proxy sets, and never one that a client can set. A limit by account lets a stranger keep
+//! its owner from logging in for as long as they go on; without one, many addresses guess at one password.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+pub(crate) struct Limits {
+    addresses: Limit<IpAddr>,
+    accounts: Limit<String>,
+}
+
+/// When to try again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooOften(pub(crate) Duration);
+
+impl Limits {
+    pub(crate) fn new() -> Self {
+        Self {
+            addresses: Limit::new(20, Duration::from_secs(3)),
+            accounts: Limit::new(5, Duration::from_secs(12)),
+        }
+    }
+
+    /// One more try from an address.
+    pub(crate) fn admit_address(&self, address: IpAddr) -> Result<(), TooOften> {
+        self.addresses.admit(network(address), Instant::now())
+    }
+
+    /// One more try for an account, whether there is one of that name or not.
+    pub(crate) fn admit_account(&self, name: &str) -> Result<(), TooOften> {
+        self.accounts.admit(name.to_owned(), Instant::now())
+    }
+}
+
+/// A whole IPv6 network of 64 bits is one customer's.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// So many at once for a key, and after them one every `interval`.
+struct Limit<K> {
+    burst: u32,
+    interval: Duration,
+    /// When each key will have its whole burst again.
+    rested: Mutex<HashMap<K, Instant>>,
+}
+
+/// A few megabytes.
+const MAX_KEYS: usize = 65_536;
+
+impl<K: Eq + Hash> Limit<K> {
+    fn new(burst: u32, interval: Duration) -> Self {
+        Self { burst, interval, rested: Mutex::new(HashMap::new()) }
+    }
+
+    fn admit(&self, key: K, now: Instant) -> Result<(), TooOften> {
+        let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
+        if rested.len() >= MAX_KEYS && !rested.contains_key(&key) {
+            rested.retain(|_, until| *until > now);
+            if rested.len() >= MAX_KEYS {
+                // Whoever fills the table must not wash out of it what it knows.
+                return Err(TooOften(self.interval));
+            }
+        }
+        let until = rested.entry(key).or_insert(now);
+        let tired = until.saturating_duration_since(now);
+        let allowed = self.interval * self.burst.saturating_sub(1);
+        if tired > allowed {
+            return Err(TooOften(tired.saturating_sub(allowed)));
+        }
+        *until = (*until).max(now) + self.interval;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_let_in_and_then_one_for_each_interval() {
+        let limit = Limit::new(3, Duration::from_secs(10));
+        let start = Instant::now();
+        let admit = |key, seconds| limit.admit(key, start + Duration::from_secs(seconds));
+        for _ in 0..3 {
+            assert_eq!(admit("a", 0), Ok(()));
+        }
+        assert_eq!(admit("a", 0), Err(TooOften(Duration::from_secs(10))));
+        assert_eq!(admit("a", 4), Err(TooOften(Duration::from_secs(6))));
+        assert_eq!(admit("b", 4), Ok(()), "another has tries of its own");
+        assert_eq!(admit("a", 10), Ok(()));
+        assert!(admit("a", 10).is_err(), "what was refused is not owed");
+        for _ in 0..3 {
+            assert_eq!(admit("a", 40), Ok(()), "after a rest there is a whole burst again");
+        }
+        assert!(admit("a", 40).is_err());
+    }
+
+    #[test]
+    fn who_fills_the_table_washes_nobody_out_of_it() {
+        let limit = Limit::new(1, Duration::from_secs(10));
+        let now = Instant::now();
+        for key in 0..MAX_KEYS {
+            assert_eq!(limit.admit(key, now), Ok(()));
+        }
+        assert!(limit.admit(0, now).is_err());
+        assert!(limit.admit(MAX_KEYS, now).is_err());
+        assert_eq!(limit.admit(MAX_KEYS, now + Duration::from_secs(10)), Ok(()));
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let of = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::"), of("2001:db8:1:3::"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}

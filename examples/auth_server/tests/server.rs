@@ -1,0 +1,452 @@
+//! The server as a client sees it, over each store: started, asked over HTTP, and told to stop.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../../../tests/support/postgres.rs"]
+mod postgres;
+#[path = "../../../tests/support/redis.rs"]
+mod redis;
+#[path = "../../../tests/support/servers.rs"]
+mod servers;
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use serde_json::{Value, json};
+use ureq::{
+    Agent,
+    http::{Request, Response, header::SET_COOKIE},
+};
+
+use self::{postgres::Postgres, redis::Redis, servers::Scratch};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// An `auth_server` on a port of its own, with its log in a file. It ends when this does.
+struct AuthServer {
+    child: Child,
+    url: String,
+    log: PathBuf,
+    agent: Agent,
+}
+
+impl AuthServer {
+    fn start(folder: &Scratch, store: &str, options: &[&str]) -> Self {
+        let log = folder.path().join("log");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_auth_server"))
+            .current_dir(folder.path())
+            .args(["--listen", "127.0.0.1:0", "--store", store, "--log", "debug,sqlx=warn"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let url = url.trim_end().to_owned();
+        assert!(url.starts_with("http://127.0.0.1:"), "{url:?}: {}", read(&log));
+        let agent = Agent::config_builder().http_status_as_error(false).build().into();
+        Self { child, url, log, agent }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = self.agent.run(request.body(body.to_owned()).unwrap()).unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Answer { response: response.map(|_| ()), body }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], &body.to_string())
+    }
+
+    fn get(&self, path: &str, access_token: &str) -> Answer {
+        self.bearing("GET", path, access_token)
+    }
+
+    fn bearing(&self, method: &str, path: &str, access_token: &str) -> Answer {
+        self.send(method, path, &[("authorization", &format!("Bearer {access_token}"))], "")
+    }
+
+    fn form(&self, path: &str, body: &str) -> Answer {
+        self.send("POST", path, &[("content-type", "application/x-www-form-urlencoded")], body)
+    }
+
+    fn refresh(&self, tokens: &Tokens) -> Answer {
+        let form = format!("grant_type=refresh_token&refresh_token={}", tokens.refresh);
+        self.form("/auth/refresh", &form)
+    }
+
+    fn register(&self, name: &str) {
+        let answer = self.post("/register", &json!({ "name": name, "password": PASSWORD }));
+        assert_eq!(answer.status(), 201, "{}", answer.body);
+    }
+
+    fn log_in(&self, name: &str) -> Tokens {
+        self.post("/login", &json!({ "name": name, "password": PASSWORD, "device": "A test" }))
+            .tokens()
+    }
+
+    /// Tells it to stop, and waits until it has.
+    fn stop(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for AuthServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Answer {
+    response: Response<()>,
+    body: Value,
+}
+
+struct Tokens {
+    access: String,
+    refresh: String,
+}
+
+impl Answer {
+    fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn error(&self) -> (u16, &str) {
+        (self.status(), self.body["error"].as_str().unwrap_or_default())
+    }
+
+    fn tokens(&self) -> Tokens {
+        assert_eq!(self.status(), 200, "{}", self.body);
+        assert_eq!(self.header("cache-control"), "no-store");
+        let text = |name: &str| self.body[name].as_str().unwrap().to_owned();
+        Tokens { access: text("access_token"), refresh: text("refresh_token") }
+    }
+}
+
+fn read(path: &PathBuf) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// A login from its first token to its last.
+fn a_login(server: &AuthServer) {
+    assert_eq!(server.get("/healthz", "").body, "ok\n");
+    server.register("Ada");
+    let again = server.post("/register", &json!({ "name": "ada", "password": PASSWORD }));
+    assert_eq!(again.error(), (409, "name_taken"));
+    assert_eq!(server.get("/api/me", "e30.e30.e30").error(), (401, "invalid_token"));
+    assert_eq!(server.send("GET", "/api/me", &[], "").status(), 401);
+
+    let first = server.log_in("ada");
+    let me = server.get("/api/me", &first.access);
+    assert_eq!(
+        (me.status(), &me.body["name"], &me.body["role"]),
+        (200, &json!("ada"), &json!("member"))
+    );
+    let second = server.refresh(&first).tokens();
+    assert_eq!(server.get("/api/live", &second.access).body["subject"], me.body["subject"]);
+
+    let other = server.log_in("ada");
+    let sessions = server.get("/auth/sessions", &second.access);
+    let sessions = sessions.body["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 2);
+    let elsewhere = sessions.iter().find(|session| session["current"] == false).unwrap();
+    assert_eq!(elsewhere["label"], "A test");
+    let path = format!("/auth/sessions/{}", elsewhere["id"].as_str().unwrap());
+    assert_eq!(server.bearing("DELETE", &path, &second.access).status(), 204);
+    assert_eq!(server.refresh(&other).error(), (400, "invalid_grant"));
+    assert_eq!(server.get("/api/live", &other.access).error(), (401, "invalid_token"));
+    assert_eq!(server.get("/api/me", &other.access).status(), 200, "until it expires");
+
+    let out = server.form("/auth/logout", &format!("refresh_token={}", second.refresh));
+    assert_eq!(out.status(), 204);
+    assert_eq!(server.refresh(&second).error(), (400, "invalid_grant"));
+
+    let (here, there) = (server.log_in("ada"), server.log_in("ada"));
+    assert_eq!(server.bearing("POST", "/auth/logout_all", &here.access).body["ended"], 2);
+    assert_eq!(server.refresh(&there).error(), (400, "invalid_grant"));
+}
+
+#[test]
+fn a_login_goes_its_way_in_memory() {
+    let folder = Scratch::new("auth-memory");
+    a_login(&AuthServer::start(&folder, "memory", &[]));
+}
+
+#[test]
+fn a_login_goes_its_way_in_sqlite() {
+    let folder = Scratch::new("auth-sqlite");
+    a_login(&AuthServer::start(&folder, "sqlite:auth.db", &[]));
+}
+
+#[test]
+fn a_login_goes_its_way_in_postgresql() {
+    let Some(postgres) = Postgres::start() else { return };
+    let folder = Scratch::new("auth-postgres");
+    a_login(&AuthServer::start(&folder, &postgres.url(), &[]));
+}
+
+#[test]
+fn a_login_goes_its_way_in_redis() {
+    let Some(mut redis) = Redis::start() else { return };
+    let folder = Scratch::new("auth-redis");
+    let server = AuthServer::start(&folder, &redis.url(), &[]);
+    a_login(&server);
+    redis.stop();
+    assert_eq!(server.get("/healthz", "").status(), 503);
+    let login = server.post("/login", &json!({ "name": "eve", "password": PASSWORD }));
+    assert_eq!(login.error(), (503, "temporarily_unavailable"));
+}
+
+#[test]
+fn a_server_that_was_stopped_goes_on_where_it_was() {
+    let folder = Scratch::new("auth-restart");
+    let server = AuthServer::start(&folder, "sqlite:auth.db", &[]);
+    server.register("ada");
+    let tokens = server.log_in("ada");
+    assert!(server.stop().success());
+    let server = AuthServer::start(&folder, "sqlite:auth.db", &[]);
+    server.refresh(&tokens).tokens();
+    server.log_in("ada");
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_and_hashes_are_read_by_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Scratch::new("auth-modes");
+    drop(AuthServer::start(&folder, "sqlite:auth.db", &[]));
+    let files: Vec<_> = ["auth.db", "auth.db.access.jwk", "auth.db.refresh.jwk"]
+        .map(|name| folder.path().join(name))
+        .into();
+    for file in &files {
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+    fs::set_permissions(&files[1], fs::Permissions::from_mode(0o640)).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_auth_server"))
+        .current_dir(folder.path())
+        .args(["--listen", "127.0.0.1:0", "--store", "sqlite:auth.db"])
+        .output()
+        .unwrap();
+    assert!(!run.status.success());
+    assert!(String::from_utf8(run.stderr).unwrap().contains("can be read by others"));
+}
+
+#[test]
+fn a_wrong_password_is_answered_as_an_unknown_name_is() {
+    let folder = Scratch::new("auth-wrong");
+    let server = AuthServer::start(&folder, "memory", &[]);
+    server.register("ada");
+    let try_with = |name: &str, password: &str| {
+        server.post("/login", &json!({ "name": name, "password": password }))
+    };
+    let wrong = try_with("ada", "incorrect horse");
+    let unknown = try_with("nobody", PASSWORD);
+    assert_eq!(wrong.error(), (401, "invalid_credentials"));
+    assert_eq!((wrong.status(), wrong.body), (unknown.status(), unknown.body));
+    assert_eq!(try_with("nobody", "of nobody").status(), 401, "a decoy is no password");
+    let short = server.post("/register", &json!({ "name": "eve", "password": "1234567" }));
+    assert_eq!(short.error(), (400, "invalid_request"));
+    let strange = server.post("/register", &json!({ "name": "аda", "password": PASSWORD }));
+    assert_eq!(strange.error(), (400, "invalid_request"), "its first letter is Cyrillic");
+}
+
+#[test]
+fn passwords_are_not_tried_without_end() {
+    let folder = Scratch::new("auth-limits");
+    let server = AuthServer::start(&folder, "memory", &[]);
+    server.register("ada");
+    let try_as =
+        |name: &str| server.post("/login", &json!({ "name": name, "password": "wrong password" }));
+    for _ in 0..5 {
+        assert_eq!(try_as("ada").status(), 401);
+    }
+    let refused = server.post("/login", &json!({ "name": " ADA", "password": PASSWORD }));
+    assert_eq!(refused.error(), (429, "too_many_tries"));
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=12).contains(&wait), "{wait}");
+    // The address has been let in seven times; of its tries for others there is an end too.
+    let others: Vec<u16> = (0..20).map(|count| try_as(&format!("user{count}")).status()).collect();
+    assert_eq!((others[0], others[19]), (401, 429));
+}
+
+#[test]
+fn a_refresh_token_that_is_presented_too_late_ends_its_session() {
+    let folder = Scratch::new("auth-reuse");
+    let server = AuthServer::start(&folder, "memory", &["--grace", "0"]);
+    server.register("ada");
+    let stolen = server.log_in("ada");
+    let next = server.refresh(&stolen).tokens();
+    assert_eq!(server.refresh(&stolen).error(), (400, "invalid_grant"));
+    assert_eq!(server.refresh(&next).error(), (400, "invalid_grant"));
+    assert!(read(&server.log).contains("reuse detected"));
+}
+
+#[test]
+fn an_access_token_ends_to_the_second() {
+    let folder = Scratch::new("auth-end");
+    let options = ["--access-lifetime", "1", "--grace", "0"];
+    let server = AuthServer::start(&folder, "memory", &options);
+    server.register("ada");
+    let tokens = server.log_in("ada");
+    let mut answer = server.get("/api/me", &tokens.access);
+    servers::wait_until("its end", std::time::Duration::from_secs(3), || {
+        answer = server.get("/api/me", &tokens.access);
+        answer.status() != 200
+    });
+    assert!(answer.header("www-authenticate").contains("has expired"));
+}
+
+#[test]
+fn every_check_of_a_token_is_listed() {
+    let folder = Scratch::new("auth-explain");
+    let server = AuthServer::start(&folder, "memory", &[]);
+    server.register("ada");
+    let token = server.log_in("ada").access;
+    let explained = server.post("/explain", &json!({ "token": token }));
+    assert_eq!(explained.body["accepted"], true);
+    let findings = explained.body["findings"].as_array().unwrap();
+    assert!(findings.len() >= 19 && findings.iter().all(|found| found["outcome"] == "passed"));
+    // What the explainer accepts is what the API does.
+    assert_eq!(server.get("/api/me", &token).status(), 200);
+
+    let (front, _) = token.rsplit_once('.').unwrap();
+    let forged = format!("{front}.{}", "A".repeat(43));
+    let explained = server.post("/explain", &json!({ "token": forged }));
+    assert_eq!(explained.body["accepted"], false);
+    let failed = explained.body["findings"].as_array().unwrap().iter();
+    let failed: Vec<_> = failed.filter(|found| found["outcome"] == "failed").collect();
+    assert_eq!((failed.len(), &failed[0]["check"]), (1, &json!("signature")));
+}
+
+#[test]
+fn cookies_hold_both_tokens_and_no_other_site_uses_them() {
+    let folder = Scratch::new("auth-cookies");
+    let server = AuthServer::start(&folder, "memory", &[]);
+    server.register("ada");
+    let body = json!({ "name": "ada", "password": PASSWORD, "cookies": true }).to_string();
+    let login = |site: &str| {
+        let headers = [("content-type", "application/json"), ("sec-fetch-site", site)];
+        server.send("POST", "/login", &headers, &body)
+    };
+    // Nor is anybody logged in by another site.
+    assert_eq!(login("cross-site").error(), (403, "access_denied"));
+    let login = login("same-origin");
+    assert_eq!(login.body, json!({ "expires_in": 60 }));
+    let cookies = login.response.headers().get_all(SET_COOKIE).iter();
+    let cookies: Vec<&str> =
+        cookies.map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap()).collect();
+    assert_eq!(cookies.len(), 3);
+    let cookies = cookies.join("; ");
+    assert_eq!(server.send("GET", "/api/me", &[("cookie", &cookies)], "").status(), 200);
+    let refresh = |site: &str| {
+        server.send("POST", "/auth/refresh", &[("cookie", &cookies), ("sec-fetch-site", site)], "")
+    };
+    assert_eq!(refresh("cross-site").error(), (403, "access_denied"));
+    let renewed = refresh("same-origin");
+    assert_eq!((renewed.status(), &renewed.body), (200, &json!({ "expires_in": 60 })));
+}
+
+#[test]
+fn the_page_runs_nothing_but_its_own_files() {
+    let folder = Scratch::new("auth-page");
+    let server = AuthServer::start(&folder, "memory", &[]);
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/app.js", "text/javascript; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+    ] {
+        let answer = server.send("GET", path, &[], "");
+        assert_eq!((answer.status(), answer.header("content-type")), (200, content_type));
+        let policy = answer.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+        assert!(!policy.contains("unsafe"));
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    let page = server.send("GET", "/", &[], "").body;
+    assert!(!page.as_str().unwrap().contains("://"), "all that it loads is here");
+}
+
+#[test]
+fn a_store_that_is_none_is_told_without_its_password() {
+    let folder = Scratch::new("auth-store");
+    for store in [
+        "mysql://ada:hunter2@127.0.0.1/",
+        "postgres://ada:hunter2@127.0.0.1:x/",
+        "redis://ada:hunter2@:x",
+    ] {
+        let run = Command::new(env!("CARGO_BIN_EXE_auth_server"))
+            .args(["--listen", "127.0.0.1:0", "--keys"])
+            .arg(folder.path().join("keys"))
+            .env("AUTH_SERVER_STORE", store)
+            .output()
+            .unwrap();
+        assert!(!run.status.success());
+        let log = String::from_utf8(run.stderr).unwrap();
+        assert!(log.contains("the server does not run") && !log.contains("hunter2"), "{log}");
+    }
+}
+
+#[test]
+fn the_log_is_json_and_tells_no_secret() {
+    let folder = Scratch::new("auth-log");
+    let server = AuthServer::start(&folder, "sqlite:auth.db", &[]);
+    server.register("ada");
+    let first = server.log_in("ada");
+    let second = server.refresh(&first).tokens();
+    server.get(&format!("/api/me?access_token={}", second.access), &second.access);
+    server.get("/api/me", &format!("{}x", second.access));
+    server.post("/login", &json!({ "name": "ada", "password": "incorrect horse" }));
+    server.post("/explain", &json!({ "token": second.access }));
+    let log = server.log.clone();
+    assert!(server.stop().success());
+
+    let log = read(&log);
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |message: &str| lines.iter().filter(|line| line["message"] == message).count();
+    assert_eq!((of("registered"), of("logged in"), of("rotated"), of("stopped")), (1, 1, 1, 1));
+    assert_eq!(of("answered"), 7, "{log}");
+    let key = |name: &str| {
+        let text = read(&folder.path().join(name));
+        serde_json::from_str::<Value>(&text).unwrap()["k"].as_str().unwrap().to_owned()
+    };
+    let mut secrets = vec![
+        PASSWORD.to_owned(),
+        "incorrect horse".to_owned(),
+        "$argon2".to_owned(),
+        key("auth.db.access.jwk"),
+        key("auth.db.refresh.jwk"),
+        first.refresh,
+        second.refresh,
+    ];
+    // Of a JWT its payload and its signature, each alone.
+    for token in [first.access, second.access] {
+        secrets.extend(token.split('.').skip(1).map(str::to_owned));
+    }
+    for secret in secrets {
+        assert!(!log.contains(&secret), "the log has a secret in it: {log}");
+    }
+}

@@ -1,0 +1,383 @@
+//! The page of the auth server, as a person meets it: each thing that it is there to show is done in a browser.
+//!
+//! Pictures go to `target/screenshots`.
+
+use kippu_browser_tests::{AuthServer, Browser, Frame, Look};
+use serde_json::json;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Makes an account and logs in.
+async fn log_in(browser: &Browser, name: &str) {
+    browser.fill("name", name).await;
+    browser.fill("password", PASSWORD).await;
+    browser.click("submit-register").await;
+    logged_in(browser).await;
+}
+
+async fn logged_in(browser: &Browser) {
+    browser
+        .until(
+            "a login",
+            "!document.getElementById('desk').hidden && document.querySelector('#sessions li')",
+        )
+        .await;
+}
+
+/// The requests of the last deed, in their order: `GET /api/me 401`.
+async fn last_requests(browser: &Browser) -> Vec<String> {
+    let script = "return [...document.querySelectorAll('#log > li:first-child ol li')].map((line) => \
+                  `${line.querySelector('code').textContent} ${line.querySelector('.status').textContent}`)";
+    serde_json::from_value(browser.run(script).await).expect("texts")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry() {
+    let server = AuthServer::start(&["--access-lifetime", "4", "--grace", "1"]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "ada").await;
+
+    let inks = "return [...document.querySelectorAll('#token span:not(.dot)')].map((part) => getComputedStyle(part).color)";
+    let inks: Vec<String> = serde_json::from_value(browser.run(inks).await).expect("colours");
+    assert_eq!(inks.len(), 3);
+    assert!(inks[0] != inks[1] && inks[1] != inks[2] && inks[0] != inks[2], "{inks:?}");
+    assert_eq!(browser.text("token").await.split('.').count(), 3);
+    assert!(browser.text("part-header").await.contains("HS256"));
+    assert!(browser.text("part-payload").await.contains("role: \"member\""));
+
+    browser.click("call").await;
+    browser.until_says("call-result", "200: it knows you as ada, member").await;
+    assert_eq!(last_requests(&browser).await, ["GET /api/me 200"]);
+
+    browser
+        .until("the countdown at its end", "document.getElementById('timer').textContent === '0'")
+        .await;
+    browser.click("retry").await;
+    browser.click("call").await;
+    browser.until_says("call-result", "401: the access token has expired").await;
+    browser.click("retry").await;
+    browser.click("call").await;
+    browser.until_says("call-result", "200: it knows you").await;
+    assert_eq!(
+        last_requests(&browser).await,
+        ["GET /api/me 401", "POST /auth/refresh 200", "GET /api/me 200"]
+    );
+    browser
+        .until(
+            "a countdown that begins again",
+            "Number(document.getElementById('timer').textContent) > 0",
+        )
+        .await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_is_edited_by_hand_is_found_out_and_every_check_is_listed() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "eve").await;
+    let checks = "return document.querySelectorAll('#checks li').length";
+    let failed = "return document.querySelector('#checks .failed')?.innerText";
+
+    browser.click("forge-send").await;
+    browser.until_says("forge-result", "200: nothing is wrong with it").await;
+    assert!(browser.run(checks).await.as_u64() >= Some(19));
+
+    let claims = browser.run("return document.getElementById('forge-payload').value").await;
+    let claims = claims.as_str().expect("a text").replace("\"member\"", "\"admin\"");
+    // Typed, as a person would.
+    browser.fill("forge-payload", &claims).await;
+    browser
+        .until("a changed segment", "document.querySelector('#forged .ink-payload.changed')")
+        .await;
+    browser.click("forge-send").await;
+    browser.until_says("forge-result", "401: refused. Found out by: signature").await;
+    assert!(browser.run(checks).await.as_u64() >= Some(19));
+    assert!(browser.run(failed).await.as_str().expect("a check").contains("signature"));
+    browser.picture("forged-desktop-light", Frame::Whole).await;
+
+    browser.click("forge-undo").await;
+    browser.click("forge-none").await;
+    browser.click("forge-send").await;
+    browser.until_says("forge-result", "401: refused. Found out by: alg").await;
+    browser.click("forge-undo").await;
+    browser.click("forge-years").await;
+    browser.click("forge-send").await;
+    browser.until_says("forge-result", "401: refused. Found out by: signature").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
+    let server = AuthServer::start(&["--access-lifetime", "30", "--grace", "2"]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "mallory").await;
+    let generations = "return [...document.querySelectorAll('#generations .generation')].map((each) => each.textContent)";
+
+    browser.click("refresh-now").await;
+    browser.until_says("refresh-result", "Generation 1").await;
+    browser.click_first("#generations button").await;
+    browser.until_says("refresh-result", "within the grace").await;
+    assert_eq!(browser.run(generations).await, json!(["1", "0"]), "the same successor");
+
+    browser.until_says("generations", "again is too late").await;
+    browser.click_first("#generations button").await;
+    browser.until_says("refresh-result", "the session is dead").await;
+    assert_eq!(last_requests(&browser).await, ["POST /auth/refresh 400", "GET /api/live 401"]);
+    browser.until_says("ended", "generation 0 was presented after it had been used up").await;
+    browser.picture("stolen-desktop-light", Frame::Whole).await;
+
+    // The price of asking no database.
+    browser.click("call").await;
+    browser.until_says("call-result", "200: it knows you as mallory").await;
+    browser.click("call-live").await;
+    browser.until_says("call-result", "401: the session has ended").await;
+    assert!(server.log().contains("reuse detected"));
+    browser.click("again").await;
+    browser.until("the login", "!document.getElementById('welcome').hidden").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_device_is_listed_and_is_logged_out_from_the_first() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "grace").await;
+    browser.click("second").await;
+    browser.tab(1).await;
+    assert_eq!(browser.run("return document.getElementById('name').value").await, "grace");
+    browser.fill("password", PASSWORD).await;
+    browser.click("submit-login").await;
+    logged_in(&browser).await;
+    browser.until_says("sessions", "Second device").await;
+
+    browser.tab(0).await;
+    browser.until_says("sessions", "Second device").await;
+    browser.click_first("#sessions button").await;
+    browser.until_says("devices-result", "Second device gets no token any more").await;
+    browser.until("one session", "document.querySelectorAll('#sessions li').length === 1").await;
+
+    browser.tab(1).await;
+    browser.click("call-live").await;
+    browser.until_says("ended", "This session has ended").await;
+    assert_eq!(last_requests(&browser).await, ["GET /api/live 401", "POST /auth/refresh 400"]);
+
+    browser.tab(0).await;
+    browser.click("logout").await;
+    browser.until("the login", "!document.getElementById('welcome').hidden").await;
+    assert_eq!(browser.run("return document.getElementById('token').textContent").await, "");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everywhere_is_logged_out_at_once() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "joan").await;
+    browser.new_tab().await;
+    browser.fill("name", "joan").await;
+    browser.fill("password", PASSWORD).await;
+    browser.click("submit-login").await;
+    logged_in(&browser).await;
+    browser.click("logout-all").await;
+    browser.until("the login", "!document.getElementById('welcome').hidden").await;
+    browser.tab(0).await;
+    browser.click("refresh-now").await;
+    browser.until_says("ended", "This session has ended").await;
+    browser.close().await;
+}
+
+/// Both tabs have one cookie, and present it at the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    browser.click_first("input[value=cookies]").await;
+    log_in(&browser, "alan").await;
+    assert_eq!(browser.run("return document.cookie.includes('access')").await, false);
+    browser.new_tab().await;
+    // No password was asked for.
+    logged_in(&browser).await;
+    assert_eq!(browser.text("user").await, "alan");
+
+    let listen = "new BroadcastChannel('test').onmessage = () => document.getElementById('refresh-now').click()";
+    browser.run(listen).await;
+    browser.tab(0).await;
+    let both = "document.getElementById('refresh-result').textContent = ''; \
+                new BroadcastChannel('test').postMessage('now'); \
+                document.getElementById('refresh-now').click()";
+    // A round in which the one comes after the other shows nothing: they have to meet.
+    for _ in 0..100 {
+        browser.run(both).await;
+        browser.until_says("refresh-result", "200: both cookies are new").await;
+        if server.log().contains("\"replayed\"") {
+            break;
+        }
+    }
+    assert!(server.log().contains("\"replayed\""), "the two never met");
+    assert!(!server.log().contains("reuse detected"));
+    for tab in [0, 1] {
+        browser.tab(tab).await;
+        browser.click("call-live").await;
+        browser.until_says("call-result", "200: it knows you as alan").await;
+        browser.click("refresh-now").await;
+        browser.until_says("refresh-result", "200: both cookies are new").await;
+    }
+    browser.picture("cookies-desktop-light", Frame::Whole).await;
+    browser.click("logout").await;
+    browser.until("the login", "!document.getElementById('welcome').hidden").await;
+    browser.tab(0).await;
+    browser.click("call").await;
+    browser.until_says("ended", "This session has ended").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_and_tried_only_so_often() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    browser.fill("name", "trudy").await;
+    browser.fill("password", "incorrect").await;
+    for _ in 0..5 {
+        browser.click("submit-login").await;
+        browser.until_says("login-error", "The name or the password is wrong").await;
+    }
+    browser.click("submit-login").await;
+    browser.until_says("login-error", "Too many tries: wait").await;
+    browser.close().await;
+}
+
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+const SPACE: &str = "\u{e00d}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_it_works_with_a_keyboard() {
+    let server = AuthServer::start(&["--grace", "2"]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    // The focus is on the name.
+    browser.keys("barbara").await;
+    browser.keys(TAB).await;
+    browser.keys(PASSWORD).await;
+    let focus = async |id: &str| {
+        for _ in 0..40 {
+            if browser.run("return document.activeElement.id").await == id {
+                return;
+            }
+            browser.keys(TAB).await;
+        }
+        panic!("the focus does not come to {id}");
+    };
+    focus("submit-register").await;
+    browser.keys(ENTER).await;
+    logged_in(&browser).await;
+    assert_eq!(browser.run("return document.activeElement.id").await, "desk-title");
+    // In the order of the page.
+    for id in
+        ["call", "call-live", "retry", "forge-payload", "forge-admin", "forge-send", "refresh-now"]
+    {
+        focus(id).await;
+    }
+    browser.keys(ENTER).await;
+    browser.until_says("refresh-result", "Generation 1").await;
+    // What is redrawn while seconds are counted keeps the focus.
+    browser.run("document.querySelector('#generations button').focus()").await;
+    browser.until_says("generations", "again is too late").await;
+    browser.keys(SPACE).await;
+    browser.until_says("refresh-result", "the session is dead").await;
+    browser.close().await;
+}
+
+/// A request with both would be refused for having one credential too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_in_memory_and_one_in_cookies_do_not_meet() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "radia").await;
+    browser.new_tab().await;
+    browser.click_first("input[value=cookies]").await;
+    log_in(&browser, "vint").await;
+    for (tab, name) in [(0, "radia"), (1, "vint")] {
+        browser.tab(tab).await;
+        browser.click("call-live").await;
+        browser.until_says("call-result", &format!("200: it knows you as {name}")).await;
+        browser.click("refresh-now").await;
+        browser.until_says("refresh-result", "200").await;
+    }
+    browser.close().await;
+}
+
+/// What has no name is nothing to a screen reader.
+const NAMELESS: &str = "
+    return [...document.querySelectorAll('button, a, input, textarea, section, [role]')].filter((each) => {
+      const by = each.getAttribute('aria-labelledby');
+      const name = each.getAttribute('aria-label') ?? (by && document.getElementById(by)?.textContent)
+        ?? (each.labels?.length ? each.labels[0].textContent : each.textContent);
+      return !name.trim() && !['alert'].includes(each.getAttribute('role'));
+    }).map((each) => each.outerHTML)";
+
+/// Texts with less contrast to what is behind them than WCAG 2.2 asks for (1.4.3, AA).
+const FAINT: &str = "
+    const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b]
+      .map((value) => value / 255)
+      .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+      .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+    const behind = (element) => {
+      for (let each = element; each; each = each.parentElement) {
+        const colour = parse(getComputedStyle(each).backgroundColor);
+        if (colour.length === 3 || colour[3] === 1) return colour;
+      }
+      return [255, 255, 255];
+    };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const faint = [];
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      const element = node.parentElement;
+      if (!node.textContent.trim() || !element.checkVisibility() || element.closest(':disabled, script, noscript')) continue;
+      const [one, other] = [light(parse(getComputedStyle(element).color)), light(behind(element))];
+      const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+      if (ratio < 4.5) faint.push(`${node.textContent.trim()}: ${ratio.toFixed(2)}`);
+    }
+    return faint";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_can_be_read_by_day_and_by_night_on_a_desk_and_on_a_phone() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    let looks = [
+        ("desktop-light", Look::DESKTOP),
+        ("desktop-dark", Look { scheme: "dark", ..Look::DESKTOP }),
+        ("phone-light", Look { scheme: "light", ..Look::PHONE }),
+        ("phone-dark", Look::PHONE),
+        ("narrow-light", Look { scheme: "light", width: 320, height: 640, scale: 1 }),
+    ];
+    let check = async |view: &str| {
+        for (name, look) in looks {
+            browser.look(look).await;
+            browser.picture(&format!("{view}-{name}"), Frame::Window).await;
+            browser.picture(&format!("{view}-{name}-whole"), Frame::Whole).await;
+            let width = browser.run("return document.documentElement.scrollWidth").await.as_u64();
+            assert!(width <= Some(look.width.into()), "{view}, {name}: it is {width:?} wide");
+            assert_eq!(browser.run(FAINT).await, json!([]), "{view}, {name}");
+        }
+        assert_eq!(browser.run(NAMELESS).await, json!([]), "{view}");
+        browser.look(Look::DESKTOP).await;
+    };
+    check("welcome").await;
+    log_in(&browser, "ada").await;
+    browser.click("call").await;
+    browser.until_says("call-result", "200").await;
+    browser.click("refresh-now").await;
+    browser.until_says("refresh-result", "200").await;
+    browser.click("forge-admin").await;
+    browser.click("forge-send").await;
+    browser.until_says("forge-result", "401").await;
+    check("desk").await;
+    // As they stand in the README.
+    browser.look(Look { height: 846, ..Look::DESKTOP }).await;
+    browser.picture("readme-desktop", Frame::Window).await;
+    browser.look(Look::PHONE).await;
+    browser.picture("readme-phone", Frame::From("forged")).await;
+    browser.close().await;
+}
