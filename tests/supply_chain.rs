@@ -1,5 +1,5 @@
 //! What a careful team asks of a crate before it takes it in: no unsafe code, nothing that runs when it is built, a
-//! reason for each dependency.
+//! reason for each dependency, and no stranger in its workflows.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -137,11 +137,42 @@ fn each_dependency_is_justified() {
     assert_eq!(titles.collect::<Vec<_>>(), ["[dependencies]", "[dev-dependencies]"]);
 }
 
+/// What runs for this repository elsewhere is fixed too, and may write nothing.
+#[test]
+fn workflows_run_what_was_looked_at_and_read_only() {
+    let workflows = files_that_end_with(".yml");
+    let workflows: Vec<_> =
+        workflows.iter().filter(|file| file.starts_with(".github/workflows/")).collect();
+    assert!(workflows.len() >= 3, "{workflows:?}");
+    for file in workflows {
+        let text = read(file);
+        assert!(text.contains("\npermissions:\n  contents: read\n"), "{file}");
+        assert_eq!(text.matches("permissions:").count(), 1, "{file} asks for more");
+        for line in text.lines().filter(|line| line.contains("uses:")) {
+            assert!(is_fixed(line), "{file}: {line}");
+        }
+    }
+}
+
+/// Whether an action is named by a whole commit, with its release beside it.
+fn is_fixed(line: &str) -> bool {
+    let reference = line.split_once('@').and_then(|(_, reference)| reference.split_once(" # v"));
+    reference.is_some_and(|(commit, release)| {
+        let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_commit && !release.is_empty()
+    })
+}
+
 #[test]
 fn what_is_wrong_is_found() {
     assert!(has_unsafe_code(&format!("fn a() {{\n    {KEYWORD} {{ b() }}\n}}")));
     assert!(has_unsafe_code(&format!("#[{KEYWORD}(no_mangle)]")));
     assert!(!has_unsafe_code(&format!("// {KEYWORD}\nfn {KEYWORD}_options() {{}} // {KEYWORD}")));
+    let commit = "0123456789abcdef".repeat(3);
+    assert!(is_fixed(&format!("- uses: a/b@{} # v1.2", &commit[..40])));
+    for reference in ["v1", "v1 # v1", &commit[..39], &commit[..40]] {
+        assert!(!is_fixed(&format!("- uses: a/b@{reference}")), "{reference}");
+    }
     let manifest = "[a]\nb = 1\n# c = 2\n\n[d]\ne = 3\n";
     assert_eq!(section(manifest, "[d]"), ["e = 3"]);
     assert_eq!(names(manifest, "[a]"), BTreeSet::from(["b".to_owned()]));
