@@ -20,7 +20,9 @@ fn read(file: &str) -> Option<String> {
 fn references(text: &str) -> Vec<(&str, &str)> {
     let quoted = text.split('`').skip(1).step_by(2);
     let named = quoted.filter_map(|quoted| quoted.split_once("::"));
-    named.filter(|(file, _)| file.ends_with(".rs") || file.ends_with(".jsonl")).collect()
+    named
+        .filter(|(file, _)| [Some("rs"), Some("jsonl")].contains(&file.split('.').next_back()))
+        .collect()
 }
 
 /// Rows of the tables whose last column is [`SHOWN_BY`].
