@@ -80,4 +80,14 @@ mod tests {
         assert_eq!(Excerpt::new(&long).to_string(), format!("\"{}…\"", "é".repeat(32)));
         assert_eq!(Excerpt::new(&format!("x{long}")).as_str().len(), 63);
     }
+
+    /// Of serde it is not known how much it quotes.
+    #[test]
+    fn what_a_parser_says_is_bounded_and_printable_too() {
+        assert_eq!(
+            &*parser_message(&"unknown variant \"a\n\u{202e}\""),
+            "unknown variant \"a\\n\\u{202e}\""
+        );
+        assert_eq!(parser_message(&"\u{1b}".repeat(10_000)).len(), 4 * MAX_LEN);
+    }
 }

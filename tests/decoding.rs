@@ -145,6 +145,50 @@ fn a_token_has_three_segments() {
     }
 }
 
+/// RFC 7519 §1: a JWT is in the compact serialization. A text that has one inside, for a reader who looks for it
+/// (CVE-2022-39227), is none.
+#[test]
+fn a_json_serialization_is_no_token() {
+    let good = signed("{}");
+    let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("{good}")
+    };
+    let forged = base64url::encode(br#"{"sub":"root"}"#);
+    for text in [
+        json!({ "payload": payload, "protected": header, "signature": signature }).to_string(),
+        json!({
+            "payload": payload,
+            "signatures": [{ "protected": header, "signature": signature }],
+        })
+        .to_string(),
+        format!(
+            r#"{{"payload":"{payload}","protected":"{header}","signature":"{signature}",".":".."}}"#
+        ),
+        // Three segments, to whoever splits at dots: the forged payload stands where a JWT has its own.
+        format!(
+            r#"{{"{header}.{forged}.":"","protected":"{header}","payload":"{payload}","signature":"{signature}"}}"#
+        ),
+    ] {
+        let error = judge::<Value>(&text).expect_err(&text);
+        let is_about_the_form = matches!(error, DecodeError::Segments)
+            || matches!(error, DecodeError::Base64url { segment: Segment::Header, .. });
+        assert!(is_about_the_form, "{error}: {text}");
+    }
+}
+
+/// RFC 7519 §5.2 would have its header say so with `cty`; here it is no claims set, whatever the header says.
+#[test]
+fn a_token_in_a_token_is_no_claims_set() {
+    let inner = signed(r#"{"sub":"joe"}"#);
+    for header in
+        [HEADER, r#"{"alg":"HS256","cty":"JWT"}"#, r#"{"alg":"HS256","typ":"JWT","cty":"jwt"}"#]
+    {
+        refused(&signed_with_header(header, &inner), "the payload: not a JSON object");
+        let quoted = format!("{inner:?}");
+        refused(&signed_with_header(header, quoted), "the payload: not a JSON object");
+    }
+}
+
 #[test]
 fn each_segment_has_one_spelling() {
     let header = base64url::encode(HEADER.as_bytes());

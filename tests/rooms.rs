@@ -168,6 +168,18 @@ fn within_the_session_too() {
     assert!(seen.sum::<usize>() > 60);
 }
 
+/// The map in CONTRIBUTING.md is this one.
+#[test]
+fn the_map_shows_every_room_in_its_place() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("CONTRIBUTING.md");
+    let text = fs::read_to_string(path).unwrap();
+    let map = text.lines().skip_while(|line| *line != "## The rooms").skip(1);
+    let rows =
+        map.take_while(|line| !line.starts_with('#')).filter_map(|line| line.strip_prefix("| `"));
+    let shown: Vec<&str> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    assert_eq!(shown, ROOMS);
+}
+
 #[test]
 fn imports_are_found() {
     let text = "use crate::{\n    a::B,\n    c::{d::E, f},\n    g,\n};\n// crate::no\nfn x(_: crate::h::I) {}\n\
