@@ -80,3 +80,20 @@ fn hash(password: &str) -> Result<String, PasswordError> {
     let hash = Argon2::default().hash_password(password.as_bytes()).map_err(PasswordError::Hash)?;
     Ok(hash.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_has_a_password() {
+        let passwords = Passwords::new().expect("a decoy");
+        let is = async |password: &str, hash| {
+            passwords.is(password.to_owned(), hash).await.expect("an answer")
+        };
+        assert!(!is("of nobody", None).await);
+        assert!(is("of nobody", Some(&*passwords.decoy)).await);
+        assert!(!is("of somebody", Some(&*passwords.decoy)).await);
+        assert!(!is("of nobody", Some("no hash")).await);
+    }
+}
