@@ -127,6 +127,18 @@ pub(crate) async fn me(Access(token): Access<Profile>) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(Me::from(token))).into_response()
 }
 
+/// The same of nobody, for who has no token; `scripts/load` compares the two.
+pub(crate) async fn public() -> Response {
+    let nobody = Me {
+        subject: "0".repeat(22),
+        name: "nobody".to_owned(),
+        role: "guest".to_owned(),
+        session: SessionId::from_bytes([0; 16]),
+        expires_at: 0,
+    };
+    ([(CACHE_CONTROL, "no-store")], Json(nobody)).into_response()
+}
+
 /// Reads the session once, for what must not wait until the token expires.
 pub(crate) async fn live(live: Live<Profile>) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(Me::from(live.token))).into_response()

@@ -99,6 +99,7 @@ impl App {
             .nest_service(SESSION_ROUTES, sessions)
             .route("/api/me", get(api::me))
             .route("/api/live", get(api::live))
+            .route("/api/public", get(api::public))
             .route("/explain", post(explain::explain))
             .route("/lifetimes", get(api::lifetimes))
             .route("/healthz", get(api::healthz))
