@@ -24,11 +24,13 @@ async fn logged_in(browser: &Browser) {
         .await;
 }
 
-/// The requests of the last deed, in their order: `GET /api/me 401`.
-async fn last_requests(browser: &Browser) -> Vec<String> {
-    let script = "return [...document.querySelectorAll('#log > li:first-child ol li')].map((line) => \
-                  `${line.querySelector('code').textContent} ${line.querySelector('.status').textContent}`)";
-    serde_json::from_value(browser.run(script).await).expect("texts")
+/// Waits until these are the requests of the last deed, in their order: `GET /api/me 401`. They are shown after what
+/// came of them.
+async fn until_requests_are(browser: &Browser, expected: &[&str]) {
+    let shown = "JSON.stringify([...document.querySelectorAll('#log > li:first-child ol li')].map((line) => \
+                 `${line.querySelector('code').textContent} ${line.querySelector('.status').textContent}`))";
+    let expected = serde_json::to_string(expected).expect("texts");
+    browser.until("the requests", &format!("{shown} === {expected:?}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +49,7 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
 
     browser.click("call").await;
     browser.until_says("call-result", "200: it knows you as ada, member").await;
-    assert_eq!(last_requests(&browser).await, ["GET /api/me 200"]);
+    until_requests_are(&browser, &["GET /api/me 200"]).await;
 
     browser
         .until("the countdown at its end", "document.getElementById('timer').textContent === '0'")
@@ -58,10 +60,8 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
     browser.click("retry").await;
     browser.click("call").await;
     browser.until_says("call-result", "200: it knows you").await;
-    assert_eq!(
-        last_requests(&browser).await,
-        ["GET /api/me 401", "POST /auth/refresh 200", "GET /api/me 200"]
-    );
+    until_requests_are(&browser, &["GET /api/me 401", "POST /auth/refresh 200", "GET /api/me 200"])
+        .await;
     browser
         .until(
             "a countdown that begins again",
@@ -123,7 +123,7 @@ async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
     browser.until_says("generations", "again is too late").await;
     browser.click_first("#generations button").await;
     browser.until_says("refresh-result", "the session is dead").await;
-    assert_eq!(last_requests(&browser).await, ["POST /auth/refresh 400", "GET /api/live 401"]);
+    until_requests_are(&browser, &["POST /auth/refresh 400", "GET /api/live 401"]).await;
     browser.until_says("ended", "generation 0 was presented after it had been used up").await;
     browser.picture("stolen-desktop-light", Frame::Whole).await;
 
@@ -160,7 +160,7 @@ async fn a_second_device_is_listed_and_is_logged_out_from_the_first() {
     browser.tab(1).await;
     browser.click("call-live").await;
     browser.until_says("ended", "This session has ended").await;
-    assert_eq!(last_requests(&browser).await, ["GET /api/live 401", "POST /auth/refresh 400"]);
+    until_requests_are(&browser, &["GET /api/live 401", "POST /auth/refresh 400"]).await;
 
     browser.tab(0).await;
     browser.click("logout").await;
