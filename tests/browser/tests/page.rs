@@ -247,7 +247,7 @@ async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
     browser.until("the login", "!document.getElementById('welcome').hidden").await;
     browser.tab(0).await;
     browser.click("call").await;
-    browser.until_says("ended", "This session has ended").await;
+    browser.until_says("ended", "Another tab has logged out").await;
     browser.close().await;
 }
 
