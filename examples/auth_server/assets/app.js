@@ -122,8 +122,10 @@ class Login {
     const result = await send(deed, "POST", "/auth/refresh", { form, cookies: this.cookies });
     if (result.ok) {
       result.isNew = this.take(result.answer);
-    } else if (result.answer.error === "invalid_grant" && !this.ended) {
-      this.ended = "It was logged out, here or elsewhere, or one of its refresh tokens was presented twice.";
+    } else if (result.answer.error === "invalid_grant") {
+      this.ended ??= "It was logged out, here or elsewhere, or one of its refresh tokens was presented twice.";
+    } else if (this.cookies && result.answer.error === "invalid_request") {
+      this.ended ??= "Another tab has logged out: the cookies are gone.";
     }
     show();
     return result;

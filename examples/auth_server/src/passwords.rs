@@ -83,6 +83,8 @@ fn hash(password: &str) -> Result<String, PasswordError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[tokio::test]
@@ -95,5 +97,22 @@ mod tests {
         assert!(is("of nobody", Some(&*passwords.decoy)).await);
         assert!(!is("of somebody", Some(&*passwords.decoy)).await);
         assert!(!is("of nobody", Some("no hash")).await);
+    }
+
+    #[tokio::test]
+    async fn that_there_is_no_account_takes_as_long_to_find_out() {
+        let passwords = Passwords::new().expect("a decoy");
+        let known = passwords.hash("correct horse".to_owned()).await.expect("a hash");
+        let quickest = async |hash: Option<&str>| {
+            let mut quickest = Duration::MAX;
+            for _ in 0..5 {
+                let begin = Instant::now();
+                passwords.is("incorrect".to_owned(), hash).await.expect("an answer");
+                quickest = quickest.min(begin.elapsed());
+            }
+            quickest
+        };
+        let (there, not_there) = (quickest(Some(&*known)).await, quickest(None).await);
+        assert!(not_there * 2 > there && there * 2 > not_there, "{there:?}, {not_there:?}");
     }
 }

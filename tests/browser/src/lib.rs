@@ -300,10 +300,12 @@ impl Browser {
         }
     }
 
-    /// Waits until the element of this id says so.
+    /// Waits until the element of this id is there to be seen, and says so.
     pub async fn until_says(&self, id: &str, text: &str) {
+        let element = format!("document.getElementById('{id}')");
+        // What is hidden has a text too.
         let expression =
-            format!("document.getElementById('{id}').innerText.includes({})", json!(text));
+            format!("{element}.checkVisibility() && {element}.innerText.includes({})", json!(text));
         self.until(text, &expression).await;
     }
 

@@ -7,6 +7,8 @@ use serde_json::json;
 
 const PASSWORD: &str = "correct horse battery staple";
 
+const AT_ITS_END: &str = "document.getElementById('timer').textContent === '0'";
+
 /// Makes an account and logs in.
 async fn log_in(browser: &Browser, name: &str) {
     browser.fill("name", name).await;
@@ -51,9 +53,7 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
     browser.until_says("call-result", "200: it knows you as ada, member").await;
     until_requests_are(&browser, &["GET /api/me 200"]).await;
 
-    browser
-        .until("the countdown at its end", "document.getElementById('timer').textContent === '0'")
-        .await;
+    browser.until("the countdown at its end", AT_ITS_END).await;
     browser.click("retry").await;
     browser.click("call").await;
     browser.until_says("call-result", "401: the access token has expired").await;
@@ -68,6 +68,24 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
             "Number(document.getElementById('timer').textContent) > 0",
         )
         .await;
+
+    // Two calls that find it expired together share one refresh.
+    browser.until("the countdown at its end", AT_ITS_END).await;
+    browser
+        .run(
+            "document.getElementById('call').click(); document.getElementById('call-live').click()",
+        )
+        .await;
+    browser
+        .until(
+            "two answers",
+            "[...document.querySelectorAll('#log > li')].slice(0, 2).every((deed) => \
+             deed.querySelector('ol li:last-child .status')?.textContent === '200')",
+        )
+        .await;
+    let refreshes =
+        "return document.getElementById('log').innerText.split('/auth/refresh').length - 1";
+    assert_eq!(browser.run(refreshes).await, 2, "of which the first is that of before");
     browser.close().await;
 }
 
@@ -223,12 +241,13 @@ async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
         browser.click("refresh-now").await;
         browser.until_says("refresh-result", "200: both cookies are new").await;
     }
+    browser.look(Look::DESKTOP).await;
     browser.picture("cookies-desktop-light", Frame::Whole).await;
     browser.click("logout").await;
     browser.until("the login", "!document.getElementById('welcome').hidden").await;
     browser.tab(0).await;
     browser.click("call").await;
-    browser.until_says("ended", "This session has ended").await;
+    browser.until_says("ended", "Another tab has logged out").await;
     browser.close().await;
 }
 
