@@ -89,14 +89,19 @@ impl Guard {
         &self,
         request: &Parts,
     ) -> Result<AccessToken<C>, Rejection> {
-        let token = match self.credential(request)? {
-            Credential::Bearer(token) => token,
-            Credential::Cookie(token) => {
-                self.check_origin(request)?;
-                token
-            }
-        };
-        Ok(self.verifier.verify(token)?)
+        Ok(self.authenticate_by(request)?.0)
+    }
+
+    /// As [`Guard::authenticate`], with the cookies, if it is they that the token stands in.
+    fn authenticate_by<C: DeserializeOwned>(
+        &self,
+        request: &Parts,
+    ) -> Result<(AccessToken<C>, Option<&Cookies>), Rejection> {
+        let (token, cookies) = self.credential(request)?;
+        if cookies.is_some() {
+            self.check_origin(request)?;
+        }
+        Ok((self.verifier.verify(token)?, cookies))
     }
 
     /// The headers that put the tokens of a login into the browser, when [`Guard::cookies`] was said:
@@ -135,24 +140,19 @@ impl Guard {
         }
     }
 
-    /// The only token of a request.
-    fn credential<'r>(&self, request: &'r Parts) -> Result<Credential<'r>, Rejection> {
+    /// The only token of a request, and the cookies, if it is they that it stands in.
+    fn credential<'r>(&self, request: &'r Parts) -> Result<(&'r str, Option<&Cookies>), Rejection> {
+        let cookies = self.cookies.as_deref();
         let in_header = bearer::token(&request.headers)?;
-        let in_cookie = match &self.cookies {
+        let in_cookie = match cookies {
             Some(cookies) => cookies.access(&request.headers)?,
             None => None,
         };
         match (in_header, in_cookie) {
             (None, None) => Err(Rejection::MissingToken),
             (Some(_), Some(_)) => Err(Rejection::TwoTokens),
-            (Some(token), None) => Ok(Credential::Bearer(token)),
-            (None, Some(token)) => Ok(Credential::Cookie(token)),
+            (Some(token), None) => Ok((token, None)),
+            (None, Some(token)) => Ok((token, cookies)),
         }
     }
-}
-
-/// Where a token stands.
-enum Credential<'r> {
-    Bearer(&'r str),
-    Cookie(&'r str),
 }

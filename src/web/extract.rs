@@ -76,10 +76,7 @@ where
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Rejection> {
-        match <Self as FromRequestParts<S>>::from_request_parts(parts, state).await {
-            Err(Rejection::MissingToken) => Ok(None),
-            access => access.map(Some),
-        }
+        or_none(<Self as FromRequestParts<S>>::from_request_parts(parts, state).await)
     }
 }
 
@@ -134,9 +131,14 @@ where
         parts: &mut Parts,
         state: &State,
     ) -> Result<Option<Self>, Rejection> {
-        match <Self as FromRequestParts<State>>::from_request_parts(parts, state).await {
-            Err(Rejection::MissingToken) => Ok(None),
-            live => live.map(Some),
-        }
+        or_none(<Self as FromRequestParts<State>>::from_request_parts(parts, state).await)
+    }
+}
+
+/// Nobody, where there is no token; a wrong one is refused all the same.
+fn or_none<T>(extracted: Result<T, Rejection>) -> Result<Option<T>, Rejection> {
+    match extracted {
+        Err(Rejection::MissingToken) => Ok(None),
+        extracted => extracted.map(Some),
     }
 }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use tower_service::Service;
 
 use super::{
-    Credential, Guard,
+    Guard,
     answer::{Refusal, empty, json},
     cookie::{Cookies, SetCookies},
     rejection::Rejection,
@@ -291,10 +291,9 @@ where
         &self,
         request: &Parts,
     ) -> Result<(AccessToken<NoClaims>, Option<&Cookies>), Rejection> {
-        let token: AccessToken<NoClaims> = self.guard.authenticate(request)?;
+        let (token, cookies) = self.guard.authenticate_by::<NoClaims>(request)?;
         self.sessions.check_live(&token.session_id, &token.subject).await?;
-        let is_in_cookie = matches!(self.guard.credential(request), Ok(Credential::Cookie(_)));
-        Ok((token, self.cookies().filter(|_| is_in_cookie)))
+        Ok((token, cookies))
     }
 }
 
