@@ -295,7 +295,9 @@ impl<S: RefreshStore> Sessions<S> {
             return Err(granted(outcome).err().unwrap_or(SessionError::InvalidToken));
         };
         // For a token that this server cannot make nothing is asked, and nothing used up.
-        refresh_token_of(&record, &successor, &keys)?;
+        if keys.look_up(Some(&successor.kid), |_, _| true).is_err() {
+            return Err(SessionError::MissingRefreshKey { kid: successor.kid });
+        }
         let claims = self.authorized(&record, now, authorize).await?;
         let payload = self.payload(&record, now, &claims)?;
         request.waited = self.now().saturating_since(now);
