@@ -337,6 +337,13 @@ async fn the_verifiers_half_needs_no_store() {
     let verify = |audience| verifier(audience).verify::<Profile>(&tokens.access_token);
     assert_eq!(verify("api").unwrap().claims, admin());
     assert!(verify("other").is_err());
+    // Every check that it makes can be seen.
+    for (audience, is_accepted) in [("api", true), ("other", false)] {
+        let explanation = verifier(audience).explain(&tokens.access_token);
+        assert_eq!(explanation.is_accepted(), is_accepted);
+        let first = explanation.failures().next().map(|(_, error)| error.clone());
+        assert_eq!(first, verify(audience).err());
+    }
     assert!(verifier("other").audience("api").verify::<NoClaims>(&tokens.access_token).is_ok());
     fixture.clock.advance(900 * SECOND - 1);
     assert!(verify("api").is_ok());

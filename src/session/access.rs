@@ -12,6 +12,7 @@ use super::{
 use crate::{
     claims::Audience,
     error::{DecodeError, EncodeError},
+    explain::{self, Explanation},
     header, jwt,
     key::KeyError,
     numeric_date::{Clock, NumericDate},
@@ -105,6 +106,12 @@ impl AccessVerifier {
             auth_time: read.auth_time,
             claims,
         })
+    }
+
+    /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
+    /// tells them all; see [`explain()`](crate::explain()).
+    pub fn explain(&self, access_token: &str) -> Explanation {
+        explain::explain(access_token, &self.keys.load(), &self.validation)
     }
 
     pub(super) fn keys(&self) -> &Keyring {

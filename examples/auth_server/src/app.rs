@@ -18,8 +18,7 @@ use kippu::{
 use crate::{
     accounts::{Accounts, AccountsError},
     api::{self, Profile},
-    assets,
-    explain::{self, Explainer},
+    assets, explain,
     keys::Keys,
     limits::Limits,
     logs,
@@ -34,7 +33,6 @@ pub(crate) struct App {
     pub(crate) accounts: Accounts,
     pub(crate) passwords: Passwords,
     pub(crate) limits: Arc<Limits>,
-    explainer: Arc<Explainer>,
     lifetimes: Lifetimes,
 }
 
@@ -46,7 +44,7 @@ pub(crate) struct Lifetimes {
 }
 
 /// The API that the tokens are for, and the client that users log in with: there is one of each.
-pub(crate) const AUDIENCE: &str = "api";
+const AUDIENCE: &str = "api";
 const CLIENT: &str = "page";
 
 /// Where the routes of sessions are, and the only path to which the refresh cookie is sent.
@@ -83,7 +81,6 @@ impl App {
             accounts,
             passwords: Passwords::new()?,
             limits: Arc::new(Limits::new()),
-            explainer: Arc::new(Explainer::new(url, keys.access()?)?),
             lifetimes,
         })
     }

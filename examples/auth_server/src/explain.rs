@@ -11,26 +11,11 @@ use axum::{
     http::header::CACHE_CONTROL,
     response::{IntoResponse, Response},
 };
-use kippu::{Key, Outcome, Validation, ValidationError};
+use kippu::{
+    Outcome,
+    session::{BoxStore, Sessions},
+};
 use serde::{Deserialize, Serialize};
-
-use crate::app::AUDIENCE;
-
-/// What an access token has to be, as the sessions have it.
-pub(crate) struct Explainer {
-    key: Key,
-    validation: Validation,
-}
-
-impl Explainer {
-    pub(crate) fn new(issuer: &str, key: Key) -> Result<Self, ValidationError> {
-        let validation = Validation::new().issuer(issuer).audience(AUDIENCE).typ("at+jwt");
-        // RFC 9068 §2.2, and the session.
-        let required = ["sub", "client_id", "iat", "jti", "sid"];
-        let validation = required.into_iter().fold(validation, Validation::require);
-        Ok(Self { key, validation: validation.leeway(std::time::Duration::ZERO)? })
-    }
-}
 
 #[derive(Deserialize)]
 pub(crate) struct Submitted {
@@ -51,10 +36,10 @@ struct Found {
 }
 
 pub(crate) async fn explain(
-    State(explainer): State<Arc<Explainer>>,
+    State(sessions): State<Arc<Sessions<BoxStore>>>,
     Json(submitted): Json<Submitted>,
 ) -> Response {
-    let explanation = kippu::explain(&submitted.token, &explainer.key, &explainer.validation);
+    let explanation = sessions.verifier().explain(&submitted.token);
     let findings = explanation.findings().iter().map(|finding| {
         let (outcome, reason) = match &finding.outcome {
             Outcome::Passed => ("passed", None),
