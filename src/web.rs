@@ -62,23 +62,28 @@ use crate::session::{AccessToken, AccessVerifier, TokenResponse};
 /// A token stands in the header `Authorization` (RFC 6750 §2.1), and, when [`Guard::cookies`] says so, in a
 /// cookie. It is never read from the URL or a form (RFC 9700 §4.3.2).
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct Guard(Arc<Admission>);
+
+/// What every clone of a guard shares.
+#[derive(Debug)]
+struct Admission {
     verifier: Arc<AccessVerifier>,
-    cookies: Option<Arc<Cookies>>,
+    cookies: Option<Cookies>,
 }
 
 impl Guard {
     /// Lets in who has an access token that `verifier` verifies, for one the
     /// [`verifier`](crate::session::Sessions::verifier) of the sessions.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
-        Self { verifier: verifier.into(), cookies: None }
+        Self(Arc::new(Admission { verifier: verifier.into(), cookies: None }))
     }
 
     /// Lets in who has the token in a cookie too. A request that changes something, and has it there, has to come
     /// from a page of the same site: see [`Cookies`].
     #[must_use]
     pub fn cookies(self, cookies: Cookies) -> Self {
-        Self { cookies: Some(Arc::new(cookies)), ..self }
+        let verifier = Arc::clone(&self.0.verifier);
+        Self(Arc::new(Admission { verifier, cookies: Some(cookies) }))
     }
 
     /// The access token of a request, verified. A handler has [`Access`] for this.
@@ -101,7 +106,7 @@ impl Guard {
         if cookies.is_some() {
             self.check_origin(request)?;
         }
-        Ok((self.verifier.verify(token)?, cookies))
+        Ok((self.0.verifier.verify(token)?, cookies))
     }
 
     /// The headers that put the tokens of a login into the browser, when [`Guard::cookies`] was said:
@@ -110,7 +115,7 @@ impl Guard {
     /// # Errors
     /// [`Rejection::Cookies`], for one where the access token is too long for a cookie.
     pub fn set_cookies(&self, tokens: &TokenResponse) -> Result<SetCookies, Rejection> {
-        let cookies = self.cookies.as_ref().ok_or(CookieError::None)?;
+        let cookies = self.0.cookies.as_ref().ok_or(CookieError::None)?;
         Ok(cookies.set(tokens)?)
     }
 
@@ -134,7 +139,7 @@ impl Guard {
     /// # Errors
     /// [`Rejection::CrossSite`].
     pub fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
-        match &self.cookies {
+        match &self.0.cookies {
             Some(cookies) if !csrf::is_meant(cookies, request) => Err(Rejection::CrossSite),
             _ => Ok(()),
         }
@@ -142,7 +147,7 @@ impl Guard {
 
     /// The only token of a request, and the cookies, if it is they that it stands in.
     fn credential<'r>(&self, request: &'r Parts) -> Result<(&'r str, Option<&Cookies>), Rejection> {
-        let cookies = self.cookies.as_deref();
+        let cookies = self.0.cookies.as_ref();
         let in_header = bearer::token(&request.headers)?;
         let in_cookie = match cookies {
             Some(cookies) => cookies.access(&request.headers)?,

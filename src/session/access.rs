@@ -202,7 +202,8 @@ impl<'c> Registered<'c> for AccessClaims<'_, 'c> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for the registered ones")]
     fn note(&mut self, name: Name, value: Value<'c>) {
         match name {
             Name::Registered(name) => self.registered.note(name, value),

@@ -59,7 +59,7 @@ where
         let guard = Guard::from_ref(state);
         // A layer in front has verified it, by the same keys and for the same audience.
         match parts.extensions.get::<Admitted<C>>() {
-            Some(admitted) if Arc::ptr_eq(&admitted.verifier, &guard.verifier) => {
+            Some(admitted) if Arc::ptr_eq(&admitted.verifier, &guard.0.verifier) => {
                 Ok(Self(admitted.token.clone()))
             }
             _ => guard.authenticate(parts).map(Self),

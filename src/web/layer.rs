@@ -96,7 +96,7 @@ impl<C> GuardLayer<C> {
         if let Some(is_live) = &self.is_live {
             is_live(token.session_id, token.subject.clone()).await?;
         }
-        let verifier = Arc::clone(&self.guard.verifier);
+        let verifier = Arc::clone(&self.guard.0.verifier);
         request.extensions.insert(Admitted { verifier, token: token.clone() });
         request.extensions.insert(token);
         Ok(())

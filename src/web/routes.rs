@@ -262,7 +262,7 @@ where
     }
 
     fn cookies(&self) -> Option<&Cookies> {
-        self.guard.cookies.as_deref()
+        self.guard.0.cookies.as_ref()
     }
 
     /// The refresh token of a request, if it has one; of a browser's cookies only where it was meant.
