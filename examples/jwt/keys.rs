@@ -48,7 +48,7 @@ pub(crate) fn read(options: &Options) -> Result<AnyKeys, Failure> {
                 "say where the key is, by --key-file or --key-env; jwt keygen makes one".into(),
             ));
         }
-        Some(KeyFrom::File(path)) => std::fs::read_to_string(path).map_err(broken(
+        Some(KeyFrom::File(path)) => read_file(path).map_err(broken(
             "the file that --key-file names cannot be read (a secret itself does not belong there)",
         ))?,
         Some(KeyFrom::Environment(name)) => std::env::var(name).map_err(|_| {
@@ -62,6 +62,19 @@ pub(crate) fn read(options: &Options) -> Result<AnyKeys, Failure> {
     parse(&Zeroizing::new(text)).map_err(|reason| {
         Failure::Broken(format!("no key: {reason}; a JWK is wanted, as jwt keygen prints it"))
     })
+}
+
+/// The text of a key file. One that everyone can read is read all the same: its harm is done, and a tool that looks
+/// at tokens is not the server that should refuse it.
+fn read_file(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path)?) & 0o004 != 0 {
+        eprintln!(
+            "jwt: everyone on this machine can read this key: run chmod 600 on its file, and change the key"
+        );
+    }
+    Ok(text)
 }
 
 fn parse(text: &str) -> Result<AnyKeys, String> {

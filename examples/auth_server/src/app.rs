@@ -56,7 +56,7 @@ const MAX_BODY: usize = 32 * 1024;
 impl App {
     pub(crate) fn new(
         url: &str,
-        keys: &Keys,
+        keys: Keys,
         lifetimes: Lifetimes,
         store: BoxStore,
         accounts: Accounts,
@@ -65,8 +65,8 @@ impl App {
             .issuer(url)
             .audience(AUDIENCE)
             .client(CLIENT)
-            .access_key(keys.access()?)
-            .refresh_key(keys.refresh()?)
+            .access_key(keys.access)
+            .refresh_key(keys.refresh)
             .access_lifetime(lifetimes.access)
             .grace(lifetimes.grace)
             // One clock issues and verifies, and an end that is watched comes to the second.

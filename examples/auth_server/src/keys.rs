@@ -2,28 +2,30 @@
 //! printed. A server for more than a demonstration gets them from a secret manager.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use kippu::{Algorithm, Jwk, JwkError, Key, KeyError};
+use kippu::{
+    Algorithm, Jwk, JwkError, JwkSet, KeyError, KeyFile, KeySet, KeySource, KeySourceError,
+};
 
 use crate::private_file;
 
-/// Both, as they are stored.
+/// What signs and verifies each kind of token.
 pub(crate) struct Keys {
-    access: Jwk,
-    refresh: Jwk,
+    pub(crate) access: KeySet,
+    pub(crate) refresh: KeySet,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
-    #[error("the key file {}", .0.display())]
-    Io(PathBuf, #[source] io::Error),
-    #[error("the key file {} can be read by others: chmod 600", .0.display())]
-    Open(PathBuf),
-    #[error("the key file {} holds no key", .0.display())]
-    Jwk(PathBuf, #[source] JwkError),
+    #[error("the key file {} cannot be made", .0.display())]
+    Make(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Load(#[from] KeySourceError),
+    #[error(transparent)]
+    Jwk(#[from] JwkError),
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -48,30 +50,20 @@ impl Keys {
 
     /// Such as end with this process.
     pub(crate) fn generate() -> Result<Self, KeysError> {
-        Ok(Self { access: generate(ACCESS_KID)?, refresh: generate(REFRESH_KID)? })
-    }
-
-    pub(crate) fn access(&self) -> Result<Key, KeyError> {
-        Key::from_jwk(&self.access)
-    }
-
-    pub(crate) fn refresh(&self) -> Result<Key, KeyError> {
-        Key::from_jwk(&self.refresh)
+        let keys = |kid| Ok::<_, KeysError>(KeySet::from_jwk_set(&JwkSet::new([jwk(kid)?])?)?);
+        Ok(Self { access: keys(ACCESS_KID)?, refresh: keys(REFRESH_KID)? })
     }
 }
 
-fn load(path: &Path, kid: &str) -> Result<Jwk, KeysError> {
-    let io = |error| KeysError::Io(path.to_owned(), error);
-    if !path.try_exists().map_err(io)? {
-        private_file::create(path, generate(kid)?.expose_json().as_bytes()).map_err(io)?;
+/// The keys in a file, which is made where there is none.
+fn load(path: &Path, kid: &str) -> Result<KeySet, KeysError> {
+    let make = |error| KeysError::Make(path.to_owned(), error);
+    if !path.try_exists().map_err(make)? {
+        private_file::create(path, jwk(kid)?.expose_json().as_bytes()).map_err(make)?;
     }
-    if private_file::is_open_to_others(path).map_err(io)? {
-        return Err(KeysError::Open(path.to_owned()));
-    }
-    let text = fs::read_to_string(path).map_err(io)?;
-    Jwk::from_json(&text).map_err(|error| KeysError::Jwk(path.to_owned(), error))
+    Ok(KeyFile::new(path).load()?)
 }
 
-fn generate(kid: &str) -> Result<Jwk, KeyError> {
+fn jwk(kid: &str) -> Result<Jwk, KeyError> {
     Ok(Jwk::generate(Algorithm::Hs256)?.with_kid(kid))
 }

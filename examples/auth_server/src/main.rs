@@ -99,9 +99,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         access: Duration::from_secs(options.access_lifetime),
         grace: Duration::from_secs(options.grace),
     };
-    let app = App::new(&url, &keys, lifetimes, sessions, accounts.clone())?;
-    // None of their text is needed any more.
-    drop(keys);
+    let app = App::new(&url, keys, lifetimes, sessions, accounts.clone())?;
     println!("{url}");
     info!(store = location.kind(), "listening");
 

@@ -32,19 +32,6 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<bool> {
     made
 }
 
-/// Whether others than its owner may read or write a file.
-#[cfg(unix)]
-pub(crate) fn is_open_to_others(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::metadata(path)?.permissions().mode() & 0o077 != 0)
-}
-
-/// Elsewhere the folder's permissions decide.
-#[cfg(not(unix))]
-pub(crate) fn is_open_to_others(_: &Path) -> io::Result<bool> {
-    Ok(false)
-}
-
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
