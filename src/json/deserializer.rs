@@ -4,7 +4,7 @@
 //! A type that cannot read a value leaves the reader behind it all the same, so that one which swallows
 //! the error goes on at the right place. What is wrong with the text cannot be swallowed: the reader knows.
 
-use alloc::{borrow::Cow, boxed::Box};
+use alloc::boxed::Box;
 use core::{fmt, str::FromStr};
 
 use serde::{
@@ -17,7 +17,7 @@ use serde::{
 };
 
 use super::{
-    Kind, Number, Registered, Value,
+    Kind, Number, Registered, Text, Value,
     reader::{Names, Reader, Start, Stop},
 };
 use crate::excerpt::parser_message;
@@ -106,10 +106,10 @@ fn read_value<'de, S: DeserializeSeed<'de>>(
 
 /// Hands a string to a visitor, borrowed where it can be.
 #[inline]
-fn visit_text<'de, V: Visitor<'de>>(text: Cow<'de, str>, visitor: V) -> Result<V::Value, Refusal> {
-    match text {
-        Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-        Cow::Owned(text) => visitor.visit_string(text),
+fn visit_text<'de, V: Visitor<'de>>(text: Text<'de>, visitor: V) -> Result<V::Value, Refusal> {
+    match text.plain() {
+        Some(plain) => visitor.visit_borrowed_str(plain),
+        None => visitor.visit_string(text.unescaped()),
     }
 }
 
@@ -204,7 +204,7 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
     ) -> Result<V::Value, Refusal> {
         if self.reader.start()? != Start::Object {
             return self.or_past(|reader| match reader.start()? {
-                Start::Text => visitor.visit_enum(reader.text()?.into_deserializer()),
+                Start::Text => visitor.visit_enum(reader.text()?.read().into_deserializer()),
                 _ => Input { reader }.deserialize_any(visitor),
             });
         }
@@ -354,7 +354,7 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
 
     /// The name of the next member, which no other has. A value that nobody has read is read past.
     #[inline]
-    fn next(&mut self) -> Result<Option<Cow<'de, str>>, Stop> {
+    fn next(&mut self) -> Result<Option<Text<'de>>, Stop> {
         if let Some(named) = self.named.take() {
             self.pass_value(named)?;
         }
@@ -366,14 +366,14 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
             return Ok(None);
         };
         self.first = false;
-        self.named = Some(match R::name(&name) {
+        self.named = Some(match R::name(&name.read()) {
             Some((registered, _)) if self.registered.has(registered) => {
-                return self.reader.duplicate(&name);
+                return self.reader.duplicate(name);
             }
             Some((registered, kind)) => Named::Registered(registered, kind),
             None => {
-                self.registered.pass_by(&name);
-                self.reader.insert(&mut self.names, name.clone())?;
+                self.registered.pass_by(&name.read());
+                self.reader.insert(&mut self.names, name)?;
                 Named::Other
             }
         });
@@ -414,8 +414,21 @@ impl<'de, R: Registered<'de>> MapAccess<'de> for &mut Members<'_, 'de, R> {
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
         match self.named.take() {
             Some(Named::Registered(name, kind)) => {
-                let value = self.reader.value(kind)?;
-                self.registered.note(name, value.clone());
+                // The usual kinds each have a way of their own, on which it is known what the value is.
+                let value = match (self.reader.start()?, kind) {
+                    (Start::Text, Kind::Text | Kind::TextOrTexts) => {
+                        let value = Value::Text(self.reader.text()?);
+                        self.registered.note(name, value);
+                        return seed.deserialize(value);
+                    }
+                    (Start::Number, Kind::Number) => {
+                        let value = Value::Number(self.reader.number()?);
+                        self.registered.note(name, value);
+                        return seed.deserialize(value);
+                    }
+                    _ => self.reader.value(kind)?,
+                };
+                self.registered.note(name, value);
                 seed.deserialize(value)
             }
             Some(Named::Other) => read_value(self.reader, seed),
@@ -445,7 +458,7 @@ impl Registered<'_> for Unregistered {
 
 /// The one member of the object that stands for an enum's variant.
 struct Variant<'r, 'de> {
-    name: Cow<'de, str>,
+    name: Text<'de>,
     reader: &'r mut Reader<'de>,
 }
 
@@ -487,12 +500,12 @@ impl<'de> VariantAccess<'de> for Input<'_, 'de> {
 }
 
 /// A member's name, unescaped. Where a map has numbers or booleans for keys, JSON has them in quotes.
-struct MemberName<'de>(Cow<'de, str>);
+struct MemberName<'de>(Text<'de>);
 
 macro_rules! quoted_keys {
     ($($deserialize:ident $visit:ident $key:ty,)*) => {$(
         fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-            match quoted(&self.0).and_then(|key| key.parse::<$key>().ok()) {
+            match quoted(&self.0.read()).and_then(|key| key.parse::<$key>().ok()) {
                 Some(key) => visitor.$visit(key),
                 None => self.deserialize_any(visitor),
             }
@@ -527,7 +540,7 @@ impl<'de> Deserializer<'de> for MemberName<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        visitor.visit_enum(self.0.into_deserializer())
+        visitor.visit_enum(self.0.read().into_deserializer())
     }
 
     quoted_keys! {
@@ -602,7 +615,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         match self {
-            Self::Text(text) => visitor.visit_enum(text.into_deserializer()),
+            Self::Text(text) => visitor.visit_enum(text.read().into_deserializer()),
             _ => self.deserialize_any(visitor),
         }
     }
