@@ -387,6 +387,17 @@ pub(crate) struct ClaimsSet<'w, 'c> {
     found: Found,
 }
 
+/// What is noted of a claims set: the registered claims, and whatever else somebody wants to know.
+pub(crate) trait Noted<'w, 'c>: Registered<'c> + From<ClaimsSet<'w, 'c>> {
+    fn registered(&self) -> &ClaimsSet<'w, 'c>;
+}
+
+impl<'w, 'c> Noted<'w, 'c> for ClaimsSet<'w, 'c> {
+    fn registered(&self) -> &Self {
+        self
+    }
+}
+
 /// A set of small numbers, which is allocated only when they are not so small.
 #[derive(Debug, Default)]
 struct Found {
@@ -450,7 +461,7 @@ fn bit(index: usize) -> Option<u64> {
     1_u64.checked_shl(u32::try_from(index).ok()?)
 }
 
-fn text(value: Value<'_>) -> Claim<Text<'_>> {
+pub(crate) fn text(value: Value<'_>) -> Claim<Text<'_>> {
     match value {
         Value::Text(text) => Claim::Is(text),
         _ => Claim::WrongType,
@@ -465,7 +476,7 @@ fn names(value: Value<'_>) -> Claim<Names<'_>> {
     }
 }
 
-fn date(value: &Value<'_>) -> Claim<SpelledDate> {
+pub(crate) fn date(value: &Value<'_>) -> Claim<SpelledDate> {
     match value {
         Value::Number(Number { integer: Some(seconds), .. }) => {
             Claim::Is(NumericDate::from_seconds(*seconds).into())

@@ -16,6 +16,9 @@ pub(crate) const MAX_MEMBERS: usize = 64;
 /// The `typ` that a token gets when none is asked for (RFC 7519 §5.1).
 pub(crate) const DEFAULT_TYP: &str = "JWT";
 
+/// The `typ` of an OAuth access token (RFC 9068 §2.1).
+pub(crate) const ACCESS_TOKEN_TYP: &str = "at+jwt";
+
 /// A header as it was received, with nothing decided about it.
 #[derive(Debug, Default)]
 pub(crate) struct JoseHeader<'h> {

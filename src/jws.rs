@@ -9,10 +9,10 @@ use crate::{
     base64url::{self, Base64urlError},
     error::{DecodeError, Segment},
     excerpt::Excerpt,
-    header::{self, JoseHeader, Parameter},
+    header::{JoseHeader, Parameter},
     hmac::MAX_TAG_LEN,
     key::Key,
-    key_set::{Keys, LookupError},
+    key_set::{ByOwnHeader, Keys, LookupError},
     numeric_date::NumericDate,
     validation::Validation,
 };
@@ -35,14 +35,12 @@ pub(crate) fn verify<'t>(
 ) -> Result<Verified<'t>, DecodeError> {
     check_length(token, validation)?;
     // A header that this crate wrote for this key: what it says is known, and where it ends.
-    let own = keys
-        .by_own_header(token)
-        .and_then(|(key, until)| Some((key, until, Segments::of_own(token, key)?)));
-    if let Some((key, until, segments)) = own {
+    let own = keys.by_own_header(token).and_then(|own| Some((Segments::of_own(token, &own)?, own)));
+    if let Some((segments, own)) = own {
         let checked =
-            check_typ(Some(header::DEFAULT_TYP), validation).and_then(|()| segments.check_mac(key));
+            check_typ(Some(own.header.typ), validation).and_then(|()| segments.check_mac(own.key));
         return match checked {
-            Ok(()) => Ok(Verified { payload: segments.payload, until }),
+            Ok(()) => Ok(Verified { payload: segments.payload, until: own.until }),
             // Nobody has looked for a fourth segment yet.
             Err(_) if segments.has_more_dots() => Err(DecodeError::Segments),
             Err(error) => Err(error),
@@ -91,11 +89,11 @@ impl<'t> Segments<'t> {
     /// signature of the right length; where the segments end is known then. There may be a dot in the
     /// payload: it has to be refused where the payload is decoded, or before.
     #[inline]
-    fn of_own(token: &'t str, key: &Key) -> Option<Self> {
-        let signature_len = base64url::encoded_len(key.algorithm().hash_len());
+    fn of_own(token: &'t str, own: &ByOwnHeader<'_>) -> Option<Self> {
+        let signature_len = base64url::encoded_len(own.key.algorithm().hash_len());
         let (front, signature) = token.split_at_checked(token.len().checked_sub(signature_len)?)?;
         let signing_input = front.strip_suffix('.')?;
-        let (header, rest) = signing_input.split_at_checked(key.header_segment().len())?;
+        let (header, rest) = signing_input.split_at_checked(own.header.segment.len())?;
         let payload = rest.strip_prefix('.')?;
         Some(Self { header, payload, signature, signing_input })
     }

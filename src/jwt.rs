@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     base64url::{self, Base64urlError},
-    claims::ClaimsSet,
+    claims::{ClaimsSet, Noted},
     error::{DecodeError, EncodeError, Segment},
     excerpt::parser_message,
     header::{self, Parameter},
@@ -43,7 +43,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn encode<C: Serialize + ?Sized>(claims: &C, key: &Key) -> Result<String, EncodeError> {
-    sign(claims, key, key.header_segment())
+    encode_with_typ(claims, key, header::DEFAULT_TYP)
 }
 
 /// As [`encode`], with the media type `typ` in the header (RFC 7515 §4.1.9): `at+jwt` for an OAuth access
@@ -56,7 +56,9 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
     key: &Key,
     typ: &str,
 ) -> Result<String, EncodeError> {
-    sign(claims, key, &header::segment(key.algorithm(), typ, key.kid()))
+    let payload = to_json(claims)?;
+    check_payload(&payload)?;
+    sign_payload(&payload, key, typ)
 }
 
 /// Verifies `token` and gives its claims as a `C`.
@@ -92,13 +94,10 @@ pub fn decode<C: DeserializeOwned>(
     validation: &Validation,
 ) -> Result<C, DecodeError> {
     let verified = jws::verify(token, keys, validation)?;
-    // On the stack, where no more is cleared than is of use; longer claims are allocated anyway, by the
-    // type that takes them.
-    match base64url::decoded_len(verified.payload.len()) {
-        0..=256 => claims(&verified, validation, &mut [0; 256]),
-        257..=1024 => claims(&verified, validation, &mut [0; 1024]),
-        length => claims(&verified, validation, &mut vec![0; length]),
-    }
+    with_buffer(&verified, |buffer| {
+        let (ClaimsSet { .. }, claims) = read(&verified, validation, buffer)?;
+        Ok(claims)
+    })
 }
 
 /// As [`decode`], for claims that borrow from `buffer`: nothing is allocated.
@@ -134,7 +133,9 @@ pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     validation: &Validation,
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
-    claims(&jws::verify(token, keys, validation)?, validation, buffer)
+    let verified = jws::verify(token, keys, validation)?;
+    let (ClaimsSet { .. }, claims) = read(&verified, validation, buffer)?;
+    Ok(claims)
 }
 
 /// What a token's header says, **with nothing verified**: anyone can have written it.
@@ -175,16 +176,6 @@ pub fn unverified_header(token: &str) -> Result<UnverifiedHeader, DecodeError> {
     })
 }
 
-fn sign<C: Serialize + ?Sized>(
-    claims: &C,
-    key: &Key,
-    header_segment: &str,
-) -> Result<String, EncodeError> {
-    let payload = to_json(claims)?;
-    check_payload(&payload)?;
-    sign_payload(&payload, key, header_segment)
-}
-
 /// Refuses a payload that every [`decode`] would refuse.
 pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
     let mut claims = ClaimsSet::wanting(&[]);
@@ -196,11 +187,8 @@ pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
 }
 
 /// The token of a payload that has been checked.
-pub(crate) fn sign_payload(
-    payload: &[u8],
-    key: &Key,
-    header_segment: &str,
-) -> Result<String, EncodeError> {
+pub(crate) fn sign_payload(payload: &[u8], key: &Key, typ: &str) -> Result<String, EncodeError> {
+    let header_segment = key.header_segment(typ);
     let payload_len = base64url::encoded_len(payload.len());
     let signature_len = base64url::encoded_len(key.algorithm().hash_len());
     let length = header_segment.len() + 1 + payload_len + 1 + signature_len;
@@ -218,22 +206,6 @@ pub(crate) fn sign_payload(
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }
 
-/// As [`decode`], for two types that each read all of the claims.
-#[cfg(feature = "session")]
-pub(crate) fn decode_twice<A: DeserializeOwned, B: DeserializeOwned>(
-    token: &str,
-    keys: &impl Keys,
-    validation: &Validation,
-) -> Result<(A, B), DecodeError> {
-    let verified = jws::verify(token, keys, validation)?;
-    let mut payload = vec![0; base64url::decoded_len(verified.payload.len())];
-    let first = claims(&verified, validation, &mut payload)?;
-    let second = json::members_and(&payload, &mut ClaimsSet::wanting(&[]))
-        .map_err(DecodeError::Payload)?
-        .map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })?;
-    Ok((first, second))
-}
-
 /// The claims as JSON: of the usual size, in one allocation.
 pub(crate) fn to_json<C: Serialize + ?Sized>(claims: &C) -> Result<Vec<u8>, EncodeError> {
     #[cfg(feature = "std")]
@@ -246,26 +218,38 @@ pub(crate) fn to_json<C: Serialize + ?Sized>(claims: &C) -> Result<Vec<u8>, Enco
     written.map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })
 }
 
-/// The claims of a token whose signature is right, decoded into `buffer`.
+/// Room for a decoded payload: on the stack, where no more is cleared than is of use; longer claims are
+/// allocated anyway, by the type that takes them.
 #[inline]
-fn claims<'b, C: Deserialize<'b>>(
+pub(crate) fn with_buffer<T>(verified: &Verified<'_>, then: impl FnOnce(&mut [u8]) -> T) -> T {
+    match base64url::decoded_len(verified.payload.len()) {
+        0..=256 => then(&mut [0; 256]),
+        257..=1024 => then(&mut [0; 1024]),
+        length => then(&mut vec![0; length]),
+    }
+}
+
+/// The claims of a token whose signature is right, decoded into `buffer`, and what is noted of them.
+#[inline]
+pub(crate) fn read<'w, 'b, N: Noted<'w, 'b>, C: Deserialize<'b>>(
     verified: &Verified<'_>,
-    validation: &Validation,
+    validation: &'w Validation,
     buffer: &'b mut [u8],
-) -> Result<C, DecodeError> {
+) -> Result<(N, C), DecodeError> {
     let payload = base64url::decode_to_slice(verified.payload, buffer)
         .map_err(|error| payload_error(verified.payload, error))?;
-    let wanted = validation.required_others();
-    let mut claims = ClaimsSet::wanting(wanted);
-    let value = json::members_and(payload, &mut claims).map_err(DecodeError::Payload)?;
+    let nothing = || N::from(ClaimsSet::wanting(validation.required_others()));
+    let mut noted = nothing();
+    let value = json::members_and(payload, &mut noted).map_err(DecodeError::Payload)?;
     if value.is_err() {
-        claims = ClaimsSet::wanting(wanted);
-        json::members(payload, usize::MAX, &mut claims).map_err(DecodeError::Payload)?;
+        noted = nothing();
+        json::members(payload, usize::MAX, &mut noted).map_err(DecodeError::Payload)?;
     }
     let now = validation.now().ok_or(DecodeError::NoClock)?;
     check_key_time(verified.until, now)?;
-    validation.check(&claims, now)?;
-    value.map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })
+    validation.check(noted.registered(), now)?;
+    let claims = value.map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })?;
+    Ok((noted, claims))
 }
 
 /// Why a payload was not decoded. A dot in it begins a fourth segment, whatever else there is.

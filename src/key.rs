@@ -1,6 +1,6 @@
 //! One secret for one algorithm: bytes in, a [`Key`] out; what is no secret, or too short for its hash, is refused.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
 use zeroize::Zeroizing;
@@ -23,8 +23,22 @@ use crate::{algorithm::Algorithm, base64url, header, hex, hmac::Hmac};
 pub struct Key {
     hmac: Hmac,
     kid: Option<Box<str>>,
-    /// The header segment of the tokens that this key signs, which is also the one it mostly meets.
-    header_segment: String,
+    /// The headers of the tokens that this key signs, which are also the ones it mostly meets.
+    own_headers: [OwnHeader; 2],
+}
+
+/// A header that this crate writes: what it says is known wherever it is met again, letter by letter.
+#[derive(Debug)]
+pub(crate) struct OwnHeader {
+    pub(crate) typ: &'static str,
+    pub(crate) segment: String,
+}
+
+impl OwnHeader {
+    fn all(algorithm: Algorithm, kid: Option<&str>) -> [Self; 2] {
+        [header::DEFAULT_TYP, header::ACCESS_TOKEN_TYP]
+            .map(|typ| Self { typ, segment: header::segment(algorithm, typ, kid) })
+    }
 }
 
 /// Why a secret makes no [`Key`].
@@ -140,7 +154,7 @@ impl Key {
         Ok(Self {
             hmac: Hmac::new(algorithm, secret),
             kid: None,
-            header_segment: header::segment(algorithm, header::DEFAULT_TYP, None),
+            own_headers: OwnHeader::all(algorithm, None),
         })
     }
 
@@ -160,8 +174,8 @@ impl Key {
     #[must_use]
     pub fn with_kid(self, kid: impl AsRef<str>) -> Self {
         let kid = kid.as_ref();
-        let header_segment = header::segment(self.algorithm(), header::DEFAULT_TYP, Some(kid));
-        Self { kid: Some(kid.into()), header_segment, ..self }
+        let own_headers = OwnHeader::all(self.algorithm(), Some(kid));
+        Self { kid: Some(kid.into()), own_headers, ..self }
     }
 
     /// The one algorithm that this key signs and verifies with.
@@ -185,15 +199,20 @@ impl Key {
         &self.hmac
     }
 
-    /// Whether the token's header segment is the one that this key writes.
+    /// The header of the token, if it is one that this key writes.
     #[inline]
-    pub(crate) fn begins(&self, token: &str) -> bool {
-        token.strip_prefix(&*self.header_segment).is_some_and(|rest| rest.starts_with('.'))
+    pub(crate) fn own_header(&self, token: &str) -> Option<&OwnHeader> {
+        self.own_headers.iter().find(|header| {
+            token.strip_prefix(&*header.segment).is_some_and(|rest| rest.starts_with('.'))
+        })
     }
 
-    /// The header segment for [`header::DEFAULT_TYP`].
-    pub(crate) fn header_segment(&self) -> &str {
-        &self.header_segment
+    /// The header segment of a token of `typ`.
+    pub(crate) fn header_segment(&self, typ: &str) -> Cow<'_, str> {
+        match self.own_headers.iter().find(|header| header.typ == typ) {
+            Some(header) => Cow::Borrowed(&header.segment),
+            None => Cow::Owned(header::segment(self.algorithm(), typ, self.kid())),
+        }
     }
 }
 

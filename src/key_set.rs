@@ -2,7 +2,10 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use crate::{key::Key, numeric_date::NumericDate};
+use crate::{
+    key::{Key, OwnHeader},
+    numeric_date::NumericDate,
+};
 
 /// The keys of an issuer whose secret changes from time to time.
 ///
@@ -162,9 +165,17 @@ pub trait Lookup {
         visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
     ) -> Result<bool, LookupError>;
 
-    /// The key with whose own header segment the token begins, letter by letter, and the end of its time.
+    /// The key that writes the header with which the token begins, and the end of its time.
     #[doc(hidden)]
-    fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)>;
+    fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>>;
+}
+
+/// A key whose own header a token has.
+#[derive(Debug)]
+pub struct ByOwnHeader<'k> {
+    pub(crate) key: &'k Key,
+    pub(crate) header: &'k OwnHeader,
+    pub(crate) until: Option<NumericDate>,
 }
 
 /// Why there is no key to try.
@@ -189,8 +200,8 @@ impl Lookup for Key {
     }
 
     #[inline]
-    fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
-        self.begins(token).then_some((self, None))
+    fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>> {
+        Some(ByOwnHeader { key: self, header: self.own_header(token)?, until: None })
     }
 }
 
@@ -214,8 +225,10 @@ impl Lookup for KeySet {
     }
 
     #[inline]
-    fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
-        self.entries().find(|entry| entry.key.begins(token)).map(|entry| (&entry.key, entry.until))
+    fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>> {
+        self.entries().find_map(|entry| {
+            Some(ByOwnHeader { until: entry.until, ..entry.key.by_own_header(token)? })
+        })
     }
 }
 
@@ -233,7 +246,7 @@ macro_rules! pointers {
             }
 
             #[inline]
-            fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
+            fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>> {
                 K::by_own_header(self, token)
             }
         }

@@ -2,6 +2,9 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/signing.rs"]
+mod signing;
+
 use std::{
     collections::HashSet,
     io,
@@ -320,7 +323,52 @@ async fn neither_token_is_taken_for_the_other() {
         let mut less = claims.clone();
         less.as_object_mut().unwrap().remove(claim);
         let jwt = kippu::encode_with_typ(&less, &access_key(), "at+jwt").unwrap();
-        assert!(fixture.sessions.verify::<Profile>(&jwt).is_err(), "{claim}");
+        let error = fixture.sessions.verify::<Profile>(&jwt).unwrap_err();
+        let missing = kippu::ClaimError::Missing { claim: claim.into() };
+        assert_eq!(error, kippu::DecodeError::Claim(missing));
+    }
+}
+
+/// They are read on the way, in one pass with the application's own.
+#[tokio::test]
+async fn a_claim_of_an_access_token_is_what_it_says_once() {
+    let fixture = Fixture::new();
+    let sid = fixture.login().await.session_id;
+    let verifier = AccessVerifier::new(signing::key(), ISSUER, "api").clock(fixture.clock);
+    let verify = |members: &str| {
+        let now = START / SECOND;
+        let payload = format!(
+            r#"{{"iss":"{ISSUER}","aud":"api","sub":"ali\u0063e","jti":"1","role":"admin","exp":{},{members}}}"#,
+            now + 60
+        );
+        let token = signing::signed_with_header(r#"{"alg":"HS256","typ":"at+jwt"}"#, &payload);
+        verifier.verify::<Profile>(&token).map_err(|error| error.to_string())
+    };
+    let rest = format!(r#""iat":1,"client_id":"web","sid":"{sid}""#);
+    let token = verify(&format!(r#"{rest},"auth_time":7"#)).unwrap();
+    assert_eq!((&*token.subject, &*token.client_id, &*token.jwt_id), ("alice", "web", "1"));
+    assert_eq!((token.session_id, token.issued_at.seconds()), (sid, 1));
+    assert_eq!(token.auth_time, Some(NumericDate::from_seconds(7)));
+    assert_eq!(token.expires_at.seconds(), START / SECOND + 60);
+    assert_eq!(verify(&rest).unwrap().auth_time, None);
+    for (members, says) in [
+        (r#""sid":"short","client_id":"web""#, "sid: a session id is 22 symbols"),
+        (r#""sid":7,"client_id":"web""#, "sid: a value of another type"),
+        (r#""sid":"SID","client_id":null"#, "client_id: a value of another type"),
+        (r#""sid":"SID","client_id":"web","auth_time":null"#, "auth_time: a value of another type"),
+        (r#""sid":"SID","client_id":"web","sid":"SID""#, "the member \"sid\" stands twice"),
+        (
+            r#""sid":"SID","client_id":"web","client_id":"web""#,
+            "the member \"client_id\" stands twice",
+        ),
+        (
+            r#""auth_time":1,"sid":"SID","client_id":"web","auth_time":1"#,
+            "the member \"auth_time\"",
+        ),
+    ] {
+        let members = format!(r#""iat":1,{}"#, members.replace("SID", &sid.to_string()));
+        let error = verify(&members).unwrap_err();
+        assert!(error.contains(says), "{error}");
     }
 }
 

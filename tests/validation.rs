@@ -390,13 +390,15 @@ fn typ_has_to_be_as_expected() {
         assert_eq!(judge(r#","typ":7"#, validation), Err(message.into()));
         assert_eq!(judge(r#","typ":null"#, validation), Err(message.into()));
     }
-    // The header that this crate writes goes another way through the verifier.
+    // The headers that this crate writes go another way through the verifier.
     let token = kippu::encode(&serde_json::json!({}), &key()).unwrap();
     assert!(decode::<Value>(&token, &key(), &lax().typ("jwt")).is_ok());
     let error = decode::<Value>(&token, &key(), &access).unwrap_err();
     assert_eq!(error.to_string(), r#"the type of the token is "JWT", expected "at+jwt""#);
     let token = kippu::encode_with_typ(&serde_json::json!({}), &key(), "at+jwt").unwrap();
     assert!(decode::<Value>(&token, &key(), &access).is_ok());
+    let error = decode::<Value>(&token, &key(), &lax().typ("JWT")).unwrap_err();
+    assert_eq!(error.to_string(), r#"the type of the token is "at+jwt", expected "JWT""#);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The access token of a session: what a resource server needs to verify one. No store, no I/O.
 
 use alloc::{string::String, vec::Vec};
-use core::time::Duration;
+use core::{fmt::Display, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -10,17 +10,24 @@ use super::{
     keyring::Keyring,
 };
 use crate::{
-    claims::Audience,
+    claims::{self, Audience, Claim, ClaimsSet, Noted, RegisteredClaim},
     error::{DecodeError, EncodeError},
     explain::{self, Explanation},
-    header, jwt,
+    header,
+    json::{Kind, Registered, Text, Value},
+    jws, jwt,
     key::KeyError,
-    numeric_date::{Clock, NumericDate},
-    validation::{Validation, ValidationError},
+    numeric_date::{Clock, NumericDate, SpelledDate},
+    validation::{ClaimError, Validation, ValidationError},
 };
 
-/// The media type of an access token (RFC 9068 §2.1), by which it is told from every other JWT.
-const TYP: &str = "at+jwt";
+/// By which an access token is told from every other JWT.
+const TYP: &str = header::ACCESS_TOKEN_TYP;
+
+// The claims that RFC 7519 does not register.
+const SESSION_ID: &str = "sid";
+const CLIENT_ID: &str = "client_id";
+const AUTH_TIME: &str = "auth_time";
 
 /// The half of a login that a resource server needs: it verifies access tokens, and knows no store.
 ///
@@ -58,7 +65,7 @@ impl AccessVerifier {
         issuer: impl Into<String>,
         audience: impl Into<String>,
     ) -> Self {
-        let required = ["sub", "client_id", "iat", "jti", "sid"];
+        let required = ["sub", CLIENT_ID, "iat", "jti", SESSION_ID];
         let validation = Validation::new().issuer(issuer).audience(audience).typ(TYP);
         let validation = required.into_iter().fold(validation, Validation::require);
         Self { keys: keys.into(), validation }
@@ -94,17 +101,11 @@ impl AccessVerifier {
         &self,
         access_token: &str,
     ) -> Result<AccessToken<C>, DecodeError> {
-        let (read, claims): (Read, C) =
-            jwt::decode_twice(access_token, &self.keys.load(), &self.validation)?;
-        Ok(AccessToken {
-            subject: read.sub,
-            session_id: read.sid,
-            client_id: read.client_id,
-            jwt_id: read.jti,
-            issued_at: read.iat,
-            expires_at: read.exp,
-            auth_time: read.auth_time,
-            claims,
+        let keys = self.keys.load();
+        let verified = jws::verify(access_token, &keys, &self.validation)?;
+        jwt::with_buffer(&verified, |buffer| {
+            let (noted, claims) = jwt::read(&verified, &self.validation, buffer)?;
+            AccessClaims::into_token(noted, claims)
         })
     }
 
@@ -145,16 +146,119 @@ pub struct AccessToken<C> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoClaims {}
 
-/// The claims that are read of every access token.
-#[derive(Deserialize)]
-struct Read {
-    sub: String,
-    sid: SessionId,
-    client_id: String,
-    jti: String,
-    iat: NumericDate,
-    exp: NumericDate,
-    auth_time: Option<NumericDate>,
+/// What is noted of the claims of an access token, while the application's type reads them.
+struct AccessClaims<'w, 'c> {
+    registered: ClaimsSet<'w, 'c>,
+    session_id: Claim<Text<'c>>,
+    client_id: Claim<Text<'c>>,
+    auth_time: Claim<SpelledDate>,
+}
+
+/// A claim that is noted of an access token.
+#[derive(Clone, Copy)]
+enum Name {
+    Registered(RegisteredClaim),
+    SessionId,
+    ClientId,
+    AuthTime,
+}
+
+impl<'w, 'c> From<ClaimsSet<'w, 'c>> for AccessClaims<'w, 'c> {
+    fn from(registered: ClaimsSet<'w, 'c>) -> Self {
+        let (session_id, client_id) = (Claim::Absent, Claim::Absent);
+        Self { registered, session_id, client_id, auth_time: Claim::Absent }
+    }
+}
+
+impl<'w, 'c> Noted<'w, 'c> for AccessClaims<'w, 'c> {
+    fn registered(&self) -> &ClaimsSet<'w, 'c> {
+        &self.registered
+    }
+}
+
+impl<'c> Registered<'c> for AccessClaims<'_, 'c> {
+    type Name = Name;
+
+    #[inline]
+    fn name(member: &str) -> Option<(Name, Kind)> {
+        Some(match member {
+            SESSION_ID => (Name::SessionId, Kind::Text),
+            CLIENT_ID => (Name::ClientId, Kind::Text),
+            AUTH_TIME => (Name::AuthTime, Kind::Number),
+            _ => {
+                let (name, kind) = ClaimsSet::name(member)?;
+                (Name::Registered(name), kind)
+            }
+        })
+    }
+
+    #[inline]
+    fn has(&mut self, name: Name) -> bool {
+        match name {
+            Name::Registered(name) => self.registered.has(name),
+            Name::SessionId => !self.session_id.is_absent(),
+            Name::ClientId => !self.client_id.is_absent(),
+            Name::AuthTime => !self.auth_time.is_absent(),
+        }
+    }
+
+    #[inline]
+    fn note(&mut self, name: Name, value: Value<'c>) {
+        match name {
+            Name::Registered(name) => self.registered.note(name, value),
+            Name::SessionId => {
+                self.registered.pass_by(SESSION_ID);
+                self.session_id = claims::text(value);
+            }
+            Name::ClientId => {
+                self.registered.pass_by(CLIENT_ID);
+                self.client_id = claims::text(value);
+            }
+            Name::AuthTime => self.auth_time = claims::date(&value),
+        }
+    }
+
+    #[inline]
+    fn pass_by(&mut self, name: &str) {
+        self.registered.pass_by(name);
+    }
+}
+
+impl AccessClaims<'_, '_> {
+    /// The token whose claims these are, after they have passed every check.
+    fn into_token<C>(self, claims: C) -> Result<AccessToken<C>, DecodeError> {
+        let Self { registered, session_id, client_id, auth_time } = self;
+        Ok(AccessToken {
+            subject: required("sub", registered.subject)?.read().into_owned(),
+            session_id: required(SESSION_ID, session_id)?
+                .read()
+                .parse()
+                .map_err(|error| unfit(SESSION_ID, &error))?,
+            client_id: required(CLIENT_ID, client_id)?.read().into_owned(),
+            jwt_id: required("jti", registered.jwt_id)?.read().into_owned(),
+            issued_at: required("iat", registered.issued_at)?.latest,
+            expires_at: required("exp", registered.expiration_time)?.earliest,
+            auth_time: match auth_time {
+                Claim::Absent => None,
+                auth_time => Some(required(AUTH_TIME, auth_time)?.latest),
+            },
+            claims,
+        })
+    }
+}
+
+/// A claim that an access token has.
+fn required<T>(name: &'static str, claim: Claim<T>) -> Result<T, DecodeError> {
+    match claim {
+        Claim::Is(value) => Ok(value),
+        Claim::Absent => Err(ClaimError::Missing { claim: name.into() }.into()),
+        Claim::WrongType => Err(unfit(name, &"a value of another type")),
+    }
+}
+
+#[cold]
+fn unfit(name: &str, found: &dyn Display) -> DecodeError {
+    DecodeError::Claims { reason: alloc::format!("{name}: {found}").into() }
 }
 
 /// The claims that are written into every access token: those of RFC 9068 §2.2, and `sid`.
@@ -218,8 +322,7 @@ impl Payload {
 
     pub(super) fn sign(&self, keys: &Keyring) -> Result<String, EncodeError> {
         let keys = keys.load();
-        let key = keys.signing_key();
-        jwt::sign_payload(&self.0, key, &header::segment(key.algorithm(), TYP, key.kid()))
+        jwt::sign_payload(&self.0, keys.signing_key(), TYP)
     }
 }
 

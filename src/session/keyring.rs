@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use crate::{
     key::Key,
-    key_set::{KeySet, Lookup, LookupError, SharedKeySet},
+    key_set::{ByOwnHeader, KeySet, Lookup, LookupError, SharedKeySet},
     numeric_date::NumericDate,
 };
 
@@ -95,7 +95,7 @@ impl Lookup for Current<'_> {
         }
     }
 
-    fn by_own_header(&self, token: &str) -> Option<(&Key, Option<NumericDate>)> {
+    fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>> {
         match self {
             Self::One(key) => key.by_own_header(token),
             Self::Set(keys) => keys.by_own_header(token),
