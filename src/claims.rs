@@ -523,6 +523,18 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
         }
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn note_text(&mut self, name: RegisteredClaim, text: Text<'c>) {
+        match name {
+            RegisteredClaim::Issuer => self.issuer = Claim::Is(text),
+            RegisteredClaim::Subject => self.subject = Claim::Is(text),
+            RegisteredClaim::Audience => self.audience = Claim::Is(Names::One(text)),
+            RegisteredClaim::JwtId => self.jwt_id = Claim::Is(text),
+            name => self.note(name, Value::Text(text)),
+        }
+    }
+
     #[inline]
     fn pass_by(&mut self, name: &str) {
         if let Some(index) = self.wanted.iter().position(|wanted| wanted == name) {

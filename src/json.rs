@@ -105,6 +105,18 @@ pub(crate) trait Registered<'de> {
     /// Keeps the member's value.
     fn note(&mut self, name: Self::Name, value: Value<'de>);
 
+    /// As [`Registered::note`] of a [`Value::Text`].
+    #[inline]
+    fn note_text(&mut self, name: Self::Name, text: Text<'de>) {
+        self.note(name, Value::Text(text));
+    }
+
+    /// As [`Registered::note`] of a [`Value::Number`].
+    #[inline]
+    fn note_number(&mut self, name: Self::Name, number: Number<'de>) {
+        self.note(name, Value::Number(number));
+    }
+
     /// Sees the name of a member that is not registered.
     fn pass_by(&mut self, _name: &str) {}
 }

@@ -3,6 +3,10 @@
 //!
 //! A type that cannot read a value leaves the reader behind it all the same, so that one which swallows
 //! the error goes on at the right place. What is wrong with the text cannot be swallowed: the reader knows.
+#![expect(
+    clippy::inline_always,
+    reason = "measured: to move what they return through memory takes as long as to read it"
+)]
 
 use alloc::boxed::Box;
 use core::{fmt, str::FromStr};
@@ -353,7 +357,7 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
     }
 
     /// The name of the next member, which no other has. A value that nobody has read is read past.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Result<Option<Text<'de>>, Stop> {
         if let Some(named) = self.named.take() {
             self.pass_value(named)?;
@@ -361,22 +365,41 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
         if self.left {
             return Ok(None);
         }
-        let Some(name) = self.reader.next_name(self.first)? else {
+        let first = core::mem::take(&mut self.first);
+        if let Some((name, (registered, kind))) = self.reader.next_known_name(first, R::name) {
+            return self.found(name, registered, kind);
+        }
+        self.next_of_any(first)
+    }
+
+    /// The name of the next member, however it is spelled.
+    #[inline(never)]
+    fn next_of_any(&mut self, first: bool) -> Result<Option<Text<'de>>, Stop> {
+        let Some(name) = self.reader.next_name(first)? else {
             self.left = true;
             return Ok(None);
         };
-        self.first = false;
-        self.named = Some(match R::name(&name.read()) {
-            Some((registered, _)) if self.registered.has(registered) => {
-                return self.reader.duplicate(name);
-            }
-            Some((registered, kind)) => Named::Registered(registered, kind),
-            None => {
-                self.registered.pass_by(&name.read());
-                self.reader.insert(&mut self.names, name)?;
-                Named::Other
-            }
-        });
+        if let Some((registered, kind)) = R::name(&name.read()) {
+            return self.found(name, registered, kind);
+        }
+        self.registered.pass_by(&name.read());
+        self.reader.insert(&mut self.names, name)?;
+        self.named = Some(Named::Other);
+        Ok(Some(name))
+    }
+
+    /// A registered member, which stands once.
+    #[inline(always)]
+    fn found(
+        &mut self,
+        name: Text<'de>,
+        registered: R::Name,
+        kind: Kind,
+    ) -> Result<Option<Text<'de>>, Stop> {
+        if self.registered.has(registered) {
+            return self.reader.duplicate(name);
+        }
+        self.named = Some(Named::Registered(registered, kind));
         Ok(Some(name))
     }
 }
@@ -417,14 +440,14 @@ impl<'de, R: Registered<'de>> MapAccess<'de> for &mut Members<'_, 'de, R> {
                 // The usual kinds each have a way of their own, on which it is known what the value is.
                 let value = match (self.reader.start()?, kind) {
                     (Start::Text, Kind::Text | Kind::TextOrTexts) => {
-                        let value = Value::Text(self.reader.text()?);
-                        self.registered.note(name, value);
-                        return seed.deserialize(value);
+                        let text = self.reader.text()?;
+                        self.registered.note_text(name, text);
+                        return seed.deserialize(text);
                     }
                     (Start::Number, Kind::Number) => {
-                        let value = Value::Number(self.reader.number()?);
-                        self.registered.note(name, value);
-                        return seed.deserialize(value);
+                        let number = self.reader.number()?;
+                        self.registered.note_number(name, number);
+                        return seed.deserialize(number);
                     }
                     _ => self.reader.value(kind)?,
                 };
@@ -565,11 +588,52 @@ impl<'de> Deserializer<'de> for MemberName<'de> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, Refusal> for Value<'de> {
+impl<'de> IntoDeserializer<'de, Refusal> for Text<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+impl<'de> Deserializer<'de> for Text<'de> {
+    type Error = Refusal;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        visit_text(self, visitor)
+    }
+
+    there_and_unwrapped!();
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        visitor.visit_enum(self.read().into_deserializer())
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de> Deserializer<'de> for Number<'de> {
+    type Error = Refusal;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        visit_number(self, visitor)
+    }
+
+    there_and_unwrapped!();
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -582,7 +646,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         match self {
             Self::Text(text) => visit_text(text, visitor),
             Self::Texts(texts) => {
-                let mut elements = SeqDeserializer::new(texts.iter().map(Value::Text));
+                let mut elements = SeqDeserializer::new(texts.iter());
                 let value = visitor.visit_seq(&mut elements)?;
                 elements.end()?;
                 Ok(value)
@@ -615,7 +679,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         match self {
-            Self::Text(text) => visitor.visit_enum(text.read().into_deserializer()),
+            Self::Text(text) => text.deserialize_enum("", &[], visitor),
             _ => self.deserialize_any(visitor),
         }
     }

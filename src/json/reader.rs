@@ -179,6 +179,30 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// As [`Reader::next_name`], when the name is one of three letters that `is_known`, with nothing between
+    /// it and its comma and colon: so the registered claims are mostly spelled. Otherwise nothing is read.
+    #[inline(always)]
+    pub(super) fn next_known_name<N>(
+        &mut self,
+        first: bool,
+        is_known: impl FnOnce(&str) -> Option<N>,
+    ) -> Option<(Text<'t>, N)> {
+        // The bracket has been read, a comma has not.
+        let (start, before) =
+            if first { (self.at.checked_sub(1)?, b'{') } else { (self.at, b',') };
+        let ahead = self.text.as_bytes().get(start..)?.first_chunk()?;
+        let [found, b'"', _, _, _, b'"', b':'] = *ahead else { return None };
+        if found != before || self.members >= self.max_members {
+            return None;
+        }
+        let spelled = self.text.get(start + 2..start + 5)?;
+        // What is known has no escapes and no control characters.
+        let known = is_known(spelled)?;
+        self.members += 1;
+        self.at = start + ahead.len();
+        Some((Text { spelled, has_escapes: false }, known))
+    }
+
     /// Reads the string here, whose quote is at this byte.
     #[inline(always)]
     pub(super) fn text(&mut self) -> Result<Text<'t>, Stop> {
