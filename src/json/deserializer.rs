@@ -406,16 +406,23 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
 
 impl<'de, R: Registered<'de>> Members<'_, 'de, R> {
     /// Reads past a value that nobody asked for.
-    #[cold]
     fn pass_value(&mut self, named: Named<R::Name>) -> Result<(), Stop> {
-        match named {
-            Named::Other => self.reader.skip(),
-            Named::Registered(name, kind) => {
+        let Named::Registered(name, kind) = named else { return self.reader.skip() };
+        match (self.reader.start()?, kind) {
+            (Start::Text, Kind::Text | Kind::TextOrTexts) => {
+                let text = self.reader.text()?;
+                self.registered.note_text(name, text);
+            }
+            (Start::Number, Kind::Number) => {
+                let number = self.reader.number()?;
+                self.registered.note_number(name, number);
+            }
+            _ => {
                 let value = self.reader.value(kind)?;
                 self.registered.note(name, value);
-                Ok(())
             }
         }
+        Ok(())
     }
 }
 

@@ -188,8 +188,7 @@ impl<'t> Reader<'t> {
         is_known: impl FnOnce(&str) -> Option<N>,
     ) -> Option<(Text<'t>, N)> {
         // The bracket has been read, a comma has not.
-        let (start, before) =
-            if first { (self.at.checked_sub(1)?, b'{') } else { (self.at, b',') };
+        let (start, before) = if first { (self.at.checked_sub(1)?, b'{') } else { (self.at, b',') };
         let ahead = self.text.as_bytes().get(start..)?.first_chunk()?;
         let [found, b'"', _, _, _, b'"', b':'] = *ahead else { return None };
         if found != before || self.members >= self.max_members {
