@@ -214,8 +214,8 @@ fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
 
 /// The symbols of 6 bytes, two at a time.
 #[inline]
-fn eight_symbols([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
-    let (front, back) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]));
+fn eight_symbols([front @ .., fifth, sixth]: [u8; 6]) -> [u8; 8] {
+    let (front, back) = (u32::from_be_bytes(front), u16::from_be_bytes([fifth, sixth]));
     let bits = u64::from(front) << 16 | u64::from(back);
     let pairs = [bits >> 36, bits >> 24, bits >> 12, bits].map(pair);
     // The first pair stands in the lowest bits, so that all four are written at once.
@@ -310,7 +310,7 @@ fn symbol(sextet: u8) -> u8 {
 /// The two symbols of the lower 12 bits, the first one in the lower byte.
 #[inline]
 #[expect(clippy::indexing_slicing, reason = "12 bits index 4096 entries")]
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "12 bits are kept")]
+#[expect(clippy::as_conversions, reason = "12 bits are kept")]
 fn pair(bits: u64) -> u16 {
     PAIRS[(bits & 0x0fff) as usize]
 }
