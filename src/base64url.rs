@@ -131,6 +131,29 @@ pub fn decode_to_slice(
     Ok(bytes)
 }
 
+/// Encodes what stands in `output` from `start` on, where it stands.
+pub(crate) fn encode_in_place(output: &mut Vec<u8>, start: usize) {
+    let bytes = output.len() - start;
+    output.resize(start + encoded_len(bytes), 0);
+    let output = output.split_at_mut(start).1;
+    // From the back, so that no symbol is written over a byte that has yet to be read.
+    let (groups, rest) = (bytes / 6, bytes % 6);
+    let mut last = [0; 6];
+    let last = last.split_at_mut(rest).0;
+    if let Some(from) = output.get(6 * groups..bytes) {
+        last.copy_from_slice(from);
+    }
+    if let Some(to) = output.get_mut(8 * groups..) {
+        encode_exact(last, to);
+    }
+    for group in (0..groups).rev() {
+        let output = output.split_at_mut(8 * group + 8).0;
+        if let Some(six) = output.split_at(6 * group).1.first_chunk().copied() {
+            output.split_at_mut(8 * group).1.copy_from_slice(&eight_symbols(six));
+        }
+    }
+}
+
 /// Encodes `bytes` onto the end of `output`.
 pub(crate) fn encode_onto(bytes: &[u8], output: &mut Vec<u8>) {
     let start = output.len();
@@ -175,19 +198,29 @@ fn front(output: &mut [u8], needed: usize) -> Result<&mut [u8], Base64urlError> 
 /// Encodes into a slice that is exactly as long as the result.
 #[inline]
 fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
-    let mut groups = bytes.chunks_exact(3);
-    let mut quads = symbols.chunks_exact_mut(4);
-    for (group, quad) in groups.by_ref().zip(quads.by_ref()) {
-        if let [a, b, c] = *group {
-            let (front, back) = quad.split_at_mut(2);
-            front.copy_from_slice(pair(u16::from(a) << 4 | u16::from(b >> 4)));
-            back.copy_from_slice(pair(u16::from(b & 0x0f) << 8 | u16::from(c)));
+    let mut sixes = bytes.chunks_exact(6);
+    let mut eights = symbols.chunks_exact_mut(8);
+    for (six, eight) in sixes.by_ref().zip(eights.by_ref()) {
+        if let Some(six) = six.first_chunk() {
+            eight.copy_from_slice(&eight_symbols(*six));
         }
     }
-    let rest = sextets(groups.remainder()).map(symbol);
-    for (to, from) in quads.into_remainder().iter_mut().zip(rest) {
-        *to = from;
+    for (group, quad) in sixes.remainder().chunks(3).zip(eights.into_remainder().chunks_mut(4)) {
+        for (to, from) in quad.iter_mut().zip(sextets(group).map(symbol)) {
+            *to = from;
+        }
     }
+}
+
+/// The symbols of 6 bytes, two at a time.
+#[inline]
+fn eight_symbols([front @ .., fifth, sixth]: [u8; 6]) -> [u8; 8] {
+    let (front, back) = (u32::from_be_bytes(front), u16::from_be_bytes([fifth, sixth]));
+    let bits = u64::from(front) << 16 | u64::from(back);
+    let pairs = [bits >> 36, bits >> 24, bits >> 12, bits].map(pair);
+    // The first pair stands in the lowest bits, so that all four are written at once.
+    let [first, second, third, fourth] = pairs.map(u64::from);
+    (first | second << 16 | third << 32 | fourth << 48).to_le_bytes()
 }
 
 /// Decodes into a slice that is exactly as long as the result.
@@ -274,11 +307,12 @@ fn symbol(sextet: u8) -> u8 {
     ALPHABET[usize::from(sextet & 63)]
 }
 
-/// The two symbols of the lower 12 bits.
+/// The two symbols of the lower 12 bits, the first one in the lower byte.
 #[inline]
 #[expect(clippy::indexing_slicing, reason = "12 bits index 4096 entries")]
-fn pair(bits: u16) -> &'static [u8; 2] {
-    &PAIRS[usize::from(bits & 0x0fff)]
+#[expect(clippy::as_conversions, reason = "12 bits are kept")]
+fn pair(bits: u64) -> u16 {
+    PAIRS[(bits & 0x0fff) as usize]
 }
 
 /// The 24 bits of 4 symbols; with [`UNKNOWN`] among them, where one is none.
@@ -296,13 +330,13 @@ const UNKNOWN: u32 = 1 << 31;
 static VALUES: [[u32; 256]; 4] = [values(18), values(12), values(6), values(0)];
 
 /// The symbols of every 12 bits.
-static PAIRS: [[u8; 2]; 4096] = {
-    let mut pairs = [[0; 2]; 4096];
+static PAIRS: [u16; 4096] = {
+    let mut pairs = [0; 4096];
     let mut bits = 0;
     while bits < pairs.len() {
         #[expect(clippy::indexing_slicing, reason = "an index out of range does not compile")]
         {
-            pairs[bits] = [ALPHABET[bits >> 6], ALPHABET[bits & 63]];
+            pairs[bits] = u16::from_le_bytes([ALPHABET[bits >> 6], ALPHABET[bits & 63]]);
         }
         bits += 1;
     }

@@ -1,7 +1,6 @@
 //! The registered claims (RFC 7519 §4.1): as an issuer writes them, and as a verifier notes them.
 
 use alloc::{
-    borrow::Cow,
     string::String,
     vec::{self, Vec},
 };
@@ -10,7 +9,7 @@ use core::{fmt, slice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use crate::{
-    json::{Kind, Number, Registered, Texts, Value},
+    json::{Kind, Number, Registered, Text, Texts, Value},
     numeric_date::{NumericDate, SpelledDate},
 };
 
@@ -337,7 +336,7 @@ impl fmt::Display for RegisteredClaim {
 }
 
 /// A registered claim as a token has it. A value of another type is never the same as none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Claim<T> {
     #[default]
     Absent,
@@ -356,18 +355,18 @@ impl<T> Claim<T> {
 }
 
 /// The names in `aud`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Names<'c> {
-    One(Cow<'c, str>),
+    One(Text<'c>),
     Many(Texts<'c>),
 }
 
-impl Names<'_> {
+impl<'c> Names<'c> {
     /// The first name that `matches`.
-    pub(crate) fn find(&self, mut matches: impl FnMut(&str) -> bool) -> Option<Cow<'_, str>> {
+    pub(crate) fn find(self, mut matches: impl FnMut(Text<'c>) -> bool) -> Option<Text<'c>> {
         match self {
-            Self::One(name) => Some(Cow::Borrowed(&**name)).filter(|name| matches(name)),
-            Self::Many(names) => names.iter().find(|name| matches(name)),
+            Self::One(name) => Some(name).filter(|name| matches(*name)),
+            Self::Many(names) => names.iter().find(|name| matches(*name)),
         }
     }
 }
@@ -375,13 +374,13 @@ impl Names<'_> {
 /// What a verifier notes of a claims set.
 #[derive(Debug)]
 pub(crate) struct ClaimsSet<'w, 'c> {
-    pub(crate) issuer: Claim<Cow<'c, str>>,
-    pub(crate) subject: Claim<Cow<'c, str>>,
+    pub(crate) issuer: Claim<Text<'c>>,
+    pub(crate) subject: Claim<Text<'c>>,
     pub(crate) audience: Claim<Names<'c>>,
     pub(crate) expiration_time: Claim<SpelledDate>,
     pub(crate) not_before: Claim<SpelledDate>,
     pub(crate) issued_at: Claim<SpelledDate>,
-    pub(crate) jwt_id: Claim<Cow<'c, str>>,
+    pub(crate) jwt_id: Claim<Text<'c>>,
     /// Other claims whose presence matters.
     wanted: &'w [String],
     /// Which of them are there.
@@ -462,7 +461,7 @@ fn bit(index: usize) -> Option<u64> {
     1_u64.checked_shl(u32::try_from(index).ok()?)
 }
 
-pub(crate) fn text(value: Value<'_>) -> Claim<Cow<'_, str>> {
+pub(crate) fn text(value: Value<'_>) -> Claim<Text<'_>> {
     match value {
         Value::Text(text) => Claim::Is(text),
         _ => Claim::WrongType,
@@ -521,6 +520,18 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
             RegisteredClaim::NotBefore => self.not_before = date(&value),
             RegisteredClaim::IssuedAt => self.issued_at = date(&value),
             RegisteredClaim::JwtId => self.jwt_id = text(value),
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn note_text(&mut self, name: RegisteredClaim, text: Text<'c>) {
+        match name {
+            RegisteredClaim::Issuer => self.issuer = Claim::Is(text),
+            RegisteredClaim::Subject => self.subject = Claim::Is(text),
+            RegisteredClaim::Audience => self.audience = Claim::Is(Names::One(text)),
+            RegisteredClaim::JwtId => self.jwt_id = Claim::Is(text),
+            name => self.note(name, Value::Text(text)),
         }
     }
 

@@ -95,7 +95,7 @@ impl<'h> Registered<'h> for JoseHeader<'h> {
 
     fn note(&mut self, name: ParameterName, value: Value<'h>) {
         *self.parameter(name) = match value {
-            Value::Text(text) => Parameter::Text(text),
+            Value::Text(text) => Parameter::Text(text.read()),
             _ => Parameter::OtherType,
         };
     }

@@ -39,7 +39,7 @@ macro_rules! there_and_unwrapped {
 mod deserializer;
 mod reader;
 
-use alloc::{borrow::Cow, boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 
 use serde::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
 
@@ -105,6 +105,18 @@ pub(crate) trait Registered<'de> {
     /// Keeps the member's value.
     fn note(&mut self, name: Self::Name, value: Value<'de>);
 
+    /// As [`Registered::note`] of a [`Value::Text`].
+    #[inline]
+    fn note_text(&mut self, name: Self::Name, text: Text<'de>) {
+        self.note(name, Value::Text(text));
+    }
+
+    /// As [`Registered::note`] of a [`Value::Number`].
+    #[inline]
+    fn note_number(&mut self, name: Self::Name, number: Number<'de>) {
+        self.note(name, Value::Number(number));
+    }
+
     /// Sees the name of a member that is not registered.
     fn pass_by(&mut self, _name: &str) {}
 }
@@ -120,15 +132,56 @@ pub(crate) enum Kind {
 }
 
 /// The value of a registered member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Value<'de> {
-    Text(Cow<'de, str>),
+    Text(Text<'de>),
     Texts(Texts<'de>),
     Number(Number<'de>),
     /// As it is spelled, after it was found to be strict.
     Raw(&'de str),
     /// A value of another type than specified. Never the same as no value.
     OtherType,
+}
+
+/// A string as it is spelled between its quotes, after it was found to be strict. Escapes are read anew where
+/// someone wants what they stand for: nothing has to be allocated for the string, nor moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'de> {
+    spelled: &'de str,
+    has_escapes: bool,
+}
+
+impl<'de> Text<'de> {
+    /// The string, when it is spelled as what it is.
+    #[inline]
+    pub(crate) fn plain(self) -> Option<&'de str> {
+        (!self.has_escapes).then_some(self.spelled)
+    }
+
+    /// The string, unescaped.
+    #[inline]
+    pub(crate) fn read(self) -> Cow<'de, str> {
+        match self.plain() {
+            Some(plain) => Cow::Borrowed(plain),
+            None => Cow::Owned(self.unescaped()),
+        }
+    }
+
+    #[cold]
+    fn unescaped(self) -> String {
+        // It is longer with escapes than without.
+        let mut read = String::with_capacity(self.spelled.len());
+        // To read what has been read before does not fail.
+        let _ = Reader::new(self.spelled, 0).parts(|part| read.push_str(part));
+        read
+    }
+}
+
+impl PartialEq<str> for Text<'_> {
+    #[inline]
+    fn eq(&self, other: &str) -> bool {
+        *self.read() == *other
+    }
 }
 
 /// A number as it is spelled: no digit of it has been rounded away.
@@ -146,7 +199,7 @@ pub(crate) struct Texts<'de> {
 }
 
 impl<'de> Texts<'de> {
-    pub(crate) fn iter(self) -> impl Iterator<Item = Cow<'de, str>> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Text<'de>> {
         let mut reader = Reader::new(self.array, 0);
         let mut first = true;
         // Entering an array that has been read before does not fail.

@@ -3,16 +3,16 @@
 //! Refused: other key types, algorithms, uses and operations than signing with this crate's, secrets that
 //! are not canonical base64url.
 
-use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{
     algorithm::Algorithm,
     base64url,
     excerpt::Excerpt,
-    json::{self, JsonError, Kind, Registered, Value},
+    json::{self, JsonError, Kind, Registered, Text, Value},
     key::{Key, KeyError},
     key_set::KeySetError,
 };
@@ -208,22 +208,23 @@ impl Jwk {
         json::members(json.as_bytes(), usize::MAX, &mut parameters)?;
         let k = parameters.take_secret();
 
-        let key_type = parameters.required("kty")?;
+        let key_type = parameters.required("kty")?.read();
         if key_type != "oct" {
             return Err(JwkError::KeyType { found: Excerpt::new(&key_type) });
         }
-        let algorithm = match (parameters.text("alg")?, expected) {
+        let algorithm = match (parameters.text("alg")?.map(Text::read), expected) {
             (None, None) => return Err(JwkError::Missing { parameter: "alg" }),
             (None, Some(expected)) => expected,
             (Some(name), expected) => Algorithm::from_name(&name)
                 .filter(|found| expected.is_none_or(|expected| *found == expected))
                 .ok_or_else(|| JwkError::Algorithm { found: Excerpt::new(&name) })?,
         };
-        if let Some(found) = parameters.text("use")?.filter(|usage| usage != "sig") {
+        if let Some(found) = parameters.text("use")?.map(Text::read).filter(|usage| usage != "sig")
+        {
             return Err(JwkError::Use { found: Excerpt::new(&found) });
         }
         let signs = parameters.operations()?;
-        let kid = parameters.text("kid")?.map(|kid| kid.as_ref().into());
+        let kid = parameters.text("kid")?.map(|kid| kid.read().into());
         Self { algorithm, kid, signs, secret: k? }.checked()
     }
 
@@ -281,7 +282,7 @@ impl<'j> Parameters<'j> {
         self.values.get_mut(index)?.take()
     }
 
-    fn text(&mut self, parameter: &'static str) -> Result<Option<Cow<'j, str>>, JwkError> {
+    fn text(&mut self, parameter: &'static str) -> Result<Option<Text<'j>>, JwkError> {
         match self.take(parameter) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
@@ -289,19 +290,14 @@ impl<'j> Parameters<'j> {
         }
     }
 
-    fn required(&mut self, parameter: &'static str) -> Result<Cow<'j, str>, JwkError> {
+    fn required(&mut self, parameter: &'static str) -> Result<Text<'j>, JwkError> {
         self.text(parameter)?.ok_or(JwkError::Missing { parameter })
     }
 
     /// No symbol of base64url needs an escape, and to unescape one leaves copies of the secret behind.
     fn take_secret(&mut self) -> Result<Zeroizing<Vec<u8>>, JwkError> {
-        match self.required("k")? {
-            Cow::Borrowed(k) => base64url::decode_secret(k.as_bytes()).ok_or(JwkError::Secret),
-            Cow::Owned(mut unescaped) => {
-                unescaped.zeroize();
-                Err(JwkError::Secret)
-            }
-        }
+        let k = self.required("k")?.plain();
+        k.and_then(|k| base64url::decode_secret(k.as_bytes())).ok_or(JwkError::Secret)
     }
 
     /// Whether `sign` is among the operations. Of those that RFC 7517 §4.3 lists, a MAC has two, and none
@@ -313,7 +309,7 @@ impl<'j> Parameters<'j> {
             Some(_) => return Err(JwkError::WrongType { parameter: "key_ops" }),
         };
         let (mut sign, mut verify) = (false, false);
-        for operation in operations.iter() {
+        for operation in operations.iter().map(Text::read) {
             let known = match operation.as_ref() {
                 "sign" => &mut sign,
                 "verify" => &mut verify,

@@ -56,9 +56,11 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
     key: &Key,
     typ: &str,
 ) -> Result<String, EncodeError> {
-    let payload = to_json(claims)?;
-    check_payload(&payload)?;
-    sign_payload(&payload, key, typ)
+    let mut token = begun(key, typ, USUAL_LEN);
+    let start = token.len();
+    write_json(claims, &mut token)?;
+    check_payload(token.get(start..).unwrap_or_default())?;
+    finished(token, start, key)
 }
 
 /// Verifies `token` and gives its claims as a `C`.
@@ -186,35 +188,57 @@ pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
     }
 }
 
+/// The room that a token gets at first: enough for most, so that nothing else is allocated for one.
+const USUAL_LEN: usize = 512;
+
 /// The token of a payload that has been checked.
+#[cfg(feature = "session")]
 pub(crate) fn sign_payload(payload: &[u8], key: &Key, typ: &str) -> Result<String, EncodeError> {
-    let header_segment = key.header_segment(typ);
-    let payload_len = base64url::encoded_len(payload.len());
+    let mut token = begun(key, typ, base64url::encoded_len(payload.len()) + USUAL_LEN);
+    let start = token.len();
+    token.extend_from_slice(payload);
+    finished(token, start, key)
+}
+
+/// A token as far as its payload.
+fn begun(key: &Key, typ: &str, capacity: usize) -> Vec<u8> {
+    let mut token = Vec::with_capacity(capacity);
+    token.extend_from_slice(key.header_segment(typ).as_bytes());
+    token.push(b'.');
+    token
+}
+
+/// Encodes the payload, which stands in the token from `start` on, where it stands, and signs it.
+fn finished(mut token: Vec<u8>, start: usize, key: &Key) -> Result<String, EncodeError> {
+    let payload_len = base64url::encoded_len(token.len() - start);
     let signature_len = base64url::encoded_len(key.algorithm().hash_len());
-    let length = header_segment.len() + 1 + payload_len + 1 + signature_len;
+    let length = start + payload_len + 1 + signature_len;
     let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
     if length > limit {
         return Err(EncodeError::TooLong { length, limit });
     }
-    let mut token = Vec::with_capacity(length);
-    token.extend_from_slice(header_segment.as_bytes());
-    token.push(b'.');
-    base64url::encode_onto(payload, &mut token);
+    token.reserve_exact(length - token.len());
+    base64url::encode_in_place(&mut token, start);
     let tag = key.hmac().tag(&token);
     token.push(b'.');
     base64url::encode_onto(tag.as_ref(), &mut token);
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }
 
-/// The claims as JSON: of the usual size, in one allocation.
+/// The claims as JSON.
+#[cfg(feature = "session")]
 pub(crate) fn to_json<C: Serialize + ?Sized>(claims: &C) -> Result<Vec<u8>, EncodeError> {
+    let mut json = Vec::with_capacity(USUAL_LEN);
+    write_json(claims, &mut json)?;
+    Ok(json)
+}
+
+/// Writes the claims onto the end of `output`.
+fn write_json<C: Serialize + ?Sized>(claims: &C, output: &mut Vec<u8>) -> Result<(), EncodeError> {
     #[cfg(feature = "std")]
-    let written = {
-        let mut json = Vec::with_capacity(512);
-        serde_json::to_writer(&mut json, claims).map(|()| json)
-    };
+    let written = serde_json::to_writer(output, claims);
     #[cfg(not(feature = "std"))]
-    let written = serde_json::to_vec(claims);
+    let written = serde_json::to_vec(claims).map(|json| output.extend_from_slice(&json));
     written.map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })
 }
 

@@ -10,6 +10,7 @@ use crate::{
     claims::{Claim, ClaimsSet, Names, RegisteredClaim},
     excerpt::Excerpt,
     header,
+    json::Text,
     numeric_date::{Clock, NumericDate},
 };
 
@@ -465,8 +466,10 @@ impl Validation {
 
     fn check_audience(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::Audience;
-        let first = |names: &Names<'_>| Excerpt::new(&names.find(|_| true).unwrap_or_default());
-        let is_expected = |name: &str| self.audiences.iter().any(|expected| expected == name);
+        let first = |names: &Names<'_>| {
+            Excerpt::new(&names.find(|_| true).map(Text::read).unwrap_or_default())
+        };
+        let is_expected = |name: Text<'_>| self.audiences.iter().any(|expected| name == **expected);
         match present(claim, &claims.audience)? {
             None if self.audiences.is_empty() => Ok(()),
             None => Err(missing(claim)),
@@ -553,14 +556,14 @@ fn present<T>(claim: RegisteredClaim, value: &Claim<T>) -> Result<Option<&T>, Cl
 /// What was found and what was expected of a string claim, where the two differ.
 fn unexpected(
     claim: RegisteredClaim,
-    value: &Claim<Cow<'_, str>>,
+    value: &Claim<Text<'_>>,
     expected: &Expected,
 ) -> Result<Option<(Excerpt, Box<str>)>, ClaimError> {
     match present(claim, value)? {
         _ if expected.is_empty() => Ok(None),
         None => Err(missing(claim)),
-        Some(found) if expected.iter().any(|expected| expected == found) => Ok(None),
-        Some(found) => Ok(Some((Excerpt::new(found), listed(expected)))),
+        Some(found) if expected.iter().any(|expected| *found == **expected) => Ok(None),
+        Some(found) => Ok(Some((Excerpt::new(&found.read()), listed(expected)))),
     }
 }
 

@@ -3,8 +3,12 @@
 //!
 //! A type that cannot read a value leaves the reader behind it all the same, so that one which swallows
 //! the error goes on at the right place. What is wrong with the text cannot be swallowed: the reader knows.
+#![expect(
+    clippy::inline_always,
+    reason = "measured: to move what they return through memory takes as long as to read it"
+)]
 
-use alloc::{borrow::Cow, boxed::Box};
+use alloc::boxed::Box;
 use core::{fmt, str::FromStr};
 
 use serde::{
@@ -17,7 +21,7 @@ use serde::{
 };
 
 use super::{
-    Kind, Number, Registered, Value,
+    Kind, Number, Registered, Text, Value,
     reader::{Names, Reader, Start, Stop},
 };
 use crate::excerpt::parser_message;
@@ -106,10 +110,10 @@ fn read_value<'de, S: DeserializeSeed<'de>>(
 
 /// Hands a string to a visitor, borrowed where it can be.
 #[inline]
-fn visit_text<'de, V: Visitor<'de>>(text: Cow<'de, str>, visitor: V) -> Result<V::Value, Refusal> {
-    match text {
-        Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-        Cow::Owned(text) => visitor.visit_string(text),
+fn visit_text<'de, V: Visitor<'de>>(text: Text<'de>, visitor: V) -> Result<V::Value, Refusal> {
+    match text.plain() {
+        Some(plain) => visitor.visit_borrowed_str(plain),
+        None => visitor.visit_string(text.unescaped()),
     }
 }
 
@@ -204,7 +208,7 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
     ) -> Result<V::Value, Refusal> {
         if self.reader.start()? != Start::Object {
             return self.or_past(|reader| match reader.start()? {
-                Start::Text => visitor.visit_enum(reader.text()?.into_deserializer()),
+                Start::Text => visitor.visit_enum(reader.text()?.read().into_deserializer()),
                 _ => Input { reader }.deserialize_any(visitor),
             });
         }
@@ -353,46 +357,72 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
     }
 
     /// The name of the next member, which no other has. A value that nobody has read is read past.
-    #[inline]
-    fn next(&mut self) -> Result<Option<Cow<'de, str>>, Stop> {
+    #[inline(always)]
+    fn next(&mut self) -> Result<Option<Text<'de>>, Stop> {
         if let Some(named) = self.named.take() {
             self.pass_value(named)?;
         }
         if self.left {
             return Ok(None);
         }
-        let Some(name) = self.reader.next_name(self.first)? else {
+        let first = core::mem::take(&mut self.first);
+        if let Some((name, (registered, kind))) = self.reader.next_known_name(first, R::name) {
+            return self.found(name, registered, kind);
+        }
+        self.next_of_any(first)
+    }
+
+    /// The name of the next member, however it is spelled.
+    #[inline(never)]
+    fn next_of_any(&mut self, first: bool) -> Result<Option<Text<'de>>, Stop> {
+        let Some(name) = self.reader.next_name(first)? else {
             self.left = true;
             return Ok(None);
         };
-        self.first = false;
-        self.named = Some(match R::name(&name) {
-            Some((registered, _)) if self.registered.has(registered) => {
-                return self.reader.duplicate(&name);
-            }
-            Some((registered, kind)) => Named::Registered(registered, kind),
-            None => {
-                self.registered.pass_by(&name);
-                self.reader.insert(&mut self.names, name.clone())?;
-                Named::Other
-            }
-        });
+        if let Some((registered, kind)) = R::name(&name.read()) {
+            return self.found(name, registered, kind);
+        }
+        self.registered.pass_by(&name.read());
+        self.reader.insert(&mut self.names, name)?;
+        self.named = Some(Named::Other);
+        Ok(Some(name))
+    }
+
+    /// A registered member, which stands once.
+    #[inline(always)]
+    fn found(
+        &mut self,
+        name: Text<'de>,
+        registered: R::Name,
+        kind: Kind,
+    ) -> Result<Option<Text<'de>>, Stop> {
+        if self.registered.has(registered) {
+            return self.reader.duplicate(name);
+        }
+        self.named = Some(Named::Registered(registered, kind));
         Ok(Some(name))
     }
 }
 
 impl<'de, R: Registered<'de>> Members<'_, 'de, R> {
     /// Reads past a value that nobody asked for.
-    #[cold]
     fn pass_value(&mut self, named: Named<R::Name>) -> Result<(), Stop> {
-        match named {
-            Named::Other => self.reader.skip(),
-            Named::Registered(name, kind) => {
+        let Named::Registered(name, kind) = named else { return self.reader.skip() };
+        match (self.reader.start()?, kind) {
+            (Start::Text, Kind::Text | Kind::TextOrTexts) => {
+                let text = self.reader.text()?;
+                self.registered.note_text(name, text);
+            }
+            (Start::Number, Kind::Number) => {
+                let number = self.reader.number()?;
+                self.registered.note_number(name, number);
+            }
+            _ => {
                 let value = self.reader.value(kind)?;
                 self.registered.note(name, value);
-                Ok(())
             }
         }
+        Ok(())
     }
 }
 
@@ -414,8 +444,21 @@ impl<'de, R: Registered<'de>> MapAccess<'de> for &mut Members<'_, 'de, R> {
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
         match self.named.take() {
             Some(Named::Registered(name, kind)) => {
-                let value = self.reader.value(kind)?;
-                self.registered.note(name, value.clone());
+                // The usual kinds each have a way of their own, on which it is known what the value is.
+                let value = match (self.reader.start()?, kind) {
+                    (Start::Text, Kind::Text | Kind::TextOrTexts) => {
+                        let text = self.reader.text()?;
+                        self.registered.note_text(name, text);
+                        return seed.deserialize(text);
+                    }
+                    (Start::Number, Kind::Number) => {
+                        let number = self.reader.number()?;
+                        self.registered.note_number(name, number);
+                        return seed.deserialize(number);
+                    }
+                    _ => self.reader.value(kind)?,
+                };
+                self.registered.note(name, value);
                 seed.deserialize(value)
             }
             Some(Named::Other) => read_value(self.reader, seed),
@@ -445,7 +488,7 @@ impl Registered<'_> for Unregistered {
 
 /// The one member of the object that stands for an enum's variant.
 struct Variant<'r, 'de> {
-    name: Cow<'de, str>,
+    name: Text<'de>,
     reader: &'r mut Reader<'de>,
 }
 
@@ -487,12 +530,12 @@ impl<'de> VariantAccess<'de> for Input<'_, 'de> {
 }
 
 /// A member's name, unescaped. Where a map has numbers or booleans for keys, JSON has them in quotes.
-struct MemberName<'de>(Cow<'de, str>);
+struct MemberName<'de>(Text<'de>);
 
 macro_rules! quoted_keys {
     ($($deserialize:ident $visit:ident $key:ty,)*) => {$(
         fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-            match quoted(&self.0).and_then(|key| key.parse::<$key>().ok()) {
+            match quoted(&self.0.read()).and_then(|key| key.parse::<$key>().ok()) {
                 Some(key) => visitor.$visit(key),
                 None => self.deserialize_any(visitor),
             }
@@ -527,7 +570,7 @@ impl<'de> Deserializer<'de> for MemberName<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        visitor.visit_enum(self.0.into_deserializer())
+        visitor.visit_enum(self.0.read().into_deserializer())
     }
 
     quoted_keys! {
@@ -552,11 +595,52 @@ impl<'de> Deserializer<'de> for MemberName<'de> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, Refusal> for Value<'de> {
+impl<'de> IntoDeserializer<'de, Refusal> for Text<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+impl<'de> Deserializer<'de> for Text<'de> {
+    type Error = Refusal;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        visit_text(self, visitor)
+    }
+
+    there_and_unwrapped!();
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        visitor.visit_enum(self.read().into_deserializer())
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de> Deserializer<'de> for Number<'de> {
+    type Error = Refusal;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        visit_number(self, visitor)
+    }
+
+    there_and_unwrapped!();
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -569,7 +653,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         match self {
             Self::Text(text) => visit_text(text, visitor),
             Self::Texts(texts) => {
-                let mut elements = SeqDeserializer::new(texts.iter().map(Value::Text));
+                let mut elements = SeqDeserializer::new(texts.iter());
                 let value = visitor.visit_seq(&mut elements)?;
                 elements.end()?;
                 Ok(value)
@@ -602,7 +686,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         match self {
-            Self::Text(text) => visitor.visit_enum(text.into_deserializer()),
+            Self::Text(text) => text.deserialize_enum("", &[], visitor),
             _ => self.deserialize_any(visitor),
         }
     }

@@ -7,10 +7,10 @@
     reason = "measured: to move what they return through memory takes as long as to read it"
 )]
 
-use alloc::{borrow::Cow, collections::BTreeSet, string::String};
+use alloc::{borrow::Cow, collections::BTreeSet};
 use core::cmp::Ordering;
 
-use super::{JsonError, Kind, Number, Texts, Value};
+use super::{JsonError, Kind, Number, Text, Texts, Value};
 use crate::excerpt::Excerpt;
 
 /// How deep arrays and objects may nest, so that a reader's stack is bounded. It is serde_json's limit.
@@ -149,7 +149,7 @@ impl<'t> Reader<'t> {
     /// The name of the object's next member, with the colon behind it; leaves the object when there is
     /// none. `first` is whether nothing of it has been read.
     #[inline(always)]
-    pub(super) fn next_name(&mut self, first: bool) -> Result<Option<Cow<'t, str>>, Stop> {
+    pub(super) fn next_name(&mut self, first: bool) -> Result<Option<Text<'t>>, Stop> {
         match (self.after_space(), first) {
             (Some(b'}'), _) => {
                 self.leave();
@@ -179,15 +179,36 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reads the string here, whose quote is at this byte: a part of the text, unless it has escapes.
+    /// As [`Reader::next_name`], when the name is one of three letters that `is_known`, with nothing between
+    /// it and its comma and colon: so the registered claims are mostly spelled. Otherwise nothing is read.
     #[inline(always)]
-    pub(super) fn text(&mut self) -> Result<Cow<'t, str>, Stop> {
-        if let Some(text) = self.plain_text() {
-            return Ok(Cow::Borrowed(text));
+    pub(super) fn next_known_name<N>(
+        &mut self,
+        first: bool,
+        is_known: impl FnOnce(&str) -> Option<N>,
+    ) -> Option<(Text<'t>, N)> {
+        // The bracket has been read, a comma has not.
+        let (start, before) = if first { (self.at.checked_sub(1)?, b'{') } else { (self.at, b',') };
+        let ahead = self.text.as_bytes().get(start..)?.first_chunk()?;
+        let [found, b'"', _, _, _, b'"', b':'] = *ahead else { return None };
+        if found != before || self.members >= self.max_members {
+            return None;
         }
-        let mut read = String::new();
-        self.escaped_text(|part| read.push_str(part))?;
-        Ok(Cow::Owned(read))
+        let spelled = self.text.get(start + 2..start + 5)?;
+        // What is known has no escapes and no control characters.
+        let known = is_known(spelled)?;
+        self.members += 1;
+        self.at = start + ahead.len();
+        Some((Text { spelled, has_escapes: false }, known))
+    }
+
+    /// Reads the string here, whose quote is at this byte.
+    #[inline(always)]
+    pub(super) fn text(&mut self) -> Result<Text<'t>, Stop> {
+        match self.plain_text() {
+            Some(spelled) => Ok(Text { spelled, has_escapes: false }),
+            None => self.escaped_text(),
+        }
     }
 
     /// Reads the string here, if it has no escapes.
@@ -202,26 +223,36 @@ impl<'t> Reader<'t> {
         self.text.get(start..end)
     }
 
-    /// Reads the string here, in parts: what stands for itself, and the character of each escape.
+    /// Reads the string here, which has escapes, or a fault.
     #[cold]
-    fn escaped_text(&mut self, mut push: impl FnMut(&str)) -> Result<(), Stop> {
+    fn escaped_text(&mut self) -> Result<Text<'t>, Stop> {
         self.at += 1;
+        let start = self.mark();
+        match self.parts(|_| ())? {
+            Some(b'"') => {
+                let spelled = self.since(start);
+                self.at += 1;
+                Ok(Text { spelled, has_escapes: true })
+            }
+            Some(_) => self.syntax("a control character stands in a string"),
+            None => self.syntax("a string does not end"),
+        }
+    }
+
+    /// Reads on in a string, in parts: what stands for itself, and the character of each escape. Gives what
+    /// stands behind them.
+    pub(super) fn parts(&mut self, mut push: impl FnMut(&str)) -> Result<Option<u8>, Stop> {
         loop {
             let start = self.at;
             self.at += plain_len(self.rest());
             push(self.text.get(start..self.at).unwrap_or_default());
             match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
                 Some(b'\\') => {
                     self.at += 1;
                     let character = self.escape()?;
                     push(character.encode_utf8(&mut [0; 4]));
                 }
-                Some(_) => return self.syntax("a control character stands in a string"),
-                None => return self.syntax("a string does not end"),
+                end => return Ok(end),
             }
         }
     }
@@ -342,8 +373,7 @@ impl<'t> Reader<'t> {
     /// Reads past the value here.
     pub(super) fn skip(&mut self) -> Result<(), Stop> {
         match self.start()? {
-            Start::Text if self.plain_text().is_some() => Ok(()),
-            Start::Text => self.escaped_text(|_| ()),
+            Start::Text => self.text().map(drop),
             Start::Number => self.number().map(drop),
             Start::True => self.literal("true"),
             Start::False => self.literal("false"),
@@ -419,16 +449,13 @@ impl<'t> Reader<'t> {
 
     /// Notes the name of a member, which is a fault when the object has one of that name.
     #[inline]
-    pub(super) fn insert(&mut self, names: &mut Names<'t>, name: Cow<'t, str>) -> Result<(), Stop> {
-        match names.insert(name) {
-            Ok(()) => Ok(()),
-            Err(name) => self.duplicate(&name),
-        }
+    pub(super) fn insert(&mut self, names: &mut Names<'t>, name: Text<'t>) -> Result<(), Stop> {
+        if names.insert(name) { Ok(()) } else { self.duplicate(name) }
     }
 
     #[cold]
-    pub(super) fn duplicate<T>(&mut self, name: &str) -> Result<T, Stop> {
-        self.fail(JsonError::DuplicateMember { name: Excerpt::new(name) })
+    pub(super) fn duplicate<T>(&mut self, name: Text<'t>) -> Result<T, Stop> {
+        self.fail(JsonError::DuplicateMember { name: Excerpt::new(&name.read()) })
     }
 
     /// Ends the reading well, when nothing but white space is left.
@@ -548,30 +575,31 @@ pub(super) struct Names<'t> {
 }
 
 impl<'t> Names<'t> {
-    /// Keeps a name that is new, and gives back one that is not.
+    /// Keeps a name, and tells whether it is new.
     #[inline]
-    fn insert(&mut self, name: Cow<'t, str>) -> Result<(), Cow<'t, str>> {
-        if self.first.iter().take(self.length).any(|known| *known == name)
-            || (!self.more.is_empty() && self.more.contains(&name))
-        {
-            return Err(name);
+    fn insert(&mut self, name: Text<'t>) -> bool {
+        let known = self.first.split_at(self.length).0;
+        let Some(plain) = name.plain() else {
+            let name = name.read();
+            return !known.contains(&&*name) && self.more.insert(name);
+        };
+        if known.contains(&plain) || (!self.more.is_empty() && self.more.contains(plain)) {
+            return false;
         }
-        match (&name, self.first.get_mut(self.length)) {
-            (Cow::Borrowed(name), Some(free)) => {
-                *free = name;
+        match self.first.get_mut(self.length) {
+            Some(free) => {
+                *free = plain;
                 self.length += 1;
+                true
             }
-            _ => {
-                self.more.insert(name);
-            }
+            None => self.more.insert(Cow::Borrowed(plain)),
         }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
+    use alloc::{string::String, vec::Vec};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The access token of a session: what a resource server needs to verify one. No store, no I/O.
 
-use alloc::{borrow::Cow, string::String, vec::Vec};
+use alloc::{string::String, vec::Vec};
 use core::{fmt::Display, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -14,7 +14,7 @@ use crate::{
     error::{DecodeError, EncodeError},
     explain::{self, Explanation},
     header,
-    json::{Kind, Registered, Value},
+    json::{Kind, Registered, Text, Value},
     jws, jwt,
     key::KeyError,
     numeric_date::{Clock, NumericDate, SpelledDate},
@@ -149,8 +149,8 @@ pub struct NoClaims {}
 /// What is noted of the claims of an access token, while the application's type reads them.
 struct AccessClaims<'w, 'c> {
     registered: ClaimsSet<'w, 'c>,
-    session_id: Claim<Cow<'c, str>>,
-    client_id: Claim<Cow<'c, str>>,
+    session_id: Claim<Text<'c>>,
+    client_id: Claim<Text<'c>>,
     auth_time: Claim<SpelledDate>,
 }
 
@@ -230,12 +230,13 @@ impl AccessClaims<'_, '_> {
     fn into_token<C>(self, claims: C) -> Result<AccessToken<C>, DecodeError> {
         let Self { registered, session_id, client_id, auth_time } = self;
         Ok(AccessToken {
-            subject: required("sub", registered.subject)?.into_owned(),
+            subject: required("sub", registered.subject)?.read().into_owned(),
             session_id: required(SESSION_ID, session_id)?
+                .read()
                 .parse()
                 .map_err(|error| unfit(SESSION_ID, &error))?,
-            client_id: required(CLIENT_ID, client_id)?.into_owned(),
-            jwt_id: required("jti", registered.jwt_id)?.into_owned(),
+            client_id: required(CLIENT_ID, client_id)?.read().into_owned(),
+            jwt_id: required("jti", registered.jwt_id)?.read().into_owned(),
             issued_at: required("iat", registered.issued_at)?.latest,
             expires_at: required("exp", registered.expiration_time)?.earliest,
             auth_time: match auth_time {
