@@ -143,19 +143,19 @@ pub(crate) enum Value<'de> {
     OtherType,
 }
 
-/// A string as it is spelled between its quotes, after it was found to be strict. Escapes are read anew where
-/// someone wants what they stand for: nothing has to be allocated for the string, nor moved.
+/// A string as it is spelled, after it was found to be strict: between its quotes, or with them if there are
+/// escapes in it. What is without escapes never begins with a quote, so that the two are told apart.
+///
+/// Escapes are read anew where someone wants what they stand for: nothing is allocated for the string. It is as
+/// small as a `&str`, and so stays in registers: to write two words and read them as one is slow.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Text<'de> {
-    spelled: &'de str,
-    has_escapes: bool,
-}
+pub(crate) struct Text<'de>(&'de str);
 
 impl<'de> Text<'de> {
     /// The string, when it is spelled as what it is.
     #[inline]
     pub(crate) fn plain(self) -> Option<&'de str> {
-        (!self.has_escapes).then_some(self.spelled)
+        (!self.0.starts_with('"')).then_some(self.0)
     }
 
     /// The string, unescaped.
@@ -170,9 +170,9 @@ impl<'de> Text<'de> {
     #[cold]
     fn unescaped(self) -> String {
         // It is longer with escapes than without.
-        let mut read = String::with_capacity(self.spelled.len());
+        let mut read = String::with_capacity(self.0.len());
         // To read what has been read before does not fail.
-        let _ = Reader::new(self.spelled, 0).parts(|part| read.push_str(part));
+        let _ = Reader::new(self.0, 0).parts(|part| read.push_str(part));
         read
     }
 }
@@ -262,7 +262,7 @@ fn whole<'de, T>(
     let result = match read(&mut reader) {
         Ok(value) if reader.has_left_object() => reader.end().map(|()| Ok(value)),
         Ok(_) => Ok(Err(Mismatch { reason: "the type did not read the object to its end".into() })),
-        Err(Refusal::Mismatch(reason)) => Ok(Err(Mismatch { reason })),
+        Err(Refusal::Mismatch(mismatch)) => Ok(Err(*mismatch)),
         Err(Refusal::Stop) => Err(Stop),
     };
     // A fault counts even if the type has swallowed it.

@@ -21,7 +21,7 @@ use serde::{
 };
 
 use super::{
-    Kind, Number, Registered, Text, Value,
+    Kind, Mismatch, Number, Registered, Text, Value,
     reader::{Names, Reader, Start, Stop},
 };
 use crate::excerpt::parser_message;
@@ -31,8 +31,8 @@ use crate::excerpt::parser_message;
 pub(crate) enum Refusal {
     /// The text is at fault.
     Stop,
-    /// The type does not take what the text says.
-    Mismatch(Box<str>),
+    /// The type does not take what the text says. Boxed, so that a result is returned in registers.
+    Mismatch(Box<Mismatch>),
 }
 
 impl From<Stop> for Refusal {
@@ -45,7 +45,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stop => "malformed JSON",
-            Self::Mismatch(reason) => reason,
+            Self::Mismatch(mismatch) => &mismatch.reason,
         })
     }
 }
@@ -54,7 +54,7 @@ impl core::error::Error for Refusal {}
 
 impl de::Error for Refusal {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::Mismatch(parser_message(&message))
+        Self::Mismatch(Box::new(Mismatch { reason: parser_message(&message) }))
     }
 }
 
@@ -369,12 +369,20 @@ impl<'r, 'de, R: Registered<'de>> Members<'r, 'de, R> {
         if let Some((name, (registered, kind))) = self.reader.next_known_name(first, R::name) {
             return self.found(name, registered, kind);
         }
-        self.next_of_any(first)
+        match self.next_of_any(first) {
+            Some(name) => Ok(Some(name)),
+            None => self.reader.is_well().map(|()| None),
+        }
     }
 
-    /// The name of the next member, however it is spelled.
+    /// The name of the next member, however it is spelled. After a fault there is none.
     #[inline(never)]
-    fn next_of_any(&mut self, first: bool) -> Result<Option<Text<'de>>, Stop> {
+    fn next_of_any(&mut self, first: bool) -> Option<Text<'de>> {
+        self.try_next_of_any(first).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn try_next_of_any(&mut self, first: bool) -> Result<Option<Text<'de>>, Stop> {
         let Some(name) = self.reader.next_name(first)? else {
             self.left = true;
             return Ok(None);

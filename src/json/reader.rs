@@ -59,6 +59,12 @@ impl<'t> Reader<'t> {
         Self { text, at: 0, depth: 0, members: 0, max_members, fault: None }
     }
 
+    /// Whether no fault has ended the reading.
+    #[inline]
+    pub(super) fn is_well(&self) -> Result<(), Stop> {
+        if self.fault.is_some() { Err(Stop) } else { Ok(()) }
+    }
+
     /// The fault that ended the reading.
     pub(super) fn into_fault(self) -> Option<JsonError> {
         self.fault
@@ -199,14 +205,14 @@ impl<'t> Reader<'t> {
         let known = is_known(spelled)?;
         self.members += 1;
         self.at = start + ahead.len();
-        Some((Text { spelled, has_escapes: false }, known))
+        Some((Text(spelled), known))
     }
 
     /// Reads the string here, whose quote is at this byte.
     #[inline(always)]
     pub(super) fn text(&mut self) -> Result<Text<'t>, Stop> {
         match self.plain_text() {
-            Some(spelled) => Ok(Text { spelled, has_escapes: false }),
+            Some(plain) => Ok(Text(plain)),
             None => self.escaped_text(),
         }
     }
@@ -226,22 +232,21 @@ impl<'t> Reader<'t> {
     /// Reads the string here, which has escapes, or a fault.
     #[cold]
     fn escaped_text(&mut self) -> Result<Text<'t>, Stop> {
-        self.at += 1;
         let start = self.mark();
         match self.parts(|_| ())? {
             Some(b'"') => {
-                let spelled = self.since(start);
                 self.at += 1;
-                Ok(Text { spelled, has_escapes: true })
+                Ok(Text(self.since(start)))
             }
             Some(_) => self.syntax("a control character stands in a string"),
             None => self.syntax("a string does not end"),
         }
     }
 
-    /// Reads on in a string, in parts: what stands for itself, and the character of each escape. Gives what
-    /// stands behind them.
+    /// Reads the string here to its end, in parts: what stands for itself, and the character of each escape.
+    /// Gives what stands behind them, where a quote should.
     pub(super) fn parts(&mut self, mut push: impl FnMut(&str)) -> Result<Option<u8>, Stop> {
+        self.at += 1;
         loop {
             let start = self.at;
             self.at += plain_len(self.rest());
