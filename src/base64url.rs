@@ -367,7 +367,7 @@ fn secret_symbol(sextet: u8) -> u8 {
         let candidate = sextet.wrapping_sub(base).wrapping_add(first);
         // Runs are in the order of their values: the last one that is not above the value holds it.
         u8::conditional_select(&symbol, &candidate, !sextet.ct_lt(&base))
-    })
+    }) & 0x7f // It is ASCII, which a string need not look for.
 }
 
 /// The value of a symbol, with the same work for every symbol; whether it is one is told apart.

@@ -3,6 +3,7 @@
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::{algorithm::Algorithm, base64url, header, hex, hmac::Hmac};
@@ -247,18 +248,50 @@ pub(crate) fn random_secret(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, 
 
 /// The key file format that a secret has the text of: a public key that is taken for a secret is how
 /// tokens were forged in CVE-2015-9235 and its successors.
+///
+/// Most secrets are none, and every byte of theirs is looked at in the same way: nothing is told before all of them
+/// have been.
 fn key_file_format(secret: &[u8]) -> Option<&'static str> {
-    let secret = secret.strip_prefix("\u{feff}".as_bytes()).unwrap_or(secret);
-    let text = secret.trim_ascii_start();
-    let begins = |starts: &[&[u8]]| starts.iter().any(|start| text.starts_with(start));
-    let holds = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
-    if holds(b"-----BEGIN ") {
-        Some("PEM")
-    } else if begins(&[b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2"]) {
-        Some("OpenSSH")
-    } else if begins(&[b"{", b"["]) && (holds(br#""kty""#) || holds(br#""keys""#)) {
-        Some("JWK")
-    } else {
-        None
+    let pem = holds(secret, b"-----BEGIN ");
+    let openssh =
+        begins(secret, &[b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2"]);
+    let json = begins(secret, &[b"{", b"["]);
+    let jwk = json & (holds(secret, br#""kty""#) | holds(secret, br#""keys""#));
+    if !bool::from(pem | openssh | jwk) {
+        return None;
     }
+    if pem.into() {
+        Some("PEM")
+    } else if openssh.into() {
+        Some("OpenSSH")
+    } else {
+        Some("JWK")
+    }
+}
+
+/// Whether `part` stands anywhere in `text`.
+fn holds(text: &[u8], part: &[u8]) -> Choice {
+    text.windows(part.len()).fold(Choice::from(0), |found, window| found | window.ct_eq(part))
+}
+
+/// Whether `text` begins with one of `starts`, behind a byte order mark and white space, where they are.
+fn begins(text: &[u8], starts: &[&[u8]]) -> Choice {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    let starts_with =
+        |text: &[u8], start: &[u8]| text.get(..start.len()).unwrap_or_default().ct_eq(start);
+    let is_space = |byte: u8| {
+        b" \t\n\r\x0c".iter().fold(Choice::from(0), |found, space| found | byte.ct_eq(space))
+    };
+    let (mut found, mut only_space) = (Choice::from(0), Choice::from(1));
+    for (offset, &byte) in text.iter().enumerate() {
+        if offset == MARK.len() {
+            only_space |= starts_with(text, MARK);
+        }
+        let (_, rest) = text.split_at(offset);
+        found |=
+            starts.iter().fold(Choice::from(0), |found, start| found | starts_with(rest, start))
+                & only_space;
+        only_space &= is_space(byte);
+    }
+    found
 }

@@ -88,6 +88,7 @@ fn the_text_of_a_key_file_is_no_secret() {
         (format!("ecdsa-sha2-nistp256 AAAA{rest}"), "OpenSSH"),
         (format!("sk-ssh-ed25519@openssh.com AAAA{rest}"), "OpenSSH"),
         (format!("---- BEGIN SSH2 PUBLIC KEY ----\n{rest}"), "OpenSSH"),
+        (format!("\u{feff}\n ssh-rsa AAAA{rest}"), "OpenSSH"),
         (format!("\u{feff}{{\"kty\":\"oct\",\"k\":\"{rest}\"}}"), "JWK"),
         (format!(r#"[{{"kty":"oct","k":"{rest}"}}]"#), "JWK"),
         (format!(r#"{{"kty":"oct","k":"{rest}"}}"#), "JWK"),
@@ -105,6 +106,9 @@ fn the_text_of_a_key_file_is_no_secret() {
     }
     // Random bytes may begin with a brace, and text may be random.
     assert!(Key::hs256(format!("{{{rest}")).is_ok());
+    // And what begins a file is nothing in its midst.
+    assert!(Key::hs256(format!("x ssh-rsa{rest}")).is_ok());
+    assert!(Key::hs256(format!("\n\u{feff}{{\"kty\"{rest}")).is_ok());
     assert!(Key::hs256(&rest).is_ok());
 }
 

@@ -219,6 +219,15 @@ impl<'c> Registered<'c> for AccessClaims<'_, 'c> {
         }
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn note_text(&mut self, name: Name, text: Text<'c>) {
+        match name {
+            Name::Registered(name) => self.registered.note_text(name, text),
+            name => self.note(name, Value::Text(text)),
+        }
+    }
+
     #[inline]
     fn pass_by(&mut self, name: &str) {
         self.registered.pass_by(name);

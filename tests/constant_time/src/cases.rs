@@ -1,0 +1,238 @@
+//! What kippu does with secrets, one thing at a time, and the leaky twin of each.
+//!
+//! A verdict, whether a MAC is right or a text is a key, is told to everybody: a branch on it gives nothing away. Where
+//! kippu itself branches on one it is counted, and there has to be one report for each and no other: a comparison
+//! that ends early, or a table, has more of them.
+
+use std::hint::black_box;
+
+use kippu::{
+    Algorithm, Jwk, Key, NumericDate, Validation, decode,
+    hmac::Hmac,
+    session::{MemoryStore, NoClaims, Sessions},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    block_on,
+    secret::{hide, hide_bits, is_hidden, tell},
+    twins,
+};
+
+/// What memcheck reported of one operation.
+pub struct Case {
+    pub name: &'static str,
+    /// How many branches on a secret there were, and how many addresses made of one.
+    pub reports: usize,
+    /// How many verdicts kippu tells in it; none for a twin.
+    pub verdicts: Option<usize>,
+}
+
+/// As random as a secret, and the same in each run.
+pub const SECRET: [u8; 64] = *b"\x9f\x02\xc7\x41-\x8e\x13\xf5\x6a\xd0\x37{\xb9\x55\xe8\x1c\x04\xa2\x7d\x93\xcb\x60\xfe\x2f\x88\x19\xb4\x5d\xe1\x36\x72\xad\x0b\xc3\x94\x58\xf7\x21\x8a\x6e\xd9\x45\xbc\x10\x3f\xe4\x77\xa8\x52\x9d\x06\xcf\x61\xfa\x2b\x84\x1d\xb0\x59\xe6\x33\x7e\xa1\xcc";
+
+/// All of them, in the order in which they are run.
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for algorithm in [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512] {
+        cases.extend(hmac(algorithm));
+    }
+    cases.extend(key_texts());
+    cases.extend(jwk());
+    cases.extend(token());
+    cases.extend(refresh_token());
+    cases.extend(twins_of_all());
+    cases
+}
+
+fn ours<T>(name: &'static str, verdicts: usize, operation: impl FnOnce() -> T) -> (Case, T) {
+    let (reports, result) = counted(name, operation);
+    (Case { name, reports, verdicts: Some(verdicts) }, result)
+}
+
+fn twin<T>(name: &'static str, operation: impl FnOnce() -> T) -> Case {
+    let (reports, _) = counted(name, operation);
+    Case { name, reports, verdicts: None }
+}
+
+/// How many reports an operation makes.
+fn counted<T>(name: &str, operation: impl FnOnce() -> T) -> (usize, T) {
+    // Into memcheck's own log, so that a report stands below what it is of.
+    crabgrind::println!("kippu: {name}");
+    let before = crabgrind::count_errors();
+    let result = black_box(operation());
+    (crabgrind::count_errors() - before, result)
+}
+
+/// The tag as someone has it who was given a token: public.
+fn given_away(algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
+    Hmac::new(algorithm, &SECRET).tag(message).as_ref().to_vec()
+}
+
+fn hmac(algorithm: Algorithm) -> Vec<Case> {
+    let message = [b'm'; 200];
+    let mut cases = Vec::new();
+    // Shorter than a block, and longer than one, where it is hashed first.
+    for length in [64, 200] {
+        let mut secret = SECRET.repeat(4)[..length].to_vec();
+        hide(&mut secret);
+        let (case, hmac) = ours("hmac: new", 0, || Hmac::new(algorithm, &secret));
+        cases.push(case);
+        let (case, tag) = ours("hmac: tag", 0, || hmac.tag(&message));
+        cases.push(case);
+        let mut tag = tag.as_ref().to_vec();
+        assert!(is_hidden(&mut tag), "the secret did not get as far as the tag");
+        // Everybody may know the tag that the token has.
+        tell(&mut tag);
+        let last = tag.len() - 1;
+        for (name, wrong) in [
+            ("hmac: verify, right", None),
+            ("hmac: verify, wrong at its first byte", Some(0)),
+            ("hmac: verify, wrong at its last byte", Some(last)),
+        ] {
+            let mut presented = tag.clone();
+            if let Some(place) = wrong {
+                presented[place] ^= 1;
+            }
+            let (case, is_right) = ours(name, 0, || hmac.verify(&message, &presented));
+            cases.push(case);
+            let mut verdict = [u8::from(is_right)];
+            assert!(is_hidden(&mut verdict), "the verdict does not depend on the secret");
+            // Accepted or refused: that is the answer.
+            tell(&mut verdict);
+            assert_eq!(verdict == [1], wrong.is_none(), "{name}");
+        }
+    }
+    cases
+}
+
+/// A secret as its bytes, in hex and in base64url.
+fn key_texts() -> Vec<Case> {
+    let algorithm = Algorithm::Hs256;
+    let mut bytes = SECRET.to_vec();
+    let mut symbols = kippu::base64url::encode(&SECRET).into_bytes();
+    let mut digits: Vec<u8> = SECRET.iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect();
+    for text in [&mut bytes, &mut symbols, &mut digits] {
+        hide(text);
+    }
+    // That it is no text of a key file is told by there being a key; so is that it is spelled as it has to be.
+    let (of_bytes, key) = ours("key: of bytes", 1, || Key::new(algorithm, &bytes));
+    drop(key);
+    let (of_symbols, key) =
+        ours("key: of base64url", 2, || Key::from_base64url(algorithm, &symbols));
+    drop(key);
+    let (of_digits, key) = ours("key: of hex", 2, || Key::from_hex(algorithm, &digits));
+    drop(key);
+    vec![of_bytes, of_symbols, of_digits]
+}
+
+/// A JWK, read from JSON and written again.
+///
+/// JSON is read by its quotes, backslashes and control characters, and by where characters begin. That `k` has none of
+/// the former, and is ASCII, is no secret: so is all base64url. So of each symbol only the lower half is hidden, of
+/// symbols that are letters whatever it is, and of the first one, of which memcheck would take that for a secret, nothing.
+fn jwk() -> Vec<Case> {
+    let symbols: String = (0..64_u8).map(|place| char::from(b'a' + place * 11 % 15)).collect();
+    let mut json = json!({ "kty": "oct", "alg": "HS384", "k": symbols }).to_string().into_bytes();
+    let start = String::from_utf8_lossy(&json).find(&symbols).expect("the JSON has its k");
+    hide_bits(&mut json[start + 1..start + symbols.len()], 0x0f);
+    let json = String::from_utf8(json).expect("JSON is UTF-8");
+    let (read, jwk) = ours("jwk: from JSON", 2, || Jwk::from_json(&json));
+    let jwk = jwk.expect("the JWK has a key");
+    let (written, json) = ours("jwk: to JSON", 0, || jwk.expose_json());
+    let mut json = json.as_bytes().to_vec();
+    assert!(is_hidden(&mut json), "the secret did not get as far as the JSON");
+    vec![read, written]
+}
+
+/// A token that someone presents: right, or wrong at one of the ends of its MAC.
+fn presented(token: &str) -> [(usize, String); 3] {
+    let mac = token.rfind(['.', '_']).expect("a token has a separator") + 1;
+    let changed = |place: usize| {
+        let mut token = token.to_owned().into_bytes();
+        token[place] = if token[place] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(token).expect("a token is ASCII")
+    };
+    // Not the last symbol, which has bits that are no part of the MAC.
+    [(0, token.to_owned()), (1, changed(mac)), (2, changed(token.len() - 2))]
+}
+
+fn hidden_key() -> Key {
+    let mut secret = SECRET.to_vec();
+    hide(&mut secret);
+    Key::hs256(&secret).expect("a secret").with_kid("1")
+}
+
+fn token() -> Vec<Case> {
+    let plain = Key::hs256(SECRET).expect("a secret").with_kid("1");
+    let token = kippu::encode(&json!({ "exp": 2000 }), &plain).expect("claims");
+    let validation = Validation::new().at(NumericDate::from_seconds(1000));
+    let key = hidden_key();
+    let names = ["token: right", "token: wrong MAC", "token: wrong MAC at its end"];
+    let cases = presented(&token).map(|(index, token)| {
+        // Accepted or refused.
+        let (case, decoded) = ours(names[index], 1, || decode::<Value>(&token, &key, &validation));
+        assert_eq!(decoded.is_ok(), index == 0, "{}", names[index]);
+        case
+    });
+    cases.into()
+}
+
+/// Sessions of one application, whose refresh keys have the same secret.
+fn sessions(refresh_key: Key) -> Sessions<MemoryStore> {
+    let access_key = Key::hs256([0x5a; 32]).expect("a secret");
+    Sessions::builder(MemoryStore::new(10))
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(access_key)
+        .refresh_key(refresh_key)
+        .build()
+        .expect("all is said")
+}
+
+/// A session, and the refresh token of it, made with [`SECRET`].
+pub fn login() -> (Sessions<MemoryStore>, String) {
+    let sessions = sessions(Key::hs256(SECRET).expect("a secret").with_kid("1"));
+    let login = block_on(sessions.login("alice", &NoClaims {}));
+    let token = login.expect("a login").refresh_token;
+    (sessions, token)
+}
+
+/// A logout checks a refresh token as a refresh does, and makes none.
+fn refresh_token() -> Vec<Case> {
+    let (_, token) = login();
+    let sessions = sessions(hidden_key());
+    let names = ["refresh: right", "refresh: wrong token", "refresh: wrong tag at its end"];
+    let cases = presented(&token).map(|(index, token)| {
+        // Accepted or refused.
+        let (case, ended) = ours(names[index], 1, || block_on(sessions.logout(&token)));
+        assert_eq!(ended.is_ok(), index == 0, "{}", names[index]);
+        case
+    });
+    cases.into()
+}
+
+/// Does what is done above in ways that give the secret away.
+fn twins_of_all() -> Vec<Case> {
+    let message = [b'm'; 200];
+    let tag = given_away(Algorithm::Hs256, &message);
+    let (mut secret, mut symbols) =
+        (SECRET.to_vec(), kippu::base64url::encode(&SECRET).into_bytes());
+    let mut digits: Vec<u8> = SECRET.iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect();
+    for text in [&mut secret, &mut symbols, &mut digits] {
+        hide(text);
+    }
+    let hmac = Hmac::new(Algorithm::Hs256, &secret);
+    let (_, refresh_token) = login();
+    vec![
+        twin("twin of hmac: verify", || twins::verify(&hmac, &message, &tag)),
+        twin("twin of hmac: new", || twins::new_hmac(&secret)),
+        twin("twin of key: of bytes", || twins::is_key_file(&secret)),
+        // This one is kippu's own, for what is no secret.
+        twin("twin of key: of base64url", || kippu::base64url::decode(&symbols)),
+        twin("twin of key: of hex", || twins::decode_hex(&digits)),
+        twin("twin of jwk: to JSON", || kippu::base64url::encode(&secret)),
+        twin("twin of refresh", || twins::check_refresh_token(&hmac, &refresh_token)),
+    ]
+}

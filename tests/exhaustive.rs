@@ -1,0 +1,216 @@
+//! Domains that are small enough to be gone through: groups of base64url, a byte of a header, and the seconds around
+//! each end that a claim or a key has.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/signing.rs"]
+mod signing;
+
+use std::time::Duration;
+
+use kippu::{Key, KeySet, NumericDate, Validation, base64url, decode};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use self::signing::{HEADER, SECRET, key, signed, signed_with_header};
+
+/// RFC 4648 §5, table 2.
+fn sextet(symbol: u8) -> Option<u32> {
+    match symbol {
+        b'A'..=b'Z' => Some(u32::from(symbol - b'A')),
+        b'a'..=b'z' => Some(u32::from(symbol - b'a') + 26),
+        b'0'..=b'9' => Some(u32::from(symbol - b'0') + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    }
+}
+
+/// What the definition says of a group of two or three symbols: six bits each, the highest first, and zeros behind the
+/// last byte.
+fn defined<const N: usize>(group: [u8; N]) -> Option<u32> {
+    let bits = group.iter().try_fold(0, |bits, symbol| Some(bits << 6 | sextet(*symbol)?))?;
+    let behind = 6 * u32::try_from(N).unwrap() % 8;
+    (bits % (1 << behind) == 0).then_some(bits >> behind)
+}
+
+/// How many groups were bytes; all were what the definition says, and were written back as they had been.
+fn judge_groups<const N: usize>(groups: impl Iterator<Item = [u8; N]>) -> u32 {
+    let mut bytes = 0;
+    for group in groups {
+        let mut output = [0; 2];
+        let wanted = defined(group);
+        match base64url::decode_to_slice(group, &mut output) {
+            Ok(decoded) => {
+                let value = decoded.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
+                assert_eq!((decoded.len(), Some(value)), (N - 1, wanted), "{group:?}");
+                let mut symbols = [0; N];
+                assert_eq!(
+                    base64url::encode_to_slice(decoded, &mut symbols).unwrap().as_bytes(),
+                    group
+                );
+                bytes += 1;
+            }
+            Err(_) => assert_eq!(wanted, None, "{group:?}"),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn every_group_of_two_symbols_is_as_defined() {
+    let groups = (0..=u16::MAX).map(u16::to_be_bytes);
+    assert_eq!(judge_groups(groups), 1 << 8);
+}
+
+#[test]
+#[ignore = "16 million groups take half a minute: scripts/test runs it"]
+fn every_group_of_three_symbols_is_as_defined() {
+    let groups = (0..1_u32 << 24).map(|group| {
+        let [_, group @ ..] = group.to_be_bytes();
+        group
+    });
+    assert_eq!(judge_groups(groups), 1 << 16);
+}
+
+/// Whether a header may be accepted, by another reader of JSON. That one is lax about names that stand twice, which no
+/// single byte makes of the headers below.
+fn is_header(header: &[u8]) -> bool {
+    let Ok(Value::Object(members)) = serde_json::from_slice(header) else { return false };
+    let is_text = |name| members.get(name).is_none_or(Value::is_string);
+    members.get("alg").is_some_and(|alg| alg == "HS256")
+        && ["typ", "kid"].into_iter().all(is_text)
+        && !members.contains_key("crit")
+        && !members.contains_key("b64")
+}
+
+fn accepts(header: &[u8]) -> bool {
+    decode::<IgnoredAny>(&signed_with_header(header, r#"{"exp":2000}"#), &key(), &at(1000)).is_ok()
+}
+
+#[test]
+fn every_byte_at_every_place_of_a_header_is_judged_as_json() {
+    let mut accepted = 0;
+    for header in
+        [HEADER, r#"{"kid":"7","xx":[1,{"yy":null}],"alg":"HS256","zz":-1.5e+3,"uu":"\u00e9"}"#]
+    {
+        assert!(accepts(header.as_bytes()) && is_header(header.as_bytes()));
+        for place in 0..=header.len() {
+            for byte in 0..=u8::MAX {
+                let mut inserted = header.as_bytes().to_vec();
+                inserted.insert(place, byte);
+                let mut changed = header.as_bytes().to_vec();
+                if let Some(at) = changed.get_mut(place) {
+                    *at = byte;
+                }
+                for header in [inserted, changed] {
+                    let wanted = is_header(&header);
+                    assert_eq!(accepts(&header), wanted, "{}", header.escape_ascii());
+                    accepted += usize::from(wanted);
+                }
+            }
+        }
+    }
+    assert!(accepted > 1000, "{accepted}");
+}
+
+/// Nor is the header's spelling in base64url judged in two ways: another symbol is another header, or none.
+#[test]
+fn every_byte_at_every_place_of_a_header_segment_is_refused_under_the_old_signature() {
+    let token = signed(r#"{"exp":2000}"#);
+    let header_len = token.find('.').unwrap();
+    assert!(decode::<IgnoredAny>(&token, &key(), &at(1000)).is_ok());
+    for place in 0..=header_len {
+        for byte in (0..0x80).filter(|byte| *byte != token.as_bytes()[place]) {
+            let mut changed = token.clone().into_bytes();
+            changed[place] = byte;
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(decode::<IgnoredAny>(&changed, &key(), &at(1000)).is_err(), "{changed}");
+        }
+    }
+}
+
+// --- Times ------------------------------------------------------------------------------------
+
+const NOW: i64 = 1_760_000_000;
+const SECOND: i64 = 1_000_000;
+
+/// A validation at a second, without leeway.
+fn at(seconds: i64) -> Validation {
+    Validation::new().at(NumericDate::from_seconds(seconds)).leeway(Duration::ZERO).unwrap()
+}
+
+/// An instant, in microseconds since the epoch.
+fn instant(micros: i64) -> NumericDate {
+    let part = u64::try_from(micros.rem_euclid(SECOND)).unwrap();
+    NumericDate::from_seconds(micros.div_euclid(SECOND)).saturating_add(Duration::from_micros(part))
+}
+
+/// Two seconds on either side: in steps of 20 milliseconds, and around each whole and half second of a microsecond.
+fn offsets() -> impl Iterator<Item = i64> {
+    let coarse = (-100..=100).map(|step| step * 20_000);
+    let fine = (-4..=4).flat_map(|half| (-3..=3).map(move |micros| half * SECOND / 2 + micros));
+    coarse.chain(fine)
+}
+
+/// A JSON number of seconds, with six decimals.
+fn spelled(micros: i64) -> String {
+    format!("{}.{:06}", micros / SECOND, micros % SECOND)
+}
+
+/// Judges a claim that is away from an end by each offset: the claim moves, then the clock.
+fn check(name: &str, validation: &Validation, end: i64, wanted: impl Fn(i64) -> bool) {
+    let (mut accepted, mut refused) = (0, 0);
+    let now = NOW * SECOND;
+    for offset in offsets() {
+        let claim = |micros| {
+            let exp = if name == "exp" { String::new() } else { r#","exp":9999999999"#.to_owned() };
+            signed(format!(r#"{{"{name}":{}{exp}}}"#, spelled(micros)))
+        };
+        let moved = (claim(now + end + offset), now);
+        let clock = (claim(now + end), now - offset);
+        for (token, now) in [moved, clock] {
+            let validation = validation.clone().at(instant(now));
+            let is_accepted = decode::<IgnoredAny>(&token, &key(), &validation).is_ok();
+            assert_eq!(is_accepted, wanted(offset), "{name}, {offset} microseconds off, at {now}");
+            if is_accepted { accepted += 1 } else { refused += 1 }
+        }
+    }
+    assert!(accepted > 100 && refused > 100, "{name}: {accepted} {refused}");
+}
+
+#[test]
+fn every_time_around_the_end_of_a_claim_is_judged_by_its_rule() {
+    for leeway in [0, 1, 59_999_999, 60_000_000, 600_000_000] {
+        let validation = Validation::new().leeway(Duration::from_micros(leeway)).unwrap();
+        let leeway = i64::try_from(leeway).unwrap();
+        // RFC 7519 §4.1.4: not on or after it.
+        check("exp", &validation, -leeway, |offset| offset > 0);
+        // §4.1.5: not before it.
+        check("nbf", &validation, leeway, |offset| offset <= 0);
+        check("iat", &validation, leeway, |offset| offset <= 0);
+        // As old as it may be is not too old.
+        let age = 3600 * SECOND;
+        let young = validation.max_age(Duration::from_secs(3600));
+        check("iat", &young, -age - leeway, |offset| offset >= 0);
+    }
+}
+
+/// No leeway prolongs the time of a key.
+#[test]
+fn every_time_around_the_end_of_a_key_is_judged_by_its_rule() {
+    let until = NOW * SECOND + 250_001;
+    let new = Key::hs256([1; 32]).unwrap().with_kid("new");
+    let old = Key::hs256(SECRET).unwrap().with_kid("old");
+    let keys = KeySet::new(new).unwrap().retire(old, instant(until)).unwrap();
+    let token = signed_with_header(r#"{"alg":"HS256","kid":"old"}"#, r#"{"exp":9999999999}"#);
+    for offset in offsets() {
+        let validation = Validation::new().at(instant(until + offset));
+        let is_accepted = decode::<IgnoredAny>(&token, &keys, &validation).is_ok();
+        assert_eq!(is_accepted, offset < 0, "{offset} microseconds off");
+    }
+}

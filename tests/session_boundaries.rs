@@ -1,0 +1,235 @@
+//! Each moment at which a session, a token or a key of one ends, two seconds before it and after it, against its rule
+//! written out: by the millisecond, which is what stores keep.
+#![cfg(feature = "session")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use kippu::{
+    Clock, Key, KeySet, NumericDate,
+    session::{
+        Keyring, MemoryStore, NoClaims, RefreshStore, Session, SessionError, Sessions,
+        TokenResponse, UnixMillis,
+    },
+};
+
+/// 2026-11-24T00:00:00.250Z, in milliseconds.
+const START: i64 = 1_795_478_400_250;
+const SECOND: i64 = 1000;
+const IDLE: i64 = 100 * SECOND;
+const ABSOLUTE: i64 = 250 * SECOND + 7;
+const ACCESS: i64 = 60 * SECOND;
+const GRACE: i64 = 10 * SECOND;
+
+/// A clock that a test sets, in milliseconds.
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> NumericDate {
+        UnixMillis::new(self.0.load(Ordering::SeqCst)).into()
+    }
+}
+
+struct Fixture {
+    sessions: Sessions<Arc<MemoryStore>>,
+    store: Arc<MemoryStore>,
+    clock: &'static TestClock,
+}
+
+fn key(byte: u8, kid: &str) -> Key {
+    Key::hs256([byte; 32]).unwrap().with_kid(kid)
+}
+
+fn millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap())
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(key(1, "1"), Duration::ZERO)
+    }
+
+    fn with(refresh_keys: impl Into<Keyring>, leeway: Duration) -> Self {
+        let clock: &'static TestClock = Box::leak(Box::new(TestClock(AtomicI64::new(START))));
+        let store = Arc::new(MemoryStore::new(10));
+        let sessions = Sessions::builder(Arc::clone(&store))
+            .issuer("https://auth.example")
+            .audience("api")
+            .client("web")
+            .access_key(key(2, "access"))
+            .refresh_key(refresh_keys)
+            .access_lifetime(millis(ACCESS))
+            .idle_lifetime(millis(IDLE))
+            .absolute_lifetime(millis(ABSOLUTE))
+            .grace(millis(GRACE))
+            .leeway(leeway)
+            .clock(clock)
+            .build()
+            .unwrap();
+        Self { sessions, store, clock }
+    }
+
+    fn set(&self, millis: i64) {
+        self.clock.0.store(millis, Ordering::SeqCst);
+    }
+
+    async fn login(&self) -> TokenResponse {
+        self.sessions.login("alice", &NoClaims {}).await.unwrap()
+    }
+
+    async fn refresh(&self, tokens: &TokenResponse) -> Result<TokenResponse, SessionError> {
+        let welcome = async |_: Session| Ok::<_, std::io::Error>(Some(NoClaims {}));
+        self.sessions.refresh(&tokens.refresh_token, welcome).await
+    }
+
+    async fn is_listed(&self) -> bool {
+        !self.sessions.list("alice").await.unwrap().is_empty()
+    }
+}
+
+/// Two seconds on either side: by the millisecond at the edge, and in steps of 20 beyond.
+fn offsets() -> impl Iterator<Item = i64> {
+    (-100..=100).map(|step| step * 20).chain(-30..=30)
+}
+
+/// Not used for as long as it may be, it is over: on that millisecond, for all that ask.
+#[tokio::test]
+async fn every_millisecond_around_the_idle_end() {
+    for offset in offsets() {
+        let fixture = Fixture::new();
+        let tokens = fixture.login().await;
+        fixture.set(START + IDLE + offset);
+        is_over_from_zero_on(&fixture, &tokens, offset).await;
+    }
+}
+
+/// However much it is used.
+#[tokio::test]
+async fn every_millisecond_around_the_absolute_end() {
+    for offset in offsets() {
+        let fixture = Fixture::new();
+        let mut tokens = fixture.login().await;
+        for used_at in [90, 180] {
+            fixture.set(START + used_at * SECOND);
+            tokens = fixture.refresh(&tokens).await.unwrap();
+        }
+        fixture.set(START + ABSOLUTE + offset);
+        is_over_from_zero_on(&fixture, &tokens, offset).await;
+    }
+}
+
+async fn is_over_from_zero_on(fixture: &Fixture, tokens: &TokenResponse, offset: i64) {
+    let is_over = offset >= 0;
+    assert_eq!(fixture.is_listed().await, !is_over, "list, {offset} ms off");
+    // Neither later nor earlier is one removed.
+    let removed = fixture.sessions.purge_expired(10).await.unwrap();
+    assert_eq!(removed, u64::from(is_over), "purge, {offset} ms off");
+    match fixture.refresh(tokens).await {
+        Ok(_) => assert!(!is_over, "refresh, {offset} ms off"),
+        // It has been removed just now.
+        Err(SessionError::InvalidToken) => assert!(is_over, "refresh, {offset} ms off"),
+        Err(error) => panic!("{error}, {offset} ms off"),
+    }
+}
+
+/// The same without a purge, where the answer names the reason, and for a look at a live session.
+#[tokio::test]
+async fn every_millisecond_around_the_end_of_a_session_that_is_still_stored() {
+    // The leeway is longer than the access token lacks to the end of the session.
+    let leeway = Duration::from_secs(60);
+    for offset in offsets() {
+        let fixture = Fixture::with(key(1, "1"), leeway);
+        let tokens = fixture.login().await;
+        fixture.set(START + IDLE + offset);
+        let live = fixture.sessions.verify_live::<NoClaims>(&tokens.access_token).await;
+        let refreshed = fixture.refresh(&tokens).await;
+        if offset < 0 {
+            assert!(live.is_ok() && refreshed.is_ok(), "{offset} ms off");
+        } else {
+            assert!(matches!(live, Err(SessionError::Expired)), "{offset} ms off");
+            assert!(matches!(refreshed, Err(SessionError::Expired)), "{offset} ms off");
+        }
+    }
+}
+
+/// A retry gets the same token up to the last millisecond of the grace, that one included; from then on it ends the
+/// session.
+#[tokio::test]
+async fn every_millisecond_around_the_end_of_the_grace() {
+    for offset in offsets() {
+        let fixture = Fixture::new();
+        let first = fixture.login().await;
+        fixture.set(START + 5 * SECOND);
+        let second = fixture.refresh(&first).await.unwrap();
+        fixture.set(START + 5 * SECOND + GRACE + offset);
+        match fixture.refresh(&first).await {
+            Ok(again) => {
+                assert!(offset <= 0, "{offset} ms off");
+                assert_eq!(again.refresh_token, second.refresh_token);
+            }
+            Err(SessionError::Reused) => assert!(offset > 0, "{offset} ms off"),
+            Err(error) => panic!("{error}, {offset} ms off"),
+        }
+        assert_eq!(fixture.is_listed().await, offset <= 0, "{offset} ms off");
+    }
+}
+
+/// An access token's times are whole seconds: `iat` is the second of the login, `exp` that of its end, rounded down.
+#[tokio::test]
+async fn every_millisecond_around_the_end_of_an_access_token() {
+    for leeway in [0, 1500] {
+        for offset in offsets() {
+            let fixture = Fixture::with(key(1, "1"), millis(leeway));
+            let tokens = fixture.login().await;
+            let exp = (START + ACCESS).div_euclid(SECOND) * SECOND;
+            let now = exp + leeway + offset;
+            fixture.set(now);
+            let token = fixture.sessions.verify::<NoClaims>(&tokens.access_token);
+            assert_eq!(token.is_ok(), now < exp + leeway, "{offset} ms off, leeway {leeway}");
+        }
+    }
+}
+
+/// Nor is it accepted before its `iat`, less the leeway.
+#[tokio::test]
+async fn every_millisecond_around_the_beginning_of_an_access_token() {
+    for leeway in [0, 1500] {
+        let fixture = Fixture::with(key(1, "1"), millis(leeway));
+        let tokens = fixture.login().await;
+        let iat = START.div_euclid(SECOND) * SECOND;
+        for offset in offsets() {
+            let now = iat - leeway + offset;
+            fixture.set(now);
+            let token = fixture.sessions.verify::<NoClaims>(&tokens.access_token);
+            assert_eq!(token.is_ok(), now + leeway >= iat, "{offset} ms off, leeway {leeway}");
+        }
+    }
+}
+
+/// A refresh key that is retired reads its tokens before the end of its time, with no leeway.
+#[tokio::test]
+async fn every_millisecond_around_the_end_of_a_refresh_key() {
+    let until = START + 20 * SECOND + 1;
+    let old = Fixture::new();
+    let login = old.login().await;
+    let record = old.store.load(&login.session_id).await.unwrap().unwrap();
+    for offset in offsets() {
+        let keys = KeySet::new(key(3, "2")).unwrap();
+        let keys = keys.retire(key(1, "1"), UnixMillis::new(until).into()).unwrap();
+        let fixture = Fixture::with(keys, Duration::from_secs(60));
+        fixture.store.insert(&record).await.unwrap();
+        fixture.set(until + offset);
+        match fixture.refresh(&login).await {
+            Ok(_) => assert!(offset < 0, "{offset} ms off"),
+            Err(SessionError::InvalidToken) => assert!(offset >= 0, "{offset} ms off"),
+            Err(error) => panic!("{error}, {offset} ms off"),
+        }
+    }
+}
