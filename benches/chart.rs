@@ -87,6 +87,8 @@ pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) style: Style,
     pub(crate) points: Vec<(f64, f64)>,
+    /// What is to be reached, drawn as diamonds.
+    pub(crate) targets: Vec<(f64, f64)>,
 }
 
 /// Lines with their names at their ends.
@@ -123,7 +125,7 @@ pub(crate) fn lines(words: &Words, x: &Axis, y: &Axis, series: &[Series]) -> Str
         y.label
     );
     // What is first in the list is drawn last, over the others.
-    for Series { name, style, points } in series.iter().rev() {
+    for Series { name, style, points, targets } in series.iter().rev() {
         let (colour, kind) = style.classes();
         let placed = points.iter().map(|(x, y)| (at_x(*x), at_y(*y)));
         let path: Vec<String> = placed.clone().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
@@ -137,6 +139,10 @@ pub(crate) fn lines(words: &Words, x: &Axis, y: &Axis, series: &[Series]) -> Str
             for (x, y) in placed {
                 let _ = write!(svg, r#"<circle class="dot" cx="{x:.1}" cy="{y:.1}" r="3"/>"#);
             }
+        }
+        for (x, y) in targets {
+            let (x, y) = (at_x(*x), at_y(*y) - 6.0);
+            let _ = write!(svg, r#"<path class="line" d="M{x:.1} {y:.1}l6 6l-6 6l-6 -6z"/>"#);
         }
         svg.push_str("</g>\n");
     }

@@ -5,6 +5,7 @@ mod chart;
 mod codec;
 #[path = "../../fixture.rs"]
 mod fixture;
+#[path = "../../machine.rs"]
 mod machine;
 mod peers;
 mod pictures;
@@ -23,7 +24,7 @@ use kippu::Algorithm;
 
 use crate::{
     fixture::USUAL,
-    report::{Allocations, Case, Codec, Report, Threads},
+    report::{Allocations, Batch, Case, Codec, Report, Threads},
     rounds::Effort,
     work::{Given, Operation},
 };
@@ -90,11 +91,37 @@ fn compare(effort: Effort) -> Report {
         .map(|operation| Threads::of(&usual, operation, effort));
     Report {
         machine: machine::Machine::here(),
+        crates: crates(),
         cases,
         base64url: [43, 223, 1024, 4096].map(|symbols| Codec::of(symbols, effort)).into(),
         threads: threads.into_iter().flatten().collect(),
+        batches: effort.many.iter().map(|&tokens| Batch::of(&usual, tokens, effort)).collect(),
         allocations: allocations(),
     }
+}
+
+/// Names and versions of what is compared.
+fn crates() -> Vec<String> {
+    let lock = include_str!("../Cargo.lock");
+    let mut names = vec![
+        "kippu",
+        "jsonwebtoken",
+        "aws-lc-rs",
+        "jwt",
+        "jwt-compact",
+        "jwt-simple",
+        "sha2",
+        "serde_json",
+    ];
+    if cfg!(feature = "josekit") {
+        names.push("josekit");
+    }
+    let version = |name| {
+        // Peers bring older versions of some; the newest is the one that kippu uses.
+        let (_, rest) = lock.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
+        Some(format!("{name} {}", rest.split_once('"')?.0))
+    };
+    names.into_iter().filter_map(version).collect()
 }
 
 /// What the other program counts. It is built as this one was.

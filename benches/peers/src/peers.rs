@@ -11,7 +11,7 @@ mod kippu;
 mod limit;
 
 pub(crate) use self::{
-    kippu::{AGAIN, BORROWED, OWNED},
+    kippu::{AGAIN, BORROWED, EACH, MANY, OWNED, batch},
     limit::LIMIT,
 };
 use crate::{

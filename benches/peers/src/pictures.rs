@@ -4,7 +4,7 @@ use crate::{
     chart::{Axis, Bar, Panel, Series, Style, Words, bars, lines, one_two_five},
     fixture::USUAL,
     peers::{BORROWED, LIMIT, OWNED},
-    report::{Case, Report, Row},
+    report::{Case, Report, Row, count},
     work::Operation,
 };
 
@@ -26,7 +26,12 @@ fn over_sizes(report: &Report, operation: Operation, title: &str) -> String {
                 let row = case.row(name).expect("the same in each case");
                 (bytes(case), row.nanoseconds)
             };
-            Series { name: label(name), style, points: cases.iter().map(point).collect() }
+            Series {
+                name: label(name),
+                style,
+                points: cases.iter().map(point).collect(),
+                targets: vec![],
+            }
         })
         .collect();
     let x = Axis {
@@ -102,9 +107,8 @@ fn label(name: &str) -> String {
     if name == LIMIT { "the limit: its hash blocks".into() } else { name.replace(", ", " · ") }
 }
 
-/// Far fewer than 2^32.
 fn bytes(case: &Case) -> f64 {
-    f64::from(u32::try_from(case.claims_bytes).expect("a few thousand"))
+    count(case.claims_bytes)
 }
 
 fn time_text(nanoseconds: f64) -> String {
@@ -120,14 +124,10 @@ fn time_text(nanoseconds: f64) -> String {
 }
 
 fn source(report: &Report) -> Vec<String> {
-    let machine = &report.machine;
-    let sha = if machine.sha_extensions { "with" } else { "without" };
     let josekit = if cfg!(feature = "josekit") { " --features josekit" } else { "" };
-    let mut lines = vec![format!(
-        "{}, {} cores, {sha} SHA instructions; load {}. Medians of interleaved rounds in one process.",
-        machine.cpu, machine.cores, machine.load
-    )];
-    lines.extend(machine.crates.chunks(5).map(|some| some.join(", ")));
+    let machine = report.machine.sentence();
+    let mut lines = vec![format!("{machine} Medians of interleaved rounds in one process.")];
+    lines.extend(report.crates.chunks(5).map(|some| some.join(", ")));
     lines.push(format!("cargo run --release --manifest-path benches/peers/Cargo.toml{josekit}"));
     lines
 }

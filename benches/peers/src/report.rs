@@ -13,9 +13,11 @@ use crate::{
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
+    pub(crate) crates: Vec<String>,
     pub(crate) cases: Vec<Case>,
     pub(crate) base64url: Vec<Codec>,
     pub(crate) threads: Vec<Threads>,
+    pub(crate) batches: Vec<Batch>,
     pub(crate) allocations: Vec<Allocations>,
 }
 
@@ -136,6 +138,31 @@ impl Threads {
             });
         all.filter(|threads| threads.name != AGAIN).collect()
     }
+}
+
+/// Many tokens at once, in nanoseconds a token.
+#[derive(Serialize)]
+pub(crate) struct Batch {
+    pub(crate) tokens: usize,
+    pub(crate) each: f64,
+    pub(crate) many: f64,
+    /// How many times as long a loop takes.
+    pub(crate) ratio: f64,
+}
+
+impl Batch {
+    pub(crate) fn of(given: &Given, tokens: usize, effort: Effort) -> Self {
+        let effort = Effort { rounds: effort.thread_rounds / 5, ..effort };
+        let measured = Measured::of(&peers::batch(given, tokens), effort);
+        let nanoseconds = |name| measured.nanoseconds(name) / count(tokens);
+        let ratio = measured.ratio(peers::EACH, peers::MANY);
+        Self { tokens, each: nanoseconds(peers::EACH), many: nanoseconds(peers::MANY), ratio }
+    }
+}
+
+/// Far fewer than 2^32.
+pub(crate) fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).expect("at most some hundred thousand"))
 }
 
 /// Of one call.

@@ -1,4 +1,6 @@
-//! Where and with what it is measured.
+//! Where it is measured.
+//!
+//! Shared by `sessions.rs` and the package `peers`.
 
 use std::{env, fs, thread};
 
@@ -12,8 +14,6 @@ pub(crate) struct Machine {
     pub(crate) sha_extensions: bool,
     /// Programs that wanted a core in the last minute, this one among them.
     pub(crate) load: String,
-    /// Names and versions of what is compared.
-    pub(crate) crates: Vec<String>,
 }
 
 impl Machine {
@@ -28,8 +28,13 @@ impl Machine {
             cores: thread::available_parallelism().map_or(1, usize::from),
             sha_extensions: sha_extensions(),
             load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
-            crates: crates(),
         }
+    }
+
+    pub(crate) fn sentence(&self) -> String {
+        let sha = if self.sha_extensions { "with" } else { "without" };
+        let Self { cpu, cores, load, .. } = self;
+        format!("{cpu}, {cores} cores, {sha} SHA instructions; load {load}.")
     }
 }
 
@@ -46,27 +51,4 @@ fn sha_extensions() -> bool {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn sha_extensions() -> bool {
     false
-}
-
-fn crates() -> Vec<String> {
-    let lock = include_str!("../Cargo.lock");
-    let mut names = vec![
-        "kippu",
-        "jsonwebtoken",
-        "aws-lc-rs",
-        "jwt",
-        "jwt-compact",
-        "jwt-simple",
-        "sha2",
-        "serde_json",
-    ];
-    if cfg!(feature = "josekit") {
-        names.push("josekit");
-    }
-    let version = |name| {
-        // Peers bring older versions of some; the newest is the one that kippu uses.
-        let (_, rest) = lock.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
-        Some(format!("{name} {}", rest.split_once('"')?.0))
-    };
-    names.into_iter().filter_map(version).collect()
 }
