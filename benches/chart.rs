@@ -1,14 +1,14 @@
-//! Numbers in, SVG out: lines over two logarithmic axes, and bars from zero.
+//! Numbers in, SVG out: lines over two logarithmic axes, and the card that they are drawn on.
 //!
 //! Shared by `sessions.rs` and the package `peers`. A picture stands on its own: it has its background, for a reader's
 //! light or dark, its units, and a line that says where its numbers come from.
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 960.0;
-const MARGIN: f64 = 24.0;
+pub(crate) const WIDTH: f64 = 960.0;
+pub(crate) const MARGIN: f64 = 24.0;
 /// Where what is drawn begins below the title.
-const TOP: f64 = 92.0;
+pub(crate) const TOP: f64 = 92.0;
 const HEAD: &str = r#"<style>
 svg{font-family:system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;font-size:13px}
 .card{fill:#fff;stroke:#d1d9e0}.text{fill:#1f2328}.soft{fill:#59636e}.title{font-size:17px;font-weight:600}.bold{font-weight:600}
@@ -22,27 +22,25 @@ svg{font-family:system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;fo
 </style>
 "#;
 
-/// What is to be seen first is drawn so.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Style {
-    /// kippu.
-    Ours,
-    /// kippu, another way.
-    OursToo,
-    /// One of the others, by its number from 0 to 5.
-    Other(u8),
-    /// What nobody can pass, or is to be reached.
-    Bound,
+/// How a line, a bar and their names look.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    /// From 0 to 8: 0 and 1 are blue, 8 is grey, the rest have nothing in common.
+    pub(crate) colour: u8,
+    /// To be seen first.
+    pub(crate) is_bold: bool,
+    /// A bound, not something that was measured at points.
+    pub(crate) is_dashed: bool,
 }
 
 impl Style {
-    fn classes(self) -> (String, &'static str) {
-        match self {
-            Self::Ours => ("s0".into(), " ours"),
-            Self::OursToo => ("s1".into(), " ours"),
-            Self::Other(number) => (format!("s{}", 2 + number % 6), ""),
-            Self::Bound => ("s8".into(), " dash"),
-        }
+    pub(crate) fn plain(colour: u8) -> Self {
+        Self { colour, is_bold: false, is_dashed: false }
+    }
+
+    /// For its text.
+    pub(crate) fn weight(self) -> &'static str {
+        if self.is_bold { " bold" } else { "" }
     }
 }
 
@@ -126,16 +124,21 @@ pub(crate) fn lines(words: &Words, x: &Axis, y: &Axis, series: &[Series]) -> Str
     );
     // What is first in the list is drawn last, over the others.
     for Series { name, style, points, targets } in series.iter().rev() {
-        let (colour, kind) = style.classes();
+        let kind = match style {
+            Style { is_dashed: true, .. } => " dash",
+            Style { is_bold: true, .. } => " ours",
+            _ => "",
+        };
         let placed = points.iter().map(|(x, y)| (at_x(*x), at_y(*y)));
         let path: Vec<String> = placed.clone().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
         let _ = writeln!(
             svg,
-            r#"<g class="{colour}"><title>{}</title><path class="line{kind}" d="M{}"/>"#,
+            r#"<g class="s{}"><title>{}</title><path class="line{kind}" d="M{}"/>"#,
+            style.colour,
             escaped(name),
             path.join("L")
         );
-        if *style != Style::Bound {
+        if !style.is_dashed {
             for (x, y) in placed {
                 let _ = write!(svg, r#"<circle class="dot" cx="{x:.1}" cy="{y:.1}" r="3"/>"#);
             }
@@ -173,11 +176,10 @@ fn names(svg: &mut String, series: &[Series], x: f64, bottom: f64, at_y: impl Fn
         }
     }
     for ((end, Series { name, style, .. }), level) in ends.iter().zip(levels) {
-        let (colour, kind) = style.classes();
-        let weight = if kind == " ours" { " bold" } else { "" };
+        let (colour, weight) = (style.colour, style.weight());
         let _ = writeln!(
             svg,
-            r#"<g class="{colour}"><path class="line" style="stroke-width:1" d="M{:.1} {end:.1}L{:.1} {level:.1}"/><text class="name{weight}" x="{:.1}" y="{:.1}">{}</text></g>"#,
+            r#"<g class="s{colour}"><path class="line" style="stroke-width:1" d="M{:.1} {end:.1}L{:.1} {level:.1}"/><text class="name{weight}" x="{:.1}" y="{:.1}">{}</text></g>"#,
             x + 5.0,
             x + 20.0,
             x + 25.0,
@@ -187,64 +189,8 @@ fn names(svg: &mut String, series: &[Series], x: f64, bottom: f64, at_y: impl Fn
     }
 }
 
-/// Bars of one scale, which begins at zero.
-pub(crate) struct Panel {
-    pub(crate) title: &'static str,
-    pub(crate) bars: Vec<Bar>,
-}
-
-pub(crate) struct Bar {
-    pub(crate) name: String,
-    pub(crate) style: Style,
-    pub(crate) value: f64,
-    /// The value as it is read.
-    pub(crate) text: String,
-}
-
-/// Panels in two columns.
-pub(crate) fn bars(words: &Words, panels: &[Panel]) -> String {
-    let mut svg = String::new();
-    let mut top = TOP;
-    for pair in panels.chunks(2) {
-        let column = WIDTH / 2.0 - 4.0;
-        let heights = [MARGIN, column + MARGIN / 2.0].into_iter().zip(pair);
-        let bottoms = heights.map(|(left, bars)| panel(&mut svg, bars, left, top));
-        top = bottoms.fold(top, f64::max) + 36.0;
-    }
-    picture(words, top - 22.0, &svg)
-}
-
-/// Draws one from `top` on, and gives where it ends.
-fn panel(svg: &mut String, panel: &Panel, left: f64, top: f64) -> f64 {
-    const ROW: f64 = 23.0;
-    let (from, length) = (left + 182.0, 140.0);
-    let _ =
-        writeln!(svg, r#"<text class="text bold" x="{left}" y="{top:.1}">{}</text>"#, panel.title);
-    let mut level = top + 10.0;
-    let highest = panel.bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
-    for Bar { name, style, value, text } in &panel.bars {
-        let (colour, kind) = style.classes();
-        let weight = if kind == " ours" { " bold" } else { "" };
-        let end = from + length * value / highest;
-        let _ = writeln!(
-            svg,
-            r#"<g class="{colour}"><path class="bar" d="M{from} {:.1}H{end:.1}v15H{from}z"/></g><text class="text end{weight}" x="{:.1}" y="{:.1}">{}</text><text class="text{weight}" x="{:.1}" y="{:.1}">{}</text>"#,
-            level + 4.0,
-            from - 8.0,
-            level + 16.0,
-            escaped(name),
-            end + 7.0,
-            level + 16.0,
-            escaped(text)
-        );
-        level += ROW;
-    }
-    let _ = writeln!(svg, r#"<path class="axis" d="M{from} {:.1}V{level:.1}"/>"#, top + 10.0);
-    level
-}
-
 /// `drawn` on its card, with its words above and below; `bottom` is where those below begin.
-fn picture(words: &Words, bottom: f64, drawn: &str) -> String {
+pub(crate) fn picture(words: &Words, bottom: f64, drawn: &str) -> String {
     let mut source = String::new();
     let mut level = bottom + 10.0;
     for line in &words.source {
@@ -267,6 +213,6 @@ fn picture(words: &Words, bottom: f64, drawn: &str) -> String {
     )
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -79,14 +79,14 @@ fn picture(words: &Words, label: &'static str, rows: &[Row], kind: Kind) -> Stri
     };
     let mut series: Vec<Series> = ["memory", "sqlite", "postgres", "redis"]
         .into_iter()
-        .zip(0..)
+        .zip(2..)
         .map(|(store, index)| {
             let own = rotations.iter().filter(|row| row.store == store);
             let value = |row: &&&Row| if kind == Kind::Rate { row.a_second } else { row.p99 };
             let points = own.map(|row| (number(row.callers), value(&row))).collect();
             let targets = TARGETS.iter().find(|(name, _)| *name == store && kind == Kind::Rate);
             let targets = targets.map_or(&[][..], |(_, targets)| targets).to_vec();
-            Series { name: name(store).into(), style: Style::Other(index), points, targets }
+            Series { name: name(store).into(), style: Style::plain(index), points, targets }
         })
         .filter(|series| !series.points.is_empty())
         .collect();
@@ -96,7 +96,8 @@ fn picture(words: &Words, label: &'static str, rows: &[Row], kind: Kind) -> Stri
     if kind == Kind::Wait {
         let points = vec![(fewest, LONGEST_WAIT), (most, LONGEST_WAIT)];
         let name = "target: 100 ms".into();
-        series.push(Series { name, style: Style::Bound, points, targets: vec![] });
+        let style = Style { is_dashed: true, ..Style::plain(8) };
+        series.push(Series { name, style, points, targets: vec![] });
     }
     let values = series.iter().flat_map(|series| series.points.iter().chain(&series.targets));
     let ticks = one_two_five(values.map(|(_, value)| *value));

@@ -1,5 +1,6 @@
 //! The two programs of this package: the comparison, and the count of allocations that it asks for.
 
+mod bars;
 #[path = "../../chart.rs"]
 mod chart;
 mod codec;

@@ -1,7 +1,8 @@
 //! A report as charts: time over the size of the claims, and a bar for each crate.
 
 use crate::{
-    chart::{Axis, Bar, Panel, Series, Style, Words, bars, lines, one_two_five},
+    bars::{Bar, Panel, bars},
+    chart::{Axis, Series, Style, Words, lines, one_two_five},
     fixture::USUAL,
     peers::{BORROWED, LIMIT, OWNED},
     report::{Case, Report, Row, count},
@@ -67,10 +68,8 @@ fn side_by_side(report: &Report) -> String {
         let bar = |(name, style): (&'static str, Style)| {
             let Row { nanoseconds, times_kippu, .. } = case.row(name).expect("it is drawn");
             let time = time_text(*nanoseconds);
-            let text = match style {
-                Style::Other(_) => format!("{time}, {times_kippu:.1} ×"),
-                _ => time,
-            };
+            let is_other = ![LIMIT, OWNED, BORROWED].contains(&name);
+            let text = if is_other { format!("{time}, {times_kippu:.1} ×") } else { time };
             Bar { name: label(name), style, value: *nanoseconds, text }
         };
         Panel { title: operation.title(), bars: drawn(case).map(bar).collect() }
@@ -90,12 +89,12 @@ fn drawn(case: &Case) -> impl Iterator<Item = (&'static str, Style)> {
     let mut number = 0;
     case.rows.iter().map(move |row| {
         let style = match row.name {
-            LIMIT => Style::Bound,
-            OWNED => Style::Ours,
-            BORROWED => Style::OursToo,
+            LIMIT => Style { is_dashed: true, ..Style::plain(8) },
+            OWNED => Style { is_bold: true, ..Style::plain(0) },
+            BORROWED => Style { is_bold: true, ..Style::plain(1) },
             _ => {
                 number += 1;
-                Style::Other(number - 1)
+                Style::plain(1 + number)
             }
         };
         (row.name, style)
