@@ -38,6 +38,7 @@ pub(crate) fn write(folder: &Path, loaded: usize, rows: &[Row]) -> io::Result<()
     let machine = Machine::here();
     let report = json!({ "machine": machine, "loaded": loaded, "rows": rows });
     fs::write(folder.join("sessions.json"), serde_json::to_vec_pretty(&report)?)?;
+    let others = grouped(loaded);
     let words = |title: &str, subtitle: String| Words {
         title: title.into(),
         subtitle,
@@ -54,7 +55,7 @@ pub(crate) fn write(folder: &Path, loaded: usize, rows: &[Row]) -> io::Result<()
     );
     let waits = words(
         "How long a rotation takes, by callers at once",
-        format!("{loaded} other sessions are there. 99 of a hundred are faster; lower is better."),
+        format!("{others} other sessions are there. 99 of a hundred are faster; lower is better."),
     );
     fs::write(
         folder.join("rotations.svg"),
@@ -126,6 +127,14 @@ fn name(store: &str) -> &'static str {
 
 fn number(callers: usize) -> f64 {
     f64::from(u32::try_from(callers).expect("a few hundred"))
+}
+
+/// 1,000,000.
+fn grouped(number: usize) -> String {
+    if number < 1000 {
+        return number.to_string();
+    }
+    format!("{},{:03}", grouped(number / 1000), number % 1000)
 }
 
 fn rate_text(rate: f64) -> String {
