@@ -5,6 +5,8 @@
 //! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
 //! much the store has grown. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
 //! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
+//!
+//! The rows are written as JSON, and the rotations drawn, in `target/sessions` or the folder of `--out=FOLDER`.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,6 +14,10 @@
     reason = "a bench that fails ends"
 )]
 
+#[path = "chart.rs"]
+mod chart;
+#[path = "machine.rs"]
+mod machine;
 #[cfg(feature = "postgres")]
 #[path = "../tests/support/postgres.rs"]
 mod postgres_server;
@@ -20,9 +26,12 @@ mod postgres_server;
 mod redis_server;
 #[path = "../tests/support/servers.rs"]
 mod servers;
+#[path = "session_charts.rs"]
+mod session_charts;
 
 use std::{
     env, io,
+    path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
@@ -36,6 +45,8 @@ use kippu::{
     },
 };
 use tokio::runtime::Runtime;
+
+use self::session_charts::Row;
 
 /// How much is done for one row.
 #[derive(Clone, Copy)]
@@ -53,16 +64,20 @@ struct Size {
 const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128], loaded: 0, worn: 0 };
 
 /// To see that it works.
-const TRIAL: Size = Size { calls: 16, callers: &[2], loaded: 256, worn: 256 };
+const TRIAL: Size = Size { calls: 16, callers: &[1, 2], loaded: 256, worn: 256 };
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     // Cargo says so for `cargo bench`, not for `cargo test`.
     let mut size =
         if arguments.iter().any(|argument| argument == "--bench") { FULL } else { TRIAL };
+    let mut folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sessions");
     for argument in &arguments {
         if let Some(number) = argument.strip_prefix("--loaded=") {
             size.loaded = number.parse().expect("--loaded=SESSIONS, a number");
+        }
+        if let Some(path) = argument.strip_prefix("--out=") {
+            folder = PathBuf::from(path);
         }
         if let Some(number) = argument.strip_prefix("--worn=") {
             size.worn = number.parse().expect("--worn=ROTATIONS, a number");
@@ -72,13 +87,14 @@ fn main() {
     let wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| *wanted == name);
     let runtime = Runtime::new().expect("threads");
 
+    let mut rows = Vec::new();
     println!(
         "{:<10} {:<8} {:>7} {:>10} {:>11} {:>11} {:>12}",
         "store", "", "callers", "a second", "p50", "p99", "max"
     );
     if wanted("memory") {
         let store = MemoryStore::new(usize::MAX);
-        runtime.block_on(all("memory", BoxStore::new(store), size, async || resident()));
+        runtime.block_on(all("memory", BoxStore::new(store), size, &mut rows, async || resident()));
     }
     #[cfg(feature = "sqlite")]
     if wanted("sqlite") {
@@ -91,7 +107,7 @@ fn main() {
                     ["", "-wal"].map(|end| path.with_file_name(format!("sessions.db{end}")));
                 files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum()
             };
-            all("sqlite", BoxStore::new(store), size, held).await;
+            all("sqlite", BoxStore::new(store), size, &mut rows, held).await;
         });
     }
     #[cfg(feature = "postgres")]
@@ -108,7 +124,7 @@ fn main() {
                         sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs");
                     bytes.unsigned_abs()
                 };
-                all("postgres", BoxStore::new(store), size, held).await;
+                all("postgres", BoxStore::new(store), size, &mut rows, held).await;
             });
         }
     }
@@ -125,10 +141,12 @@ fn main() {
                     let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
                     used.expect("a line of it").trim().parse().expect("a number")
                 };
-                all("redis", BoxStore::new(store), size, held).await;
+                all("redis", BoxStore::new(store), size, &mut rows, held).await;
             });
         }
     }
+    session_charts::write(&folder, size.loaded, &rows).expect("a folder to write to");
+    println!("written to {}", folder.display());
 }
 
 /// What an operation works on.
@@ -152,7 +170,13 @@ fn resident() -> u64 {
 }
 
 /// All operations, by more and more callers. `held` tells how many bytes the store takes.
-async fn all(name: &str, store: BoxStore, size: Size, held: impl AsyncFn() -> u64) {
+async fn all(
+    name: &'static str,
+    store: BoxStore,
+    size: Size,
+    rows: &mut Vec<Row>,
+    held: impl AsyncFn() -> u64,
+) {
     let store = Arc::new(store);
     let sessions = Sessions::builder(Arc::clone(&store))
         .issuer("https://auth.example")
@@ -187,7 +211,7 @@ async fn all(name: &str, store: BoxStore, size: Size, held: impl AsyncFn() -> u6
     for &callers in size.callers {
         // One caller who waits for a disk gets little done.
         let calls = if callers == 1 { size.calls / 8 } else { size.calls }.div_ceil(callers);
-        let row = |operation: &str, Measured { elapsed, waits }: Measured| {
+        let mut row = |operation, Measured { elapsed, waits }: Measured| {
             let at = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e6;
             #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a count")]
             let a_second = waits.len() as f64 / elapsed.as_secs_f64();
@@ -195,6 +219,7 @@ async fn all(name: &str, store: BoxStore, size: Size, held: impl AsyncFn() -> u6
             println!(
                 "{name:<10} {operation:<8} {callers:>7} {a_second:>10.0} {p50:>8.1} µs {p99:>8.1} µs {max:>9.1} µs"
             );
+            rows.push(Row { store: name, operation, callers, a_second, p50, p99, max });
         };
         let (measured, tokens) = each(&bench, callers, calls, login).await;
         *bench.tokens.write().expect("no call failed") = tokens;

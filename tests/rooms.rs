@@ -10,7 +10,7 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 22] = [
+const ROOMS: [&str; 23] = [
     "base64url",
     "hex",
     "numeric_date",
@@ -28,6 +28,7 @@ const ROOMS: [&str; 22] = [
     "error",
     "jws",
     "jwt",
+    "batch",
     "explain",
     "session",
     "web",

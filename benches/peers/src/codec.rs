@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kippu::base64url;
 
-use crate::measure::Candidate;
+use crate::rounds::Candidate;
 
 pub(crate) const KIPPU: &str = "kippu";
 pub(crate) const BASE64: &str = "base64";

@@ -19,6 +19,8 @@ pub(crate) struct Effort {
     /// With threads the batches are longer, because the threads have to meet before each.
     pub(crate) thread_rounds: usize,
     pub(crate) thread_batch: Duration,
+    /// How many tokens are verified at once.
+    pub(crate) many: &'static [usize],
 }
 
 impl Effort {
@@ -27,6 +29,7 @@ impl Effort {
         batch: Duration::from_micros(200),
         thread_rounds: 100,
         thread_batch: Duration::from_millis(2),
+        many: &[100, 1_000, 10_000, 100_000],
     };
 
     pub(crate) const QUICK: Self = Self {
@@ -34,6 +37,7 @@ impl Effort {
         batch: Duration::from_micros(50),
         thread_rounds: 5,
         thread_batch: Duration::from_micros(500),
+        many: &[100, 1_000],
     };
 }
 
@@ -45,13 +49,8 @@ pub(crate) struct Candidate<'f> {
 }
 
 impl<'f> Candidate<'f> {
-    /// `operation` is not timed before `assert` has seen that it does what it should.
-    pub(crate) fn new<T>(
-        name: &'static str,
-        operation: impl Fn() -> T + Sync + 'f,
-        assert: impl FnOnce(T),
-    ) -> Self {
-        assert(operation());
+    /// What `operation` gives has been asserted before.
+    pub(crate) fn new<T>(name: &'static str, operation: impl Fn() -> T + Sync + 'f) -> Self {
         let run = move |times| {
             for _ in 0..times {
                 black_box(operation());
@@ -86,9 +85,13 @@ impl<'f> Candidate<'f> {
         Self { name, run: Box::new(run) }
     }
 
+    pub(crate) fn run(&self, times: u32) {
+        (self.run)(times);
+    }
+
     fn time(&self, times: u32) -> Duration {
         let start = Instant::now();
-        (self.run)(times);
+        self.run(times);
         start.elapsed()
     }
 

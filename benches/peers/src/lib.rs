@@ -1,0 +1,177 @@
+//! The two programs of this package: the comparison, and the count of allocations that it asks for.
+
+mod bars;
+#[path = "../../chart.rs"]
+mod chart;
+mod codec;
+#[path = "../../fixture.rs"]
+mod fixture;
+#[path = "../../machine.rs"]
+mod machine;
+mod peers;
+mod pictures;
+mod report;
+mod rounds;
+mod tables;
+mod work;
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use kippu::Algorithm;
+
+use crate::{
+    fixture::USUAL,
+    report::{Allocations, Batch, Case, Codec, Report, Threads},
+    rounds::Effort,
+    work::{Given, Operation},
+};
+
+/// Bytes of claims.
+const SIZES: [usize; 5] = [64, USUAL, 512, 2048, 8192];
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512];
+/// At each algorithm and size.
+const OPERATIONS: [Operation; 4] =
+    [Operation::Decode, Operation::Encode, Operation::Forged, Operation::Expired];
+
+/// Compares, prints, writes.
+#[must_use]
+pub fn main() -> ExitCode {
+    if let Some(status) = without_backtraces() {
+        return status;
+    }
+    let mut effort = Effort::FULL;
+    let mut folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers");
+    for argument in env::args().skip(1) {
+        match argument.strip_prefix("--out=") {
+            Some(path) => folder = PathBuf::from(path),
+            None if argument == "--quick" => effort = Effort::QUICK,
+            None => {
+                eprintln!("usage: kippu-peers [--quick] [--out=FOLDER]");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let report = compare(effort);
+    tables::print(&report);
+    if let Err(error) = write(&folder, &report) {
+        eprintln!("{}: {error}", folder.display());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// With these variables some crates write down where they are at each refusal, at ten times the price;
+/// a server would not. They cannot be unset in a process that has begun: another one is.
+fn without_backtraces() -> Option<ExitCode> {
+    const VARIABLES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+    VARIABLES.iter().find(|name| env::var_os(name).is_some())?;
+    let mut again = Command::new(env::current_exe().expect("it runs"));
+    again.args(env::args_os().skip(1));
+    for name in VARIABLES {
+        again.env_remove(name);
+    }
+    let succeeded = again.status().expect("it runs").success();
+    Some(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn compare(effort: Effort) -> Report {
+    let usual = Given::new(Algorithm::Hs256, USUAL);
+    assert_eq!(usual.tokens.token.len(), 304);
+    let mut cases = vec![Case::of(&usual, Operation::DecodeForeign, effort)];
+    for algorithm in ALGORITHMS {
+        for bytes in SIZES {
+            let given = Given::new(algorithm, bytes);
+            cases.extend(OPERATIONS.map(|operation| Case::of(&given, operation, effort)));
+        }
+    }
+    let threads = [Operation::Decode, Operation::Encode]
+        .map(|operation| Threads::of(&usual, operation, effort));
+    Report {
+        machine: machine::Machine::here(),
+        crates: crates(),
+        cases,
+        base64url: [43, 223, 1024, 4096].map(|symbols| Codec::of(symbols, effort)).into(),
+        threads: threads.into_iter().flatten().collect(),
+        batches: effort.many.iter().map(|&tokens| Batch::of(&usual, tokens, effort)).collect(),
+        allocations: allocations(),
+    }
+}
+
+/// Names and versions of what is compared.
+fn crates() -> Vec<String> {
+    let lock = include_str!("../Cargo.lock");
+    let mut names = vec![
+        "kippu",
+        "jsonwebtoken",
+        "aws-lc-rs",
+        "jwt",
+        "jwt-compact",
+        "jwt-simple",
+        "sha2",
+        "serde_json",
+    ];
+    if cfg!(feature = "josekit") {
+        names.push("josekit");
+    }
+    let version = |name| {
+        // Peers bring older versions of some; the newest is the one that kippu uses.
+        let (_, rest) = lock.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
+        Some(format!("{name} {}", rest.split_once('"')?.0))
+    };
+    names.into_iter().filter_map(version).collect()
+}
+
+/// What the other program counts. It is built as this one was.
+fn allocations() -> Vec<Allocations> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["run", "--quiet", "--locked", "--bin", "allocations"]);
+    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    if cfg!(feature = "josekit") {
+        cargo.args(["--features", "josekit"]);
+    }
+    let output = cargo.stderr(std::process::Stdio::inherit()).output().expect("cargo runs");
+    assert!(output.status.success(), "{cargo:?}");
+    serde_json::from_slice(&output.stdout).expect("what the program prints")
+}
+
+/// `count` runs something, and tells how many allocations that took, and of how many bytes.
+///
+/// # Panics
+/// When a crate does not do what all have to.
+pub fn print_allocations(count: impl Fn(&dyn Fn()) -> (u64, u64)) {
+    let usual = Given::new(Algorithm::Hs256, USUAL);
+    let counted = OPERATIONS.iter().flat_map(|&operation| {
+        let candidates = peers::all(&usual, operation);
+        let count = |candidate: &rounds::Candidate<'_>| {
+            // What is allocated once a process is allocated by now.
+            candidate.run(1);
+            let (once, twice) = (count(&|| candidate.run(1)), count(&|| candidate.run(2)));
+            Allocations {
+                operation: operation.name().into(),
+                name: candidate.name.into(),
+                count: twice.0 - once.0,
+                bytes: twice.1 - once.1,
+            }
+        };
+        candidates.iter().map(count).collect::<Vec<_>>()
+    });
+    let counted: Vec<Allocations> = counted.filter(|one| one.name != peers::AGAIN).collect();
+    println!("{}", serde_json::to_string(&counted).expect("strings and numbers"));
+}
+
+fn write(folder: &Path, report: &Report) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("peers.json"), serde_json::to_vec_pretty(report)?)?;
+    for (name, svg) in pictures::of(report) {
+        fs::write(folder.join(name), svg)?;
+    }
+    println!("Written to {}: peers.json and the charts.", folder.canonicalize()?.display());
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! kippu, with claims that own what they hold and with claims that borrow it.
+
+use kippu::{
+    ClaimError, DecodeError, Key, Validation, decode, decode_borrowed, decode_many, encode,
+};
+
+use crate::{
+    fixture::{BorrowedClaims, Claims, SECRET, Tokens},
+    rounds::Candidate,
+    work::{self, Given, Operation, Peer, Refusal},
+};
+
+pub(crate) const OWNED: &str = "kippu";
+pub(crate) const BORROWED: &str = "kippu, borrowed";
+/// The same as [`OWNED`], at another place in the round: its ratio shows the noise.
+pub(crate) const AGAIN: &str = "kippu, again";
+
+/// Each of many tokens, in a loop.
+pub(crate) const EACH: &str = "decode, in a loop";
+/// The same by one call.
+pub(crate) const MANY: &str = "decode_many";
+
+pub(super) fn candidates(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
+    let owning = |name| work::candidate(name, Kippu::new(&given.tokens), given, operation);
+    match operation {
+        Operation::Encode => vec![owning(OWNED)],
+        Operation::Decode => vec![borrowing(given, operation), owning(OWNED), owning(AGAIN)],
+        _ => vec![borrowing(given, operation), owning(OWNED)],
+    }
+}
+
+struct Kippu<'t> {
+    key: Key,
+    validation: Validation,
+    claims: &'t Claims,
+}
+
+impl<'t> Kippu<'t> {
+    fn new(Tokens { algorithm, claims, .. }: &'t Tokens) -> Self {
+        let key = Key::new(*algorithm, SECRET).expect("long enough");
+        let validation = Validation::new().issuer(claims.iss.clone()).audience(claims.aud.clone());
+        Self { key, validation, claims }
+    }
+}
+
+impl Peer for Kippu<'_> {
+    type Claims = Claims;
+    type Error = DecodeError;
+
+    fn verify(&self, token: &str) -> Result<Claims, DecodeError> {
+        decode(token, &self.key, &self.validation)
+    }
+
+    fn sign(&self) -> String {
+        encode(self.claims, &self.key).expect("strings and numbers")
+    }
+
+    fn claims(claims: Claims) -> Claims {
+        claims
+    }
+
+    fn refusal(error: &DecodeError) -> Refusal {
+        match error {
+            DecodeError::Signature => Refusal::Signature,
+            DecodeError::Claim(ClaimError::Expired { .. }) => Refusal::Expired,
+            DecodeError::Claim(ClaimError::Audience { .. }) => Refusal::Audience,
+            _ => Refusal::Other,
+        }
+    }
+}
+
+/// So many good tokens.
+pub(crate) fn batch(given: &Given, count: usize) -> [Candidate<'_>; 2] {
+    let tokens = || vec![given.tokens.token.clone(); count];
+    let [each, many] = [Kippu::new(&given.tokens), Kippu::new(&given.tokens)];
+    let (one_by_one, at_once) = (tokens(), tokens());
+    let in_a_loop = move || -> Vec<Result<Claims, DecodeError>> {
+        one_by_one.iter().map(|token| each.verify(token)).collect()
+    };
+    let by_one_call = move || decode_many::<Claims>(&at_once, &many.key, &many.validation);
+    assert_eq!(in_a_loop(), by_one_call());
+    assert!(in_a_loop().iter().all(|result| result.as_ref() == Ok(&given.tokens.claims)));
+    [Candidate::new(EACH, in_a_loop), Candidate::new(MANY, by_one_call)]
+}
+
+fn borrowing(given: &Given, operation: Operation) -> Candidate<'_> {
+    let Kippu { key, validation, claims } = Kippu::new(&given.tokens);
+    let mut buffer = vec![0; given.tokens.token.len()];
+    let accepted = decode_borrowed(&given.tokens.token, &key, &validation, &mut buffer);
+    assert_eq!(accepted, Ok(claims.borrowed()));
+    let token = given.token(operation);
+    let is_good = matches!(operation, Operation::Decode | Operation::DecodeForeign);
+    Candidate::with_buffer(BORROWED, token.len(), move |buffer| {
+        // Looked at here: it cannot outlive the buffer.
+        let result = decode_borrowed::<BorrowedClaims<'_>>(token, &key, &validation, buffer);
+        assert_eq!(std::hint::black_box(&result).is_ok(), is_good);
+    })
+}

@@ -1,0 +1,175 @@
+//! What was measured, as it is printed, drawn, and written as JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    codec,
+    machine::Machine,
+    peers::{self, AGAIN, BORROWED, LIMIT, OWNED},
+    rounds::{Effort, Measured, Scaling},
+    work::{Given, Operation},
+};
+
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) crates: Vec<String>,
+    pub(crate) cases: Vec<Case>,
+    pub(crate) base64url: Vec<Codec>,
+    pub(crate) threads: Vec<Threads>,
+    pub(crate) batches: Vec<Batch>,
+    pub(crate) allocations: Vec<Allocations>,
+}
+
+impl Report {
+    pub(crate) fn case(&self, operation: Operation, algorithm: &str, bytes: usize) -> &Case {
+        let mut cases = self.of(operation, algorithm);
+        cases.find(|case| case.claims_bytes == bytes).expect("a case that was measured")
+    }
+
+    /// From the smallest claims to the largest.
+    pub(crate) fn of(&self, operation: Operation, algorithm: &str) -> impl Iterator<Item = &Case> {
+        self.cases
+            .iter()
+            .filter(move |case| case.operation == operation.name() && case.algorithm == algorithm)
+    }
+}
+
+/// One operation on one token by everyone.
+#[derive(Serialize)]
+pub(crate) struct Case {
+    pub(crate) operation: &'static str,
+    pub(crate) algorithm: String,
+    pub(crate) claims_bytes: usize,
+    pub(crate) token_bytes: usize,
+    /// How many times as long kippu takes as itself.
+    pub(crate) noise: Option<f64>,
+    pub(crate) rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) nanoseconds: f64,
+    pub(crate) times_limit: f64,
+    pub(crate) times_kippu: f64,
+    /// Where there is something to borrow.
+    pub(crate) times_kippu_borrowed: Option<f64>,
+}
+
+impl Case {
+    pub(crate) fn of(given: &Given, operation: Operation, effort: Effort) -> Self {
+        let measured = Measured::of(&peers::all(given, operation), effort);
+        let has = |name: &str| measured.names().contains(&name);
+        let row = |name| Row {
+            name,
+            nanoseconds: measured.nanoseconds(name),
+            times_limit: measured.ratio(name, LIMIT),
+            times_kippu: measured.ratio(name, OWNED),
+            times_kippu_borrowed: has(BORROWED).then(|| measured.ratio(name, BORROWED)),
+        };
+        Self {
+            operation: operation.name(),
+            algorithm: given.tokens.algorithm.to_string(),
+            claims_bytes: given.bytes,
+            token_bytes: given.tokens.token.len(),
+            noise: has(AGAIN).then(|| measured.ratio(AGAIN, OWNED)),
+            rows: measured
+                .names()
+                .iter()
+                .filter(|&&name| name != AGAIN)
+                .copied()
+                .map(row)
+                .collect(),
+        }
+    }
+
+    pub(crate) fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
+    }
+}
+
+/// The codec of the crate beside the `base64` crate's, in nanoseconds.
+#[derive(Serialize)]
+pub(crate) struct Codec {
+    pub(crate) symbols: usize,
+    pub(crate) decode: [f64; 2],
+    pub(crate) encode: [f64; 2],
+    /// How many times as long the other takes.
+    pub(crate) ratios: [f64; 2],
+}
+
+impl Codec {
+    pub(crate) fn of(symbols: usize, effort: Effort) -> Self {
+        let length = kippu::base64url::decoded_len(symbols);
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+        let text = kippu::base64url::encode(&bytes);
+        let [decode, encode] = [codec::decoders(&text), codec::encoders(&bytes)]
+            .map(|candidates| Measured::of(&candidates, effort));
+        let times = |of: &Measured| [codec::KIPPU, codec::BASE64].map(|name| of.nanoseconds(name));
+        let ratio = |of: &Measured| of.ratio(codec::BASE64, codec::KIPPU);
+        Self {
+            symbols: text.len(),
+            decode: times(&decode),
+            encode: times(&encode),
+            ratios: [ratio(&decode), ratio(&encode)],
+        }
+    }
+}
+
+/// Operations a second.
+#[derive(Serialize)]
+pub(crate) struct Threads {
+    pub(crate) operation: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) one: f64,
+    pub(crate) two: f64,
+    pub(crate) two_over_one: f64,
+}
+
+impl Threads {
+    pub(crate) fn of(given: &Given, operation: Operation, effort: Effort) -> Vec<Self> {
+        let candidates = peers::all(given, operation);
+        let scalings = Scaling::of(&candidates, effort);
+        let all =
+            candidates.iter().zip(scalings).map(|(candidate, Scaling { one, two, ratio })| {
+                let (operation, name) = (operation.name(), candidate.name);
+                Self { operation, name, one, two, two_over_one: ratio }
+            });
+        all.filter(|threads| threads.name != AGAIN).collect()
+    }
+}
+
+/// Many tokens at once, in nanoseconds a token.
+#[derive(Serialize)]
+pub(crate) struct Batch {
+    pub(crate) tokens: usize,
+    pub(crate) each: f64,
+    pub(crate) many: f64,
+    /// How many times as long a loop takes.
+    pub(crate) ratio: f64,
+}
+
+impl Batch {
+    pub(crate) fn of(given: &Given, tokens: usize, effort: Effort) -> Self {
+        let effort = Effort { rounds: effort.thread_rounds / 5, ..effort };
+        let measured = Measured::of(&peers::batch(given, tokens), effort);
+        let nanoseconds = |name| measured.nanoseconds(name) / count(tokens);
+        let ratio = measured.ratio(peers::EACH, peers::MANY);
+        Self { tokens, each: nanoseconds(peers::EACH), many: nanoseconds(peers::MANY), ratio }
+    }
+}
+
+/// Far fewer than 2^32.
+pub(crate) fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).expect("at most some hundred thousand"))
+}
+
+/// Of one call.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Allocations {
+    pub(crate) operation: String,
+    pub(crate) name: String,
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}

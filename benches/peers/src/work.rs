@@ -1,0 +1,176 @@
+//! A crate in, its operations on the same tokens out, asserted before anything is timed.
+
+use std::fmt::Debug;
+
+use crate::{
+    fixture::{Claims, SECRET, Tokens},
+    rounds::Candidate,
+};
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// A good token, to its claims.
+    Decode,
+    /// A good token whose header was written by another crate: `typ` before `alg`.
+    DecodeForeign,
+    /// A token with a wrong MAC, to an error.
+    Forged,
+    /// A token that has expired, to an error.
+    Expired,
+    /// Claims, to a token.
+    Encode,
+}
+
+impl Operation {
+    /// In JSON, and in tables with little room.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::DecodeForeign => "decode foreign",
+            Self::Forged => "forged",
+            Self::Expired => "expired",
+            Self::Encode => "encode",
+        }
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Decode => "Decode",
+            Self::DecodeForeign => "Decode, header of another crate",
+            Self::Forged => "Refuse a forged token",
+            Self::Expired => "Refuse an expired token",
+            Self::Encode => "Encode",
+        }
+    }
+}
+
+/// Why a token is refused, in whatever words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Signature,
+    Expired,
+    Issuer,
+    Audience,
+    /// For a reason that no token here should give.
+    Other,
+}
+
+/// One algorithm and one size of claims, as the tokens that all are given.
+pub(crate) struct Given {
+    pub(crate) tokens: Tokens,
+    /// Of claims.
+    pub(crate) bytes: usize,
+    /// Yesterday's, signed with the key.
+    pub(crate) expired: String,
+    /// For another audience, signed with the key.
+    pub(crate) elsewhere: String,
+}
+
+impl Given {
+    pub(crate) fn new(algorithm: kippu::Algorithm, bytes: usize) -> Self {
+        let tokens = Tokens::new(algorithm, bytes);
+        let key = kippu::Key::new(algorithm, SECRET).expect("long enough");
+        let with = |change: fn(&mut Claims)| {
+            let mut claims = tokens.claims.clone();
+            change(&mut claims);
+            kippu::encode(&claims, &key).expect("strings and numbers")
+        };
+        let expired = with(|claims| claims.exp -= 2 * 86_400);
+        let elsewhere = with(|claims| claims.aud = claims.aud.replace("api", "app"));
+        Self { tokens, bytes, expired, elsewhere }
+    }
+
+    /// The token of an operation that reads one.
+    pub(crate) fn token(&self, operation: Operation) -> &str {
+        match operation {
+            Operation::Decode | Operation::Encode => &self.tokens.token,
+            Operation::DecodeForeign => &self.tokens.foreign,
+            Operation::Forged => &self.tokens.forged,
+            Operation::Expired => &self.expired,
+        }
+    }
+}
+
+/// A crate, used as its documentation shows, with keys and options made once.
+pub(crate) trait Peer: Sync {
+    /// What a caller of the crate is given: a struct with a field for each claim.
+    type Claims;
+    type Error: Debug;
+
+    /// Checks the signature, `exp`, `iss` and `aud`.
+    fn verify(&self, token: &str) -> Result<Self::Claims, Self::Error>;
+
+    /// A token of the claims that the peer was made with.
+    fn sign(&self) -> String;
+
+    /// The claims as everyone's, to compare them.
+    fn claims(claims: Self::Claims) -> Claims;
+
+    fn refusal(error: &Self::Error) -> Refusal;
+}
+
+/// `peer` at `operation`, once it has shown that it accepts what is good, and refuses what is
+/// forged, expired, or for somebody else, for that reason.
+pub(crate) fn candidate<'g, P: Peer + 'g>(
+    name: &'static str,
+    peer: P,
+    given: &'g Given,
+    operation: Operation,
+) -> Candidate<'g> {
+    let tokens = &given.tokens;
+    for good in [&tokens.token, &tokens.foreign] {
+        let claims = peer.verify(good).expect("a good token");
+        assert_eq!(P::claims(claims), tokens.claims, "{name}");
+    }
+    for (bad, reason) in [
+        (&tokens.forged, Refusal::Signature),
+        (&given.expired, Refusal::Expired),
+        (&given.elsewhere, Refusal::Audience),
+    ] {
+        match peer.verify(bad) {
+            Ok(_) => panic!("{name} accepts what it has to refuse: {reason:?}"),
+            Err(error) => assert_eq!(P::refusal(&error), reason, "{name}: {error:?}"),
+        }
+    }
+    assert_is_token(given, &peer.sign());
+
+    if operation == Operation::Encode {
+        return Candidate::new(name, move || peer.sign());
+    }
+    let token = given.token(operation);
+    Candidate::new(name, move || peer.verify(token))
+}
+
+/// Whether `token` is one that kippu reads back as the claims. Crates write headers of their own.
+fn assert_is_token(given: &Given, token: &str) {
+    let key = kippu::Key::new(given.tokens.algorithm, SECRET).expect("long enough");
+    let claims = &given.tokens.claims;
+    let validation =
+        kippu::Validation::new().issuer(claims.iss.clone()).audience(claims.aud.clone());
+    assert_eq!(kippu::decode(token, &key, &validation).as_ref(), Ok(claims));
+}
+
+/// What a crate says against a token, or what its user does where the crate leaves a claim to them.
+#[derive(Debug)]
+pub(crate) enum Fault<E> {
+    Crate(E),
+    Claim(Refusal),
+}
+
+impl<E> From<E> for Fault<E> {
+    fn from(error: E) -> Self {
+        Self::Crate(error)
+    }
+}
+
+/// The issuer and the audience, for a crate that leaves them to its user.
+pub(crate) fn check_parties<E>(expected: &Claims, iss: &str, aud: &str) -> Result<(), Fault<E>> {
+    if iss != expected.iss {
+        return Err(Fault::Claim(Refusal::Issuer));
+    }
+    if aud != expected.aud {
+        return Err(Fault::Claim(Refusal::Audience));
+    }
+    Ok(())
+}
