@@ -39,6 +39,10 @@ pub(crate) fn name(user: u32) -> String {
     format!("user-{user}")
 }
 
+fn in_seconds(seconds: u64) -> f64 {
+    Duration::from_secs(seconds).as_secs_f64()
+}
+
 impl User {
     pub(crate) async fn run(mut self) {
         let mut held: Vec<Tokens> = Vec::new();
@@ -84,7 +88,7 @@ impl User {
             86..90 => self.theft(tokens).await,
             90..92 => self.late_retry(tokens).await,
             92..94 => {
-                self.wait(self.seconds(self.pace.idle_lifetime) + 1.0).await;
+                self.wait(in_seconds(self.pace.idle_lifetime) + 1.0).await;
                 self.refresh(tokens).await
             }
             94..97 => self.logout(tokens).await,
@@ -94,10 +98,6 @@ impl User {
                 Some(tokens)
             }
         }
-    }
-
-    fn seconds(&self, seconds: u64) -> f64 {
-        Duration::from_secs(seconds).as_secs_f64()
     }
 
     async fn look(&mut self, what: What, tokens: Tokens) -> Option<Tokens> {
@@ -138,7 +138,7 @@ impl User {
     /// The answer to a refresh does not arrive, as far as the user knows: it is asked for again.
     async fn lost_answer(&mut self, tokens: Tokens) -> Option<Tokens> {
         self.client.refresh(&tokens.refresh).await;
-        let seconds = self.rng.f64() * self.seconds(self.pace.grace);
+        let seconds = self.rng.f64() * in_seconds(self.pace.grace);
         self.wait(seconds).await;
         self.refresh(tokens).await
     }
@@ -146,7 +146,7 @@ impl User {
     /// The same, too late.
     async fn late_retry(&mut self, tokens: Tokens) -> Option<Tokens> {
         self.client.refresh(&tokens.refresh).await;
-        self.wait(self.seconds(self.pace.grace) + 1.0).await;
+        self.wait(in_seconds(self.pace.grace) + 1.0).await;
         self.refresh(tokens).await
     }
 
@@ -172,8 +172,7 @@ impl User {
         };
         let copy = tokens.clone();
         let is_first = self.rng.bool();
-        let pause =
-            if is_first { 0.0 } else { self.rng.f64() * 2.0 * self.seconds(self.pace.grace) };
+        let pause = if is_first { 0.0 } else { self.rng.f64() * 2.0 * in_seconds(self.pace.grace) };
         tokio::spawn(async move {
             thief.wait(pause).await;
             let mut stolen = thief.refresh(copy).await;
