@@ -22,6 +22,7 @@ pub(crate) struct Postgres {
     programs: PathBuf,
     folder: Scratch,
     port: u16,
+    settings: Vec<&'static str>,
     server: Option<Server>,
 }
 
@@ -39,8 +40,13 @@ impl Postgres {
             not_run(what, "setpriv");
             return None;
         }
-        let mut postgres =
-            Self { programs, folder: Scratch::new("postgres"), port: free_port(), server: None };
+        let mut postgres = Self {
+            programs,
+            folder: Scratch::new("postgres"),
+            port: free_port(),
+            settings: Vec::new(),
+            server: None,
+        };
         postgres.create();
         postgres.restart();
         Some(postgres)
@@ -86,6 +92,13 @@ impl Postgres {
         self.end("QUIT");
     }
 
+    /// As `kill -9` does it: its other processes find out by themselves, and the next start waits for them.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill();
+        }
+    }
+
     /// Starts it if it does not run, and waits until it takes connections.
     pub(crate) fn restart(&mut self) {
         let start = Instant::now();
@@ -128,11 +141,19 @@ impl Postgres {
         fs::write(self.folder().join("pg_hba.conf"), rules).unwrap();
     }
 
+    /// What it is to be started with next, besides the defaults.
+    pub(crate) fn set(&mut self, settings: &[&'static str]) {
+        self.settings = settings.to_vec();
+    }
+
     fn spawn(&self) -> Server {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.folder()).args(["-p", &self.port.to_string()]);
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Server::start(&mut command)
     }

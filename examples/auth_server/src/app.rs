@@ -41,6 +41,8 @@ pub(crate) struct App {
 pub(crate) struct Lifetimes {
     pub(crate) access: Duration,
     pub(crate) grace: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) session: Duration,
 }
 
 /// The API that the tokens are for, and the client that users log in with: there is one of each.
@@ -69,6 +71,8 @@ impl App {
             .refresh_key(keys.refresh)
             .access_lifetime(lifetimes.access)
             .grace(lifetimes.grace)
+            .idle_lifetime(lifetimes.idle)
+            .absolute_lifetime(lifetimes.session)
             // One clock issues and verifies, and an end that is watched comes to the second.
             .leeway(Duration::ZERO)
             .build()?;

@@ -19,7 +19,7 @@ mod storage;
 use std::{error::Error, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use kippu::session::SqliteStore;
+use kippu::session::{BoxStore, Sessions, SqliteStore};
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
@@ -59,6 +59,15 @@ struct Options {
     /// How long after a refresh its token can be presented again
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u64,
+    /// How long a session lives without a refresh
+    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_IDLE_LIFETIME.as_secs())]
+    idle_lifetime: u64,
+    /// How long a session lives at most
+    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
+    session_lifetime: u64,
+    /// How often sessions that are over are removed
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    purge_every: u64,
     /// What is logged: a level, or levels by target, as in info,sqlx=warn
     #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn")]
     log: logs::Filter,
@@ -67,8 +76,8 @@ struct Options {
 /// How long requests under way may take after the server was told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
-/// How often sessions that are over are removed, and how many at once.
-const PURGE: (Duration, u32) = (Duration::from_secs(5 * 60), 10_000);
+/// How many sessions that are over are removed at once.
+const PURGED_AT_ONCE: u32 = 10_000;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -98,12 +107,14 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let lifetimes = Lifetimes {
         access: Duration::from_secs(options.access_lifetime),
         grace: Duration::from_secs(options.grace),
+        idle: Duration::from_secs(options.idle_lifetime),
+        session: Duration::from_secs(options.session_lifetime),
     };
     let app = App::new(&url, keys, lifetimes, sessions, accounts.clone())?;
     println!("{url}");
     info!(store = location.kind(), "listening");
 
-    let purge = tokio::spawn(purge(app.clone()));
+    let purge = tokio::spawn(purge(app.clone(), Duration::from_secs(options.purge_every)));
     let router = app.router().into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async {
         told_to_stop().await;
@@ -124,10 +135,9 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn purge(app: App) {
-    let (pause, limit) = PURGE;
+async fn purge(app: App, pause: Duration) {
     loop {
-        match app.sessions.purge_expired(limit).await {
+        match app.sessions.purge_expired(PURGED_AT_ONCE).await {
             Ok(0) => {}
             Ok(removed) => info!(removed, "sessions that were over"),
             Err(error) => warn!(error = logs::with_sources(&error), "sessions cannot be purged"),

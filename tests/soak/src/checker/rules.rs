@@ -1,0 +1,311 @@
+//! The rules, each a function of the story: what breaks it comes out. They are numbered as in the documentation of the
+//! session's tests: R1 to R12.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    SLACK,
+    story::{Cause, Life, Story, seconds},
+};
+use crate::log::{Answer, Request, What};
+
+pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
+
+pub(super) const RULES: [(&str, Rule); 14] = [
+    ("R1 all presentations of a token get one successor", one_successor),
+    ("R1 a token is used up once", used_up_once),
+    ("R2 within the grace a token is good again", good_within_the_grace),
+    ("R3 a reuse is refused, and ends the session", reuse_ends),
+    ("R3 a reuse is told once", reuse_is_told),
+    ("R4 nothing is replayed of a session that has ended", no_replay_after_the_end),
+    ("R5 a forged token is refused, and does nothing", forged),
+    ("R6 the store loses nothing", nothing_lost),
+    ("R7 what is over is refused", over),
+    ("R8 no token is good for longer than it should be", not_prolonged),
+    ("R9 tokens name their session and its user", owners),
+    ("R10 after a logout no refresh succeeds", logged_out),
+    ("R11 nothing brings a session back", not_back),
+    ("R12 a session ends for a reason, and every answer is one of those foreseen", for_a_reason),
+];
+
+const EVERY_CAUSE: [Cause; 4] = [Cause::Logout, Cause::Reuse, Cause::Expiry, Cause::Refusal];
+
+fn told(life: &Life<'_>, request: &Request) -> String {
+    let Request { sent, ended, user, who, what, answer, token, .. } = request;
+    format!(
+        "session {} of user {user}: {who:?} {what:?} of token {token:?} from {sent} to {ended} was {answer:?}",
+        life.id
+    )
+}
+
+/// The refreshes that break something.
+fn refreshes(
+    story: &Story<'_>,
+    is_broken: impl Fn(&Life<'_>, usize, &Request) -> bool,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for life in &story.lives {
+        for (generation, request) in life.all_refreshes() {
+            if is_broken(life, generation, request) {
+                found.push(told(life, request));
+            }
+        }
+    }
+    found
+}
+
+fn one_successor(story: &Story<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut parents: HashMap<u64, u64> = HashMap::new();
+    for (token, successors) in &story.successors {
+        if successors.len() > 1 {
+            found.push(format!("token {token} has the successors {successors:?}"));
+        }
+        for successor in successors {
+            if let Some(other) = parents.insert(*successor, *token) {
+                found.push(format!("token {successor} follows {other} and {token}"));
+            }
+        }
+    }
+    let mut first: HashMap<u64, &str> = HashMap::new();
+    for life in &story.lives {
+        let token = life.tokens[0];
+        let is_known = first.insert(token, life.id).is_some() || parents.contains_key(&token);
+        if is_known {
+            found.push(format!("token {token} of a login was given before"));
+        }
+    }
+    found
+}
+
+/// By what the server said: as many rotations as generations, but for answers that were lost.
+fn used_up_once(story: &Story<'_>) -> Vec<String> {
+    let mut rotations: BTreeMap<&str, usize> = BTreeMap::new();
+    for said in &story.log.said {
+        if said.message == "rotated" || said.message == "the store was behind" {
+            *rotations.entry(&said.session).or_default() += 1;
+        }
+    }
+    let mut found = Vec::new();
+    for life in &story.lives {
+        let said = rotations.get(life.id).copied().unwrap_or_default();
+        let known = life.tokens.len() - 1;
+        let in_doubt = life.all_refreshes().filter(|(_, request)| request.is_in_doubt());
+        let in_doubt: Vec<usize> = in_doubt.map(|(generation, _)| generation).collect();
+        let most = known + usize::from(in_doubt.contains(&known));
+        if said > most || said + in_doubt.len() < known {
+            found.push(format!(
+                "session {}: {known} tokens were used up, in {said} rotations; {} requests in doubt",
+                life.id,
+                in_doubt.len()
+            ));
+        }
+    }
+    found
+}
+
+fn good_within_the_grace(story: &Story<'_>) -> Vec<String> {
+    refreshes(story, |life, generation, request| {
+        request.answer == Answer::Refused
+            && life.used_maybe(generation) < request.sent
+            && !life.may_be_ended(story.log, request.ended)
+    })
+}
+
+fn reuse_ends(story: &Story<'_>) -> Vec<String> {
+    refreshes(story, |life, generation, request| {
+        let is_reuse = life.is_reuse(story.log, generation, request);
+        let is_after = life.death_before(request.sent, &[Cause::Reuse]).is_some();
+        request.is_done() && (is_reuse || is_after)
+    })
+}
+
+/// At most once, and never without one; and surely where nothing else explains the refusal.
+fn reuse_is_told(story: &Story<'_>) -> Vec<String> {
+    let mut alarms: BTreeMap<&str, usize> = BTreeMap::new();
+    for said in story.log.said.iter().filter(|said| said.message == "reuse detected") {
+        *alarms.entry(&said.session).or_default() += 1;
+    }
+    let mut found = Vec::new();
+    for life in &story.lives {
+        let alarms = alarms.get(life.id).copied().unwrap_or_default();
+        let possible: Vec<_> = life
+            .all_refreshes()
+            .filter(|(generation, request)| life.may_be_reuse(story.log, *generation, request))
+            .collect();
+        let first = possible
+            .iter()
+            .filter(|(generation, request)| {
+                request.answer == Answer::Refused && life.is_reuse(story.log, *generation, request)
+            })
+            .map(|(_, request)| request.ended)
+            .min();
+        let is_certain = first.is_some_and(|at| !life.may_be_ended_otherwise(story.log, at))
+            && !possible.iter().any(|(_, request)| request.is_in_doubt());
+        if alarms > 1 || alarms > possible.len() || (is_certain && alarms == 0) {
+            found.push(format!(
+                "session {}: {alarms} alarms for {} presentations that may be a reuse",
+                life.id,
+                possible.len()
+            ));
+        }
+    }
+    found
+}
+
+fn no_replay_after_the_end(story: &Story<'_>) -> Vec<String> {
+    refreshes(story, |life, generation, request| {
+        request.is_done()
+            && life.used_surely(generation) < request.sent
+            && life.death_before(request.sent, &EVERY_CAUSE).is_some()
+    })
+}
+
+/// Without a look at the store, so that its absence does not show. That it ends nothing is R12.
+fn forged(story: &Story<'_>) -> Vec<String> {
+    let forged = story.log.requests.iter().filter(|request| request.what == What::Forged);
+    let is_answered = |request: &&Request| {
+        !matches!(request.answer, Answer::Refused | Answer::Broken | Answer::Unsent)
+    };
+    let answered = forged.filter(is_answered);
+    answered.map(|request| format!("at {} it was {:?}", request.sent, request.answer)).collect()
+}
+
+/// A store that has to catch up with a token has lost what it acknowledged.
+fn nothing_lost(story: &Story<'_>) -> Vec<String> {
+    let said = story.log.said.iter().filter(|said| said.message.starts_with("the store "));
+    said.map(|said| format!("session {}: {}", said.session, said.message)).collect()
+}
+
+fn over(story: &Story<'_>) -> Vec<String> {
+    let idle = seconds(story.log.settings.idle_lifetime) + SLACK;
+    let mut found = refreshes(story, |life, generation, request| {
+        // A session goes on from its first use, whoever made it; a replay is no use.
+        let is_idle =
+            life.used_maybe(generation) > life.made_surely(generation).saturating_add(idle);
+        let is_over = life.death_before(request.sent, &[Cause::Expiry]).is_some();
+        request.is_done() && (is_idle || is_over)
+    });
+    let mut ends = HashMap::new();
+    for got in story.log.requests.iter().filter_map(|request| request.got.as_ref()) {
+        ends.insert(got.access, seconds(got.expires_at).saturating_sub(story.log.settings.began));
+    }
+    for request in &story.log.requests {
+        let end = request.access.and_then(|access| ends.get(&access)).copied();
+        if let Some(end) = end.filter(|end| request.is_done() && end + SLACK < request.sent) {
+            found.push(format!("an access token that ended at {end} was good at {}", request.sent));
+        }
+    }
+    found
+}
+
+fn not_prolonged(story: &Story<'_>) -> Vec<String> {
+    let settings = &story.log.settings;
+    let mut found = Vec::new();
+    for request in &story.log.requests {
+        let Some(got) = &request.got else { continue };
+        let end = seconds(got.expires_at).saturating_sub(settings.began);
+        let latest = request.ended + seconds(settings.access_lifetime + 1) + SLACK;
+        if end > latest {
+            found.push(format!("access token {} ends at {end}, after {latest}", got.access));
+        }
+    }
+    found
+}
+
+fn owners(story: &Story<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut subjects: HashMap<u32, &str> = HashMap::new();
+    for request in &story.log.requests {
+        let Some(got) = &request.got else { continue };
+        let subject = *subjects.entry(request.user).or_insert(&got.subject);
+        if subject != got.subject {
+            found.push(format!("user {} got a token of another's", request.user));
+        }
+    }
+    for life in &story.lives {
+        for (_, request) in life.all_refreshes() {
+            if request.got.as_ref().is_some_and(|got| got.session != life.id) {
+                found.push(format!("{}, with a token of another session", told(life, request)));
+            }
+        }
+    }
+    let mut users: HashMap<&str, u32> = HashMap::new();
+    for (subject, user) in subjects.iter().map(|(user, subject)| (*subject, *user)) {
+        if let Some(other) = users.insert(subject, user) {
+            found.push(format!("users {user} and {other} are one"));
+        }
+    }
+    found
+}
+
+fn logged_out(story: &Story<'_>) -> Vec<String> {
+    let mut found = refreshes(story, |life, _, request| {
+        request.is_done() && life.death_before(request.sent, &[Cause::Logout]).is_some()
+    });
+    for life in &story.lives {
+        // Again, and of a session that is over, it succeeds.
+        let refused = life.logouts.iter().filter(|logout| {
+            logout.what == What::Logout
+                && matches!(logout.answer, Answer::Refused | Answer::Expired)
+        });
+        found.extend(refused.map(|logout| told(life, logout)));
+    }
+    found
+}
+
+fn not_back(story: &Story<'_>) -> Vec<String> {
+    let mut found = refreshes(story, |life, _, request| {
+        request.is_done() && life.death_before(request.sent, &EVERY_CAUSE).is_some()
+    });
+    for life in &story.lives {
+        let looked = life.looks.iter().filter(|look| look.what != What::Me && look.is_done());
+        for look in looked {
+            if life.death_before(look.sent, &EVERY_CAUSE).is_some() {
+                found.push(told(life, look));
+            }
+        }
+        for list in lists(story, life) {
+            let is_listed = list.listed.iter().any(|id| id == life.id);
+            if is_listed && life.death_before(list.sent, &EVERY_CAUSE).is_some() {
+                found.push(format!("{}, and is listed at {}", told(life, life.login), list.sent));
+            }
+        }
+    }
+    found
+}
+
+/// The lists that its user was given.
+fn lists<'s>(story: &Story<'s>, life: &Life<'_>) -> Vec<&'s Request> {
+    story.lists.get(&life.user).cloned().unwrap_or_default()
+}
+
+fn for_a_reason(story: &Story<'_>) -> Vec<String> {
+    let log = story.log;
+    let mut found = refreshes(story, |life, generation, request| {
+        request.answer == Answer::Refused
+            && life.used_maybe(generation) >= request.sent
+            && !life.may_be_ended(log, request.ended)
+    });
+    for life in &story.lives {
+        let looked = life.looks.iter().filter(|look| look.answer == Answer::Refused);
+        found.extend(
+            looked.filter(|look| !life.may_be_ended(log, look.ended)).map(|look| told(life, look)),
+        );
+        for list in lists(story, life).iter().filter(|list| life.login.ended < list.sent) {
+            let is_listed = list.listed.iter().any(|id| id == life.id);
+            if !is_listed && !life.may_be_ended(log, list.ended) {
+                found.push(format!(
+                    "{}, and is in no list at {}",
+                    told(life, life.login),
+                    list.sent
+                ));
+            }
+        }
+    }
+    let odd = log.requests.iter().filter(|request| request.answer == Answer::Odd);
+    found.extend(odd.map(|request| {
+        format!("{:?} at {} was answered {}", request.what, request.sent, request.status)
+    }));
+    found
+}

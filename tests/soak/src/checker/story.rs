@@ -1,0 +1,238 @@
+//! What a log says of each session: its tokens in their order, who presented which of them, and when it ended at the
+//! latest.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::SLACK;
+use crate::log::{Answer, Log, Micros, NEVER, Request, What};
+
+pub(super) struct Story<'l> {
+    pub(super) log: &'l Log,
+    pub(super) lives: Vec<Life<'l>>,
+    /// The successors that were given for each token.
+    pub(super) successors: HashMap<u64, BTreeSet<u64>>,
+    /// The lists that were given to each user.
+    pub(super) lists: HashMap<u32, Vec<&'l Request>>,
+}
+
+/// A session that somebody was told of.
+pub(super) struct Life<'l> {
+    pub(super) id: &'l str,
+    pub(super) user: u32,
+    pub(super) login: &'l Request,
+    /// By generation.
+    pub(super) tokens: Vec<u64>,
+    /// Who presented each of them for a refresh.
+    pub(super) refreshes: Vec<Vec<&'l Request>>,
+    /// With one of its tokens, or one of its user's that ends it too; its login was answered before.
+    pub(super) logouts: Vec<&'l Request>,
+    /// With one of its access tokens.
+    pub(super) looks: Vec<&'l Request>,
+    pub(super) deaths: Vec<Death>,
+}
+
+/// From here on a session has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Death {
+    pub(super) at: Micros,
+    pub(super) cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Logout,
+    Reuse,
+    Expiry,
+    /// One of its authentic tokens was refused, for whatever reason.
+    Refusal,
+}
+
+pub(super) fn seconds(seconds: u64) -> Micros {
+    seconds * 1_000_000
+}
+
+impl<'l> Story<'l> {
+    pub(super) fn of(log: &'l Log) -> Self {
+        let mut successors: HashMap<u64, BTreeSet<u64>> = HashMap::new();
+        for request in log.requests.iter().filter(|request| request.what == What::Refresh) {
+            if let (Some(token), Some(got)) = (request.token, &request.got) {
+                successors.entry(token).or_default().insert(got.token);
+            }
+        }
+        let mut lives: Vec<Life<'l>> =
+            log.requests.iter().filter_map(|login| Life::begin(login, &successors)).collect();
+        assign(log, &mut lives);
+        for life in &mut lives {
+            life.deaths = life.deaths(log);
+        }
+        let mut lists: HashMap<u32, Vec<_>> = HashMap::new();
+        for list in log.requests.iter().filter(|one| one.what == What::List && one.is_done()) {
+            lists.entry(list.user).or_default().push(list);
+        }
+        Self { log, lives, successors, lists }
+    }
+}
+
+/// Gives each session the requests that are about it.
+fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) {
+    let mut of_token = HashMap::new();
+    let mut of_user: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (number, life) in lives.iter().enumerate() {
+        of_user.entry(life.user).or_default().push(number);
+        for (generation, token) in life.tokens.iter().enumerate() {
+            of_token.insert(*token, (number, generation));
+        }
+    }
+    let mut of_access = HashMap::new();
+    for request in &log.requests {
+        let token = request.got.as_ref().map(|got| (got.access, got.token));
+        if let Some((access, Some(place))) =
+            token.map(|(access, token)| (access, of_token.get(&token)))
+        {
+            of_access.insert(access, place.0);
+        }
+    }
+    for request in &log.requests {
+        let by_token = request.token.and_then(|token| of_token.get(&token)).copied();
+        let by_access = request.access.and_then(|access| of_access.get(&access)).copied();
+        match (request.what, by_token, by_access) {
+            (What::Refresh, Some((life, generation)), _) => {
+                lives[life].refreshes[generation].push(request);
+            }
+            (What::Logout, Some((life, _)), _) => lives[life].logouts.push(request),
+            (What::LogoutAll | What::LogoutOthers, _, by_access) => {
+                for life in of_user.get(&request.user).into_iter().flatten() {
+                    let is_kept = request.what == What::LogoutOthers && Some(*life) == by_access;
+                    if !is_kept {
+                        lives[*life].logouts.push(request);
+                    }
+                }
+            }
+            (What::Me | What::Live | What::List, _, Some(life)) => lives[life].looks.push(request),
+            _ => {}
+        }
+    }
+}
+
+impl<'l> Life<'l> {
+    fn begin(login: &'l Request, successors: &HashMap<u64, BTreeSet<u64>>) -> Option<Self> {
+        let got = login.got.as_ref().filter(|_| login.what == What::Login)?;
+        let mut tokens = vec![got.token];
+        // A token that follows itself is another rule's breach, and no reason to go on for ever.
+        while let Some(next) = tokens.last().and_then(|last| successors.get(last)?.first()) {
+            if tokens.contains(next) {
+                break;
+            }
+            tokens.push(*next);
+        }
+        Some(Self {
+            id: &got.session,
+            user: login.user,
+            login,
+            refreshes: vec![Vec::new(); tokens.len()],
+            tokens,
+            logouts: Vec::new(),
+            looks: Vec::new(),
+            deaths: Vec::new(),
+        })
+    }
+
+    pub(super) fn all_refreshes(&self) -> impl Iterator<Item = (usize, &'l Request)> {
+        let of_generation = self.refreshes.iter().enumerate();
+        of_generation.flat_map(|(generation, all)| all.iter().map(move |one| (generation, *one)))
+    }
+
+    /// From when on a generation is known to be used up.
+    pub(super) fn used_surely(&self, generation: usize) -> Micros {
+        let all = self.refreshes.get(generation).into_iter().flatten();
+        all.filter(|request| request.is_done()).map(|request| request.ended).min().unwrap_or(NEVER)
+    }
+
+    /// From when on a generation can be used up.
+    pub(super) fn used_maybe(&self, generation: usize) -> Micros {
+        let all = self.refreshes.get(generation).into_iter().flatten();
+        let used = all.filter(|request| request.is_done() || request.is_in_doubt());
+        used.map(|request| request.sent).min().unwrap_or(NEVER)
+    }
+
+    /// When a generation was made, at the latest.
+    pub(super) fn made_surely(&self, generation: usize) -> Micros {
+        generation.checked_sub(1).map_or(self.login.ended, |before| self.used_surely(before))
+    }
+
+    /// When a generation was made, at the earliest.
+    pub(super) fn made_maybe(&self, generation: usize) -> Micros {
+        generation.checked_sub(1).map_or(self.login.sent, |before| self.used_maybe(before))
+    }
+
+    /// Whether a presentation cannot be a retry, whatever happened to the requests in doubt.
+    pub(super) fn is_reuse(&self, log: &Log, generation: usize, request: &Request) -> bool {
+        let grace = seconds(log.settings.grace) + SLACK;
+        self.used_surely(generation).saturating_add(grace) < request.sent
+            || self.used_surely(generation + 1) < request.sent
+    }
+
+    /// Whether a presentation may be no retry.
+    pub(super) fn may_be_reuse(&self, log: &Log, generation: usize, request: &Request) -> bool {
+        let grace = seconds(log.settings.grace).saturating_sub(SLACK);
+        let is_late = self.used_maybe(generation).saturating_add(grace) < request.ended;
+        let is_old = self.used_maybe(generation + 1) < request.ended;
+        (request.answer == Answer::Refused || request.is_in_doubt()) && (is_late || is_old)
+    }
+
+    /// Whether anything else than a reuse may have ended it before `at`.
+    pub(super) fn may_be_ended_otherwise(&self, log: &Log, at: Micros) -> bool {
+        let is_logged_out =
+            self.logouts.iter().any(|logout| !logout.is_nothing() && logout.sent < at);
+        is_logged_out || self.may_be_expired(log, at)
+    }
+
+    pub(super) fn may_be_expired(&self, log: &Log, at: Micros) -> bool {
+        let absolute = self.login.sent + seconds(log.settings.session_lifetime);
+        let newest = (0..self.tokens.len()).rfind(|&generation| self.made_surely(generation) < at);
+        let idle = self
+            .made_maybe(newest.unwrap_or_default())
+            .saturating_add(seconds(log.settings.idle_lifetime));
+        absolute.min(idle).saturating_sub(SLACK) < at
+    }
+
+    /// Whether anything that was asked may have ended it before `at`.
+    pub(super) fn may_be_ended(&self, log: &Log, at: Micros) -> bool {
+        let is_reused = self.all_refreshes().any(|(generation, request)| {
+            request.sent < at && self.may_be_reuse(log, generation, request)
+        });
+        is_reused || self.may_be_ended_otherwise(log, at)
+    }
+
+    fn deaths(&self, log: &Log) -> Vec<Death> {
+        let end = self.login.ended + seconds(log.settings.session_lifetime) + SLACK;
+        let mut deaths = vec![Death { at: end, cause: Cause::Expiry }];
+        for logout in &self.logouts {
+            // A login under way may come after a logout of all.
+            let is_before = logout.what == What::Logout || self.login.ended < logout.sent;
+            if logout.is_done() && is_before {
+                deaths.push(Death { at: logout.ended, cause: Cause::Logout });
+            }
+        }
+        for (generation, request) in self.all_refreshes() {
+            if request.answer == Answer::Refused {
+                let is_reuse = self.is_reuse(log, generation, request);
+                let cause = if is_reuse { Cause::Reuse } else { Cause::Refusal };
+                deaths.push(Death { at: request.ended, cause });
+            }
+        }
+        for look in &self.looks {
+            if look.answer == Answer::Refused {
+                deaths.push(Death { at: look.ended, cause: Cause::Refusal });
+            }
+        }
+        deaths
+    }
+
+    /// Why it had ended at the time, if it had.
+    pub(super) fn death_before(&self, at: Micros, causes: &[Cause]) -> Option<Death> {
+        let before =
+            self.deaths.iter().filter(|death| death.at < at && causes.contains(&death.cause));
+        before.min_by_key(|death| death.at).copied()
+    }
+}

@@ -1,0 +1,181 @@
+//! The log of a run, one JSON object a line: each request with its answer, what the server said of its sessions, what was
+//! killed, and samples of sizes. Tokens are numbers in it, given out in the order in which they were first seen.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since the run began, by a clock that never steps.
+pub type Micros = u64;
+
+/// For an end that nobody saw: the client gave up, and the server may still do it.
+pub const NEVER: Micros = Micros::MAX;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "snake_case")]
+pub enum Line {
+    Settings(Settings),
+    Request(Request),
+    Said(Said),
+    Killed(Killed),
+    Sample(Sample),
+}
+
+/// How the server was set up, in seconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Settings {
+    pub store: String,
+    pub seed: u64,
+    /// The Unix time at which the run began.
+    pub began: u64,
+    pub access_lifetime: u64,
+    pub grace: u64,
+    pub idle_lifetime: u64,
+    pub session_lifetime: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    Login,
+    Refresh,
+    /// A refresh with a token that the server did not make.
+    Forged,
+    Logout,
+    LogoutAll,
+    LogoutOthers,
+    Me,
+    Live,
+    List,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    Owner,
+    Thief,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Done,
+    /// `invalid_grant`, or an access token whose session has ended.
+    Refused,
+    /// An access token that has expired.
+    Expired,
+    /// Too many logins: nothing was done.
+    Limited,
+    /// Nobody listened: nothing was done.
+    Unsent,
+    /// The server could not reach its store: it may have been done.
+    Unavailable,
+    /// The connection ended, or the client gave up: it may have been done.
+    Broken,
+    /// Anything else, which should not be.
+    Odd,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    pub sent: Micros,
+    pub ended: Micros,
+    pub user: u32,
+    pub who: Who,
+    pub what: What,
+    pub answer: Answer,
+    pub status: u16,
+    /// The refresh token that was presented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<u64>,
+    /// The access token that was presented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub got: Option<Got>,
+    /// The sessions of a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listed: Vec<String>,
+}
+
+/// The tokens of an answer, and what the access token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Got {
+    pub token: u64,
+    pub access: u64,
+    pub session: String,
+    pub subject: String,
+    /// In seconds of Unix time.
+    pub expires_at: u64,
+}
+
+/// What the server told of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    #[serde(default)]
+    pub session: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Killed {
+    pub at: Micros,
+    pub back: Micros,
+    pub what: String,
+}
+
+/// Bytes: of the server's memory, and of the store's files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    pub at: Micros,
+    pub memory: u64,
+    pub files: u64,
+}
+
+impl Request {
+    /// Whether it may have been done, though nobody was told.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self.answer, Answer::Unavailable | Answer::Broken)
+    }
+
+    /// Whether it is known to have reached nobody.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self.answer, Answer::Unsent | Answer::Limited)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.answer == Answer::Done
+    }
+}
+
+/// A log, by the kinds of its lines.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    pub settings: Settings,
+    pub requests: Vec<Request>,
+    pub said: Vec<Said>,
+    pub killed: Vec<Killed>,
+    pub samples: Vec<Sample>,
+}
+
+impl Log {
+    /// # Errors
+    /// A file that is not there, or a line of it that is none of a log.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut log = Self::default();
+        for line in BufReader::new(File::open(path)?).lines() {
+            match serde_json::from_str(&line?)? {
+                Line::Settings(settings) => log.settings = settings,
+                Line::Request(request) => log.requests.push(request),
+                Line::Said(said) => log.said.push(said),
+                Line::Killed(killed) => log.killed.push(killed),
+                Line::Sample(sample) => log.samples.push(sample),
+            }
+        }
+        Ok(log)
+    }
+}

@@ -1,0 +1,128 @@
+//! What a log comes to, in lines for people.
+
+use std::collections::BTreeMap;
+
+use kippu_soak::{
+    checker,
+    flat::{Bound, growth},
+    log::{Answer, Log, What, Who},
+};
+
+/// Hashes of passwords come and go in the memory, at 19 MiB each.
+const MEMORY: Bound = Bound { percent: 25, bytes: 24 << 20 };
+/// Redis rewrites its file when it has become twice as large, and PostgreSQL and SQLite keep what they once had.
+const FILES: Bound = Bound { percent: 50, bytes: 4 << 20 };
+/// In fewer samples, everything is still growing.
+const SAMPLES: usize = 100;
+
+/// Prints the report. Says whether nothing was broken, and nothing left out.
+pub(crate) fn print(log: &Log) -> bool {
+    println!("{:?}", log.settings);
+    count(log);
+    let mut is_well = true;
+    for (rule, found) in checker::check(log) {
+        is_well = false;
+        println!("BROKEN, {} times: {rule}", found.len());
+        for one in found.iter().take(5) {
+            println!("    {one}");
+        }
+    }
+    for missing in missing(log) {
+        is_well = false;
+        println!("MISSING: {missing}");
+    }
+    let memory: Vec<u64> = log.samples.iter().map(|sample| sample.memory).collect();
+    let files: Vec<u64> = log.samples.iter().map(|sample| sample.files).collect();
+    is_well &= stays_flat("memory of the server", &memory, MEMORY);
+    is_well &= stays_flat("files of the store", &files, FILES);
+    if is_well {
+        println!("all {} rules held", checker::rules().count());
+    }
+    is_well
+}
+
+fn count(log: &Log) {
+    let mut counts: BTreeMap<(What, Who, Answer), usize> = BTreeMap::new();
+    for request in &log.requests {
+        *counts.entry((request.what, request.who, request.answer)).or_default() += 1;
+    }
+    for ((what, who, answer), count) in &counts {
+        println!("{count:8} {what:?} by {who:?}: {answer:?}");
+    }
+    let mut said: BTreeMap<&str, usize> = BTreeMap::new();
+    for one in &log.said {
+        *said.entry(&one.message).or_default() += 1;
+    }
+    for (message, count) in &said {
+        println!("{count:8} the server said: {message}");
+    }
+    let in_doubt = log.requests.iter().filter(|request| request.is_in_doubt()).count();
+    let away: u64 = log.killed.iter().map(|killed| killed.back - killed.at).sum();
+    println!(
+        "{} requests, {in_doubt} of them in doubt; {} kills of {:?}, away for {} ms",
+        log.requests.len(),
+        log.killed.len(),
+        log.killed.first().map(|killed| killed.what.as_str()),
+        away / 1000
+    );
+}
+
+/// What has to have happened, or the run shows nothing.
+fn missing(log: &Log) -> Vec<String> {
+    let mut missing = Vec::new();
+    let has = |what: What, answer: Answer| {
+        log.requests.iter().any(|request| request.what == what && request.answer == answer)
+    };
+    let all = [What::Login, What::Refresh, What::Logout, What::LogoutAll, What::LogoutOthers];
+    for what in all.into_iter().chain([What::Me, What::Live, What::List]) {
+        if !has(what, Answer::Done) {
+            missing.push(format!("no {what:?} was answered"));
+        }
+    }
+    for what in [What::Refresh, What::Forged] {
+        if !has(what, Answer::Refused) {
+            missing.push(format!("no {what:?} was refused"));
+        }
+    }
+    for message in ["rotated", "replayed", "reuse detected", "revoked"] {
+        if !log.said.iter().any(|said| said.message == message) {
+            missing.push(format!("the server never said: {message}"));
+        }
+    }
+    if log.killed.is_empty() {
+        missing.push("nothing was killed".to_owned());
+    }
+    missing
+}
+
+fn stays_flat(what: &str, samples: &[u64], bound: Bound) -> bool {
+    let Some(growth) = growth(samples, bound).filter(|_| samples.len() >= SAMPLES) else {
+        println!("{what}: {} samples are too few to judge", samples.len());
+        return true;
+    };
+    let kib = |bytes: u64| bytes / 1024;
+    println!(
+        "{what}: {} KiB in the second quarter, {} KiB in the last (medians), {} KiB at most, in {} samples",
+        kib(growth.second),
+        kib(growth.last),
+        kib(samples.iter().copied().max().unwrap_or_default()),
+        samples.len()
+    );
+    if !growth.is_flat {
+        println!(
+            "BROKEN: {what}: it grows by more than {} % and {} KiB",
+            bound.percent,
+            kib(bound.bytes)
+        );
+    }
+    growth.is_flat
+}
+
+/// That a text has no token in it, of either kind.
+pub(crate) fn tells_no_token(what: &str, text: &str) -> bool {
+    let is_silent = !text.contains("kippu_rt_") && !text.contains("eyJ");
+    if !is_silent {
+        println!("BROKEN: R15 there is a token in {what}");
+    }
+    is_silent
+}

@@ -1,0 +1,233 @@
+//! What users do, and what is done to them: one task for each, at random, until the time is over.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use kippu_soak::log::{Answer, What, Who};
+use tokio::{sync::Semaphore, time};
+
+use crate::client::{Client, Tokens};
+
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// How fast time goes in a run, in seconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) pause: f64,
+    pub(crate) grace: u64,
+    pub(crate) access_lifetime: u64,
+    pub(crate) idle_lifetime: u64,
+    pub(crate) session_lifetime: u64,
+}
+
+pub(crate) struct User {
+    pub(crate) client: Client,
+    pub(crate) rng: Rng,
+    pub(crate) pace: Pace,
+    pub(crate) until: Instant,
+    /// A hash of a password takes as much as many other requests.
+    pub(crate) logins: Arc<Semaphore>,
+}
+
+/// A user has as many devices, at most.
+const DEVICES: usize = 2;
+
+pub(crate) fn name(user: u32) -> String {
+    format!("user-{user}")
+}
+
+fn in_seconds(seconds: u64) -> f64 {
+    Duration::from_secs(seconds).as_secs_f64()
+}
+
+impl User {
+    pub(crate) async fn run(mut self) {
+        let mut held: Vec<Tokens> = Vec::new();
+        while Instant::now() < self.until {
+            self.pause().await;
+            if held.is_empty() || (held.len() < DEVICES && self.rng.u8(..100) < 15) {
+                held.extend(self.login().await);
+                continue;
+            }
+            let tokens = held.swap_remove(self.rng.usize(..held.len()));
+            let left = self.act(tokens, &mut held).await;
+            held.extend(left);
+        }
+    }
+
+    async fn pause(&mut self) {
+        let seconds = 2.0 * self.rng.f64() * self.pace.pause;
+        self.wait(seconds).await;
+    }
+
+    /// Not much beyond the end of the run.
+    async fn wait(&self, seconds: f64) {
+        let left = self.until.saturating_duration_since(Instant::now());
+        time::sleep(Duration::from_secs_f64(seconds).min(left)).await;
+    }
+
+    async fn login(&mut self) -> Option<Tokens> {
+        let _turn = self.logins.acquire().await.ok()?;
+        let reply = self.client.login(&name(self.client.user), PASSWORD).await;
+        reply.tokens
+    }
+
+    /// Does something with a session, and says what is left of it.
+    async fn act(&mut self, tokens: Tokens, others: &mut Vec<Tokens>) -> Option<Tokens> {
+        match self.rng.u8(..100) {
+            0..15 => self.look(What::Me, tokens).await,
+            15..27 => self.look(What::Live, tokens).await,
+            27..35 => self.look(What::List, tokens).await,
+            35..65 => self.refresh(tokens).await,
+            65..75 => self.two_tabs(tokens).await,
+            75..82 => self.lost_answer(tokens).await,
+            82..86 => self.forge(tokens).await,
+            86..90 => self.theft(tokens).await,
+            90..92 => self.late_retry(tokens).await,
+            92..94 => {
+                self.wait(in_seconds(self.pace.idle_lifetime) + 1.0).await;
+                self.refresh(tokens).await
+            }
+            94..97 => self.logout(tokens).await,
+            97..99 => self.logout_everywhere(tokens, others).await,
+            _ => {
+                self.client.ask(What::LogoutOthers, &tokens.access).await;
+                Some(tokens)
+            }
+        }
+    }
+
+    async fn look(&mut self, what: What, tokens: Tokens) -> Option<Tokens> {
+        match self.client.ask(what, &tokens.access).await.answer {
+            Answer::Refused => None,
+            Answer::Expired => self.refresh(tokens).await,
+            _ => Some(tokens),
+        }
+    }
+
+    /// Tries again while the server, or its store, is away.
+    async fn refresh(&mut self, tokens: Tokens) -> Option<Tokens> {
+        loop {
+            let reply = self.client.refresh(&tokens.refresh).await;
+            if reply.tokens.is_some() || reply.answer == Answer::Refused {
+                return reply.tokens;
+            }
+            if Instant::now() >= self.until {
+                return None;
+            }
+            let seconds = 0.1 + self.rng.f64();
+            self.wait(seconds).await;
+        }
+    }
+
+    /// Both get the same.
+    async fn two_tabs(&mut self, tokens: Tokens) -> Option<Tokens> {
+        let (one, other) = tokio::join!(
+            self.client.refresh(&tokens.refresh),
+            self.client.refresh(&tokens.refresh)
+        );
+        match one.tokens.or(other.tokens) {
+            Some(next) => Some(next),
+            None => self.refresh(tokens).await,
+        }
+    }
+
+    /// The answer to a refresh does not arrive, as far as the user knows: it is asked for again.
+    async fn lost_answer(&mut self, tokens: Tokens) -> Option<Tokens> {
+        self.client.refresh(&tokens.refresh).await;
+        let seconds = self.rng.f64() * in_seconds(self.pace.grace);
+        self.wait(seconds).await;
+        self.refresh(tokens).await
+    }
+
+    /// The same, too late.
+    async fn late_retry(&mut self, tokens: Tokens) -> Option<Tokens> {
+        self.client.refresh(&tokens.refresh).await;
+        self.wait(in_seconds(self.pace.grace) + 1.0).await;
+        self.refresh(tokens).await
+    }
+
+    async fn forge(&mut self, tokens: Tokens) -> Option<Tokens> {
+        // Neither in the prefix nor in the last symbol, some bits of which are none.
+        let place = self.rng.usize(tokens.refresh.len() / 2..tokens.refresh.len() - 1);
+        let mut forged = tokens.refresh.clone().into_bytes();
+        forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
+        if let Ok(forged) = String::from_utf8(forged) {
+            self.client.forge(&forged).await;
+        }
+        Some(tokens)
+    }
+
+    /// Somebody copies the token, and uses it before its owner does, or after; and goes on with what comes of it.
+    async fn theft(&mut self, tokens: Tokens) -> Option<Tokens> {
+        let mut thief = User {
+            client: Client { who: Who::Thief, ..self.client.clone() },
+            rng: self.rng.fork(),
+            pace: self.pace,
+            until: self.until,
+            logins: Arc::clone(&self.logins),
+        };
+        let copy = tokens.clone();
+        let is_first = self.rng.bool();
+        let pause = if is_first { 0.0 } else { self.rng.f64() * 2.0 * in_seconds(self.pace.grace) };
+        tokio::spawn(async move {
+            thief.wait(pause).await;
+            let mut stolen = thief.refresh(copy).await;
+            while let Some(tokens) = stolen {
+                if Instant::now() >= thief.until {
+                    return;
+                }
+                thief.pause().await;
+                stolen = thief.refresh(tokens).await;
+            }
+        });
+        if is_first {
+            self.pause().await;
+        }
+        self.refresh(tokens).await
+    }
+
+    /// And what somebody kept a copy of is tried at once, while its grace would last.
+    async fn logout(&mut self, tokens: Tokens) -> Option<Tokens> {
+        let next = self.refresh(tokens.clone()).await?;
+        let reply = if self.rng.bool() {
+            // A refresh is under way.
+            let (reply, _) = tokio::join!(
+                self.client.logout(&tokens.refresh),
+                self.client.refresh(&next.refresh)
+            );
+            reply
+        } else {
+            self.client.logout(&next.refresh).await
+        };
+        let thief = Client { who: Who::Thief, ..self.client.clone() };
+        thief.ask(What::Live, &next.access).await;
+        thief.refresh(&tokens.refresh).await;
+        thief.refresh(&next.refresh).await;
+        if self.rng.bool() {
+            self.client.logout(&next.refresh).await;
+        }
+        (reply.answer != Answer::Done).then_some(next)
+    }
+
+    /// While the other device refreshes.
+    async fn logout_everywhere(
+        &mut self,
+        tokens: Tokens,
+        others: &mut Vec<Tokens>,
+    ) -> Option<Tokens> {
+        let tokens = self.refresh(tokens).await?;
+        let other = others.pop().unwrap_or_else(|| tokens.clone());
+        let (reply, refreshed) = tokio::join!(
+            self.client.ask(What::LogoutAll, &tokens.access),
+            self.client.refresh(&other.refresh)
+        );
+        let other = refreshed.tokens.unwrap_or(other);
+        self.client.refresh(&other.refresh).await;
+        self.client.refresh(&tokens.refresh).await;
+        (reply.answer != Answer::Done).then_some(tokens)
+    }
+}
