@@ -14,4 +14,5 @@ pub mod keyring;
 pub mod model;
 pub mod peer;
 pub mod presentable;
+pub mod sessions;
 pub mod trial;

@@ -1,0 +1,16 @@
+//! Writes the seeds that stand in the sources to `seeds/TARGET/NAME`: `cargo run --example seeds` in this folder.
+
+use std::{fs, io, path::Path};
+
+use kippu_fuzz::sessions;
+
+fn main() -> io::Result<()> {
+    for (target, seeds) in [("sessions", sessions::SEEDS)] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+        fs::create_dir_all(&folder)?;
+        for (name, seed) in seeds {
+            fs::write(folder.join(name), seed)?;
+        }
+    }
+    Ok(())
+}
