@@ -2,10 +2,10 @@
 
 use std::{fs, io, path::Path};
 
-use kippu_fuzz::sessions;
+use kippu_fuzz::{sessions, web};
 
 fn main() -> io::Result<()> {
-    for (target, seeds) in [("sessions", sessions::SEEDS)] {
+    for (target, seeds) in [("sessions", sessions::SEEDS), ("web", web::SEEDS)] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
         fs::create_dir_all(&folder)?;
         for (name, seed) in seeds {

@@ -16,3 +16,4 @@ pub mod peer;
 pub mod presentable;
 pub mod sessions;
 pub mod trial;
+pub mod web;
