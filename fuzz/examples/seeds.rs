@@ -2,10 +2,12 @@
 
 use std::{fs, io, path::Path};
 
-use kippu_fuzz::{sessions, web};
+use kippu_fuzz::{key_sets, sessions, web};
 
 fn main() -> io::Result<()> {
-    for (target, seeds) in [("sessions", sessions::SEEDS), ("web", web::SEEDS)] {
+    for (target, seeds) in
+        [("key_sets", key_sets::SEEDS), ("sessions", sessions::SEEDS), ("web", web::SEEDS)]
+    {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
         fs::create_dir_all(&folder)?;
         for (name, seed) in seeds {

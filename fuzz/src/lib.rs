@@ -10,6 +10,7 @@ pub mod decimal;
 pub mod expectations;
 pub mod input;
 pub mod json;
+pub mod key_sets;
 pub mod keyring;
 pub mod model;
 pub mod peer;
