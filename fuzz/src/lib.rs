@@ -7,6 +7,7 @@
 pub mod claims;
 pub mod dates;
 pub mod decimal;
+pub mod documents;
 pub mod expectations;
 pub mod input;
 pub mod json;

@@ -319,7 +319,7 @@ impl<'s> Machine<'s> {
     fn ends(&mut self, response: Result<TokenResponse, SessionError>, wanted: End, presented: i64) {
         match (response, wanted) {
             (Ok(response), End::Token(token, end)) => {
-                self.granted(&response, token, end, presented)
+                self.granted(&response, token, end, presented);
             }
             (Err(error), wanted) => self.refused(&error, wanted),
             (Ok(_), wanted) => panic!("a token in the place of {wanted:?}"),
@@ -538,7 +538,7 @@ impl<'s> Machine<'s> {
         let at = usize::from(number) * 31 % bytes.len();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         let mut changed = String::from_utf8(bytes).expect("still letters");
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             changed = format!("{text}A");
         }
         if self.texts.values().any(|known| *known == changed) {

@@ -101,13 +101,13 @@ impl Servers {
             .clock(&Still)
             .build()
             .expect("defaults are safe");
-        let named = options.below(4);
+        let choice = options.below(4);
         let cookies = || {
             let cookies = Cookies::new("/auth").and_then(|cookies| cookies.allow_origin(ALLOWED));
             let cookies = cookies.expect("a path and an origin");
-            if named == 2 { cookies.named("shop").expect("a name").lax() } else { cookies }
+            if choice == 2 { cookies.named("shop").expect("a name").lax() } else { cookies }
         };
-        let names = match named {
+        let names = match choice {
             1 => None,
             2 => Some(["__Host-shop-access", "__Secure-shop-refresh", "__Host-shop-csrf"]),
             _ => Some(["__Host-access", "__Secure-refresh", "__Host-csrf"]),
@@ -236,7 +236,7 @@ impl Servers {
         {
             Ok(Access(token)) => self.is_of(&token, wanted.expect("it was let in")),
             Err(rejection) => {
-                check_refusal(rejection.into_response(), wanted.expect_err("refused"))
+                check_refusal(rejection.into_response(), wanted.expect_err("refused"));
             }
         }
         match now(<Access<NoClaims> as OptionalFromRequestParts<_>>::from_request_parts(
@@ -249,7 +249,7 @@ impl Servers {
                 happened.insert("nobody".into());
             }
             Err(rejection) => {
-                check_refusal(rejection.into_response(), wanted.expect_err("refused"))
+                check_refusal(rejection.into_response(), wanted.expect_err("refused"));
             }
         }
         let wanted = self.model.live(request);
@@ -258,7 +258,7 @@ impl Servers {
         )) {
             Ok(live) => self.is_of(&live.token, wanted.expect("it was let in")),
             Err(rejection) => {
-                check_refusal(rejection.into_response(), wanted.expect_err("refused"))
+                check_refusal(rejection.into_response(), wanted.expect_err("refused"));
             }
         }
     }

@@ -89,10 +89,10 @@ pub fn jwk(
         defects.insert(Defect::Secret);
     }
     let secret = secret.and_then(Result::ok).unwrap_or_default();
-    if let Some((_, needed)) = algorithm {
-        if secret.len() < needed {
-            defects.insert(Defect::TooShort);
-        }
+    if let Some((_, needed)) = algorithm
+        && secret.len() < needed
+    {
+        defects.insert(Defect::TooShort);
     }
     if is_key_file(&secret) {
         defects.insert(Defect::KeyFile);

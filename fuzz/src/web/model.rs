@@ -247,16 +247,16 @@ impl Server {
         form: &[(String, String)],
     ) -> Result<Option<(String, bool)>, u16> {
         let mut bound = Vec::new();
-        if let Some([_, refresh, csrf]) = &self.cookies {
-            if let Some(csrf) = request.only_cookie(csrf)? {
-                let mut digest = Sha256::new();
-                digest.update("kippu refresh cookie\0");
-                digest.update(csrf);
-                let suffix = format!(".{}", URL_SAFE_NO_PAD.encode(&digest.finalize()[..16]));
-                for value in request.cookies(refresh) {
-                    let value = String::from_utf8(value).unwrap_or_default();
-                    bound.extend(value.strip_suffix(&suffix).map(str::to_owned));
-                }
+        if let Some([_, refresh, csrf]) = &self.cookies
+            && let Some(csrf) = request.only_cookie(csrf)?
+        {
+            let mut digest = Sha256::new();
+            digest.update("kippu refresh cookie\0");
+            digest.update(csrf);
+            let suffix = format!(".{}", URL_SAFE_NO_PAD.encode(&digest.finalize()[..16]));
+            for value in request.cookies(refresh) {
+                let value = String::from_utf8(value).unwrap_or_default();
+                bound.extend(value.strip_suffix(&suffix).map(str::to_owned));
             }
         }
         let in_form = form.iter().find(|(name, _)| name == "refresh_token");
@@ -271,7 +271,7 @@ impl Server {
 
     /// What the session routes answer; which sessions end is noted.
     pub fn answer(&mut self, request: &Request) -> Answer {
-        self.routed(request).map_or_else(|status| (status, None), |answer| answer)
+        self.routed(request).unwrap_or_else(|status| (status, None))
     }
 
     fn routed(&mut self, request: &Request) -> Result<Answer, u16> {
