@@ -481,6 +481,7 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("number_ends", "\n{\"n\":1."),
     ("members_60", "\n{@a,\"a\":{\"x\":0,\"y\":0,\"z\":0}}"),
     ("members_65", "\n{@a,\"a\":{\"w\":0,\"x\":0,\"y\":0,\"z\":0}}"),
+    ("member_65_broken", "\n{@a,\"a\":{\"v\":0,\"w\":0,\"x\":0,\"y\":0,\"z}}"),
     ("claim_of_another_type", "\n{\"exp\":\"1\"}"),
     ("control", "\n{\"a\":\"\n\"}"),
     ("escape", "\n{\"a\":\"\\x\"}"),
