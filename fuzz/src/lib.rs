@@ -16,6 +16,7 @@ pub mod keyring;
 pub mod model;
 pub mod peer;
 pub mod presentable;
+pub mod seeds;
 pub mod sessions;
 pub mod trial;
 pub mod web;
