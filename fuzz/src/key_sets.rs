@@ -90,6 +90,7 @@ pub fn run(data: &[u8]) -> Happened {
         read_one(text, &reading, expected, &mut happened);
         read_set(text, &reading, to_sign, &mut happened);
     }
+    read_digits(&text, expected, &mut happened);
     change_a_set(steps, &mut happened);
     happened
 }
@@ -229,6 +230,31 @@ fn refused(error: &KeySetError) -> Defect {
         KeySetError::MissingKid => Defect::MissingKid,
         KeySetError::DuplicateKid { .. } => Defect::DuplicateKid,
         other => panic!("an error that the model does not know: {other:?}"),
+    }
+}
+
+/// As hexadecimal digits.
+fn read_digits(text: &[u8], algorithm: Algorithm, happened: &mut Happened) {
+    let byte = |pair: &[u8]| {
+        let digits = str::from_utf8(pair).ok().filter(|_| pair.iter().all(u8::is_ascii_hexdigit));
+        digits.filter(|_| pair.len() == 2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
+    };
+    let secret: Option<Vec<u8>> = text.chunks(2).map(byte).collect();
+    match (Key::from_hex(algorithm, text), secret) {
+        (Ok(key), Some(secret)) => {
+            let token = encode(&serde_json::json!({ "exp": NOW }), &key).expect("an object");
+            let (message, tag) = token.rsplit_once('.').expect("three segments");
+            let algorithm = algorithm.name();
+            let wanted = ModelKey { algorithm, kid: None, secret, signs: true };
+            assert_eq!(tag, encoded(wanted.tag(message)), "another secret");
+            happened.insert("digits".into());
+        }
+        (Err(KeyError::TooShort { given, needed, .. }), Some(secret)) => {
+            assert!(given == secret.len() && given < needed);
+        }
+        (Err(KeyError::KeyFile { .. }), Some(secret)) => assert!(model::is_key_file(&secret)),
+        (Err(KeyError::Encoding { .. }), None) => {}
+        (found, wanted) => panic!("{found:?} for {wanted:?}"),
     }
 }
 

@@ -126,7 +126,8 @@ pub fn jwk(
     }
 }
 
-fn is_key_file(secret: &[u8]) -> bool {
+/// Whether a secret is the text of a key file.
+pub fn is_key_file(secret: &[u8]) -> bool {
     let text = String::from_utf8_lossy(secret);
     let start = text.trim_start_matches('\u{feff}').trim_start();
     let begins = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-", "---- BEGIN SSH2"];

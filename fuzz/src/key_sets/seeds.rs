@@ -25,6 +25,7 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("jwk_kid_null", "\n\n{@t,@1,\"kid\":null,@K}"),
     ("jwk_array", "\n\n[]"),
     ("jwk_broken", "\n\n{@t,@1,@K"),
+    ("digits", "\n\n00112233445566778899aabbccddeeffAABBCCDDEEFF00112233445566778899"),
     ("set", "\n\n@w{@t,@1,@a,@K},{@t,@2,@b,@v,@L}]}"),
     ("set_of_all", "\n\n@w{@t,@1,@a,@v,@K},{@t,@2,@b,@v,@L},{@t,@3,@c,@M}]}"),
     ("set_chosen", "01\n\n@w{@t,@1,@a,@K},{@t,@2,@b,@L}]}"),
@@ -60,6 +61,7 @@ mod tests {
         let happened: Happened = SEEDS.iter().flat_map(|(_, seed)| run(seed.as_bytes())).collect();
         for wanted in [
             "a JWK",
+            "digits",
             "keys of a JWK Set",
             "Json(NotAnObject)",
             "Json(Syntax)",
