@@ -119,11 +119,12 @@ impl Reader {
         }
         loop {
             self.space();
-            let name = self.string()?;
-            self.members += 1;
+            // One too many is so before its name is read.
+            self.members += usize::from(self.peek() == Some('"'));
             if self.members > self.max_members {
                 self.defects.insert(TextDefect::TooManyMembers);
             }
+            let name = self.string()?;
             if members.iter().any(|(known, _)| *known == name) {
                 self.defects.insert(TextDefect::DuplicateMember);
             }
@@ -439,6 +440,8 @@ mod tests {
         };
         assert_eq!(defects(members(8)), []);
         assert_eq!(defects(members(9)), [TextDefect::TooManyMembers]);
+        let broken = members(9).replace("\"8\":0", "\"8");
+        assert_eq!(defects(broken), [TextDefect::Syntax, TextDefect::TooManyMembers]);
 
         let nested =
             |depth: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));

@@ -7,11 +7,16 @@
 pub mod claims;
 pub mod dates;
 pub mod decimal;
+pub mod documents;
 pub mod expectations;
 pub mod input;
 pub mod json;
+pub mod key_sets;
 pub mod keyring;
 pub mod model;
 pub mod peer;
 pub mod presentable;
+pub mod seeds;
+pub mod sessions;
 pub mod trial;
+pub mod web;

@@ -1,0 +1,15 @@
+//! Writes the seeds that stand in the sources to `seeds/TARGET/NAME`: `cargo run --example seeds` in this folder.
+
+use std::{fs, io, path::Path};
+
+use kippu_fuzz::seeds::{Seed, all};
+
+fn main() -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    for Seed { path, content } in all() {
+        let path = folder.join(path);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(path, content)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! The rules of sessions, told once more: what is known of each session, and what has to become of it.
+//!
+//! Written from the rules and not from the code: no session is ever looked up here, all of them are gone through.
+//! Times are milliseconds since the epoch.
+
+use kippu::session::{EventKind, RevokeReason, SessionId};
+
+use super::store::{Call, Fault};
+
+/// All that there is to know.
+#[derive(Debug)]
+pub struct Model {
+    /// How long what lasts.
+    pub lifetimes: Lifetimes,
+    /// Whether a token that is ahead of the store is believed.
+    pub heals: bool,
+    /// The time.
+    pub now: i64,
+    /// The refresh keys as they are now.
+    pub keys: Keys,
+    /// Every session that there ever was.
+    pub sessions: Vec<Session>,
+    /// The fault that the store has yet to have.
+    pub fault: Option<Fault>,
+    /// What has been told since it was last asked.
+    pub events: Vec<(EventKind, Option<SessionId>)>,
+}
+
+/// How long what lasts.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "named as in the builder")]
+pub struct Lifetimes {
+    pub access: i64,
+    pub idle: i64,
+    pub absolute: i64,
+    pub grace: i64,
+}
+
+impl Lifetimes {
+    /// R14
+    pub fn are_safe(&self) -> bool {
+        let Self { access, idle, absolute, grace } = *self;
+        access >= 1000 && grace < access && access <= idle && idle <= absolute
+    }
+}
+
+/// Keys by their number: which signs, and until when the others are read, or for ever.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the comment above has it")]
+pub struct Keys {
+    pub signing: u8,
+    pub others: Vec<(u8, Option<i64>)>,
+}
+
+impl Keys {
+    /// Whether there is the key.
+    fn has(&self, key: u8) -> bool {
+        self.signing == key || self.others.iter().any(|(other, _)| *other == key)
+    }
+
+    /// R13: whether tokens of the key are read at `now`.
+    fn read(&self, key: u8, now: i64) -> bool {
+        let in_time = |until: Option<i64>| until.is_none_or(|until| now < until);
+        self.signing == key
+            || self.others.iter().any(|(other, until)| *other == key && in_time(*until))
+    }
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is, by number.
+    pub subject: u8,
+    /// The login.
+    pub created: i64,
+    /// The generation of the current token.
+    pub generation: u64,
+    /// The key of the current token.
+    pub key: u8,
+    /// When the current token was made.
+    pub rotated: i64,
+    /// The end, if it is not used.
+    pub idle_end: i64,
+    /// The end.
+    pub absolute_end: i64,
+    /// When and why it was ended ahead of time.
+    pub ended: Option<(i64, RevokeReason)>,
+    /// Whether the store has nothing of it any more.
+    pub is_gone: bool,
+}
+
+impl Session {
+    /// R7
+    pub fn is_over(&self, now: i64) -> bool {
+        now >= self.idle_end || now >= self.absolute_end
+    }
+
+    /// Whether it stands in a list.
+    pub fn is_live(&self, now: i64) -> bool {
+        !self.is_gone && self.ended.is_none() && !self.is_over(now)
+    }
+}
+
+/// An authentic refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token {
+    /// Of which session, by number.
+    pub session: usize,
+    /// Of which generation.
+    pub generation: u64,
+    /// By which key.
+    pub key: u8,
+}
+
+/// How a call has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a token, of a session that ends then.
+    Token(Token, i64),
+    /// No token of ours, or of a session that is not there.
+    Invalid,
+    /// The session was ended, or is over, or both.
+    Over(Option<RevokeReason>, bool),
+    /// The token was used up long ago: R3.
+    Reused,
+    /// The token is that far ahead of the store: R6.
+    Ahead(u64),
+    /// The application does not want the user: R9.
+    Denied,
+    /// The application does not know: R9.
+    NotAuthorized,
+    /// The store is away: R12.
+    Away,
+    /// The successor's key is not here: R13.
+    NoKey,
+}
+
+/// A refresh between its two looks at the store, while the application is asked.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    token: Token,
+    /// When the token was presented.
+    pub presented: i64,
+    keys: Keys,
+}
+
+/// What the application says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named after what it is")]
+pub enum Answer {
+    Welcome,
+    Unwelcome,
+    Unknown,
+}
+
+/// What a look at a session says of a token, and what is told of it.
+enum Verdict {
+    /// The successor, and the end of its session.
+    Goes(EventKind, Token, i64),
+    Stops(End, Option<EventKind>),
+}
+
+impl Model {
+    /// A login, which the store has taken.
+    pub fn login(&mut self, id: SessionId, subject: u8) -> (Token, i64) {
+        let absolute_end = self.now + self.lifetimes.absolute;
+        let session = Session {
+            id,
+            subject,
+            created: self.now,
+            generation: 0,
+            key: self.keys.signing,
+            rotated: self.now,
+            idle_end: self.now + self.lifetimes.idle,
+            absolute_end,
+            ended: None,
+            is_gone: false,
+        };
+        let token = Token { session: self.sessions.len(), generation: 0, key: session.key };
+        let end = session.idle_end.min(absolute_end);
+        self.sessions.push(session);
+        self.events.push((EventKind::LoggedIn, Some(id)));
+        (token, end)
+    }
+
+    /// R9, as far as to the application: refused, or it is asked.
+    ///
+    /// # Errors
+    /// How the call ends without asking.
+    pub fn present(&mut self, token: Token) -> Result<Asked, End> {
+        let asked = Asked { token, presented: self.now, keys: self.keys.clone() };
+        // R5, R13: nobody looks into the store.
+        if !asked.keys.read(token.key, self.now) {
+            return Err(End::Invalid);
+        }
+        if self.fails(Call::Load).is_some() {
+            return Err(End::Away);
+        }
+        match self.judge(&asked) {
+            Verdict::Goes(_, successor, _) if asked.keys.has(successor.key) => Ok(asked),
+            Verdict::Goes(..) => Err(End::NoKey),
+            // Refused already; but the session ends before it is told.
+            Verdict::Stops(End::Reused, _) => Err(self.rotate(&asked)),
+            Verdict::Stops(end, event) => {
+                self.tell(event, token.session);
+                Err(end)
+            }
+        }
+    }
+
+    /// R9, from the answer of the application on.
+    pub fn answer(&mut self, asked: &Asked, answer: Answer) -> End {
+        match answer {
+            Answer::Unknown => End::NotAuthorized,
+            Answer::Unwelcome => {
+                let fault = self.fails(Call::Revoke);
+                if fault.is_none_or(|fault| fault.is_made) {
+                    self.end(asked.token.session, asked.presented, RevokeReason::Denied);
+                }
+                if fault.is_some() {
+                    return End::Away;
+                }
+                self.tell(Some(EventKind::Denied), asked.token.session);
+                End::Denied
+            }
+            Answer::Welcome => match self.rotate(asked) {
+                // Somebody has rotated with a key that was not there when this began.
+                End::Token(token, _) if !asked.keys.has(token.key) => End::NoKey,
+                end => end,
+            },
+        }
+    }
+
+    /// The second look at the session, which changes it.
+    fn rotate(&mut self, asked: &Asked) -> End {
+        let fault = self.fails(Call::Rotate);
+        if fault.is_some_and(|fault| !fault.is_made) {
+            return End::Away;
+        }
+        let verdict = self.judge(asked);
+        let number = asked.token.session;
+        let (end, event) = match verdict {
+            Verdict::Goes(event, token, ends) => {
+                if event != EventKind::Replayed {
+                    let rotated = self.now.max(asked.presented);
+                    let session = &mut self.sessions[number];
+                    session.generation = token.generation;
+                    session.key = token.key;
+                    session.rotated = rotated;
+                    session.idle_end = ends;
+                }
+                (End::Token(token, ends), Some(event))
+            }
+            Verdict::Stops(End::Reused, event) => {
+                self.end(number, asked.presented, RevokeReason::Reuse);
+                (End::Reused, event)
+            }
+            Verdict::Stops(end, event) => (end, event),
+        };
+        if fault.is_some() {
+            return End::Away;
+        }
+        self.tell(event, number);
+        end
+    }
+
+    /// What the rules say of a token, as the session is now.
+    fn judge(&self, asked: &Asked) -> Verdict {
+        let Asked { token, presented, .. } = *asked;
+        let session = &self.sessions[token.session];
+        // R11: what is gone stays gone.
+        if session.is_gone {
+            return Verdict::Stops(End::Invalid, None);
+        }
+        // R4, R7
+        let reason = session.ended.map(|(_, reason)| reason);
+        if reason.is_some() || session.is_over(presented) {
+            return Verdict::Stops(End::Over(reason, session.is_over(presented)), None);
+        }
+        let rotated = self.now.max(presented);
+        let next = Token { generation: token.generation + 1, key: asked.keys.signing, ..token };
+        let end = session.absolute_end.min(rotated + self.lifetimes.idle);
+        let ahead = token.generation.checked_sub(session.generation);
+        match ahead {
+            // R1
+            Some(0) => Verdict::Goes(EventKind::Rotated, next, end),
+            // R6
+            Some(lost) if self.heals => Verdict::Goes(EventKind::Healed { lost }, next, end),
+            Some(lost) => Verdict::Stops(End::Ahead(lost), Some(EventKind::Ahead { lost })),
+            None => {
+                let Lifetimes { grace, .. } = self.lifetimes;
+                // R8: a clock that went back makes nothing longer than it was.
+                let age = (presented - session.rotated).max(0);
+                if token.generation + 1 == session.generation && grace > 0 && age <= grace {
+                    // R2, and R13: with the key that made it.
+                    let current =
+                        Token { generation: session.generation, key: session.key, ..token };
+                    Verdict::Goes(EventKind::Replayed, current, session.idle_end)
+                } else {
+                    // R3
+                    Verdict::Stops(End::Reused, Some(EventKind::ReuseDetected))
+                }
+            }
+        }
+    }
+
+    /// R10: a logout with a token of any generation.
+    pub fn logout(&mut self, token: Token) -> End {
+        if !self.keys.read(token.key, self.now) {
+            return End::Invalid;
+        }
+        match self.revoke(token.session) {
+            Err(away) => away,
+            Ok(first) => {
+                let kind = EventKind::Revoked { reason: RevokeReason::Logout, sessions: 1 };
+                self.tell(first.then_some(kind), token.session);
+                End::Over(Some(RevokeReason::Logout), false)
+            }
+        }
+    }
+
+    /// A logout of a session by its id, by a subject.
+    ///
+    /// # Errors
+    /// [`End::Away`].
+    pub fn logout_session(&mut self, subject: u8, number: usize) -> Result<bool, End> {
+        if self.fails(Call::Load).is_some() {
+            return Err(End::Away);
+        }
+        let session = &self.sessions[number];
+        if session.is_gone || session.subject != subject || !self.revoke(number)? {
+            return Ok(false);
+        }
+        let kind = EventKind::Revoked { reason: RevokeReason::Logout, sessions: 1 };
+        self.tell(Some(kind), number);
+        Ok(true)
+    }
+
+    fn revoke(&mut self, number: usize) -> Result<bool, End> {
+        let fault = self.fails(Call::Revoke);
+        let is_made = fault.is_none_or(|fault| fault.is_made);
+        let first = is_made && self.end(number, self.now, RevokeReason::Logout);
+        if fault.is_some() { Err(End::Away) } else { Ok(first) }
+    }
+
+    /// R10: a logout everywhere, or everywhere but in the session `keep`; how many it ended.
+    ///
+    /// # Errors
+    /// [`End::Away`].
+    pub fn logout_all(&mut self, subject: u8, keep: Option<usize>) -> Result<u64, End> {
+        let fault = self.fails(Call::RevokeSubject);
+        let mut sessions = 0;
+        if fault.is_none_or(|fault| fault.is_made) {
+            for number in 0..self.sessions.len() {
+                if self.sessions[number].subject == subject && Some(number) != keep {
+                    let first = self.end(number, self.now, RevokeReason::LogoutAll);
+                    sessions += u64::from(first);
+                }
+            }
+        }
+        if fault.is_some() {
+            return Err(End::Away);
+        }
+        if sessions > 0 {
+            let kind = EventKind::Revoked { reason: RevokeReason::LogoutAll, sessions };
+            self.events.push((kind, None));
+        }
+        Ok(sessions)
+    }
+
+    /// Ends a session, if it is there and was not ended before.
+    fn end(&mut self, number: usize, at: i64, reason: RevokeReason) -> bool {
+        let session = &mut self.sessions[number];
+        let first = !session.is_gone && session.ended.is_none();
+        if first {
+            session.ended = Some((at, reason));
+        }
+        first
+    }
+
+    fn tell(&mut self, event: Option<EventKind>, number: usize) {
+        self.events.extend(event.map(|kind| (kind, Some(self.sessions[number].id))));
+    }
+
+    /// The fault that a call of the store has, which it has once.
+    fn fails(&mut self, call: Call) -> Option<Fault> {
+        self.fault.take_if(|fault| fault.call == call)
+    }
+}

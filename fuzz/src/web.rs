@@ -1,0 +1,434 @@
+//! Requests to a server of sessions: a request as text in, the server's answers against the [`model`]'s.
+//!
+//! An input has lines. The first holds options, the second a letter for the method and a path. Then come headers, one a
+//! line, of which the first letter names them, up to an empty line; the rest is the body. In all of them `@` and a
+//! letter stand for a token, a cookie, or a word that the server looks for: see [`words`].
+
+pub mod model;
+pub mod seeds;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    io,
+    sync::Arc,
+};
+
+use axum_core::{
+    body::Body,
+    extract::{FromRef, FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use kippu::{
+    Key,
+    session::{AccessToken, MemoryStore, NoClaims, Session, Sessions, TokenResponse},
+    web::{Access, Cookies, Guard, Live, SessionRoutes},
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+use self::model::{Known, Server};
+use crate::{
+    input::{Options, fill_in},
+    sessions::{Still, now, set_now},
+};
+
+const START: i64 = 1_760_000_000_000;
+const OWN: &str = "https://api.example";
+const ALLOWED: &str = "https://app.example";
+
+/// What happened, by name, so that a test can tell what the seeds reach.
+pub type Happened = BTreeSet<String>;
+
+/// A server, and what the model knows of it.
+struct Servers {
+    sessions: Arc<Sessions<MemoryStore>>,
+    guard: Guard,
+    model: Server,
+    words: Vec<(u8, String)>,
+}
+
+#[derive(Clone)]
+struct State {
+    guard: Guard,
+    sessions: Arc<Sessions<MemoryStore>>,
+}
+
+impl FromRef<State> for Guard {
+    fn from_ref(state: &State) -> Self {
+        state.guard.clone()
+    }
+}
+
+impl FromRef<State> for Arc<Sessions<MemoryStore>> {
+    fn from_ref(state: &State) -> Self {
+        Arc::clone(&state.sessions)
+    }
+}
+
+/// Sends the request of an input.
+pub fn run(data: &[u8]) -> Happened {
+    let mut happened = Happened::new();
+    let (options, rest) = line(data);
+    let servers = Servers::new(&mut Options::new(options));
+    let Some(request) = servers.request(rest) else {
+        happened.insert("no request".into());
+        return happened;
+    };
+    servers.guarded(&request, &mut happened);
+    servers.extracted(&request, &mut happened);
+    servers.routed(&request, &mut happened);
+    happened
+}
+
+fn line(data: &[u8]) -> (&[u8], &[u8]) {
+    match data.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&data[..end], &data[end + 1..]),
+        None => (data, &[]),
+    }
+}
+
+impl Servers {
+    fn new(options: &mut Options<'_>) -> Self {
+        let key = |byte: u8| Key::hs256([byte; 32]).expect("32 bytes");
+        let sessions = Sessions::builder(MemoryStore::new(1000))
+            .issuer("https://auth.example")
+            .audience("api")
+            .client("web")
+            .access_key(key(1))
+            .refresh_key(key(2).with_kid("2026-11"))
+            .clock(&Still)
+            .build()
+            .expect("defaults are safe");
+        let choice = options.below(4);
+        let cookies = || {
+            let cookies = Cookies::new("/auth").and_then(|cookies| cookies.allow_origin(ALLOWED));
+            let cookies = cookies.expect("a path and an origin");
+            if choice == 2 { cookies.named("shop").expect("a name").lax() } else { cookies }
+        };
+        let names = match choice {
+            1 => None,
+            2 => Some(["__Host-shop-access", "__Secure-shop-refresh", "__Host-shop-csrf"]),
+            _ => Some(["__Host-access", "__Secure-refresh", "__Host-csrf"]),
+        };
+        let names = names.map(|names| names.map(str::to_owned));
+        let guard = Guard::new(Arc::clone(sessions.verifier()));
+        let guard = if names.is_some() { guard.cookies(cookies()) } else { guard };
+
+        let mut model = Server {
+            cookies: names,
+            origins: vec![ALLOWED.into()],
+            tokens: Vec::new(),
+            subjects: Vec::new(),
+            ids: Vec::new(),
+            ended: Vec::new(),
+        };
+        let login = |subject| now(sessions.login(subject, &NoClaims {})).expect("a login");
+        set_now(START - 3_600_000);
+        let early = login("alice");
+        set_now(START);
+        let [first, bob, over] = ["alice", "bob", "alice"].map(login);
+        let rotated = now(sessions.refresh(&first.refresh_token, welcome)).expect("a refresh");
+        now(sessions.logout(&over.refresh_token)).expect("a logout");
+        let mut note = |subject, tokens: &[(&TokenResponse, bool)], ended| {
+            let session = model.ids.len();
+            for (tokens, in_time) in tokens {
+                let (access, refresh) = (tokens.access_token.clone(), tokens.refresh_token.clone());
+                model.tokens.push(Known { text: access, access: Some(*in_time), session });
+                model.tokens.push(Known { text: refresh, access: None, session });
+            }
+            model.ids.push(tokens[0].0.session_id.to_string());
+            model.subjects.push(subject);
+            model.ended.push(ended);
+        };
+        note("alice", &[(&first, true), (&rotated, true)], false);
+        note("alice", &[(&early, false)], false);
+        note("bob", &[(&bob, true)], false);
+        note("alice", &[(&over, true)], true);
+
+        let all = [&first, &rotated, &early, &bob, &over];
+        let words = words(&model, all, &cookies());
+        Self { sessions: Arc::new(sessions), guard, model, words }
+    }
+
+    /// The request, as the model and as the server has it; none where no server would get it.
+    fn request(&self, text: &[u8]) -> Option<model::Request> {
+        let (first, mut rest) = line(text);
+        let (letter, asked) = first.split_first()?;
+        let method = match letter {
+            b'G' => "GET",
+            b'H' => "HEAD",
+            b'O' => "OPTIONS",
+            b'D' => "DELETE",
+            b'U' => "PUT",
+            b'Q' => "get",
+            _ => "POST",
+        };
+        let uri = Uri::try_from(fill_in(asked, &self.words)).ok()?;
+        let mut headers = Vec::new();
+        loop {
+            let (header, behind) = line(rest);
+            rest = behind;
+            let Some((letter, value)) = header.split_first() else { break };
+            let name = match letter {
+                b'A' => "authorization",
+                b'C' => "cookie",
+                b'O' => "origin",
+                b'S' => "sec-fetch-site",
+                b'H' => "host",
+                b'X' => "x-csrf-token",
+                b'U' => "upgrade",
+                b'T' => "content-type",
+                _ => "x-other",
+            };
+            let value = HeaderValue::from_bytes(&fill_in(value, &self.words)).ok()?;
+            headers.push((name.to_owned(), value.as_bytes().to_vec()));
+        }
+        let request = model::Request {
+            method: method.into(),
+            path: uri.path().into(),
+            authority: uri.authority().map(ToString::to_string),
+            headers,
+            body: fill_in(rest, &self.words),
+        };
+        target(&request).map(|_| request)
+    }
+
+    /// The layer before a service, which is called if and only if the model lets the request in.
+    fn guarded(&self, request: &model::Request, happened: &mut Happened) {
+        for live in [false, true] {
+            let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let noted = Arc::clone(&calls);
+            let inner = service_fn(move |request: Request<Full<Bytes>>| {
+                let token = request.extensions().get::<AccessToken<NoClaims>>().cloned();
+                noted.lock().expect("nobody panics").push(token);
+                async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+            });
+            let layer = self.guard.layer::<NoClaims>();
+            let layer = if live { layer.live(Arc::clone(&self.sessions)) } else { layer };
+            let response = now(layer.layer(inner).oneshot(sent(request)));
+            let response = response.expect("it has no other answers");
+            let wanted =
+                if live { self.model.live(request) } else { self.model.authenticate(request) };
+            let calls = calls.lock().expect("nobody panics");
+            match wanted {
+                Ok(session) => {
+                    let [Some(token)] = &calls[..] else { panic!("{} calls", calls.len()) };
+                    self.is_of(token, session);
+                    assert_eq!(response.status(), StatusCode::OK);
+                }
+                Err(status) => {
+                    assert!(calls.is_empty(), "it was let in in the place of {status}");
+                    check_refusal(response, status);
+                }
+            }
+            happened.insert(format!("guard: {}", wanted.err().unwrap_or(200)));
+        }
+    }
+
+    /// What a handler asks for.
+    fn extracted(&self, request: &model::Request, happened: &mut Happened) {
+        let state = State { guard: self.guard.clone(), sessions: Arc::clone(&self.sessions) };
+        let wanted = self.model.authenticate(request);
+        let mut parts = sent(request).into_parts().0;
+        match now(<Access<NoClaims> as FromRequestParts<_>>::from_request_parts(&mut parts, &state))
+        {
+            Ok(Access(token)) => self.is_of(&token, wanted.expect("it was let in")),
+            Err(rejection) => {
+                check_refusal(rejection.into_response(), wanted.expect_err("refused"));
+            }
+        }
+        match now(<Access<NoClaims> as OptionalFromRequestParts<_>>::from_request_parts(
+            &mut parts, &state,
+        )) {
+            Ok(Some(Access(token))) => self.is_of(&token, wanted.expect("it was let in")),
+            // Nobody is there: what is wrong is refused all the same.
+            Ok(None) => {
+                assert_eq!(wanted, Err(401));
+                happened.insert("nobody".into());
+            }
+            Err(rejection) => {
+                check_refusal(rejection.into_response(), wanted.expect_err("refused"));
+            }
+        }
+        let wanted = self.model.live(request);
+        match now(<Live<NoClaims, MemoryStore> as FromRequestParts<_>>::from_request_parts(
+            &mut parts, &state,
+        )) {
+            Ok(live) => self.is_of(&live.token, wanted.expect("it was let in")),
+            Err(rejection) => {
+                check_refusal(rejection.into_response(), wanted.expect_err("refused"));
+            }
+        }
+    }
+
+    /// The routes of sessions, and what became of the sessions.
+    fn routed(mut self, request: &model::Request, happened: &mut Happened) {
+        let routes = SessionRoutes::new(Arc::clone(&self.sessions), self.guard.clone(), welcome);
+        let response = now(routes.oneshot(sent(request))).expect("it has no other answers");
+        let before = self.model.ended.clone();
+        let (wanted, session) = self.model.answer(request);
+        happened.insert(format!(
+            "{} {}: {wanted}",
+            request.method,
+            request.path.split('/').nth(1).unwrap_or_default()
+        ));
+        assert_eq!(response.status().as_u16(), wanted);
+        if before != self.model.ended {
+            happened.insert("ended".into());
+        }
+        for (number, id) in self.model.ids.iter().enumerate() {
+            let subject = self.model.subjects[number];
+            let listed = now(self.sessions.list(subject)).expect("lists do not fail");
+            let is_live = listed.iter().any(|session| session.id.to_string() == *id);
+            assert_eq!(is_live, !self.model.ended[number], "session {number}");
+        }
+        if wanted >= 400 {
+            return check_refusal(response, wanted);
+        }
+        check_headers(&response);
+        if let (200, Some(session), "/refresh" | "refresh") = (wanted, session, &*request.path) {
+            let (parts, body) = response.into_parts();
+            let body = now(body.collect()).expect("it is there").to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            let in_cookie = parts.headers.contains_key(header::SET_COOKIE);
+            // Tokens are given once: in cookies, or to whoever asked.
+            assert_eq!(in_cookie, body.get("access_token").is_none());
+            if let Some(token) = body["access_token"].as_str() {
+                let token = self.sessions.verify::<NoClaims>(token).expect("a good token");
+                self.is_of(&token, session);
+            }
+            happened.insert(format!("refreshed, in a cookie: {in_cookie}"));
+        }
+    }
+
+    fn is_of(&self, token: &AccessToken<NoClaims>, session: usize) {
+        assert_eq!(token.session_id.to_string(), self.model.ids[session]);
+        assert_eq!(token.subject, self.model.subjects[session]);
+    }
+}
+
+async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
+    Ok(Some(NoClaims {}))
+}
+
+/// The request for the server.
+fn sent(request: &model::Request) -> Request<Full<Bytes>> {
+    let mut sent = Request::new(Full::new(Bytes::from(request.body.clone())));
+    *sent.method_mut() = Method::from_bytes(request.method.as_bytes()).expect("letters");
+    *sent.uri_mut() = target(request).expect("it was looked at");
+    for (name, value) in &request.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("letters");
+        sent.headers_mut().append(name, HeaderValue::from_bytes(value).expect("it was one"));
+    }
+    sent
+}
+
+/// The target of a request; none where a path cannot be taken out of one and put into it again, as `*`.
+fn target(request: &model::Request) -> Option<Uri> {
+    let target = match &request.authority {
+        Some(authority) => Uri::builder()
+            .scheme("https")
+            .authority(authority.as_str())
+            .path_and_query(request.path.as_str())
+            .build(),
+        None => Uri::try_from(request.path.as_str()).map_err(Into::into),
+    };
+    target.ok().filter(|target| target.path() == request.path)
+}
+
+/// A refusal: of that status, never the server's fault, one challenge where RFC 6750 §3 asks for one.
+fn check_refusal(response: Response, status: u16) {
+    assert_eq!(response.status().as_u16(), status);
+    assert!((400..500).contains(&status));
+    let challenges: Vec<_> = response.headers().get_all(header::WWW_AUTHENTICATE).iter().collect();
+    assert!(
+        challenges.len() == usize::from(status == 401)
+            || matches!((status, challenges.len()), (400, 1))
+    );
+    for challenge in challenges {
+        let text = challenge.to_str().expect("visible letters");
+        assert!(text.starts_with("Bearer"), "{text}");
+    }
+    check_headers(&response);
+    assert!(!response.headers().contains_key(header::SET_COOKIE), "a refusal sets a cookie");
+    if status != 404 && status != 405 {
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    }
+    let body = now(response.into_body().collect()).expect("it is there").to_bytes();
+    if !body.is_empty() {
+        let told: BTreeMap<String, String> = serde_json::from_slice(&body).expect("one object");
+        assert!(told.keys().eq(["error", "error_description"]), "{told:?}");
+    }
+}
+
+/// One answer: no header stands twice but `Set-Cookie`, whose names differ.
+fn check_headers(response: &Response) {
+    let mut names = BTreeSet::new();
+    for (name, value) in response.headers() {
+        let name = if name == header::SET_COOKIE {
+            value.to_str().expect("visible letters").split('=').next().unwrap_or_default()
+        } else {
+            name.as_str()
+        };
+        assert!(names.insert(name.to_owned()), "{name} stands twice");
+    }
+}
+
+/// What `@` and a letter stand for.
+fn words(
+    model: &Server,
+    [first, rotated, early, bob, over]: [&TokenResponse; 5],
+    cookies: &Cookies,
+) -> Vec<(u8, String)> {
+    let mut words = vec![
+        // Access tokens: good, out of time, bob's, of a session that was ended.
+        (b'a', rotated.access_token.clone()),
+        (b'b', early.access_token.clone()),
+        (b'c', bob.access_token.clone()),
+        (b'd', over.access_token.clone()),
+        // Refresh tokens: good, just used up, of the other session, bob's, of the one that was ended.
+        (b'r', rotated.refresh_token.clone()),
+        (b's', first.refresh_token.clone()),
+        (b't', early.refresh_token.clone()),
+        (b'u', bob.refresh_token.clone()),
+        (b'v', over.refresh_token.clone()),
+        (b'o', OWN.into()),
+        (b'h', "api.example".into()),
+        (b'p', ALLOWED.into()),
+        (b'e', "https://evil.example".into()),
+        (b'l', "http://localhost:8080".into()),
+        (b'm', "localhost:8080".into()),
+        (b'1', "same-origin".into()),
+        (b'2', "same-site".into()),
+        (b'3', "cross-site".into()),
+        (b'4', "none".into()),
+        (b'f', "application/x-www-form-urlencoded".into()),
+        (b'g', "grant_type=refresh_token&refresh_token=".into()),
+        (b'B', "Bearer ".into()),
+        (b'R', "/refresh".into()),
+        (b'L', "/logout".into()),
+        (b'S', "/sessions".into()),
+        (b'A', "/logout_all".into()),
+        (b'O', "/logout_others".into()),
+        (b'i', model.ids[0].clone()),
+        (b'j', model.ids[1].clone()),
+        (b'k', model.ids[2].clone()),
+    ];
+    let names = model.cookies.clone().unwrap_or_else(|| ["a", "r", "c"].map(str::to_owned));
+    let names = names.map(|name| format!("{name}="));
+    words.extend([b'x', b'y', b'z'].into_iter().zip(names));
+    // The values of a refresh cookie and of the one that it is bound to: good, just used up, bob's.
+    for (letters, tokens) in [([b'V', b'W'], rotated), ([b'X', b'Y'], first), ([b'C', b'D'], bob)] {
+        let set: Vec<_> = cookies.set(tokens).expect("short tokens").into_values().collect();
+        let value = |index: usize| {
+            let cookie: &HeaderValue = &set[index];
+            let cookie = cookie.to_str().expect("visible letters");
+            cookie.split(['=', ';']).nth(1).unwrap_or_default().to_owned()
+        };
+        words.extend([(letters[0], value(1)), (letters[1], value(2))]);
+    }
+    words
+}
