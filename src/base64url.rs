@@ -411,6 +411,22 @@ mod tests {
         }
     }
 
+    /// What is encoded where it stands is the same, at every length, and nothing before it changes.
+    #[test]
+    fn encoding_in_place_is_encoding() {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(400).collect();
+        for length in 0..=bytes.len() {
+            for start in [0, 1, 37] {
+                let mut output = vec![b'!'; start];
+                output.extend_from_slice(&bytes[..length]);
+                encode_in_place(&mut output, start);
+                let (before, symbols) = output.split_at(start);
+                assert!(before.iter().all(|byte| *byte == b'!'));
+                assert_eq!(symbols, encode(&bytes[..length]).as_bytes(), "{length}");
+            }
+        }
+    }
+
     /// An error is found wherever it stands: every byte outside the alphabet, at every offset.
     #[test]
     fn a_foreign_symbol_is_refused_at_every_offset() {

@@ -478,10 +478,10 @@ fn names(value: Value<'_>) -> Claim<Names<'_>> {
 
 pub(crate) fn date(value: &Value<'_>) -> Claim<SpelledDate> {
     match value {
-        Value::Number(Number { integer: Some(seconds), .. }) => {
+        Value::Number(Number::Integer(seconds)) => {
             Claim::Is(NumericDate::from_seconds(*seconds).into())
         }
-        Value::Number(number) => Claim::Is(SpelledDate::from_decimal(number.spelled)),
+        Value::Number(Number::Spelled(spelled)) => Claim::Is(SpelledDate::from_decimal(spelled)),
         _ => Claim::WrongType,
     }
 }
@@ -532,6 +532,18 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
             RegisteredClaim::Audience => self.audience = Claim::Is(Names::One(text)),
             RegisteredClaim::JwtId => self.jwt_id = Claim::Is(text),
             name => self.note(name, Value::Text(text)),
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn note_integer(&mut self, name: RegisteredClaim, integer: i64) {
+        let date = Claim::Is(NumericDate::from_seconds(integer).into());
+        match name {
+            RegisteredClaim::ExpirationTime => self.expiration_time = date,
+            RegisteredClaim::NotBefore => self.not_before = date,
+            RegisteredClaim::IssuedAt => self.issued_at = date,
+            name => self.note(name, Value::Number(Number::Integer(integer))),
         }
     }
 

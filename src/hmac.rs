@@ -78,16 +78,21 @@ impl Hmac {
     #[must_use]
     pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
         let expected = self.tag(message);
-        // Words, which are fewer to compare than bytes. Every tag is a whole number of them.
-        let words = |tag: &[u8]| {
+        if tag.len() != expected.length {
+            return false;
+        }
+        // With zeros behind it, as the expected one has them.
+        let mut given = [0; MAX_TAG_LEN];
+        given.split_at_mut(tag.len()).0.copy_from_slice(tag);
+        // Words, which are fewer to compare than bytes.
+        let words = |tag: &[u8; MAX_TAG_LEN]| {
             let mut words = [0; MAX_TAG_LEN / 8];
             for (to, from) in words.iter_mut().zip(tag.chunks_exact(8)) {
                 *to = <[u8; 8]>::try_from(from).map_or(0, u64::from_ne_bytes);
             }
             words
         };
-        let same_length = tag.len() == expected.length;
-        same_length && words(expected.as_ref()).ct_eq(&words(tag)).into()
+        words(&expected.bytes).ct_eq(&words(&given)).into()
     }
 }
 

@@ -111,10 +111,10 @@ pub(crate) trait Registered<'de> {
         self.note(name, Value::Text(text));
     }
 
-    /// As [`Registered::note`] of a [`Value::Number`].
+    /// As [`Registered::note`] of a [`Number::Integer`].
     #[inline]
-    fn note_number(&mut self, name: Self::Name, number: Number<'de>) {
-        self.note(name, Value::Number(number));
+    fn note_integer(&mut self, name: Self::Name, integer: i64) {
+        self.note(name, Value::Number(Number::Integer(integer)));
     }
 
     /// Sees the name of a member that is not registered.
@@ -184,12 +184,13 @@ impl PartialEq<str> for Text<'_> {
     }
 }
 
-/// A number as it is spelled: no digit of it has been rounded away.
+/// A number, of which no digit has been rounded away.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Number<'de> {
-    pub(crate) spelled: &'de str,
-    /// Its value, where it is spelled as an integer of no more than 18 digits, as almost all are.
-    pub(crate) integer: Option<i64>,
+pub(crate) enum Number<'de> {
+    /// An integer of no more than 18 digits, as almost all are.
+    Integer(i64),
+    /// As it is spelled.
+    Spelled(&'de str),
 }
 
 /// An array of strings, which is read anew where it is gone through: nothing has to be allocated for it.

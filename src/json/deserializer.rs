@@ -85,7 +85,8 @@ impl<'de> Input<'_, 'de> {
             return Ok(None);
         }
         let mark = self.reader.mark();
-        let number = self.reader.number()?.spelled.parse().ok();
+        self.reader.number()?;
+        let number = self.reader.since(mark).parse().ok();
         if number.is_none() {
             self.reader.back_to(mark);
         }
@@ -120,10 +121,12 @@ fn visit_text<'de, V: Visitor<'de>>(text: Text<'de>, visitor: V) -> Result<V::Va
 /// Hands a number to a visitor: as an integer, where it is one of 64 bits.
 #[inline]
 fn visit_number<'de, V: Visitor<'de>>(number: Number<'_>, visitor: V) -> Result<V::Value, Refusal> {
-    match (number.integer, number.integer.map(u64::try_from)) {
-        (_, Some(Ok(value))) => visitor.visit_u64(value),
-        (Some(value), _) => visitor.visit_i64(value),
-        _ => visit_long_number(number.spelled, visitor),
+    match number {
+        Number::Integer(integer) => match u64::try_from(integer) {
+            Ok(integer) => visitor.visit_u64(integer),
+            Err(_) => visitor.visit_i64(integer),
+        },
+        Number::Spelled(spelled) => visit_long_number(spelled, visitor),
     }
 }
 
@@ -416,19 +419,12 @@ impl<'de, R: Registered<'de>> Members<'_, 'de, R> {
     /// Reads past a value that nobody asked for.
     fn pass_value(&mut self, named: Named<R::Name>) -> Result<(), Stop> {
         let Named::Registered(name, kind) = named else { return self.reader.skip() };
-        match (self.reader.start()?, kind) {
-            (Start::Text, Kind::Text | Kind::TextOrTexts) => {
-                let text = self.reader.text()?;
-                self.registered.note_text(name, text);
-            }
-            (Start::Number, Kind::Number) => {
-                let number = self.reader.number()?;
-                self.registered.note_number(name, number);
-            }
-            _ => {
-                let value = self.reader.value(kind)?;
-                self.registered.note(name, value);
-            }
+        if let (Start::Text, Kind::Text | Kind::TextOrTexts) = (self.reader.start()?, kind) {
+            let text = self.reader.text()?;
+            self.registered.note_text(name, text);
+        } else {
+            let value = self.reader.value(kind)?;
+            self.registered.note(name, value);
         }
         Ok(())
     }
@@ -459,11 +455,13 @@ impl<'de, R: Registered<'de>> MapAccess<'de> for &mut Members<'_, 'de, R> {
                         self.registered.note_text(name, text);
                         return seed.deserialize(text);
                     }
-                    (Start::Number, Kind::Number) => {
-                        let number = self.reader.number()?;
-                        self.registered.note_number(name, number);
-                        return seed.deserialize(number);
-                    }
+                    (Start::Number, Kind::Number) => match self.reader.short_integer() {
+                        Some(integer) => {
+                            self.registered.note_integer(name, integer);
+                            return seed.deserialize(Number::Integer(integer));
+                        }
+                        None => self.reader.value(kind)?,
+                    },
                     _ => self.reader.value(kind)?,
                 };
                 self.registered.note(name, value);

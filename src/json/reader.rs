@@ -311,24 +311,41 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads the number here (RFC 8259 §6). It lies in the range of a double.
-    #[inline(always)]
+    #[inline]
     pub(super) fn number(&mut self) -> Result<Number<'t>, Stop> {
+        match self.short_integer() {
+            Some(integer) => Ok(Number::Integer(integer)),
+            None => self.long_number(),
+        }
+    }
+
+    /// Reads the number here if it is spelled as an integer of no more than 18 digits; otherwise nothing is read.
+    #[inline(always)]
+    pub(super) fn short_integer(&mut self) -> Option<i64> {
         let mark = self.mark();
         let negative = self.peek() == Some(b'-');
         self.at += usize::from(negative);
         let leading_zero = self.peek() == Some(b'0');
         let (digits, value) = self.digits();
+        let is_short = (1..=MAX_EXACT_DIGITS).contains(&digits) && (!leading_zero || digits == 1);
+        if !is_short || matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
+            self.back_to(mark);
+            return None;
+        }
+        Some(if negative { -value } else { value })
+    }
+
+    /// Reads the number here, which is none of the usual, or a fault.
+    #[cold]
+    fn long_number(&mut self) -> Result<Number<'t>, Stop> {
+        let mark = self.mark();
+        self.at += usize::from(self.peek() == Some(b'-'));
+        let leading_zero = self.peek() == Some(b'0');
+        let (digits, _) = self.digits();
         if digits == 0 || (leading_zero && digits > 1) {
             return self.syntax("a number has a digit, and does not begin with 0 when it has more");
         }
-        if let Some(b'.' | b'e' | b'E') = self.peek() {
-            return self.decimal(mark);
-        }
-        if digits > MAX_EXACT_DIGITS {
-            return self.in_range(mark);
-        }
-        let integer = Some(if negative { -value } else { value });
-        Ok(Number { spelled: self.since(mark), integer })
+        self.decimal(mark)
     }
 
     /// Reads on from behind the digits before the point.
@@ -355,7 +372,7 @@ impl<'t> Reader<'t> {
     fn in_range(&mut self, mark: Mark) -> Result<Number<'t>, Stop> {
         let spelled = self.since(mark);
         if is_in_range(spelled) {
-            return Ok(Number { spelled, integer: None });
+            return Ok(Number::Spelled(spelled));
         }
         self.syntax("a number is beyond the range of a double")
     }
