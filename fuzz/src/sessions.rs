@@ -111,7 +111,7 @@ pub fn run(data: &[u8]) -> Happened {
         Ok(sessions) => sessions,
         Err(error) => {
             assert!(!lifetimes.are_safe(), "{error}");
-            return Happened::from(["unsafe lifetimes"]);
+            return Happened::from(["refused lifetimes"]);
         }
     };
     assert!(lifetimes.are_safe(), "these are not safe: {lifetimes:?}");

@@ -47,7 +47,7 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("full", "000001\nl0l0w5l0"),
     ("verified", "\nl0v0w3v0l0o0v0w;v0"),
     ("no_token", "\nl0g0g1g5gz"),
-    ("unsafe", "4\nl0"),
+    ("lifetimes_refused", "4\nl0"),
 ];
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
             "purged",
             "verified",
             "the clock went back",
-            "unsafe lifetimes",
+            "refused lifetimes",
         ]);
         assert_eq!(happened, wanted);
     }
