@@ -11,6 +11,12 @@ mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+/// What the store in memory shares between threads; `tests/interleavings` gives it loom's in their place.
+mod sync {
+    pub(super) use core::sync::atomic::{AtomicUsize, Ordering};
+    pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
+}
+
 use alloc::{boxed::Box, string::ToString, vec::Vec};
 use core::{error::Error, fmt, future::Future};
 

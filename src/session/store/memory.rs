@@ -1,13 +1,12 @@
 //! Sessions in the memory of one process: bounded, and gone when the process ends.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::sync::atomic::{AtomicUsize, Ordering};
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeSet, HashMap};
 
-use super::{InsertOutcome, RefreshStore, StoreError};
+use super::{
+    InsertOutcome, RefreshStore, StoreError,
+    sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError},
+};
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, Revoked, SessionRecord},

@@ -1,0 +1,16 @@
+//! What the file finds around it in the crate.
+
+mod sync {
+    pub(super) use std::sync::PoisonError;
+
+    pub(super) use loom::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    };
+}
+
+pub(crate) use kippu::session::{RefreshStore, StoreError, store::InsertOutcome};
+
+#[path = "../../../src/session/store/memory.rs"]
+mod file;
+pub use file::MemoryStore;

@@ -1,0 +1,201 @@
+//! What the store in memory promises in every order of two threads' steps.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
+    rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+    store::InsertOutcome,
+};
+use kippu_interleavings::memory::MemoryStore;
+use loom::{sync::Arc, thread};
+
+const NOW: UnixMillis = UnixMillis::new(1_000);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The store in memory never waits but for its lock.
+fn now<T>(future: impl Future<Output = Result<T, StoreError>>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer.unwrap(),
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+fn login() -> SessionRecord {
+    SessionRecord {
+        id: SessionId::generate("user").unwrap(),
+        subject: "user".to_owned(),
+        client: "web".to_owned(),
+        label: None,
+        created_at: NOW,
+        absolute_expires_at: UnixMillis::new(1_000_000),
+        generation: 0,
+        kid: "1".to_owned(),
+        rotated_at: NOW,
+        expires_at: UnixMillis::new(100_000),
+        revoked: None,
+    }
+}
+
+fn refresh(id: SessionId, generation: u64, grace: Duration) -> RotateRequest {
+    RotateRequest {
+        id,
+        generation,
+        kid: "1".to_owned(),
+        now: NOW,
+        waited: Duration::ZERO,
+        grace,
+        idle_lifetime: Duration::from_secs(90),
+        ahead: AheadPolicy::Refuse,
+    }
+}
+
+/// Runs two steps on a store of their own in every order, and hands their answers to `check`.
+fn in_every_order<A: 'static, B: 'static>(
+    store: impl Fn() -> MemoryStore + Send + Sync + 'static,
+    one: impl Fn(&MemoryStore) -> A + Send + Sync + Clone + 'static,
+    other: impl Fn(&MemoryStore) -> B + Send + Sync + 'static,
+    check: impl Fn(&MemoryStore, A, B) + Send + Sync + 'static,
+) {
+    loom::model(move || {
+        let store = Arc::new(store());
+        let beside = thread::spawn({
+            let (store, one) = (Arc::clone(&store), one.clone());
+            move || one(&store)
+        });
+        let second = other(&store);
+        let first = beside.join().unwrap();
+        check(&store, first, second);
+    });
+}
+
+fn with(sessions: Vec<SessionRecord>, capacity: usize) -> impl Fn() -> MemoryStore {
+    move || {
+        let store = MemoryStore::new(capacity);
+        for session in &sessions {
+            assert_eq!(now(store.insert(session)), InsertOutcome::Inserted);
+        }
+        store
+    }
+}
+
+fn is_rotated(outcome: &RotateOutcome) -> bool {
+    matches!(outcome, RotateOutcome::Rotated(successor) if successor.generation == 1)
+}
+
+#[test]
+fn of_two_refreshes_one_is_the_first() {
+    let session = login();
+    let request = refresh(session.id, 0, GRACE);
+    let rotate = move |store: &MemoryStore| now(store.rotate(&request));
+    in_every_order(with(vec![session], 8), rotate.clone(), rotate, |_, one, other| {
+        let (first, second) = if is_rotated(&one) { (one, other) } else { (other, one) };
+        assert!(is_rotated(&first), "{first:?}");
+        assert!(
+            matches!(&second, RotateOutcome::Replayed(successor) if successor.generation == 1),
+            "{second:?}"
+        );
+    });
+}
+
+#[test]
+fn of_two_refreshes_without_a_grace_one_is_a_reuse() {
+    let session = login();
+    let id = session.id;
+    let request = refresh(id, 0, Duration::ZERO);
+    let rotate = move |store: &MemoryStore| now(store.rotate(&request));
+    in_every_order(with(vec![session], 8), rotate.clone(), rotate, move |store, one, other| {
+        let (first, second) = if is_rotated(&one) { (one, other) } else { (other, one) };
+        assert!(is_rotated(&first) && second == RotateOutcome::Reused, "{first:?} {second:?}");
+        assert!(now(store.load(&id)).unwrap().revoked.is_some());
+    });
+}
+
+#[test]
+fn no_refresh_outlives_a_logout() {
+    let session = login();
+    let id = session.id;
+    in_every_order(
+        with(vec![session], 8),
+        move |store| now(store.revoke(&id, RevokeReason::Logout, NOW)),
+        move |store| now(store.rotate(&refresh(id, 0, GRACE))),
+        move |store, is_first, outcome| {
+            assert!(is_first);
+            assert!(
+                is_rotated(&outcome) || outcome == RotateOutcome::Revoked(RevokeReason::Logout),
+                "{outcome:?}"
+            );
+            for generation in 0..=1 {
+                let after = now(store.rotate(&refresh(id, generation, GRACE)));
+                assert_eq!(after, RotateOutcome::Revoked(RevokeReason::Logout));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_login_comes_before_a_logout_of_all_or_after_it() {
+    let (old, new) = (login(), login());
+    let (old_id, new_id) = (old.id, new.id);
+    in_every_order(
+        with(vec![old], 8),
+        move |store| now(store.insert(&new)),
+        |store| now(store.revoke_subject("user", None, RevokeReason::LogoutAll, NOW)),
+        move |store, inserted, revoked| {
+            assert_eq!(inserted, InsertOutcome::Inserted);
+            assert!(now(store.load(&old_id)).unwrap().revoked.is_some());
+            let is_over = now(store.load(&new_id)).unwrap().revoked.is_some();
+            assert_eq!(revoked, if is_over { 2 } else { 1 });
+            assert_eq!(now(store.list("user", NOW)).len(), usize::from(!is_over));
+        },
+    );
+}
+
+#[test]
+fn the_last_place_is_given_once() {
+    let (one, other) = (login(), SessionRecord { subject: "other".to_owned(), ..login() });
+    // Another subject, whose lock is another.
+    let other = SessionRecord { id: SessionId::generate("other").unwrap(), ..other };
+    in_every_order(
+        with(vec![], 1),
+        move |store| now(store.insert(&one)),
+        move |store| now(store.insert(&other)),
+        |store, one, other| {
+            assert!(
+                [
+                    (InsertOutcome::Inserted, InsertOutcome::Full),
+                    (InsertOutcome::Full, InsertOutcome::Inserted)
+                ]
+                .contains(&(one, other)),
+                "{one:?} {other:?}"
+            );
+            assert_eq!(store.len(), 1);
+        },
+    );
+}
+
+/// The first finds the session that is over and removes it; the other has another lock, and may be faster.
+#[test]
+fn a_place_that_was_freed_is_given_once() {
+    let over = SessionRecord { expires_at: NOW, ..login() };
+    let one = login();
+    let other = SessionRecord {
+        id: SessionId::generate("other").unwrap(),
+        subject: "other".to_owned(),
+        ..login()
+    };
+    in_every_order(
+        with(vec![over], 1),
+        move |store| now(store.insert(&one)),
+        move |store| now(store.insert(&other)),
+        |store, one, other| {
+            let inserted = [one, other].iter().filter(|o| **o == InsertOutcome::Inserted).count();
+            assert_eq!((inserted, store.len()), (1, 1));
+        },
+    );
+}
