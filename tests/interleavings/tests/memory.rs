@@ -139,19 +139,35 @@ fn no_refresh_outlives_a_logout() {
 }
 
 #[test]
-fn a_login_comes_before_a_logout_of_all_or_after_it() {
-    let (old, new) = (login(), login());
-    let (old_id, new_id) = (old.id, new.id);
+fn no_refresh_outlives_a_logout_of_all() {
+    let session = login();
+    let id = session.id;
     in_every_order(
-        with(vec![old], 8),
-        move |store| now(store.insert(&new)),
+        with(vec![session], 8),
         |store| now(store.revoke_subject("user", None, RevokeReason::LogoutAll, NOW)),
-        move |store, inserted, revoked| {
-            assert_eq!(inserted, InsertOutcome::Inserted);
-            assert!(now(store.load(&old_id)).unwrap().revoked.is_some());
-            let is_over = now(store.load(&new_id)).unwrap().revoked.is_some();
-            assert_eq!(revoked, if is_over { 2 } else { 1 });
-            assert_eq!(now(store.list("user", NOW)).len(), usize::from(!is_over));
+        move |store| now(store.rotate(&refresh(id, 0, GRACE))),
+        move |store, revoked, outcome| {
+            assert_eq!(revoked, 1);
+            let ended = RotateOutcome::Revoked(RevokeReason::LogoutAll);
+            assert!(is_rotated(&outcome) || outcome == ended, "{outcome:?}");
+            for generation in 0..=1 {
+                assert_eq!(now(store.rotate(&refresh(id, generation, GRACE))), ended);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_logout_of_all_knows_of_both_logins() {
+    let (one, other) = (login(), login());
+    in_every_order(
+        with(vec![], 8),
+        move |store| now(store.insert(&one)),
+        move |store| now(store.insert(&other)),
+        |store, one, other| {
+            assert_eq!((one, other), (InsertOutcome::Inserted, InsertOutcome::Inserted));
+            let revoked = now(store.revoke_subject("user", None, RevokeReason::LogoutAll, NOW));
+            assert_eq!((revoked, now(store.list("user", NOW)).len()), (2, 0));
         },
     );
 }
