@@ -403,13 +403,13 @@ const forgery = {
     this.changed = this.token() !== this.original;
   },
 
-  claims(change) {
+  edit(id, change) {
     try {
-      const claims = JSON.parse($("forge-payload").value);
-      change(claims);
-      $("forge-payload").value = JSON.stringify(claims, null, 2);
+      const members = JSON.parse($(id).value);
+      change(members);
+      $(id).value = JSON.stringify(members, null, 2);
     } catch {
-      tell("forge-result", false, "The payload is no JSON any more: undo first.");
+      tell("forge-result", false, "This is no JSON any more: undo first.");
     }
     this.show();
   },
@@ -422,12 +422,11 @@ const forgery = {
 };
 
 for (const id of ["forge-header", "forge-payload"]) $(id).addEventListener("input", () => forgery.show());
-$("forge-admin").addEventListener("click", () => forgery.claims((claims) => { claims.role = "admin"; }));
-$("forge-years").addEventListener("click", () => forgery.claims((claims) => { claims.exp += 315_360_000; }));
+$("forge-admin").addEventListener("click", () => forgery.edit("forge-payload", (claims) => { claims.role = "admin"; }));
+$("forge-years").addEventListener("click", () => forgery.edit("forge-payload", (claims) => { claims.exp += 315_360_000; }));
 $("forge-none").addEventListener("click", () => {
-  $("forge-header").value = '{"alg":"none","typ":"at+jwt"}';
   forgery.keepsSignature = false;
-  forgery.show();
+  forgery.edit("forge-header", (header) => { header.alg = "none"; });
 });
 $("forge-undo").addEventListener("click", () => forgery.reset());
 
