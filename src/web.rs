@@ -106,7 +106,11 @@ impl Guard {
         if cookies.is_some() {
             self.check_origin(request)?;
         }
-        Ok((self.0.verifier.verify(token)?, cookies))
+        let verified = self.0.verifier.verify(token).map_err(|error| match cookies {
+            None if !bearer::is_token(token) => Rejection::MalformedHeader,
+            _ => error.into(),
+        });
+        Ok((verified?, cookies))
     }
 
     /// The headers that put the tokens of a login into the browser, when [`Guard::cookies`] was said:
