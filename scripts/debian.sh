@@ -1,0 +1,86 @@
+# Sourced by scripts/test and scripts/test-machines: how they come by what Debian has. Wants $tmp, a folder for passing things.
+
+run() {
+    echo "+ $*"
+    "$@"
+}
+
+die() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+apt_update() {
+    # A mirror of something else may be away; what is wanted may be known all the same.
+    as_root apt-get update -q || echo "apt-get update failed; going on with the lists that are here"
+}
+
+apt_install() {
+    local install=(apt-get install -qq -y --no-install-recommends --no-upgrade -o Dpkg::Use-Pty=0 "$@")
+    # Lists that are missing or old are the usual reason for it to fail.
+    as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" || {
+        apt_update
+        as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}"
+    }
+}
+
+# The newest version of a Debian package that starts with the given numbers.
+debian_version() {
+    local version
+    version=$(apt-cache madison "$1" | awk -v wanted="$2" 'index($3, wanted) == 1 { print $3; exit }')
+    [[ -n $version ]] || die "Debian's lists have no $1 $2: this script wants Debian 12's main and security lists"
+    echo "$version"
+}
+
+# Debian's compiler conflicts with rustup as a package, and gets along with it as files in a folder.
+unpack_rust() {
+    local dir=$1 version=$2
+    shift 2
+    unpack "$dir" "rustc-web=$version" "libstd-rust-web-dev=$version" \
+        "libstd-rust-web-$(cut -d. -f1,2 <<<"$version")=$version" "$@"
+    runs_rust "$dir" rustc || die "Debian's rustc-web $version does not run from $dir"
+}
+
+# Debian has core and alloc for another target, and their source, only in its newest.
+unpack_newest_rust() {
+    local dir=$1 version
+    version=$(debian_version libstd-rust-web-dev-bpf "")
+    shift
+    unpack_rust "$dir" "$version" "libstd-rust-web-dev-bpf=$version" "${@/%/=$version}"
+}
+
+# The files of Debian packages, in a folder; what shared libraries they need of the system is installed there.
+unpack() {
+    local dir=$1 file libraries
+    shift
+    rm -rf "$dir" "$tmp/debs"
+    mkdir -p "$dir" "$tmp/debs"
+    (cd "$tmp/debs" && run apt-get download -q -o APT::Sandbox::User=root "$@")
+    for file in "$tmp"/debs/*.deb; do
+        dpkg-deb -x "$file" "$dir"
+        dpkg-deb -f "$file" Depends
+    done >"$tmp/depends"
+    # Their own are among the files, and so are those of another machine.
+    grep -oE '\blib[a-z0-9.+-]+' "$tmp/depends" | grep -vE '^lib(std-rust|c-dev)|-cross$' | sort -u >"$tmp/libraries"
+    mapfile -t libraries <"$tmp/libraries"
+    apt_install "${libraries[@]}"
+}
+
+with_rust() {
+    local dir=$1
+    shift
+    LD_LIBRARY_PATH=$(echo "$dir"/usr/lib/*-linux-gnu*) RUSTC=$dir/usr/bin/rustc "$@"
+}
+
+# Whether the given programs in a folder are there and find their libraries.
+runs_rust() {
+    local dir=$1 program
+    shift
+    for program in "$@"; do
+        [[ -x $dir/usr/bin/$program ]] && with_rust "$dir" "$dir/usr/bin/$program" --version || return
+    done
+}
