@@ -20,6 +20,7 @@ use crate::{
     input::fill_in,
     json::{Reading, TextDefect, Tree, member, read_object},
     keyring::{Keyring, Secret},
+    model::text_defect,
 };
 
 /// What happened, by name, so that a test can tell what the seeds reach.
@@ -87,7 +88,7 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
         }
         (Err(DecodeError::Payload(error)), None) => {
             same(text, error, &defects);
-            happened.insert(format!("payload: {:?}", defect(error)));
+            happened.insert(format!("payload: {:?}", text_defect(error)));
         }
         (found, _) => panic!("{found:?} for {defects:?} of {}", shown(text)),
     }
@@ -121,7 +122,7 @@ fn as_header(text: &[u8], happened: &mut Happened) {
     match (unverified_header(&token), members) {
         (Err(DecodeError::Header(error)), None) => {
             same(text, &error, &defects);
-            happened.insert(format!("header: {:?}", defect(&error)));
+            happened.insert(format!("header: {:?}", text_defect(&error)));
         }
         (Ok(header), Some(members)) => {
             for (name, found) in [("alg", header.alg), ("typ", header.typ), ("kid", header.kid)] {
@@ -150,7 +151,7 @@ fn as_jwk(text: &[u8]) {
 
 /// The reason is one of those, and stands where it is said to stand.
 fn same(text: &[u8], error: &JsonError, defects: &BTreeSet<TextDefect>) {
-    assert!(defects.contains(&defect(error)), "{error:?} for {defects:?} of {}", shown(text));
+    assert!(defects.contains(&text_defect(error)), "{error:?} for {defects:?} of {}", shown(text));
     match error {
         JsonError::NotUtf8 { offset } => {
             let valid = str::from_utf8(text).expect_err("it is none").valid_up_to();
@@ -158,17 +159,6 @@ fn same(text: &[u8], error: &JsonError, defects: &BTreeSet<TextDefect>) {
         }
         JsonError::Syntax { offset, .. } => assert!(*offset <= text.len()),
         _ => {}
-    }
-}
-
-fn defect(error: &JsonError) -> TextDefect {
-    match error {
-        JsonError::NotUtf8 { .. } => TextDefect::NotUtf8,
-        JsonError::NotAnObject => TextDefect::NotAnObject,
-        JsonError::Syntax { .. } => TextDefect::Syntax,
-        JsonError::DuplicateMember { .. } => TextDefect::DuplicateMember,
-        JsonError::TooManyMembers { .. } => TextDefect::TooManyMembers,
-        other => panic!("an error that the model does not know: {other:?}"),
     }
 }
 

@@ -11,15 +11,16 @@ pub mod seeds;
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use kippu::{
-    Algorithm, DecodeError, JsonError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError,
-    Keys, NumericDate, SharedKeySet, Validation, base64url, decode, encode,
+    Algorithm, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError, Keys,
+    NumericDate, SharedKeySet, Validation, base64url, decode, encode,
 };
 use serde_json::Value;
 
 use self::model::{Defect, ModelKey, ModelSet, Verdict};
 use crate::{
     input::{Input, fill_in},
-    json::{Reading, TextDefect, read_object},
+    json::{Reading, read_object},
+    model::text_defect,
 };
 
 /// What happened, by name, so that a test can tell what the seeds reach.
@@ -198,14 +199,7 @@ fn same_key(jwk: &Jwk, wanted: &ModelKey) {
 
 fn reported(error: &JwkError) -> Defect {
     match error {
-        JwkError::Json(error) => Defect::Json(match error {
-            JsonError::NotUtf8 { .. } => TextDefect::NotUtf8,
-            JsonError::NotAnObject => TextDefect::NotAnObject,
-            JsonError::Syntax { .. } => TextDefect::Syntax,
-            JsonError::DuplicateMember { .. } => TextDefect::DuplicateMember,
-            JsonError::TooManyMembers { .. } => TextDefect::TooManyMembers,
-            other => panic!("an error that the model does not know: {other:?}"),
-        }),
+        JwkError::Json(error) => Defect::Json(text_defect(error)),
         JwkError::Missing { parameter } => Defect::Missing(parameter),
         JwkError::WrongType { parameter } => Defect::WrongType(parameter),
         JwkError::KeyType { .. } => Defect::KeyType,

@@ -354,7 +354,8 @@ pub fn reported(error: &DecodeError, expected: &Expectations) -> Option<Defect> 
     })
 }
 
-fn text_defect(error: &JsonError) -> TextDefect {
+/// What kippu has against a text, in the words of the slow reader.
+pub(crate) fn text_defect(error: &JsonError) -> TextDefect {
     match error {
         JsonError::NotUtf8 { .. } => TextDefect::NotUtf8,
         JsonError::NotAnObject => TextDefect::NotAnObject,
