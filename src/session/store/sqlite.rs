@@ -1,6 +1,7 @@
 //! Sessions in an SQLite file: one connection writes, many requests to a transaction; others read beside it.
 
 mod fault;
+mod queue;
 mod row;
 mod writer;
 
@@ -13,14 +14,12 @@ use sqlx::{
     pool::PoolConnection,
     sqlite::{Sqlite, SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use self::{
-    fault::{closed, fault, foreign},
-    writer::{Job, Pending, Writer},
+    fault::{fault, foreign},
+    queue::Queue,
+    writer::{Job, SqliteWriter},
 };
 use super::{InsertOutcome, RefreshStore, StoreError, StoreErrorKind};
 use crate::session::{
@@ -75,9 +74,14 @@ pub struct SqliteStore {
 }
 
 struct Inner {
-    jobs: mpsc::Sender<Job>,
+    queue: Queue<Job>,
     /// None where only the writer sees the data: in memory.
     readers: Option<SqlitePool>,
+}
+
+/// What [`queue`] waits with.
+mod sync {
+    pub(super) use tokio::sync::{mpsc, oneshot, watch};
 }
 
 /// `kipp`, in the header of the file.
@@ -88,9 +92,6 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// How long one waits for another's lock, above all that of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Steps that wait for the writer; who comes after them waits to be one of them.
-const WAITING: usize = 1024;
 
 /// Connections that read.
 const READERS: u32 = 4;
@@ -168,32 +169,20 @@ PRAGMA user_version = 1;
                 .test_before_acquire(false)
                 .connect_lazy_with(options.clone().pragma("query_only", "ON"))
         });
-        let (jobs, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(Writer::new(connection, (!is_private).then_some(options)).run(waiting));
-        Ok(Self { inner: Arc::new(Inner { jobs, readers }) })
+        let writer = SqliteWriter::new(connection, (!is_private).then_some(options));
+        let (queue, work) = Queue::new(writer);
+        tokio::spawn(work);
+        Ok(Self { inner: Arc::new(Inner { queue, readers }) })
     }
 
     /// Ends what is under way, and closes the connections of all handles; from then on each step fails. Stores that
     /// are dropped close theirs too, but nobody can wait for that.
     pub async fn close(&self) {
-        let (done, wait) = oneshot::channel();
-        if self.inner.jobs.send(Job::Close(done)).await.is_ok() {
-            let _ = wait.await;
-        }
+        self.inner.queue.close().await;
         // After the writer, so that the last connection takes the log into the file.
         if let Some(readers) = &self.inner.readers {
             readers.close().await;
         }
-    }
-
-    /// Has a step done by the writer.
-    async fn ask<T: Send>(
-        &self,
-        job: impl FnOnce(Pending<T>) -> Job + Send,
-    ) -> Result<T, StoreError> {
-        let (pending, answer) = Pending::new();
-        self.inner.jobs.send(job(pending)).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
     }
 
     /// A connection to read with, unless reading is the writer's.
@@ -208,7 +197,7 @@ PRAGMA user_version = 1;
     async fn expired(&self, now: UnixMillis, limit: u32) -> Result<Vec<SessionId>, StoreError> {
         match self.reader().await? {
             Some(mut reader) => row::expired(&mut reader, now, limit).await.map_err(fault)?,
-            None => self.ask(|pending| Job::Expired { now, limit, pending }).await,
+            None => self.inner.queue.ask(|pending| Job::Expired { now, limit, pending }).await,
         }
     }
 }
@@ -308,19 +297,19 @@ async fn is_new(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
 impl RefreshStore for SqliteStore {
     async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
         let session = session.clone();
-        self.ask(|pending| Job::Insert { session, pending }).await
+        self.inner.queue.ask(|pending| Job::Insert { session, pending }).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         match self.reader().await? {
             Some(mut reader) => row::load(&mut reader, id).await.map_err(fault)?,
-            None => self.ask(|pending| Job::Load { id: *id, pending }).await,
+            None => self.inner.queue.ask(|pending| Job::Load { id: *id, pending }).await,
         }
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
         let request = request.clone();
-        self.ask(|pending| Job::Rotate { request, pending }).await
+        self.inner.queue.ask(|pending| Job::Rotate { request, pending }).await
     }
 
     async fn revoke(
@@ -329,7 +318,7 @@ impl RefreshStore for SqliteStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        self.ask(|pending| Job::Revoke { id: *id, reason, now, pending }).await
+        self.inner.queue.ask(|pending| Job::Revoke { id: *id, reason, now, pending }).await
     }
 
     async fn revoke_subject(
@@ -340,14 +329,17 @@ impl RefreshStore for SqliteStore {
         now: UnixMillis,
     ) -> Result<u64, StoreError> {
         let (subject, keep) = (subject.to_owned(), keep.copied());
-        self.ask(|pending| Job::RevokeSubject { subject, keep, reason, now, pending }).await
+        self.inner
+            .queue
+            .ask(|pending| Job::RevokeSubject { subject, keep, reason, now, pending })
+            .await
     }
 
     async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
         let subject = subject.to_owned();
         match self.reader().await? {
             Some(mut reader) => row::list(&mut reader, &subject, now).await.map_err(fault)?,
-            None => self.ask(|pending| Job::List { subject, now, pending }).await,
+            None => self.inner.queue.ask(|pending| Job::List { subject, now, pending }).await,
         }
     }
 
@@ -359,7 +351,7 @@ impl RefreshStore for SqliteStore {
             let ids = self.expired(now, wanted).await?;
             let found = u32::try_from(ids.len()).unwrap_or(wanted);
             // Fewer, where somebody else removed some, or used them with a clock that is behind.
-            let gone = self.ask(|pending| Job::Remove { ids, now, pending }).await?;
+            let gone = self.inner.queue.ask(|pending| Job::Remove { ids, now, pending }).await?;
             removed += gone;
             left = left.saturating_sub(u32::try_from(gone).unwrap_or(left));
             if found < wanted {

@@ -1,8 +1,11 @@
-//! The store in memory, from its own source file, with loom's locks and atomics in the place of the standard library's.
+//! What of the stores is shared between threads, from its own source files, with loom's locks, atomics and channels in the
+//! place of the standard library's and tokio's.
 
 extern crate alloc;
 
+mod channels;
 pub mod memory;
+pub mod queue;
 
 pub(crate) mod session {
     pub(crate) mod id {
@@ -13,6 +16,9 @@ pub(crate) mod session {
     }
     pub(crate) mod rotation {
         pub(crate) use kippu::session::rotation::{RotateOutcome, RotateRequest};
+    }
+    pub(crate) mod store {
+        pub(crate) use kippu::session::StoreError;
     }
     pub(crate) mod time {
         pub(crate) use kippu::session::UnixMillis;

@@ -1,6 +1,6 @@
-//! The task that owns the connection that writes: it does all that waits in one transaction, and answers after it.
+//! The connection that writes: it does all that waits in one transaction.
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::fmt::Write;
 use std::collections::HashMap;
 
@@ -8,22 +8,19 @@ use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteQueryResult},
 };
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     fault::{corrupt, fault, is_of_statement, shared_fault},
+    queue::{Failure, Pending, Step, Writer},
     row::{self, Read},
 };
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
     rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::{InsertOutcome, StoreError},
+    store::InsertOutcome,
     time::UnixMillis,
 };
-
-/// Steps of one transaction at most, so that none waits for very many.
-const BATCH: usize = 256;
 
 /// A step that somebody waits for.
 pub(super) enum Job {
@@ -68,41 +65,10 @@ pub(super) enum Job {
         now: UnixMillis,
         pending: Pending<u64>,
     },
-    /// Answered when the connection is closed.
-    Close(oneshot::Sender<()>),
 }
 
-/// An answer, and who waits for it until the transaction is durable.
-pub(super) struct Pending<T> {
-    answer: Option<Result<T, StoreError>>,
-    caller: oneshot::Sender<Result<T, StoreError>>,
-}
-
-impl<T> Pending<T> {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
-        let (caller, receiver) = oneshot::channel();
-        (Self { answer: None, caller }, receiver)
-    }
-
-    fn settle(&mut self, answer: Result<T, StoreError>) {
-        self.answer = Some(answer);
-    }
-
-    /// Nobody may be there any more, which is all right. What has no answer counts as closed.
-    fn tell(self, failure: Option<&Arc<sqlx::Error>>) {
-        let answer = match failure {
-            Some(error) => Some(Err(shared_fault(error))),
-            None => self.answer,
-        };
-        if let Some(answer) = answer {
-            let _ = self.caller.send(answer);
-        }
-    }
-}
-
-impl Job {
-    /// Answers, once it is durable or has failed.
-    fn tell(self, failure: Option<&Arc<sqlx::Error>>) {
+impl Step for Job {
+    fn tell(self, failure: Option<&Failure>) {
         match self {
             Self::Insert { pending, .. } => pending.tell(failure),
             Self::Load { pending, .. } => pending.tell(failure),
@@ -113,60 +79,24 @@ impl Job {
             }
             Self::List { pending, .. } => pending.tell(failure),
             Self::Expired { pending, .. } => pending.tell(failure),
-            Self::Close(_) => {}
         }
     }
 }
 
-pub(super) struct Writer {
+/// The connection that writes.
+pub(super) struct SqliteWriter {
     /// None after a failure, until the next batch.
     connection: Option<SqliteConnection>,
     /// How to connect again; not at all, where the data would be gone with the connection.
     options: Option<SqliteConnectOptions>,
 }
 
-impl Writer {
+impl SqliteWriter {
     pub(super) fn new(connection: SqliteConnection, options: Option<SqliteConnectOptions>) -> Self {
         Self { connection: Some(connection), options }
     }
 
-    /// Until all handles are gone, or one closes the store.
-    pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
-        let mut closers = Vec::new();
-        let mut jobs = Vec::new();
-        while waiting.recv_many(&mut jobs, BATCH).await > 0 {
-            let mut batch = Vec::with_capacity(jobs.len());
-            for job in jobs.drain(..) {
-                match job {
-                    Job::Close(done) => {
-                        // What waits is still done; nothing more comes.
-                        waiting.close();
-                        closers.push(done);
-                    }
-                    job => batch.push(job),
-                }
-            }
-            if !batch.is_empty() {
-                let failure = self.commit(&mut batch).await.err().map(Arc::new);
-                for job in batch {
-                    job.tell(failure.as_ref());
-                }
-            }
-        }
-        self.disconnect().await;
-        for done in closers {
-            let _ = done.send(());
-        }
-    }
-
-    async fn disconnect(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            let _ = connection.close().await;
-        }
-    }
-
-    /// Does all of a batch or nothing.
-    async fn commit(&mut self, batch: &mut [Job]) -> Result<(), sqlx::Error> {
+    async fn try_commit(&mut self, batch: &mut [Job]) -> Result<(), sqlx::Error> {
         let connection = match (&mut self.connection, &self.options) {
             (Some(connection), _) => connection,
             (none, Some(options)) => none.insert(options.connect().await?),
@@ -182,6 +112,23 @@ impl Writer {
             }
         }
         done
+    }
+}
+
+impl Writer for SqliteWriter {
+    type Step = Job;
+
+    async fn commit(&mut self, batch: &mut [Job]) -> Result<(), Failure> {
+        self.try_commit(batch).await.map_err(|error| -> Failure {
+            let error = Arc::new(error);
+            Box::new(move || shared_fault(&error))
+        })
+    }
+
+    async fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
     }
 }
 
@@ -262,7 +209,7 @@ async fn take(connection: &mut SqliteConnection, job: &mut Job) -> Result<(), sq
         }
         Job::Load { id, pending } => pending.settle(row::load(connection, id).await?),
         Job::Rotate { request, pending } => {
-            if pending.answer.is_none() {
+            if !pending.is_settled() {
                 pending.settle(rotate(connection, request).await?);
             }
         }
@@ -302,7 +249,6 @@ async fn take(connection: &mut SqliteConnection, job: &mut Job) -> Result<(), sq
             .await;
             pending.settle(of_one(removed)?);
         }
-        Job::Close(_) => {}
     }
     Ok(())
 }

@@ -1,0 +1,113 @@
+//! The queue before SQLite, from its own source file, with a writer that keeps a list in the place of a database.
+
+use kippu::session::{StoreError, StoreErrorKind};
+use loom::sync::{Arc, Mutex};
+
+use self::file::{Failure, Pending, Queue, Step, Writer};
+
+/// What the file finds around it in the crate.
+mod sync {
+    pub(super) use crate::channels::{mpsc, oneshot, watch};
+}
+
+mod fault {
+    use super::{StoreError, StoreErrorKind};
+
+    pub(super) fn closed() -> StoreError {
+        StoreError::new(StoreErrorKind::Unavailable, "the store is closed")
+    }
+}
+
+#[path = "../../../src/session/store/sqlite/queue.rs"]
+mod file;
+
+/// What became durable, seen by all threads.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    values: Vec<u8>,
+    /// Commits that are still to fail.
+    failures: usize,
+    disconnected: bool,
+}
+
+impl Disk {
+    /// The first commits fail.
+    pub fn failing(failures: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { failures, ..State::default() })))
+    }
+
+    pub fn values(&self) -> Vec<u8> {
+        self.0.lock().unwrap().values.clone()
+    }
+
+    /// Whether a value is there, and not twice.
+    pub fn has(&self, value: u8) -> bool {
+        let found: Vec<u8> = self.values().into_iter().filter(|other| *other == value).collect();
+        assert!(found.len() < 2, "{value} was committed twice");
+        !found.is_empty()
+    }
+
+    pub fn is_disconnected(&self) -> bool {
+        self.0.lock().unwrap().disconnected
+    }
+}
+
+/// Adds a value; the answer is that value.
+struct Add {
+    value: u8,
+    pending: Pending<u8>,
+}
+
+impl Step for Add {
+    fn tell(self, failure: Option<&Failure>) {
+        self.pending.tell(failure);
+    }
+}
+
+struct ToDisk(Disk);
+
+impl Writer for ToDisk {
+    type Step = Add;
+
+    async fn commit(&mut self, batch: &mut [Add]) -> Result<(), Failure> {
+        let mut state = self.0.0.lock().unwrap();
+        assert!(!state.disconnected, "a commit after the connection was closed");
+        // Answered before it is known whether the commit will hold, as by the real one.
+        for add in &mut *batch {
+            assert!(!add.pending.is_settled(), "it was answered before");
+            add.pending.settle(Ok(add.value));
+        }
+        if let Some(failures) = state.failures.checked_sub(1) {
+            state.failures = failures;
+            return Err(Box::new(|| StoreError::new(StoreErrorKind::Contention, "no commit")));
+        }
+        state.values.extend(batch.iter().map(|add| add.value));
+        Ok(())
+    }
+
+    async fn disconnect(&mut self) {
+        self.0.0.lock().unwrap().disconnected = true;
+    }
+}
+
+/// Who asks.
+pub struct Callers(Queue<Add>);
+
+impl Callers {
+    /// With the work of the writer, which has to be run.
+    pub fn new(disk: &Disk) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (queue, work) = Queue::new(ToDisk(disk.clone()));
+        (Self(queue), work)
+    }
+
+    pub async fn add(&self, value: u8) -> Result<u8, StoreError> {
+        self.0.ask(|pending| Add { value, pending }).await
+    }
+
+    pub async fn close(&self) {
+        self.0.close().await;
+    }
+}

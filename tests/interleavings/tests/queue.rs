@@ -1,0 +1,153 @@
+//! What the queue before SQLite promises its callers in every order of their steps and the writer's.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+};
+
+use kippu::session::{StoreError, StoreErrorKind};
+use kippu_interleavings::queue::{Callers, Disk};
+use loom::{future::block_on, sync::Arc, thread};
+
+/// Every order in which no more than so many times a thread is stopped where it could go on: all orders are too many.
+const INTERRUPTIONS: usize = 2;
+
+fn tried(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(INTERRUPTIONS);
+    builder.check(model);
+}
+
+/// Runs `one` and `other` beside each other and beside the writer, in every order; `check` sees what is on the disk when
+/// all have ended.
+fn in_every_order<A: 'static, B: 'static>(
+    disk: impl Fn() -> Disk + Send + Sync + 'static,
+    one: impl Fn(&Callers, &Disk) -> A + Send + Sync + Clone + 'static,
+    other: impl Fn(&Callers, &Disk) -> B + Send + Sync + 'static,
+    check: impl Fn(&Disk, A, B) + Send + Sync + 'static,
+) {
+    tried(move || {
+        let disk = disk();
+        let (callers, work) = Callers::new(&disk);
+        let callers = Arc::new(callers);
+        let writer = thread::spawn(move || block_on(work));
+        let beside = thread::spawn({
+            let (callers, disk, one) = (Arc::clone(&callers), disk.clone(), one.clone());
+            move || one(&callers, &disk)
+        });
+        let second = other(&callers, &disk);
+        drop(callers);
+        let first = beside.join().unwrap();
+        // Nobody is left who could ask.
+        writer.join().unwrap();
+        assert!(disk.is_disconnected());
+        check(&disk, first, second);
+    });
+}
+
+fn kind(answer: &Result<u8, StoreError>) -> Option<StoreErrorKind> {
+    answer.as_ref().err().map(StoreError::kind)
+}
+
+/// Adds a value, and looks whether the answer says what the disk does, at once and from then on.
+fn add(value: u8) -> impl Fn(&Callers, &Disk) -> Result<u8, StoreError> + Send + Sync + Clone {
+    move |callers, disk| {
+        let answer = block_on(callers.add(value));
+        assert_eq!(answer.is_ok(), disk.has(value), "{answer:?}");
+        answer
+    }
+}
+
+/// Asks, and gives up before there is an answer.
+fn give_up(callers: &Callers, value: u8) {
+    let mut asked = pin!(callers.add(value));
+    let _ = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+}
+
+#[test]
+fn each_is_answered_with_its_own_after_the_commit() {
+    in_every_order(Disk::default, add(1), add(2), |disk, one, other| {
+        assert_eq!((one.unwrap(), other.unwrap()), (1, 2));
+        assert!(disk.has(1) && disk.has(2));
+    });
+}
+
+/// Both at once, or the first alone.
+#[test]
+fn of_a_commit_that_fails_each_is_told() {
+    in_every_order(
+        || Disk::failing(1),
+        add(1),
+        add(2),
+        |disk, one, other| {
+            let told = [kind(&one), kind(&other)];
+            assert!(told.contains(&Some(StoreErrorKind::Contention)), "{told:?}");
+            assert!(told.iter().flatten().all(|kind| *kind == StoreErrorKind::Contention));
+            assert_eq!((one.is_ok(), other.is_ok()), (disk.has(1), disk.has(2)));
+        },
+    );
+}
+
+#[test]
+fn who_gives_up_disturbs_nobody() {
+    in_every_order(
+        Disk::default,
+        |callers, _| give_up(callers, 1),
+        add(2),
+        |disk, (), other| {
+            assert_eq!(other.unwrap(), 2);
+            // It was sent, and so is done.
+            assert!(disk.has(1));
+        },
+    );
+}
+
+#[test]
+fn a_step_is_done_before_the_end_or_refused() {
+    in_every_order(
+        Disk::default,
+        add(1),
+        |callers, disk| {
+            // Sent before the end is asked for, and so done.
+            give_up(callers, 3);
+            block_on(callers.close());
+            assert!(disk.has(3) && disk.is_disconnected());
+            let late = block_on(callers.add(2));
+            assert_eq!(kind(&late), Some(StoreErrorKind::Unavailable));
+        },
+        |disk, one, ()| {
+            assert!(matches!(kind(&one), None | Some(StoreErrorKind::Unavailable)), "{one:?}");
+            assert_eq!((disk.has(1), disk.has(2)), (one.is_ok(), false));
+        },
+    );
+}
+
+#[test]
+fn who_closes_waits_for_the_end_even_if_another_did() {
+    let close = |callers: &Callers, disk: &Disk| {
+        block_on(callers.close());
+        assert!(disk.is_disconnected());
+    };
+    in_every_order(Disk::default, close, close, |disk, (), ()| assert!(disk.values().is_empty()));
+}
+
+/// As when the runtime ends: what waits is answered, by nobody's doing.
+#[test]
+fn a_writer_that_goes_leaves_nobody_waiting() {
+    tried(|| {
+        let disk = Disk::default();
+        let (callers, work) = Callers::new(&disk);
+        let writer = thread::spawn(move || {
+            let mut work = pin!(work);
+            let _ = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        });
+        let answer = block_on(callers.add(1));
+        match kind(&answer) {
+            None => assert!(disk.has(1)),
+            // Had it been done, it would have been answered.
+            Some(kind) => assert!(kind == StoreErrorKind::Unavailable && !disk.has(1), "{kind:?}"),
+        }
+        writer.join().unwrap();
+    });
+}
