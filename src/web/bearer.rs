@@ -1,9 +1,11 @@
 //! The header `Authorization` in, the token in it out (RFC 6750 §2.1). Another scheme is no credential of ours; two
 //! headers, or something that is no token, are refused.
 
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use http::{HeaderMap, header::AUTHORIZATION};
 
 use super::rejection::Rejection;
+
+const SCHEME: &[u8] = b"Bearer";
 
 /// The token of a request; none where it has no `Authorization`, or one of another scheme. Whether it [is one](is_token)
 /// has to be asked only of a token that the verifier refuses.
@@ -13,19 +15,15 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
     if values.next().is_some() {
         return Err(Rejection::TwoTokens);
     }
-    let value = text(value).ok_or(Rejection::MalformedHeader)?.trim_ascii();
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    let value = value.as_bytes().trim_ascii();
+    let (scheme, rest) = value.split_at_checked(SCHEME.len()).unwrap_or((value, b""));
     // RFC 9110 §11.1: the case of a scheme does not matter.
-    if !scheme.eq_ignore_ascii_case("Bearer") {
+    if !scheme.eq_ignore_ascii_case(SCHEME) || !matches!(rest, [] | [b' ', ..]) {
         return Ok(None);
     }
-    Ok(Some(rest.trim_start_matches(' ')))
-}
-
-/// As `HeaderValue::to_str`, by words instead of bytes: a value holds no control characters anyway.
-fn text(value: &HeaderValue) -> Option<&str> {
-    let bytes = value.as_bytes();
-    if bytes.is_ascii() { core::str::from_utf8(bytes).ok() } else { None }
+    // What is no ASCII is no token either.
+    let token = core::str::from_utf8(rest).map_err(|_| Rejection::MalformedHeader)?;
+    Ok(Some(token.trim_start_matches(' ')))
 }
 
 /// `b64token` of RFC 6750 §2.1, of which a JWT is one. Whether it is one is for the verifier to say.
@@ -37,6 +35,8 @@ pub(super) fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn read(values: &[&[u8]]) -> Result<Option<alloc::string::String>, &'static str> {
@@ -75,7 +75,11 @@ mod tests {
         ] {
             assert_eq!(read(&[value.as_bytes()]), Err("malformed"), "{value}");
         }
-        assert_eq!(read(&[b"Bearer \xff"]), Err("malformed"));
+        for value in [&b"Bearer \xff"[..], "Bearer ä.b.c".as_bytes()] {
+            assert_eq!(read(&[value]), Err("malformed"));
+        }
+        // Another scheme's, whatever it is.
+        assert_eq!(read(&[b"Basic \xff"]), Ok(None));
         assert_eq!(read(&[b"Bearer a", b"Bearer a"]), Err("two"));
         assert_eq!(read(&[b"Basic YTpi", b"Bearer a"]), Err("two"));
     }

@@ -68,10 +68,10 @@ impl Request {
 
     /// RFC 6750 §2.1.
     fn bearer(&self) -> Result<Option<String>, u16> {
-        let value = match self.all("authorization")[..] {
+        let value: String = match self.all("authorization")[..] {
             [] => return Ok(None),
-            [value] => ascii(value).ok_or(400_u16)?,
-            _ => return Err(400),
+            [value] => value.iter().map(|byte| char::from(*byte)).collect(),
+            _ => return Err(400_u16),
         };
         let value = value.trim_matches([' ', '\t']);
         let scheme: String = value.chars().take_while(|char| *char != ' ').collect();
