@@ -17,7 +17,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -751,15 +751,20 @@ fn what_was_answered_outlives_the_process() {
             .spawn()
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
+        let (answered, first) = mpsc::channel();
         let reader = thread::spawn(move || {
             let mut lines = Vec::new();
             let mut line = String::new();
             while output.read_line(&mut line).unwrap() > 0 {
+                if line.starts_with("rotated") {
+                    let _ = answered.send(());
+                }
                 lines.push(std::mem::take(&mut line));
             }
             lines
         });
-        thread::sleep(Duration::from_millis(250 + 7 * round));
+        first.recv().expect("an answer before it ends");
+        thread::sleep(Duration::from_millis(7 * round));
         assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
         // SIGKILL.
         child.kill().unwrap();

@@ -45,6 +45,7 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS auth_server_accounts \
     (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, role TEXT NOT NULL)";
 const ADD: &str = "INSERT INTO auth_server_accounts (id, name, hash, role) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (name) DO NOTHING";
+const REMOVE: &str = "DELETE FROM auth_server_accounts WHERE id = $1";
 const BY_NAME: &str = "SELECT id, name, hash, role FROM auth_server_accounts WHERE name = $1";
 const BY_ID: &str = "SELECT id, name, hash, role FROM auth_server_accounts WHERE id = $1";
 
@@ -104,6 +105,20 @@ impl Accounts {
             Self::Redis(accounts) => return accounts.add(account).await,
         };
         Ok(added == 1)
+    }
+
+    /// Removes an account, if it is still there.
+    pub(crate) async fn remove(&self, account: &Account) -> Result<(), AccountsError> {
+        match self {
+            Self::Sqlite(pool) => {
+                sqlx::query(REMOVE).bind(&account.id).execute(pool).await?;
+            }
+            Self::Postgres(pool) => {
+                sqlx::query(REMOVE).bind(&account.id).execute(pool).await?;
+            }
+            Self::Redis(accounts) => accounts.remove(account).await?,
+        }
+        Ok(())
     }
 
     pub(crate) async fn by_name(&self, name: &str) -> Result<Option<Account>, AccountsError> {

@@ -74,29 +74,52 @@ pub(crate) async fn login(
     request: Parts,
     Json(credentials): Json<Credentials>,
 ) -> Result<Response, Refusal> {
-    if credentials.cookies {
+    let Credentials { name, password, device, cookies } = credentials;
+    if cookies {
         // Or another site logs its visitors into an account of its own.
         app.guard.check_origin(&request)?;
     }
-    app.limits.admit_address(address.ip())?;
-    let name = Account::name(&credentials.name).ok_or(Refusal::Credentials)?;
-    app.limits.admit_account(&name)?;
-    let account = app.accounts.by_name(&name).await?;
-    let hash = account.as_ref().map(|account| account.hash.as_str());
-    let is_right = app.passwords.is(credentials.password, hash).await?;
-    let (Some(account), true) = (account, is_right) else { return Err(Refusal::Credentials) };
+    let account = known(&app, address, &name, password).await?;
 
     let login = Login::new(account.id.as_str());
-    let login = match credentials.device {
+    let login = match device {
         Some(device) if !device.trim().is_empty() => login.label(device),
         _ => login,
     };
     let tokens = app.sessions.login(login, &Profile::from(account)).await?;
-    if !credentials.cookies {
+    if !cookies {
         return Ok(tokens.into_response());
     }
     let body = serde_json::json!({ "expires_in": tokens.expires_in.as_secs() });
     Ok((app.guard.set_cookies(&tokens)?, Json(body)).into_response())
+}
+
+/// Removes the account. Each of its sessions ends with its next refresh, when the account is not found.
+pub(crate) async fn unregister(
+    State(app): State<App>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Json(Credentials { name, password, .. }): Json<Credentials>,
+) -> Result<StatusCode, Refusal> {
+    let account = known(&app, address, &name, password).await?;
+    app.accounts.remove(&account).await?;
+    tracing::info!(subject = account.id, "unregistered");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The account of a name and its password.
+async fn known(
+    app: &App,
+    address: SocketAddr,
+    name: &str,
+    password: String,
+) -> Result<Account, Refusal> {
+    app.limits.admit_address(address.ip())?;
+    let name = Account::name(name).ok_or(Refusal::Credentials)?;
+    app.limits.admit_account(&name)?;
+    let account = app.accounts.by_name(&name).await?;
+    let hash = account.as_ref().map(|account| account.hash.as_str());
+    let is_right = app.passwords.is(password, hash).await?;
+    account.filter(|_| is_right).ok_or(Refusal::Credentials)
 }
 
 /// What an access token says, to its owner.

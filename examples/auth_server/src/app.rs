@@ -96,6 +96,7 @@ impl App {
             SessionRoutes::new(Arc::clone(&self.sessions), self.guard.clone(), authorize);
         Router::new()
             .route("/register", post(api::register))
+            .route("/unregister", post(api::unregister))
             .route("/login", post(api::login))
             .nest_service(SESSION_ROUTES, sessions)
             .route("/api/me", get(api::me))

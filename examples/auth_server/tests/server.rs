@@ -208,23 +208,47 @@ fn a_login(server: &AuthServer) {
     assert_eq!(server.refresh(&there).error(), (400, "invalid_grant"));
 }
 
+/// Whose account is gone is not welcome any more, wherever they are logged in.
+fn an_account_is_removed(server: &AuthServer) {
+    server.register("bob");
+    let (here, there) = (server.log_in("bob"), server.log_in("bob"));
+    let unregister = |password: &str| {
+        server.post("/unregister", &json!({ "name": "Bob", "password": password }))
+    };
+    assert_eq!(unregister("incorrect horse").error(), (401, "invalid_credentials"));
+    let here = server.refresh(&here).tokens();
+    assert_eq!(unregister(PASSWORD).status(), 204);
+    assert_eq!(server.refresh(&here).error(), (400, "invalid_grant"));
+    assert_eq!(server.get("/api/live", &here.access).error(), (401, "invalid_token"));
+    // The name is free; who had it stays gone.
+    server.register("bob");
+    assert_eq!(server.refresh(&there).error(), (400, "invalid_grant"));
+    server.refresh(&server.log_in("bob")).tokens();
+}
+
 #[test]
 fn a_login_goes_its_way_in_memory() {
     let folder = Scratch::new("auth-memory");
-    a_login(&AuthServer::start(&folder, "memory", &[]));
+    let server = AuthServer::start(&folder, "memory", &[]);
+    a_login(&server);
+    an_account_is_removed(&server);
 }
 
 #[test]
 fn a_login_goes_its_way_in_sqlite() {
     let folder = Scratch::new("auth-sqlite");
-    a_login(&AuthServer::start(&folder, "sqlite:auth.db", &[]));
+    let server = AuthServer::start(&folder, "sqlite:auth.db", &[]);
+    a_login(&server);
+    an_account_is_removed(&server);
 }
 
 #[test]
 fn a_login_goes_its_way_in_postgresql() {
     let Some(postgres) = Postgres::start() else { return };
     let folder = Scratch::new("auth-postgres");
-    a_login(&AuthServer::start(&folder, &postgres.url(), &[]));
+    let server = AuthServer::start(&folder, &postgres.url(), &[]);
+    a_login(&server);
+    an_account_is_removed(&server);
 }
 
 #[test]
@@ -233,6 +257,7 @@ fn a_login_goes_its_way_in_redis() {
     let folder = Scratch::new("auth-redis");
     let server = AuthServer::start(&folder, &redis.url(), &[]);
     a_login(&server);
+    an_account_is_removed(&server);
     redis.stop();
     assert_eq!(server.get("/healthz", "").status(), 503);
     let login = server.post("/login", &json!({ "name": "eve", "password": PASSWORD }));

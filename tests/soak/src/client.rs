@@ -107,6 +107,12 @@ impl Client {
         self.send(What::Login, post("/login", "application/json", body), None, None).await
     }
 
+    pub(crate) async fn leave(&self, name: &str, password: &str) -> Answer {
+        let body = serde_json::json!({ "name": name, "password": password }).to_string();
+        let request = post("/unregister", "application/json", body);
+        self.send(What::Leave, request, None, None).await.answer
+    }
+
     pub(crate) async fn refresh(&self, token: &str) -> Reply {
         self.send(What::Refresh, refresh_form("/auth/refresh", token), Some(token), None).await
     }
@@ -146,7 +152,7 @@ impl Client {
         let outcome = time::timeout(PATIENCE, self.exchange(request)).await;
         let mut ended = self.recorder.now();
         let (answer, status, body) = match outcome {
-            Ok(Ok((status, body))) => (answer(status, &body), status, body),
+            Ok(Ok((status, body))) => (answer(what, status, &body), status, body),
             Ok(Err(Failure::Unsent)) => (Answer::Unsent, 0, Value::Null),
             Ok(Err(Failure::Broken)) => (Answer::Broken, 0, Value::Null),
             Err(_) => {
@@ -235,11 +241,13 @@ fn refresh_form(path: &str, token: &str) -> hyper::Request<Full<Bytes>> {
     post(path, "application/x-www-form-urlencoded", body)
 }
 
-fn answer(status: u16, body: &Value) -> Answer {
+fn answer(what: What, status: u16, body: &Value) -> Answer {
     let description = body["error_description"].as_str().unwrap_or_default();
     match (status, body["error"].as_str().unwrap_or_default()) {
         (200..300, "") => Answer::Done,
         (400, "invalid_grant") => Answer::Refused,
+        // It is gone already.
+        (401, "invalid_credentials") if what == What::Leave => Answer::Refused,
         (401, "invalid_token") if description == "the session has ended" => Answer::Refused,
         (401, "invalid_token") if description == "the access token has expired" => Answer::Expired,
         (429, "too_many_tries") => Answer::Limited,

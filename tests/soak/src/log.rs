@@ -42,6 +42,8 @@ pub struct Settings {
 #[serde(rename_all = "snake_case")]
 pub enum What {
     Login,
+    /// The account is removed.
+    Leave,
     Refresh,
     /// A refresh with a token that the server did not make.
     Forged,

@@ -32,6 +32,9 @@ pub(crate) struct User {
     pub(crate) logins: Arc<Semaphore>,
 }
 
+/// The number that a user has after leaving, and coming back as somebody else.
+const BACK: u32 = 1000;
+
 /// A user has as many devices, at most.
 const DEVICES: usize = 2;
 
@@ -92,7 +95,8 @@ impl User {
                 self.refresh(tokens).await
             }
             94..97 => self.logout(tokens).await,
-            97..99 => self.logout_everywhere(tokens, others).await,
+            97 => self.logout_everywhere(tokens, others).await,
+            98 => self.leave(tokens, others).await,
             _ => {
                 self.client.ask(What::LogoutOthers, &tokens.access).await;
                 Some(tokens)
@@ -211,6 +215,44 @@ impl User {
             self.client.logout(&next.refresh).await;
         }
         (reply.answer != Answer::Done).then_some(next)
+    }
+
+    /// The account is removed, and what somebody kept of its tokens is tried: first while that is under way. Comes back under
+    /// another name.
+    async fn leave(&mut self, tokens: Tokens, others: &mut Vec<Tokens>) -> Option<Tokens> {
+        let gone = self.client.clone();
+        let name_of = name(gone.user);
+        let (mut answer, next) =
+            tokio::join!(gone.leave(&name_of, PASSWORD), gone.refresh(&tokens.refresh));
+        // Refused, where it was done the time before.
+        while !matches!(answer, Answer::Done | Answer::Refused) {
+            if Instant::now() >= self.until {
+                return None;
+            }
+            let seconds = 0.1 + self.rng.f64();
+            self.wait(seconds).await;
+            answer = gone.leave(&name_of, PASSWORD).await;
+        }
+        for tokens in [Some(tokens), next.tokens].into_iter().flatten().chain(others.drain(..)) {
+            gone.ask(What::Live, &tokens.access).await;
+            if gone.refresh(&tokens.refresh).await.answer == Answer::Refused {
+                gone.ask(What::Live, &tokens.access).await;
+                gone.refresh(&tokens.refresh).await;
+            }
+        }
+        self.client.user += BACK;
+        // In doubt, it may be there.
+        while !matches!(
+            self.client.register(&name(self.client.user), PASSWORD).await,
+            Some(201 | 409)
+        ) {
+            if Instant::now() >= self.until {
+                return None;
+            }
+            let seconds = 0.1 + self.rng.f64();
+            self.wait(seconds).await;
+        }
+        None
     }
 
     /// While the other device refreshes.

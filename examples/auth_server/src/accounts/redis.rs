@@ -27,6 +27,13 @@ impl RedisAccounts {
         Ok(added)
     }
 
+    pub(super) async fn remove(&self, account: &Account) -> Result<(), AccountsError> {
+        let mut connection = self.0.clone();
+        // First, or the id would be that of the next account of the name.
+        let () = connection.hdel(NAMES, &account.id).await?;
+        Ok(connection.hdel(ACCOUNTS, &account.name).await?)
+    }
+
     pub(super) async fn by_name(&self, name: &str) -> Result<Option<Account>, AccountsError> {
         let text: Option<String> = self.0.clone().hget(ACCOUNTS, name).await?;
         Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)

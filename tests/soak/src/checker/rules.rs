@@ -1,7 +1,7 @@
 //! The rules, each a function of the story: what breaks it comes out. They are numbered as in the documentation of the
 //! session's tests: R1 to R12.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     SLACK,
@@ -11,7 +11,7 @@ use crate::log::{Answer, Request, What};
 
 pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
 
-pub(super) const RULES: [(&str, Rule); 14] = [
+pub(super) const RULES: [(&str, Rule); 16] = [
     ("R1 all presentations of a token get one successor", one_successor),
     ("R1 a token is used up once", used_up_once),
     ("R2 within the grace a token is good again", good_within_the_grace),
@@ -23,12 +23,19 @@ pub(super) const RULES: [(&str, Rule); 14] = [
     ("R7 what is over is refused", over),
     ("R8 no token is good for longer than it should be", not_prolonged),
     ("R9 tokens name their session and its user", owners),
+    ("R9 who is gone is refused", gone),
+    ("R9 that somebody is gone is told", gone_is_told),
     ("R10 after a logout no refresh succeeds", logged_out),
     ("R11 nothing brings a session back", not_back),
     ("R12 a session ends for a reason, and every answer is one of those foreseen", for_a_reason),
 ];
 
-const EVERY_CAUSE: [Cause; 4] = [Cause::Logout, Cause::Reuse, Cause::Expiry, Cause::Refusal];
+/// After which nobody finds the session.
+const ENDED: [Cause; 4] = [Cause::Logout, Cause::Reuse, Cause::Expiry, Cause::Refusal];
+
+/// After which no refresh succeeds.
+const EVERY_CAUSE: [Cause; 5] =
+    [Cause::Logout, Cause::Reuse, Cause::Expiry, Cause::Removal, Cause::Refusal];
 
 fn told(life: &Life<'_>, request: &Request) -> String {
     let Request { sent, ended, user, who, what, answer, token, .. } = request;
@@ -239,6 +246,39 @@ fn owners(story: &Story<'_>) -> Vec<String> {
     found
 }
 
+fn gone(story: &Story<'_>) -> Vec<String> {
+    refreshes(story, |life, _, request| {
+        request.is_done() && life.death_before(request.sent, &[Cause::Removal]).is_some()
+    })
+}
+
+/// Where nothing else explains that a refresh was refused.
+fn gone_is_told(story: &Story<'_>) -> Vec<String> {
+    let said = story.log.said.iter().filter(|said| said.message == "denied");
+    let told_of: BTreeSet<&str> = said.map(|said| &*said.session).collect();
+    let mut found = refreshes(story, |life, generation, request| {
+        let is_removal = |logout: &&&Request| logout.what == What::Leave;
+        let removed = life.death_before(request.sent, &[Cause::Removal]);
+        let in_doubt = life.all_refreshes().any(|(_, other)| other.is_in_doubt());
+        request.answer == Answer::Refused
+            && removed.is_some()
+            && life.logouts.iter().filter(|logout| !logout.is_nothing()).all(|one| is_removal(&one))
+            && !in_doubt
+            && !life.may_be_expired(story.log, request.ended)
+            && !life.may_be_reuse(story.log, generation, request)
+            && !told_of.contains(life.id)
+    });
+    let is_removed = |id: &str| {
+        let of_id = story.lives.iter().filter(|life| life.id == id);
+        of_id.flat_map(|life| &life.logouts).any(|logout| logout.what == What::Leave)
+    };
+    let wrong = told_of
+        .iter()
+        .filter(|id| story.lives.iter().any(|life| life.id == **id) && !is_removed(id));
+    found.extend(wrong.map(|id| format!("session {id}: its user was denied, and had not gone")));
+    found
+}
+
 fn logged_out(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, _, request| {
         request.is_done() && life.death_before(request.sent, &[Cause::Logout]).is_some()
@@ -261,13 +301,13 @@ fn not_back(story: &Story<'_>) -> Vec<String> {
     for life in &story.lives {
         let looked = life.looks.iter().filter(|look| look.what != What::Me && look.is_done());
         for look in looked {
-            if life.death_before(look.sent, &EVERY_CAUSE).is_some() {
+            if life.death_before(look.sent, &ENDED).is_some() {
                 found.push(told(life, look));
             }
         }
         for list in lists(story, life) {
             let is_listed = list.listed.iter().any(|id| id == life.id);
-            if is_listed && life.death_before(list.sent, &EVERY_CAUSE).is_some() {
+            if is_listed && life.death_before(list.sent, &ENDED).is_some() {
                 found.push(format!("{}, and is listed at {}", told(life, life.login), list.sent));
             }
         }

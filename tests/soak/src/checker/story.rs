@@ -43,6 +43,8 @@ pub(super) enum Cause {
     Logout,
     Reuse,
     Expiry,
+    /// Its user is gone: from here on no refresh succeeds, and the first one ends it.
+    Removal,
     /// One of its authentic tokens was refused, for whatever reason.
     Refusal,
 }
@@ -100,7 +102,7 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) {
                 lives[life].refreshes[generation].push(request);
             }
             (What::Logout, Some((life, _)), _) => lives[life].logouts.push(request),
-            (What::LogoutAll | What::LogoutOthers, _, by_access) => {
+            (What::LogoutAll | What::LogoutOthers | What::Leave, _, by_access) => {
                 for life in of_user.get(&request.user).into_iter().flatten() {
                     let is_kept = request.what == What::LogoutOthers && Some(*life) == by_access;
                     if !is_kept {
@@ -210,8 +212,10 @@ impl<'l> Life<'l> {
         for logout in &self.logouts {
             // A login under way may come after a logout of all.
             let is_before = logout.what == What::Logout || self.login.ended < logout.sent;
+            let is_removal = logout.what == What::Leave;
             if logout.is_done() && is_before {
-                deaths.push(Death { at: logout.ended, cause: Cause::Logout });
+                let cause = if is_removal { Cause::Removal } else { Cause::Logout };
+                deaths.push(Death { at: logout.ended, cause });
             }
         }
         for (generation, request) in self.all_refreshes() {
