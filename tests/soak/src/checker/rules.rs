@@ -256,26 +256,24 @@ fn gone(story: &Story<'_>) -> Vec<String> {
 fn gone_is_told(story: &Story<'_>) -> Vec<String> {
     let said = story.log.said.iter().filter(|said| said.message == "denied");
     let told_of: BTreeSet<&str> = said.map(|said| &*said.session).collect();
-    let mut found = refreshes(story, |life, generation, request| {
-        let is_removal = |logout: &&&Request| logout.what == What::Leave;
-        let removed = life.death_before(request.sent, &[Cause::Removal]);
-        let in_doubt = life.all_refreshes().any(|(_, other)| other.is_in_doubt());
+    let is_removal = |logout: &&Request| logout.what == What::Leave;
+    let mut found = refreshes(story, |life, _, request| {
+        let logouts = life.logouts.iter().filter(|logout| !logout.is_nothing());
+        let is_otherwise = logouts.copied().any(|logout| !is_removal(&logout))
+            || life.may_be_expired(story.log, request.ended)
+            || life.all_refreshes().any(|(generation, other)| {
+                other.is_in_doubt() || life.may_be_reuse(story.log, generation, other)
+            });
         request.answer == Answer::Refused
-            && removed.is_some()
-            && life.logouts.iter().filter(|logout| !logout.is_nothing()).all(|one| is_removal(&one))
-            && !in_doubt
-            && !life.may_be_expired(story.log, request.ended)
-            && !life.may_be_reuse(story.log, generation, request)
+            && life.death_before(request.sent, &[Cause::Removal]).is_some()
+            && !is_otherwise
             && !told_of.contains(life.id)
     });
-    let is_removed = |id: &str| {
-        let of_id = story.lives.iter().filter(|life| life.id == id);
-        of_id.flat_map(|life| &life.logouts).any(|logout| logout.what == What::Leave)
-    };
-    let wrong = told_of
-        .iter()
-        .filter(|id| story.lives.iter().any(|life| life.id == **id) && !is_removed(id));
-    found.extend(wrong.map(|id| format!("session {id}: its user was denied, and had not gone")));
+    for life in story.lives.iter().filter(|life| told_of.contains(life.id)) {
+        if !life.logouts.iter().any(is_removal) {
+            found.push(format!("{}, and was denied without a reason", told(life, life.login)));
+        }
+    }
     found
 }
 
