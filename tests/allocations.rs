@@ -198,3 +198,13 @@ fn encoding_allocates_once() {
         assert_eq!(info.count_total, 1, "{algorithm}");
     }
 }
+
+/// One that is longer than usual: however its claims were written, the room that it ends in is what it needs.
+#[test]
+fn a_long_token_has_no_room_to_spare() {
+    let key = key(Algorithm::Hs256);
+    // Each of these is written by itself, which doubles the room now and then.
+    let token = encode(&serde_json::json!({ "x": "\n".repeat(2000) }), &key).unwrap();
+    assert!(token.len() > 5000);
+    assert_eq!(token.capacity(), token.len());
+}
