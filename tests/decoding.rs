@@ -17,14 +17,17 @@ use std::{
 };
 
 use kippu::{
-    Algorithm, DecodeError, EncodeError, JsonError, Key, NumericDate, RegisteredClaims, Segment,
-    Validation,
+    Algorithm, Audience, DecodeError, EncodeError, JsonError, Key, NumericDate, RegisteredClaims,
+    Segment, Validation,
     base64url::{self, Base64urlError},
     decode, decode_borrowed, encode, explain, unverified_header,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{
+        DeserializeOwned, IgnoredAny,
+        value::{self, MapDeserializer},
+    },
 };
 use serde_json::{Value, json};
 use signing::{HEADER, key, signed, signed_segments, signed_with_header};
@@ -797,6 +800,36 @@ fn registered_claims_reach_the_callers_type() {
         sub: "s".into(),
     };
     assert_eq!(claims, expected);
+}
+
+/// The crate's own type for them: each is written and read, and says what it expects in the place of what it found.
+#[test]
+fn registered_claims_are_read_and_written() {
+    let date = |seconds| Some(NumericDate::from_seconds(seconds));
+    let claims = RegisteredClaims {
+        issuer: Some("i".into()),
+        subject: Some("s".into()),
+        audience: Some(Audience::Many(vec!["a".into(), "b".into()])),
+        expiration_time: date(3),
+        not_before: date(1),
+        issued_at: date(2),
+        jwt_id: Some("j".into()),
+    };
+    let text = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":3,"nbf":1,"iat":2,"jti":"j"}"#;
+    assert_eq!(serde_json::to_string(&claims).unwrap(), text);
+    let validation = validation().audience("a").at(NumericDate::from_seconds(2));
+    assert_eq!(decode(&signed(text), &key(), &validation), Ok(claims));
+    let none = RegisteredClaims::default();
+    assert_eq!(serde_json::to_string(&none).unwrap(), "{}");
+    assert_eq!(judge(&signed(r#"{"x":["iss"],"EXP":1}"#)), Ok(none));
+
+    let wrong = |text| serde_json::from_str::<RegisteredClaims>(text).unwrap_err().to_string();
+    assert!(wrong("[]").contains("expected a claims set"));
+    assert!(wrong(r#"{"aud":7}"#).contains("expected a string or an array of strings"));
+    assert!(wrong(r#"{"exp":"1"}"#).contains("expected a number of seconds since 1970"));
+    let numbered: MapDeserializer<'_, _, value::Error> = MapDeserializer::new([(1, 2)].into_iter());
+    let error = RegisteredClaims::deserialize(numbered).unwrap_err();
+    assert_eq!(error.to_string(), "invalid type: integer `1`, expected a claim name");
 }
 
 #[test]

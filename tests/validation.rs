@@ -13,8 +13,8 @@ mod signing;
 use std::time::Duration;
 
 use kippu::{
-    ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation, ValidationError,
-    decode, decode_borrowed, explain,
+    Audience, ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation,
+    ValidationError, decode, decode_borrowed, explain,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -321,6 +321,24 @@ fn aud_has_to_name_the_recipient() {
         refused(&format!(r#"{{"aud":["{other}","x"]}}"#), &api, &message);
     }
     refused(r#"{"aud":["a","b"]}"#, &either, r#"aud is "a", expected "api" or "web""#);
+}
+
+#[test]
+fn an_audience_is_a_name_or_several() {
+    let names = |names: &[&str]| names.iter().copied().map(String::from).collect::<Vec<_>>();
+    for (audience, expected) in [
+        (Audience::from("a"), names(&["a"])),
+        (Audience::from(String::from("b")), names(&["b"])),
+        (Audience::from(names(&["a", "b"])), names(&["a", "b"])),
+        (Audience::from(vec![]), vec![]),
+    ] {
+        assert!(audience.iter().eq(&expected), "{audience:?}");
+        assert!((&audience).into_iter().eq(&expected), "{audience:?}");
+        for name in ["a", "b", "c", "A", ""] {
+            assert_eq!(audience.contains(name), expected.iter().any(|known| known == name));
+        }
+        assert_eq!(audience.into_iter().collect::<Vec<_>>(), expected);
+    }
 }
 
 /// RFC 7519 §4.1.3: a recipient who does not find itself in `aud` must refuse.
