@@ -221,3 +221,24 @@ fn a_long_token_has_no_room_to_spare() {
     assert!(token.len() > 5000);
     assert_eq!(token.capacity(), token.len());
 }
+
+/// What an access token has to spare is less than what is usual for a whole one.
+#[cfg(feature = "session")]
+#[tokio::test]
+async fn an_access_token_has_little_room_to_spare() {
+    use kippu::session::{MemoryStore, Sessions};
+
+    let sessions = Sessions::builder(MemoryStore::new(8))
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(key(Algorithm::Hs256))
+        .refresh_key(Key::hs256([1; 32]).unwrap().with_kid("2026-11"))
+        .build()
+        .unwrap();
+    for length in [0, 300, 3000] {
+        let claims = serde_json::json!({ "x": "x".repeat(length) });
+        let token = sessions.login("user-12345", &claims).await.unwrap().access_token;
+        assert!(token.capacity() < token.len() + 512, "{} {}", token.capacity(), token.len());
+    }
+}
