@@ -520,3 +520,12 @@ fn a_client_is_told_what_it_can_act_on() {
     let error = decode::<Value>("a.b.c", &key(), &lax()).unwrap_err();
     assert_eq!(error.client_message(), "the token is invalid");
 }
+
+#[test]
+fn debug_shows_what_is_expected() {
+    let validation = Validation::new().issuer("i").typ("t").max_age(Duration::from_secs(1));
+    let shown = format!("{validation:?}");
+    for field in [r#"issuers: ["i"]"#, r#"typs: ["t"]"#, "max_age: Some(1s)", "leeway: 60s"] {
+        assert!(shown.contains(field), "{shown}");
+    }
+}
