@@ -430,14 +430,16 @@ mod tests {
     /// An error is found wherever it stands: every byte outside the alphabet, at every offset.
     #[test]
     fn a_foreign_symbol_is_refused_at_every_offset() {
+        let foreign: Vec<u8> = (0..=u8::MAX).filter(|byte| !ALPHABET.contains(byte)).collect();
         for length in 1..40 {
             for offset in 0..length {
-                for byte in (0..=u8::MAX).filter(|byte| !ALPHABET.contains(byte)) {
-                    let mut text = vec![b'A'; length];
+                let mut text = vec![b'A'; length];
+                for &byte in &foreign {
                     text[offset] = byte;
                     assert_eq!(decode(&text), Err(Base64urlError::Symbol { offset, byte }));
-                    assert!(decode_secret(&text).is_none());
                 }
+                // Which bytes these are, each by itself, is what the test above holds.
+                assert!(decode_secret(&text).is_none());
             }
         }
     }

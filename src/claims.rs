@@ -557,3 +557,52 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    /// Notes whatever comes in the one way that the trait asks for.
+    struct General<'w, 'c>(ClaimsSet<'w, 'c>);
+
+    impl<'c> Registered<'c> for General<'_, 'c> {
+        type Name = RegisteredClaim;
+
+        fn name(member: &str) -> Option<(RegisteredClaim, Kind)> {
+            ClaimsSet::name(member)
+        }
+
+        fn has(&mut self, name: RegisteredClaim) -> bool {
+            self.0.has(name)
+        }
+
+        fn note(&mut self, name: RegisteredClaim, value: Value<'c>) {
+            self.0.note(name, value);
+        }
+    }
+
+    /// What comes by the ways that are there for speed is noted as what does not.
+    #[test]
+    fn a_text_and_an_integer_are_noted_as_any_value_is() {
+        for name in RegisteredClaim::NAMES {
+            for value in [r#""a""#, r#""\u0061""#, r#"["a","b"]"#, "1", "1.5", "null"] {
+                let text = alloc::format!(r#"{{"{name}":{value}}}"#);
+                let mut noted = ClaimsSet::wanting(&[]);
+                let mut general = General(ClaimsSet::wanting(&[]));
+                json::members_and::<_, de::IgnoredAny>(text.as_bytes(), &mut noted)
+                    .unwrap()
+                    .unwrap();
+                json::members_and::<_, de::IgnoredAny>(text.as_bytes(), &mut general)
+                    .unwrap()
+                    .unwrap();
+                assert_eq!(
+                    alloc::format!("{noted:?}"),
+                    alloc::format!("{:?}", general.0),
+                    "{text}"
+                );
+                assert!(noted.has_registered(RegisteredClaim::from_name(name).unwrap()), "{text}");
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use kippu::{
     Algorithm, ClaimError, DecodeError, Key, KeySet, NumericDate, Validation, base64url, decode,
     decode_borrowed, encode, encode_with_typ, hmac::Hmac,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Claims {
@@ -136,6 +136,19 @@ fn borrowed_claims_allocate_nothing() {
     }
 }
 
+/// Which of the claims that somebody requires are there is noted in one word.
+#[test]
+fn a_required_claim_allocates_nothing() {
+    let key = key(Algorithm::Hs256);
+    let token = encode(&serde_json::json!({ "exp": NOW + 900, "scope": "read" }), &key).unwrap();
+    let validation = Validation::new().at(NumericDate::from_seconds(NOW)).require("scope");
+    let mut buffer = [0; 256];
+    let info = measure(|| {
+        decode_borrowed::<IgnoredAny>(&token, &key, &validation, &mut buffer).unwrap();
+    });
+    assert_eq!(info.count_total, 0);
+}
+
 #[test]
 fn owned_claims_allocate_what_they_hold() {
     let expected = claims();
@@ -196,5 +209,36 @@ fn encoding_allocates_once() {
         assert_eq!(info.count_total, 1, "{algorithm}");
         let info = measure(|| drop(black_box(encode_with_typ(&claims, &key, "at+jwt"))));
         assert_eq!(info.count_total, 1, "{algorithm}");
+    }
+}
+
+/// One that is longer than usual: however its claims were written, the room that it ends in is what it needs.
+#[test]
+fn a_long_token_has_no_room_to_spare() {
+    let key = key(Algorithm::Hs256);
+    // Each of these is written by itself, which doubles the room now and then.
+    let token = encode(&serde_json::json!({ "x": "\n".repeat(2000) }), &key).unwrap();
+    assert!(token.len() > 5000);
+    assert_eq!(token.capacity(), token.len());
+}
+
+/// What an access token has to spare is less than what is usual for a whole one.
+#[cfg(feature = "session")]
+#[tokio::test]
+async fn an_access_token_has_little_room_to_spare() {
+    use kippu::session::{MemoryStore, Sessions};
+
+    let sessions = Sessions::builder(MemoryStore::new(8))
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(key(Algorithm::Hs256))
+        .refresh_key(Key::hs256([1; 32]).unwrap().with_kid("2026-11"))
+        .build()
+        .unwrap();
+    for length in [0, 300, 3000] {
+        let claims = serde_json::json!({ "x": "x".repeat(length) });
+        let token = sessions.login("user-12345", &claims).await.unwrap().access_token;
+        assert!(token.capacity() < token.len() + 512, "{} {}", token.capacity(), token.len());
     }
 }

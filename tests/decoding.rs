@@ -17,14 +17,17 @@ use std::{
 };
 
 use kippu::{
-    Algorithm, DecodeError, EncodeError, JsonError, Key, NumericDate, RegisteredClaims, Segment,
-    Validation,
+    Algorithm, Audience, DecodeError, EncodeError, JsonError, Key, NumericDate, RegisteredClaims,
+    Segment, Validation,
     base64url::{self, Base64urlError},
     decode, decode_borrowed, encode, explain, unverified_header,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{
+        DeserializeOwned, IgnoredAny,
+        value::{self, MapDeserializer},
+    },
 };
 use serde_json::{Value, json};
 use signing::{HEADER, key, signed, signed_segments, signed_with_header};
@@ -134,10 +137,19 @@ fn a_token_has_three_segments() {
     ] {
         refused(&token, "the token does not have three segments");
     }
-    // Whatever else is wrong with it.
-    let token = format!("{}.e30.{}", signed("{}").rsplit_once('.').unwrap().0, "A".repeat(43));
-    let error = decode::<Value>(&token, &key(), &validation().typ("at+jwt")).unwrap_err();
-    assert_eq!(error, DecodeError::Segments);
+    // Whatever else is wrong with it, and however many dots there are.
+    let front = good.rsplit_once('.').unwrap().0;
+    let (signature, half) = ("A".repeat(43), "A".repeat(21));
+    for behind in [
+        format!("e30.{signature}"),
+        format!("e30.e30.{signature}"),
+        format!("{half}.{half}"),
+        format!("e30.{half}.{half}"),
+    ] {
+        let token = format!("{front}.{behind}");
+        let error = decode::<Value>(&token, &key(), &validation().typ("at+jwt")).unwrap_err();
+        assert_eq!(error, DecodeError::Segments, "{token}");
+    }
     // Not even from someone who can sign.
     let header = base64url::encode(HEADER.as_bytes());
     for payload in [".e30", "e30.", "e30.e30", "."] {
@@ -790,6 +802,36 @@ fn registered_claims_reach_the_callers_type() {
     assert_eq!(claims, expected);
 }
 
+/// The crate's own type for them: each is written and read, and says what it expects in the place of what it found.
+#[test]
+fn registered_claims_are_read_and_written() {
+    let date = |seconds| Some(NumericDate::from_seconds(seconds));
+    let claims = RegisteredClaims {
+        issuer: Some("i".into()),
+        subject: Some("s".into()),
+        audience: Some(Audience::Many(vec!["a".into(), "b".into()])),
+        expiration_time: date(3),
+        not_before: date(1),
+        issued_at: date(2),
+        jwt_id: Some("j".into()),
+    };
+    let text = r#"{"iss":"i","sub":"s","aud":["a","b"],"exp":3,"nbf":1,"iat":2,"jti":"j"}"#;
+    assert_eq!(serde_json::to_string(&claims).unwrap(), text);
+    let validation = validation().audience("a").at(NumericDate::from_seconds(2));
+    assert_eq!(decode(&signed(text), &key(), &validation), Ok(claims));
+    let none = RegisteredClaims::default();
+    assert_eq!(serde_json::to_string(&none).unwrap(), "{}");
+    assert_eq!(judge(&signed(r#"{"x":["iss"],"EXP":1}"#)), Ok(none));
+
+    let wrong = |text| serde_json::from_str::<RegisteredClaims>(text).unwrap_err().to_string();
+    assert!(wrong("[]").contains("expected a claims set"));
+    assert!(wrong(r#"{"aud":7}"#).contains("expected a string or an array of strings"));
+    assert!(wrong(r#"{"exp":"1"}"#).contains("expected a number of seconds since 1970"));
+    let numbered: MapDeserializer<'_, _, value::Error> = MapDeserializer::new([(1, 2)].into_iter());
+    let error = RegisteredClaims::deserialize(numbered).unwrap_err();
+    assert_eq!(error.to_string(), "invalid type: integer `1`, expected a claim name");
+}
+
 #[test]
 fn claims_that_are_no_claims_set_are_not_signed() {
     #[derive(Serialize)]
@@ -828,8 +870,11 @@ fn claims_that_are_no_claims_set_are_not_signed() {
     assert_eq!(error.to_string(), "the claim exp is not a number");
     let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
     let long = |length: usize| encode(&json!({ "x": "x".repeat(length) }), &key());
-    assert!(long(limit / 4 * 3 - 100).is_ok_and(|token| token.len() <= limit));
-    assert!(matches!(long(limit), Err(EncodeError::TooLong { length, .. }) if length > limit));
+    // Header, signature and dots take 81 bytes, and the claims are 8 longer than their text.
+    let longest = base64url::decoded_len(limit - 81) - 8;
+    assert!(long(longest).is_ok_and(|token| token.len() == limit));
+    let length = limit + 1;
+    assert_eq!(long(longest + 1).unwrap_err(), EncodeError::TooLong { length, limit });
     let error = encode(&HashMap::from([(vec![1], 1)]), &key()).unwrap_err();
     assert_eq!(error.to_string(), "the claims cannot be written as JSON: key must be a string");
     let deep = (0..127).fold(json!({}), |inner, _| json!({ "x": inner }));

@@ -13,8 +13,8 @@ mod signing;
 use std::time::Duration;
 
 use kippu::{
-    ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation, ValidationError,
-    decode, decode_borrowed, explain,
+    Audience, ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation,
+    ValidationError, decode, decode_borrowed, explain,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -323,6 +323,24 @@ fn aud_has_to_name_the_recipient() {
     refused(r#"{"aud":["a","b"]}"#, &either, r#"aud is "a", expected "api" or "web""#);
 }
 
+#[test]
+fn an_audience_is_a_name_or_several() {
+    let names = |names: &[&str]| names.iter().copied().map(String::from).collect::<Vec<_>>();
+    for (audience, expected) in [
+        (Audience::from("a"), names(&["a"])),
+        (Audience::from(String::from("b")), names(&["b"])),
+        (Audience::from(names(&["a", "b"])), names(&["a", "b"])),
+        (Audience::from(vec![]), vec![]),
+    ] {
+        assert!(audience.iter().eq(&expected), "{audience:?}");
+        assert!((&audience).into_iter().eq(&expected), "{audience:?}");
+        for name in ["a", "b", "c", "A", ""] {
+            assert_eq!(audience.contains(name), expected.iter().any(|known| known == name));
+        }
+        assert_eq!(audience.into_iter().collect::<Vec<_>>(), expected);
+    }
+}
+
 /// RFC 7519 §4.1.3: a recipient who does not find itself in `aud` must refuse.
 #[test]
 fn aud_is_refused_where_none_is_expected() {
@@ -501,4 +519,13 @@ fn a_client_is_told_what_it_can_act_on() {
     assert_eq!(message("[]", &lax()), "the token is invalid");
     let error = decode::<Value>("a.b.c", &key(), &lax()).unwrap_err();
     assert_eq!(error.client_message(), "the token is invalid");
+}
+
+#[test]
+fn debug_shows_what_is_expected() {
+    let validation = Validation::new().issuer("i").typ("t").max_age(Duration::from_secs(1));
+    let shown = format!("{validation:?}");
+    for field in [r#"issuers: ["i"]"#, r#"typs: ["t"]"#, "max_age: Some(1s)", "leeway: 60s"] {
+        assert!(shown.contains(field), "{shown}");
+    }
 }

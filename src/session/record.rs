@@ -156,3 +156,18 @@ impl SessionRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_read_from_its_word_alone() {
+        let words = RevokeReason::ALL.map(RevokeReason::as_str);
+        assert_eq!(words, ["logout", "logout_all", "reuse", "denied"]);
+        assert_eq!(words.map(RevokeReason::from_word), RevokeReason::ALL.map(Some));
+        for word in ["", "Logout", "logout ", "log"] {
+            assert_eq!(RevokeReason::from_word(word), None, "{word:?}");
+        }
+    }
+}

@@ -24,7 +24,8 @@ pub const REFRESH_TOKEN_PREFIX: &str = "kippu_rt_";
 
 const VERSION: u8 = 1;
 const TAG_LEN: usize = 32;
-const MAX_BODY_LEN: usize = 1 + 1 + MAX_KID_LEN + 16 + 16 + 8 + TAG_LEN;
+const MAX_BODY_LEN: usize =
+    size_of::<([u8; 2], [u8; MAX_KID_LEN], [u8; 16], Origin, [u8; 8], [u8; TAG_LEN])>();
 
 /// Why a key cannot make refresh tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -197,7 +198,9 @@ mod tests {
                 Err(RefreshKeyError::KidLength { given })
             );
         }
-        assert!(mint(&key(&"k".repeat(64)), &id, &ORIGIN, 0).is_ok());
+        let longest = key(&"k".repeat(64));
+        let token = mint(&longest, &id, &ORIGIN, 0).unwrap();
+        assert!(verify(&token, &longest, NOW).is_some());
         assert_eq!(mint(&key("a\0b"), &id, &ORIGIN, 0), Err(RefreshKeyError::KidControl));
         let other = Key::hs512([7; 64]).unwrap().with_kid("k");
         let error = RefreshKeyError::Algorithm { given: Algorithm::Hs512 };

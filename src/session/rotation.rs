@@ -341,6 +341,7 @@ mod tests {
 
     #[test]
     fn the_last_generation_has_no_successor() {
+        assert_eq!(MAX_GENERATION, 9_007_199_254_740_991);
         let record = SessionRecord { generation: MAX_GENERATION, ..record(0, 0, 1000) };
         for generation in [MAX_GENERATION, u64::MAX] {
             let decision = request(generation, 1, 10, AheadPolicy::Heal).decide(&record);

@@ -83,6 +83,8 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates() {
+        let last = 9_007_199_254_740_991;
+        assert_eq!((UnixMillis::MIN.get(), UnixMillis::MAX.get()), (-last, last));
         for end in [i64::MAX, UnixMillis::MAX.get(), UnixMillis::MAX.get() + 1] {
             assert_eq!(UnixMillis::new(end), UnixMillis::MAX);
             assert_eq!(UnixMillis::new(-end), UnixMillis::MIN);
@@ -102,6 +104,7 @@ mod tests {
             let date: NumericDate = serde_json::from_str(date).unwrap();
             assert_eq!(UnixMillis::from(date).get(), millis);
         }
+        assert_eq!(UnixMillis::new(-1001).to_string(), "-1001");
         let date = NumericDate::from(UnixMillis::new(1_300_819_380_001));
         assert_eq!(date.to_string(), "1300819380.001");
     }
