@@ -977,6 +977,7 @@ async fn nothing_printed_shows_a_token() {
         fixture.sessions,
         fixture.events(),
     );
+    assert!(printed.starts_with("Sessions { issuer: \"https"), "{printed}");
     for tokens in [tokens, next] {
         for token in [tokens.access_token, tokens.refresh_token] {
             for part in token.trim_start_matches("kippu_rt_").split('.').filter(|p| p.len() > 20) {
