@@ -137,19 +137,22 @@ pub(crate) fn encode_in_place(output: &mut Vec<u8>, start: usize) {
     output.resize(start + encoded_len(bytes), 0);
     let output = output.split_at_mut(start).1;
     // From the back, so that no symbol is written over a byte that has yet to be read.
-    let (groups, rest) = (bytes / 6, bytes % 6);
-    let mut last = [0; 6];
-    let last = last.split_at_mut(rest).0;
-    if let Some(from) = output.get(6 * groups..bytes) {
-        last.copy_from_slice(from);
+    let (blocks, groups) = (bytes / 12, bytes / 3);
+    match *output.split_at(3 * groups).1.split_at(bytes - 3 * groups).0 {
+        [a] => output.split_at_mut(4 * groups).1.copy_from_slice(&two_symbols(a)),
+        [a, b] => output.split_at_mut(4 * groups).1.copy_from_slice(&three_symbols(a, b)),
+        _ => {}
     }
-    if let Some(to) = output.get_mut(8 * groups..) {
-        encode_exact(last, to);
+    for group in (4 * blocks..groups).rev() {
+        let output = output.split_at_mut(4 * group + 4).0;
+        if let Some(three) = output.split_at(3 * group).1.first_chunk().copied() {
+            output.split_at_mut(4 * group).1.copy_from_slice(&four_symbols(three));
+        }
     }
-    for group in (0..groups).rev() {
-        let output = output.split_at_mut(8 * group + 8).0;
-        if let Some(six) = output.split_at(6 * group).1.first_chunk().copied() {
-            output.split_at_mut(8 * group).1.copy_from_slice(&eight_symbols(six));
+    for block in (0..blocks).rev() {
+        let output = output.split_at_mut(16 * block + 16).0;
+        if let Some(twelve) = output.split_at(12 * block).1.first_chunk().copied() {
+            output.split_at_mut(16 * block).1.copy_from_slice(&sixteen_symbols(twelve));
         }
     }
 }
@@ -198,29 +201,65 @@ fn front(output: &mut [u8], needed: usize) -> Result<&mut [u8], Base64urlError> 
 /// Encodes into a slice that is exactly as long as the result.
 #[inline]
 fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
-    let mut sixes = bytes.chunks_exact(6);
-    let mut eights = symbols.chunks_exact_mut(8);
-    for (six, eight) in sixes.by_ref().zip(eights.by_ref()) {
-        if let Some(six) = six.first_chunk() {
-            eight.copy_from_slice(&eight_symbols(*six));
+    let mut twelves = bytes.chunks_exact(12);
+    let mut sixteens = symbols.chunks_exact_mut(16);
+    for (twelve, sixteen) in twelves.by_ref().zip(sixteens.by_ref()) {
+        if let Some(twelve) = twelve.first_chunk() {
+            sixteen.copy_from_slice(&sixteen_symbols(*twelve));
         }
     }
-    for (group, quad) in sixes.remainder().chunks(3).zip(eights.into_remainder().chunks_mut(4)) {
-        for (to, from) in quad.iter_mut().zip(sextets(group).map(symbol)) {
-            *to = from;
+    let mut threes = twelves.remainder().chunks_exact(3);
+    let mut fours = sixteens.into_remainder().chunks_exact_mut(4);
+    for (three, four) in threes.by_ref().zip(fours.by_ref()) {
+        if let Some(three) = three.first_chunk() {
+            four.copy_from_slice(&four_symbols(*three));
         }
+    }
+    let room = fours.into_remainder();
+    match *threes.remainder() {
+        [last] => room.copy_from_slice(&two_symbols(last)),
+        [first, second] => room.copy_from_slice(&three_symbols(first, second)),
+        _ => {}
     }
 }
 
-/// The symbols of 6 bytes, two at a time.
+/// The symbols of 12 bytes, two at a time.
 #[inline]
-fn eight_symbols([front @ .., fifth, sixth]: [u8; 6]) -> [u8; 8] {
-    let (front, back) = (u32::from_be_bytes(front), u16::from_be_bytes([fifth, sixth]));
-    let bits = u64::from(front) << 16 | u64::from(back);
+#[expect(clippy::many_single_char_names, reason = "bytes in their order")]
+fn sixteen_symbols([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> [u8; 16] {
+    let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l]];
+    let [front, middle, back] = words.map(|word| u64::from(u32::from_be_bytes(word)));
+    let front = eight_symbols(front << 16 | middle >> 16);
+    let back = eight_symbols(middle << 32 | back);
+    (u128::from(front) | u128::from(back) << 64).to_le_bytes()
+}
+
+/// The symbols of the lower 48 bits, the first in the lowest byte.
+#[inline]
+fn eight_symbols(bits: u64) -> u64 {
     let pairs = [bits >> 36, bits >> 24, bits >> 12, bits].map(pair);
-    // The first pair stands in the lowest bits, so that all four are written at once.
     let [first, second, third, fourth] = pairs.map(u64::from);
-    (first | second << 16 | third << 32 | fourth << 48).to_le_bytes()
+    first | second << 16 | third << 32 | fourth << 48
+}
+
+/// The symbols of 3 bytes.
+#[inline]
+fn four_symbols([a, b, c]: [u8; 3]) -> [u8; 4] {
+    let bits = u64::from(u32::from_be_bytes([0, a, b, c]));
+    (u32::from(pair(bits >> 12)) | u32::from(pair(bits)) << 16).to_le_bytes()
+}
+
+/// The symbols of 2 bytes that are the last.
+#[inline]
+fn three_symbols(first: u8, second: u8) -> [u8; 3] {
+    let [symbols @ .., _] = four_symbols([first, second, 0]);
+    symbols
+}
+
+/// The symbols of a byte that is the last.
+#[inline]
+fn two_symbols(last: u8) -> [u8; 2] {
+    pair(u64::from(last) << 4).to_le_bytes()
 }
 
 /// Decodes into a slice that is exactly as long as the result.
@@ -242,14 +281,20 @@ fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> 
     }
     let mut rest = 0;
     for (quad, group) in eights.remainder().chunks(4).zip(sixes.into_remainder().chunks_mut(3)) {
-        let mut padded = [ALPHABET_START; 4];
-        for (to, &from) in padded.iter_mut().zip(quad) {
-            *to = from;
-        }
-        let bits = joined(padded);
+        let bits = match *quad {
+            [a, b, c, d] => joined([a, b, c, d]),
+            [a, b, c] => joined([a, b, c, ALPHABET_START]),
+            [a, b] => joined([a, b, ALPHABET_START, ALPHABET_START]),
+            _ => UNKNOWN,
+        };
         seen |= bits;
-        let [_, joined_bytes @ ..] = bits.to_be_bytes();
-        rest |= split_group(joined_bytes, group);
+        let [_, first, second, third] = bits.to_be_bytes();
+        match group {
+            [x, y, z] => [*x, *y, *z] = [first, second, third],
+            [x, y] => ([*x, *y], rest) = ([first, second], third),
+            [x] => (*x, rest) = (first, second | third),
+            _ => {}
+        }
     }
     if seen & UNKNOWN != 0 || rest != 0 || symbols.len() % 4 == 1 {
         return Err(locate(symbols));
@@ -299,13 +344,6 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// The symbol of no bits.
 const ALPHABET_START: u8 = b'A';
-
-/// The symbol of the lower 6 bits.
-#[inline]
-#[expect(clippy::indexing_slicing, reason = "6 bits index 64 entries")]
-fn symbol(sextet: u8) -> u8 {
-    ALPHABET[usize::from(sextet & 63)]
-}
 
 /// The two symbols of the lower 12 bits, the first one in the lower byte.
 #[inline]
@@ -361,7 +399,7 @@ const fn values(shift: u32) -> [u32; 256] {
 const RUNS: [(u8, u8, u8); 5] =
     [(b'A', b'Z', 0), (b'a', b'z', 26), (b'0', b'9', 52), (b'-', b'-', 62), (b'_', b'_', 63)];
 
-/// As [`symbol`], with the same work for every value.
+/// The symbol of 6 bits, with the same work for each.
 fn secret_symbol(sextet: u8) -> u8 {
     RUNS.into_iter().fold(0, |symbol, (first, _, base)| {
         let candidate = sextet.wrapping_sub(base).wrapping_add(first);

@@ -1,7 +1,8 @@
 //! One strict pass over a JSON object (RFC 8259): bytes in; out come the members that a
-//! specification registers, and a value of the caller's type.
+//! specification registers, and a value of the caller's type. And back, with the same strictness: a value in, bytes
+//! out.
 //!
-//! The text is read once, by a reader of this crate's own. It accepts one language, whatever type the caller
+//! A text is read once, by a reader of this crate's own. It accepts one language, whatever type the caller
 //! decodes into and for members that the type ignores too:
 //! - the text is UTF-8 without a byte order mark, and one object with nothing behind it (RFC 7519 §7.2);
 //! - no object at any depth has two members of one name, compared after unescaping (RFC 7515 §4,
@@ -13,11 +14,14 @@
 //! The members that matter to a verifier ([`Registered`]) are noted while the caller's type reads them, and a
 //! time by its digits. So both see the same value, and the type cannot hide one from the verifier.
 //!
-//! serde_json writes the JSON of this crate, and is the slow twin of this reader in its tests. It cannot be
-//! made to read like this: it skips what a type ignores without a look at surrogates, ranges, depth or names; it
-//! has rounded a time to a double before one can see it; and what it accepts depends on features, such as
-//! `arbitrary_precision`, that any other crate of a program may switch on for all. The price is that a claim
-//! of serde_json's type `RawValue` cannot be read.
+//! The writer puts down what serde_json would, byte for byte, and vouches for it as far as it can: what it does not vouch
+//! for is read over before anyone signs it, so that the reader alone refuses. Numbers that are not usual are spelled by
+//! serde_json, and the errors are its own.
+//!
+//! serde_json is the slow twin of both in their tests. It cannot be made to read like this: it skips what a type
+//! ignores without a look at surrogates, ranges, depth or names; it has rounded a time to a double before one can see
+//! it; and what it accepts depends on features, such as `arbitrary_precision`, that any other crate of a program may
+//! switch on for all. The price is that a claim of serde_json's type `RawValue` cannot be read.
 
 /// For a deserializer that always has a value: what may be absent is there, and a newtype is what it wraps.
 macro_rules! there_and_unwrapped {
@@ -38,11 +42,13 @@ macro_rules! there_and_unwrapped {
 
 mod deserializer;
 mod reader;
+mod writer;
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 
 use serde::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
 
+pub(crate) use self::writer::{Written, write};
 use self::{
     deserializer::{Refusal, note_members, visit_members},
     reader::{Reader, Stop},

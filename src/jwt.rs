@@ -10,7 +10,7 @@ use crate::{
     error::{DecodeError, EncodeError, Segment},
     excerpt::parser_message,
     header::{self, Parameter},
-    json,
+    json::{self, Written},
     jws::{self, Segments, Verified},
     key::Key,
     key_set::Keys,
@@ -58,8 +58,7 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 ) -> Result<String, EncodeError> {
     let mut token = begun(key, typ, USUAL_LEN);
     let start = token.len();
-    write_json(claims, &mut token)?;
-    check_payload(token.get(start..).unwrap_or_default())?;
+    write_claims(claims, &mut token)?;
     finished(token, start, key)
 }
 
@@ -225,21 +224,25 @@ fn finished(mut token: Vec<u8>, start: usize, key: &Key) -> Result<String, Encod
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }
 
-/// The claims as JSON.
+/// The claims as JSON that a [`decode`] might take.
 #[cfg(feature = "session")]
 pub(crate) fn to_json<C: Serialize + ?Sized>(claims: &C) -> Result<Vec<u8>, EncodeError> {
     let mut json = Vec::with_capacity(USUAL_LEN);
-    write_json(claims, &mut json)?;
+    write_claims(claims, &mut json)?;
     Ok(json)
 }
 
-/// Writes the claims onto the end of `output`.
-fn write_json<C: Serialize + ?Sized>(claims: &C, output: &mut Vec<u8>) -> Result<(), EncodeError> {
-    #[cfg(feature = "std")]
-    let written = serde_json::to_writer(output, claims);
-    #[cfg(not(feature = "std"))]
-    let written = serde_json::to_vec(claims).map(|json| output.extend_from_slice(&json));
-    written.map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })
+/// Writes the claims onto the end of `output`, unless every [`decode`] would refuse them.
+fn write_claims<C: Serialize + ?Sized>(
+    claims: &C,
+    output: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let start = output.len();
+    match json::write::<ClaimsSet<'_, '_>, C>(claims, output) {
+        Ok(Written::Strict) => Ok(()),
+        Ok(Written::Unjudged) => check_payload(output.get(start..).unwrap_or_default()),
+        Err(error) => Err(EncodeError::Serialize { reason: parser_message(&error) }),
+    }
 }
 
 /// Room for a decoded payload: on the stack, where no more is cleared than is of use; longer claims are
@@ -299,15 +302,91 @@ pub(crate) fn check_key_time(
     }
 }
 
-#[cfg(all(test, not(feature = "std")))]
+#[cfg(test)]
 mod tests {
-    use serde::de::IgnoredAny;
+    use alloc::{collections::BTreeMap, string::ToString};
 
     use super::*;
+    use crate::claims::{Audience, RegisteredClaims};
+
+    #[track_caller]
+    fn written(claims: &impl Serialize) -> Written {
+        json::write::<ClaimsSet<'_, '_>, _>(claims, &mut Vec::new()).unwrap()
+    }
+
+    fn registered() -> RegisteredClaims {
+        RegisteredClaims {
+            issuer: Some("https://auth.example".into()),
+            subject: Some("user \"12345\"".into()),
+            audience: Some("https://api.example".into()),
+            expiration_time: Some(NumericDate::from_seconds(1_300_819_380)),
+            not_before: Some(
+                NumericDate::EPOCH.saturating_add(core::time::Duration::from_millis(1)),
+            ),
+            issued_at: Some(NumericDate::from_seconds(-1)),
+            jwt_id: Some("0192f0c1-7b1e-7cc0-a8f4-3f5d2b9e6a10".into()),
+        }
+    }
+
+    /// Usual claims are not read a second time: without this, that could be lost and nobody would see it.
+    #[test]
+    fn the_writer_vouches_for_usual_claims() {
+        #[derive(Serialize)]
+        struct Claims {
+            #[serde(flatten)]
+            registered: RegisteredClaims,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            absent: Option<u8>,
+            admin: bool,
+            realm_access: BTreeMap<&'static str, Vec<Access>>,
+        }
+
+        #[derive(Serialize)]
+        enum Access {
+            Read,
+            Write { until: Option<f64>, exp: [char; 1] },
+            Grant(u64),
+            Pair(i8, ()),
+        }
+
+        let several = Audience::from(Vec::from(["a".to_string(), "b".to_string()]));
+        let many = RegisteredClaims { audience: Some(several), ..registered() };
+        let access = || {
+            Vec::from([
+                Access::Read,
+                Access::Write { until: Some(0.5), exp: ['a'] },
+                Access::Grant(u64::MAX),
+                Access::Pair(-1, ()),
+            ])
+        };
+        for registered in [registered(), many, RegisteredClaims::default()] {
+            assert_eq!(written(&registered), Written::Strict);
+            let realm_access =
+                BTreeMap::from([("a name of some length", access()), ("", access())]);
+            let claims = Claims { registered, absent: None, admin: true, realm_access };
+            assert_eq!(written(&claims), Written::Strict);
+        }
+        // As many names as there is room for; once an object is written, there is room again.
+        let object =
+            |names: u8| -> BTreeMap<u8, ()> { (0..names).map(|name| (name, ())).collect() };
+        assert_eq!(written(&object(32)), Written::Strict);
+        assert_eq!(written(&object(33)), Written::Unjudged);
+        let objects =
+            |names: u8| BTreeMap::from([("a", [object(names), object(names), object(names)])]);
+        assert_eq!(written(&objects(31)), Written::Strict);
+        assert_eq!(written(&objects(32)), Written::Unjudged);
+        let alike: BTreeMap<_, _> = (0..20).map(|length| ("a".repeat(length), ())).collect();
+        assert_eq!(written(&alike), Written::Strict);
+        let value = serde_json::json!({ "sub": "a", "roles": [{}, []], "\u{e9}\"\n": null });
+        assert_eq!(written(&value), Written::Strict);
+    }
 
     /// Without a clock nothing is accepted until someone says what time it is.
+    #[cfg(not(feature = "std"))]
     #[test]
     fn a_time_has_to_be_given() {
+        use serde::de::IgnoredAny;
+
         let key = Key::hs256([7; 32]).unwrap();
         let token = encode(&serde_json::json!({ "exp": 1000 }), &key).unwrap();
         let decoded = decode::<IgnoredAny>(&token, &key, &Validation::new());

@@ -14,7 +14,7 @@ use super::{JsonError, Kind, Number, Text, Texts, Value};
 use crate::excerpt::Excerpt;
 
 /// How deep arrays and objects may nest, so that a reader's stack is bounded. It is serde_json's limit.
-const MAX_DEPTH: usize = 127;
+pub(super) const MAX_DEPTH: usize = 127;
 
 /// So many digits are an `i64`, whatever they are.
 const MAX_EXACT_DIGITS: usize = 18;
@@ -562,29 +562,74 @@ fn is_in_range(spelled: &str) -> bool {
 }
 
 /// How many bytes of a string stand for themselves: up to the first quote, backslash or control character.
-///
-/// Eight at a time: a byte less than what is taken from it borrows, and so sets its highest bit, which in ASCII
-/// is clear. A borrow reaches the bytes behind it too, but only the first one that is found counts.
 #[inline(always)]
-fn plain_len(text: &[u8]) -> usize {
-    const EACH: u64 = u64::MAX / 255;
-    const HIGHEST: u64 = EACH << 7;
+pub(super) fn plain_len(text: &[u8]) -> usize {
     let mut eights = text.chunks_exact(8);
     let mut length = 0;
     for eight in eights.by_ref() {
-        let word = <[u8; 8]>::try_from(eight).map_or(0, u64::from_le_bytes);
-        let quote = (word ^ (EACH * u64::from(b'"'))).wrapping_sub(EACH);
-        let backslash = (word ^ (EACH * u64::from(b'\\'))).wrapping_sub(EACH);
-        let control = word.wrapping_sub(EACH * u64::from(b' '));
-        let found = (quote | backslash | control) & !word & HIGHEST;
+        let found = specials(word(eight));
         if found != 0 {
             let [bit, ..] = found.trailing_zeros().to_le_bytes();
             return length + usize::from(bit / 8);
         }
         length += 8;
     }
-    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
-    length + eights.remainder().iter().take_while(|byte| is_plain(byte)).count()
+    length + eights.remainder().iter().take_while(|byte| is_plain_byte(**byte)).count()
+}
+
+/// Whether all bytes of a string stand for themselves.
+#[inline(always)]
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk() else { return specials(short(text)) == 0 };
+    // The last eight may have been looked at before, which is quicker than to look at what is left one by one.
+    let eights = text.chunks_exact(8);
+    let found = eights.map(|eight| specials(word(eight)));
+    found.fold(specials(u64::from_le_bytes(*last)), |any, found| any | found) == 0
+}
+
+/// The bytes of a text of less than eight, some of them twice or with letters behind them. Texts of one length have the
+/// same word only when they are the same.
+#[inline(always)]
+pub(super) fn short(text: &[u8]) -> u64 {
+    const FILL: u8 = b'a';
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let [first, last] = [first, last].map(|four| u64::from(u32::from_le_bytes(*four)));
+        return first | last << 32;
+    }
+    let few = match *text {
+        [first] => [first, FILL, FILL],
+        [first, second] => [first, second, FILL],
+        [first, second, third] => [first, second, third],
+        _ => [FILL; 3],
+    };
+    let [first, second, third] = few;
+    u64::from_le_bytes([first, second, third, FILL, FILL, FILL, FILL, FILL])
+}
+
+#[inline]
+fn is_plain_byte(byte: u8) -> bool {
+    !matches!(byte, b'"' | b'\\' | 0..0x20)
+}
+
+/// Eight bytes, the first in the lowest.
+#[inline(always)]
+fn word(eight: &[u8]) -> u64 {
+    <[u8; 8]>::try_from(eight).map_or(0, u64::from_le_bytes)
+}
+
+/// Not zero when there is a quote, a backslash or a control character among eight bytes: the lowest bit that is
+/// set is the highest of the first one.
+///
+/// All at a time: a byte less than what is taken from it borrows, and so sets its highest bit, which in ASCII
+/// is clear. A borrow reaches the bytes behind it too, but only the first one that is found counts.
+#[inline(always)]
+fn specials(word: u64) -> u64 {
+    const EACH: u64 = u64::MAX / 255;
+    const HIGHEST: u64 = EACH << 7;
+    let quote = (word ^ (EACH * u64::from(b'"'))).wrapping_sub(EACH);
+    let backslash = (word ^ (EACH * u64::from(b'\\'))).wrapping_sub(EACH);
+    let control = word.wrapping_sub(EACH * u64::from(b' '));
+    (quote | backslash | control) & !word & HIGHEST
 }
 
 /// The names of one object so far. A few are compared one by one; more are kept sorted, so that many
@@ -672,6 +717,7 @@ mod tests {
                         let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
                         let expected = text.iter().position(special).unwrap_or(length);
                         assert_eq!(plain_len(&text), expected, "{text:?}");
+                        assert_eq!(is_plain(&text), expected == length, "{text:?}");
                     }
                 }
             }
