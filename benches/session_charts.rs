@@ -50,7 +50,7 @@ pub(crate) fn write(folder: &Path, loaded: usize, rows: &[Row]) -> io::Result<()
     let rates = words(
         "Rotations of refresh tokens, by callers at once",
         format!(
-            "{loaded} other sessions are there. Higher is better; a diamond is the target of its store."
+            "{others} other sessions are there. Higher is better; a diamond is the target of its store."
         ),
     );
     let waits = words(
