@@ -368,14 +368,14 @@ mod tests {
         }
         // As many names as there is room for; once an object is written, there is room again.
         let object =
-            |names: u8| -> BTreeMap<u8, ()> { (0..names).map(|name| (name, ())).collect() };
+            |names: u8| -> BTreeMap<u8, u8> { (0..names).map(|name| (name, name)).collect() };
         assert_eq!(written(&object(32)), Written::Strict);
         assert_eq!(written(&object(33)), Written::Unjudged);
         let objects =
             |names: u8| BTreeMap::from([("a", [object(names), object(names), object(names)])]);
         assert_eq!(written(&objects(31)), Written::Strict);
         assert_eq!(written(&objects(32)), Written::Unjudged);
-        let alike: BTreeMap<_, _> = (0..20).map(|length| ("a".repeat(length), ())).collect();
+        let alike: BTreeMap<_, _> = (0..20).map(|length| ("a".repeat(length), length)).collect();
         assert_eq!(written(&alike), Written::Strict);
         let value = serde_json::json!({ "sub": "a", "roles": [{}, []], "\u{e9}\"\n": null });
         assert_eq!(written(&value), Written::Strict);

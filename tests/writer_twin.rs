@@ -457,7 +457,10 @@ fn types_that_do_as_they_like_come_out_alike() {
         map(vec![Entry::Both(text("a"), Shape::Seq(Some(0), parts_of(vec![Shape::Unit])))]),
         map(vec![Entry::Both(text("a"), Shape::Tuple(0, parts_of(vec![Shape::Unit])))]),
     ];
+    // What serde_json writes as it is, where that feature is on.
+    let raw = "$serde_json::private::RawValue";
     let others = [
+        Shape::Struct(raw, 1, parts_of(vec![(raw, text("{\"a\":1,\"a\":2}"))])),
         Shape::Unit,
         Shape::Bool(true),
         Shape::I8(-1),

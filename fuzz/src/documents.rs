@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 
 use arbitrary::{Result, Unstructured};
 use kippu::{
-    DecodeError, JsonError, Jwk, JwkError, Key, NumericDate, Validation, base64url, decode,
+    DecodeError, JsonError, Jwk, JwkError, Key, NumericDate, Validation, base64url, decode, encode,
     unverified_header,
 };
 use serde::de::IgnoredAny;
@@ -80,6 +80,10 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
     match (&found, &members) {
         (Ok(value), Some(members)) => {
             assert!(Tree::Object(members.clone()).is(value), "{value} for {members:?}");
+            // What is read is written again as serde_json writes it.
+            let token = encode(value, &*KEY).expect("it was accepted");
+            let json = serde_json::to_vec(value).expect("names are strings");
+            assert_eq!(token.split('.').nth(1), Some(&*base64url::encode(&json)), "{value}");
             happened.insert("accepted".into());
         }
         // The text is strict; what it says of a registered claim is another matter.
