@@ -81,7 +81,7 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
         (Ok(value), Some(members)) => {
             assert!(Tree::Object(members.clone()).is(value), "{value} for {members:?}");
             // What is read is written again as serde_json writes it.
-            let token = encode(value, &*KEY).expect("it was accepted");
+            let token = encode(value, &KEY).expect("it was accepted");
             let json = serde_json::to_vec(value).expect("names are strings");
             assert_eq!(token.split('.').nth(1), Some(&*base64url::encode(&json)), "{value}");
             happened.insert("accepted".into());
