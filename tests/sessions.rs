@@ -144,6 +144,8 @@ enum Away {
     After,
     /// It is done, the answer is lost, and the driver does it again.
     Again,
+    /// Another's session has the id.
+    Taken,
 }
 
 impl Default for Counting {
@@ -176,8 +178,12 @@ impl Counting {
 
 impl RefreshStore for Counting {
     async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        if *self.is_away.lock().unwrap() == Away::Again {
+        let away = *self.is_away.lock().unwrap();
+        if away == Away::Again {
             self.inner.insert(session).await?;
+        } else if away == Away::Taken {
+            let other = SessionRecord { label: Some("phone".to_owned()), ..session.clone() };
+            self.inner.insert(&other).await?;
         }
         self.counted(&self.writes, self.inner.insert(session)).await
     }
@@ -675,7 +681,11 @@ async fn one_several_or_all_sessions_are_ended() {
     assert!(fixture.refresh(&phone.refresh_token).await.is_err());
     let laptop = fixture.refresh(&laptop.refresh_token).await.unwrap();
 
+    fixture.events();
     assert_eq!(sessions.logout_others("alice", &laptop.session_id).await.unwrap(), 1);
+    assert_eq!(sessions.logout_others("alice", &laptop.session_id).await.unwrap(), 0);
+    let ended = EventKind::Revoked { reason: RevokeReason::LogoutAll, sessions: 1 };
+    assert_eq!(fixture.events(), [ended]);
     assert!(fixture.refresh(&tablet.refresh_token).await.is_err());
     let laptop = fixture.refresh(&laptop.refresh_token).await.unwrap();
 
@@ -722,6 +732,16 @@ async fn a_login_that_a_driver_repeats_is_one_login() {
     let tokens = fixture.login().await;
     assert_eq!(fixture.sessions.list("alice").await.unwrap().len(), 1);
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+}
+
+/// Nobody guesses an id of 128 bits, but a source of random bytes may be broken.
+#[tokio::test]
+async fn a_login_takes_nobodys_place() {
+    let fixture = Fixture::new();
+    *fixture.store.is_away.lock().unwrap() = Away::Taken;
+    let refused = fixture.sessions.login("alice", &admin()).await.unwrap_err();
+    assert!(matches!(refused, SessionError::NoRandomness), "{refused:?}");
+    assert_eq!(fixture.events(), []);
 }
 
 /// R13.
@@ -904,7 +924,7 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
         let error = sessions.login(subject, &NoClaims {}).await.unwrap_err();
         assert!(matches!(error, SessionError::Subject), "{subject:?}");
     }
-    for label in ["\u{7f}", &long[..129]] {
+    for label in ["\u{7f}", "a\nb", &long[..129]] {
         let login = Login::new("alice").label(label);
         let error = sessions.login(login, &NoClaims {}).await.unwrap_err();
         assert!(matches!(error, SessionError::Label), "{label:?}");
@@ -916,6 +936,8 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
         assert!(matches!(error, SessionError::Claims(_)), "{claims}");
     }
     assert_eq!(fixture.store.calls(), (0, 0));
+    let longest = Login::new("bob").label(&long[..128]);
+    sessions.login(longest, &NoClaims {}).await.unwrap();
     for subject in ["{a}", "'; DROP TABLE", "🦀", "a b", &long[..512]] {
         let tokens = sessions.login(subject, &NoClaims {}).await.unwrap();
         assert_eq!(sessions.verify::<NoClaims>(&tokens.access_token).unwrap().subject, subject);
