@@ -421,6 +421,20 @@ fn secret_value(symbol: u8) -> (u8, Choice) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_refusal_says_what_is_wrong() {
+        let refused = |text: &str| decode(text).unwrap_err();
+        for (text, length) in [("A", 1), ("AAAAA", 5), ("AAAAAAAAAAAAAAAAA", 17)] {
+            assert_eq!(refused(text), Base64urlError::Length { length });
+        }
+        for (text, offset) in [("AB", 1), ("AAB", 2), ("AAAAAAAAAAAAAAAAAB", 17)] {
+            assert_eq!(refused(text), Base64urlError::TrailingBits { offset });
+        }
+        for (text, offset, byte) in [("AA=", 2, b'='), ("A+AAA", 1, b'+'), (" B", 0, b' ')] {
+            assert_eq!(refused(text), Base64urlError::Symbol { offset, byte });
+        }
+    }
+
     /// The variant for secrets is held against the one with tables: every byte, and every length.
     #[test]
     fn secrets_have_the_same_code() {
