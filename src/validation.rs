@@ -401,13 +401,19 @@ impl Validation {
         now: NumericDate,
     ) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::ExpirationTime;
-        match (present(claim, &claims.expiration_time)?, self.leeway) {
-            (Some(date), leeway) if now >= date.earliest.saturating_add(leeway) => {
-                Err(ClaimError::Expired { exp: date.earliest, now, leeway })
+        match present(claim, &claims.expiration_time)? {
+            Some(date) if now >= self.end(date.earliest) => {
+                Err(ClaimError::Expired { exp: date.earliest, now, leeway: self.leeway })
             }
-            (None, _) if !self.expiry_optional => Err(missing(claim)),
+            None if !self.expiry_optional => Err(missing(claim)),
             _ => Ok(()),
         }
+    }
+
+    /// From when on a token with this `exp` is refused.
+    #[inline]
+    pub(crate) fn end(&self, expires_at: NumericDate) -> NumericDate {
+        expires_at.saturating_add(self.leeway)
     }
 
     fn check_not_before(

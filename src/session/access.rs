@@ -15,11 +15,18 @@ use crate::{
     explain::{self, Explanation},
     header,
     json::{Kind, Registered, Text, Value},
-    jws, jwt,
+    jws::{self, Verified},
+    jwt,
     key::KeyError,
     numeric_date::{Clock, NumericDate, SpelledDate},
     validation::{ClaimError, Validation, ValidationError},
 };
+
+#[cfg(feature = "axum")]
+mod standing;
+
+#[cfg(feature = "axum")]
+pub(crate) use self::standing::Standing;
 
 /// By which an access token is told from every other JWT.
 const TYP: &str = header::ACCESS_TOKEN_TYP;
@@ -103,8 +110,15 @@ impl AccessVerifier {
     ) -> Result<AccessToken<C>, DecodeError> {
         let keys = self.keys.load();
         let verified = jws::verify(access_token, &keys, &self.validation)?;
-        jwt::with_buffer(&verified, |buffer| {
-            let (noted, claims) = jwt::read(&verified, &self.validation, buffer)?;
+        self.read(&verified)
+    }
+
+    fn read<C: DeserializeOwned>(
+        &self,
+        verified: &Verified<'_>,
+    ) -> Result<AccessToken<C>, DecodeError> {
+        jwt::with_buffer(verified, |buffer| {
+            let (noted, claims) = jwt::read(verified, &self.validation, buffer)?;
             AccessClaims::into_token(noted, claims)
         })
     }

@@ -62,7 +62,7 @@ where
             Some(admitted) if Arc::ptr_eq(&admitted.verifier, &guard.0.verifier) => {
                 Ok(Self(admitted.token.clone()))
             }
-            _ => guard.authenticate(parts).map(Self),
+            _ => guard.admit(parts).map(Self),
         }
     }
 }

@@ -89,7 +89,7 @@ impl<C> GuardLayer<C> {
     where
         C: DeserializeOwned + Clone + Send + Sync + 'static,
     {
-        let token: AccessToken<C> = self.guard.authenticate(request)?;
+        let token: AccessToken<C> = self.guard.admit(request)?;
         for (scope, has_scope) in &self.scopes {
             has_scope(&token.claims, scope)?;
         }

@@ -291,7 +291,8 @@ where
         &self,
         request: &Parts,
     ) -> Result<(AccessToken<NoClaims>, Option<&Cookies>), Rejection> {
-        let (token, cookies) = self.guard.authenticate_by::<NoClaims>(request)?;
+        let verify = |token: &str| self.guard.0.verifier.verify::<NoClaims>(token);
+        let (token, cookies) = self.guard.authenticate_by(request, verify)?;
         self.sessions.check_live(&token.session_id, &token.subject).await?;
         Ok((token, cookies))
     }
