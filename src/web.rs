@@ -75,14 +75,15 @@ pub struct Guard(Arc<Admission>);
 struct Admission {
     verifier: Arc<AccessVerifier>,
     cookies: Option<Cookies>,
-    memory: Option<Arc<Memory>>,
+    memory: Arc<Memory>,
 }
 
 impl Guard {
     /// Lets in who has an access token that `verifier` verifies, for one the
     /// [`verifier`](crate::session::Sessions::verifier) of the sessions.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
-        Self(Arc::new(Admission { verifier: verifier.into(), cookies: None, memory: None }))
+        let memory = Arc::new(Memory::new(0));
+        Self(Arc::new(Admission { verifier: verifier.into(), cookies: None, memory }))
     }
 
     /// Lets in who has the token in a cookie too. A request that changes something, and has it there, has to come
@@ -101,7 +102,7 @@ impl Guard {
     /// that a session has ended is seen by [`Live`] alone.
     #[must_use]
     pub fn remember(self, tokens: usize) -> Self {
-        self.with(|admission| admission.memory = Some(Arc::new(Memory::new(tokens))))
+        self.with(|admission| admission.memory = Arc::new(Memory::new(tokens)))
     }
 
     fn with(self, change: impl FnOnce(&mut Admission)) -> Self {
@@ -121,17 +122,13 @@ impl Guard {
         Ok(self.authenticate_by(request, |token| self.0.verifier.verify(token))?.0)
     }
 
-    /// As [`Guard::authenticate`], by the memory where there is one.
+    /// As [`Guard::authenticate`], by the memory.
     fn admit<C>(&self, request: &Parts) -> Result<AccessToken<C>, Rejection>
     where
         C: DeserializeOwned + Clone + Send + Sync + 'static,
     {
         let Admission { verifier, memory, .. } = &*self.0;
-        let verify = |token: &str| match memory {
-            Some(memory) => memory.verify(token, verifier),
-            None => verifier.verify(token),
-        };
-        Ok(self.authenticate_by(request, verify)?.0)
+        Ok(self.authenticate_by(request, |token| memory.verify(token, verifier))?.0)
     }
 
     /// What `verify` says of the token of a request, with the cookies, if it is they that it stands in.

@@ -2,7 +2,7 @@
 //! be verified again, is not verified again. Every other one is.
 
 use alloc::boxed::Box;
-use core::{any::Any, fmt};
+use core::{any::Any, fmt, num::NonZeroU64};
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
@@ -17,7 +17,8 @@ use crate::{
     session::{AccessToken, AccessVerifier, Standing},
 };
 
-/// The memory of one verifier. Each token has one place, by its signature; who comes last has it.
+/// The memory of one verifier; with no places, it remembers nothing. Each token has one place, by its signature; who comes
+/// last has it.
 pub(super) struct Memory {
     places: Box<[RwLock<Option<Remembered>>]>,
     /// With a key of its own: nobody outside can tell who shares a place.
@@ -46,12 +47,14 @@ impl Memory {
     where
         C: DeserializeOwned + Clone + Send + Sync + 'static,
     {
-        let Some(place) = self.place(token) else {
+        let signature = signature(token);
+        let Some(place) = self.place(signature) else {
             return verifier.verify(token);
         };
         // A place is written in one step, so there is nothing that a panic could have left behind.
         let remembered = place.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(said) = remembered.as_ref().and_then(|known| known.recall(token, verifier)) {
+        let recall = |known: &Remembered| known.recall(token, signature, verifier);
+        if let Some(said) = remembered.as_ref().and_then(recall) {
             return Ok(said);
         }
         drop(remembered);
@@ -63,10 +66,10 @@ impl Memory {
         Ok(said)
     }
 
-    fn place(&self, token: &str) -> Option<&RwLock<Option<Remembered>>> {
-        let hash = self.hasher.hash_one(signature(token));
-        let number = usize::try_from(hash % u64::try_from(self.places.len()).ok()?.max(1)).ok()?;
-        self.places.get(number)
+    fn place(&self, signature: &str) -> Option<&RwLock<Option<Remembered>>> {
+        let count = NonZeroU64::new(u64::try_from(self.places.len()).ok()?)?;
+        let number = self.hasher.hash_one(signature) % count;
+        self.places.get(usize::try_from(number).ok()?)
     }
 }
 
@@ -76,10 +79,11 @@ impl Remembered {
     fn recall<C: Clone + 'static>(
         &self,
         token: &str,
+        signature: &str,
         verifier: &AccessVerifier,
     ) -> Option<AccessToken<C>> {
-        let signatures = (signature(&self.token).as_bytes(), signature(token).as_bytes());
-        let is_same = bool::from(signatures.0.ct_eq(signatures.1)) && *self.token == *token;
+        let known = self::signature(&self.token).as_bytes();
+        let is_same = bool::from(known.ct_eq(signature.as_bytes())) && *self.token == *token;
         let said = self.said.downcast_ref::<AccessToken<C>>().filter(|_| is_same)?;
         verifier.confirms(&self.standing).then(|| said.clone())
     }
