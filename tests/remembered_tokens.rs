@@ -2,10 +2,13 @@
 #![cfg(feature = "axum")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/clock.rs"]
+mod clock;
+
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -19,7 +22,7 @@ use axum::{
     routing::get,
 };
 use kippu::{
-    Clock, Key, KeySet, NumericDate, SharedKeySet, encode_with_typ,
+    Key, KeySet, NumericDate, SharedKeySet, encode_with_typ,
     session::{AccessToken, AccessVerifier, Keyring, NoClaims},
     web::{Access, Guard, Rejection},
 };
@@ -27,28 +30,20 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::json;
 use tower::ServiceExt;
 
+use clock::TestClock;
+
 const ISSUER: &str = "https://auth.example";
 /// When the tokens here are issued and when they expire.
 const ISSUED: i64 = 1_000_000;
 const EXPIRES: i64 = ISSUED + 900;
 const LEEWAY: i64 = 5;
 
-struct TestClock(AtomicI64);
-
-impl TestClock {
-    fn new() -> &'static Self {
-        Box::leak(Box::new(Self(AtomicI64::new(ISSUED))))
-    }
-
-    fn set(&self, seconds: i64) {
-        self.0.store(seconds, Ordering::SeqCst);
-    }
+fn clock() -> &'static TestClock {
+    TestClock::at(ISSUED * 1000)
 }
 
-impl Clock for TestClock {
-    fn now(&self) -> NumericDate {
-        NumericDate::from_seconds(self.0.load(Ordering::SeqCst))
-    }
+fn set(clock: &TestClock, seconds: i64) {
+    clock.set(seconds * 1000);
 }
 
 fn key(byte: u8) -> Key {
@@ -107,9 +102,9 @@ macro_rules! counted {
 async fn a_token_is_read_once_when_it_is_to_be_remembered() {
     counted!(Counted, COUNT);
     let token = token(&key(1), "alice");
-    let clock = TestClock::new();
+    let clock = clock();
     // As late as it is good for anything.
-    clock.set(EXPIRES + LEEWAY - 1);
+    set(clock, EXPIRES + LEEWAY - 1);
     let verifier = Arc::new(verifier(key(1), clock));
     let forgetful = Guard::new(Arc::clone(&verifier));
     for (guard, reads) in [
@@ -128,7 +123,7 @@ async fn a_token_is_read_once_when_it_is_to_be_remembered() {
 #[tokio::test]
 async fn a_layer_remembers_as_an_extractor_does() {
     counted!(Counted, COUNT);
-    let guard = Guard::new(verifier(key(1), TestClock::new())).remember(8);
+    let guard = Guard::new(verifier(key(1), clock())).remember(8);
     let token = token(&key(1), "alice");
     let handler = async |Extension(token): Extension<AccessToken<Counted>>| token.subject;
     let router: Router = Router::new().route("/", get(handler)).layer(guard.layer::<Counted>());
@@ -144,7 +139,7 @@ async fn a_layer_remembers_as_an_extractor_does() {
 /// One letter changed, anywhere; the front of one with the signature of another; more or less of it.
 #[tokio::test]
 async fn no_other_token_is_taken_for_one_that_is_remembered() {
-    let forgetful = Guard::new(verifier(key(1), TestClock::new()));
+    let forgetful = Guard::new(verifier(key(1), clock()));
     // One place, which every token shares.
     let guard = forgetful.clone().remember(1);
     let (alice, bob) = (token(&key(1), "alice"), token(&key(1), "bob"));
@@ -183,7 +178,7 @@ async fn no_other_token_is_taken_for_one_that_is_remembered() {
 
 #[tokio::test]
 async fn a_token_is_remembered_in_its_time_alone() {
-    let clock = TestClock::new();
+    let clock = clock();
     let forgetful = Guard::new(verifier(key(1), clock));
     let guard = forgetful.clone().remember(8);
     let token = token(&key(1), "alice");
@@ -199,9 +194,9 @@ async fn a_token_is_remembered_in_its_time_alone() {
             EXPIRES + LEEWAY,
             i64::MAX / 1_000_000,
         ] {
-            clock.set(seen);
+            set(clock, seen);
             assert_eq!(subject(&guard, &token).await.unwrap(), "alice");
-            clock.set(now);
+            set(clock, now);
             let outcome = subject(&guard, &token).await;
             assert_eq!(outcome, subject(&forgetful, &token).await, "{seen} {now}");
             outcomes[usize::from(outcome.is_ok())] += 1;
@@ -212,23 +207,23 @@ async fn a_token_is_remembered_in_its_time_alone() {
 
 #[tokio::test]
 async fn a_token_is_remembered_until_its_key_retires() {
-    let clock = TestClock::new();
+    let clock = clock();
     let retires = ISSUED + 60;
     let keys = KeySet::new(key(2)).unwrap();
     let keys = keys.retire(key(1), NumericDate::from_seconds(retires)).unwrap();
     let guard = Guard::new(verifier(keys, clock)).remember(8);
     let token = token(&key(1), "alice");
     assert_eq!(subject(&guard, &token).await.unwrap(), "alice");
-    clock.set(retires - 1);
+    set(clock, retires - 1);
     assert_eq!(subject(&guard, &token).await.unwrap(), "alice");
-    clock.set(retires);
+    set(clock, retires);
     assert!(subject(&guard, &token).await.unwrap_err().contains("verifies until"));
 }
 
 #[tokio::test]
 async fn a_token_is_forgotten_when_the_keys_are_replaced() {
     let shared = Arc::new(SharedKeySet::new(KeySet::new(key(1)).unwrap()));
-    let guard = Guard::new(verifier(Arc::clone(&shared), TestClock::new())).remember(8);
+    let guard = Guard::new(verifier(Arc::clone(&shared), clock())).remember(8);
     let token = token(&key(1), "alice");
     for _ in 0..100 {
         assert_eq!(subject(&guard, &token).await.unwrap(), "alice");
@@ -249,7 +244,7 @@ async fn each_type_of_claims_is_read_from_the_token() {
         #[expect(dead_code, reason = "no token here has it")]
         tenant: String,
     }
-    let guard = Guard::new(verifier(key(1), TestClock::new())).remember(1);
+    let guard = Guard::new(verifier(key(1), clock())).remember(1);
     let token = token(&key(1), "alice");
     for _ in 0..2 {
         assert_eq!(subject(&guard, &token).await.unwrap(), "alice");
@@ -260,7 +255,7 @@ async fn each_type_of_claims_is_read_from_the_token() {
 
 #[test]
 fn requests_at_once_get_each_their_own_token() {
-    let guard = Guard::new(verifier(key(1), TestClock::new())).remember(4);
+    let guard = Guard::new(verifier(key(1), clock())).remember(4);
     let tokens: Vec<_> = (0..16).map(|user| token(&key(1), &format!("user {user}"))).collect();
     thread::scope(|scope| {
         for thread in 0..4 {
@@ -279,7 +274,7 @@ fn requests_at_once_get_each_their_own_token() {
 
 #[tokio::test]
 async fn nothing_printed_shows_what_is_remembered() {
-    let guard = Guard::new(verifier(key(1), TestClock::new())).remember(8);
+    let guard = Guard::new(verifier(key(1), clock())).remember(8);
     let token = token(&key(1), "alice");
     assert_eq!(subject(&guard, &token).await.unwrap(), "alice");
     let printed = format!("{guard:?}");

@@ -3,21 +3,20 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+#[path = "support/clock.rs"]
+mod clock;
+
+use std::{sync::Arc, time::Duration};
 
 use kippu::{
-    Clock, Key, KeySet, NumericDate,
+    Key, KeySet,
     session::{
         Keyring, MemoryStore, NoClaims, RefreshStore, Session, SessionError, Sessions,
         TokenResponse, UnixMillis,
     },
 };
+
+use clock::TestClock;
 
 /// 2026-11-24T00:00:00.250Z, in milliseconds.
 const START: i64 = 1_795_478_400_250;
@@ -26,16 +25,6 @@ const IDLE: i64 = 100 * SECOND;
 const ABSOLUTE: i64 = 250 * SECOND + 7;
 const ACCESS: i64 = 60 * SECOND;
 const GRACE: i64 = 10 * SECOND;
-
-/// A clock that a test sets, in milliseconds.
-#[derive(Debug)]
-struct TestClock(AtomicI64);
-
-impl Clock for TestClock {
-    fn now(&self) -> NumericDate {
-        UnixMillis::new(self.0.load(Ordering::SeqCst)).into()
-    }
-}
 
 struct Fixture {
     sessions: Sessions<Arc<MemoryStore>>,
@@ -57,7 +46,7 @@ impl Fixture {
     }
 
     fn with(refresh_keys: impl Into<Keyring>, leeway: Duration) -> Self {
-        let clock: &'static TestClock = Box::leak(Box::new(TestClock(AtomicI64::new(START))));
+        let clock = TestClock::at(START);
         let store = Arc::new(MemoryStore::new(10));
         let sessions = Sessions::builder(Arc::clone(&store))
             .issuer("https://auth.example")
@@ -77,7 +66,7 @@ impl Fixture {
     }
 
     fn set(&self, millis: i64) {
-        self.clock.0.store(millis, Ordering::SeqCst);
+        self.clock.set(millis);
     }
 
     async fn login(&self) -> TokenResponse {

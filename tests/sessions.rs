@@ -2,6 +2,8 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/clock.rs"]
+mod clock;
 #[path = "support/signing.rs"]
 mod signing;
 
@@ -10,14 +12,13 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use kippu::{
-    Algorithm, Clock, Key, KeySet, NumericDate, SharedKeySet, Validation, base64url, decode,
-    encode,
+    Algorithm, Key, KeySet, NumericDate, SharedKeySet, Validation, base64url, decode, encode,
     session::{
         AccessVerifier, ConfigError, Event, EventKind, Keyring, Login, MemoryStore, NoClaims,
         RefreshKeyError, RefreshStore, RevokeReason, Session, SessionError, SessionId,
@@ -28,6 +29,8 @@ use kippu::{
     },
 };
 use serde::{Deserialize, Serialize};
+
+use clock::TestClock;
 
 const ISSUER: &str = "https://auth.example";
 /// 2026-11-24T00:00:00Z, in milliseconds.
@@ -42,30 +45,6 @@ struct Profile {
 
 fn admin() -> Profile {
     Profile { role: "admin".into() }
-}
-
-/// A clock that a test sets, in milliseconds.
-#[derive(Debug)]
-struct TestClock(AtomicI64);
-
-impl TestClock {
-    fn new() -> &'static Self {
-        Box::leak(Box::new(Self(AtomicI64::new(START))))
-    }
-
-    fn set(&self, millis: i64) {
-        self.0.store(millis, Ordering::SeqCst);
-    }
-
-    fn advance(&self, millis: i64) {
-        self.0.fetch_add(millis, Ordering::SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> NumericDate {
-        UnixMillis::new(self.0.load(Ordering::SeqCst)).into()
-    }
 }
 
 fn access_key() -> Key {
@@ -101,7 +80,7 @@ impl Fixture {
     fn with(
         options: impl FnOnce(SessionsBuilder<Arc<Counting>>) -> SessionsBuilder<Arc<Counting>>,
     ) -> Self {
-        let (store, clock) = (Arc::new(Counting::default()), TestClock::new());
+        let (store, clock) = (Arc::new(Counting::default()), TestClock::at(START));
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
         let builder = builder(Arc::clone(&store))
@@ -947,7 +926,7 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
 
 #[tokio::test]
 async fn a_full_store_refuses_logins_and_evicts_nobody() {
-    let clock = TestClock::new();
+    let clock = TestClock::at(START);
     let sessions = builder(MemoryStore::new(2)).clock(clock).build().unwrap();
     let first = sessions.login("alice", &admin()).await.unwrap();
     clock.advance(DAY);

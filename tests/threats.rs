@@ -3,18 +3,18 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/clock.rs"]
+mod clock;
+
 use std::{
     collections::HashSet,
     io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use kippu::{
-    Algorithm, Clock, DecodeError, Key, KeySet, NumericDate, SharedKeySet, base64url,
+    Algorithm, DecodeError, Key, KeySet, SharedKeySet, base64url,
     hmac::Hmac,
     session::{
         EventKind, MemoryStore, NoClaims, REFRESH_TOKEN_PREFIX, RefreshStore, RevokeReason,
@@ -24,6 +24,8 @@ use kippu::{
 };
 use serde_json::json;
 
+use clock::TestClock;
+
 const ISSUER: &str = "https://auth.example";
 const ACCESS_SECRET: [u8; 32] = [0x5a; 32];
 const REFRESH_SECRET: [u8; 32] = [0x5b; 32];
@@ -31,16 +33,6 @@ const REFRESH_SECRET: [u8; 32] = [0x5b; 32];
 const START: i64 = 1_795_478_400_000;
 const SECOND: i64 = 1000;
 const DAY: i64 = 24 * 3600 * SECOND;
-
-/// A clock that a test sets, in milliseconds.
-#[derive(Debug)]
-struct TestClock(AtomicI64);
-
-impl Clock for TestClock {
-    fn now(&self) -> NumericDate {
-        UnixMillis::new(self.0.load(Ordering::SeqCst)).into()
-    }
-}
 
 /// A server, with its keys where the operator can change them.
 struct Server {
@@ -62,7 +54,7 @@ impl Server {
         options: impl FnOnce(SessionsBuilder<Arc<MemoryStore>>) -> SessionsBuilder<Arc<MemoryStore>>,
     ) -> Self {
         let store = Arc::new(store);
-        let clock: &TestClock = Box::leak(Box::new(TestClock(AtomicI64::new(START))));
+        let clock = TestClock::at(START);
         let keys =
             |secret: [u8; 32]| Arc::new(SharedKeySet::new(KeySet::new(key(secret, "1")).unwrap()));
         let (access_keys, refresh_keys) = (keys(ACCESS_SECRET), keys(REFRESH_SECRET));
@@ -94,7 +86,7 @@ impl Server {
     }
 
     fn advance(&self, millis: i64) {
-        self.clock.0.fetch_add(millis, Ordering::SeqCst);
+        self.clock.advance(millis);
     }
 
     fn events(&self) -> Vec<EventKind> {
