@@ -357,6 +357,8 @@ impl Clock for SystemClock {
 mod tests {
     use alloc::string::ToString;
 
+    use serde::de::value::{Error, F64Deserializer};
+
     use super::*;
 
     fn micros(earliest: i64, latest: i64) -> SpelledDate {
@@ -434,7 +436,25 @@ mod tests {
             (-1_000_001, "-1.000001"),
             (1_300_819_380_000_010, "1300819380.00001"),
         ] {
-            assert_eq!(NumericDate { micros }.to_string(), text);
+            let date = NumericDate { micros };
+            assert_eq!(date.to_string(), text);
+            assert_eq!(alloc::format!("{date:?}"), alloc::format!("NumericDate({text})"));
+        }
+    }
+
+    /// Of a format that hands over a double: this crate's reader of JSON hands over digits.
+    #[test]
+    fn a_double_is_rounded_down_where_whole_seconds_are_kept() {
+        for (double, seconds) in [
+            (4_294_967_296.0, 4_294_967_296),
+            (5e9 + 0.5, 5_000_000_000),
+            (-5e9, -5_000_000_000),
+            (-5e9 - 0.5, -5_000_000_001),
+            (1e300, i64::MAX),
+            (-1e300, i64::MIN),
+        ] {
+            let read = NumericDate::deserialize(F64Deserializer::<Error>::new(double));
+            assert_eq!(read.unwrap(), NumericDate::from_seconds(seconds), "{double}");
         }
     }
 

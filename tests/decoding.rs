@@ -25,7 +25,7 @@ use kippu::{
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{
-        DeserializeOwned, IgnoredAny,
+        DeserializeOwned, Error, IgnoredAny,
         value::{self, MapDeserializer},
     },
 };
@@ -310,6 +310,10 @@ fn a_header_has_at_most_64_members() {
     refused(&of(65), "the header: more than 64 members");
     let nested = format!(r#"{{"alg":"HS256","x":[{}]}}"#, vec![r#"{"y":0}"#; 63].join(","));
     refused(&signed_with_header(nested, "{}"), "the header: more than 64 members");
+    // The last of them is one that is known.
+    let members: Vec<_> = (0..64).map(|number| format!(r#""m{number}":0,"#)).collect();
+    let known = format!(r#"{{{}"alg":"HS256"}}"#, members.concat());
+    refused(&signed_with_header(known, "{}"), "the header: more than 64 members");
 }
 
 /// RFC 8725 §3.1. There is no code for `none`.
@@ -672,6 +676,26 @@ fn an_error_that_the_type_swallows_is_found() {
         let error = judge::<Lenient>(&signed(payload)).expect_err(payload);
         assert!(matches!(error, DecodeError::Payload(_)), "{payload}");
     }
+}
+
+/// What a type makes of a mismatch, it makes of its words.
+#[test]
+fn an_error_that_the_type_words_anew_keeps_what_was_wrong() {
+    #[derive(Debug, Deserialize)]
+    struct Reworded {
+        #[serde(deserialize_with = "level")]
+        #[expect(dead_code, reason = "it is never read")]
+        level: u8,
+    }
+    fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+        u8::deserialize(deserializer).map_err(|error| D::Error::custom(format!("level: {error}")))
+    }
+    let error = judge::<Reworded>(&signed(r#"{"level":256}"#)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the claims do not fit the type they are decoded into: \
+         level: invalid value: integer `256`, expected u8"
+    );
 }
 
 #[test]

@@ -694,6 +694,7 @@ mod tests {
         {
             cases.push(alloc::format!("1{exponent}"));
             cases.push(alloc::format!("0.0{exponent}"));
+            cases.push(alloc::format!("1{:0400}{exponent}", 0));
         }
         let (mut inside, mut outside) = (0, 0);
         for case in cases {
