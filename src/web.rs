@@ -123,20 +123,20 @@ impl Guard {
     }
 
     /// As [`Guard::authenticate`], by the memory.
-    fn admit<C>(&self, request: &Parts) -> Result<AccessToken<C>, Rejection>
-    where
-        C: DeserializeOwned + Clone + Send + Sync + 'static,
-    {
+    fn admit<C: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        request: &Parts,
+    ) -> Result<Arc<AccessToken<C>>, Rejection> {
         let Admission { verifier, memory, .. } = &*self.0;
         Ok(self.authenticate_by(request, |token| memory.verify(token, verifier))?.0)
     }
 
     /// What `verify` says of the token of a request, with the cookies, if it is they that it stands in.
-    fn authenticate_by<C>(
+    fn authenticate_by<T>(
         &self,
         request: &Parts,
-        verify: impl FnOnce(&str) -> Result<AccessToken<C>, DecodeError>,
-    ) -> Result<(AccessToken<C>, Option<&Cookies>), Rejection> {
+        verify: impl FnOnce(&str) -> Result<T, DecodeError>,
+    ) -> Result<(T, Option<&Cookies>), Rejection> {
         let (token, cookies) = self.credential(request)?;
         if cookies.is_some() {
             self.check_origin(request)?;

@@ -64,9 +64,9 @@ fn token(key: &Key, subject: &str) -> String {
 }
 
 /// What a handler behind the guard gets.
-async fn access<C>(guard: &Guard, token: &str) -> Result<AccessToken<C>, String>
+async fn access<C>(guard: &Guard, token: &str) -> Result<Arc<AccessToken<C>>, String>
 where
-    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    C: DeserializeOwned + Send + Sync + 'static,
 {
     let request = Request::get("/").header("authorization", format!("Bearer {token}"));
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
@@ -78,7 +78,7 @@ where
 }
 
 async fn subject(guard: &Guard, token: &str) -> Result<String, String> {
-    access::<NoClaims>(guard, token).await.map(|token| token.subject)
+    access::<NoClaims>(guard, token).await.map(|token| token.subject.clone())
 }
 
 /// A type of claims that counts how often it is read.
@@ -86,7 +86,7 @@ macro_rules! counted {
     ($name:ident, $count:ident) => {
         static $count: AtomicUsize = AtomicUsize::new(0);
 
-        #[derive(Clone, Debug)]
+        #[derive(Debug)]
         struct $name;
 
         impl<'de> Deserialize<'de> for $name {
@@ -125,7 +125,8 @@ async fn a_layer_remembers_as_an_extractor_does() {
     counted!(Counted, COUNT);
     let guard = Guard::new(verifier(key(1), clock())).remember(8);
     let token = token(&key(1), "alice");
-    let handler = async |Extension(token): Extension<AccessToken<Counted>>| token.subject;
+    let handler =
+        async |Extension(token): Extension<Arc<AccessToken<Counted>>>| token.subject.clone();
     let router: Router = Router::new().route("/", get(handler)).layer(guard.layer::<Counted>());
     for _ in 0..3 {
         let request = Request::get("/").header("authorization", format!("Bearer {token}"));

@@ -160,14 +160,16 @@ impl Fixture {
         let layered = Router::new()
             .route(
                 "/plain",
-                get(async |Extension(token): Extension<AccessToken<Claims>>| token.subject),
+                get(async |Extension(token): Extension<Arc<AccessToken<Claims>>>| {
+                    token.subject.clone()
+                }),
             )
             .layer(guard.layer::<Claims>());
         let scoped = Router::new()
-            .route("/scoped", get(async |Access(token): Access<Claims>| token.subject))
+            .route("/scoped", get(async |Access(token): Access<Claims>| token.subject.clone()))
             .layer(guard.layer::<Claims>().require_scope("write"));
         let live = Router::new()
-            .route("/live", get(async |Access(token): Access<Claims>| token.subject))
+            .route("/live", get(async |Access(token): Access<Claims>| token.subject.clone()))
             .layer(guard.layer::<Claims>().live(Arc::clone(&sessions)));
         let router = Router::new()
             .route("/me", get(me).post(me).put(me))
@@ -251,15 +253,15 @@ async fn welcome(_: Session) -> Result<Option<Claims>, io::Error> {
 }
 
 async fn me(Access(token): Access<Claims>) -> String {
-    token.subject
+    token.subject.clone()
 }
 
 async fn maybe(access: Option<Access<Claims>>) -> String {
-    access.map_or_else(|| "nobody".into(), |Access(token)| token.subject)
+    access.map_or_else(|| "nobody".into(), |Access(token)| token.subject.clone())
 }
 
 async fn live_me(live: Live<Claims, Store>) -> String {
-    live.token.subject
+    live.token.subject.clone()
 }
 
 async fn write(access: Access<Claims>) -> Result<StatusCode, Rejection> {
@@ -371,7 +373,7 @@ async fn a_token_has_to_be_good_for_what_is_asked() {
         let token = fixture.app.sessions.verify::<Claims>(
             &fixture.app.sessions.login("x", &claims).await.unwrap().access_token,
         );
-        let rejection = Access(token.unwrap()).require_scope(scope).unwrap_err();
+        let rejection = Access(Arc::new(token.unwrap())).require_scope(scope).unwrap_err();
         let answer = Answer::of(rejection.into_response()).await;
         let challenge = lacks.split(", scope").next().unwrap().to_owned();
         let scope = if scope.is_empty() { ", scope=\"\"" } else { "" };
@@ -671,7 +673,7 @@ async fn what_a_layer_let_in_is_for_its_own_guard() {
     let token = outer.login().await.access_token;
     for (guard, status) in [(admin, 401), (outer.app.guard.clone(), 200)] {
         let router = Router::new()
-            .route("/", get(async |Access(token): Access<Claims>| token.subject))
+            .route("/", get(async |Access(token): Access<Claims>| token.subject.clone()))
             .layer(outer.app.guard.layer::<Claims>())
             .with_state(guard);
         let request = Request::get("/").header("authorization", format!("Bearer {token}"));

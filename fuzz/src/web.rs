@@ -219,7 +219,7 @@ impl Servers {
             let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
             let noted = Arc::clone(&calls);
             let inner = service_fn(move |request: Request<Full<Bytes>>| {
-                let token = request.extensions().get::<AccessToken<NoClaims>>().cloned();
+                let token = request.extensions().get::<Arc<AccessToken<NoClaims>>>().cloned();
                 noted.lock().expect("nobody panics").push(token);
                 async { Ok::<_, Infallible>(Response::new(Body::empty())) }
             });

@@ -35,7 +35,7 @@ use crate::session::{AccessToken, BoxStore, RefreshStore, Sessions};
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Access<C>(pub AccessToken<C>);
+pub struct Access<C>(pub Arc<AccessToken<C>>);
 
 impl<C: Scoped> Access<C> {
     /// That the token is good for `scope`.
@@ -49,7 +49,7 @@ impl<C: Scoped> Access<C> {
 
 impl<C, S> FromRequestParts<S> for Access<C>
 where
-    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    C: DeserializeOwned + Send + Sync + 'static,
     S: Send + Sync,
     Guard: FromRef<S>,
 {
@@ -60,7 +60,7 @@ where
         // A layer in front has verified it, by the same keys and for the same audience.
         match parts.extensions.get::<Admitted<C>>() {
             Some(admitted) if Arc::ptr_eq(&admitted.verifier, &guard.0.verifier) => {
-                Ok(Self(admitted.token.clone()))
+                Ok(Self(Arc::clone(&admitted.token)))
             }
             _ => guard.admit(parts).map(Self),
         }
@@ -69,7 +69,7 @@ where
 
 impl<C, S> OptionalFromRequestParts<S> for Access<C>
 where
-    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    C: DeserializeOwned + Send + Sync + 'static,
     S: Send + Sync,
     Guard: FromRef<S>,
 {
@@ -87,20 +87,20 @@ where
 /// use kippu::{session::{MemoryStore, NoClaims}, web::Live};
 ///
 /// async fn change_password(Live { token, .. }: Live<NoClaims, MemoryStore>) -> String {
-///     token.subject
+///     token.subject.clone()
 /// }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Live<C, S = BoxStore> {
     /// The token.
-    pub token: AccessToken<C>,
+    pub token: Arc<AccessToken<C>>,
     store: PhantomData<fn() -> S>,
 }
 
 impl<C, S, State> FromRequestParts<State> for Live<C, S>
 where
-    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    C: DeserializeOwned + Send + Sync + 'static,
     S: RefreshStore + 'static,
     State: Send + Sync,
     Guard: FromRef<State>,
@@ -119,7 +119,7 @@ where
 
 impl<C, S, State> OptionalFromRequestParts<State> for Live<C, S>
 where
-    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    C: DeserializeOwned + Send + Sync + 'static,
     S: RefreshStore + 'static,
     State: Send + Sync,
     Guard: FromRef<State>,

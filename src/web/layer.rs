@@ -24,17 +24,19 @@ use crate::session::{
 };
 
 impl Guard {
-    /// A layer that lets requests through whose access token is good, with the [`AccessToken`] in their extensions,
-    /// where [`Access`](super::Access) finds it.
+    /// A layer that lets requests through whose access token is good, with an [`Arc`] of the [`AccessToken`] in their
+    /// extensions, where [`Access`](super::Access) finds it.
     ///
     /// ```
+    /// use std::sync::Arc;
+    ///
     /// use axum::{Extension, Router, routing::get};
     /// use kippu::{Algorithm, Key, session::{AccessToken, AccessVerifier, NoClaims}, web::Guard};
     ///
     /// # fn main() -> Result<(), kippu::KeyError> {
     /// # let key = Key::generate(Algorithm::Hs256)?;
     /// let guard = Guard::new(AccessVerifier::new(key, "https://auth.example", "api"));
-    /// let hello = async |Extension(token): Extension<AccessToken<NoClaims>>| token.subject;
+    /// let hello = async |Extension(token): Extension<Arc<AccessToken<NoClaims>>>| token.subject.clone();
     /// let app: Router = Router::new().route("/hello", get(hello)).layer(guard.layer::<NoClaims>());
     /// # let _ = app;
     /// # Ok(())
@@ -46,10 +48,16 @@ impl Guard {
 }
 
 /// What a layer has verified, and by what: another guard takes no token that was meant for somebody else.
-#[derive(Clone)]
 pub(super) struct Admitted<C> {
     pub(super) verifier: Arc<AccessVerifier>,
-    pub(super) token: AccessToken<C>,
+    pub(super) token: Arc<AccessToken<C>>,
+}
+
+impl<C> Clone for Admitted<C> {
+    fn clone(&self) -> Self {
+        let Self { verifier, token } = self;
+        Self { verifier: Arc::clone(verifier), token: Arc::clone(token) }
+    }
 }
 
 /// Made by [`Guard::layer`]. It answers preflights of CORS as it does all requests without a token: a `CorsLayer` belongs
@@ -87,9 +95,9 @@ impl<C> GuardLayer<C> {
 
     async fn admit(&self, request: &mut Parts) -> Result<(), Rejection>
     where
-        C: DeserializeOwned + Clone + Send + Sync + 'static,
+        C: DeserializeOwned + Send + Sync + 'static,
     {
-        let token: AccessToken<C> = self.guard.admit(request)?;
+        let token: Arc<AccessToken<C>> = self.guard.admit(request)?;
         for (scope, has_scope) in &self.scopes {
             has_scope(&token.claims, scope)?;
         }
@@ -97,7 +105,7 @@ impl<C> GuardLayer<C> {
             is_live(token.session_id, token.subject.clone()).await?;
         }
         let verifier = Arc::clone(&self.guard.0.verifier);
-        request.extensions.insert(Admitted { verifier, token: token.clone() });
+        request.extensions.insert(Admitted { verifier, token: Arc::clone(&token) });
         request.extensions.insert(token);
         Ok(())
     }
@@ -129,17 +137,23 @@ impl<T, C> Layer<T> for GuardLayer<C> {
 }
 
 /// A service with a [`GuardLayer`] before it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Guarded<T, C> {
     layer: GuardLayer<C>,
     inner: T,
+}
+
+impl<T: Clone, C> Clone for Guarded<T, C> {
+    fn clone(&self) -> Self {
+        Self { layer: self.layer.clone(), inner: self.inner.clone() }
+    }
 }
 
 impl<T, C, B, R> Service<Request<B>> for Guarded<T, C>
 where
     T: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     T::Future: Send,
-    C: DeserializeOwned + Clone + Send + Sync + 'static,
+    C: DeserializeOwned + Send + Sync + 'static,
     B: Send + 'static,
     R: From<String>,
 {

@@ -1,7 +1,7 @@
 //! Access tokens that were verified before, and what they say: a token in that is one of them, letter by letter, and would
 //! be verified again, is not verified again. Every other one is.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, num::NonZeroU64};
 use std::{
     collections::hash_map::RandomState,
@@ -17,7 +17,7 @@ use crate::{
     session::{AccessToken, AccessVerifier, Standing},
 };
 
-/// The memory of one verifier; with no places, it remembers nothing. Each token has one place, by its signature; who comes
+/// The memory of one verifier; with no places, it remembers nothing. Each token has one place, by its end; who comes
 /// last has it.
 pub(super) struct Memory {
     places: Box<[RwLock<Option<Remembered>>]>,
@@ -29,7 +29,7 @@ struct Remembered {
     token: Box<str>,
     standing: Standing,
     /// An `AccessToken<C>`, of whichever `C` it was read as.
-    said: Box<dyn Any + Send + Sync>,
+    said: Arc<dyn Any + Send + Sync>,
 }
 
 impl Memory {
@@ -39,59 +39,60 @@ impl Memory {
     }
 
     /// What `verifier` says of a token. It has to be the same verifier with each call.
-    pub(super) fn verify<C>(
+    pub(super) fn verify<C: DeserializeOwned + Send + Sync + 'static>(
         &self,
         token: &str,
         verifier: &AccessVerifier,
-    ) -> Result<AccessToken<C>, DecodeError>
-    where
-        C: DeserializeOwned + Clone + Send + Sync + 'static,
-    {
-        let signature = signature(token);
-        let Some(place) = self.place(signature) else {
-            return verifier.verify(token);
+    ) -> Result<Arc<AccessToken<C>>, DecodeError> {
+        let Some(place) = self.place(token) else {
+            return verifier.verify(token).map(Arc::new);
         };
         // A place is written in one step, so there is nothing that a panic could have left behind.
         let remembered = place.read().unwrap_or_else(PoisonError::into_inner);
-        let recall = |known: &Remembered| known.recall(token, signature, verifier);
-        if let Some(said) = remembered.as_ref().and_then(recall) {
+        if let Some(said) = remembered.as_ref().and_then(|known| known.recall(token, verifier)) {
             return Ok(said);
         }
         drop(remembered);
         let (said, standing) = verifier.verify_standing::<C>(token)?;
-        let new = Remembered { token: token.into(), standing, said: Box::new(said.clone()) };
+        let said = Arc::new(said);
+        let kept = Arc::clone(&said);
+        let new = Remembered { token: token.into(), standing, said: kept };
         let old = place.write().unwrap_or_else(PoisonError::into_inner).replace(new);
         // The application's type may do what it likes when it goes, but not while others wait.
         drop(old);
         Ok(said)
     }
 
-    fn place(&self, signature: &str) -> Option<&RwLock<Option<Remembered>>> {
+    /// By the end of its signature, which differs from that of every other token.
+    fn place(&self, token: &str) -> Option<&RwLock<Option<Remembered>>> {
+        let end = u64::from_ne_bytes(*token.as_bytes().last_chunk()?);
         let count = NonZeroU64::new(u64::try_from(self.places.len()).ok()?)?;
-        let number = self.hasher.hash_one(signature) % count;
+        let number = self.hasher.hash_one(end) % count;
         self.places.get(usize::try_from(number).ok()?)
     }
 }
 
 impl Remembered {
-    /// What a token says, if it is this one. How long the comparison takes tells nobody who has not the signature how
-    /// much of it is right.
-    fn recall<C: Clone + 'static>(
+    /// What a token says, if it is this one.
+    fn recall<C: Send + Sync + 'static>(
         &self,
         token: &str,
-        signature: &str,
         verifier: &AccessVerifier,
-    ) -> Option<AccessToken<C>> {
-        let known = self::signature(&self.token).as_bytes();
-        let is_same = bool::from(known.ct_eq(signature.as_bytes())) && *self.token == *token;
-        let said = self.said.downcast_ref::<AccessToken<C>>().filter(|_| is_same)?;
-        verifier.confirms(&self.standing).then(|| said.clone())
+    ) -> Option<Arc<AccessToken<C>>> {
+        if !are_same(&self.token, token) || !verifier.confirms(&self.standing) {
+            return None;
+        }
+        Arc::clone(&self.said).downcast().ok()
     }
 }
 
-/// The last segment.
-fn signature(token: &str) -> &str {
-    token.rsplit_once('.').map_or(token, |(_, signature)| signature)
+/// How long it takes tells nobody who has not the signature how much of it is right.
+fn are_same(known: &str, token: &str) -> bool {
+    if known.len() != token.len() {
+        return false;
+    }
+    let pairs = known.bytes().zip(token.bytes());
+    pairs.fold(0, |difference, (one, other)| difference | (one ^ other)).ct_eq(&0).into()
 }
 
 impl fmt::Debug for Memory {

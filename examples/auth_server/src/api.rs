@@ -124,19 +124,19 @@ async fn known(
 
 /// What an access token says, to its owner.
 #[derive(Serialize)]
-struct Me {
-    subject: String,
-    name: String,
-    role: String,
+struct Me<'t> {
+    subject: &'t str,
+    name: &'t str,
+    role: &'t str,
     session: SessionId,
     expires_at: i64,
 }
 
-impl From<AccessToken<Profile>> for Me {
-    fn from(token: AccessToken<Profile>) -> Self {
-        let Profile { name, role } = token.claims;
+impl<'t> From<&'t AccessToken<Profile>> for Me<'t> {
+    fn from(token: &'t AccessToken<Profile>) -> Self {
+        let Profile { name, role } = &token.claims;
         Self {
-            subject: token.subject,
+            subject: &token.subject,
             name,
             role,
             session: token.session_id,
@@ -147,15 +147,15 @@ impl From<AccessToken<Profile>> for Me {
 
 /// Asks no database: the token says it all.
 pub(crate) async fn me(Access(token): Access<Profile>) -> Response {
-    ([(CACHE_CONTROL, "no-store")], Json(Me::from(token))).into_response()
+    ([(CACHE_CONTROL, "no-store")], Json(Me::from(&*token))).into_response()
 }
 
 /// The same of nobody, for who has no token; `scripts/load` compares the two.
 pub(crate) async fn public() -> Response {
     let nobody = Me {
-        subject: "0".repeat(22),
-        name: "nobody".to_owned(),
-        role: "guest".to_owned(),
+        subject: "0000000000000000000000",
+        name: "nobody",
+        role: "guest",
         session: SessionId::from_bytes([0; 16]),
         expires_at: 0,
     };
@@ -164,7 +164,7 @@ pub(crate) async fn public() -> Response {
 
 /// Reads the session once, for what must not wait until the token expires.
 pub(crate) async fn live(live: Live<Profile>) -> Response {
-    ([(CACHE_CONTROL, "no-store")], Json(Me::from(live.token))).into_response()
+    ([(CACHE_CONTROL, "no-store")], Json(Me::from(&*live.token))).into_response()
 }
 
 /// How long an access token and the grace last, in seconds, so that the page can count them.
