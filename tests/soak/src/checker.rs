@@ -1,6 +1,7 @@
 //! The log of a run in, every breach of a rule out. What is in doubt may have been done or not: a breach is what neither
 //! explains.
 
+mod clock;
 mod rules;
 mod story;
 
@@ -8,10 +9,6 @@ use std::collections::BTreeMap;
 
 use self::{rules::RULES, story::Story};
 use crate::log::Log;
-
-/// How far apart the client's clock and the server's may be, in microseconds: both are of one machine, the server's is cut
-/// to milliseconds, and is held to the time of day.
-pub const SLACK: u64 = 250_000;
 
 /// What was found, by the name of the rule.
 pub type Breaches = BTreeMap<&'static str, Vec<String>>;

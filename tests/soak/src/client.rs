@@ -250,6 +250,7 @@ fn answer(what: What, status: u16, body: &Value) -> Answer {
         (401, "invalid_credentials") if what == What::Leave => Answer::Refused,
         (401, "invalid_token") if description == "the session has ended" => Answer::Refused,
         (401, "invalid_token") if description == "the access token has expired" => Answer::Expired,
+        (401, "invalid_token") if description == "the access token is not valid" => Answer::Early,
         (429, "too_many_tries") => Answer::Limited,
         (503, "temporarily_unavailable") => Answer::Unavailable,
         _ => Answer::Odd,

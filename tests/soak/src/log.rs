@@ -22,6 +22,7 @@ pub enum Line {
     Request(Request),
     Said(Said),
     Killed(Killed),
+    Stepped(Stepped),
     Sample(Sample),
 }
 
@@ -70,6 +71,8 @@ pub enum Answer {
     Refused,
     /// An access token that has expired.
     Expired,
+    /// An access token that is not valid for another reason: the clock was set back since it was made.
+    Early,
     /// Too many logins: nothing was done.
     Limited,
     /// Nobody listened: nothing was done.
@@ -130,6 +133,15 @@ pub struct Killed {
     pub what: String,
 }
 
+/// The clock of the server was set, at some moment from one time to another.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Stepped {
+    pub from: Micros,
+    pub to: Micros,
+    /// How many seconds it is ahead of the machine's from now on; behind it when negative.
+    pub offset: i64,
+}
+
 /// Bytes: of the server's memory, and of the store's files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
@@ -149,6 +161,11 @@ impl Request {
         matches!(self.answer, Answer::Unsent | Answer::Limited)
     }
 
+    /// When it happened, if it did.
+    pub fn span(&self) -> (Micros, Micros) {
+        (self.sent, self.ended)
+    }
+
     pub fn is_done(&self) -> bool {
         self.answer == Answer::Done
     }
@@ -161,6 +178,7 @@ pub struct Log {
     pub requests: Vec<Request>,
     pub said: Vec<Said>,
     pub killed: Vec<Killed>,
+    pub stepped: Vec<Stepped>,
     pub samples: Vec<Sample>,
 }
 
@@ -175,6 +193,7 @@ impl Log {
                 Line::Request(request) => log.requests.push(request),
                 Line::Said(said) => log.said.push(said),
                 Line::Killed(killed) => log.killed.push(killed),
+                Line::Stepped(stepped) => log.stepped.push(stepped),
                 Line::Sample(sample) => log.samples.push(sample),
             }
         }

@@ -1,5 +1,5 @@
 //! A soak of the auth server: the program of the server, a store, seconds and a file for the log in; a report out, and an
-//! error for each rule that was broken.
+//! error for each rule that was broken. In the second half of the run the server's clock is set, back and forth.
 //!
 //! `soak run PROGRAM sqlite|postgres|redis SECONDS LOG`, `soak check LOG`
 
@@ -29,7 +29,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use kippu_soak::log::{Killed, Line, Log, Said, Sample, Settings, Who};
+use kippu_soak::log::{Killed, Line, Log, Said, Sample, Settings, Stepped, Who};
 use tokio::sync::Semaphore;
 
 use self::{
@@ -44,6 +44,9 @@ const LONG: Pace =
 const SHORT: Pace =
     Pace { pause: 0.2, grace: 1, access_lifetime: 2, idle_lifetime: 3, session_lifetime: 7 };
 const LONG_FROM: u64 = 120;
+
+/// What the server's clock is set to, in seconds ahead of the machine's: back an hour, forward by ten years, back and back.
+const OFFSETS: [i64; 5] = [-3600, 315_360_000, 3, -3, 0];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -71,8 +74,8 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
     let seconds: u64 = seconds.parse()?;
     let pace = if seconds < LONG_FROM { SHORT } else { LONG };
     let count = u32::try_from((seconds * 4).clamp(8, 200))?;
-    let mut stage =
-        Stage::set(&program.canonicalize()?, store, pace).ok_or("no such store on this machine")?;
+    let mut stage = Stage::set(&program.canonicalize()?, store, pace)
+        .ok_or("no such store, or no libfaketime, on this machine")?;
     let recorder = Arc::new(Recorder::create(path)?);
     let seed = fastrand::u64(..);
     recorder.write(&Line::Settings(Settings {
@@ -139,11 +142,13 @@ async fn register(clients: &[Client]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Takes a sample every second, and kills at random.
+/// Takes a sample every second, kills at random, and in the second half sets the server's clock.
 fn direct(stage: &mut Stage, recorder: &Recorder, rng: &mut Rng, until: Instant, seconds: u64) {
     let gap = Duration::from_secs(seconds.min(60)).div_f64(3.0);
     let next = |rng: &mut Rng| Instant::now() + gap.mul_f64(0.5 + rng.f64());
     let mut kill_at = next(rng);
+    let mut step_at = Instant::now() + Duration::from_secs(seconds) / 2;
+    let mut offsets = OFFSETS.into_iter().cycle();
     while Instant::now() < until {
         if let Some(memory) = stage.memory() {
             let sample = Sample { at: recorder.now(), memory, files: stage.files() };
@@ -156,6 +161,13 @@ fn direct(stage: &mut Stage, recorder: &Recorder, rng: &mut Rng, until: Instant,
             stage.bring_back();
             recorder.write(&Line::Killed(Killed { at, back: recorder.now(), what }));
             kill_at = next(rng);
+        }
+        if Instant::now() >= step_at {
+            let from = recorder.now();
+            let offset = offsets.next().expect("it never ends");
+            stage.set_clock(offset);
+            recorder.write(&Line::Stepped(Stepped { from, to: recorder.now(), offset }));
+            step_at = next(rng);
         }
         thread::sleep(Duration::from_secs(1));
     }

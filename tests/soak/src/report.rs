@@ -59,11 +59,12 @@ fn count(log: &Log) {
     let in_doubt = log.requests.iter().filter(|request| request.is_in_doubt()).count();
     let away: u64 = log.killed.iter().map(|killed| killed.back - killed.at).sum();
     println!(
-        "{} requests, {in_doubt} of them in doubt; {} kills of {:?}, away for {} ms",
+        "{} requests, {in_doubt} of them in doubt; {} kills of {:?}, away for {} ms; the clock was set to {:?}",
         log.requests.len(),
         log.killed.len(),
         log.killed.first().map(|killed| killed.what.as_str()),
-        away / 1000
+        away / 1000,
+        log.stepped.iter().map(|step| step.offset).collect::<Vec<_>>()
     );
 }
 
@@ -91,6 +92,9 @@ fn missing(log: &Log) -> Vec<String> {
     }
     if log.killed.is_empty() {
         missing.push("nothing was killed".to_owned());
+    }
+    if log.stepped.is_empty() {
+        missing.push("no clock was set".to_owned());
     }
     missing
 }

@@ -30,12 +30,40 @@ pub(crate) struct Stage {
     arguments: Vec<String>,
     store: Store,
     server: Option<Server>,
+    clock: Clock,
+}
+
+/// What the server takes for the time of day; not for how long something takes.
+struct Clock {
+    library: PathBuf,
+    /// How many seconds it is ahead of the machine's, as the library reads it at each call.
+    offset: PathBuf,
+}
+
+impl Clock {
+    /// None where libfaketime is not installed.
+    fn new(folder: &Path) -> Option<Self> {
+        let libraries = fs::read_dir("/usr/lib").ok()?.flatten();
+        let mut libraries = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.find(|library| library.exists())?;
+        let clock = Self { library, offset: folder.join("offset") };
+        clock.set(0);
+        Some(clock)
+    }
+
+    /// In one step, whenever the server looks.
+    fn set(&self, offset: i64) {
+        let new = self.offset.with_extension("new");
+        fs::write(&new, format!("{offset:+}")).expect("the offset can be written");
+        fs::rename(new, &self.offset).expect("the offset can be replaced");
+    }
 }
 
 impl Stage {
-    /// None of a store that is not known, or not installed.
+    /// None of a store that is not known, or where something is not installed.
     pub(crate) fn set(program: &Path, store: &str, pace: Pace) -> Option<Self> {
         let folder = Scratch::new("soak");
+        let clock = Clock::new(folder.path())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let (store, url) = match store {
             "sqlite" => (Store::Sqlite, "sqlite:sessions.db".to_owned()),
@@ -72,8 +100,15 @@ impl Stage {
         ];
         let arguments = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
         let program = program.to_owned();
-        let mut stage =
-            Self { program, folder, address, arguments: arguments.collect(), store, server: None };
+        let mut stage = Self {
+            program,
+            folder,
+            address,
+            arguments: arguments.collect(),
+            store,
+            server: None,
+            clock,
+        };
         stage.start_server();
         Some(stage)
     }
@@ -86,6 +121,9 @@ impl Stage {
                 .args(&self.arguments)
                 // glibc keeps what password hashes took: hundreds of megabytes, in which a leak would not be seen.
                 .env("MALLOC_MMAP_THRESHOLD_", "1048576")
+                .env("LD_PRELOAD", &self.clock.library)
+                .env("FAKETIME_TIMESTAMP_FILE", &self.clock.offset)
+                .envs([("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")])
                 .stdout(Stdio::null())
                 .stderr(log.expect("the server's log can be opened")),
         );
@@ -128,6 +166,11 @@ impl Stage {
             Store::Postgres(postgres) => postgres.restart(),
             Store::Redis(redis) => redis.restart(),
         }
+    }
+
+    /// Sets the server's clock, so many seconds ahead of the machine's.
+    pub(crate) fn set_clock(&self, offset: i64) {
+        self.clock.set(offset);
     }
 
     pub(crate) fn server_runs(&mut self) -> bool {

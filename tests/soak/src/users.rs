@@ -107,7 +107,7 @@ impl User {
     async fn look(&mut self, what: What, tokens: Tokens) -> Option<Tokens> {
         match self.client.ask(what, &tokens.access).await.answer {
             Answer::Refused => None,
-            Answer::Expired => self.refresh(tokens).await,
+            Answer::Expired | Answer::Early => self.refresh(tokens).await,
             _ => Some(tokens),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kippu_soak::{
     checker::{check, rules},
-    log::{Answer, Got, Log, NEVER, Request, Said, Settings, What, Who},
+    log::{Answer, Got, Log, NEVER, Request, Said, Settings, Stepped, What, Who},
 };
 
 const BEGAN: u64 = 1_700_000_000;
@@ -87,6 +87,17 @@ impl Story {
 
     fn say(&mut self, session: &str, message: &str) {
         self.0.said.push(Said { session: session.to_owned(), message: message.to_owned() });
+    }
+
+    /// The server's clock is set, within a tenth of a second.
+    fn step(&mut self, at: f64, offset: i64) {
+        self.0.stepped.push(Stepped { from: micros(at), to: micros(at + 0.1), offset });
+    }
+
+    /// The last access token ends as many seconds later.
+    fn end_later(&mut self, seconds: i64) {
+        let end = &mut self.last().got.as_mut().unwrap().expires_at;
+        *end = end.checked_add_signed(seconds).unwrap();
     }
 
     /// The numbers of the rules that are broken.
@@ -294,11 +305,12 @@ fn a_session_that_is_over_and_goes_on() {
     // For longer than any session.
     let mut story = Story::new();
     story.login(0.0, "a", 1);
-    for n in 1..10_u32 {
+    for n in 1..9_u32 {
         story.rotate(f64::from(n) * 10.0, "a", n.into(), u64::from(n) + 1);
     }
     assert_eq!(story.broken(), [""; 0]);
-    story.rotate(91.0, "a", 10, 11);
+    story.rotate(91.0, "a", 9, 10);
+    story.end_later(-9);
     story.breaks("R7");
     // An access token.
     let mut story = begun();
@@ -311,6 +323,110 @@ fn a_token_that_is_good_for_too_long() {
     let mut story = begun();
     story.last().got.as_mut().unwrap().expires_at += 3600;
     story.breaks("R8");
+}
+
+const HOUR: i64 = 3600;
+const TEN_YEARS: i64 = 315_360_000;
+
+#[test]
+fn a_clock_that_is_set_is_no_breach() {
+    // Back: no time has passed, as far as the server can know.
+    let mut story = begun();
+    story.step(3.0, -HOUR);
+    story.replay(30.0, "a", 1, 2);
+    story.end_later(-HOUR);
+    story.ask(31.0, What::Me, 1002, Answer::Early);
+    story.rotate(40.0, "a", 2, 3);
+    story.end_later(-HOUR);
+    story.ask(41.0, What::Me, 1003, Answer::Done);
+    // And on again.
+    story.step(42.0, 0);
+    story.refresh(43.0, 3, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
+    // Forward: everything is over, until the time comes again.
+    let mut story = begun();
+    story.step(3.0, TEN_YEARS);
+    story.ask(4.0, What::Me, 1002, Answer::Expired);
+    story.refresh(4.0, 2, Answer::Refused);
+    story.login(5.0, "b", 10);
+    story.end_later(TEN_YEARS);
+    assert_eq!(story.broken(), [""; 0]);
+    story.step(6.0, 0);
+    story.rotate(7.0, "a", 2, 3);
+    story.ask(8.0, What::Me, 1010, Answer::Early);
+    assert_eq!(story.broken(), [""; 0]);
+    // While it is set, it may show either time.
+    let mut story = begun();
+    story.step(4.2, TEN_YEARS);
+    story.rotate(4.0, "a", 2, 3);
+    story.refresh(4.1, 3, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn a_clock_that_is_set_and_prolongs_something() {
+    // The session, or its access token.
+    let mut story = begun();
+    story.step(3.0, TEN_YEARS);
+    story.rotate(4.0, "a", 2, 3);
+    story.breaks("R7");
+    let mut story = begun();
+    story.step(3.0, TEN_YEARS);
+    story.ask(4.0, What::Live, 1002, Answer::Done);
+    story.breaks("R7");
+    // A token that is made counts by the clock as it is.
+    let mut story = begun();
+    story.step(3.0, -HOUR);
+    story.rotate(4.0, "a", 2, 3);
+    story.breaks("R8");
+    // Nor does one outlive its session.
+    let mut story = begun();
+    for n in 2..20_u32 {
+        story.rotate(f64::from(n) * 4.0, "a", n.into(), u64::from(n) + 1);
+    }
+    story.rotate(82.5, "a", 20, 21);
+    story.end_later(1);
+    assert_eq!(story.broken(), [""; 0]);
+    story.end_later(1);
+    story.breaks("R8");
+    // The grace.
+    let mut story = begun();
+    story.step(3.0, 10);
+    story.replay(4.0, "a", 1, 2);
+    story.breaks("R3 a reuse is refused");
+}
+
+/// What ended for another reason than its time stays over.
+#[test]
+fn a_clock_that_is_set_and_brings_something_back() {
+    let mut story = begun();
+    story.logout(3.0, 2, Answer::Done);
+    story.step(4.0, -HOUR);
+    story.rotate(5.0, "a", 2, 3);
+    story.breaks("R10");
+    let mut story = begun();
+    story.refresh(8.0, 1, Answer::Refused);
+    story.say("a", "reuse detected");
+    story.step(9.0, -HOUR);
+    story.ask(10.0, What::Live, 1002, Answer::Done);
+    story.breaks("R11");
+    // Its time does not come again as long as the clock goes on.
+    let mut story = begun();
+    story.step(3.0, TEN_YEARS);
+    story.refresh(4.0, 2, Answer::Refused);
+    story.list(5.0, 1002, &["a"]);
+    story.breaks("R11");
+}
+
+#[test]
+fn a_token_that_is_refused_as_early_and_is_not() {
+    let mut story = begun();
+    story.ask(3.0, What::Me, 1002, Answer::Early);
+    story.breaks("R12");
+    let mut story = begun();
+    story.step(3.0, HOUR);
+    story.ask(4.0, What::Me, 1002, Answer::Early);
+    story.breaks("R12");
 }
 
 #[test]

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    SLACK,
-    story::{Cause, Life, Story, seconds},
+    clock::{SLACK, micros, seconds},
+    story::{Cause, Life, Story},
 };
-use crate::log::{Answer, Request, What};
+use crate::log::{Answer, Got, Request, What};
 
 pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
 
@@ -115,14 +115,14 @@ fn good_within_the_grace(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, generation, request| {
         request.answer == Answer::Refused
             && life.used_maybe(generation) < request.sent
-            && !life.may_be_ended(story.log, request.ended)
+            && !life.may_be_ended(&story.server, request.ended)
     })
 }
 
 fn reuse_ends(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, generation, request| {
-        let is_reuse = life.is_reuse(story.log, generation, request);
-        let is_after = life.death_before(request.sent, &[Cause::Reuse]).is_some();
+        let is_reuse = life.is_reuse(&story.server, generation, request);
+        let is_after = life.is_over(&story.server, request, &[Cause::Reuse]);
         request.is_done() && (is_reuse || is_after)
     })
 }
@@ -138,16 +138,17 @@ fn reuse_is_told(story: &Story<'_>) -> Vec<String> {
         let alarms = alarms.get(life.id).copied().unwrap_or_default();
         let possible: Vec<_> = life
             .all_refreshes()
-            .filter(|(generation, request)| life.may_be_reuse(story.log, *generation, request))
+            .filter(|(generation, request)| life.may_be_reuse(&story.server, *generation, request))
             .collect();
         let first = possible
             .iter()
             .filter(|(generation, request)| {
-                request.answer == Answer::Refused && life.is_reuse(story.log, *generation, request)
+                request.answer == Answer::Refused
+                    && life.is_reuse(&story.server, *generation, request)
             })
             .map(|(_, request)| request.ended)
             .min();
-        let is_certain = first.is_some_and(|at| !life.may_be_ended_otherwise(story.log, at))
+        let is_certain = first.is_some_and(|at| !life.may_be_ended_otherwise(&story.server, at))
             && !possible.iter().any(|(_, request)| request.is_in_doubt());
         if alarms > 1 || alarms > possible.len() || (is_certain && alarms == 0) {
             found.push(format!(
@@ -164,7 +165,7 @@ fn no_replay_after_the_end(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, generation, request| {
         request.is_done()
             && life.used_surely(generation) < request.sent
-            && life.death_before(request.sent, &EVERY_CAUSE).is_some()
+            && life.is_over(&story.server, request, &EVERY_CAUSE)
     })
 }
 
@@ -185,36 +186,50 @@ fn nothing_lost(story: &Story<'_>) -> Vec<String> {
 }
 
 fn over(story: &Story<'_>) -> Vec<String> {
-    let idle = seconds(story.log.settings.idle_lifetime) + SLACK;
+    let idle = story.server.settings.idle_lifetime;
     let mut found = refreshes(story, |life, generation, request| {
         // A session goes on from its first use, whoever made it; a replay is no use.
-        let is_idle =
-            life.used_maybe(generation) > life.made_surely(generation).saturating_add(idle);
-        let is_over = life.death_before(request.sent, &[Cause::Expiry]).is_some();
+        let is_idle = story.server.clock.passed(idle, life.made(generation), life.used(generation));
+        let is_over = life.is_over(&story.server, request, &[Cause::Expiry]);
         request.is_done() && (is_idle || is_over)
     });
     let mut ends = HashMap::new();
     for got in story.log.requests.iter().filter_map(|request| request.got.as_ref()) {
-        ends.insert(got.access, seconds(got.expires_at).saturating_sub(story.log.settings.began));
+        ends.insert(got.access, end(story, got));
     }
     for request in &story.log.requests {
         let end = request.access.and_then(|access| ends.get(&access)).copied();
-        if let Some(end) = end.filter(|end| request.is_done() && end + SLACK < request.sent) {
-            found.push(format!("an access token that ended at {end} was good at {}", request.sent));
+        let now = story.server.clock.earliest(request.span());
+        if let Some(end) = end.filter(|end| request.is_done() && end + SLACK < now) {
+            found.push(format!("an access token that ended at {end} was good at {now}"));
         }
     }
     found
 }
 
+/// Of an access token, by the clock of the run as it was when nobody had set another.
+fn end(story: &Story<'_>, got: &Got) -> i64 {
+    seconds(got.expires_at) - micros(story.server.settings.began)
+}
+
 fn not_prolonged(story: &Story<'_>) -> Vec<String> {
-    let settings = &story.log.settings;
+    let settings = &story.server.settings;
     let mut found = Vec::new();
-    for request in &story.log.requests {
-        let Some(got) = &request.got else { continue };
-        let end = seconds(got.expires_at).saturating_sub(settings.began);
-        let latest = request.ended + seconds(settings.access_lifetime + 1) + SLACK;
+    // Since something happened, with the fraction that a time in a token does not have.
+    let mut may_last = |request: &Request, since: &Request, lifetime: u64| {
+        let Some(got) = &request.got else { return };
+        let latest = story.server.clock.latest(since.span()) + seconds(lifetime + 1) + SLACK;
+        let end = end(story, got);
         if end > latest {
             found.push(format!("access token {} ends at {end}, after {latest}", got.access));
+        }
+    };
+    for request in &story.log.requests {
+        may_last(request, request, settings.access_lifetime);
+    }
+    for life in &story.lives {
+        for (_, request) in life.all_refreshes() {
+            may_last(request, life.login, settings.session_lifetime);
         }
     }
     found
@@ -248,7 +263,7 @@ fn owners(story: &Story<'_>) -> Vec<String> {
 
 fn gone(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, _, request| {
-        request.is_done() && life.death_before(request.sent, &[Cause::Removal]).is_some()
+        request.is_done() && life.is_over(&story.server, request, &[Cause::Removal])
     })
 }
 
@@ -260,12 +275,12 @@ fn gone_is_told(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, _, request| {
         let logouts = life.logouts.iter().filter(|logout| !logout.is_nothing());
         let is_otherwise = logouts.copied().any(|logout| !is_removal(&logout))
-            || life.may_be_expired(story.log, request.ended)
+            || life.may_be_expired(&story.server, request.ended)
             || life.all_refreshes().any(|(generation, other)| {
-                other.is_in_doubt() || life.may_be_reuse(story.log, generation, other)
+                other.is_in_doubt() || life.may_be_reuse(&story.server, generation, other)
             });
         request.answer == Answer::Refused
-            && life.death_before(request.sent, &[Cause::Removal]).is_some()
+            && life.is_over(&story.server, request, &[Cause::Removal])
             && !is_otherwise
             && !told_of.contains(life.id)
     });
@@ -279,7 +294,7 @@ fn gone_is_told(story: &Story<'_>) -> Vec<String> {
 
 fn logged_out(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, _, request| {
-        request.is_done() && life.death_before(request.sent, &[Cause::Logout]).is_some()
+        request.is_done() && life.is_over(&story.server, request, &[Cause::Logout])
     });
     for life in &story.lives {
         // Again, and of a session that is over, it succeeds.
@@ -294,18 +309,18 @@ fn logged_out(story: &Story<'_>) -> Vec<String> {
 
 fn not_back(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, _, request| {
-        request.is_done() && life.death_before(request.sent, &EVERY_CAUSE).is_some()
+        request.is_done() && life.is_over(&story.server, request, &EVERY_CAUSE)
     });
     for life in &story.lives {
         let looked = life.looks.iter().filter(|look| look.what != What::Me && look.is_done());
         for look in looked {
-            if life.death_before(look.sent, &ENDED).is_some() {
+            if life.is_over(&story.server, look, &ENDED) {
                 found.push(told(life, look));
             }
         }
         for list in lists(story, life) {
             let is_listed = list.listed.iter().any(|id| id == life.id);
-            if is_listed && life.death_before(list.sent, &ENDED).is_some() {
+            if is_listed && life.is_over(&story.server, list, &ENDED) {
                 found.push(format!("{}, and is listed at {}", told(life, life.login), list.sent));
             }
         }
@@ -323,16 +338,18 @@ fn for_a_reason(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, generation, request| {
         request.answer == Answer::Refused
             && life.used_maybe(generation) >= request.sent
-            && !life.may_be_ended(log, request.ended)
+            && !life.may_be_ended(&story.server, request.ended)
     });
     for life in &story.lives {
         let looked = life.looks.iter().filter(|look| look.answer == Answer::Refused);
         found.extend(
-            looked.filter(|look| !life.may_be_ended(log, look.ended)).map(|look| told(life, look)),
+            looked
+                .filter(|look| !life.may_be_ended(&story.server, look.ended))
+                .map(|look| told(life, look)),
         );
         for list in lists(story, life).iter().filter(|list| life.login.ended < list.sent) {
             let is_listed = list.listed.iter().any(|id| id == life.id);
-            if !is_listed && !life.may_be_ended(log, list.ended) {
+            if !is_listed && !life.may_be_ended(&story.server, list.ended) {
                 found.push(format!(
                     "{}, and is in no list at {}",
                     told(life, life.login),
@@ -341,9 +358,24 @@ fn for_a_reason(story: &Story<'_>) -> Vec<String> {
             }
         }
     }
-    let odd = log.requests.iter().filter(|request| request.answer == Answer::Odd);
+    let odd = log.requests.iter().filter(|request| is_odd(story, request));
     found.extend(odd.map(|request| {
         format!("{:?} at {} was answered {}", request.what, request.sent, request.status)
     }));
     found
+}
+
+/// Besides those that are odd by themselves: an access token is refused as none that is expired, and its time may not be to come.
+fn is_odd(story: &Story<'_>, request: &Request) -> bool {
+    let is_of =
+        |other: &&Request| other.got.as_ref().is_some_and(|got| Some(got.access) == request.access);
+    let may_be_early = |made: &Request| {
+        let clock = &story.server.clock;
+        clock.earliest(request.span()) < clock.latest(made.span()) + SLACK
+    };
+    match request.answer {
+        Answer::Odd => true,
+        Answer::Early => !story.log.requests.iter().filter(is_of).any(may_be_early),
+        _ => false,
+    }
 }

@@ -3,16 +3,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::SLACK;
-use crate::log::{Answer, Log, Micros, NEVER, Request, What};
+use super::clock::{Clock, Span};
+use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, What};
 
 pub(super) struct Story<'l> {
     pub(super) log: &'l Log,
+    pub(super) server: Server,
     pub(super) lives: Vec<Life<'l>>,
     /// The successors that were given for each token.
     pub(super) successors: HashMap<u64, BTreeSet<u64>>,
     /// The lists that were given to each user.
     pub(super) lists: HashMap<u32, Vec<&'l Request>>,
+}
+
+/// How the server was set up, and its clock.
+pub(super) struct Server {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
 }
 
 /// A session that somebody was told of.
@@ -34,23 +41,22 @@ pub(super) struct Life<'l> {
 /// From here on a session has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death {
-    pub(super) at: Micros,
-    pub(super) cause: Cause,
+    at: Micros,
+    /// Where it may have been for its time alone, which can come again.
+    until: Micros,
+    cause: Cause,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     Logout,
     Reuse,
+    /// By the clock of the server.
     Expiry,
     /// Its user is gone: from here on no refresh succeeds, and the first one ends it.
     Removal,
     /// One of its authentic tokens was refused, for whatever reason.
     Refusal,
-}
-
-pub(super) fn seconds(seconds: u64) -> Micros {
-    seconds * 1_000_000
 }
 
 impl<'l> Story<'l> {
@@ -64,14 +70,15 @@ impl<'l> Story<'l> {
         let mut lives: Vec<Life<'l>> =
             log.requests.iter().filter_map(|login| Life::begin(login, &successors)).collect();
         assign(log, &mut lives);
+        let server = Server { settings: log.settings.clone(), clock: Clock::of(&log.stepped) };
         for life in &mut lives {
-            life.deaths = life.deaths(log);
+            life.deaths = life.deaths(&server);
         }
         let mut lists: HashMap<u32, Vec<_>> = HashMap::new();
         for list in log.requests.iter().filter(|one| one.what == What::List && one.is_done()) {
             lists.entry(list.user).or_default().push(list);
         }
-        Self { log, lives, successors, lists }
+        Self { log, server, lives, successors, lists }
     }
 }
 
@@ -157,86 +164,105 @@ impl<'l> Life<'l> {
         used.map(|request| request.sent).min().unwrap_or(NEVER)
     }
 
-    /// When a generation was made, at the latest.
-    pub(super) fn made_surely(&self, generation: usize) -> Micros {
-        generation.checked_sub(1).map_or(self.login.ended, |before| self.used_surely(before))
+    /// When a generation was made.
+    pub(super) fn made(&self, generation: usize) -> Span {
+        generation.checked_sub(1).map_or(self.login.span(), |before| self.used(before))
     }
 
-    /// When a generation was made, at the earliest.
-    pub(super) fn made_maybe(&self, generation: usize) -> Micros {
-        generation.checked_sub(1).map_or(self.login.sent, |before| self.used_maybe(before))
+    /// When a generation was used up.
+    pub(super) fn used(&self, generation: usize) -> Span {
+        (self.used_maybe(generation), self.used_surely(generation))
     }
 
     /// Whether a presentation cannot be a retry, whatever happened to the requests in doubt.
-    pub(super) fn is_reuse(&self, log: &Log, generation: usize, request: &Request) -> bool {
-        let grace = seconds(log.settings.grace) + SLACK;
-        self.used_surely(generation).saturating_add(grace) < request.sent
-            || self.used_surely(generation + 1) < request.sent
+    pub(super) fn is_reuse(&self, server: &Server, generation: usize, request: &Request) -> bool {
+        let is_used = self.used_surely(generation) < request.sent;
+        let is_late =
+            server.clock.passed(server.settings.grace, self.used(generation), request.span());
+        (is_used && is_late) || self.used_surely(generation + 1) < request.sent
     }
 
     /// Whether a presentation may be no retry.
-    pub(super) fn may_be_reuse(&self, log: &Log, generation: usize, request: &Request) -> bool {
-        let grace = seconds(log.settings.grace).saturating_sub(SLACK);
-        let is_late = self.used_maybe(generation).saturating_add(grace) < request.ended;
+    pub(super) fn may_be_reuse(
+        &self,
+        server: &Server,
+        generation: usize,
+        request: &Request,
+    ) -> bool {
+        let (used, surely) = self.used(generation);
+        let used = (used, surely.min(request.ended));
+        let is_late = used.0 < request.ended
+            && server.clock.may_have_passed(server.settings.grace, used, request.span());
         let is_old = self.used_maybe(generation + 1) < request.ended;
         (request.answer == Answer::Refused || request.is_in_doubt()) && (is_late || is_old)
     }
 
     /// Whether anything else than a reuse may have ended it before `at`.
-    pub(super) fn may_be_ended_otherwise(&self, log: &Log, at: Micros) -> bool {
+    pub(super) fn may_be_ended_otherwise(&self, server: &Server, at: Micros) -> bool {
         let is_logged_out =
             self.logouts.iter().any(|logout| !logout.is_nothing() && logout.sent < at);
-        is_logged_out || self.may_be_expired(log, at)
+        is_logged_out || self.may_be_expired(server, at)
     }
 
-    pub(super) fn may_be_expired(&self, log: &Log, at: Micros) -> bool {
-        let absolute = self.login.sent + seconds(log.settings.session_lifetime);
-        let newest = (0..self.tokens.len()).rfind(|&generation| self.made_surely(generation) < at);
-        let idle = self
-            .made_maybe(newest.unwrap_or_default())
-            .saturating_add(seconds(log.settings.idle_lifetime));
-        absolute.min(idle).saturating_sub(SLACK) < at
+    /// Whether its time may have been over at a moment before `at`: from then on it may have been swept away.
+    pub(super) fn may_be_expired(&self, server: &Server, at: Micros) -> bool {
+        let Settings { idle_lifetime, session_lifetime, .. } = server.settings;
+        let is_idle = |generation| {
+            let made = self.made(generation);
+            // As long as it was the newest.
+            let until = self.used_surely(generation).min(at);
+            made.0 < at
+                && server.clock.may_have_passed(idle_lifetime, made, (made.0, until.max(made.0)))
+        };
+        let (begun, login) = (self.login.sent, self.login.span());
+        server.clock.may_have_passed(session_lifetime, login, (begun, at))
+            || (0..self.tokens.len()).any(is_idle)
     }
 
     /// Whether anything that was asked may have ended it before `at`.
-    pub(super) fn may_be_ended(&self, log: &Log, at: Micros) -> bool {
+    pub(super) fn may_be_ended(&self, server: &Server, at: Micros) -> bool {
         let is_reused = self.all_refreshes().any(|(generation, request)| {
-            request.sent < at && self.may_be_reuse(log, generation, request)
+            request.sent < at && self.may_be_reuse(server, generation, request)
         });
-        is_reused || self.may_be_ended_otherwise(log, at)
+        is_reused || self.may_be_ended_otherwise(server, at)
     }
 
-    fn deaths(&self, log: &Log) -> Vec<Death> {
-        let end = self.login.ended + seconds(log.settings.session_lifetime) + SLACK;
-        let mut deaths = vec![Death { at: end, cause: Cause::Expiry }];
+    fn deaths(&self, server: &Server) -> Vec<Death> {
+        let mut deaths = Vec::new();
         for logout in &self.logouts {
             // A login under way may come after a logout of all.
             let is_before = logout.what == What::Logout || self.login.ended < logout.sent;
             let is_removal = logout.what == What::Leave;
             if logout.is_done() && is_before {
                 let cause = if is_removal { Cause::Removal } else { Cause::Logout };
-                deaths.push(Death { at: logout.ended, cause });
+                deaths.push(Death { at: logout.ended, until: NEVER, cause });
             }
         }
+        let refused = |request: &Request, cause| {
+            let is_forever = !self.may_be_expired(server, request.ended);
+            let until = if is_forever { NEVER } else { server.clock.goes_on_from(request.sent) };
+            Death { at: request.ended, until, cause }
+        };
         for (generation, request) in self.all_refreshes() {
             if request.answer == Answer::Refused {
-                let is_reuse = self.is_reuse(log, generation, request);
-                let cause = if is_reuse { Cause::Reuse } else { Cause::Refusal };
-                deaths.push(Death { at: request.ended, cause });
+                let is_reuse = self.is_reuse(server, generation, request);
+                deaths.push(refused(request, if is_reuse { Cause::Reuse } else { Cause::Refusal }));
             }
         }
         for look in &self.looks {
             if look.answer == Answer::Refused {
-                deaths.push(Death { at: look.ended, cause: Cause::Refusal });
+                deaths.push(refused(look, Cause::Refusal));
             }
         }
         deaths
     }
 
-    /// Why it had ended at the time, if it had.
-    pub(super) fn death_before(&self, at: Micros, causes: &[Cause]) -> Option<Death> {
-        let before =
-            self.deaths.iter().filter(|death| death.at < at && causes.contains(&death.cause));
-        before.min_by_key(|death| death.at).copied()
+    /// Whether it had ended for one of these causes before something was asked.
+    pub(super) fn is_over(&self, server: &Server, request: &Request, causes: &[Cause]) -> bool {
+        let lifetime = server.settings.session_lifetime;
+        let is_expired = causes.contains(&Cause::Expiry)
+            && server.clock.passed(lifetime, self.login.span(), request.span());
+        let mut deaths = self.deaths.iter().filter(|death| causes.contains(&death.cause));
+        is_expired || deaths.any(|death| death.at < request.sent && request.ended <= death.until)
     }
 }
