@@ -194,7 +194,8 @@ impl User {
         self.refresh(tokens).await
     }
 
-    /// And what somebody kept a copy of is tried at once, while its grace would last.
+    /// And what somebody kept a copy of is tried at once, while its grace would last, and much later, when the clock may
+    /// have been set.
     async fn logout(&mut self, tokens: Tokens) -> Option<Tokens> {
         let next = self.refresh(tokens.clone()).await?;
         let reply = if self.rng.bool() {
@@ -214,6 +215,12 @@ impl User {
         if self.rng.bool() {
             self.client.logout(&next.refresh).await;
         }
+        let late = self.rng.f64() * in_seconds(self.pace.session_lifetime);
+        let kept = next.refresh.clone();
+        tokio::spawn(async move {
+            time::sleep(Duration::from_secs_f64(late)).await;
+            thief.refresh(&kept).await;
+        });
         (reply.answer != Answer::Done).then_some(next)
     }
 

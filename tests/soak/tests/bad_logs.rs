@@ -355,6 +355,13 @@ fn a_clock_that_is_set_is_no_breach() {
     story.rotate(7.0, "a", 2, 3);
     story.ask(8.0, What::Me, 1010, Answer::Early);
     assert_eq!(story.broken(), [""; 0]);
+    // A sweep that began in the meantime goes on with that time.
+    let mut story = Story::new();
+    story.step(1.0, TEN_YEARS);
+    story.step(2.0, 0);
+    story.login(3.0, "a", 1);
+    story.refresh(4.0, 1, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
     // While it is set, it may show either time.
     let mut story = begun();
     story.step(4.2, TEN_YEARS);

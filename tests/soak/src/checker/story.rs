@@ -59,6 +59,10 @@ pub(super) enum Cause {
     Refusal,
 }
 
+/// How long a sweep of all sessions may take: it goes by the time at which it began. That of Redis asks for many shards,
+/// one after the other.
+const SWEEP: Micros = 10_000_000;
+
 impl<'l> Story<'l> {
     pub(super) fn of(log: &'l Log) -> Self {
         let mut successors: HashMap<u64, BTreeSet<u64>> = HashMap::new();
@@ -211,8 +215,8 @@ impl<'l> Life<'l> {
             let made = self.made(generation);
             // As long as it was the newest.
             let until = self.used_surely(generation).min(at);
-            made.0 < at
-                && server.clock.may_have_passed(idle_lifetime, made, (made.0, until.max(made.0)))
+            let swept = (made.0.saturating_sub(SWEEP), until.max(made.0));
+            made.0 < at && server.clock.may_have_passed(idle_lifetime, made, swept)
         };
         let (begun, login) = (self.login.sent, self.login.span());
         server.clock.may_have_passed(session_lifetime, login, (begun, at))
