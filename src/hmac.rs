@@ -77,22 +77,11 @@ impl Hmac {
     /// wherever the first difference stands.
     #[must_use]
     pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
-        let expected = self.tag(message);
-        if tag.len() != expected.length {
-            return false;
+        match &self.states {
+            States::Hs256(states) => states.verify::<32>(message, tag),
+            States::Hs384(states) => states.verify::<48>(message, tag),
+            States::Hs512(states) => states.verify::<64>(message, tag),
         }
-        // With zeros behind it, as the expected one has them.
-        let mut given = [0; MAX_TAG_LEN];
-        given.split_at_mut(tag.len()).0.copy_from_slice(tag);
-        // Words, which are fewer to compare than bytes.
-        let words = |tag: &[u8; MAX_TAG_LEN]| {
-            let mut words = [0; MAX_TAG_LEN / 8];
-            for (to, from) in words.iter_mut().zip(tag.chunks_exact(8)) {
-                *to = <[u8; 8]>::try_from(from).map_or(0, u64::from_ne_bytes);
-            }
-            words
-        };
-        words(&expected.bytes).ct_eq(&words(&given)).into()
     }
 }
 
@@ -167,6 +156,27 @@ macro_rules! states {
 
             #[inline]
             fn tag<const HASH_LEN: usize>(&self, message: &[u8]) -> [u8; HASH_LEN] {
+                let mut tag = [0; HASH_LEN];
+                write_words(&self.hash::<HASH_LEN>(message), &mut tag);
+                tag
+            }
+
+            #[inline]
+            fn verify<const HASH_LEN: usize>(&self, message: &[u8], tag: &[u8]) -> bool {
+                if tag.len() != HASH_LEN {
+                    return false;
+                }
+                let given = tag
+                    .chunks_exact(size_of::<$word>())
+                    .map(|word| word.try_into().map_or(0, <$word>::from_be_bytes));
+                // All of them, wherever the first difference stands.
+                let words = self.hash::<HASH_LEN>(message).into_iter().zip(given);
+                words.fold(0, |all, (word, given)| all | (word ^ given)).ct_eq(&0).into()
+            }
+
+            /// The words of the outer hash, the first of which are the tag.
+            #[inline]
+            fn hash<const HASH_LEN: usize>(&self, message: &[u8]) -> [$word; 8] {
                 let inner = Self::finish(self.inner, 1, message, &mut [0; 2 * Self::BLOCK_LEN]);
                 // The hash of the inner message is a part of one block, so that its padding is known.
                 let mut block = [0; Self::BLOCK_LEN];
@@ -175,9 +185,7 @@ macro_rules! states {
                 Self::pad(padding, Self::BLOCK_LEN + HASH_LEN);
                 let mut outer = self.outer;
                 $compress(&mut outer, &[block]);
-                let mut tag = [0; HASH_LEN];
-                write_words(&outer, &mut tag);
-                tag
+                outer
             }
 
             /// Goes on from `state`, which has absorbed `blocks_before` blocks, to the end of `message`

@@ -42,7 +42,7 @@ pub(crate) fn verify<'t>(
         return match checked {
             Ok(()) => Ok(Verified { payload: segments.payload, until: own.until }),
             // Nobody has looked for a fourth segment yet.
-            Err(_) if segments.has_more_dots() => Err(DecodeError::Segments),
+            Err(error) if segments.has_more_dots(&error) => Err(DecodeError::Segments),
             Err(error) => Err(error),
         };
     }
@@ -98,11 +98,11 @@ impl<'t> Segments<'t> {
         Some(Self { header, payload, signature, signing_input })
     }
 
-    /// Whether a dot stands where none may. All bytes are looked at, which the compiler does many at a time.
-    fn has_more_dots(&self) -> bool {
-        let is_dot = |byte: u8| u8::from(byte == b'.');
-        let dots = |text: &str| text.bytes().fold(0, |dots, byte| dots | is_dot(byte));
-        dots(self.payload) | dots(self.signature) != 0
+    /// Whether a dot stands where none may, in a token that was refused.
+    fn has_more_dots(&self, refused: &DecodeError) -> bool {
+        // A signature that was compared has been decoded, and has none.
+        let was_compared = matches!(refused, DecodeError::Signature);
+        has_dot(self.payload.as_bytes()) || (!was_compared && self.signature.contains('.'))
     }
 
     /// Reads the header and hands it to `then`.
@@ -171,6 +171,16 @@ impl<'t> Segments<'t> {
             Err(error) => Err(DecodeError::Base64url { segment: Segment::Signature, error }),
         }
     }
+}
+
+/// Looks at all bytes, which the compiler does many at a time.
+fn has_dot(text: &[u8]) -> bool {
+    type Many = [u8; 32];
+    let dots = |many: &Many| many.iter().fold(0, |dots, byte| dots | u8::from(*byte == b'.'));
+    let Some(last) = text.last_chunk() else { return text.contains(&b'.') };
+    let chunks = text.chunks_exact(size_of::<Many>()).filter_map(<[u8]>::first_chunk);
+    // The last ones may have been looked at before, which is quicker than to look at what is left one by one.
+    chunks.fold(dots(last), |all, many| all | dots(many)) != 0
 }
 
 /// `alg` has to be the name of the key's algorithm, exactly.

@@ -150,6 +150,16 @@ fn a_token_has_three_segments() {
         let error = decode::<Value>(&token, &key(), &validation().typ("at+jwt")).unwrap_err();
         assert_eq!(error, DecodeError::Segments, "{token}");
     }
+    // Wherever the fourth begins.
+    for length in [1, 8, 31, 32, 33, 64, 75, 100] {
+        for place in 0..length {
+            let mut payload = "A".repeat(length);
+            payload.replace_range(place..=place, ".");
+            let token = format!("{}.{payload}.{signature}", front.split_once('.').unwrap().0);
+            let error = decode::<Value>(&token, &key(), &validation()).unwrap_err();
+            assert_eq!(error, DecodeError::Segments, "{token}");
+        }
+    }
     // Not even from someone who can sign.
     let header = base64url::encode(HEADER.as_bytes());
     for payload in [".e30", "e30.", "e30.e30", "."] {

@@ -23,6 +23,7 @@ use proptest::{
     collection::{btree_map, vec},
     option,
     prelude::*,
+    sample::Index,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -263,6 +264,8 @@ proptest! {
     fn hmac_agrees_with_its_oracle(
         secret in vec(any::<u8>(), 0..300),
         message in vec(any::<u8>(), 0..3_000),
+        place in any::<Index>(),
+        change in 1..=u8::MAX,
     ) {
         for algorithm in Algorithm::ALL {
             let hmac = Hmac::new(algorithm, &secret);
@@ -271,6 +274,14 @@ proptest! {
             prop_assert_eq!(tag.as_ref(), &*expected);
             prop_assert!(hmac.verify(&message, &expected));
             prop_assert!(!hmac.verify(&message, &expected[..expected.len() - 1]));
+            // Wrong in one byte, and in another one by the same.
+            let mut wrong = expected.clone();
+            wrong[place.index(expected.len())] ^= change;
+            prop_assert!(!hmac.verify(&message, &wrong));
+            wrong.rotate_left(8);
+            wrong[place.index(expected.len())] ^= change;
+            wrong.rotate_right(8);
+            prop_assert!(!hmac.verify(&message, &wrong));
         }
     }
 
