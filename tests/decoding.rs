@@ -391,6 +391,12 @@ fn the_payload_is_one_strict_object() {
         r#"{"a":1,}"#,
         r#"{"a" 1}"#,
         r#"{"a":1 "b":2}"#,
+        // Where a registered name is looked for.
+        r#"{"a":1 "sub":"x"}"#,
+        r#"{"a":1;"sub":"x"}"#,
+        r#"{"a":1{"sub":"x"}"#,
+        r#"{,"sub":"x"}"#,
+        r#"{"sub":"x"}{"iss":"x"}"#,
         r#"{a:1}"#,
         r#"{'a':1}"#,
         r#"{"a":01}"#,
