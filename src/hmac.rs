@@ -178,14 +178,18 @@ macro_rules! states {
             #[inline]
             fn hash<const HASH_LEN: usize>(&self, message: &[u8]) -> [$word; 8] {
                 let inner = Self::finish(self.inner, 1, message, &mut [0; 2 * Self::BLOCK_LEN]);
-                // The hash of the inner message is a part of one block, so that its padding is known.
-                let mut block = [0; Self::BLOCK_LEN];
-                let (hash, padding) = block.split_at_mut(HASH_LEN);
-                write_words(&inner, hash);
-                Self::pad(padding, Self::BLOCK_LEN + HASH_LEN);
+                let mut block = const { Self::outer_block(HASH_LEN) };
+                write_words(&inner, block.split_at_mut(HASH_LEN).0);
                 let mut outer = self.outer;
                 $compress(&mut outer, &[block]);
                 outer
+            }
+
+            /// The block of the inner hash, which is all that the outer one has; without that, its padding.
+            const fn outer_block(hash_len: usize) -> [u8; Self::BLOCK_LEN] {
+                let mut block = [0; Self::BLOCK_LEN];
+                Self::pad(block.split_at_mut(hash_len).1, Self::BLOCK_LEN + hash_len);
+                block
             }
 
             /// Goes on from `state`, which has absorbed `blocks_before` blocks, to the end of `message`
@@ -215,7 +219,7 @@ macro_rules! states {
 
             /// Writes the padding behind `bytes` bytes: a one, zeros, and how many bits there are.
             #[inline]
-            fn pad(padding: &mut [u8], bytes: usize) {
+            const fn pad(padding: &mut [u8], bytes: usize) {
                 if let Some(first) = padding.first_mut() {
                     *first = 0x80;
                 }

@@ -150,11 +150,12 @@ fn a_token_has_three_segments() {
         let error = decode::<Value>(&token, &key(), &validation().typ("at+jwt")).unwrap_err();
         assert_eq!(error, DecodeError::Segments, "{token}");
     }
-    // Wherever the fourth begins.
+    // Wherever the fourth begins, and the fifth.
     for length in [1, 8, 31, 32, 33, 64, 75, 100] {
-        for place in 0..length {
+        for (place, other) in (0..length).flat_map(|n| [(n, n), (n, (n + 32) % length)]) {
             let mut payload = "A".repeat(length);
             payload.replace_range(place..=place, ".");
+            payload.replace_range(other..=other, ".");
             let token = format!("{}.{payload}.{signature}", front.split_once('.').unwrap().0);
             let error = decode::<Value>(&token, &key(), &validation()).unwrap_err();
             assert_eq!(error, DecodeError::Segments, "{token}");
