@@ -152,7 +152,8 @@ fn a_token_has_three_segments() {
     }
     // Wherever the fourth begins, and the fifth.
     for length in [1, 8, 31, 32, 33, 64, 75, 100] {
-        for (place, other) in (0..length).flat_map(|n| [(n, n), (n, (n + 32) % length)]) {
+        let others = |n| [n, n + 1, n + 32].map(|other| (n, other % length));
+        for (place, other) in (0..length).flat_map(others) {
             let mut payload = "A".repeat(length);
             payload.replace_range(place..=place, ".");
             payload.replace_range(other..=other, ".");
