@@ -137,7 +137,7 @@ async fn a_layer_remembers_as_an_extractor_does() {
     assert_eq!(COUNT.load(Ordering::SeqCst), 1);
 }
 
-/// One letter changed, anywhere; the front of one with the signature of another; more or less of it.
+/// One letter changed, anywhere, or two in the same way; the front of one with the signature of another; more or less of it.
 #[tokio::test]
 async fn no_other_token_is_taken_for_one_that_is_remembered() {
     let forgetful = Guard::new(verifier(key(1), clock()));
@@ -152,7 +152,11 @@ async fn no_other_token_is_taken_for_one_that_is_remembered() {
         *byte = if *byte == b'A' { b'B' } else { b'A' };
         String::from_utf8(bytes).unwrap()
     });
+    let mut two = alice.clone().into_bytes();
+    let letters = two.iter_mut().filter(|byte| byte.is_ascii_alphabetic()).take(2);
+    letters.for_each(|letter| *letter ^= 0x20);
     let others = [
+        String::from_utf8(two).unwrap(),
         format!("{other_front}.{signature}"),
         format!("{front}.{signature}.{signature}"),
         format!("{front}.{front}.{signature}"),

@@ -248,3 +248,25 @@ impl StoreError {
         self.kind
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_says_of_what_sort_it_is_and_what_is_wrong() {
+        for (kind, is_transient, text) in [
+            (StoreErrorKind::Unavailable, true, "the session store is not available: gone"),
+            (StoreErrorKind::Contention, true, "the session store is contended: gone"),
+            (StoreErrorKind::Misconfigured, false, "the session store is not set up: gone"),
+            (StoreErrorKind::Corrupt, false, "the session store is corrupt: gone"),
+        ] {
+            let error = StoreError::from_driver(kind, "code 7").with_message("gone");
+            assert_eq!((error.kind(), &*error.to_string()), (kind, text));
+            assert_eq!(error.source().unwrap().to_string(), "code 7");
+            assert_eq!(kind.is_transient(), is_transient, "{kind}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use kippu::session::{
     UnixMillis,
     conformance::Harness,
     rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest},
-    store::InsertOutcome,
+    store::{CompareAndSwap, InsertOutcome, rotate_by_swapping},
 };
 
 /// What is wrong with a store.
@@ -19,6 +19,8 @@ use kippu::session::{
 pub(crate) enum Flaw {
     /// Nothing.
     None,
+    /// Nothing either: it reads, decides and swaps, with others in between.
+    Swaps,
 
     // Inserting and loading.
     InsertOverwrites,
@@ -361,6 +363,9 @@ impl RefreshStore for BrokenStore {
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        if self.is(Flaw::Swaps) {
+            return rotate_by_swapping(self, request).await;
+        }
         let read = self.data().sessions.get(&request.id).cloned();
         let Some(mut record) = read else {
             if self.is(Flaw::RotateMakesSessions) {
@@ -526,6 +531,18 @@ impl RefreshStore for BrokenStore {
 }
 
 /// A record of which nothing is known.
+impl CompareAndSwap for BrokenStore {
+    async fn swap(&self, seen: &SessionRecord, change: &Change) -> Result<bool, StoreError> {
+        others_first().await;
+        let mut data = self.data();
+        let current = data
+            .sessions
+            .get_mut(&seen.id)
+            .filter(|current| current.revoked.is_none() && current.generation == seen.generation);
+        Ok(current.map(|current| current.apply(change.clone())).is_some())
+    }
+}
+
 fn blank(id: SessionId) -> SessionRecord {
     SessionRecord {
         id,

@@ -159,3 +159,16 @@ macro_rules! pointer {
 
 pointer!([] BoxStore, self => DynStore::_(&*self.0));
 pointer!([S: RefreshStore] Arc<S>, self => RefreshStore::_(&**self));
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+    use crate::session::MemoryStore;
+
+    #[test]
+    fn what_is_in_the_box_is_not_printed() {
+        assert_eq!(format!("{:?}", BoxStore::new(MemoryStore::new(1))), "BoxStore { .. }");
+    }
+}

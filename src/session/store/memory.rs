@@ -205,24 +205,44 @@ mod tests {
         }
     }
 
+    /// A session that ends after so many milliseconds.
+    fn session(subject: &str, created_at: i64, lifetime: i64) -> SessionRecord {
+        SessionRecord {
+            id: SessionId::generate(subject).unwrap(),
+            subject: subject.into(),
+            client: "web".into(),
+            label: None,
+            created_at: UnixMillis::new(created_at),
+            absolute_expires_at: UnixMillis::new(created_at + 100),
+            generation: 0,
+            kid: "1".into(),
+            rotated_at: UnixMillis::new(created_at),
+            expires_at: UnixMillis::new(created_at + lifetime),
+            revoked: None,
+        }
+    }
+
+    #[test]
+    fn what_is_over_makes_room_when_the_store_is_full() {
+        let store = MemoryStore::new(2);
+        assert!(store.is_empty());
+        let insert =
+            |created_at, lifetime| now(store.insert(&session("user", created_at, lifetime)));
+        let outcomes = [(0, 10), (0, 20), (10, 20), (19, 20), (20, 20)]
+            .map(|(created_at, lifetime)| (insert(created_at, lifetime), store.len()));
+        let (inserted, full) = (InsertOutcome::Inserted, InsertOutcome::Full);
+        assert_eq!(
+            outcomes,
+            [(inserted, 1), (inserted, 2), (inserted, 2), (full, 2), (inserted, 2)]
+        );
+        assert!(!store.is_empty());
+    }
+
     #[test]
     fn what_is_purged_leaves_nothing_behind() {
         let store = MemoryStore::new(100);
         for number in 0..100 {
-            let subject = format!("user-{}", number / 2);
-            now(store.insert(&SessionRecord {
-                id: SessionId::generate(&subject).unwrap(),
-                subject,
-                client: "web".into(),
-                label: None,
-                created_at: UnixMillis::new(0),
-                absolute_expires_at: UnixMillis::new(100),
-                generation: 0,
-                kid: "1".into(),
-                rotated_at: UnixMillis::new(0),
-                expires_at: UnixMillis::new(number),
-                revoked: None,
-            }));
+            now(store.insert(&session(&format!("user-{}", number / 2), 0, number)));
         }
         // One of two of each subject, then the other.
         for (time, left) in [(50, 49), (100, 0)] {
