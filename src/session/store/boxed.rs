@@ -165,7 +165,7 @@ mod tests {
     use alloc::format;
 
     use super::*;
-    use crate::session::MemoryStore;
+    use crate::session::store::MemoryStore;
 
     #[test]
     fn what_is_in_the_box_is_not_printed() {
