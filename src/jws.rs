@@ -99,6 +99,7 @@ impl<'t> Segments<'t> {
     }
 
     /// Whether a dot stands where none may, in a token that was refused.
+    #[cold]
     fn has_more_dots(&self, refused: &DecodeError) -> bool {
         // A signature that was compared has been decoded, and has none.
         let was_compared = matches!(refused, DecodeError::Signature);
