@@ -530,7 +530,6 @@ impl RefreshStore for BrokenStore {
     }
 }
 
-/// A record of which nothing is known.
 impl CompareAndSwap for BrokenStore {
     async fn swap(&self, seen: &SessionRecord, change: &Change) -> Result<bool, StoreError> {
         others_first().await;
@@ -543,6 +542,7 @@ impl CompareAndSwap for BrokenStore {
     }
 }
 
+/// A record of which nothing is known.
 fn blank(id: SessionId) -> SessionRecord {
     SessionRecord {
         id,

@@ -12,7 +12,6 @@ pub(super) type Span = (Micros, Micros);
 pub(super) struct Clock {
     /// When it may have been ahead of the run by how much, in microseconds; behind it when negative.
     offsets: Vec<(Span, i64)>,
-    steps: Vec<Stepped>,
 }
 
 impl Clock {
@@ -24,21 +23,26 @@ impl Clock {
         for (number, step) in steps.iter().enumerate() {
             offsets.push(((step.from, end(number + 1)), step.offset * 1_000_000));
         }
-        Self { offsets, steps }
+        Self { offsets }
     }
 
     /// The earliest time that it can have shown.
-    pub(super) fn earliest(&self, (from, to): Span) -> i64 {
-        let within = self.offsets.iter().filter(|((start, end), _)| *start <= to && from <= *end);
-        let first = within.map(|((start, _), offset)| micros(from.max(*start)) + offset).min();
-        first.expect("it always shows a time")
+    pub(super) fn earliest(&self, span: Span) -> i64 {
+        self.shown(span).map(|(first, _)| first).min().expect("it always shows a time")
     }
 
     /// The latest time that it can have shown.
-    pub(super) fn latest(&self, (from, to): Span) -> i64 {
-        let within = self.offsets.iter().filter(|((start, end), _)| *start <= to && from <= *end);
-        let last = within.map(|((_, end), offset)| micros(to.min(*end)) + offset).max();
-        last.expect("it always shows a time")
+    pub(super) fn latest(&self, span: Span) -> i64 {
+        self.shown(span).map(|(_, last)| last).max().expect("it always shows a time")
+    }
+
+    /// From when to when it can have shown, for each offset that it may have had.
+    fn shown(&self, (from, to): Span) -> impl Iterator<Item = (i64, i64)> {
+        let within =
+            self.offsets.iter().filter(move |((start, end), _)| *start <= to && from <= *end);
+        within.map(move |((start, end), offset)| {
+            (micros(from.max(*start)) + offset, micros(to.min(*end)) + offset)
+        })
     }
 
     /// Whether more than so many seconds passed on it from something to something else, for certain.
@@ -53,14 +57,9 @@ impl Clock {
 
     /// Until when it is not set back, from a time on.
     pub(super) fn goes_on_from(&self, at: Micros) -> Micros {
-        let mut before = 0;
-        for step in &self.steps {
-            if step.offset < before && at < step.to {
-                return step.from;
-            }
-            before = step.offset;
-        }
-        Micros::MAX
+        let mut steps = self.offsets.iter().zip(self.offsets.iter().skip(1));
+        let back = steps.find(|(((_, end), before), (_, offset))| offset < before && at < *end);
+        back.map_or(Micros::MAX, |(_, ((start, _), _))| *start)
     }
 }
 

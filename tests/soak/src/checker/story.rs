@@ -35,12 +35,11 @@ pub(super) struct Life<'l> {
     pub(super) logouts: Vec<&'l Request>,
     /// With one of its access tokens.
     pub(super) looks: Vec<&'l Request>,
-    pub(super) deaths: Vec<Death>,
+    deaths: Vec<Death>,
 }
 
 /// From here on a session has ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Death {
+struct Death {
     at: Micros,
     /// Where it may have been for its time alone, which can come again.
     until: Micros,
