@@ -31,7 +31,7 @@ use kippu::session::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
-    runtime::Runtime,
+    runtime::{Builder, Runtime},
     sync::Barrier,
     task::JoinSet,
     time::{sleep, timeout},
@@ -525,6 +525,56 @@ fn a_file_that_changes_is_told_apart() {
         // It goes on when somebody has acted.
         execute(&mut connection, SqliteStore::SCHEMA).await;
         assert_eq!(store.insert(&good).await.unwrap(), InsertOutcome::Inserted);
+    });
+}
+
+/// A statement that the file refuses concerns its caller alone, whatever else its transaction does.
+#[test]
+fn who_is_refused_is_refused_alone() {
+    // One thread, so that what is asked for at once is one batch.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = SqliteStore::open(&path).await.unwrap();
+        let (good, bad) = (session("alice"), session("bob"));
+        store.insert(&bad).await.unwrap();
+        let mut connection = raw(&path).await;
+        execute(
+            &mut connection,
+            "CREATE UNIQUE INDEX more ON kippu_sessions (subject); \
+             CREATE TRIGGER more_yet BEFORE UPDATE ON kippu_sessions WHEN OLD.subject = 'bob' \
+             BEGIN SELECT RAISE(ABORT, 'bob stays as he is'); END",
+        )
+        .await;
+
+        let namesake = session("bob");
+        let (of_good, of_namesake) = tokio::join!(store.insert(&good), store.insert(&namesake));
+        assert_eq!(of_good.unwrap(), InsertOutcome::Inserted);
+        assert_eq!(of_namesake.unwrap_err().kind(), StoreErrorKind::Corrupt);
+
+        let (good_request, bad_request) = (request(&good, 0, LOGIN), request(&bad, 0, LOGIN));
+        let (of_good, of_bad) =
+            tokio::join!(store.rotate(&good_request), store.rotate(&bad_request));
+        assert!(matches!(of_good, Ok(RotateOutcome::Rotated(_))), "{of_good:?}");
+        assert_eq!(of_bad.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    });
+}
+
+/// The log is in the file then: it can be copied alone.
+#[test]
+fn a_store_that_is_closed_leaves_one_file() {
+    run(async {
+        for _ in 0..20 {
+            let scratch = Scratch::new("sqlite");
+            let store = SqliteStore::open(file(&scratch)).await.unwrap();
+            let session = session("alice");
+            store.insert(&session).await.unwrap();
+            store.load(&session.id).await.unwrap();
+            assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3);
+            store.close().await;
+            assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+        }
     });
 }
 

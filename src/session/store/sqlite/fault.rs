@@ -114,3 +114,52 @@ fn classify_code(code: Option<u32>) -> (StoreErrorKind, &'static str) {
         _ => (Unavailable, "SQLite failed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+    use std::io;
+
+    use super::*;
+
+    /// Those too that no test brings about.
+    #[test]
+    fn the_code_tells_the_kind() {
+        use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
+
+        for (kind, codes) in [
+            (Contention, &[BUSY, LOCKED][..]),
+            (Corrupt, &[CORRUPT, NOTADB, CONSTRAINT, MISMATCH]),
+            (Misconfigured, &[CANTOPEN, READONLY, PERM, AUTH, ERROR]),
+            (Unavailable, &[FULL, IOERR, NOMEM, 2, 4, 9, 12, 15, 17, 18, 21, 22, 25]),
+        ] {
+            for &code in codes {
+                assert_eq!(classify_code(Some(code)).0, kind, "{code}");
+            }
+        }
+        assert_eq!(classify_code(None).0, Unavailable);
+        // One kind, but what is to be done about it differs.
+        let messages = [FULL, IOERR, NOMEM, 2].map(|code| classify_code(Some(code)).1);
+        assert_eq!(BTreeSet::from(messages).len(), messages.len());
+    }
+
+    #[test]
+    fn the_variant_tells_the_kind() {
+        use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
+        use sqlx::Error;
+
+        for (error, kind) in [
+            (Error::PoolTimedOut, Unavailable),
+            (Error::PoolClosed, Unavailable),
+            (Error::WorkerCrashed, Unavailable),
+            (Error::Io(io::ErrorKind::OutOfMemory.into()), Misconfigured),
+            (Error::Configuration("not UTF-8".into()), Misconfigured),
+            (Error::RowNotFound, Corrupt),
+            (Error::ColumnIndexOutOfBounds { index: 7, len: 2 }, Corrupt),
+            (Error::ColumnDecode { index: "0".into(), source: "no UTF-8".into() }, Corrupt),
+            (Error::Decode("no UTF-8".into()), Corrupt),
+        ] {
+            assert_eq!(fault(error).kind(), kind);
+        }
+    }
+}
