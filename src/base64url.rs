@@ -152,7 +152,7 @@ pub(crate) fn encode_in_place(output: &mut Vec<u8>, start: usize) {
     for block in (0..blocks).rev() {
         let output = output.split_at_mut(16 * block + 16).0;
         if let Some(twelve) = output.split_at(12 * block).1.first_chunk().copied() {
-            output.split_at_mut(16 * block).1.copy_from_slice(&sixteen_symbols(twelve));
+            encode_twelve(twelve, output.split_at_mut(16 * block).1);
         }
     }
 }
@@ -205,7 +205,7 @@ fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
     let mut sixteens = symbols.chunks_exact_mut(16);
     for (twelve, sixteen) in twelves.by_ref().zip(sixteens.by_ref()) {
         if let Some(twelve) = twelve.first_chunk() {
-            sixteen.copy_from_slice(&sixteen_symbols(*twelve));
+            encode_twelve(*twelve, sixteen);
         }
     }
     let mut threes = twelves.remainder().chunks_exact(3);
@@ -223,23 +223,18 @@ fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
     }
 }
 
-/// The symbols of 12 bytes, two at a time.
+/// Encodes 12 bytes, two symbols at a time.
 #[inline]
 #[expect(clippy::many_single_char_names, reason = "bytes in their order")]
-fn sixteen_symbols([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12]) -> [u8; 16] {
+fn encode_twelve([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12], symbols: &mut [u8]) {
     let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l]];
     let [front, middle, back] = words.map(|word| u64::from(u32::from_be_bytes(word)));
-    let front = eight_symbols(front << 16 | middle >> 16);
-    let back = eight_symbols(middle << 32 | back);
-    (u128::from(front) | u128::from(back) << 64).to_le_bytes()
-}
-
-/// The symbols of the lower 48 bits, the first in the lowest byte.
-#[inline]
-fn eight_symbols(bits: u64) -> u64 {
-    let pairs = [bits >> 36, bits >> 24, bits >> 12, bits].map(pair);
-    let [first, second, third, fourth] = pairs.map(u64::from);
-    first | second << 16 | third << 32 | fourth << 48
+    let (front, back) = (front << 16 | middle >> 16, middle << 32 | back);
+    let bits =
+        [front >> 36, front >> 24, front >> 12, front, back >> 36, back >> 24, back >> 12, back];
+    for (two, bits) in symbols.chunks_exact_mut(2).zip(bits) {
+        two.copy_from_slice(&pair(bits).to_le_bytes());
+    }
 }
 
 /// The symbols of 3 bytes.
