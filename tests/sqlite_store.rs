@@ -470,6 +470,8 @@ fn only_its_own_file_is_opened() {
         for path in [at("folder"), at("missing/sessions.db"), PathBuf::new(), at("n\0l")] {
             assert_eq!(kind_of_open(&path).await, Misconfigured, "{}", path.display());
         }
+        let error = SqliteStore::open(at("newer")).await.unwrap_err();
+        assert!(error.to_string().contains("another version of kippu"), "{error}");
         // An empty file is nobody's.
         fs::write(at("empty"), "").unwrap();
         let store = SqliteStore::open(at("empty")).await.unwrap();
@@ -613,6 +615,23 @@ fn many_may_make_the_file_at_once() {
                 assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 8);
             }
         }
+    });
+}
+
+/// Who makes the file changes its journal first, which SQLite does not wait for by itself.
+#[test]
+fn a_lock_is_waited_for_when_the_file_is_made() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let opening = tokio::spawn(SqliteStore::open(file(&scratch)));
+        sleep(Duration::from_millis(300)).await;
+        assert!(!opening.is_finished());
+        execute(&mut connection, "COMMIT").await;
+        let store = opening.await.unwrap().unwrap();
+        assert_eq!(store.insert(&session("alice")).await.unwrap(), InsertOutcome::Inserted);
+        assert_eq!(format!("{store:?}"), "SqliteStore { .. }");
     });
 }
 

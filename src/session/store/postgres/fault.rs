@@ -165,6 +165,22 @@ mod tests {
         }
     }
 
+    /// Of one kind, but what is to be done about them differs.
+    #[test]
+    fn the_message_says_what_is_missing() {
+        let of_code = |code| classify_code(code).1;
+        for (message, words) in [
+            (of_code("53100"), "memory or disk"),
+            (of_code("57P01"), "ended the connection"),
+            (of_code("58030"), "PostgreSQL failed"),
+            (classify(&Error::PoolTimedOut).1, "acquire_timeout"),
+            (classify(&Error::PoolClosed).1, "the pool is closed"),
+            (classify(&Error::WorkerCrashed).1, "the connection to PostgreSQL failed"),
+        ] {
+            assert!(message.contains(words), "{message}");
+        }
+    }
+
     #[test]
     fn no_password_is_shown() {
         let fault = fault(Error::Configuration("postgres://user:hunter2@host".into()));

@@ -117,7 +117,7 @@ fn classify_code(code: Option<u32>) -> (StoreErrorKind, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use alloc::collections::BTreeSet;
+    use alloc::{collections::BTreeSet, string::ToString};
     use std::io;
 
     use super::*;
@@ -161,5 +161,10 @@ mod tests {
         ] {
             assert_eq!(fault(error).kind(), kind);
         }
+        let message = fault(Error::PoolTimedOut).to_string();
+        assert!(
+            message.ends_with("no connection to the SQLite file was free in time"),
+            "{message}"
+        );
     }
 }
