@@ -439,10 +439,11 @@ mod tests {
         }
     }
 
-    /// A node that passes a request on so often, and then takes it.
-    struct PassesOn(usize, ServerErrorKind);
+    /// A node that answers so often with an error, and then takes the request.
+    #[derive(Clone)]
+    struct Refuses(usize, ServerErrorKind);
 
-    impl ConnectionLike for PassesOn {
+    impl ConnectionLike for Refuses {
         fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
             let kind = ErrorKind::Server(self.1);
             let left = self.0.checked_sub(1);
@@ -465,22 +466,33 @@ mod tests {
         }
     }
 
+    /// What comes of an answer that nothing has to be waited for.
+    fn now<T>(answer: impl Future<Output = T>) -> T {
+        match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
     #[test]
     fn who_is_passed_on_follows() {
-        let answer = |times, kind| {
-            let (mut node, command) = (PassesOn(times, kind), redis::cmd("EVALSHA"));
-            let mut answer = pin!(follow(&mut node, &command));
-            let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-            else {
-                panic!("it waits");
-            };
-            answer
-        };
+        let answer = |times, kind| now(follow(&mut Refuses(times, kind), &redis::cmd("EVALSHA")));
         for kind in [ServerErrorKind::Ask, ServerErrorKind::Moved] {
             assert_eq!(answer(FOLLOWED, kind), Ok(Value::Okay));
             assert_eq!(answer(FOLLOWED + 1, kind).unwrap_err().kind(), ErrorKind::Server(kind));
         }
         assert!(answer(1, ServerErrorKind::TryAgain).is_err());
+    }
+
+    /// After any other error than that the script is unknown, the step may have happened.
+    #[test]
+    fn a_step_is_sent_again_only_where_its_script_is_unknown() {
+        let answer = |times, kind| now(ROTATE.run(&Refuses(times, kind), &[], &[]));
+        assert!(matches!(answer(1, ServerErrorKind::NoScript), Ok(Value::Okay)));
+        assert!(answer(2, ServerErrorKind::NoScript).is_err());
+        for kind in [ServerErrorKind::ReadOnly, ServerErrorKind::ResponseError] {
+            assert!(answer(1, kind).is_err());
+        }
     }
 
     #[test]
