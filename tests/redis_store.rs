@@ -804,6 +804,23 @@ fn what_was_not_stored_is_corrupt() {
     });
 }
 
+/// A purge that fails somewhere is gone on with behind it.
+#[test]
+fn what_cannot_be_purged_keeps_nothing_else() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let record = session("alice");
+        store.insert(&record).await.unwrap();
+        redis.command(&["SET", "kippu:{000}:00", "a string"]);
+        for _ in 0..2 {
+            assert!(store.load(&record.id).await.unwrap().is_some());
+            let purged = store.purge_expired(UnixMillis::MAX, 10).await;
+            assert_eq!(kind(purged), Some(StoreErrorKind::Corrupt));
+        }
+        assert_eq!(store.load(&record.id).await.unwrap(), None);
+    });
+}
+
 #[test]
 fn prefixes_keep_stores_apart() {
     on_server(RedisOptions::default(), |redis| async move {
