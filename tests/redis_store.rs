@@ -190,7 +190,8 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     assert_eq!(store.purge_expired(LOGIN, 100).await.unwrap(), 0);
     let mut over = Vec::new();
     for number in 0..25 {
-        let mut record = session(&format!("user {number}"));
+        // Several in a shard, so that a limit is reached within one.
+        let mut record = session(&format!("user {}", number / 4));
         record.expires_at = after(5);
         record.absolute_expires_at = after(5);
         store.insert(&record).await.unwrap();
