@@ -32,6 +32,7 @@ mod session_charts;
 use std::{
     env, io,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
@@ -114,7 +115,10 @@ fn main() {
     if wanted("postgres") {
         if let Some(server) = postgres_server::Postgres::start() {
             runtime.block_on(async {
-                let options = sqlx::postgres::PgPoolOptions::new().max_connections(32);
+                // A server on this machine breaks off no connection, so that none has to be tried out first.
+                let options = sqlx::postgres::PgPoolOptions::new()
+                    .max_connections(32)
+                    .test_before_acquire(false);
                 let pool = options.connect(&server.url()).await.expect("it runs");
                 let store = kippu::session::PostgresStore::new(pool.clone());
                 store.create_schema().await.expect("a new database");
@@ -177,6 +181,10 @@ async fn all(
     rows: &mut Vec<Row>,
     held: impl AsyncFn() -> u64,
 ) {
+    // What the stores before have left to be written is not written during this one's turn.
+    if let Err(error) = Command::new("sync").status() {
+        eprintln!("the disk may be busy still: sync: {error}");
+    }
     let store = Arc::new(store);
     let sessions = Sessions::builder(Arc::clone(&store))
         .issuer("https://auth.example")
