@@ -28,7 +28,7 @@ use kippu::session::{
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use redis::{
-    Client,
+    AsyncConnectionConfig, Client,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
@@ -49,6 +49,10 @@ use self::{
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a connection waits for an answer: the client's half a second is too short for a machine that does much else.
+const ANSWER: Option<Duration> = Some(Duration::from_secs(5));
+
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
@@ -57,14 +61,16 @@ async fn managed(redis: &Redis) -> RedisStore<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
         .set_min_delay(Duration::from_millis(10))
         .set_max_delay(Duration::from_millis(100))
-        .set_response_timeout(Some(Duration::from_secs(5)));
+        .set_response_timeout(ANSWER);
     let client = Client::open(redis.url()).unwrap();
     RedisStore::new(ConnectionManager::new_with_config(client, config).await.unwrap())
 }
 
 async fn bare(redis: &Redis) -> RedisStore<MultiplexedConnection> {
     let client = Client::open(redis.url()).unwrap();
-    RedisStore::new(client.get_multiplexed_async_connection().await.unwrap())
+    let config = AsyncConnectionConfig::new().set_response_timeout(ANSWER);
+    let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+    RedisStore::new(connection.unwrap())
 }
 
 async fn clustered(cluster: &RedisCluster) -> RedisStore<ClusterConnection> {
