@@ -474,7 +474,7 @@ mod tests {
         }
     }
 
-    /// An error is found wherever it stands: every byte outside the alphabet, at every offset.
+    /// An error is found wherever it stands, and whatever stands behind it: every byte outside the alphabet, at every offset.
     #[test]
     fn a_foreign_symbol_is_refused_at_every_offset() {
         let foreign: Vec<u8> = (0..=u8::MAX).filter(|byte| !ALPHABET.contains(byte)).collect();
@@ -484,6 +484,12 @@ mod tests {
                 for &byte in &foreign {
                     text[offset] = byte;
                     assert_eq!(decode(&text), Err(Base64urlError::Symbol { offset, byte }));
+                }
+                let byte = text[offset];
+                for other in offset + 1..length {
+                    text[other] = b'=';
+                    assert_eq!(decode(&text), Err(Base64urlError::Symbol { offset, byte }));
+                    text[other] = b'A';
                 }
                 // Which bytes these are, each by itself, is what the test above holds.
                 assert!(decode_secret(&text).is_none());

@@ -217,7 +217,8 @@ fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .pragma("checkpoint_fullfsync", "ON")
 }
 
-/// As [`prepare`], again while others are in the way: a change of the journal does not wait by itself.
+/// As [`prepare`], again while others are in the way: of several who change the journal at once, SQLite refuses some
+/// without waiting.
 async fn prepare_patiently(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
     let start = Instant::now();
     loop {
