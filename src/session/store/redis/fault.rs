@@ -112,21 +112,21 @@ mod tests {
         let io = |kind| RedisError::from(io::Error::from(kind));
         let server = |kind| RedisError::from((ErrorKind::Server(kind), ""));
         let code = |code: &str| make_extension_error(code.into(), None);
-        let kind = |kind| RedisError::from((kind, ""));
+        let client = |kind| RedisError::from((kind, ""));
         for (error, kind, words) in [
             (io(io::ErrorKind::ConnectionRefused), Unavailable, "refused, lost, or too slow"),
             (io(io::ErrorKind::TimedOut), Unavailable, "refused, lost, or too slow"),
             (io(io::ErrorKind::UnexpectedEof), Unavailable, "refused, lost, or too slow"),
             (
-                kind(ErrorKind::ClusterConnectionNotFound),
+                client(ErrorKind::ClusterConnectionNotFound),
                 Unavailable,
                 "no node of the Redis cluster",
             ),
-            (kind(ErrorKind::MasterNameNotFoundBySentinel), Unavailable, "know of no master"),
-            (kind(ErrorKind::AuthenticationFailed), Misconfigured, "the user or the password"),
-            (kind(ErrorKind::Parse), Misconfigured, "the protocol of Redis"),
-            (kind(ErrorKind::Client), Misconfigured, "cannot connect as it was told to"),
-            (kind(ErrorKind::UnexpectedReturnType), Corrupt, "another type"),
+            (client(ErrorKind::MasterNameNotFoundBySentinel), Unavailable, "know of no master"),
+            (client(ErrorKind::AuthenticationFailed), Misconfigured, "the user or the password"),
+            (client(ErrorKind::Parse), Misconfigured, "the protocol of Redis"),
+            (client(ErrorKind::Client), Misconfigured, "cannot connect as it was told to"),
+            (client(ErrorKind::UnexpectedReturnType), Corrupt, "another type"),
             (server(ServerErrorKind::BusyLoading), Unavailable, "is loading its data"),
             (server(ServerErrorKind::ClusterDown), Unavailable, "the Redis cluster is down"),
             (server(ServerErrorKind::TryAgain), Unavailable, "to another node"),

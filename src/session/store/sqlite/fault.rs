@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Those too that no test brings about.
+    /// Of those too that no file in the tests brings about.
     #[test]
     fn the_code_tells_the_kind() {
         use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
