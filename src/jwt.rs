@@ -209,18 +209,19 @@ fn begun(key: &Key, typ: &str, capacity: usize) -> Vec<u8> {
 
 /// Encodes the payload, which stands in the token from `start` on, where it stands, and signs it.
 fn finished(mut token: Vec<u8>, start: usize, key: &Key) -> Result<String, EncodeError> {
-    let payload_len = base64url::encoded_len(token.len() - start);
-    let signature_len = base64url::encoded_len(key.algorithm().hash_len());
-    let length = start + payload_len + 1 + signature_len;
+    let payload_len = token.len() - start;
+    let signed_len = start + base64url::encoded_len(payload_len);
+    let length = signed_len + 1 + base64url::encoded_len(key.algorithm().hash_len());
     let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
     if length > limit {
         return Err(EncodeError::TooLong { length, limit });
     }
     token.reserve_exact(length - token.len());
-    base64url::encode_in_place(&mut token, start);
-    let tag = key.hmac().tag(&token);
-    token.push(b'.');
-    base64url::encode_onto(tag.as_ref(), &mut token);
+    token.resize(length, b'.'); // One of them stays, before the signature.
+    let (signing_input, signature) = token.split_at_mut(signed_len);
+    base64url::encode_in_place(signing_input.split_at_mut(start).1, payload_len);
+    let tag = key.hmac().tag(signing_input);
+    base64url::encode_exact(tag.as_ref(), signature.split_at_mut(1).1);
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }
 

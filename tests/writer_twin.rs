@@ -476,6 +476,46 @@ fn types_that_do_as_they_like_come_out_alike() {
     }
 }
 
+/// Names of every length, with and without something to escape, as fields and as variants.
+#[test]
+fn a_name_of_any_length_comes_out_alike() {
+    const NAME: &str = "abcdefghijklmnopqrstuvwxyz0123456789abcd";
+    const ESCAPED: &str = "abc\nefghijklmnopqrstuvwxyz0123456789abcd";
+    for name in [NAME, ESCAPED] {
+        for length in 0..=name.len() {
+            let fields = || parts_of(vec![(&name[..length], Shape::Unit), ("exp", Shape::U8(1))]);
+            compare(&Shape::Struct("S", 2, fields()));
+            let behind = |value| parts_of(vec![("sub", Shape::Str("a".into())), value]);
+            compare(&Shape::Struct("S", 2, behind((&name[..length], Shape::Unit))));
+            for variant in [
+                Shape::NewtypeVariant(&name[..length], Box::new(Shape::Unit)),
+                Shape::TupleVariant(&name[..length], 1, parts_of(vec![Shape::Unit])),
+                Shape::StructVariant(&name[..length], 2, fields()),
+            ] {
+                compare(&variant);
+                compare(&BTreeMap::from([("in", variant)]));
+            }
+        }
+    }
+}
+
+/// Times, whose ten digits are worked out side by side: every four of them, and both ends.
+#[test]
+fn a_number_of_ten_digits_comes_out_alike() {
+    for four in 0..10_000_u64 {
+        let other = 9_999 - four;
+        let two = 10 + four % 90;
+        compare(&BTreeMap::from([("exp", two * 100_000_000 + four * 10_000 + other)]));
+    }
+    for (name, end) in [("exp", 1_000_000_000_i64), ("iat", 9_999_999_999)] {
+        for number in [end - 1, end, end + 1] {
+            compare(&BTreeMap::from([(name, number)]));
+            compare(&BTreeMap::from([(name, -number)]));
+            compare(&BTreeMap::from([("by number", BTreeMap::from([(number, -number)]))]));
+        }
+    }
+}
+
 /// A name twice, the first and the last of as many as there may be; at the top and below.
 #[test]
 fn a_name_twice_is_found_among_many() {

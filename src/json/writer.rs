@@ -140,9 +140,30 @@ impl<'o, 'r, R: Registered<'r>> Writer<'o, R> {
         self.output.extend_from_slice(end);
     }
 
+    /// Writes a member's name, with the colon behind it. One that is known when this is compiled is written as one piece.
+    #[inline(always)]
+    fn member_name(&mut self, is_first: bool, name: &str) {
+        let (mut piece, length) = ([0; 32], name.len() + 4);
+        match piece.get_mut(..length) {
+            Some([comma, quote, text @ .., end, colon]) if is_plain(name.as_bytes()) => {
+                [*comma, *quote, *end, *colon] = *b",\"\":";
+                text.copy_from_slice(name.as_bytes());
+                let piece = piece.split_at(length).0;
+                self.output.extend_from_slice(if is_first { piece.split_at(1).1 } else { piece });
+            }
+            _ => self.quoted(if is_first { b"\"" } else { b",\"" }, name, b"\":"),
+        }
+    }
+
     #[inline]
     fn integer(&mut self, magnitude: u64, is_negative: bool) {
-        self.output.extend_from_slice(decimal(magnitude, is_negative, &mut [0; INTEGER_LEN]));
+        match ten_digits(magnitude) {
+            Some(digits) if !is_negative => self.output.extend_from_slice(&digits),
+            _ => {
+                let mut buffer = [0; INTEGER_LEN];
+                self.output.extend_from_slice(decimal(magnitude, is_negative, &mut buffer));
+            }
+        }
     }
 
     /// Writes what is seldom met: as serde_json spells it.
@@ -213,7 +234,7 @@ impl<'o, 'r, R: Registered<'r>> Writer<'o, R> {
         // There is no second name; what is claimed by one alone at the top is rare enough.
         self.doubt_unless(self.begun > 0);
         self.open(b'{');
-        self.quoted(b"\"", name, b"\":");
+        self.member_name(true, name);
         self.begun += 1;
     }
 
@@ -299,10 +320,9 @@ impl<'r, R: Registered<'r>> Array<'_, '_, R> {
 }
 
 impl<'r, R: Registered<'r>> Object<'_, '_, R> {
-    /// As [`Writer::quoted`], a member's name. Of one that is known when this is compiled, most is done then.
+    /// Keeps a member's name. Of one that is known when this is compiled, most is done then.
     #[inline(always)]
-    fn name(&mut self, start: &[u8], name: &str, end: &[u8]) -> Named {
-        self.writer.quoted(start, name, end);
+    fn keep(&mut self, name: &str) -> Named {
         let word = word(name.as_bytes());
         let is_new = self.writer.names.insert(self.first_name, &mut self.seen, word);
         self.writer.doubt_unless(is_new);
@@ -315,7 +335,8 @@ impl<'r, R: Registered<'r>> Object<'_, '_, R> {
     /// Writes the name that a key is; what goes before and behind is written apart.
     #[inline]
     fn key_name(&mut self, name: &str) -> Named {
-        self.name(b"\"", name, b"\"")
+        self.writer.quoted(b"\"", name, b"\"");
+        self.keep(name)
     }
 
     /// Writes the value behind a name.
@@ -331,10 +352,10 @@ impl<'r, R: Registered<'r>> Object<'_, '_, R> {
 
     #[inline(always)]
     fn member<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Error> {
-        let start: &[u8] = if self.state == State::Empty { b"\"" } else { b",\"" };
+        self.writer.member_name(self.state == State::Empty, name);
         self.writer.doubt_unless(self.state != State::Closed);
         self.state = State::Begun;
-        let named = self.name(start, name, b"\":");
+        let named = self.keep(name);
         self.value(named, value)
     }
 
@@ -445,6 +466,27 @@ fn decimal(mut magnitude: u64, is_negative: bool, buffer: &mut [u8; INTEGER_LEN]
         buffer.iter_mut().skip(start).take(1).for_each(|byte| *byte = b'-');
     }
     buffer.split_at(start).1
+}
+
+/// The digits of a number of ten, as a time in seconds is from 2001 to 2286. All are worked out side by side, in lanes
+/// of one word.
+#[inline]
+fn ten_digits(number: u64) -> Option<[u8; 10]> {
+    if !(1_000_000_000..10_000_000_000).contains(&number) {
+        return None;
+    }
+    let (two, eight) = (number / 100_000_000, number % 100_000_000);
+    let fours = (eight / 10_000) | ((eight % 10_000) << 32);
+    // A multiple and a shift divide as well, so far as the numbers go.
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | ((twos - 10 * tens) << 8);
+    let mut digits = [0; 10];
+    let ([two, ..], [first, second, others @ ..]) = (two.to_le_bytes(), &mut digits);
+    [*first, *second] = [b'0' + two / 10, b'0' + two % 10];
+    *others = (ones | 0x3030_3030_3030_3030).to_le_bytes();
+    Some(digits)
 }
 
 /// The signed and unsigned integers, by what a serializer does with a magnitude and a sign.
