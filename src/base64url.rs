@@ -74,20 +74,24 @@ pub fn encode(bytes: &[u8]) -> String {
     String::from_utf8(symbols).expect("every symbol is ASCII")
 }
 
-/// Encodes `bytes` into the front of `output` and gives back what was written.
+/// Encodes `bytes` into the front of `output` and gives back what was written, all of it ASCII.
 ///
 /// # Errors
 /// [`Base64urlError::OutputTooShort`] when `output` is shorter than [`encoded_len`] says.
 ///
 /// ```
 /// let mut output = [0; 8];
-/// assert_eq!(kippu::base64url::encode_to_slice(b"foo", &mut output), Ok("Zm9v"));
+/// let symbols = kippu::base64url::encode_to_slice(b"foo", &mut output)?;
+/// assert_eq!(symbols, b"Zm9v");
+/// # Ok::<(), kippu::base64url::Base64urlError>(())
 /// ```
-#[expect(clippy::missing_panics_doc, reason = "the invariant is this file's own")]
-pub fn encode_to_slice<'o>(bytes: &[u8], output: &'o mut [u8]) -> Result<&'o str, Base64urlError> {
+pub fn encode_to_slice<'o>(
+    bytes: &[u8],
+    output: &'o mut [u8],
+) -> Result<&'o mut [u8], Base64urlError> {
     let symbols = front(output, encoded_len(bytes.len()))?;
     encode_exact(bytes, symbols);
-    Ok(core::str::from_utf8(symbols).expect("every symbol is ASCII"))
+    Ok(symbols)
 }
 
 /// Decodes `symbols` to a new vector.

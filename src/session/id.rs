@@ -63,8 +63,7 @@ impl SessionId {
 impl fmt::Display for SessionId {
     /// base64url, 22 symbols.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut symbols = [0; 22];
-        f.write_str(base64url::encode_to_slice(&self.0, &mut symbols).unwrap_or_default())
+        f.write_str(&base64url::encode(&self.0))
     }
 }
 
