@@ -85,6 +85,7 @@ pub fn encode(bytes: &[u8]) -> String {
 /// assert_eq!(symbols, b"Zm9v");
 /// # Ok::<(), kippu::base64url::Base64urlError>(())
 /// ```
+#[inline]
 pub fn encode_to_slice<'o>(
     bytes: &[u8],
     output: &'o mut [u8],
