@@ -25,7 +25,7 @@ use kippu::Algorithm;
 
 use crate::{
     fixture::USUAL,
-    report::{Allocations, Batch, Case, Codec, Report, Threads},
+    report::{Allocations, Batch, Case, Codec, Part, Report, Threads},
     rounds::Effort,
     work::{Given, Operation},
 };
@@ -94,6 +94,7 @@ fn compare(effort: Effort) -> Report {
         machine: machine::Machine::here(),
         crates: crates(),
         cases,
+        parts: Part::of_all(&usual, effort),
         base64url: [43, 223, 1024, 4096].map(|symbols| Codec::of(symbols, effort)).into(),
         threads: threads.into_iter().flatten().collect(),
         batches: effort.many.iter().map(|&tokens| Batch::of(&usual, tokens, effort)).collect(),

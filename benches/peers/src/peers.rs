@@ -9,19 +9,22 @@ mod jwt_compact;
 mod jwt_simple;
 mod kippu;
 mod limit;
+mod parts;
 
 pub(crate) use self::{
     kippu::{AGAIN, BORROWED, EACH, MANY, OWNED, batch},
     limit::LIMIT,
+    parts::{are_parts, each_part},
 };
 use crate::{
     rounds::Candidate,
     work::{Given, Operation},
 };
 
-/// Everyone who can do `operation`, and the limit.
+/// Everyone who can do `operation`, the parts that it is made of, and the limit.
 pub(crate) fn all(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
     let mut all = vec![limit::candidate(&given.tokens)];
+    all.extend(parts::together(given, operation));
     all.extend(kippu::candidates(given, operation));
     all.extend(jsonwebtoken::candidates(given, operation));
     all.push(jwt::candidate(given, operation));

@@ -4,7 +4,7 @@ use crate::{
     bars::{Bar, Panel, bars},
     chart::{Axis, Series, Style, Words, lines, one_two_five},
     fixture::USUAL,
-    peers::{BORROWED, LIMIT, OWNED},
+    peers::{BORROWED, LIMIT, OWNED, are_parts},
     report::{Case, Report, Row, count},
     work::Operation,
 };
@@ -87,7 +87,8 @@ fn side_by_side(report: &Report) -> String {
 /// Everyone of a case, and how they are drawn.
 fn drawn(case: &Case) -> impl Iterator<Item = (&'static str, Style)> {
     let mut number = 0;
-    case.rows.iter().map(move |row| {
+    let rows = case.rows.iter().filter(|row| !are_parts(row.name));
+    rows.map(move |row| {
         let style = match row.name {
             LIMIT => Style { is_dashed: true, ..Style::plain(8) },
             OWNED => Style { is_bold: true, ..Style::plain(0) },

@@ -15,6 +15,7 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) crates: Vec<String>,
     pub(crate) cases: Vec<Case>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) base64url: Vec<Codec>,
     pub(crate) threads: Vec<Threads>,
     pub(crate) batches: Vec<Batch>,
@@ -86,6 +87,26 @@ impl Case {
 
     pub(crate) fn row(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
+    }
+}
+
+/// Something that a call does, by itself.
+#[derive(Serialize)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) nanoseconds: f64,
+    pub(crate) times_limit: f64,
+}
+
+impl Part {
+    pub(crate) fn of_all(given: &Given, effort: Effort) -> Vec<Self> {
+        let measured = Measured::of(&peers::each_part(given), effort);
+        let part = |&name: &&'static str| Self {
+            name,
+            nanoseconds: measured.nanoseconds(name),
+            times_limit: measured.ratio(name, LIMIT),
+        };
+        measured.names().iter().map(part).collect()
     }
 }
 

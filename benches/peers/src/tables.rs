@@ -3,7 +3,7 @@
 use crate::{
     ALGORITHMS, OPERATIONS,
     fixture::USUAL,
-    report::{Batch, Case, Report, Row},
+    report::{Batch, Case, Part, Report, Row},
     work::Operation,
 };
 
@@ -14,6 +14,8 @@ pub(crate) fn print(report: &Report) {
         println!("### {}\n", operation.title());
         everyone(report.case(operation, "HS256", USUAL));
     }
+    println!("### The parts of a call, each by itself\n");
+    parts(report);
     println!("## Algorithms and sizes\n\nNanoseconds, and how many times as long as kippu.\n");
     for operation in OPERATIONS {
         for algorithm in ALGORITHMS.map(|algorithm| algorithm.to_string()) {
@@ -56,6 +58,14 @@ fn everyone(case: &Case) {
     if let Some(noise) = case.noise {
         println!("Noise: kippu over itself is {noise:.2}.\n");
     }
+}
+
+fn parts(report: &Report) {
+    println!("| | ns | times the limit |\n|---|---:|---:|");
+    for Part { name, nanoseconds, times_limit } in &report.parts {
+        println!("| {name} | {nanoseconds:.0} | {times_limit:.2} |");
+    }
+    println!();
 }
 
 /// The candidates down, the sizes across.

@@ -8,7 +8,7 @@ use crate::{fixture::Tokens, rounds::Candidate};
 pub(crate) const LIMIT: &str = "the limit: hashing the blocks";
 
 /// The compression function over the blocks of an HMAC whose keyed states are at hand: those of the
-/// signing input with its padding, and the outer one.
+/// signing input with its padding, and the outer one. That has the inner hash in it, so that it cannot begin before that ends.
 pub(super) fn candidate(tokens: &Tokens) -> Candidate<'_> {
     let bytes = tokens.token.rfind('.').expect("three segments");
     if tokens.algorithm == Algorithm::Hs256 {
@@ -17,7 +17,12 @@ pub(super) fn candidate(tokens: &Tokens) -> Candidate<'_> {
         let operation = move || {
             let mut state = INITIAL;
             compress256(&mut state, &blocks);
-            compress256(&mut state, &[[0x5c; 64]]);
+            let mut block = [0x5c; 64];
+            for (bytes, word) in block.chunks_exact_mut(4).zip(state) {
+                bytes.copy_from_slice(&word.to_be_bytes());
+            }
+            state = INITIAL;
+            compress256(&mut state, &[block]);
             state
         };
         assert_ne!(operation(), INITIAL);
@@ -28,7 +33,12 @@ pub(super) fn candidate(tokens: &Tokens) -> Candidate<'_> {
         let operation = move || {
             let mut state = INITIAL;
             compress512(&mut state, &blocks);
-            compress512(&mut state, &[[0x5c; 128]]);
+            let mut block = [0x5c; 128];
+            for (bytes, word) in block.chunks_exact_mut(8).zip(state) {
+                bytes.copy_from_slice(&word.to_be_bytes());
+            }
+            state = INITIAL;
+            compress512(&mut state, &[block]);
             state
         };
         assert_ne!(operation(), INITIAL);

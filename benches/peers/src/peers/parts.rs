@@ -1,0 +1,137 @@
+//! What it takes to verify a token, with nothing checked but the signature and `exp`: a floor for what is built of such parts.
+//!
+//! A token comes apart at places that are known before, and its header is not looked at. JSON is read by
+//! serde_json, which knows of no claims and takes a name twice. The HMAC, over keyed states, and the codec are kippu's.
+
+use std::{
+    hint::black_box,
+    str::from_utf8,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use kippu::{base64url, hmac::Hmac};
+use serde::Deserialize;
+
+use crate::{
+    fixture::{BorrowedClaims, Claims, SECRET, Tokens},
+    rounds::Candidate,
+    work::{Given, Operation},
+};
+
+const TOGETHER: &str = "the parts of a call";
+/// As [`TOGETHER`], into claims that borrow.
+const BORROWED: &str = "the parts of a call, borrowed";
+
+/// Whether this is no crate's way to do it.
+pub(crate) fn are_parts(name: &str) -> bool {
+    [TOGETHER, BORROWED].contains(&name)
+}
+
+/// The parts of an operation together, where there is a target for it.
+pub(super) fn together(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
+    let Given { tokens, .. } = given;
+    let parts = || Parts::of(tokens, given.token(operation));
+    let borrowed: BorrowedClaims<'_> = tokens.claims.borrowed();
+    match operation {
+        Operation::Decode => {
+            let (lending, owning) = (parts(), parts());
+            let mut json = vec![0; tokens.token.len()];
+            assert_eq!(
+                lending.decode::<BorrowedClaims<'_>>(&mut json, |claims| claims.exp),
+                borrowed
+            );
+            vec![
+                Candidate::with_buffer(BORROWED, tokens.token.len(), move |json| {
+                    black_box(lending.decode::<BorrowedClaims<'_>>(json, |claims| claims.exp));
+                }),
+                Candidate::with_buffer(TOGETHER, tokens.token.len(), move |json| {
+                    black_box(owning.decode::<Claims>(json, |claims| claims.exp));
+                }),
+            ]
+        }
+        Operation::Forged => {
+            let parts = parts();
+            assert!(!parts.has_its_mac());
+            vec![Candidate::new(TOGETHER, move || parts.has_its_mac())]
+        }
+        _ => vec![],
+    }
+}
+
+/// Each part by itself.
+pub(crate) fn each_part(given: &Given) -> Vec<Candidate<'_>> {
+    let Given { tokens: Tokens { token, claims, .. }, .. } = given;
+    let parts = || Parts::of(&given.tokens, token);
+    let (first, second, third) = (parts(), parts(), parts());
+    let tag = first.hmac.tag(first.signed().as_bytes());
+    let json = || serde_json::to_vec(claims).expect("strings and numbers");
+    let (lending, owning) = (json(), json());
+    vec![
+        super::limit::candidate(&given.tokens),
+        Candidate::new("HMAC, and a tag compared", move || {
+            assert!(first.hmac.verify(first.signed().as_bytes(), tag.as_ref()));
+        }),
+        Candidate::with_buffer("base64url, payload decoded", token.len(), move |output| {
+            assert!(base64url::decode_to_slice(second.payload(), output).is_ok());
+        }),
+        Candidate::with_buffer("base64url, signature decoded", token.len(), move |output| {
+            assert!(base64url::decode_to_slice(third.signature(), output).is_ok());
+        }),
+        Candidate::new("serde_json, claims read borrowed", move || {
+            assert!(black_box(read::<BorrowedClaims<'_>>(black_box(&lending))).is_ok());
+        }),
+        Candidate::new("serde_json, claims read owned", move || {
+            assert!(black_box(read::<Claims>(black_box(&owning))).is_ok());
+        }),
+        Candidate::new("the clock", now),
+    ]
+}
+
+struct Parts<'t> {
+    hmac: Hmac,
+    token: &'t str,
+    /// Where the payload begins, and where it ends.
+    payload: [usize; 2],
+}
+
+impl<'t> Parts<'t> {
+    fn of(Tokens { algorithm, .. }: &'t Tokens, token: &'t str) -> Self {
+        let dots = [token.find('.'), token.rfind('.')].map(|dot| dot.expect("three segments"));
+        let hmac = Hmac::new(*algorithm, SECRET);
+        Self { hmac, token, payload: [dots[0] + 1, dots[1]] }
+    }
+
+    fn signed(&self) -> &'t str {
+        &self.token[..self.payload[1]]
+    }
+
+    fn payload(&self) -> &'t str {
+        &self.token[self.payload[0]..self.payload[1]]
+    }
+
+    fn signature(&self) -> &'t str {
+        &self.token[self.payload[1] + 1..]
+    }
+
+    fn has_its_mac(&self) -> bool {
+        let mut tag = [0; 64];
+        let tag = base64url::decode_to_slice(black_box(self.signature()), &mut tag);
+        self.hmac.verify(black_box(self.signed()).as_bytes(), tag.expect("canonical"))
+    }
+
+    fn decode<'j, C: Deserialize<'j>>(&self, json: &'j mut [u8], exp: impl Fn(&C) -> u64) -> C {
+        assert!(self.has_its_mac());
+        let json = base64url::decode_to_slice(self.payload(), json).expect("canonical");
+        let claims = read(json).expect("claims");
+        assert!(exp(&claims) > now());
+        claims
+    }
+}
+
+fn read<'j, C: Deserialize<'j>>(json: &'j [u8]) -> serde_json::Result<C> {
+    serde_json::from_str(from_utf8(json).expect("JSON is UTF-8"))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
