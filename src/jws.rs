@@ -37,13 +37,16 @@ pub(crate) fn verify<'t>(
     // A header that this crate wrote for this key: what it says is known, and where it ends.
     let own = keys.by_own_header(token).and_then(|own| Some((Segments::of_own(token, &own)?, own)));
     if let Some((segments, own)) = own {
-        let checked =
-            check_typ(Some(own.header.typ), validation).and_then(|()| segments.check_mac(own.key));
-        return match checked {
-            Ok(()) => Ok(Verified { payload: segments.payload, until: own.until }),
-            // Nobody has looked for a fourth segment yet.
-            Err(error) if segments.has_more_dots(&error) => Err(DecodeError::Segments),
-            Err(error) => Err(error),
+        // Nobody has looked for a fourth segment yet, which is the first thing to say about a token that is refused.
+        if let Err(error) = check_typ(Some(own.header.typ), validation) {
+            return Err(segments.unless_more(error));
+        }
+        return match segments.compare(own.key) {
+            Signature::Right => Ok(Verified { payload: segments.payload, until: own.until }),
+            // A signature that was compared has been decoded, and has no dot.
+            Signature::Wrong if has_dot(segments.payload.as_bytes()) => Err(DecodeError::Segments),
+            Signature::Wrong => Err(DecodeError::Signature),
+            Signature::Misspelled => Err(segments.unless_more(segments.misspelled())),
         };
     }
     let segments = Segments::split(token)?;
@@ -98,12 +101,11 @@ impl<'t> Segments<'t> {
         Some(Self { header, payload, signature, signing_input })
     }
 
-    /// Whether a dot stands where none may, in a token that was refused.
+    /// The fault of a token, unless it is that it has a fourth segment.
     #[cold]
-    fn has_more_dots(&self, refused: &DecodeError) -> bool {
-        // A signature that was compared has been decoded, and has none.
-        let was_compared = matches!(refused, DecodeError::Signature);
-        has_dot(self.payload.as_bytes()) || (!was_compared && self.signature.contains('.'))
+    fn unless_more(&self, fault: DecodeError) -> DecodeError {
+        let is_more = self.payload.contains('.') || self.signature.contains('.');
+        if is_more { DecodeError::Segments } else { fault }
     }
 
     /// Reads the header and hands it to `then`.
@@ -162,16 +164,42 @@ impl<'t> Segments<'t> {
     }
 
     /// Whether `key` makes this signature (RFC 7515 §5.2, step 8).
-    #[inline]
     fn check_mac(&self, key: &Key) -> Result<(), DecodeError> {
-        let mut buffer = [0; MAX_TAG_LEN];
-        match base64url::decode_to_slice(self.signature, &mut buffer) {
-            Ok(tag) if key.hmac().verify(self.signing_input.as_bytes(), tag) => Ok(()),
-            // Longer than any tag is wrong, however it is spelled.
-            Ok(_) | Err(Base64urlError::OutputTooShort { .. }) => Err(DecodeError::Signature),
-            Err(error) => Err(DecodeError::Base64url { segment: Segment::Signature, error }),
+        match self.compare(key) {
+            Signature::Right => Ok(()),
+            Signature::Wrong => Err(DecodeError::Signature),
+            Signature::Misspelled => Err(self.misspelled()),
         }
     }
+
+    /// Compares this signature with the one that `key` makes.
+    #[inline]
+    fn compare(&self, key: &Key) -> Signature {
+        let mut buffer = [0; MAX_TAG_LEN];
+        match base64url::decode_to_slice(self.signature, &mut buffer) {
+            Ok(tag) if key.hmac().verify(self.signing_input.as_bytes(), tag) => Signature::Right,
+            // Longer than any tag is wrong, however it is spelled.
+            Ok(_) | Err(Base64urlError::OutputTooShort { .. }) => Signature::Wrong,
+            Err(_) => Signature::Misspelled,
+        }
+    }
+
+    #[cold]
+    fn misspelled(&self) -> DecodeError {
+        match base64url::decode(self.signature) {
+            Err(error) => DecodeError::Base64url { segment: Segment::Signature, error },
+            Ok(_) => DecodeError::Signature,
+        }
+    }
+}
+
+/// How a signature compares with the one that a key makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signature {
+    Right,
+    Wrong,
+    /// No base64url.
+    Misspelled,
 }
 
 /// Looks at all bytes, which the compiler does many at a time.
