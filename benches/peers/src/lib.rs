@@ -16,7 +16,7 @@ mod tables;
 mod work;
 
 use std::{
-    env, fs, io,
+    env, fs, io, iter,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -26,7 +26,7 @@ use kippu::Algorithm;
 use crate::{
     fixture::USUAL,
     report::{Allocations, Batch, Case, Codec, Part, Report, Threads},
-    rounds::Effort,
+    rounds::{Effort, Measured},
     work::{Given, Operation},
 };
 
@@ -81,19 +81,21 @@ fn without_backtraces() -> Option<ExitCode> {
 fn compare(effort: Effort) -> Report {
     let usual = Given::new(Algorithm::Hs256, USUAL);
     assert_eq!(usual.tokens.token.len(), 304);
-    let mut cases = vec![Case::of(&usual, Operation::DecodeForeign, effort)];
-    for algorithm in ALGORITHMS {
-        for bytes in SIZES {
-            let given = Given::new(algorithm, bytes);
-            cases.extend(OPERATIONS.map(|operation| Case::of(&given, operation, effort)));
-        }
-    }
+    let given = ALGORITHMS.map(|algorithm| SIZES.map(|bytes| Given::new(algorithm, bytes)));
+    let all = given.as_flattened().iter();
+    let all = all.flat_map(|given| OPERATIONS.map(|operation| (given, operation)));
+    let all: Vec<_> = iter::once((&usual, Operation::DecodeForeign)).chain(all).collect();
+    let candidates: Vec<_> =
+        all.iter().map(|&(given, operation)| peers::all(given, operation)).collect();
+    let measured = Measured::of_each(&candidates, effort);
+    let cases = all.iter().zip(&measured);
+    let cases = cases.map(|(&(given, operation), measured)| Case::new(given, operation, measured));
     let threads = [Operation::Decode, Operation::Encode]
         .map(|operation| Threads::of(&usual, operation, effort));
     Report {
         machine: machine::Machine::here(),
         crates: crates(),
-        cases,
+        cases: cases.collect(),
         parts: Part::of_all(&usual, effort),
         base64url: [43, 223, 1024, 4096].map(|symbols| Codec::of(symbols, effort)).into(),
         threads: threads.into_iter().flatten().collect(),

@@ -59,8 +59,7 @@ pub(crate) struct Row {
 }
 
 impl Case {
-    pub(crate) fn of(given: &Given, operation: Operation, effort: Effort) -> Self {
-        let measured = Measured::of(&peers::all(given, operation), effort);
+    pub(crate) fn new(given: &Given, operation: Operation, measured: &Measured) -> Self {
         let has = |name: &str| measured.names().contains(&name);
         let row = |name| Row {
             name,
@@ -173,7 +172,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn of(given: &Given, tokens: usize, effort: Effort) -> Self {
-        let effort = Effort { rounds: effort.thread_rounds / 5, ..effort };
+        let effort = Effort { passes: 1, rounds: effort.thread_rounds / 5, ..effort };
         let measured = Measured::of(&peers::batch(given, tokens), effort);
         let nanoseconds = |name| measured.nanoseconds(name) / count(tokens);
         let ratio = measured.ratio(peers::EACH, peers::MANY);

@@ -2,7 +2,8 @@
 //!
 //! The candidates of a case take turns, a short batch at a time, for many rounds. What the machine
 //! does meanwhile hits neighbours alike, so that the ratio of two batches of one round is steadier
-//! than either time; what is told is the median of those ratios.
+//! than either time; what is told is the median of those ratios. The cases take turns too: what lasts for seconds
+//! hits all of them alike.
 
 use std::{
     hint::black_box,
@@ -14,6 +15,9 @@ use std::{
 /// How long to measure.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
+    /// How many times each case has its turn.
+    pub(crate) passes: usize,
+    /// In each pass.
     pub(crate) rounds: usize,
     pub(crate) batch: Duration,
     /// With threads the batches are longer, because the threads have to meet before each.
@@ -25,7 +29,8 @@ pub(crate) struct Effort {
 
 impl Effort {
     pub(crate) const FULL: Self = Self {
-        rounds: 600,
+        passes: 8,
+        rounds: 75,
         batch: Duration::from_micros(200),
         thread_rounds: 100,
         thread_batch: Duration::from_millis(2),
@@ -33,7 +38,8 @@ impl Effort {
     };
 
     pub(crate) const QUICK: Self = Self {
-        rounds: 9,
+        passes: 2,
+        rounds: 5,
         batch: Duration::from_micros(50),
         thread_rounds: 5,
         thread_batch: Duration::from_micros(500),
@@ -53,7 +59,8 @@ impl<'f> Candidate<'f> {
     pub(crate) fn new<T>(name: &'static str, operation: impl Fn() -> T + Sync + 'f) -> Self {
         let run = move |times| {
             for _ in 0..times {
-                black_box(operation());
+                // Where it is: to move a result is not part of the operation.
+                black_box(&operation());
             }
         };
         Self { name, run: Box::new(run) }
@@ -107,6 +114,10 @@ impl<'f> Candidate<'f> {
     }
 }
 
+fn calibrate(candidates: &[Candidate<'_>], effort: Effort) -> Vec<u32> {
+    candidates.iter().map(|one| one.calibrate(effort.batch)).collect()
+}
+
 /// What was measured of the candidates of a case.
 pub(crate) struct Measured {
     names: Vec<&'static str>,
@@ -116,17 +127,38 @@ pub(crate) struct Measured {
 
 impl Measured {
     pub(crate) fn of(candidates: &[Candidate<'_>], effort: Effort) -> Self {
-        let times: Vec<u32> = candidates.iter().map(|one| one.calibrate(effort.batch)).collect();
-        let mut samples = vec![Vec::with_capacity(effort.rounds); candidates.len()];
-        for round in 0..effort.rounds {
+        let times = calibrate(candidates, effort);
+        let mut measured = Self::nothing_of(candidates);
+        measured.add(candidates, &times, effort.passes * effort.rounds);
+        measured
+    }
+
+    /// As [`Measured::of`] each case, which take turns: a machine that is slow for some seconds is slow for all alike.
+    pub(crate) fn of_each(cases: &[Vec<Candidate<'_>>], effort: Effort) -> Vec<Self> {
+        let times: Vec<_> = cases.iter().map(|candidates| calibrate(candidates, effort)).collect();
+        let mut all: Vec<_> = cases.iter().map(|candidates| Self::nothing_of(candidates)).collect();
+        for _ in 0..effort.passes {
+            for ((measured, candidates), times) in all.iter_mut().zip(cases).zip(&times) {
+                measured.add(candidates, times, effort.rounds);
+            }
+        }
+        all
+    }
+
+    fn nothing_of(candidates: &[Candidate<'_>]) -> Self {
+        let names = candidates.iter().map(|one| one.name).collect();
+        Self { names, samples: vec![vec![]; candidates.len()] }
+    }
+
+    fn add(&mut self, candidates: &[Candidate<'_>], times: &[u32], rounds: usize) {
+        for round in 0..rounds {
             for turn in 0..candidates.len() {
                 // Nobody always follows the same neighbour's cache misses at the same place.
                 let index = (round + turn) % candidates.len();
                 let elapsed = candidates[index].time(times[index]);
-                samples[index].push(elapsed.as_secs_f64() * 1e9 / f64::from(times[index]));
+                self.samples[index].push(elapsed.as_secs_f64() * 1e9 / f64::from(times[index]));
             }
         }
-        Self { names: candidates.iter().map(|one| one.name).collect(), samples }
     }
 
     pub(crate) fn names(&self) -> &[&'static str] {
