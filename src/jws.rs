@@ -184,6 +184,7 @@ impl<'t> Segments<'t> {
         }
     }
 
+    /// What is wrong about a signature that is no base64url.
     #[cold]
     fn misspelled(&self) -> DecodeError {
         match base64url::decode(self.signature) {
@@ -194,7 +195,6 @@ impl<'t> Segments<'t> {
 }
 
 /// How a signature compares with the one that a key makes.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Signature {
     Right,
     Wrong,

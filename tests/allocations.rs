@@ -212,6 +212,18 @@ fn encoding_allocates_once() {
     }
 }
 
+/// The key itself, its states, and the headers that it writes.
+#[test]
+fn a_key_takes_less_than_a_kibibyte() {
+    for algorithm in ALGORITHMS {
+        let mut kept = None;
+        let info = measure(|| kept = Some(key(algorithm).with_kid("2026-11")));
+        let elsewhere = usize::try_from(info.bytes_current).expect("not negative");
+        assert!((128..1024 - size_of::<Key>()).contains(&elsewhere), "{algorithm}: {elsewhere}");
+        drop(black_box(kept));
+    }
+}
+
 /// One that is longer than usual: however its claims were written, the room that it ends in is what it needs.
 #[test]
 fn a_long_token_has_no_room_to_spare() {

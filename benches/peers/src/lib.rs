@@ -1,4 +1,4 @@
-//! The two programs of this package: the comparison, and the count of allocations that it asks for.
+//! The programs of this package: the comparison, and the count of allocations and the first decode, for which it runs others.
 
 mod bars;
 #[path = "../../chart.rs"]
@@ -18,14 +18,14 @@ mod work;
 use std::{
     env, fs, io, iter,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Output, Stdio},
 };
 
 use kippu::Algorithm;
 
 use crate::{
-    fixture::USUAL,
-    report::{Allocations, Batch, Case, Codec, Part, Report, Threads},
+    fixture::{SECRET, Tokens, USUAL},
+    report::{Allocations, Batch, Case, Codec, First, Part, Report, Threads},
     rounds::{Effort, Measured},
     work::{Given, Operation},
 };
@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
 fn without_backtraces() -> Option<ExitCode> {
     const VARIABLES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
     VARIABLES.iter().find(|name| env::var_os(name).is_some())?;
-    let mut again = Command::new(env::current_exe().expect("it runs"));
+    let mut again = Command::new(this_program());
     again.args(env::args_os().skip(1));
     for name in VARIABLES {
         again.env_remove(name);
@@ -97,6 +97,7 @@ fn compare(effort: Effort) -> Report {
         crates: crates(),
         cases: cases.collect(),
         parts: Part::of_all(&usual, effort),
+        first: first(&usual, effort),
         base64url: [43, 223, 1024, 4096].map(|symbols| Codec::of(symbols, effort)).into(),
         threads: threads.into_iter().flatten().collect(),
         batches: effort.many.iter().map(|&tokens| Batch::of(&usual, tokens, effort)).collect(),
@@ -128,20 +129,54 @@ fn crates() -> Vec<String> {
     names.into_iter().filter_map(version).collect()
 }
 
-/// What the other program counts. It is built as this one was.
+/// What the program that counts has counted.
 fn allocations() -> Vec<Allocations> {
+    let output = run(cargo("run", "allocations"));
+    serde_json::from_slice(&output.stdout).expect("what the program prints")
+}
+
+/// Many processes of each, which take turns.
+fn first(given: &Given, effort: Effort) -> Vec<First> {
+    run(cargo("build", "first"));
+    let program = this_program().with_file_name("first");
+    let Tokens { token, claims, .. } = &given.tokens;
+    let secret = str::from_utf8(SECRET).expect("words");
+    let mut all = ["kippu-borrowed", "kippu", "jsonwebtoken"].map(|name| (name, vec![]));
+    for _ in 0..effort.processes {
+        for (name, times) in &mut all {
+            let mut first = Command::new(&program);
+            first.args([*name, secret, token, &claims.iss, &claims.aud]);
+            let printed = String::from_utf8(run(first).stdout).expect("digits");
+            times.push(printed.trim().parse().expect("nanoseconds"));
+        }
+    }
+    all.map(|(name, times)| First::new(name, times)).into()
+}
+
+/// Cargo, to do something with another program of this package, built as this one was.
+fn cargo(what: &str, program: &str) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["run", "--quiet", "--locked", "--bin", "allocations"]);
+    cargo.args([what, "--quiet", "--locked", "--bin", program]);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    let folder = this_program().ancestors().nth(2).map(Path::to_path_buf);
+    cargo.arg("--target-dir").arg(folder.expect("that of the profile is in the target's"));
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     if cfg!(feature = "josekit") {
         cargo.args(["--features", "josekit"]);
     }
-    let output = cargo.stderr(std::process::Stdio::inherit()).output().expect("cargo runs");
-    assert!(output.status.success(), "{cargo:?}");
-    serde_json::from_slice(&output.stdout).expect("what the program prints")
+    cargo
+}
+
+fn this_program() -> PathBuf {
+    env::current_exe().expect("it runs")
+}
+
+fn run(mut command: Command) -> Output {
+    let output = command.stderr(Stdio::inherit()).output().expect("it runs");
+    assert!(output.status.success(), "{command:?}");
+    output
 }
 
 /// `count` runs something, and tells how many allocations that took, and of how many bytes.

@@ -6,7 +6,7 @@ use crate::{
     codec,
     machine::Machine,
     peers::{self, AGAIN, BORROWED, LIMIT, OWNED},
-    rounds::{Effort, Measured, Scaling},
+    rounds::{Effort, Measured, Scaling, median},
     work::{Given, Operation},
 };
 
@@ -16,6 +16,7 @@ pub(crate) struct Report {
     pub(crate) crates: Vec<String>,
     pub(crate) cases: Vec<Case>,
     pub(crate) parts: Vec<Part>,
+    pub(crate) first: Vec<First>,
     pub(crate) base64url: Vec<Codec>,
     pub(crate) threads: Vec<Threads>,
     pub(crate) batches: Vec<Batch>,
@@ -106,6 +107,22 @@ impl Part {
             times_limit: measured.ratio(name, LIMIT),
         };
         measured.names().iter().map(part).collect()
+    }
+}
+
+/// The first decode of a process.
+#[derive(Serialize)]
+pub(crate) struct First {
+    pub(crate) name: &'static str,
+    /// In the median of many processes.
+    pub(crate) nanoseconds: f64,
+    pub(crate) fastest: f64,
+}
+
+impl First {
+    pub(crate) fn new(name: &'static str, times: Vec<f64>) -> Self {
+        let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
+        Self { name, nanoseconds: median(times), fastest }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Effort {
     /// With threads the batches are longer, because the threads have to meet before each.
     pub(crate) thread_rounds: usize,
     pub(crate) thread_batch: Duration,
+    /// How many have their first decode.
+    pub(crate) processes: usize,
     /// How many tokens are verified at once.
     pub(crate) many: &'static [usize],
 }
@@ -34,6 +36,7 @@ impl Effort {
         batch: Duration::from_micros(200),
         thread_rounds: 100,
         thread_batch: Duration::from_millis(2),
+        processes: 201,
         many: &[100, 1_000, 10_000, 100_000],
     };
 
@@ -43,6 +46,7 @@ impl Effort {
         batch: Duration::from_micros(50),
         thread_rounds: 5,
         thread_batch: Duration::from_micros(500),
+        processes: 3,
         many: &[100, 1_000],
     };
 }
@@ -238,7 +242,7 @@ impl Scaling {
     }
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }

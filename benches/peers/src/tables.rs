@@ -3,7 +3,7 @@
 use crate::{
     ALGORITHMS, OPERATIONS,
     fixture::USUAL,
-    report::{Batch, Case, Part, Report, Row},
+    report::{Batch, Case, First, Part, Report, Row},
     work::Operation,
 };
 
@@ -23,6 +23,8 @@ pub(crate) fn print(report: &Report) {
             sizes(&report.of(operation, &algorithm).collect::<Vec<_>>());
         }
     }
+    println!("## The first decode of a process, HS256, {USUAL} bytes of claims\n");
+    first(report);
     println!("## base64url into slices\n");
     base64url(report);
     println!("## One thread and two, HS256, {USUAL} bytes of claims\n");
@@ -81,6 +83,14 @@ fn sizes(cases: &[&Case]) {
             format!(" {:.0} ({:.2}) |", row.nanoseconds, row.times_kippu)
         };
         println!("| {name} |{}", columns(&cell));
+    }
+    println!();
+}
+
+fn first(report: &Report) {
+    println!("| | ns | in the fastest |\n|---|---:|---:|");
+    for First { name, nanoseconds, fastest } in &report.first {
+        println!("| {name} | {nanoseconds:.0} | {fastest:.0} |");
     }
     println!();
 }
