@@ -203,17 +203,15 @@ pub(crate) fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
             encode_twelve(*twelve, sixteen);
         }
     }
-    let mut threes = twelves.remainder().chunks_exact(3);
-    let mut fours = sixteens.into_remainder().chunks_exact_mut(4);
-    for (three, four) in threes.by_ref().zip(fours.by_ref()) {
-        if let Some(three) = three.first_chunk() {
-            four.copy_from_slice(&four_symbols(*three));
-        }
+    let (mut bytes, mut symbols) = (twelves.remainder(), sixteens.into_remainder());
+    while let Some((three, behind)) = bytes.split_first_chunk() {
+        let (four, room) = core::mem::take(&mut symbols).split_at_mut(4);
+        four.copy_from_slice(&four_symbols(*three));
+        (bytes, symbols) = (behind, room);
     }
-    let room = fours.into_remainder();
-    match *threes.remainder() {
-        [last] => room.copy_from_slice(&two_symbols(last)),
-        [first, second] => room.copy_from_slice(&three_symbols(first, second)),
+    match *bytes {
+        [last] => symbols.copy_from_slice(&two_symbols(last)),
+        [first, second] => symbols.copy_from_slice(&three_symbols(first, second)),
         _ => {}
     }
 }
