@@ -638,7 +638,8 @@ fn specials(word: u64) -> u64 {
 pub(super) struct Names<'t> {
     first: [&'t str; 8],
     length: usize,
-    more: BTreeSet<Cow<'t, str>>,
+    /// Not even an empty set, which takes time to drop.
+    more: Option<BTreeSet<Cow<'t, str>>>,
 }
 
 impl<'t> Names<'t> {
@@ -648,9 +649,9 @@ impl<'t> Names<'t> {
         let known = self.first.split_at(self.length).0;
         let Some(plain) = name.plain() else {
             let name = name.read();
-            return !known.contains(&&*name) && self.more.insert(name);
+            return !known.contains(&&*name) && self.insert_more(name);
         };
-        if known.contains(&plain) || (!self.more.is_empty() && self.more.contains(plain)) {
+        if known.contains(&plain) || self.more.as_ref().is_some_and(|more| more.contains(plain)) {
             return false;
         }
         match self.first.get_mut(self.length) {
@@ -659,8 +660,12 @@ impl<'t> Names<'t> {
                 self.length += 1;
                 true
             }
-            None => self.more.insert(Cow::Borrowed(plain)),
+            None => self.insert_more(Cow::Borrowed(plain)),
         }
+    }
+
+    fn insert_more(&mut self, name: Cow<'t, str>) -> bool {
+        self.more.get_or_insert_default().insert(name)
     }
 }
 
