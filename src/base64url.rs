@@ -194,7 +194,6 @@ fn front(output: &mut [u8], needed: usize) -> Result<&mut [u8], Base64urlError> 
 }
 
 /// Encodes into a slice that is exactly as long as the result.
-#[inline]
 pub(crate) fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
     let mut twelves = bytes.chunks_exact(12);
     let mut sixteens = symbols.chunks_exact_mut(16);
