@@ -118,8 +118,8 @@ impl<'f> Candidate<'f> {
     }
 }
 
-fn calibrate(candidates: &[Candidate<'_>], effort: Effort) -> Vec<u32> {
-    candidates.iter().map(|one| one.calibrate(effort.batch)).collect()
+fn calibrate(candidates: &[Candidate<'_>], batch: Duration) -> Vec<u32> {
+    candidates.iter().map(|one| one.calibrate(batch)).collect()
 }
 
 /// What was measured of the candidates of a case.
@@ -131,7 +131,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     pub(crate) fn of(candidates: &[Candidate<'_>], effort: Effort) -> Self {
-        let times = calibrate(candidates, effort);
+        let times = calibrate(candidates, effort.batch);
         let mut measured = Self::nothing_of(candidates);
         measured.add(candidates, &times, effort.passes * effort.rounds);
         measured
@@ -139,7 +139,8 @@ impl Measured {
 
     /// As [`Measured::of`] each case, which take turns: a machine that is slow for some seconds is slow for all alike.
     pub(crate) fn of_each(cases: &[Vec<Candidate<'_>>], effort: Effort) -> Vec<Self> {
-        let times: Vec<_> = cases.iter().map(|candidates| calibrate(candidates, effort)).collect();
+        let times: Vec<_> =
+            cases.iter().map(|candidates| calibrate(candidates, effort.batch)).collect();
         let mut all: Vec<_> = cases.iter().map(|candidates| Self::nothing_of(candidates)).collect();
         for _ in 0..effort.passes {
             for ((measured, candidates), times) in all.iter_mut().zip(cases).zip(&times) {
@@ -199,8 +200,7 @@ pub(crate) struct Scaling {
 impl Scaling {
     /// One thread and two take turns too.
     pub(crate) fn of(candidates: &[Candidate<'_>], effort: Effort) -> Vec<Self> {
-        let times: Vec<u32> =
-            candidates.iter().map(|one| one.calibrate(effort.thread_batch)).collect();
+        let times = calibrate(candidates, effort.thread_batch);
         let turns = || {
             (0..effort.thread_rounds)
                 .flat_map(|_| candidates.iter().zip(&times).enumerate())

@@ -31,14 +31,13 @@ pub(crate) fn are_parts(name: &str) -> bool {
 pub(super) fn together(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
     let Given { tokens, .. } = given;
     let parts = || Parts::of(tokens, given.token(operation));
-    let borrowed: BorrowedClaims<'_> = tokens.claims.borrowed();
     match operation {
         Operation::Decode => {
             let (lending, owning) = (parts(), parts());
             let mut json = vec![0; tokens.token.len()];
             assert_eq!(
                 lending.decode::<BorrowedClaims<'_>>(&mut json, |claims| claims.exp),
-                borrowed
+                tokens.claims.borrowed()
             );
             vec![
                 Candidate::with_buffer(BORROWED, tokens.token.len(), move |json| {
