@@ -271,6 +271,7 @@ async fn rotate_once(store: &BoxStore, id: SessionId, generation: u64) {
         generation,
         kid: "1".to_owned(),
         now: UnixMillis::from(NumericDate::now()),
+        was_current: false,
         waited: Duration::ZERO,
         grace: Duration::from_secs(10),
         idle_lifetime: Duration::from_secs(86_400),

@@ -286,6 +286,7 @@ impl<S: RefreshStore> Sessions<S> {
             return Err(SessionError::InvalidToken);
         }
         let mut request = self.request(&presented, kid, now);
+        request.was_current = record.generation == presented.generation;
         let foreseen = request.decide(&record);
         let Ok(successor) = granted(foreseen.outcome.clone()) else {
             // Nobody is asked about a user who is refused anyway. What ends the session ends it before it is told.
@@ -409,6 +410,7 @@ impl<S: RefreshStore> Sessions<S> {
             generation: presented.generation,
             kid,
             now: now.into(),
+            was_current: false,
             waited: Duration::ZERO,
             grace: self.lifetimes.grace,
             idle_lifetime: self.lifetimes.idle,

@@ -695,6 +695,7 @@ async fn a_store_that_is_away_costs_nobody_a_session() {
         generation: 2,
         kid: "1".into(),
         now: UnixMillis::new(START),
+        was_current: false,
         waited: Duration::ZERO,
         grace: Duration::from_secs(10),
         idle_lifetime: Duration::from_secs(3600),

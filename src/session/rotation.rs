@@ -26,8 +26,13 @@ pub struct RotateRequest {
     pub kid: String,
     /// When the token was presented, by which expiry and grace are judged.
     pub now: UnixMillis,
-    /// How much later the store is asked, because the application had to authorize first: the rotation is made,
-    /// and its grace and its idle lifetime begin, at [`rotated_at`](Self::rotated_at).
+    /// Whether the caller has read the record after the token was presented, and the token was the current one then.
+    /// Whatever rotated the session since has overtaken this request, so that the token is *replayed* and never
+    /// *reused*, however long the store stalls. It means nothing where the grace is zero.
+    pub was_current: bool,
+    /// How much later than `now` the record is changed: the time that the application took to authorize, and the time
+    /// that the store took to reach the record ([`after`](Self::after)). The rotation is made, and its grace and its
+    /// idle lifetime begin, at [`rotated_at`](Self::rotated_at).
     pub waited: Duration,
     /// How long after a rotation the previous token still gets the same successor; zero: not at all.
     pub grace: Duration,
@@ -102,6 +107,14 @@ pub struct Decision {
 }
 
 impl RotateRequest {
+    /// The same request, whose record the store changes `stall` after it was asked: it waited for a lock, a
+    /// connection or a queue. A store measures this by a clock of its own when it holds the record, and decides by
+    /// the request that this returns, so that the grace begins with the change and not with the presentation.
+    #[must_use]
+    pub fn after(&self, stall: Duration) -> Self {
+        Self { waited: self.waited.saturating_add(stall), ..self.clone() }
+    }
+
     /// When a rotation is made: `now`, and what the request has waited since.
     pub fn rotated_at(&self) -> UnixMillis {
         self.now.saturating_add(self.waited)
@@ -148,9 +161,11 @@ impl RotateRequest {
         Decision { outcome: RotateOutcome::Reused, change: Some(change) }
     }
 
-    /// A clock behind the one that noted the rotation counts as no time passed: R8.
+    /// A clock behind the one that noted the rotation counts as no time passed: R8. A request that was overtaken is
+    /// within the grace whatever the times say: its token was presented before the rotation was committed (R2).
     fn is_within_grace(&self, record: &SessionRecord) -> bool {
-        !self.grace.is_zero() && self.now.saturating_since(record.rotated_at) <= self.grace
+        let is_early = self.now.saturating_since(record.rotated_at) <= self.grace;
+        !self.grace.is_zero() && (self.was_current || is_early)
     }
 
     fn successor(&self, record: &SessionRecord) -> Successor {
@@ -204,6 +219,7 @@ mod tests {
             generation,
             kid: "new".to_string(),
             now: UnixMillis::new(now),
+            was_current: false,
             waited: Duration::ZERO,
             grace: Duration::from_millis(grace),
             idle_lifetime: Duration::from_millis(300),
@@ -337,6 +353,38 @@ mod tests {
         first.waited = Duration::MAX;
         first.generation = 1;
         assert!(check(&record, &first) == "rotated");
+    }
+
+    /// The token was the current one when the record was read: a rotation that came in between, and took its time to
+    /// commit, makes a retry of it and no reuse.
+    #[test]
+    fn a_request_that_was_overtaken_is_replayed_after_the_grace() {
+        let record = record(1, 100, 1000);
+        let late = request(0, 900, 10, AheadPolicy::Heal);
+        assert_eq!(late.decide(&record).outcome, RotateOutcome::Reused);
+        let overtaken = RotateRequest { was_current: true, ..late };
+        assert!(matches!(overtaken.decide(&record).outcome, RotateOutcome::Replayed(_)));
+        // Of two generations before, one was presented after a successor of it was.
+        let older = RotateRequest { was_current: true, ..request(0, 900, 10, AheadPolicy::Heal) };
+        let record = SessionRecord { generation: 2, ..record };
+        assert_eq!(older.decide(&record).outcome, RotateOutcome::Reused);
+        // No grace, no replay.
+        let strict = RotateRequest { was_current: true, ..request(1, 100, 0, AheadPolicy::Heal) };
+        assert_eq!(strict.decide(&record).outcome, RotateOutcome::Reused);
+    }
+
+    /// A store that stalls for longer than the grace: the rotation is made when the record is changed.
+    #[test]
+    fn the_grace_begins_when_the_store_changes_the_record() {
+        let mut record = record(0, 0, 1000);
+        let stalled = request(0, 100, 10, AheadPolicy::Heal).after(Duration::from_millis(500));
+        record.apply(stalled.decide(&record).change.unwrap());
+        assert_eq!(record.rotated_at, UnixMillis::new(600));
+        for (now, is_replayed) in [(101, true), (600, true), (610, true), (611, false)] {
+            let outcome = request(0, now, 10, AheadPolicy::Heal).decide(&record).outcome;
+            assert_eq!(matches!(outcome, RotateOutcome::Replayed(_)), is_replayed, "{now}");
+        }
+        assert_eq!(stalled.after(Duration::MAX).waited, Duration::MAX);
     }
 
     #[test]

@@ -44,9 +44,15 @@ pub use self::{boxed::BoxStore, memory::MemoryStore};
 /// That something is not there is an outcome; `Err` is a fault of the store. After an `Err` the step may
 /// nevertheless have happened: callers repeat it, and every step can be repeated.
 ///
-/// Reads see all that was answered before they began: no replica that lags, no cache. Times come with
-/// the call; a store has no clock of its own. When a session ends is decided by whoever reads the record, never by
-/// the store's having removed it.
+/// Reads see all that was answered before they began: no replica that lags, no primary that was demoted, no cache. A
+/// store that finds itself at such a server closes the connection and answers [`StoreErrorKind::Unavailable`].
+///
+/// Every step ends within a deadline, which the operator can set; afterwards it answers
+/// [`StoreErrorKind::Unavailable`], and may have happened or happen later.
+///
+/// Times come with the call. A store reads a clock of its own for two things alone: how long it stalled before it
+/// changed a record ([`RotateRequest::after`]), and what [`purge_expired`](Self::purge_expired) may remove. When a session
+/// ends is decided by the caller that reads the record, never by the store's having removed it.
 ///
 /// A store never sees a token, and nothing that one could be made from.
 ///
@@ -73,6 +79,8 @@ pub trait RefreshStore: Send + Sync + 'static {
 
     /// Presents a generation of a session: reads the record, takes the [decision](RotateRequest::decide), and
     /// stores its change, with nothing in between. It never brings back a record that is gone.
+    ///
+    /// A store that waited before it held the record decides by the request [after](RotateRequest::after) that wait.
     ///
     /// # Errors
     /// [`StoreError`] when the store is at fault.
@@ -118,8 +126,9 @@ pub trait RefreshStore: Send + Sync + 'static {
         now: UnixMillis,
     ) -> impl Future<Output = Result<Vec<SessionRecord>, StoreError>> + Send;
 
-    /// Removes up to `limit` sessions that [are over](SessionRecord::is_expired) at `now`, revoked or not, and no
-    /// other. Says how many it removed: fewer than `limit` when none is left.
+    /// Removes up to `limit` sessions that [have ended](SessionRecord::is_expired) both at `now` and by the store's own
+    /// clock, revoked or not, and no other: a caller whose clock is ahead removes no live session. Returns how many it
+    /// removed: fewer than `limit` when none is left.
     ///
     /// # Errors
     /// [`StoreError`] when the store is at fault.

@@ -37,6 +37,7 @@ pub(crate) fn request(session: &SessionRecord, generation: u64, now: UnixMillis)
         generation,
         kid: "k2".to_owned(),
         now,
+        was_current: false,
         waited: Duration::ZERO,
         grace: Duration::from_secs(30),
         idle_lifetime: Duration::from_secs(3600),

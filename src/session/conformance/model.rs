@@ -197,6 +197,7 @@ impl<S: RefreshStore> Model<'_, S> {
         let graces = [Duration::ZERO, MILLI, GRACE, HOUR];
         let request = RotateRequest {
             now: self.now,
+            was_current: self.random.below(4) == 0,
             waited: self.random.pick(&[Duration::ZERO, MILLI, GRACE]).copied().unwrap_or(GRACE),
             kid: format!("key {}", self.random.below(3)),
             grace: self.random.pick(&graces).copied().unwrap_or(GRACE),

@@ -208,6 +208,7 @@ impl<S: RefreshStore> Stage<S> {
             generation,
             kid: "next".into(),
             now: self.now,
+            was_current: false,
             waited: Duration::ZERO,
             grace: GRACE,
             idle_lifetime: IDLE,

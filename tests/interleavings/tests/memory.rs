@@ -48,6 +48,7 @@ fn refresh(id: SessionId, generation: u64, grace: Duration) -> RotateRequest {
         generation,
         kid: "1".to_owned(),
         now: NOW,
+        was_current: false,
         waited: Duration::ZERO,
         grace,
         idle_lifetime: Duration::from_secs(90),
