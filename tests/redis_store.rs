@@ -573,8 +573,17 @@ fn rotation_is_what_was_decided() {
                 None => any,
             };
             let id = record.id;
-            let request =
-                RotateRequest { id, generation, kid, now, waited, grace, idle_lifetime, ahead };
+            let request = RotateRequest {
+                id,
+                generation,
+                kid,
+                now,
+                was_current: false,
+                waited,
+                grace,
+                idle_lifetime,
+                ahead,
+            };
             let decision = request.decide(&record);
             let mut expected = record.clone();
             if let Some(change) = decision.change {
