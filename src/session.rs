@@ -48,6 +48,7 @@ mod id;
 mod keyring;
 mod login;
 mod logout;
+mod purge;
 mod record;
 mod refresh_token;
 mod response;
@@ -68,6 +69,14 @@ pub use self::store::PostgresStore;
 pub use self::store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use self::store::SqliteStore;
+use self::{
+    access::Grant,
+    event::OnEvent,
+    keyring::Current,
+    refresh_token::Presented,
+    rotation::{AheadPolicy, RotateOutcome, RotateRequest, Successor},
+    store::InsertOutcome,
+};
 pub use self::{
     access::{AccessToken, AccessVerifier, NoClaims},
     builder::{ConfigError, SessionsBuilder},
@@ -81,14 +90,6 @@ pub use self::{
     response::TokenResponse,
     store::{BoxStore, MemoryStore, RefreshStore, StoreError, StoreErrorKind},
     time::UnixMillis,
-};
-use self::{
-    access::{Grant, Payload},
-    event::OnEvent,
-    keyring::Current,
-    refresh_token::Presented,
-    rotation::{AheadPolicy, RotateOutcome, RotateRequest, Successor},
-    store::InsertOutcome,
 };
 use crate::{
     claims::Audience,
@@ -153,9 +154,9 @@ impl<S: RefreshStore> Sessions<S> {
     ) -> Result<TokenResponse, SessionError> {
         let keys = self.refresh_keys.load();
         let (record, now) = self.begin(login.into(), &keys)?;
-        let payload = self.payload(&record, now, claims)?;
+        let access_token = self.access_token(&record, now, claims)?;
         self.insert(&record).await?;
-        self.logged_in(&record, &payload, &keys, now)
+        self.logged_in(&record, access_token, &keys, now)
     }
 
     /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
@@ -201,10 +202,10 @@ impl<S: RefreshStore> Sessions<S> {
             let claims = self.authorized(&record, now, authorize).await?;
             // Somebody may have ended all sessions of the user meanwhile.
             self.live(&record.id, &record.subject, now).await?;
-            self.payload(&record, now, &claims)
+            self.access_token(&record, now, &claims)
         };
         match checked.await {
-            Ok(payload) => self.logged_in(&record, &payload, &keys, now),
+            Ok(access_token) => self.logged_in(&record, access_token, &keys, now),
             Err(error) => {
                 // No token of it was given to anyone: it would stand in a list, and be of no use.
                 let _ = self.store.revoke(&record.id, RevokeReason::Denied, now.into()).await;
@@ -239,6 +240,12 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(token)
     }
 
+    /// The length of the longest access token that is issued and accepted, in bytes; see
+    /// [`SessionsBuilder::max_access_token_len`].
+    pub fn max_access_token_len(&self) -> usize {
+        self.verifier.token_len_limit()
+    }
+
     /// The half that verifies access tokens, to be used alone.
     pub fn verifier(&self) -> &Arc<AccessVerifier> {
         &self.verifier
@@ -262,7 +269,8 @@ impl<S: RefreshStore> Sessions<S> {
     /// A token that was used up within the grace gets the same successor again, with a new access token. After the
     /// grace it ends the session: somebody else has a token of it (RFC 9700 §4.14.2).
     ///
-    /// The order is fixed: the token's form, its tag, the store, `authorize`, the store again, the signature.
+    /// The order is fixed: the token's form, its tag, the store, `authorize`, the new access token, the store again. Whatever
+    /// can fail comes before the step that uses the token up.
     ///
     /// # Errors
     /// [`SessionError`]. What a client is told is [`SessionError::oauth_error`].
@@ -279,8 +287,8 @@ impl<S: RefreshStore> Sessions<S> {
         let now = self.now();
         let keys = self.refresh_keys.load();
         let kid = refresh_token::check_key(keys.signing_key())?.to_owned();
-        let presented =
-            refresh_token::verify(refresh_token, &keys, now).ok_or(SessionError::InvalidToken)?;
+        let presented = refresh_token::verify(refresh_token, &keys, Some(now))
+            .ok_or(SessionError::InvalidToken)?;
         let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
         if record.client != self.client || record.origin() != presented.origin {
             return Err(SessionError::InvalidToken);
@@ -302,11 +310,11 @@ impl<S: RefreshStore> Sessions<S> {
             return Err(SessionError::MissingRefreshKey { kid: successor.kid });
         }
         let claims = self.authorized(&record, now, authorize).await?;
-        let payload = self.payload(&record, now, &claims)?;
+        let access_token = self.access_token(&record, now, &claims)?;
         request.waited = self.now().saturating_since(now);
         let outcome = self.store.rotate(&request).await?;
         self.tell_outcome(&record, &outcome);
-        self.respond(&record, &granted(outcome)?, &payload, &keys, now)
+        self.respond(&record, &granted(outcome)?, access_token, &keys, now)
     }
 
     fn now(&self) -> NumericDate {
@@ -353,7 +361,7 @@ impl<S: RefreshStore> Sessions<S> {
     fn logged_in(
         &self,
         record: &SessionRecord,
-        payload: &Payload,
+        access_token: String,
         keys: &Current<'_>,
         now: NumericDate,
     ) -> Result<TokenResponse, SessionError> {
@@ -363,7 +371,7 @@ impl<S: RefreshStore> Sessions<S> {
             kid: record.kid.clone(),
             expires_at: record.expires_at,
         };
-        self.respond(record, &first, payload, keys, now)
+        self.respond(record, &first, access_token, keys, now)
     }
 
     /// Asks the application for the claims of a session, and ends the session of a user who is not welcome.
@@ -418,27 +426,24 @@ impl<S: RefreshStore> Sessions<S> {
         }
     }
 
-    fn payload<C: Serialize>(
+    /// The access token of a session, complete: nothing of it can fail once the session is stored or rotated (R17).
+    fn access_token<C: Serialize>(
         &self,
         record: &SessionRecord,
         now: NumericDate,
         claims: &C,
-    ) -> Result<Payload, SessionError> {
-        Ok(Payload::new(
-            &Grant {
-                issuer: &self.issuer,
-                audience: &self.audience,
-                subject: &record.subject,
-                client: &record.client,
-                session: &record.id,
-                issued_at: NumericDate::from_seconds(now.seconds()),
-                expires_at: self.access_expires_at(record, now),
-                auth_time: NumericDate::from_seconds(
-                    NumericDate::from(record.created_at).seconds(),
-                ),
-            },
-            claims,
-        )?)
+    ) -> Result<String, SessionError> {
+        let grant = Grant {
+            issuer: &self.issuer,
+            audience: &self.audience,
+            subject: &record.subject,
+            client: &record.client,
+            session: &record.id,
+            issued_at: NumericDate::from_seconds(now.seconds()),
+            expires_at: self.access_expires_at(record, now),
+            auth_time: NumericDate::from_seconds(NumericDate::from(record.created_at).seconds()),
+        };
+        Ok(access::issue(&grant, claims, &self.verifier)?)
     }
 
     /// No access token outlives the end of its session that is known from the start.
@@ -451,12 +456,12 @@ impl<S: RefreshStore> Sessions<S> {
         &self,
         record: &SessionRecord,
         successor: &Successor,
-        payload: &Payload,
+        access_token: String,
         keys: &Current<'_>,
         now: NumericDate,
     ) -> Result<TokenResponse, SessionError> {
         Ok(TokenResponse {
-            access_token: payload.sign(self.verifier.keys())?,
+            access_token,
             // From `iat` on, which has no fraction either.
             expires_in: self
                 .access_expires_at(record, now)

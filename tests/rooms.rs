@@ -37,7 +37,7 @@ const ROOMS: [&str; 23] = [
 ];
 
 /// The same within `session`; there `session` is what session.rs itself has.
-const SESSION_ROOMS: [&str; 16] = [
+const SESSION_ROOMS: [&str; 17] = [
     "id",
     "time",
     "record",
@@ -53,6 +53,7 @@ const SESSION_ROOMS: [&str; 16] = [
     "session",
     "builder",
     "logout",
+    "purge",
     "conformance",
 ];
 

@@ -878,7 +878,10 @@ fn what_cannot_be_safe_is_not_built() {
     assert_eq!(control, Some(ConfigError::RefreshKey(RefreshKeyError::KidControl)));
     assert_eq!(build(|b| b.issuer("")), Some(ConfigError::Missing { what: "issuer" }));
     assert_eq!(build(|b| b.client("a\nb")), Some(ConfigError::Name { what: "client" }));
-    assert!(matches!(build(|b| b.leeway(Duration::from_secs(601))), Some(ConfigError::Leeway(_))));
+    assert!(matches!(
+        build(|b| b.leeway(Duration::from_secs(601))),
+        Some(ConfigError::Validation(_))
+    ));
     let nothing = Sessions::builder(MemoryStore::new(1)).issuer("i").client("c");
     assert_eq!(nothing.build().err(), Some(ConfigError::Missing { what: "audience" }));
 }
@@ -904,11 +907,6 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
         let error = sessions.login(subject, &NoClaims {}).await.unwrap_err();
         assert!(matches!(error, SessionError::Subject), "{subject:?}");
     }
-    for label in ["\u{7f}", "a\nb", &long[..129]] {
-        let login = Login::new("alice").label(label);
-        let error = sessions.login(login, &NoClaims {}).await.unwrap_err();
-        assert!(matches!(error, SessionError::Label), "{label:?}");
-    }
     // Neither no object, nor what the session itself says.
     let own = serde_json::json!({ "sub": "root" });
     for claims in [serde_json::json!(["role"]), serde_json::json!(null), own] {
@@ -916,13 +914,182 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
         assert!(matches!(error, SessionError::Claims(_)), "{claims}");
     }
     assert_eq!(fixture.store.calls(), (0, 0));
-    let longest = Login::new("bob").label(&long[..128]);
-    sessions.login(longest, &NoClaims {}).await.unwrap();
+    // A label comes from the client, and is cut instead.
+    sessions.login(Login::new("bob").label(&long), &NoClaims {}).await.unwrap();
+    let listed = sessions.list("bob").await.unwrap();
+    assert_eq!(listed[0].label.as_deref(), Some(&long[..128]));
     for subject in ["{a}", "'; DROP TABLE", "🦀", "a b", &long[..512]] {
         let tokens = sessions.login(subject, &NoClaims {}).await.unwrap();
         assert_eq!(sessions.verify::<NoClaims>(&tokens.access_token).unwrap().subject, subject);
         assert_eq!(sessions.list(subject).await.unwrap().len(), 1);
     }
+}
+
+/// Claims that make an access token of these sessions exactly so long, and a byte longer.
+fn claims_around(sessions: &Sessions<impl RefreshStore>, length: usize) -> [serde_json::Value; 2] {
+    let claims = |bytes: usize| serde_json::json!({ "role": "x".repeat(bytes) });
+    let mut longest = length;
+    // The error says by how much, in symbols of base64url, each of which is six bits.
+    while let Err(SessionError::TooLong { length, limit }) =
+        at_once(sessions.login("probe", &claims(longest)))
+    {
+        longest -= ((length - limit) * 6 / 8).max(1);
+    }
+    [claims(longest), claims(longest + 1)]
+}
+
+/// Returns the answer of a future that never waits.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(answer) => answer,
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// The verifier would reject the token, or the cookie would not hold it: nothing may be stored or used up before that
+/// is known.
+#[tokio::test]
+async fn an_access_token_that_is_too_long_uses_nothing_up() {
+    for limit in [Validation::DEFAULT_MAX_TOKEN_LEN, 2000] {
+        let fixture = Fixture::with(|builder| builder.max_access_token_len(limit));
+        let sessions = &fixture.sessions;
+        assert_eq!(sessions.max_access_token_len(), limit);
+        let [fits, too_long] = claims_around(sessions, limit);
+        fixture.store.calls();
+        fixture.events();
+        let is_too_long = |error: &SessionError| match error {
+            SessionError::TooLong { length, limit: given } => *length > limit && *given == limit,
+            _ => false,
+        };
+        let error = sessions.login("alice", &too_long).await.unwrap_err();
+        assert!(is_too_long(&error), "{error}");
+        assert_eq!((error.oauth_error(), error.is_transient()), ("server_error", false));
+        assert_eq!(fixture.store.calls(), (0, 0));
+
+        let tokens = sessions.login("alice", &fits).await.unwrap();
+        assert!(sessions.verify::<serde_json::Value>(&tokens.access_token).is_ok());
+        fixture.store.calls();
+        let grown = async |_: Session| Ok::<_, io::Error>(Some(&too_long));
+        for _ in 0..2 {
+            let error = sessions.refresh(&tokens.refresh_token, grown).await.unwrap_err();
+            assert!(is_too_long(&error), "{error}");
+            // Loaded, and not rotated: after the grace the same token still counts.
+            assert_eq!(fixture.store.calls(), (1, 0));
+            fixture.clock.advance(60 * SECOND);
+        }
+        assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+        assert_eq!(fixture.events(), [EventKind::LoggedIn, EventKind::Rotated]);
+
+        // A login that is checked is stored first; it ends, and is not acknowledged.
+        let checked = sessions.login_checked("carol", grown).await.unwrap_err();
+        assert!(is_too_long(&checked), "{checked}");
+        assert_eq!(sessions.list("carol").await.unwrap(), []);
+    }
+    for limit in [0, Validation::HIGHEST_MAX_TOKEN_LEN + 1] {
+        let built = builder(MemoryStore::new(1)).max_access_token_len(limit).build();
+        assert!(matches!(built.unwrap_err(), ConfigError::Validation(_)), "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn logout_takes_a_token_of_a_key_that_has_retired() {
+    let clock = TestClock::at(START);
+    let store = Arc::new(MemoryStore::new(10));
+    let with =
+        |keys: KeySet| builder(Arc::clone(&store)).refresh_key(keys).clock(clock).build().unwrap();
+    let end = UnixMillis::new(START + SECOND).into();
+    let old = with(KeySet::new(refresh_key(1, "old")).unwrap());
+    let tokens = old.login("alice", &admin()).await.unwrap();
+    clock.advance(60 * SECOND);
+    let retired = KeySet::new(refresh_key(2, "new")).unwrap();
+    let sessions = with(retired.retire(refresh_key(1, "old"), end).unwrap());
+    let refused = sessions.refresh(&tokens.refresh_token, welcome).await.unwrap_err();
+    assert!(matches!(refused, SessionError::InvalidToken));
+    sessions.logout(&tokens.refresh_token).await.unwrap();
+    let ended = sessions.verify_live::<Profile>(&tokens.access_token).await.unwrap_err();
+    assert!(matches!(ended, SessionError::Revoked(RevokeReason::Logout)));
+    // A key that is no longer there proves nothing, and nothing is claimed.
+    let sessions = with(KeySet::new(refresh_key(2, "new")).unwrap());
+    let refused = sessions.logout(&tokens.refresh_token).await.unwrap_err();
+    assert!(matches!(refused, SessionError::InvalidToken));
+}
+
+#[tokio::test]
+async fn an_authentic_access_token_ends_its_session_however_old_it_is() {
+    let leeway = Duration::ZERO;
+    let fixture = Fixture::with(|builder| builder.leeway(leeway));
+    for age in [0, 900 * SECOND, 13 * DAY, -3600 * SECOND] {
+        let tokens = fixture.login().await;
+        fixture.events();
+        fixture.clock.advance(age);
+        fixture.sessions.logout_by_access_token(&tokens.access_token).await.unwrap();
+        let ended = EventKind::Revoked { reason: RevokeReason::Logout, sessions: 1 };
+        assert_eq!(fixture.events(), [ended], "{age}");
+        let refused = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
+        assert!(matches!(refused, SessionError::Revoked(RevokeReason::Logout)), "{age}");
+        // Once more, it has ended already.
+        fixture.sessions.logout_by_access_token(&tokens.access_token).await.unwrap();
+        assert_eq!(fixture.events(), [], "{age}");
+    }
+}
+
+#[tokio::test]
+async fn an_access_token_of_another_key_issuer_or_kind_ends_nothing() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    fixture.clock.advance(901 * SECOND);
+    let others = [
+        builder(MemoryStore::new(1)).access_key(Key::hs256([1; 32]).unwrap()),
+        builder(MemoryStore::new(1)).issuer("https://other.example"),
+    ];
+    let mut foreign = vec![tokens.refresh_token.clone(), String::new(), "a.b.c".to_owned()];
+    foreign.push(encode(&serde_json::json!({ "sid": tokens.session_id }), &access_key()).unwrap());
+    for other in others {
+        let other = other.clock(fixture.clock).build().unwrap();
+        foreign.push(other.login("alice", &admin()).await.unwrap().access_token);
+    }
+    let [header, payload, _] = tokens.access_token.split('.').collect::<Vec<_>>()[..] else {
+        panic!()
+    };
+    foreign.push(format!("{header}.{payload}.{}", "A".repeat(43)));
+    for token in foreign {
+        let refused = fixture.sessions.logout_by_access_token(&token).await.unwrap_err();
+        assert!(matches!(refused, SessionError::AccessToken(_)), "{refused}");
+    }
+    assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+}
+
+/// Retired keys of access tokens, and one session's id in a token of another subject.
+#[tokio::test]
+async fn a_session_is_ended_by_its_own_subjects_token_alone() {
+    let clock = TestClock::at(START);
+    let store = Arc::new(MemoryStore::new(10));
+    let key = |byte: u8, kid: &str| Key::hs256([byte; 32]).unwrap().with_kid(kid);
+    let with =
+        |keys: KeySet| builder(Arc::clone(&store)).access_key(keys).clock(clock).build().unwrap();
+    let old = with(KeySet::new(key(1, "old")).unwrap());
+    let [alice, bob] = [old.login("alice", &admin()).await, old.login("bob", &admin()).await];
+    let (alice, bob) = (alice.unwrap(), bob.unwrap());
+    // Every resource server has the access key, and could sign this.
+    let now = UnixMillis::new(START);
+    let mut claims: serde_json::Value = decode(
+        &alice.access_token,
+        &key(1, "old"),
+        &Validation::new().at(now.into()).any_audience().unwrap(),
+    )
+    .unwrap();
+    claims["sid"] = serde_json::json!(bob.session_id);
+    let mixed = kippu::encode_with_typ(&claims, &key(1, "old"), "at+jwt").unwrap();
+    clock.advance(3600 * SECOND);
+    let end = UnixMillis::new(START + SECOND).into();
+    let keys = KeySet::new(key(2, "new")).unwrap().retire(key(1, "old"), end).unwrap();
+    let sessions = with(keys);
+    let refused = sessions.logout_by_access_token(&mixed).await.unwrap_err();
+    assert!(matches!(refused, SessionError::InvalidToken), "{refused}");
+    assert_eq!(sessions.list("bob").await.unwrap().len(), 1);
+    sessions.logout_by_access_token(&alice.access_token).await.unwrap();
+    assert_eq!(sessions.list("alice").await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -938,6 +1105,46 @@ async fn a_full_store_refuses_logins_and_evicts_nobody() {
     assert_eq!(sessions.purge_expired(1).await.unwrap(), 1);
     assert_eq!(sessions.purge_expired(9).await.unwrap(), 1);
     assert!(sessions.login("bob", &admin()).await.is_ok());
+}
+
+/// Each round removes all that has ended, portion by portion; after a fault the next one tries again.
+#[tokio::test]
+async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
+    let store = Arc::new(Counting { inner: MemoryStore::new(10_000), ..Counting::default() });
+    let clock = TestClock::at(START);
+    let sessions = Arc::new(builder(Arc::clone(&store)).clock(clock).build().unwrap());
+    for user in 0..2500 {
+        sessions.login(format!("user-{user}"), &NoClaims {}).await.unwrap();
+    }
+    clock.advance(14 * DAY - SECOND);
+    sessions.login("late", &NoClaims {}).await.unwrap();
+    let (waits, mut waited) = tokio::sync::mpsc::channel(1);
+    let (round, rounds) = tokio::sync::mpsc::channel::<()>(1);
+    let rounds = Arc::new(tokio::sync::Mutex::new(rounds));
+    let pause = Duration::from_secs(300);
+    let task = tokio::spawn(Arc::clone(&sessions).purge_task(pause, move |wait| {
+        let (waits, rounds) = (waits.clone(), Arc::clone(&rounds));
+        async move {
+            waits.send(wait).await.unwrap();
+            rounds.lock().await.recv().await;
+        }
+    }));
+    let wait = waited.recv().await.unwrap();
+    assert!(wait >= pause / 2 && wait <= pause * 3 / 2, "{wait:?}");
+    assert_eq!(store.inner.len(), 2501);
+    for (advance, away, left) in [
+        (0, Away::No, 2501),
+        (SECOND, Away::Before, 2501),
+        (0, Away::No, 1),
+        (14 * DAY, Away::No, 0),
+    ] {
+        clock.advance(advance);
+        *store.is_away.lock().unwrap() = away;
+        round.send(()).await.unwrap();
+        waited.recv().await.unwrap();
+        assert_eq!(store.inner.len(), left);
+    }
+    task.abort();
 }
 
 /// 64 tasks present one token.

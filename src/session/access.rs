@@ -1,6 +1,6 @@
 //! The access token of a session: what a resource server needs to verify one. No store, no I/O.
 
-use alloc::{string::String, vec::Vec};
+use alloc::string::String;
 use core::{fmt::Display, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -92,6 +92,14 @@ impl AccessVerifier {
         Ok(Self { validation: self.validation.leeway(leeway)?, ..self })
     }
 
+    /// Refuses a token of more than `bytes` bytes before it is looked at; see [`Validation::max_token_len`].
+    ///
+    /// # Errors
+    /// [`ValidationError::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
+    pub fn max_token_len(self, bytes: usize) -> Result<Self, ValidationError> {
+        Ok(Self { validation: self.validation.max_token_len(bytes)?, ..self })
+    }
+
     /// Reads `clock` in the place of the system's.
     #[must_use]
     pub fn clock(self, clock: &'static dyn Clock) -> Self {
@@ -108,19 +116,16 @@ impl AccessVerifier {
         &self,
         access_token: &str,
     ) -> Result<AccessToken<C>, DecodeError> {
-        let keys = self.keys.load();
-        let verified = jws::verify(access_token, &keys, &self.validation)?;
-        self.read(&verified)
+        self.verify_by(access_token, &self.validation)
     }
 
-    fn read<C: DeserializeOwned>(
+    fn verify_by<C: DeserializeOwned>(
         &self,
-        verified: &Verified<'_>,
+        access_token: &str,
+        validation: &Validation,
     ) -> Result<AccessToken<C>, DecodeError> {
-        jwt::with_buffer(verified, |buffer| {
-            let (noted, claims) = jwt::read(verified, &self.validation, buffer)?;
-            AccessClaims::into_token(noted, claims)
-        })
+        let keys = self.keys.load();
+        read(&jws::verify(access_token, &keys, validation)?, validation)
     }
 
     /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
@@ -129,9 +134,43 @@ impl AccessVerifier {
         explain::explain(access_token, &self.keys.load(), &self.validation)
     }
 
-    pub(super) fn keys(&self) -> &Keyring {
-        &self.keys
+    /// The session of a token that is authentic, whether or not it has expired or its key has retired since: its
+    /// signature proves which session it was given for, which is enough to end that one.
+    pub(super) fn session_of(
+        &self,
+        access_token: &str,
+    ) -> Result<AccessToken<NoClaims>, DecodeError> {
+        let mut validation = self.validation.clone();
+        let mut answer = self.verify(access_token);
+        // Each of the times that can be wrong is put right once.
+        for _ in 0..3 {
+            let before = |end: NumericDate| end.saturating_sub(Duration::from_secs(1));
+            let now = match answer {
+                Err(DecodeError::Claim(ClaimError::Expired { exp, .. })) => before(exp),
+                Err(DecodeError::KeyRetired { until, .. }) => before(until),
+                Err(DecodeError::Claim(ClaimError::IssuedInFuture { iat, .. })) => iat,
+                Err(DecodeError::Claim(ClaimError::NotYetValid { nbf, .. })) => nbf,
+                answer => return answer,
+            };
+            validation = validation.at(now);
+            answer = self.verify_by(access_token, &validation);
+        }
+        answer
     }
+
+    pub(super) fn token_len_limit(&self) -> usize {
+        self.validation.token_len_limit()
+    }
+}
+
+fn read<C: DeserializeOwned>(
+    verified: &Verified<'_>,
+    validation: &Validation,
+) -> Result<AccessToken<C>, DecodeError> {
+    jwt::with_buffer(verified, |buffer| {
+        let (noted, claims) = jwt::read(verified, validation, buffer)?;
+        AccessClaims::into_token(noted, claims)
+    })
 }
 
 /// What an access token says that was verified.
@@ -312,48 +351,50 @@ pub(super) struct Grant<'g> {
     pub(super) auth_time: NumericDate,
 }
 
-/// The payload of an access token, checked, not yet signed.
-pub(super) struct Payload(Vec<u8>);
-
-impl Payload {
-    /// The claims of the session and those of the application, as one object. The application's may not have a
-    /// member that the session's have.
-    pub(super) fn new<C: Serialize>(grant: &Grant<'_>, claims: &C) -> Result<Self, PayloadError> {
-        let jti = id::random_name()?;
-        let written = Written {
-            iss: grant.issuer,
-            aud: grant.audience,
-            sub: grant.subject,
-            client_id: grant.client,
-            iat: grant.issued_at,
-            exp: grant.expires_at,
-            auth_time: grant.auth_time,
-            jti: &jti,
-            sid: grant.session,
-        };
-        // It is checked on its own, since something that is no object must not become a part of one.
-        let own = jwt::to_json(claims)?;
-        let mut payload = jwt::to_json(&written)?;
-        if own != b"{}" {
-            payload.pop();
-            payload.push(b',');
-            payload.extend(own.into_iter().skip(1));
-            jwt::check_payload(&payload)?;
-        }
-        Ok(Self(payload))
+/// A signed access token, with the claims of the session and those of the application as one object. The
+/// application's may not have a member that the session's have.
+///
+/// All that can fail is done here, before anything is stored or used up.
+pub(super) fn issue<C: Serialize>(
+    grant: &Grant<'_>,
+    claims: &C,
+    verifier: &AccessVerifier,
+) -> Result<String, IssueError> {
+    let jti = id::random_name()?;
+    let written = Written {
+        iss: grant.issuer,
+        aud: grant.audience,
+        sub: grant.subject,
+        client_id: grant.client,
+        iat: grant.issued_at,
+        exp: grant.expires_at,
+        auth_time: grant.auth_time,
+        jti: &jti,
+        sid: grant.session,
+    };
+    // Checked alone: an array or a number must not become a part of the object.
+    let own = jwt::to_json(claims)?;
+    let mut payload = jwt::to_json(&written)?;
+    if own != b"{}" {
+        payload.pop();
+        payload.push(b',');
+        payload.extend(own.into_iter().skip(1));
+        jwt::check_payload(&payload)?;
     }
-
-    pub(super) fn sign(&self, keys: &Keyring) -> Result<String, EncodeError> {
-        let keys = keys.load();
-        jwt::sign_payload(&self.0, keys.signing_key(), TYP)
+    let token = jwt::sign_payload(&payload, verifier.keys.load().signing_key(), TYP)?;
+    match (token.len(), verifier.token_len_limit()) {
+        (length, limit) if length > limit => Err(IssueError::TooLong { length, limit }),
+        _ => Ok(token),
     }
 }
 
-/// Why there is no payload.
+/// Why there is no access token.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PayloadError {
+pub(super) enum IssueError {
     #[error(transparent)]
     Claims(#[from] EncodeError),
     #[error(transparent)]
     Randomness(#[from] KeyError),
+    #[error("a token of {length} bytes is longer than the {limit} that are accepted")]
+    TooLong { length: usize, limit: usize },
 }

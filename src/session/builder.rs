@@ -14,7 +14,11 @@ use super::{
     rotation::AheadPolicy,
     store::RefreshStore,
 };
-use crate::{claims::Audience, numeric_date::Clock, validation::ValidationError};
+use crate::{
+    claims::Audience,
+    numeric_date::Clock,
+    validation::{Validation, ValidationError},
+};
 
 /// Builds [`Sessions`]: see [`Sessions::builder`].
 #[must_use]
@@ -28,6 +32,7 @@ pub struct SessionsBuilder<S> {
     lifetimes: Lifetimes,
     ahead: AheadPolicy,
     leeway: Option<Duration>,
+    max_access_token_len: usize,
     clock: Option<&'static dyn Clock>,
     on_event: Option<OnEvent>,
 }
@@ -82,9 +87,9 @@ pub enum ConfigError {
         /// The absolute lifetime.
         absolute_lifetime: Duration,
     },
-    /// The leeway is too long.
+    /// The leeway is too long, or the limit on access tokens cannot be one.
     #[error(transparent)]
-    Leeway(#[from] ValidationError),
+    Validation(#[from] ValidationError),
     /// The refresh key cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
@@ -118,6 +123,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             },
             ahead: AheadPolicy::default(),
             leeway: None,
+            max_access_token_len: Validation::DEFAULT_MAX_TOKEN_LEN,
             clock: None,
             on_event: None,
         }
@@ -190,6 +196,13 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         Self { leeway: Some(leeway), ..self }
     }
 
+    /// Limits access tokens to `bytes` bytes, 16 KiB unless this is called: a longer one is neither issued, before anything
+    /// is stored or used up ([`SessionError::TooLong`](super::SessionError::TooLong)), nor accepted here. Where tokens travel
+    /// in cookies or through proxies, their limit belongs here.
+    pub fn max_access_token_len(self, bytes: usize) -> Self {
+        Self { max_access_token_len: bytes, ..self }
+    }
+
     /// Reads `clock` in the place of the system's, once for each call.
     pub fn clock(self, clock: &'static dyn Clock) -> Self {
         Self { clock: Some(clock), ..self }
@@ -217,7 +230,8 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         check_keys(&access_keys, &refresh_keys)?;
         self.lifetimes.check()?;
 
-        let mut verifier = AccessVerifier::new(access_keys, self.issuer.as_str(), first.as_str());
+        let mut verifier = AccessVerifier::new(access_keys, self.issuer.as_str(), first.as_str())
+            .max_token_len(self.max_access_token_len)?;
         for audience in others {
             verifier = verifier.audience(audience.as_str());
         }

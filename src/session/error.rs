@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String};
 use core::error::Error;
 
 use super::{
-    access::PayloadError, record::RevokeReason, refresh_token::RefreshKeyError, store::StoreError,
+    access::IssueError, record::RevokeReason, refresh_token::RefreshKeyError, store::StoreError,
 };
 use crate::error::{DecodeError, EncodeError};
 
@@ -55,12 +55,23 @@ pub enum SessionError {
     /// The access token is not valid.
     #[error(transparent)]
     AccessToken(#[from] DecodeError),
-    /// A subject has 1 to 512 bytes, none of them a control character.
+    /// The subject is empty, longer than 512 bytes, or contains a control character. Where a subject comes from a
+    /// form, the request is at fault.
     #[error("a subject has 1 to 512 bytes and no control characters")]
     Subject,
-    /// A label has up to 128 bytes, none of them a control character.
-    #[error("a label has up to 128 bytes and no control characters")]
-    Label,
+    /// The access token would be longer than the verifier accepts
+    /// ([`SessionsBuilder::max_access_token_len`](super::SessionsBuilder::max_access_token_len)). Nothing was stored or
+    /// used up.
+    #[error(
+        "the access token would have {length} bytes, and {limit} are accepted: put fewer claims into it, or raise \
+         SessionsBuilder::max_access_token_len"
+    )]
+    TooLong {
+        /// The bytes of the token.
+        length: usize,
+        /// The most that the verifier accepts.
+        limit: usize,
+    },
     /// The refresh keys were replaced by one that cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
@@ -82,8 +93,9 @@ pub enum SessionError {
 impl SessionError {
     /// The `error` of RFC 6749 §5.2: `invalid_grant` for whatever is wrong with the session or its refresh token,
     /// so that the client asks its user to log in again; `invalid_token` (RFC 6750 §3.1) for an access token;
-    /// `temporarily_unavailable` for what may be over in a moment, and `server_error` for the rest (RFC 6749
-    /// §4.1.2.1), upon which a client keeps its token.
+    /// `invalid_request` for a subject that cannot be one (RFC 6749 §5.2); `temporarily_unavailable` where the same call
+    /// may succeed a moment later, and `server_error` for the rest (RFC 6749 §4.1.2.1), upon which a client keeps its
+    /// token.
     pub fn oauth_error(&self) -> &'static str {
         match self {
             Self::InvalidToken
@@ -93,6 +105,7 @@ impl SessionError {
             | Self::Ahead { .. }
             | Self::Denied => "invalid_grant",
             Self::AccessToken(_) => "invalid_token",
+            Self::Subject => "invalid_request",
             error if error.is_transient() => "temporarily_unavailable",
             _ => "server_error",
         }
@@ -112,11 +125,12 @@ impl SessionError {
     }
 }
 
-impl From<PayloadError> for SessionError {
-    fn from(error: PayloadError) -> Self {
+impl From<IssueError> for SessionError {
+    fn from(error: IssueError) -> Self {
         match error {
-            PayloadError::Claims(error) => Self::Claims(error),
-            PayloadError::Randomness(_) => Self::NoRandomness,
+            IssueError::Claims(error) => Self::Claims(error),
+            IssueError::Randomness(_) => Self::NoRandomness,
+            IssueError::TooLong { length, limit } => Self::TooLong { length, limit },
         }
     }
 }

@@ -9,22 +9,38 @@ use super::{
 
 impl<S: RefreshStore> Sessions<S> {
     /// Ends the session of a refresh token, whichever generation of it: once this has answered, no refresh
-    /// succeeds. Again, or when the session is over or gone, it does nothing and succeeds.
+    /// succeeds. For a session that has ended already, or that the store no longer has, it does nothing and succeeds.
     ///
-    /// Access tokens that were given out are accepted until they expire, but for
+    /// Any refresh key that is known will do, one among them that has retired: its token still proves which session it
+    /// belongs to.
+    ///
+    /// Access tokens that were given out are accepted until they expire, except by
     /// [`Sessions::verify_live`].
     ///
     /// # Errors
-    /// [`SessionError::InvalidToken`] for a text that no refresh key made, [`SessionError::Store`].
+    /// [`SessionError::InvalidToken`] for a text that none of the refresh keys made: no session was ended.
+    /// [`SessionError::Store`].
     pub async fn logout(&self, refresh_token: &str) -> Result<(), SessionError> {
-        let now = self.now();
-        let presented = refresh_token::verify(refresh_token, &self.refresh_keys.load(), now)
+        let presented = refresh_token::verify(refresh_token, &self.refresh_keys.load(), None)
             .ok_or(SessionError::InvalidToken)?;
-        let reason = RevokeReason::Logout;
-        if self.store.revoke(&presented.id, reason, now.into()).await? {
-            let kind = EventKind::Revoked { reason, sessions: 1 };
-            self.tell(kind, Some(presented.id), None);
+        self.revoke(&presented.id, None).await?;
+        Ok(())
+    }
+
+    /// As [`Sessions::logout`], for a client that has only an access token of the session, expired or not: its signature
+    /// proves which session it was issued for.
+    ///
+    /// # Errors
+    /// [`SessionError::AccessToken`] for a token that [`Sessions::verify`] rejects for anything but its age, and
+    /// [`SessionError::InvalidToken`] for one of another subject than the session's: no session was ended.
+    /// [`SessionError::Store`].
+    pub async fn logout_by_access_token(&self, access_token: &str) -> Result<(), SessionError> {
+        let token = self.verifier.session_of(access_token)?;
+        let record = self.store.load(&token.session_id).await?;
+        if record.is_some_and(|record| record.subject != token.subject) {
+            return Err(SessionError::InvalidToken);
         }
+        self.revoke(&token.session_id, Some(&token.subject)).await?;
         Ok(())
     }
 
@@ -38,14 +54,9 @@ impl<S: RefreshStore> Sessions<S> {
         subject: &str,
         id: &SessionId,
     ) -> Result<bool, SessionError> {
-        let reason = RevokeReason::Logout;
-        // Whose a session is never changes.
+        // The subject of a session never changes.
         let is_own = self.store.load(id).await?.is_some_and(|record| record.subject == subject);
-        if !is_own || !self.store.revoke(id, reason, self.now().into()).await? {
-            return Ok(false);
-        }
-        self.tell(EventKind::Revoked { reason, sessions: 1 }, Some(*id), Some(subject));
-        Ok(true)
+        Ok(is_own && self.revoke(id, Some(subject)).await?)
     }
 
     /// Ends all sessions of `subject`: a lost device, a changed password. Once this has answered no refresh of
@@ -79,13 +90,14 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(records.into_iter().map(Session::from).collect())
     }
 
-    /// Removes up to `limit` sessions that are over from the store, and says how many. To be called now and then,
-    /// on any number of servers; that it is late changes nothing but the size of the store.
-    ///
-    /// # Errors
-    /// [`SessionError::Store`].
-    pub async fn purge_expired(&self, limit: u32) -> Result<u64, SessionError> {
-        Ok(self.store.purge_expired(self.now().into(), limit).await?)
+    /// Ends one session, and reports the event where it had not ended before.
+    async fn revoke(&self, id: &SessionId, subject: Option<&str>) -> Result<bool, SessionError> {
+        let reason = RevokeReason::Logout;
+        let is_first = self.store.revoke(id, reason, self.now().into()).await?;
+        if is_first {
+            self.tell(EventKind::Revoked { reason, sessions: 1 }, Some(*id), subject);
+        }
+        Ok(is_first)
     }
 
     async fn revoke_all(

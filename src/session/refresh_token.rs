@@ -95,8 +95,9 @@ pub(super) struct Presented {
     pub(super) generation: u64,
 }
 
-/// Reads a token that one of `keys` made. Of any other text it is not said what is wrong: R5.
-pub(super) fn verify(text: &str, keys: &impl Keys, now: NumericDate) -> Option<Presented> {
+/// Reads a token that one of `keys` made whose time has not ended at `now`; without `now`, one that any of them made.
+/// For any other text the answer does not depend on what is wrong with it: R5.
+pub(super) fn verify(text: &str, keys: &impl Keys, now: Option<NumericDate>) -> Option<Presented> {
     let symbols = text.strip_prefix(REFRESH_TOKEN_PREFIX)?;
     let mut buffer = [0; MAX_BODY_LEN];
     // A text that is too long is not looked at, since it has no room.
@@ -106,7 +107,7 @@ pub(super) fn verify(text: &str, keys: &impl Keys, now: NumericDate) -> Option<P
     let message = [REFRESH_TOKEN_PREFIX.as_bytes(), signed].concat();
     let made_by = |key: &Key, until: Option<NumericDate>| {
         key.algorithm() == Algorithm::Hs256
-            && until.is_none_or(|until| now < until)
+            && now.zip(until).is_none_or(|(now, until)| now < until)
             && key.hmac().verify(&message, tag)
     };
     matches!(keys.look_up(Some(kid), made_by), Ok(true)).then_some(presented)
@@ -134,8 +135,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::key_set::KeySet;
 
-    const NOW: NumericDate = NumericDate::EPOCH;
+    const NOW: Option<NumericDate> = Some(NumericDate::EPOCH);
     const ORIGIN: Origin = *b"what it began as";
 
     fn key(kid: &str) -> Key {
@@ -185,6 +187,18 @@ mod tests {
         ] {
             assert_eq!(verify(&token, &key, NOW), None, "{what}");
         }
+    }
+
+    #[test]
+    fn a_retired_key_reads_its_tokens_until_its_end_and_then_only_without_a_time() {
+        let end = NumericDate::from_seconds(100);
+        let set = || KeySet::new(key("new")).unwrap();
+        let keys = set().retire(key("old"), end).unwrap();
+        let token = mint(&key("old"), &SessionId::from_bytes([9; 16]), &ORIGIN, 7).unwrap();
+        let at = |now| verify(&token, &keys, now).is_some();
+        let is_read = [Some(99), Some(100), None].map(|now| at(now.map(NumericDate::from_seconds)));
+        assert_eq!(is_read, [true, false, true]);
+        assert_eq!(verify(&token, &set(), None), None);
     }
 
     #[test]

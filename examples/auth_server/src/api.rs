@@ -221,21 +221,19 @@ impl From<TooOften> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let refusal = match self {
-            Self::Session(error) if !matches!(error, SessionError::Label) => {
-                return error.into_response();
-            }
+            Self::Session(error) => return error.into_response(),
             Self::Web(rejection) => return rejection.into_response(),
             refusal => refusal,
         };
         let (status, error) = match &refusal {
             Self::Credentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
-            Self::Name | Self::Password(PasswordError::Length) | Self::Session(_) => {
+            Self::Name | Self::Password(PasswordError::Length) => {
                 (StatusCode::BAD_REQUEST, "invalid_request")
             }
             Self::NameTaken => (StatusCode::CONFLICT, "name_taken"),
             Self::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_tries"),
             Self::Accounts(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-            Self::Password(_) | Self::Web(_) | Self::NoRandomness => {
+            Self::Password(_) | Self::Session(_) | Self::Web(_) | Self::NoRandomness => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error")
             }
         };

@@ -33,7 +33,7 @@ impl AccessVerifier {
     ) -> Result<(AccessToken<C>, Standing), DecodeError> {
         let keys = self.keys.load();
         let verified = jws::verify(access_token, &keys, &self.validation)?;
-        let token = self.read(&verified)?;
+        let token = super::read(&verified, &self.validation)?;
         let expired = self.validation.end(token.expires_at);
         let standing = Standing {
             keys: Generation::of(&keys),

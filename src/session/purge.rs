@@ -1,0 +1,100 @@
+//! Removes the sessions that have ended from the store: once, or as a task that the application spawns.
+//!
+//! A session ends by its times and not by being removed, so that a late purge changes nothing but the size of the
+//! store. Without any purge the store grows for ever.
+
+use alloc::sync::Arc;
+use core::{future::Future, time::Duration};
+
+use super::{Sessions, error::SessionError, store::RefreshStore};
+
+/// The most sessions that the task removes in one step, so that no other step waits long.
+const PORTION: u32 = 1000;
+
+impl<S: RefreshStore> Sessions<S> {
+    /// Removes up to `limit` sessions that have ended from the store, and returns how many. Any number of servers may
+    /// call it at any time.
+    ///
+    /// A session is removed once it has ended by the clock of this server and by the store's: a server whose clock is
+    /// ahead removes no live session.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`].
+    pub async fn purge_expired(&self, limit: u32) -> Result<u64, SessionError> {
+        Ok(self.store.purge_expired(self.now().into(), limit).await?)
+    }
+
+    /// A future that removes the sessions that have ended about once in each `pause`, for ever: to be spawned once by each
+    /// server, and dropped or aborted at its end. Five minutes suit most stores; Redis, where a purge reads all sessions,
+    /// is better served by hours.
+    ///
+    /// Each wait is between one half and three halves of `pause`, at random, so that the servers of one store do not meet.
+    /// `sleep` is the timer of the runtime. A failure is logged, and the next round tries again.
+    ///
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use kippu::session::{RefreshStore, Sessions};
+    /// # fn example<S: RefreshStore>(sessions: &Arc<Sessions<S>>) {
+    /// let purge = Arc::clone(sessions).purge_task(Duration::from_secs(300), tokio::time::sleep);
+    /// let task = tokio::spawn(purge);
+    /// # }
+    /// ```
+    pub async fn purge_task<F>(
+        self: Arc<Self>,
+        pause: Duration,
+        mut sleep: impl FnMut(Duration) -> F + Send,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        loop {
+            sleep(jittered(pause)).await;
+            match self.purge_all().await {
+                Ok(0) => {}
+                Ok(removed) => {
+                    tracing::info!(target: "kippu::session", removed, "removed sessions that have ended");
+                }
+                Err(error) => {
+                    let error = tracing::field::display(error);
+                    tracing::warn!(target: "kippu::session", error, "the sessions that have ended were not removed");
+                }
+            }
+        }
+    }
+
+    /// Removes, portion by portion, all sessions that have ended.
+    async fn purge_all(&self) -> Result<u64, SessionError> {
+        let mut removed = 0;
+        loop {
+            let portion = self.purge_expired(PORTION).await?;
+            removed += portion;
+            if portion < u64::from(PORTION) {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+/// Between one half and three halves of `pause`.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without randomness the servers of a store may meet, which costs time and nothing else.
+    let _ = getrandom::fill(&mut random);
+    let part = u32::from(u16::from_le_bytes(random));
+    (pause / 2).saturating_add(pause / (1 << 16) * part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_between_one_half_and_three_halves() {
+        for pause in [Duration::from_secs(300), Duration::from_millis(1), Duration::MAX] {
+            let waits = core::array::from_fn::<_, 64, _>(|_| jittered(pause));
+            let ends = (pause / 2, pause.saturating_add(pause / 2));
+            assert!(waits.iter().all(|wait| (ends.0..=ends.1).contains(wait)), "{waits:?}");
+            assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
+        }
+        assert_eq!(jittered(Duration::ZERO), Duration::ZERO);
+    }
+}
