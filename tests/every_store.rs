@@ -31,7 +31,7 @@ use kippu::{
     session::{
         BoxStore, Event, EventKind, MemoryStore, NoClaims, RefreshStore, RevokeReason, Session,
         SessionError, Sessions, SessionsBuilder,
-        conformance::{Harness, Suite},
+        conformance::{Harness, Stall, Suite},
         rotation::AheadPolicy,
     },
 };
@@ -41,6 +41,9 @@ use tokio::sync::Barrier;
 trait Data: Send + Sync + 'static {
     /// Another handle on it, as another server has it.
     fn open(&self) -> impl Future<Output = BoxStore> + Send;
+
+    /// Another connection that holds up every rotation.
+    fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
 
     /// All bytes that somebody finds who steals it.
     fn dump(&self) -> impl Future<Output = Vec<u8>> + Send;
@@ -61,6 +64,10 @@ struct Memory(Arc<MemoryStore>);
 impl Data for Memory {
     async fn open(&self) -> BoxStore {
         BoxStore::new(Arc::clone(&self.0))
+    }
+
+    async fn stall(&self) -> Option<Stall> {
+        None
     }
 
     async fn dump(&self) -> Vec<u8> {
@@ -92,7 +99,7 @@ mod redis_data {
     use redis::{Client, aio::ConnectionManager, cluster::ClusterClient};
 
     use super::{
-        BoxStore, Data, PathBuf, Restorable, files,
+        BoxStore, Data, PathBuf, Restorable, Stall, files,
         redis_server::{Redis, RedisCluster, RedisOptions},
     };
 
@@ -100,6 +107,12 @@ mod redis_data {
         async fn open(&self) -> BoxStore {
             let client = Client::open(self.url()).unwrap();
             BoxStore::new(RedisStore::new(ConnectionManager::new(client).await.unwrap()))
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            self.command(&["CLIENT", "PAUSE", "30000", "WRITE"]);
+            let port = self.port();
+            Some(Stall::new(async move { unpause(port).await }))
         }
 
         async fn dump(&self) -> Vec<u8> {
@@ -128,6 +141,18 @@ mod redis_data {
             BoxStore::new(RedisStore::new(client.get_async_connection().await.unwrap()))
         }
 
+        async fn stall(&self) -> Option<Stall> {
+            let ports: Vec<u16> = self.nodes().iter().map(Redis::port).collect();
+            for node in self.nodes() {
+                node.command(&["CLIENT", "PAUSE", "30000", "WRITE"]);
+            }
+            Some(Stall::new(async move {
+                for port in ports {
+                    unpause(port).await;
+                }
+            }))
+        }
+
         async fn dump(&self) -> Vec<u8> {
             self.nodes()
                 .iter()
@@ -137,6 +162,12 @@ mod redis_data {
                 })
                 .collect()
         }
+    }
+
+    async fn unpause(port: u16) {
+        let client = Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("CLIENT").arg("UNPAUSE").exec_async(&mut connection).await.unwrap();
     }
 
     pub(super) fn redis() -> Option<Redis> {
@@ -153,8 +184,9 @@ mod sqlite_data {
     use std::sync::Mutex;
 
     use kippu::session::SqliteStore;
+    use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 
-    use super::{BoxStore, Data, PathBuf, Restorable, files, servers::Scratch};
+    use super::{BoxStore, Data, PathBuf, Restorable, Stall, files, servers::Scratch};
 
     pub(super) struct File {
         folder: Scratch,
@@ -167,6 +199,14 @@ mod sqlite_data {
             let store = SqliteStore::open(path).await.unwrap();
             self.opened.lock().unwrap().push(store.clone());
             BoxStore::new(store)
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            let options =
+                SqliteConnectOptions::new().filename(self.folder.path().join("sessions.db"));
+            let mut other = options.connect().await.unwrap();
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+            Some(Stall::new(async { other.close().await.unwrap() }))
         }
 
         async fn dump(&self) -> Vec<u8> {
@@ -196,9 +236,9 @@ mod sqlite_data {
 #[cfg(feature = "postgres")]
 mod postgres_data {
     use kippu::session::PostgresStore;
-    use sqlx::postgres::PgPoolOptions;
+    use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
 
-    use super::{BoxStore, Data, PathBuf, Restorable, files, postgres_server::Postgres};
+    use super::{BoxStore, Data, PathBuf, Restorable, Stall, files, postgres_server::Postgres};
 
     impl Data for Postgres {
         async fn open(&self) -> BoxStore {
@@ -206,6 +246,13 @@ mod postgres_data {
             let store = PostgresStore::new(options.connect(&self.url()).await.unwrap());
             store.create_schema().await.unwrap();
             BoxStore::new(store)
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            let mut other = PgConnection::connect(&self.url()).await.unwrap();
+            let lock = "BEGIN; LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE";
+            sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+            Some(Stall::new(async { other.close().await.unwrap() }))
         }
 
         /// The write-ahead log among it, which holds each change at its commit.
@@ -237,10 +284,14 @@ impl<D: Data> Harness for Handles<D> {
     fn open(&self) -> impl Future<Output = BoxStore> + Send {
         self.0.open()
     }
+
+    fn stall(&self) -> impl Future<Output = Option<Stall>> + Send {
+        self.0.stall()
+    }
 }
 
-async fn conforms(data: impl Data, rounds: u32) {
-    let report = Suite::new().rounds(rounds).run(&Handles(Arc::new(data))).await;
+async fn conforms(data: impl Data, suite: Suite) {
+    let report = suite.run(&Handles(Arc::new(data))).await;
     println!("{report}");
     report.assert_passed();
 }
@@ -440,7 +491,7 @@ fn holds_any(dump: &[u8], wanted: &[impl AsRef<[u8]>]) -> bool {
 
 /// All of it for one store; where its server is not on this machine, a line says that it was not run.
 macro_rules! on {
-    ($store:ident, $open:expr, conformance: $suite:literal, races: $races:literal, logouts: $logouts:literal) => {
+    ($store:ident, $open:expr, conformance: $suite:expr, races: $races:literal, logouts: $logouts:literal) => {
         mod $store {
             use super::*;
 
@@ -468,15 +519,15 @@ macro_rules! on {
     };
 }
 
-on!(in_memory, Some(memory()), conformance: 8, races: 200, logouts: 1000);
+on!(in_memory, Some(memory()), conformance: Suite::new().shares_the_clock(), races: 200, logouts: 1000);
 #[cfg(feature = "sqlite")]
-on!(in_sqlite, Some(sqlite_data::file()), conformance: 2, races: 200, logouts: 1000);
+on!(in_sqlite, Some(sqlite_data::file()), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
 #[cfg(feature = "postgres")]
-on!(in_postgres, postgres_server::Postgres::start(), conformance: 2, races: 200, logouts: 1000);
+on!(in_postgres, postgres_server::Postgres::start(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
-on!(in_redis, redis_data::redis(), conformance: 2, races: 200, logouts: 1000);
+on!(in_redis, redis_data::redis(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
-on!(in_redis_cluster, redis_data::redis_cluster(), conformance: 2, races: 50, logouts: 200);
+on!(in_redis_cluster, redis_data::redis_cluster(), conformance: Suite::new().rounds(2), races: 50, logouts: 200);
 
 #[tokio::test]
 async fn memory_holds_no_token() {

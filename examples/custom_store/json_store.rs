@@ -9,16 +9,21 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
+    time::Instant,
 };
 
-use kippu::session::{
-    RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
-    UnixMillis,
-    rotation::{RotateOutcome, RotateRequest},
-    store::InsertOutcome,
+use kippu::{
+    NumericDate,
+    session::{
+        RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
+        UnixMillis,
+        rotation::{RotateOutcome, RotateRequest},
+        store::InsertOutcome,
+    },
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// A handle. Its clones share the file, and the lock on it.
 #[derive(Clone, Debug)]
@@ -27,8 +32,8 @@ pub(crate) struct JsonStore(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    /// What the file holds; none when that is not known, after a write that failed.
-    sessions: Mutex<Option<Sessions>>,
+    /// The content of the file; `None` where it is not known, after a write that failed.
+    sessions: Arc<Mutex<Option<Sessions>>>,
 }
 
 type Sessions = BTreeMap<SessionId, SessionRecord>;
@@ -42,16 +47,21 @@ enum Step<T> {
 impl JsonStore {
     /// The sessions in the file of this path; none while there is no file.
     pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let sessions = read(&path)?;
-        Ok(Self(Arc::new(Shared { path, sessions: Mutex::new(Some(sessions)) })))
+        let sessions = Arc::new(Mutex::new(Some(read(&path)?)));
+        Ok(Self(Arc::new(Shared { path, sessions })))
+    }
+
+    /// Holds up all steps until the guard is dropped.
+    pub(crate) async fn hold_up(&self) -> OwnedMutexGuard<impl Sized + use<>> {
+        Arc::clone(&self.0.sessions).lock_owned().await
     }
 
     /// Takes a step under the lock: nothing is in between what it reads and what it writes, and nobody sees a change
     /// that is not on the disk.
-    fn step<T>(&self, step: impl FnOnce(&mut Sessions) -> Step<T>) -> Result<T, StoreError> {
+    async fn step<T>(&self, step: impl FnOnce(&mut Sessions) -> Step<T>) -> Result<T, StoreError> {
         let Shared { path, sessions } = &*self.0;
         // A panic in the middle of a step has left nothing in it, and the file is read again.
-        let mut held = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = sessions.lock().await;
         let mut sessions = match held.take() {
             Some(sessions) => sessions,
             None => read(path)?,
@@ -77,18 +87,21 @@ impl RefreshStore for JsonStore {
             sessions.insert(session.id, session.clone());
             Step::Changed(InsertOutcome::Inserted)
         })
+        .await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.step(|sessions| Step::Unchanged(sessions.get(id).cloned()))
+        self.step(|sessions| Step::Unchanged(sessions.get(id).cloned())).await
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        let asked = Instant::now();
         self.step(|sessions| {
             let Some(record) = sessions.get_mut(&request.id) else {
                 return Step::Unchanged(RotateOutcome::Unknown);
             };
-            let decision = request.decide(record);
+            // The grace begins now, when the record is changed, however long the lock was held by others.
+            let decision = request.after(asked.elapsed()).decide(record);
             match decision.change {
                 Some(change) => {
                     record.apply(change);
@@ -97,6 +110,7 @@ impl RefreshStore for JsonStore {
                 None => Step::Unchanged(decision.outcome),
             }
         })
+        .await
     }
 
     async fn revoke(
@@ -112,6 +126,7 @@ impl RefreshStore for JsonStore {
             }
             _ => Step::Unchanged(false),
         })
+        .await
     }
 
     async fn revoke_subject(
@@ -132,6 +147,7 @@ impl RefreshStore for JsonStore {
             }
             if revoked > 0 { Step::Changed(revoked) } else { Step::Unchanged(0) }
         })
+        .await
     }
 
     async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
@@ -142,9 +158,12 @@ impl RefreshStore for JsonStore {
             live.sort_by_key(|record| (record.created_at, record.id));
             Step::Unchanged(live)
         })
+        .await
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        // A caller whose clock is ahead removes nothing that is live by the clock of this machine.
+        let now = now.min(NumericDate::now().into());
         self.step(|sessions| {
             let mut removed = 0;
             sessions.retain(|_, record| {
@@ -154,6 +173,7 @@ impl RefreshStore for JsonStore {
             });
             if removed > 0 { Step::Changed(removed) } else { Step::Unchanged(0) }
         })
+        .await
     }
 }
 

@@ -7,7 +7,7 @@ mod json_store;
 
 use std::{env, error::Error, fs, process};
 
-use kippu::session::conformance::{Harness, Suite};
+use kippu::session::conformance::{Harness, Stall, Suite};
 
 use json_store::JsonStore;
 
@@ -20,6 +20,12 @@ impl Harness for OneFile {
     /// with a lock in one process has no more than this to offer.
     async fn open(&self) -> JsonStore {
         self.0.clone()
+    }
+
+    /// For a store in a database, another connection takes a lock here.
+    async fn stall(&self) -> Option<Stall> {
+        let held = self.0.hold_up().await;
+        Some(Stall::new(async { drop(held) }))
     }
 }
 

@@ -15,7 +15,7 @@
 //! # use std::sync::Arc;
 //! use kippu::session::{
 //!     MemoryStore,
-//!     conformance::{self, Harness},
+//!     conformance::{Harness, Stall, Suite},
 //! };
 //!
 //! struct Memory(Arc<MemoryStore>);
@@ -27,12 +27,19 @@
 //!     async fn open(&self) -> Arc<MemoryStore> {
 //!         self.0.clone()
 //!     }
+//!
+//!     // A store in a database takes a lock here that every rotation waits for.
+//!     async fn stall(&self) -> Option<Stall> {
+//!         None
+//!     }
 //! }
 //!
 //! // #[tokio::test(flavor = "multi_thread")]
 //! #[tokio::main]
 //! async fn main() {
-//!     let report = conformance::run(&Memory(Arc::new(MemoryStore::new(10_000)))).await;
+//!     // Its only clock is the caller's.
+//!     let suite = Suite::new().shares_the_clock();
+//!     let report = suite.run(&Memory(Arc::new(MemoryStore::new(10_000)))).await;
 //!     println!("{report}");
 //!     report.assert_passed();
 //! }
@@ -45,7 +52,8 @@
 //!
 //! Ids and subjects are new with every run, so the store need not be empty. The sessions are of January 1970, when
 //! nobody else's was over, so that the tests of [`purge_expired`](RefreshStore::purge_expired) remove none but the
-//! suite's own. A run leaves some ten sessions behind that last for decades. Two runs at once on the same data disturb
+//! suite's own. One case purges by a clock that is years ahead, which a store that trusts the caller's clock obeys: never run
+//! the suite on data that matters. A run leaves some ten sessions behind that last for decades. Two runs at once on the same data disturb
 //! each other's purges: give each a database, or let one follow the other.
 //!
 //! # The rules
@@ -53,7 +61,7 @@
 //! | rule | what it says |
 //! |---|---|
 //! | R1 | Of all that present one generation at once, exactly one is answered `Rotated`, the rest `Replayed`, with one successor. |
-//! | R2 | The generation before the current one is replayed for the grace, to the millisecond; a replay writes nothing. |
+//! | R2 | The generation before the current one is replayed for the grace, to the millisecond; a replay writes nothing. The grace begins when the record is changed, however long the store stalls. |
 //! | R3 | An older one, or one after the grace, is reuse: the session is revoked, durably, before `Reused` is answered. |
 //! | R4 | What is revoked or expired never replays, grace or not. |
 //! | R6 | A generation ahead of the store is healed, or refused, as the request says. |
@@ -68,7 +76,7 @@
 //! | C3 | Absence is an outcome. |
 //! | C4 | A list is complete, only of live sessions, and in order. |
 //! | C5 | Subjects are compared byte for byte. |
-//! | C6 | A purge removes what is over, nothing else, and no more than it may. |
+//! | C6 | A purge removes what has ended by the caller's clock and the store's, nothing else, and no more than it may. |
 //! | C7 | Every handle sees what any other was answered. |
 //!
 //! R5, R9, R14 and R15 are for those who call stores. [`Faulty`] helps to test them.
@@ -81,8 +89,8 @@ mod random;
 mod report;
 mod stage;
 
-use alloc::{string::String, sync::Arc, vec::Vec};
-use core::{future::Future, time::Duration};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::{fmt, future::Future, pin::Pin, time::Duration};
 
 use self::{report::Book, stage::Stage};
 use super::store::RefreshStore;
@@ -100,6 +108,30 @@ pub trait Harness: Send + Sync + 'static {
     /// Another handle on the same data, as independent of the others as one that another process opens. It panics when
     /// it cannot be had.
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
+
+    /// Holds up every rotation of the data, as a lock that another program has taken does, until the [`Stall`] ends: the
+    /// suite holds the store up for less than a second. `None` for a store that nothing can hold up.
+    fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
+}
+
+/// What holds a store up, until it [ends](Stall::end).
+pub struct Stall(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Stall {
+    /// A stall that `end` ends: it gives the lock back, and is polled to its end.
+    pub fn new(end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Box::pin(end))
+    }
+
+    pub(crate) async fn end(self) {
+        self.0.await;
+    }
+}
+
+impl fmt::Debug for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stall").finish_non_exhaustive()
+    }
 }
 
 /// Runs the suite with its defaults.
@@ -125,6 +157,7 @@ pub struct Suite {
     seed: Option<u64>,
     only: Option<String>,
     removes_by_itself: bool,
+    shares_the_clock: bool,
     time_limit: Duration,
 }
 
@@ -139,6 +172,7 @@ impl Suite {
             seed: None,
             only: None,
             removes_by_itself: false,
+            shares_the_clock: false,
             time_limit: Duration::from_secs(60),
         }
     }
@@ -167,6 +201,12 @@ impl Suite {
         Self { removes_by_itself: true, ..self }
     }
 
+    /// For a store within one process, which has no clock but the caller's: what `purge_expired` removes for a caller whose
+    /// clock is ahead is not tested.
+    pub fn shares_the_clock(self) -> Self {
+        Self { shares_the_clock: true, ..self }
+    }
+
     /// How long a case may take before it fails, for it may hang: a minute unless said otherwise.
     pub fn time_limit(self, limit: Duration) -> Self {
         Self { time_limit: limit, ..self }
@@ -183,7 +223,8 @@ impl Suite {
             handles.push(Arc::new(harness.open().await));
         }
         let seed = self.seed.unwrap_or_else(some_seed);
-        let stage = Stage::new(handles, !self.removes_by_itself, self.rounds, seed);
+        let mut stage = Stage::new(handles, !self.removes_by_itself, self.rounds, seed);
+        stage.shares_the_clock = self.shares_the_clock;
         let mut book = Book::new(seed, self.only, self.time_limit);
         cases::run(harness, &stage, &mut book).await;
         races::run(&stage, &mut book).await;

@@ -3,16 +3,18 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use kippu::NumericDate;
 use kippu::session::{
     RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
     UnixMillis,
-    conformance::Harness,
+    conformance::{Harness, Stall},
     rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest},
     store::{CompareAndSwap, InsertOutcome, rotate_by_swapping},
 };
+use tokio::sync::RwLock;
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,9 @@ pub(crate) enum Flaw {
     GraceIsEndless,
     WaitIsForgotten,
     WaitExpires,
+    StallIsForgotten,
+    StallIsGuessed,
+    OvertakenIsReuse,
     GraceOfZeroIsSome,
     GrandparentsReplay,
     ReplaysRevoked,
@@ -90,6 +95,7 @@ pub(crate) enum Flaw {
     PurgeIsNotAtomic,
     PurgeCountsTwice,
     PurgeLeavesTheIndex,
+    PurgeTrustsTheCaller,
 
     // Handles.
     CacheOfItsOwn,
@@ -104,12 +110,15 @@ pub(crate) enum Flaw {
 pub(crate) struct Broken {
     flaw: Flaw,
     data: Arc<Mutex<Data>>,
+    gate: Arc<RwLock<()>>,
 }
 
 /// One handle.
 pub(crate) struct BrokenStore {
     flaw: Flaw,
     data: Arc<Mutex<Data>>,
+    /// Every rotation waits for it.
+    gate: Arc<RwLock<()>>,
     own: Mutex<Own>,
 }
 
@@ -131,7 +140,7 @@ struct Own {
 
 impl Broken {
     pub(crate) fn new(flaw: Flaw) -> Self {
-        Self { flaw, data: Arc::default() }
+        Self { flaw, data: Arc::default(), gate: Arc::default() }
     }
 }
 
@@ -143,7 +152,13 @@ impl Harness for Broken {
             snapshot: self.is(Flaw::SnapshotOfItsOwn).then(|| self.data.lock().unwrap().clone()),
             ..Own::default()
         };
-        BrokenStore { flaw: self.flaw, data: self.data.clone(), own: Mutex::new(own) }
+        let (data, gate) = (self.data.clone(), self.gate.clone());
+        BrokenStore { flaw: self.flaw, data, gate, own: Mutex::new(own) }
+    }
+
+    async fn stall(&self) -> Option<Stall> {
+        let held = self.gate.clone().write_owned().await;
+        Some(Stall::new(async { drop(held) }))
     }
 }
 
@@ -232,6 +247,7 @@ impl BrokenStore {
             }
             Flaw::GraceIsEndless if is_previous => asked.grace = Duration::MAX,
             Flaw::WaitIsForgotten => asked.waited = Duration::ZERO,
+            Flaw::OvertakenIsReuse => asked.was_current = false,
             Flaw::WaitExpires => (asked.now, asked.waited) = (request.rotated_at(), Duration::ZERO),
             Flaw::GraceOfZeroIsSome => asked.grace = (*grace).max(Duration::from_secs(1)),
             Flaw::GrandparentsReplay if *generation < record.generation => {
@@ -363,6 +379,13 @@ impl RefreshStore for BrokenStore {
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        let asked = Instant::now();
+        let _open = self.gate.read().await;
+        let request = &match self.flaw {
+            Flaw::StallIsForgotten => request.clone(),
+            Flaw::StallIsGuessed => request.after(Duration::from_secs(5)),
+            _ => request.after(asked.elapsed()),
+        };
         if self.is(Flaw::Swaps) {
             return rotate_by_swapping(self, request).await;
         }
@@ -493,6 +516,10 @@ impl RefreshStore for BrokenStore {
         if self.is(Flaw::PurgeDoesNothing) {
             return Ok(0);
         }
+        let now = match self.flaw {
+            Flaw::PurgeTrustsTheCaller => now,
+            _ => now.min(NumericDate::now().into()),
+        };
         let over = |record: &&SessionRecord| match self.flaw {
             // As if nobody used it in its last two hours.
             Flaw::PurgeTakesLive => {

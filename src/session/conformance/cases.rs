@@ -6,6 +6,7 @@ mod handles;
 mod purging;
 mod records;
 mod rotating;
+mod stalling;
 mod subjects;
 mod times;
 
@@ -20,4 +21,5 @@ pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: 
     purging::run(stage, book).await;
     handles::run(harness, stage, book).await;
     faults::run(stage, book).await;
+    stalling::run(harness, stage, book).await;
 }

@@ -209,17 +209,10 @@ impl<S: RefreshStore> Model<'_, S> {
             ..self.stage.request(&known, generation)
         };
         self.note(format!("{request:?}"));
-        let wanted = match self.held.get_mut(&id) {
-            None => RotateOutcome::Unknown,
-            Some(session) => {
-                let decision = request.decide(session);
-                if let Some(change) = decision.change {
-                    session.apply(change);
-                }
-                decision.outcome
-            }
-        };
-        same("rotate", &self.stage.rotate(&request).await?, &wanted)?;
+        if let Some(session) = self.held.get_mut(&id) {
+            return self.stage.present(session, &request).await.map(|_| ());
+        }
+        same("rotate", &self.stage.rotate(&request).await?, &RotateOutcome::Unknown)?;
         self.compare(&id).await
     }
 

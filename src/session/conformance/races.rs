@@ -9,7 +9,10 @@ use core::{slice, time::Duration};
 use self::tally::Tally;
 use super::{
     report::{Book, Case},
-    stage::{Answer, Complaint, GRACE, HOUR, MILLI, Stage, Step, Verdict, ensure, same},
+    stage::{
+        Answer, Complaint, GRACE, HOUR, MILLI, RACE, Stage, Step, Verdict, as_stalled, ensure,
+        same, same_record,
+    },
 };
 use crate::session::{
     record::{RevokeReason, Revoked, SessionRecord},
@@ -280,15 +283,16 @@ async fn purge_and_rotate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             let Some(session) = sessions.iter_mut().find(|session| session.id == request.id) else {
                 continue;
             };
-            let decision = request.decide(session);
+            let stored = stage.load(&session.id).await?;
+            let decision = as_stalled(request, session, stored.as_ref(), RACE).decide(session);
             if *answer == Answer::Rotate(decision.outcome) {
                 if let Some(change) = decision.change {
                     session.apply(change);
                 }
-                stage.holds("a session that has rotated in time", session).await?;
+                same_record("a session that has rotated in time", stored.as_ref(), session)?;
             } else {
                 same("rotate, against a purge", answer, &Answer::Rotate(RotateOutcome::Unknown))?;
-                stage.lacks("a session that was purged", &session.id).await?;
+                same("a session that was purged", &stored, &None)?;
                 gone += 1;
             }
         }
@@ -312,10 +316,12 @@ async fn two_purgers<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let answers = stage.race(&steps).await?;
         let mut counted = counted(&answers);
         ensure(counted <= 12, || format!("12 sessions were over, and {counted} counted"))?;
-        if let Some(change) = stage.request(&live, 0).decide(&live).change {
+        let stored = stage.load(&live.id).await?;
+        let request = as_stalled(&stage.request(&live, 0), &live, stored.as_ref(), RACE);
+        if let Some(change) = request.decide(&live).change {
             live.apply(change);
         }
-        stage.holds("a live session that rotated beside purgers", &live).await?;
+        same_record("a live session that rotated beside purgers", stored.as_ref(), &live)?;
         // What they left to one another.
         counted += stage.purge(end, 1000).await?;
         same("how many of 12 sessions were counted as purged", &counted, &12)?;

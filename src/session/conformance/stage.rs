@@ -7,14 +7,14 @@ use core::{
     time::Duration,
 };
 
-use tokio::{sync::Barrier, task::JoinSet};
+use tokio::{sync::Barrier, task::JoinSet, time::Instant};
 
 use crate::{
     key::KeyError,
     session::{
         id::SessionId,
         record::{RevokeReason, SessionRecord},
-        rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+        rotation::{AheadPolicy, Change, RotateOutcome, RotateRequest},
         store::{InsertOutcome, RefreshStore, StoreError},
         time::UnixMillis,
     },
@@ -23,6 +23,8 @@ use crate::{
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Longer than any race takes.
+pub(super) const RACE: Duration = HOUR;
 pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The grace of a request that says nothing else.
@@ -86,6 +88,28 @@ pub(super) fn same_record(
     ensure(differences.is_empty(), || format!("{what}: {}", differences.join("; ")))
 }
 
+/// The request with the stall that the store has counted into its rotation, for at most the `longest` that the step took;
+/// the request as it is where it rotated nothing.
+pub(super) fn as_stalled(
+    request: &RotateRequest,
+    before: &SessionRecord,
+    stored: Option<&SessionRecord>,
+    longest: Duration,
+) -> RotateRequest {
+    let rotated = match request.decide(before).change {
+        Some(Change::Advance { generation, rotated_at, .. }) => Some((generation, rotated_at)),
+        _ => None,
+    };
+    let stall = match (rotated, stored) {
+        (Some((generation, rotated_at)), Some(stored)) if stored.generation == generation => {
+            stored.rotated_at.saturating_since(rotated_at)
+        }
+        _ => Duration::ZERO,
+    };
+    // The store's clock ticks in milliseconds, and may do so between.
+    if stall <= longest + MILLI { request.after(stall) } else { request.clone() }
+}
+
 /// Several handles on the same data. Each step is taken through the next of them, so that what one has
 /// written is read by another.
 pub(super) struct Stage<S> {
@@ -95,6 +119,8 @@ pub(super) struct Stage<S> {
     pub(super) now: UnixMillis,
     /// Whether sessions stay until they are purged.
     pub(super) keeps: bool,
+    /// Whether the store has no clock but the caller's.
+    pub(super) shares_the_clock: bool,
     /// How often a race is run.
     pub(super) rounds: u32,
     /// Where the random operations begin.
@@ -152,7 +178,8 @@ fn fault(step: &'static str) -> impl FnOnce(StoreError) -> Complaint {
 impl<S: RefreshStore> Stage<S> {
     pub(super) fn new(handles: Vec<Arc<S>>, keeps: bool, rounds: u32, seed: u64) -> Self {
         let now = if keeps { LONG_AGO } else { crate::numeric_date::NumericDate::now().into() };
-        Self { handles, steps: AtomicUsize::new(0), now, keeps, rounds, seed }
+        let steps = AtomicUsize::new(0);
+        Self { handles, steps, now, keeps, shares_the_clock: false, rounds, seed }
     }
 
     /// All handles.
@@ -278,15 +305,18 @@ impl<S: RefreshStore> Stage<S> {
         session: &mut SessionRecord,
         request: &RotateRequest,
     ) -> Verdict<RotateOutcome> {
-        let decision = request.decide(session);
+        let asked = Instant::now();
         let outcome = self.rotate(request).await?;
+        let stored = self.load(&session.id).await?;
+        let request = as_stalled(request, session, stored.as_ref(), asked.elapsed());
+        let decision = request.decide(session);
         let what = || format!("{request:?} of {session:?}");
         same(what(), &outcome, &decision.outcome)?;
         let what = format!("after {}, which was answered {outcome:?}", what());
         if let Some(change) = decision.change {
             session.apply(change);
         }
-        self.holds(what, session).await?;
+        same_record(what, stored.as_ref(), session)?;
         Ok(outcome)
     }
 

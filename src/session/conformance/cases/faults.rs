@@ -6,7 +6,7 @@ use crate::session::{
     conformance::{
         faulty::{Fault, Faulty, Method},
         report::{Book, Case},
-        stage::{Complaint, GRACE, Stage, Verdict, ensure, same},
+        stage::{Complaint, GRACE, RACE, Stage, Verdict, as_stalled, ensure, same, same_record},
     },
     record::{RevokeReason, Revoked, SessionRecord},
     rotation::{RotateOutcome, RotateRequest, Successor},
@@ -59,11 +59,14 @@ async fn lost_rotation<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         stage.holds("a session whose rotation did not get there", &session).await?;
         store.fail(Method::Rotate, Fault::After);
         is_lost("a rotation", &store.rotate(&request).await)?;
-        if let Some(change) = request.decide(&session).change {
+        let stored = stage.load(&session.id).await?;
+        let stalled = as_stalled(&request, &session, stored.as_ref(), RACE);
+        if let Some(change) = stalled.decide(&session).change {
             session.apply(change);
         }
-        stage.holds("a session whose rotation got there", &session).await?;
-        let retry = RotateRequest { now: stage.at(GRACE), kid: "other".into(), ..request };
+        same_record("a session whose rotation got there", stored.as_ref(), &session)?;
+        let now = session.rotated_at.saturating_add(GRACE);
+        let retry = RotateRequest { now, kid: "other".into(), ..request };
         let SessionRecord { generation, kid, expires_at, .. } = session.clone();
         let replayed = RotateOutcome::Replayed(Successor { generation, kid, expires_at });
         same("the retry", &store.rotate(&retry).await.map_err(fault)?, &replayed)?;

@@ -6,7 +6,10 @@ use crate::session::{
     conformance::{
         Harness,
         report::{Book, Case},
-        stage::{Complaint, GRACE, Stage, Verdict, ensure, list, load, same, same_record},
+        stage::{
+            Complaint, GRACE, RACE, Stage, Verdict, as_stalled, ensure, list, load, same,
+            same_record,
+        },
     },
     record::{RevokeReason, Revoked, SessionRecord},
     store::RefreshStore,
@@ -68,6 +71,8 @@ async fn none_is_stale<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         all_see(handles, "an insert", &session, now).await?;
         let request = stage.request(&session, 0);
         writer.rotate(&request).await.map_err(fault)?;
+        let stored = load(&**writer, &session.id).await?;
+        let request = as_stalled(&request, &session, stored.as_ref(), RACE);
         if let Some(change) = request.decide(&session).change {
             session.apply(change);
         }

@@ -1,11 +1,13 @@
 //! Removing what is over: that alone, as much as asked for, and for good.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use crate::numeric_date::NumericDate;
 use crate::session::{
     conformance::{
         report::{Book, Case},
-        stage::{DAY, GRACE, HOUR, MILLI, Stage, Verdict, same},
+        stage::{DAY, GRACE, HOUR, MILLI, Stage, Verdict, YEAR, same},
     },
     record::{RevokeReason, Revoked, SessionRecord},
     rotation::{RotateOutcome, RotateRequest},
@@ -39,6 +41,12 @@ const GONE: Case = Case(
     "remove it from every index, and let no later step bring it back: rotate and revoke find nothing",
 );
 
+const AHEAD: Case = Case(
+    "purge/a_clock_ahead_removes_nothing_live",
+    "C6",
+    "compare the ends with the database's own clock too (now(), TIME): one server whose clock is wrong must not end the sessions of all",
+);
+
 const WHY_NOT: &str = "the store removes sessions by itself";
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -52,6 +60,11 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
         for case in [OVER, REVOKED, LIMIT, GONE] {
             book.not_run(case, WHY_NOT);
         }
+    }
+    if stage.shares_the_clock {
+        book.not_run(AHEAD, "the store has no clock but the caller's");
+    } else {
+        book.alone(stage, AHEAD, a_clock_ahead(stage)).await;
     }
 }
 
@@ -88,6 +101,35 @@ async fn live_sessions_stay<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         stage.purge(*now, u32::MAX).await?;
         for session in &live {
             stage.holds("a live session, after purge_expired", session).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sessions of the present, and a caller that believes them to have ended long ago. Where the clock is right, they end.
+async fn a_clock_ahead<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let now = UnixMillis::from(NumericDate::now());
+    let real = |idle: Duration, absolute: Duration| -> Verdict<SessionRecord> {
+        let (expires_at, absolute_expires_at) =
+            (now.saturating_add(idle), now.saturating_add(absolute));
+        let session = stage.session(&stage.subject()?)?;
+        Ok(SessionRecord {
+            created_at: now,
+            rotated_at: now,
+            expires_at,
+            absolute_expires_at,
+            ..session
+        })
+    };
+    let live = [real(HOUR, HOUR * 2)?, real(DAY, DAY)?];
+    for session in &live {
+        stage.add(session).await?;
+    }
+    for ahead in [HOUR * 2, DAY * 100, YEAR * 10] {
+        stage.purge(now.saturating_add(ahead), 1000).await?;
+        for session in &live {
+            let what = alloc::format!("a live session, after a purge by a clock {ahead:?} ahead");
+            stage.holds(what, session).await?;
         }
     }
     Ok(())

@@ -122,10 +122,11 @@ async fn advances<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let generation = u64::try_from(generation).unwrap_or_default();
         let now = session.rotated_at.saturating_add(HOUR + MILLI);
         let request = RotateRequest { kid: kid.into(), now, ..stage.request(&session, generation) };
-        let expires_at = now.saturating_add(IDLE);
+        let outcome = stage.present(&mut session, &request).await?;
+        // From the change on, which a stall of the store delays.
+        let expires_at = session.rotated_at.saturating_add(IDLE);
         let next = Successor { generation: generation + 1, kid: kid.into(), expires_at };
-        stage.presented(&mut session, &request, &RotateOutcome::Rotated(next)).await?;
-        same("rotated_at after a rotation", &session.rotated_at, &now)?;
+        same("a rotation", &outcome, &RotateOutcome::Rotated(next))?;
     }
     Ok(())
 }
@@ -135,10 +136,10 @@ async fn begins_after_the_wait<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     // In its last moment, which is over when the store is asked.
     let (now, waited) = (stage.at(IDLE.saturating_sub(MILLI)), GRACE * 3);
     let request = RotateRequest { now, waited, ..stage.request(&session, 0) };
-    let (generation, kid, at) = (1, request.kid.clone(), now.saturating_add(waited));
+    let outcome = stage.present(&mut session, &request).await?;
+    let (generation, kid, at) = (1, request.kid.clone(), session.rotated_at);
     let next = Successor { generation, kid, expires_at: at.saturating_add(IDLE) };
-    stage.presented(&mut session, &request, &RotateOutcome::Rotated(next.clone())).await?;
-    same("rotated_at after a rotation that waited", &session.rotated_at, &at)?;
+    same("a rotation that waited", &outcome, &RotateOutcome::Rotated(next.clone()))?;
     let retry = RotateRequest { now: at.saturating_add(GRACE), waited, ..request };
     stage.presented(&mut session, &retry, &RotateOutcome::Replayed(next)).await
 }
@@ -146,8 +147,9 @@ async fn begins_after_the_wait<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
 async fn replays_within_the_grace<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     for grace in [MILLI, GRACE, GRACE + Duration::from_millis(999), HOUR] {
         let mut session = rotated(stage, 1).await?;
+        let rotated_at = session.rotated_at;
         let after = |after: Duration| RotateRequest {
-            now: stage.at(after),
+            now: rotated_at.saturating_add(after),
             grace,
             ..stage.request(&session, 0)
         };
@@ -166,14 +168,15 @@ async fn a_replay_writes_nothing<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = rotated(stage, 1).await?;
     let before = session.clone();
     for millis in [1, 5000, 9999, 10_000] {
-        let now = stage.at(Duration::from_millis(millis));
+        let now = before.rotated_at.saturating_add(Duration::from_millis(millis));
         let idle_lifetime = IDLE * 2;
         let request = RotateRequest { now, idle_lifetime, ..stage.request(&session, 0) };
         stage.present(&mut session, &request).await?;
         stage.holds("after a replay", &before).await?;
     }
     // 20 s after the rotation, and 10 s after the last replay.
-    let request = RotateRequest { now: stage.at(GRACE * 2), ..stage.request(&session, 0) };
+    let now = before.rotated_at.saturating_add(GRACE * 2);
+    let request = RotateRequest { now, ..stage.request(&session, 0) };
     stage.presented(&mut session, &request, &RotateOutcome::Reused).await
 }
 
@@ -186,7 +189,7 @@ async fn no_grace<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let request = RotateRequest { grace: MILLI / 2, ..stage.request(&session, 0) };
     let replayed = RotateOutcome::Replayed(successor(&session));
     stage.presented(&mut session, &request, &replayed).await?;
-    let late = RotateRequest { now: stage.at(MILLI), ..request };
+    let late = RotateRequest { now: session.rotated_at.saturating_add(MILLI), ..request };
     stage.presented(&mut session, &late, &RotateOutcome::Reused).await
 }
 
@@ -253,10 +256,11 @@ async fn ahead_heals<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             kid: "healed".into(),
             ..stage.request(&session, 1 + lost)
         };
-        let expires_at = stage.at(HOUR + IDLE);
+        let outcome = stage.present(&mut session, &request).await?;
+        let expires_at = session.rotated_at.saturating_add(IDLE);
         let next = Successor { generation: 2 + lost, kid: "healed".into(), expires_at };
         let healed = RotateOutcome::Healed { successor: next.clone(), lost };
-        stage.presented(&mut session, &request, &healed).await?;
+        same("a token that is ahead", &outcome, &healed)?;
         // A retry, and then the thief.
         stage.presented(&mut session, &request, &RotateOutcome::Replayed(next)).await?;
         let request = RotateRequest { generation: 1, ..request };

@@ -3,7 +3,9 @@
 use alloc::{format, string::String, vec::Vec};
 
 use crate::session::{
-    conformance::stage::{Answer, Complaint, Step, Verdict, ensure, same, same_record},
+    conformance::stage::{
+        Answer, Complaint, RACE, Step, Verdict, as_stalled, ensure, same, same_record,
+    },
     record::{RevokeReason, SessionRecord},
     rotation::{RotateOutcome, RotateRequest, Successor},
 };
@@ -62,6 +64,7 @@ impl Tally {
             return Err(Complaint(format!("one had to win, and there were {}", self.counts())));
         };
         let mut wanted = before.clone();
+        let request = as_stalled(request, before, Some(after), RACE);
         if let Some(change) = request.decide(before).change {
             wanted.apply(change);
         }
