@@ -114,7 +114,7 @@ pub trait Harness: Send + Sync + 'static {
     fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
 }
 
-/// What holds a store up, until it [ends](Stall::end).
+/// A lock or the like that holds a store up, until it [ends](Stall::end).
 pub struct Stall(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Stall {
