@@ -8,6 +8,7 @@ use core::{fmt, time::Duration};
 
 use crate::{
     claims::{Claim, ClaimsSet, Names, RegisteredClaim},
+    debug::debug_by_message,
     excerpt::Excerpt,
     header,
     json::Text,
@@ -65,7 +66,7 @@ enum Time {
 }
 
 /// Why an option cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidationError {
     /// RFC 7519 §4.1.4 allows "some small leeway, usually no more than a few minutes".
@@ -92,8 +93,10 @@ pub enum ValidationError {
     },
 }
 
+debug_by_message!(ValidationError);
+
 /// What is wrong with the claims of a token whose signature is right.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
     /// A claim is not there that is required, or that a value is expected of.
@@ -190,6 +193,8 @@ pub enum ClaimError {
         expected: Box<str>,
     },
 }
+
+debug_by_message!(ClaimError);
 
 impl Validation {
     /// The leeway when none is given: 60 seconds.

@@ -14,7 +14,9 @@ use super::{
     rotation::AheadPolicy,
     store::RefreshStore,
 };
-use crate::{claims::Audience, numeric_date::Clock, validation::ValidationError};
+use crate::{
+    claims::Audience, debug::debug_by_message, numeric_date::Clock, validation::ValidationError,
+};
 
 /// Builds [`Sessions`]: see [`Sessions::builder`].
 #[must_use]
@@ -33,7 +35,7 @@ pub struct SessionsBuilder<S> {
 }
 
 /// Why there are no sessions with these options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Something has to be said.
@@ -93,6 +95,8 @@ pub enum ConfigError {
     #[error("an access key and a refresh key are the same secret: generate two")]
     SameKey,
 }
+
+debug_by_message!(ConfigError);
 
 impl<S: RefreshStore> Sessions<S> {
     /// Sessions that are kept in `store`; what else has to be said is said to the builder.
