@@ -13,8 +13,10 @@ use alloc::{string::String, vec, vec::Vec};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeGreater, ConstantTimeLess};
 use zeroize::Zeroizing;
 
+use crate::debug::debug_by_message;
+
 /// Why a text is not canonical base64url. Offsets count from the start of the encoded text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Base64urlError {
     /// A byte outside the alphabet. Padding (`=`) and white space are outside it.
@@ -46,6 +48,8 @@ pub enum Base64urlError {
         given: usize,
     },
 }
+
+debug_by_message!(Base64urlError);
 
 /// How many symbols encode `bytes` bytes: 4 for every 3, and 2 or 3 for the rest.
 pub const fn encoded_len(bytes: usize) -> usize {

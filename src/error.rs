@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 use core::fmt;
 
 use crate::{
-    algorithm::Algorithm, base64url::Base64urlError, claims::RegisteredClaim, excerpt::Excerpt,
-    json::JsonError, numeric_date::NumericDate, validation::ClaimError,
+    algorithm::Algorithm, base64url::Base64urlError, claims::RegisteredClaim,
+    debug::debug_by_message, excerpt::Excerpt, json::JsonError, numeric_date::NumericDate,
+    validation::ClaimError,
 };
 
 /// Why claims make no token.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The claims cannot be written as JSON: a map has keys that are no strings, or the type's own
@@ -41,12 +42,14 @@ pub enum EncodeError {
     },
 }
 
+debug_by_message!(EncodeError);
+
 /// Why a token is refused.
 ///
 /// [`Display`](fmt::Display) and the fields are for the operator. They hold no secret, no signature and
 /// no more of the token than an excerpt of what is wrong with it. What the sender of the token may be
 /// told is [`DecodeError::client_message`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// Longer than [`Validation::max_token_len`](crate::Validation::max_token_len) allows; not looked at.
@@ -147,6 +150,8 @@ pub enum DecodeError {
         reason: Box<str>,
     },
 }
+
+debug_by_message!(DecodeError);
 
 impl DecodeError {
     /// What the sender of the token may be told, for the `error_description` of RFC 6750 §3 say: what it

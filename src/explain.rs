@@ -1,12 +1,14 @@
-//! Every check of one token, passed or failed, in words: for the person who wonders why it is refused.
+//! Explains a verdict: runs every check of one token and reports each, for the person who wonders why
+//! it is refused.
 
-use alloc::{vec, vec::Vec};
+use alloc::{borrow::Cow, vec, vec::Vec};
 use core::fmt;
 
 use crate::{
     base64url,
     claims::ClaimsSet,
     error::DecodeError,
+    header::Parameter,
     json,
     jws::{self, Segments},
     jwt,
@@ -24,8 +26,9 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What was looked at: a part of the token, a header parameter, or a claim.
-    pub check: &'static str,
+    /// The part of the token, the header parameter or the claim that was checked. Of the claims, the
+    /// registered ones and those that [`Validation::require`] names.
+    pub check: Cow<'static, str>,
     /// Whether it is as it has to be.
     pub outcome: Outcome,
 }
@@ -36,6 +39,8 @@ pub struct Finding {
 pub enum Outcome {
     /// It is as it has to be.
     Passed,
+    /// The token does not have it, and does not need to.
+    Absent,
     /// It is not; [`decode`](crate::decode) would say so if nothing before it were wrong.
     Failed(DecodeError),
     /// It was not looked at, because something before it is wrong: nobody reads the claims of a token whose
@@ -44,8 +49,8 @@ pub enum Outcome {
 }
 
 /// Runs every check that [`decode`](crate::decode) does on `token`, and goes on after one has failed as
-/// far as there is something to look at. [`Explanation::is_accepted`] is what `decode` would say, apart
-/// from the type that it decodes into.
+/// far as there is something to look at. Each required claim that is missing has its own line.
+/// [`Explanation::is_accepted`] is what `decode` would say, apart from the type that it decodes into.
 ///
 /// For people and their logs: it allocates, and takes longer than `decode`.
 ///
@@ -56,6 +61,8 @@ pub enum Outcome {
 /// let claims = serde_json::json!({ "iss": "https://evil.example", "exp": 1_300_819_380 });
 /// let validation = Validation::new()
 ///     .issuer("https://auth.example")
+///     .require("sub")
+///     .require("role")
 ///     .at(NumericDate::from_seconds(1_300_819_440));
 ///
 /// let explanation = explain(&encode(&claims, &key)?, &key, &validation);
@@ -65,20 +72,20 @@ pub enum Outcome {
 /// passed   header
 /// passed   crit and b64
 /// passed   typ
-/// passed   kid
+/// absent   kid
 /// passed   alg
 /// passed   signature
 /// passed   payload
 /// passed   clock
 /// passed   time of the key
 /// FAILED   exp: expired: exp 1300819380, now 1300819440, leeway 60s
-/// passed   nbf
-/// passed   iat
+/// absent   nbf
+/// absent   iat
 /// FAILED   iss: iss is \"https://evil.example\", expected \"https://auth.example\"
-/// passed   aud
-/// passed   sub
-/// passed   jti
-/// passed   required claims
+/// absent   aud
+/// FAILED   sub: the claim sub is missing
+/// absent   jti
+/// FAILED   role: the claim role is missing
 /// ");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -86,10 +93,11 @@ pub enum Outcome {
 pub fn explain(token: &str, keys: &impl Keys, validation: &Validation) -> Explanation {
     let mut explanation = Explanation { findings: Vec::new() };
     explanation.run(token, keys, validation);
-    for check in STAGES.into_iter().chain(CHECKS.iter().map(|(name, _)| *name)) {
-        if !explanation.findings.iter().any(|finding| finding.check == check) {
-            explanation.findings.push(Finding { check, outcome: Outcome::NotRun });
-        }
+    let claims = CHECKS.iter().map(|(claim, _)| Cow::Borrowed(claim.name()));
+    let others = validation.required_others().iter().cloned().map(Cow::Owned);
+    let checks = STAGES.into_iter().map(Cow::Borrowed).chain(claims).chain(others);
+    for check in checks.skip(explanation.findings.len()) {
+        explanation.findings.push(Finding { check, outcome: Outcome::NotRun });
     }
     explanation
 }
@@ -111,10 +119,11 @@ const STAGES: [&str; 11] =
     [LENGTH, SEGMENTS, HEADER, EXTENSIONS, TYP, KID, ALG, SIGNATURE, PAYLOAD, CLOCK, KEY_TIME];
 
 impl Explanation {
-    /// Whether every check passed.
+    /// Whether no check failed, and none was left out.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        self.findings.iter().all(|finding| finding.outcome == Outcome::Passed)
+        let is_good = |outcome: &_| matches!(outcome, Outcome::Passed | Outcome::Absent);
+        self.findings.iter().all(|finding| is_good(&finding.outcome))
     }
 
     /// Whether the signature is right, so that what the token says is what its issuer wrote, whatever else is
@@ -131,10 +140,10 @@ impl Explanation {
     }
 
     /// The checks that failed.
-    pub fn failures(&self) -> impl Iterator<Item = (&'static str, &DecodeError)> {
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &DecodeError)> {
         self.findings.iter().filter_map(|finding| match &finding.outcome {
-            Outcome::Failed(error) => Some((finding.check, error)),
-            Outcome::Passed | Outcome::NotRun => None,
+            Outcome::Failed(error) => Some((&*finding.check, error)),
+            Outcome::Passed | Outcome::Absent | Outcome::NotRun => None,
         })
     }
 
@@ -145,8 +154,10 @@ impl Explanation {
         let read = segments.with_header(|header| {
             self.note(HEADER, Ok(()));
             self.note(EXTENSIONS, jws::check_extensions(header));
-            self.note(TYP, jws::typ(header).and_then(|typ| jws::check_typ(typ, validation)));
-            self.note_signature(segments.check_signature(header, keys))
+            let typ = jws::typ(header).and_then(|typ| jws::check_typ(typ, validation));
+            self.note_value(TYP, header.typ != Parameter::Absent, typ);
+            let has_kid = header.kid != Parameter::Absent;
+            self.note_signature(has_kid, segments.check_signature(header, keys))
         });
         let until = match read {
             Ok(until) => until?,
@@ -163,33 +174,52 @@ impl Explanation {
         // Without a time, not even the claims that have nothing to do with it are told apart.
         let now = self.note(CLOCK, validation.now().ok_or(DecodeError::NoClock))?;
         self.note(KEY_TIME, jwt::check_key_time(until, now));
-        for (name, check) in CHECKS {
-            self.note(name, check(validation, &claims, now).map_err(DecodeError::from));
+        for (claim, check) in CHECKS {
+            let result = check(validation, &claims, now).map_err(DecodeError::from);
+            self.note_value(claim.name(), claims.has_registered(claim), result);
+        }
+        for (index, claim) in validation.required_others().iter().enumerate() {
+            let result = validation.check_other(&claims, index).map_err(DecodeError::from);
+            self.note(claim.clone(), result);
         }
         Some(())
     }
 
-    /// The steps to a signature: each can be taken only after the one before it.
-    fn note_signature<T>(&mut self, result: Result<T, DecodeError>) -> Option<T> {
-        let last = match &result {
-            Err(
-                DecodeError::KidNotText | DecodeError::UnknownKid { .. } | DecodeError::MissingKid,
-            ) => KID,
-            Err(DecodeError::Algorithm { .. }) => ALG,
-            Ok(_) | Err(_) => SIGNATURE,
-        };
-        for step in [KID, ALG].into_iter().take_while(|step| *step != last) {
-            self.note(step, Ok(()));
+    /// Notes the steps to a signature: each can be taken only after the one before it.
+    fn note_signature<T>(&mut self, has_kid: bool, result: Result<T, DecodeError>) -> Option<T> {
+        use DecodeError::{Algorithm, KidNotText, MissingKid, UnknownKid};
+
+        if let Err(KidNotText | UnknownKid { .. } | MissingKid) = result {
+            return self.note(KID, result);
         }
-        self.note(last, result)
+        self.note_value(KID, has_kid, Ok(()));
+        if let Err(Algorithm { .. }) = result {
+            return self.note(ALG, result);
+        }
+        self.note(ALG, Ok(()));
+        self.note(SIGNATURE, result)
     }
 
-    fn note<T>(&mut self, check: &'static str, result: Result<T, DecodeError>) -> Option<T> {
+    /// Notes the check of a parameter or claim that the token may not have.
+    fn note_value(&mut self, check: &'static str, is_there: bool, result: Result<(), DecodeError>) {
+        let outcome = match result {
+            Ok(()) if is_there => Outcome::Passed,
+            Ok(()) => Outcome::Absent,
+            Err(error) => Outcome::Failed(error),
+        };
+        self.findings.push(Finding { check: check.into(), outcome });
+    }
+
+    fn note<T>(
+        &mut self,
+        check: impl Into<Cow<'static, str>>,
+        result: Result<T, DecodeError>,
+    ) -> Option<T> {
         let (outcome, value) = match result {
             Ok(value) => (Outcome::Passed, Some(value)),
             Err(error) => (Outcome::Failed(error), None),
         };
-        self.findings.push(Finding { check, outcome });
+        self.findings.push(Finding { check: check.into(), outcome });
         value
     }
 }
@@ -199,6 +229,7 @@ impl fmt::Display for Explanation {
         for Finding { check, outcome } in &self.findings {
             match outcome {
                 Outcome::Passed => writeln!(f, "passed   {check}")?,
+                Outcome::Absent => writeln!(f, "absent   {check}")?,
                 Outcome::Failed(error) => writeln!(f, "FAILED   {check}: {error}")?,
                 Outcome::NotRun => writeln!(f, "not run  {check}")?,
             }

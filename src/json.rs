@@ -53,10 +53,10 @@ use self::{
     deserializer::{Refusal, note_members, visit_members},
     reader::{Reader, Stop},
 };
-use crate::excerpt::Excerpt;
+use crate::{debug::debug_by_message, excerpt::Excerpt};
 
 /// Why a text is not one strict JSON object.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
     /// The bytes are not UTF-8.
@@ -90,6 +90,8 @@ pub enum JsonError {
         limit: usize,
     },
 }
+
+debug_by_message!(JsonError);
 
 /// Why the caller's type did not take an object that is otherwise well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]

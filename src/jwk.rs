@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     algorithm::Algorithm,
     base64url,
+    debug::debug_by_message,
     excerpt::Excerpt,
     json::{self, JsonError, Kind, Registered, Text, Value},
     key::{Key, KeyError},
@@ -42,12 +43,12 @@ pub struct Jwk {
 }
 
 /// Why a text is no [`Jwk`] or [`JwkSet`] of this crate.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwkError {
     /// The text is not one strict JSON object.
     #[error("not a strict JSON object: {0}")]
-    Json(#[from] JsonError),
+    Json(JsonError),
     /// A parameter has to be there: `kty`, `alg` and `k`, or the `keys` of a set.
     #[error("the JWK has no {parameter}")]
     Missing {
@@ -119,6 +120,14 @@ pub enum JwkError {
     /// The secret makes no key.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+debug_by_message!(JwkError);
+
+impl From<JsonError> for JwkError {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
+    }
 }
 
 impl Jwk {

@@ -6,7 +6,7 @@ use core::fmt;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use crate::{algorithm::Algorithm, base64url, header, hex, hmac::Hmac};
+use crate::{algorithm::Algorithm, base64url, debug::debug_by_message, header, hex, hmac::Hmac};
 
 /// A secret, prepared for one algorithm, with an optional key id.
 ///
@@ -43,7 +43,7 @@ impl OwnHeader {
 }
 
 /// Why a secret makes no [`Key`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// Fewer bytes than the hash has (RFC 7518 §3.2). Make one with `openssl rand -out FILE 32`, or
@@ -75,6 +75,8 @@ pub enum KeyError {
     #[error("no random bytes from the operating system")]
     NoRandomness,
 }
+
+debug_by_message!(KeyError);
 
 impl Key {
     /// A key for `algorithm`. The secret is used as the bytes it is: for the text of one there are

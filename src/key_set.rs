@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use crate::{
+    debug::debug_by_message,
     key::{Key, OwnHeader},
     numeric_date::NumericDate,
 };
@@ -30,7 +31,7 @@ pub struct KeySet {
 }
 
 /// Why keys make no [`KeySet`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
     /// A key of a set is found by its id: give it one with [`Key::with_kid`].
@@ -43,6 +44,8 @@ pub enum KeySetError {
         kid: Box<str>,
     },
 }
+
+debug_by_message!(KeySetError);
 
 impl KeySet {
     /// A set of one key, which signs and verifies.

@@ -9,6 +9,7 @@ use core::error::Error;
 use std::{io, path::PathBuf};
 
 use crate::{
+    debug::debug_by_message,
     excerpt::Excerpt,
     jwk::JwkError,
     key::KeyError,
@@ -79,7 +80,7 @@ where
 /// Why a [`KeySource`] gives no keys.
 ///
 /// For the operator: it says which file or variable, and what to do. None shows a secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySourceError {
     /// There is no environment variable of that name.
@@ -94,7 +95,6 @@ pub enum KeySourceError {
         /// The path as it was given.
         path: PathBuf,
         /// What the operating system said.
-        #[source]
         error: io::Error,
     },
     /// A device, a pipe, a directory.
@@ -152,7 +152,6 @@ pub enum KeySourceError {
         /// The variable, file or directory.
         origin: String,
         /// Why not.
-        #[source]
         error: JwkError,
     },
     /// The JWK says another id than its file's name or the program.
@@ -196,7 +195,7 @@ pub enum KeySourceError {
     },
     /// The thread that re-reads the keys could not be started.
     #[error("no thread to re-read the keys: {0}")]
-    Thread(#[source] io::Error),
+    Thread(io::Error),
     /// The source panicked while it was being re-read.
     #[error("the source of the keys panicked")]
     Panicked,
@@ -207,6 +206,8 @@ pub enum KeySourceError {
     #[error(transparent)]
     Other(Box<dyn Error + Send + Sync>),
 }
+
+debug_by_message!(KeySourceError);
 
 impl KeySourceError {
     /// What a source of one's own has failed with. It should not quote the answer it got, which holds secrets.

@@ -72,6 +72,7 @@ mod algorithm;
 #[cfg(feature = "std")]
 mod batch;
 mod claims;
+mod debug;
 mod error;
 mod excerpt;
 mod explain;

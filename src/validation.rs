@@ -8,6 +8,7 @@ use core::{fmt, time::Duration};
 
 use crate::{
     claims::{Claim, ClaimsSet, Names, RegisteredClaim},
+    debug::debug_by_message,
     excerpt::Excerpt,
     header,
     json::Text,
@@ -65,7 +66,7 @@ enum Time {
 }
 
 /// Why an option cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidationError {
     /// RFC 7519 §4.1.4 allows "some small leeway, usually no more than a few minutes".
@@ -92,8 +93,10 @@ pub enum ValidationError {
     },
 }
 
+debug_by_message!(ValidationError);
+
 /// What is wrong with the claims of a token whose signature is right.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
     /// A claim is not there that is required, or that a value is expected of.
@@ -190,6 +193,8 @@ pub enum ClaimError {
         expected: Box<str>,
     },
 }
+
+debug_by_message!(ClaimError);
 
 impl Validation {
     /// The leeway when none is given: 60 seconds.
@@ -392,7 +397,40 @@ impl Validation {
         claims: &ClaimsSet<'_, '_>,
         now: NumericDate,
     ) -> Result<(), ClaimError> {
-        CHECKS.iter().try_for_each(|(_, check)| check(self, claims, now))
+        CHECKS.iter().try_for_each(|(_, check)| check(self, claims, now))?;
+        (0..self.required_others.len()).try_for_each(|index| self.check_other(claims, index))
+    }
+
+    /// Checks that the token has the `index`th of the unregistered claims that are required.
+    pub(crate) fn check_other(
+        &self,
+        claims: &ClaimsSet<'_, '_>,
+        index: usize,
+    ) -> Result<(), ClaimError> {
+        match self.required_others.get(index) {
+            Some(claim) if !claims.has_wanted(index) => {
+                Err(ClaimError::Missing { claim: Cow::Owned(claim.clone()) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the value of a claim, which may be absent unless it is required or a value of it
+    /// `is_expected`. Whether or not the claim is asked for, a value of another type is an error.
+    fn present<'v, T>(
+        &self,
+        claim: RegisteredClaim,
+        value: &'v Claim<T>,
+        is_expected: bool,
+    ) -> Result<Option<&'v T>, ClaimError> {
+        match value {
+            Claim::Is(value) => Ok(Some(value)),
+            Claim::WrongType => Err(ClaimError::WrongType { claim }),
+            Claim::Absent if is_expected || self.required.contains(&claim) => {
+                Err(ClaimError::Missing { claim: Cow::Borrowed(claim.name()) })
+            }
+            Claim::Absent => Ok(None),
+        }
     }
 
     fn check_expiration_time(
@@ -401,11 +439,10 @@ impl Validation {
         now: NumericDate,
     ) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::ExpirationTime;
-        match present(claim, &claims.expiration_time)? {
+        match self.present(claim, &claims.expiration_time, !self.expiry_optional)? {
             Some(date) if now >= self.end(date.earliest) => {
                 Err(ClaimError::Expired { exp: date.earliest, now, leeway: self.leeway })
             }
-            None if !self.expiry_optional => Err(missing(claim)),
             _ => Ok(()),
         }
     }
@@ -421,8 +458,9 @@ impl Validation {
         claims: &ClaimsSet<'_, '_>,
         now: NumericDate,
     ) -> Result<(), ClaimError> {
-        match (present(RegisteredClaim::NotBefore, &claims.not_before)?, self.leeway) {
-            (Some(date), leeway) if date.latest > now.saturating_add(leeway) => {
+        let leeway = self.leeway;
+        match self.present(RegisteredClaim::NotBefore, &claims.not_before, false)? {
+            Some(date) if date.latest > now.saturating_add(leeway) => {
                 Err(ClaimError::NotYetValid { nbf: date.latest, now, leeway })
             }
             _ => Ok(()),
@@ -435,7 +473,8 @@ impl Validation {
         now: NumericDate,
     ) -> Result<(), ClaimError> {
         let leeway = self.leeway;
-        match (present(RegisteredClaim::IssuedAt, &claims.issued_at)?, self.max_age) {
+        let claim = RegisteredClaim::IssuedAt;
+        match (self.present(claim, &claims.issued_at, self.max_age.is_some())?, self.max_age) {
             (Some(date), _) if date.latest > now.saturating_add(leeway) => {
                 Err(ClaimError::IssuedInFuture { iat: date.latest, now, leeway })
             }
@@ -444,64 +483,63 @@ impl Validation {
             {
                 Err(ClaimError::TooOld { iat: date.earliest, now, max_age, leeway })
             }
-            (None, Some(_)) => Err(missing(RegisteredClaim::IssuedAt)),
             _ => Ok(()),
         }
     }
 
     fn check_issuer(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match unexpected(RegisteredClaim::Issuer, &claims.issuer, &self.issuers)? {
+        match self.unexpected(RegisteredClaim::Issuer, &claims.issuer, &self.issuers)? {
             Some((found, expected)) => Err(ClaimError::Issuer { found, expected }),
             None => Ok(()),
         }
     }
 
     fn check_subject(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match unexpected(RegisteredClaim::Subject, &claims.subject, &self.subjects)? {
+        match self.unexpected(RegisteredClaim::Subject, &claims.subject, &self.subjects)? {
             Some((found, expected)) => Err(ClaimError::Subject { found, expected }),
             None => Ok(()),
         }
     }
 
     fn check_jwt_id(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match unexpected(RegisteredClaim::JwtId, &claims.jwt_id, &self.jwt_ids)? {
+        match self.unexpected(RegisteredClaim::JwtId, &claims.jwt_id, &self.jwt_ids)? {
             Some((found, expected)) => Err(ClaimError::JwtId { found, expected }),
             None => Ok(()),
         }
     }
 
     fn check_audience(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        let claim = RegisteredClaim::Audience;
         let first = |names: &Names<'_>| {
             Excerpt::new(&names.find(|_| true).map(Text::read).unwrap_or_default())
         };
-        let is_expected = |name: Text<'_>| self.audiences.iter().any(|expected| name == **expected);
-        match present(claim, &claims.audience)? {
-            None if self.audiences.is_empty() => Ok(()),
-            None => Err(missing(claim)),
-            Some(_) if self.audiences.is_empty() && self.any_audience => Ok(()),
-            Some(names) if self.audiences.is_empty() => {
-                Err(ClaimError::AudienceUnexpected { found: first(names) })
-            }
-            Some(names) if names.find(is_expected).is_some() => Ok(()),
-            Some(names) => {
+        let is_ours = |name: Text<'_>| self.audiences.iter().any(|expected| name == **expected);
+        let is_expected = !self.audiences.is_empty();
+        match self.present(RegisteredClaim::Audience, &claims.audience, is_expected)? {
+            Some(names) if is_expected && names.find(is_ours).is_none() => {
                 Err(ClaimError::Audience { found: first(names), expected: listed(&self.audiences) })
             }
+            Some(names) if !is_expected && !self.any_audience => {
+                Err(ClaimError::AudienceUnexpected { found: first(names) })
+            }
+            _ => Ok(()),
         }
     }
 
-    fn check_required(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        for &claim in &self.required {
-            if !claims.has_registered(claim) {
-                return Err(missing(claim));
+    /// Returns what was found and what was expected of a string claim, where the two differ.
+    fn unexpected(
+        &self,
+        claim: RegisteredClaim,
+        value: &Claim<Text<'_>>,
+        expected: &Expected,
+    ) -> Result<Option<(Excerpt, Box<str>)>, ClaimError> {
+        match self.present(claim, value, !expected.is_empty())? {
+            Some(found)
+                if !expected.is_empty() && !expected.iter().any(|value| *found == **value) =>
+            {
+                Ok(Some((Excerpt::new(&found.read()), listed(expected))))
             }
+            _ => Ok(None),
         }
-        for (index, claim) in self.required_others.iter().enumerate() {
-            if !claims.has_wanted(index) {
-                return Err(ClaimError::Missing { claim: Cow::Owned(claim.clone()) });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -530,48 +568,19 @@ impl fmt::Debug for Validation {
     }
 }
 
-/// One check of a claims set at a time.
+/// Checks one claim of a claims set.
 pub(crate) type Check = fn(&Validation, &ClaimsSet<'_, '_>, NumericDate) -> Result<(), ClaimError>;
 
-/// Every check, in the order in which a token is judged, under the name of what it looks at. That a
-/// claim has the right type is checked before its value, and asked for or not.
-pub(crate) const CHECKS: [(&str, Check); 8] = [
-    ("exp", Validation::check_expiration_time),
-    ("nbf", Validation::check_not_before),
-    ("iat", Validation::check_issued_at),
-    ("iss", Validation::check_issuer),
-    ("aud", Validation::check_audience),
-    ("sub", Validation::check_subject),
-    ("jti", Validation::check_jwt_id),
-    ("required claims", Validation::check_required),
+/// The checks of the registered claims, in the order in which a token is judged.
+pub(crate) const CHECKS: [(RegisteredClaim, Check); 7] = [
+    (RegisteredClaim::ExpirationTime, Validation::check_expiration_time),
+    (RegisteredClaim::NotBefore, Validation::check_not_before),
+    (RegisteredClaim::IssuedAt, Validation::check_issued_at),
+    (RegisteredClaim::Issuer, Validation::check_issuer),
+    (RegisteredClaim::Audience, Validation::check_audience),
+    (RegisteredClaim::Subject, Validation::check_subject),
+    (RegisteredClaim::JwtId, Validation::check_jwt_id),
 ];
-
-fn missing(claim: RegisteredClaim) -> ClaimError {
-    ClaimError::Missing { claim: Cow::Borrowed(claim.name()) }
-}
-
-/// The value of a claim that is there and has its type.
-fn present<T>(claim: RegisteredClaim, value: &Claim<T>) -> Result<Option<&T>, ClaimError> {
-    match value {
-        Claim::Is(value) => Ok(Some(value)),
-        Claim::Absent => Ok(None),
-        Claim::WrongType => Err(ClaimError::WrongType { claim }),
-    }
-}
-
-/// What was found and what was expected of a string claim, where the two differ.
-fn unexpected(
-    claim: RegisteredClaim,
-    value: &Claim<Text<'_>>,
-    expected: &Expected,
-) -> Result<Option<(Excerpt, Box<str>)>, ClaimError> {
-    match present(claim, value)? {
-        _ if expected.is_empty() => Ok(None),
-        None => Err(missing(claim)),
-        Some(found) if expected.iter().any(|expected| *found == **expected) => Ok(None),
-        Some(found) => Ok(Some((Excerpt::new(&found.read()), listed(expected)))),
-    }
-}
 
 /// The values of which one was expected, for an error.
 fn listed(expected: &Expected) -> Box<str> {

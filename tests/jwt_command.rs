@@ -201,14 +201,13 @@ checks
   passed   clock
   passed   time of the key
   passed   exp
-  passed   nbf
-  passed   iat
+  absent   nbf
+  absent   iat
   passed   iss
   FAILED   aud: the claim aud is missing
            -> have the issuer write the claim, or do not expect it of these tokens
   passed   sub
-  passed   jti
-  passed   required claims
+  absent   jti
 
 refused: 1 check failed
 ";
@@ -239,7 +238,8 @@ fn claims_under_a_wrong_signature_are_marked_on_every_line() {
 
 #[test]
 fn explain_gives_json_with_every_check_in_order() {
-    let ran = jwt(&with_key(&["explain", "--json", "--require", "jti"]), &token());
+    let ran =
+        jwt(&with_key(&["explain", "--json", "--require", "jti", "--require", "tenant"]), &token());
     assert_eq!(ran.status, 1);
     assert!(ran.stdout.is_ascii());
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -249,10 +249,14 @@ fn explain_gives_json_with_every_check_in_order() {
     let checks = report["checks"].as_array().unwrap();
     assert_eq!(checks.len(), 19);
     assert_eq!(checks[0], json!({ "check": "length", "outcome": "passed" }));
-    assert_eq!(checks[18]["check"], "required claims");
-    assert_eq!(checks[18]["outcome"], "failed");
-    assert_eq!(checks[18]["reason"], "the claim jti is missing");
-    assert!(checks[18]["advice"].is_string());
+    assert_eq!(checks[15], json!({ "check": "aud", "outcome": "absent" }));
+    // One required claim after the other.
+    for (check, claim) in [(17, "jti"), (18, "tenant")] {
+        assert_eq!(checks[check]["check"], claim);
+        assert_eq!(checks[check]["outcome"], "failed");
+        assert_eq!(checks[check]["reason"], format!("the claim {claim} is missing"));
+        assert!(checks[check]["advice"].is_string());
+    }
 }
 
 #[test]

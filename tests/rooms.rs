@@ -10,7 +10,8 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 24] = [
+    "debug",
     "base64url",
     "hex",
     "numeric_date",

@@ -381,6 +381,65 @@ fn what_is_required_has_to_be_there() {
     }
 }
 
+/// Calls no absent claim passed, and gives each missing one its own line.
+#[test]
+fn explain_lists_every_missing_claim() {
+    let claims_of = |token: &str, validation: &Validation| {
+        let lines = explain(token, &key(), validation).to_string();
+        let (stages, claims) = lines.split_at(lines.find("passed   clock").unwrap_or_default());
+        (stages.to_owned(), claims.to_owned())
+    };
+    let everything = Validation::new()
+        .at(seconds(NOW))
+        .issuer("i")
+        .audience("a")
+        .subject("s")
+        .jwt_id("j")
+        .max_age(Duration::from_secs(60));
+    let everything =
+        ["nbf", "sub", "role", "tenant"].into_iter().fold(everything, Validation::require);
+    let (stages, claims) = claims_of(&signed(r#"{"tenant":null}"#), &everything);
+    let missing = "\
+passed   clock
+passed   time of the key
+FAILED   exp: the claim exp is missing
+FAILED   nbf: the claim nbf is missing
+FAILED   iat: the claim iat is missing
+FAILED   iss: the claim iss is missing
+FAILED   aud: the claim aud is missing
+FAILED   sub: the claim sub is missing
+FAILED   jti: the claim jti is missing
+FAILED   role: the claim role is missing
+passed   tenant
+";
+    assert_eq!(claims, missing);
+    assert!(stages.contains("\nabsent   kid\n"), "{stages}");
+
+    let (_, claims) = claims_of(&signed(r#"{"sub":"s","nbf":[]}"#), &lax().require("sub"));
+    let absent = "\
+passed   clock
+passed   time of the key
+absent   exp
+FAILED   nbf: the claim nbf is not a number
+absent   iat
+absent   iss
+absent   aud
+passed   sub
+absent   jti
+";
+    assert_eq!(claims, absent);
+
+    // A token without a header parameter, and one that is not read at all.
+    let bare = signed_with_header(r#"{"alg":"HS256"}"#, "{}");
+    let (stages, _) = claims_of(&bare, &lax());
+    assert!(stages.contains("\nabsent   typ\nabsent   kid\npassed   alg\n"), "{stages}");
+    let not_run = explain("a.b", &key(), &Validation::new().require("length").require("sub"));
+    let findings: Vec<_> = not_run.findings().iter().map(|finding| &*finding.check).collect();
+    assert_eq!(findings.len(), 19);
+    assert_eq!((findings[0], findings[18]), ("length", "length"));
+    assert_eq!(not_run.to_string().matches("not run").count(), 17, "{not_run}");
+}
+
 /// RFC 7515 §4.1.9, RFC 8725 §3.11.
 #[test]
 fn typ_has_to_be_as_expected() {

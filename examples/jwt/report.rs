@@ -54,9 +54,12 @@ impl<'t> Report<'t> {
 
         let _ = writeln!(text, "{}", paint.heading("checks"));
         for finding in self.explanation.findings() {
-            let check = finding.check;
+            let check = printable(&finding.check);
             let _ = match &finding.outcome {
                 Outcome::Passed => writeln!(text, "  {}   {check}", paint.good("passed")),
+                Outcome::Absent => {
+                    writeln!(text, "  {}", paint.faint(&format!("absent   {check}")))
+                }
                 Outcome::Failed(error) => {
                     let error_line = printable(&error.to_string());
                     let advice = error.advice();
@@ -79,9 +82,10 @@ impl<'t> Report<'t> {
     pub(crate) fn to_json(&self) -> Json {
         let unverified = if self.explanation.is_authentic() { "" } else { "unverified_" };
         let checks = self.explanation.findings().iter().map(|finding| {
-            let check = finding.check;
+            let check = &finding.check;
             Json::Other(match &finding.outcome {
                 Outcome::Passed => json!({ "check": check, "outcome": "passed" }),
+                Outcome::Absent => json!({ "check": check, "outcome": "absent" }),
                 Outcome::Failed(error) => {
                     let (reason, advice) = (error.to_string(), error.advice());
                     json!({ "check": check, "outcome": "failed", "reason": reason, "advice": advice })

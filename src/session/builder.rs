@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     claims::Audience,
+    debug::debug_by_message,
     numeric_date::Clock,
     validation::{Validation, ValidationError},
 };
@@ -38,7 +39,7 @@ pub struct SessionsBuilder<S> {
 }
 
 /// Why there are no sessions with these options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// Something has to be said.
@@ -98,6 +99,8 @@ pub enum ConfigError {
     #[error("an access key and a refresh key are the same secret: generate two")]
     SameKey,
 }
+
+debug_by_message!(ConfigError);
 
 impl<S: RefreshStore> Sessions<S> {
     /// Sessions that are kept in `store`; what else has to be said is said to the builder.

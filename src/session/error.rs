@@ -6,13 +6,16 @@ use core::error::Error;
 use super::{
     access::IssueError, record::RevokeReason, refresh_token::RefreshKeyError, store::StoreError,
 };
-use crate::error::{DecodeError, EncodeError};
+use crate::{
+    debug::debug_by_message,
+    error::{DecodeError, EncodeError},
+};
 
 /// Why a session does not begin or go on.
 ///
 /// For the operator. None shows a token or a key; what the client may be told is
 /// [`SessionError::oauth_error`], which is the same for all that is wrong with a refresh token.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
     /// This is no refresh token that one of the keys made, or its session is not known (any more), or is another
@@ -51,7 +54,7 @@ pub enum SessionError {
     Full,
     /// The claims cannot go into an access token: they are no object, or have one of the session's own members.
     #[error("the application's claims: {0}")]
-    Claims(#[from] EncodeError),
+    Claims(EncodeError),
     /// The access token is not valid.
     #[error(transparent)]
     AccessToken(#[from] DecodeError),
@@ -90,6 +93,8 @@ pub enum SessionError {
     NoRandomness,
 }
 
+debug_by_message!(SessionError);
+
 impl SessionError {
     /// The `error` of RFC 6749 §5.2: `invalid_grant` for whatever is wrong with the session or its refresh token,
     /// so that the client asks its user to log in again; `invalid_token` (RFC 6750 §3.1) for an access token;
@@ -122,6 +127,12 @@ impl SessionError {
             | Self::NoRandomness => true,
             _ => false,
         }
+    }
+}
+
+impl From<EncodeError> for SessionError {
+    fn from(error: EncodeError) -> Self {
+        Self::Claims(error)
     }
 }
 

@@ -6,7 +6,7 @@ use core::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
-use crate::{base64url, key::KeyError};
+use crate::{base64url, debug::debug_by_message, key::KeyError};
 
 /// What a session is called: in the store, in the `sid` claim of its access tokens, and within its refresh token.
 ///
@@ -19,9 +19,11 @@ use crate::{base64url, key::KeyError};
 pub struct SessionId([u8; 16]);
 
 /// A text that is no session id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a session id is 22 symbols of base64url")]
 pub struct SessionIdError;
+
+debug_by_message!(SessionIdError);
 
 impl SessionId {
     /// A new id for a session of `subject`.

@@ -17,7 +17,10 @@ use super::{
     record::{MAX_KID_LEN, Origin},
     rotation::MAX_GENERATION,
 };
-use crate::{algorithm::Algorithm, base64url, key::Key, key_set::Keys, numeric_date::NumericDate};
+use crate::{
+    algorithm::Algorithm, base64url, debug::debug_by_message, key::Key, key_set::Keys,
+    numeric_date::NumericDate,
+};
 
 /// What every refresh token begins with.
 pub const REFRESH_TOKEN_PREFIX: &str = "kippu_rt_";
@@ -28,7 +31,7 @@ const MAX_BODY_LEN: usize =
     size_of::<([u8; 2], [u8; MAX_KID_LEN], [u8; 16], Origin, [u8; 8], [u8; TAG_LEN])>();
 
 /// Why a key cannot make refresh tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefreshKeyError {
     /// The tag of a refresh token is that of HS256.
@@ -51,6 +54,8 @@ pub enum RefreshKeyError {
     #[error("a refresh key needs a kid without control characters")]
     KidControl,
 }
+
+debug_by_message!(RefreshKeyError);
 
 /// The id of a key that can make refresh tokens.
 pub(super) fn check_key(key: &Key) -> Result<&str, RefreshKeyError> {

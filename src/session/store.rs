@@ -17,7 +17,7 @@ mod sync {
     pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
 }
 
-use alloc::{boxed::Box, string::ToString, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use core::{error::Error, fmt, future::Future};
 
 use super::{
@@ -26,6 +26,7 @@ use super::{
     rotation::{Change, RotateOutcome, RotateRequest},
     time::UnixMillis,
 };
+use crate::debug::debug_by_message;
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
@@ -189,12 +190,30 @@ pub async fn rotate_by_swapping(
 }
 
 /// A fault of a store. It names no session and no token.
-#[derive(Debug, thiserror::Error)]
-#[error("{kind}: {message}")]
 pub struct StoreError {
     kind: StoreErrorKind,
-    message: Box<str>,
+    /// Without one, what the driver says is the message.
+    message: Option<Box<str>>,
     source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+debug_by_message!(StoreError);
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.message, &self.source) {
+            (Some(message), _) => write!(f, "{}: {message}", self.kind),
+            (None, Some(source)) => write!(f, "{}: {source}", self.kind),
+            (None, None) => write!(f, "{}", self.kind),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source: &(dyn Error + 'static) = self.source.as_deref()?;
+        if self.message.is_some() { Some(source) } else { source.source() }
+    }
 }
 
 /// What sort of fault it is, and so what to do about it.
@@ -234,7 +253,7 @@ impl fmt::Display for StoreErrorKind {
 impl StoreError {
     /// A fault that `message` describes: what is wrong, and what to do about it. No secret, no id.
     pub fn new(kind: StoreErrorKind, message: impl Into<Box<str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: Some(message.into()), source: None }
     }
 
     /// A fault that a driver reported.
@@ -242,14 +261,13 @@ impl StoreError {
         kind: StoreErrorKind,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        let source = source.into();
-        Self { kind, message: source.to_string().into(), source: Some(source) }
+        Self { kind, message: None, source: Some(source.into()) }
     }
 
     /// This fault, under another message: what is wrong in words that say what to do.
     #[must_use]
     pub fn with_message(self, message: impl Into<Box<str>>) -> Self {
-        Self { message: message.into(), ..self }
+        Self { message: Some(message.into()), ..self }
     }
 
     /// What sort of fault it is.
@@ -272,7 +290,11 @@ mod tests {
             (StoreErrorKind::Misconfigured, false, "the session store is not set up: gone"),
             (StoreErrorKind::Corrupt, false, "the session store is corrupt: gone"),
         ] {
-            let error = StoreError::from_driver(kind, "code 7").with_message("gone");
+            let error = StoreError::from_driver(kind, "code 7");
+            assert_eq!(error.to_string(), text.replace("gone", "code 7"));
+            assert!(error.source().is_none(), "the message has it already");
+            let error = error.with_message("gone");
+            assert_eq!(alloc::format!("{error:?}"), alloc::format!("{text}: code 7"));
             assert_eq!((error.kind(), &*error.to_string()), (kind, text));
             assert_eq!(error.source().unwrap().to_string(), "code 7");
             assert_eq!(kind.is_transient(), is_transient, "{kind}");

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::rejection::Rejection;
-use crate::{base64url, session::TokenResponse};
+use crate::{base64url, debug::debug_by_message, session::TokenResponse};
 
 /// Both tokens in cookies of the browser, instead of in its scripts: `__Host-access`, sent to every path, and
 /// `__Secure-refresh`, sent to the path of the [`SessionRoutes`](super::SessionRoutes) alone. Both are `Secure`, `HttpOnly`
@@ -58,7 +58,7 @@ pub struct Cookies {
 }
 
 /// Why there are no such cookies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CookieError {
     /// A path is made of letters, digits, `-`, `_`, `.`, `~` and single slashes, of which one begins it and none ends it.
@@ -92,6 +92,8 @@ pub enum CookieError {
     #[error("this guard has no cookies: call Guard::cookies")]
     None,
 }
+
+debug_by_message!(CookieError);
 
 /// What every browser takes, names and attributes included (RFC 6265 §6.1).
 const MAX_COOKIE_LEN: usize = 4096;

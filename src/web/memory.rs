@@ -79,20 +79,13 @@ impl Remembered {
         token: &str,
         verifier: &AccessVerifier,
     ) -> Option<Arc<AccessToken<C>>> {
-        if !are_same(&self.token, token) || !verifier.confirms(&self.standing) {
+        // The signature at its end is a secret of those who may present the token.
+        let is_same = bool::from(self.token.as_bytes().ct_eq(token.as_bytes()));
+        if !is_same || !verifier.confirms(&self.standing) {
             return None;
         }
         Arc::clone(&self.said).downcast().ok()
     }
-}
-
-/// How long it takes tells nobody who has not the signature how much of it is right.
-fn are_same(known: &str, token: &str) -> bool {
-    if known.len() != token.len() {
-        return false;
-    }
-    let pairs = known.bytes().zip(token.bytes());
-    pairs.fold(0, |difference, (one, other)| difference | (one ^ other)).ct_eq(&0).into()
 }
 
 impl fmt::Debug for Memory {

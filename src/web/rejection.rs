@@ -12,10 +12,12 @@ use http::{
 use serde::Serialize;
 
 use super::cookie::CookieError;
-use crate::{error::DecodeError, session::SessionError, validation::ClaimError};
+use crate::{
+    debug::debug_by_message, error::DecodeError, session::SessionError, validation::ClaimError,
+};
 
 /// Why a request is not let in. It is a response; its `Display` is for the operator, and says more.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
     /// 401 with a bare challenge: there is no token.
@@ -29,7 +31,7 @@ pub enum Rejection {
     MalformedHeader,
     /// 401 `invalid_token`: it is not verified, or expired.
     #[error("the access token: {0}")]
-    InvalidToken(#[from] DecodeError),
+    InvalidToken(DecodeError),
     /// 401 `invalid_token`: its session was logged out, or is over.
     #[error("the session of the access token: {0}")]
     Ended(SessionError),
@@ -51,6 +53,14 @@ pub enum Rejection {
     /// 500: the tokens do not fit into cookies.
     #[error(transparent)]
     Cookies(#[from] CookieError),
+}
+
+debug_by_message!(Rejection);
+
+impl From<DecodeError> for Rejection {
+    fn from(error: DecodeError) -> Self {
+        Self::InvalidToken(error)
+    }
 }
 
 /// When a client should try again that found the store away.

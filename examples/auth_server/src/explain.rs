@@ -30,7 +30,7 @@ struct Explained {
 
 #[derive(Serialize)]
 struct Found {
-    check: &'static str,
+    check: String,
     outcome: &'static str,
     reason: Option<String>,
 }
@@ -43,10 +43,11 @@ pub(crate) async fn explain(
     let findings = explanation.findings().iter().map(|finding| {
         let (outcome, reason) = match &finding.outcome {
             Outcome::Passed => ("passed", None),
+            Outcome::Absent => ("absent", None),
             Outcome::Failed(error) => ("failed", Some(error.to_string())),
             _ => ("not run", None),
         };
-        Found { check: finding.check, outcome, reason }
+        Found { check: finding.check.to_string(), outcome, reason }
     });
     let body = Explained { accepted: explanation.is_accepted(), findings: findings.collect() };
     ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
