@@ -10,7 +10,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use kippu::{
@@ -23,7 +23,13 @@ use kippu::{
     },
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::timeout,
+};
+
+/// How long a step waits for its turn.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A handle. Its clones share the file, and the lock on it.
 #[derive(Clone, Debug)]
@@ -61,7 +67,7 @@ impl JsonStore {
     async fn step<T>(&self, step: impl FnOnce(&mut Sessions) -> Step<T>) -> Result<T, StoreError> {
         let Shared { path, sessions } = &*self.0;
         // A panic in the middle of a step has left nothing in it, and the file is read again.
-        let mut held = sessions.lock().await;
+        let mut held = timeout(DEADLINE, sessions.lock()).await.map_err(|_| late())?;
         let mut sessions = match held.take() {
             Some(sessions) => sessions,
             None => read(path)?,
@@ -175,6 +181,11 @@ impl RefreshStore for JsonStore {
         })
         .await
     }
+}
+
+fn late() -> StoreError {
+    let message = "the sessions were not to be had in time: is the disk slow?";
+    StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
 fn read(path: &Path) -> Result<Sessions, StoreError> {

@@ -71,6 +71,7 @@
 //! | R11 | No update brings back, or makes, a session that is not there. |
 //! | R12 | A step whose answer got lost can be repeated, and loses nothing. |
 //! | R13 | A replay is answered with the key that the current token was made with. |
+//! | R18 | Every step ends within the store's deadline, whatever holds the store up. |
 //! | C1 | What was inserted is loaded exactly. |
 //! | C2 | An insert never overwrites. |
 //! | C3 | Absence is an outcome. |
@@ -110,7 +111,7 @@ pub trait Harness: Send + Sync + 'static {
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
 
     /// Holds up every rotation of the data, as a lock that another program has taken does, until the [`Stall`] ends: the
-    /// suite holds the store up for less than a second. `None` for a store that nothing can hold up.
+    /// suite holds the store up for as long as its deadline, and two seconds, at most. `None` for a store that nothing can hold up.
     fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
 }
 
@@ -158,6 +159,7 @@ pub struct Suite {
     only: Option<String>,
     removes_by_itself: bool,
     shares_the_clock: bool,
+    deadline: Duration,
     time_limit: Duration,
 }
 
@@ -165,6 +167,9 @@ pub struct Suite {
 const HANDLES: usize = 4;
 
 impl Suite {
+    /// The deadline of a store that says nothing else: 3 seconds.
+    const DEADLINE: Duration = Duration::from_secs(3);
+
     /// Every case, races in 8 rounds, another seed with every run.
     pub const fn new() -> Self {
         Self {
@@ -173,6 +178,7 @@ impl Suite {
             only: None,
             removes_by_itself: false,
             shares_the_clock: false,
+            deadline: Self::DEADLINE,
             time_limit: Duration::from_secs(60),
         }
     }
@@ -207,6 +213,12 @@ impl Suite {
         Self { shares_the_clock: true, ..self }
     }
 
+    /// The time within which the store promises to end every step, 3 seconds unless this is called. It has to be longer
+    /// than the 200 ms for which other cases hold the store up.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// How long a case may take before it fails, for it may hang: a minute unless said otherwise.
     pub fn time_limit(self, limit: Duration) -> Self {
         Self { time_limit: limit, ..self }
@@ -225,6 +237,7 @@ impl Suite {
         let seed = self.seed.unwrap_or_else(some_seed);
         let mut stage = Stage::new(handles, !self.removes_by_itself, self.rounds, seed);
         stage.shares_the_clock = self.shares_the_clock;
+        stage.deadline = self.deadline;
         let mut book = Book::new(seed, self.only, self.time_limit);
         cases::run(harness, &stage, &mut book).await;
         races::run(&stage, &mut book).await;

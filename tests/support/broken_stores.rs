@@ -14,7 +14,10 @@ use kippu::session::{
     rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest},
     store::{CompareAndSwap, InsertOutcome, rotate_by_swapping},
 };
-use tokio::sync::RwLock;
+use tokio::{sync::RwLock, time::timeout};
+
+/// How long a rotation waits for the gate.
+pub(crate) const DEADLINE: Duration = Duration::from_millis(600);
 
 /// What is wrong with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub(crate) enum Flaw {
     WaitExpires,
     StallIsForgotten,
     StallIsGuessed,
+    WaitsForEver,
     OvertakenIsReuse,
     GraceOfZeroIsSome,
     GrandparentsReplay,
@@ -380,7 +384,9 @@ impl RefreshStore for BrokenStore {
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
         let asked = Instant::now();
-        let _open = self.gate.read().await;
+        let deadline = if self.is(Flaw::WaitsForEver) { Duration::MAX } else { DEADLINE };
+        let is_late = |_| StoreError::new(StoreErrorKind::Unavailable, "the gate stays shut");
+        let _open = timeout(deadline, self.gate.read()).await.map_err(is_late)?;
         let request = &match self.flaw {
             Flaw::StallIsForgotten => request.clone(),
             Flaw::StallIsGuessed => request.after(Duration::from_secs(5)),

@@ -12,6 +12,7 @@ use tokio::{sync::Barrier, task::JoinSet, time::Instant};
 use crate::{
     key::KeyError,
     session::{
+        conformance::Suite,
         id::SessionId,
         record::{RevokeReason, SessionRecord},
         rotation::{AheadPolicy, Change, RotateOutcome, RotateRequest},
@@ -121,6 +122,8 @@ pub(super) struct Stage<S> {
     pub(super) keeps: bool,
     /// Whether the store has no clock but the caller's.
     pub(super) shares_the_clock: bool,
+    /// When every step has to have ended.
+    pub(super) deadline: Duration,
     /// How often a race is run.
     pub(super) rounds: u32,
     /// Where the random operations begin.
@@ -135,6 +138,8 @@ pub(super) enum Step {
     Revoke(SessionId, RevokeReason, UnixMillis),
     RevokeSubject(String, RevokeReason, UnixMillis),
     Purge(UnixMillis, u32),
+    Load(SessionId),
+    List(String, UnixMillis),
 }
 
 /// What a step was answered.
@@ -144,29 +149,35 @@ pub(super) enum Answer {
     Rotate(RotateOutcome),
     Revoke(bool),
     Count(u64),
+    Read,
 }
 
 impl Step {
-    async fn take(&self, store: &impl RefreshStore) -> Verdict<Answer> {
+    pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Insert(session) => {
-                store.insert(session).await.map(Answer::Insert).map_err(fault("insert"))
-            }
-            Self::Rotate(request) => {
-                store.rotate(request).await.map(Answer::Rotate).map_err(fault("rotate"))
-            }
+            Self::Insert(..) => "insert",
+            Self::Rotate(..) => "rotate",
+            Self::Revoke(..) => "revoke",
+            Self::RevokeSubject(..) => "revoke_subject",
+            Self::Purge(..) => "purge_expired",
+            Self::Load(..) => "load",
+            Self::List(..) => "list",
+        }
+    }
+
+    pub(super) async fn take(&self, store: &impl RefreshStore) -> Result<Answer, StoreError> {
+        match self {
+            Self::Insert(session) => store.insert(session).await.map(Answer::Insert),
+            Self::Rotate(request) => store.rotate(request).await.map(Answer::Rotate),
             Self::Revoke(id, reason, now) => {
-                let answer = store.revoke(id, *reason, *now).await;
-                answer.map(Answer::Revoke).map_err(fault("revoke"))
+                store.revoke(id, *reason, *now).await.map(Answer::Revoke)
             }
             Self::RevokeSubject(subject, reason, now) => {
-                let answer = store.revoke_subject(subject, None, *reason, *now).await;
-                answer.map(Answer::Count).map_err(fault("revoke_subject"))
+                store.revoke_subject(subject, None, *reason, *now).await.map(Answer::Count)
             }
-            Self::Purge(now, limit) => {
-                let answer = store.purge_expired(*now, *limit).await;
-                answer.map(Answer::Count).map_err(fault("purge_expired"))
-            }
+            Self::Purge(now, limit) => store.purge_expired(*now, *limit).await.map(Answer::Count),
+            Self::Load(id) => store.load(id).await.map(|_| Answer::Read),
+            Self::List(subject, now) => store.list(subject, *now).await.map(|_| Answer::Read),
         }
     }
 }
@@ -179,7 +190,16 @@ impl<S: RefreshStore> Stage<S> {
     pub(super) fn new(handles: Vec<Arc<S>>, keeps: bool, rounds: u32, seed: u64) -> Self {
         let now = if keeps { LONG_AGO } else { crate::numeric_date::NumericDate::now().into() };
         let steps = AtomicUsize::new(0);
-        Self { handles, steps, now, keeps, shares_the_clock: false, rounds, seed }
+        Self {
+            handles,
+            steps,
+            now,
+            keeps,
+            shares_the_clock: false,
+            deadline: Suite::DEADLINE,
+            rounds,
+            seed,
+        }
     }
 
     /// All handles.
@@ -360,7 +380,7 @@ impl<S: RefreshStore> Stage<S> {
             let (store, barrier) = (self.next().clone(), barrier.clone());
             tasks.spawn(async move {
                 barrier.wait().await;
-                (index, step.take(&*store).await)
+                (index, step.take(&*store).await.map_err(fault(step.name())))
             });
         }
         let mut answers = Vec::with_capacity(steps.len());

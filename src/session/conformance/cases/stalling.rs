@@ -5,14 +5,14 @@ use core::time::Duration;
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::session::{
     conformance::{
-        Harness,
+        Harness, Stall,
         report::{Book, Case},
-        stage::{Complaint, MILLI, Stage, Verdict, as_stalled, ensure, same, same_record},
+        stage::{Complaint, MILLI, Stage, Step, Verdict, as_stalled, ensure, same, same_record},
     },
     record::RevokeReason,
     rotation::{RotateOutcome, RotateRequest, Successor},
@@ -30,9 +30,17 @@ const OVERTAKEN: Case = Case(
     "all that waited while one of them rotated are replayed: decide by the request with its was_current",
 );
 
+const DEADLINE: Case = Case(
+    "stall/every_step_ends_in_time",
+    "R18",
+    "give every step a deadline, in which a wait for a connection or a lock counts, and answer Unavailable at its end",
+);
+
 /// How long the store is held up, and a grace that ends before: by so much may a task begin late.
 const STALL: Duration = Duration::from_millis(200);
 const GRACE: Duration = Duration::from_millis(100);
+/// How much later than its deadline a step may end, on a machine that has other work.
+const LATE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: &mut Book) {
     match harness.stall().await {
@@ -40,9 +48,10 @@ pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: 
             stall.end().await;
             book.case(COMMIT, begins_with_the_change(harness, stage)).await;
             book.case(OVERTAKEN, overtaken(harness, stage)).await;
+            book.case(DEADLINE, ends_in_time(harness, stage)).await;
         }
         None => {
-            for case in [COMMIT, OVERTAKEN] {
+            for case in [COMMIT, OVERTAKEN, DEADLINE] {
                 book.not_run(case, "the store cannot be held up");
             }
         }
@@ -57,8 +66,7 @@ async fn presented_while_stalled<H: Harness>(
     request: &RotateRequest,
     count: usize,
 ) -> Verdict<(Vec<RotateOutcome>, Duration)> {
-    let held_up = || Complaint("the harness could not hold the store up again".into());
-    let stall = harness.stall().await.ok_or_else(held_up)?;
+    let stall = held_up(harness).await?;
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..count {
@@ -124,4 +132,46 @@ async fn overtaken<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdict 
     stage.presented(&mut session, &late, &RotateOutcome::Reused).await?;
     let revoked = session.revoked.map(|revoked| revoked.reason);
     same("the revocation after a reuse", &revoked, &Some(RevokeReason::Reuse))
+}
+
+async fn held_up(harness: &impl Harness) -> Verdict<Stall> {
+    let cannot = || Complaint("the harness could not hold the store up again".into());
+    harness.stall().await.ok_or_else(cannot)
+}
+
+/// A step that does not wait for what is held up is answered; any other fails as transient. It may happen later.
+async fn ends_in_time<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdict {
+    let session = stage.logged_in().await?;
+    let other = stage.session(&session.subject)?;
+    let (subject, reason, now) = (&session.subject, RevokeReason::Logout, stage.now);
+    let steps = [
+        Step::Insert(other),
+        Step::Load(session.id),
+        Step::Rotate(stage.request(&session, 0)),
+        Step::Revoke(session.id, reason, now),
+        Step::RevokeSubject(subject.clone(), reason, now),
+        Step::List(subject.clone(), now),
+        // As many as none, so that no session of others is removed.
+        Step::Purge(now, 0),
+    ];
+    let stall = held_up(harness).await?;
+    let mut tasks = JoinSet::new();
+    for step in steps {
+        let (store, longest) = (Arc::clone(stage.next()), stage.deadline + LATE);
+        tasks.spawn(async move {
+            let name = step.name();
+            match timeout(longest, step.take(&*store)).await {
+                Err(_) => {
+                    Err(Complaint(format!("{name} did not end within {longest:?} of a stall")))
+                }
+                Ok(Err(error)) if !error.kind().is_transient() => {
+                    Err(Complaint(format!("{name}, which was held up, failed for good: {error}")))
+                }
+                Ok(_) => Ok(()),
+            }
+        });
+    }
+    let verdicts = tasks.join_all().await;
+    stall.end().await;
+    verdicts.into_iter().collect()
 }
