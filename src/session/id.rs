@@ -10,11 +10,12 @@ use crate::{base64url, debug::debug_by_message, key::KeyError};
 
 /// What a session is called: in the store, in the `sid` claim of its access tokens, and within its refresh token.
 ///
-/// 16 bytes: 14 from the operating system's generator, behind 2 that are the start of the subject's SHA-256. These
+/// 16 bytes: 14 from the operating system's generator, after 2 that are the start of the subject's SHA-256. These
 /// two, the [`shard`](SessionId::shard), are the same for all sessions of a subject, so that a store that is spread
-/// over locks or machines can keep them together, and end them all in one step.
+/// over locks or machines can keep them together, and end them all in one step. A user who chooses the name of an account
+/// chooses its shard: the cost of a step must not depend on the other subjects of a shard.
 ///
-/// An id is no secret: knowing one lets nobody act for the session.
+/// An id is not a secret: an attacker who knows one cannot act for the session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; 16]);
 

@@ -20,11 +20,12 @@ use crate::session::{
 /// lifetime short enough not to mind. It promises no durability: a restart ends all sessions.
 ///
 /// It holds at most as many sessions as it was made for; beyond them a login is refused
-/// ([`InsertOutcome::Full`]): no live session is ever evicted. Sessions that are over go by
-/// [`purge_expired`](RefreshStore::purge_expired), which has to be called now and then; a login that finds the
-/// store full removes those of its own subject's lock, no others.
+/// ([`InsertOutcome::Full`]): no live session is ever evicted. Sessions that have ended are removed by
+/// [`purge_expired`](RefreshStore::purge_expired), and by a login that finds the store full: that one removes only those
+/// that share its lock. The store's clock is the caller's, which is that of the same process.
 ///
-/// A lock covers one in 64 subjects with all their sessions, and is held for a few hash-table steps.
+/// A lock covers one in 64 subjects with all their sessions, and is held for a few hash-table steps, however many others
+/// share it. No step waits for anything but a lock, so that there is no deadline to set.
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
