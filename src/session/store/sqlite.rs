@@ -1,32 +1,45 @@
 //! Sessions in an SQLite file: one connection writes, many requests to a transaction; others read beside it.
 
 mod fault;
+mod files;
 mod queue;
 mod row;
 mod writer;
 
-use alloc::{borrow::ToOwned, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    borrow::ToOwned,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use core::{fmt, time::Duration};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{self, Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection, SqlitePool,
-    pool::PoolConnection,
-    sqlite::{Sqlite, SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
 use self::{
-    fault::{fault, foreign},
-    queue::Queue,
-    writer::{Job, SqliteWriter},
+    fault::{fault, foreign, is_busy, late, unopened},
+    files::Files,
+    queue::{Pending, Queue, Step},
+    writer::{Job, LOG_LIMIT, SqliteWriter},
 };
 use super::{InsertOutcome, RefreshStore, StoreError, StoreErrorKind};
-use crate::session::{
-    id::SessionId,
-    record::{RevokeReason, SessionRecord},
-    rotation::{RotateOutcome, RotateRequest},
-    time::UnixMillis,
+use crate::{
+    numeric_date::{Clock, SystemClock},
+    session::{
+        id::SessionId,
+        record::{RevokeReason, SessionRecord},
+        rotation::{RotateOutcome, RotateRequest},
+        time::UnixMillis,
+    },
 };
 
 /// Sessions in an SQLite file, for the processes of one machine.
@@ -41,42 +54,83 @@ use crate::session::{
 /// ```
 ///
 /// A clone is another handle on the same connections. Several stores, in one process or in many, may have one file
-/// open; they take turns in writing, and wait up to 30 seconds for theirs.
+/// open; they take turns in writing.
 ///
 /// # Durability
-/// What was answered stays, when the process is killed and when the machine stops: the file has a write-ahead
-/// log that is flushed to the disk before an answer (`synchronous=FULL`). A disk that says so too early may lose the
-/// last of it, but not the file.
+/// An acknowledged change survives when the process is killed and when the machine stops: the file has a write-ahead
+/// log that is flushed to the disk before an answer (`synchronous=FULL`). A disk that reports a flush too early may
+/// lose the last changes, but not the file.
 ///
-/// What waits at the same time is written together and flushed once. A caller who gives up does no harm: the step
-/// happens wholly or not at all.
+/// Steps that wait at the same time are written together and flushed once.
 ///
-/// `:memory:` promises nothing: each such store has sessions of its own, which go with it.
+/// `:memory:` promises nothing: each such store has separate sessions, which go with the store.
+///
+/// # Deadline
+/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or within the time that
+/// [`with_deadline`](Self::with_deadline) sets. The wait for other steps, for a connection, for the lock of another
+/// process and for the disk all count. After the deadline the step fails as *unavailable*.
+///
+/// A step that still waits when its caller has gone is dropped. A step that was being written at that moment may still
+/// happen, wholly or not at all. Both hold for a caller that drops the future, too.
+///
+/// # The grace
+/// The grace of a rotation begins when the rotation is committed. The store measures by the monotonic clock how long a
+/// step waited before its transaction began. If the commit takes longer than an eighth of the grace, the store corrects
+/// the time of the rotation in the next transaction, before it answers. A crash between the two leaves the earlier
+/// time.
 ///
 /// # Where it runs
-/// In a runtime of tokio: what writes is a task of the one in which the store was opened, and ends with it. After
+/// In a runtime of tokio: the writer is a task of the runtime in which the store was opened, and ends with it. After
 /// that, and after [`close`](Self::close), each step fails as *unavailable*.
 ///
 /// The file has to be on a disk of this machine: on a network filesystem locks fail silently, and SQLite's
-/// write-ahead log does not work. Beside it are `-wal` and `-shm`, which belong to it: never copy or remove one of the
-/// three alone while it is in use. `VACUUM INTO` makes a backup of a file in use.
+/// write-ahead log does not work.
+///
+/// # The files
+/// Beside the file are its log (`-wal`) and the index of the log (`-shm`), which belong to it: never copy, replace or
+/// remove one of the three alone while the database is in use. `VACUUM INTO` makes a backup of a file in use. Before a
+/// backup is restored, all processes that use the file have to be stopped, and the old `-wal` and `-shm` removed with
+/// the old file.
+///
+/// On Unix the store compares device and inode of all three before each commit, again before it acknowledges the
+/// commit, and around each read. When one of them was removed, renamed, replaced or cut short, or when a symbolic link
+/// or a mount leads to another file, each step fails as *misconfigured*, nothing is acknowledged, and the log goes into
+/// the file that it belongs to. The store goes on when the file is back at its path, and after a restart otherwise. It
+/// does not notice a file whose content is overwritten in place without becoming shorter. On other systems it notices
+/// only a file that is missing; Windows refuses to rename or remove an open file.
+///
+/// On Unix a new file belongs to its owner alone (mode 0600), and so do its log and index. The store refuses to open a
+/// file that its group or others may open. It looks at the mode when it opens the file, not afterwards; a file that is
+/// made read-only while it is open stays writable until the next start.
+///
+/// SQLite takes the log into the file at every 4 MB. When the log exceeds 16 MiB, the store empties it, and waits for
+/// its readers for up to a tenth of a second, every five seconds. Another program that reads for a long time without an
+/// end of its transaction holds the log: until it ends, the log grows by about 4 KiB for each session that is
+/// changed, and is emptied within the next five seconds after that.
 ///
 /// # What is stored
-/// A file of its own, with one table: [`SCHEMA`](Self::SCHEMA). A new or empty file gets it; a file that is another
-/// application's is refused and left as it is.
+/// A file of its own, with one table: [`SCHEMA`](Self::SCHEMA). A new or empty file gets it; a file of another
+/// application is refused and left as it is.
 ///
-/// A rotation writes the session's row and no index, so that those whom nobody uses any more are found by reading
-/// through the table. [`purge_expired`](RefreshStore::purge_expired) does that beside the writer, in portions: other
-/// steps go in between.
+/// A rotation writes the session's row and no index, so that expired sessions are found by reading through the table.
+/// [`purge_expired`](RefreshStore::purge_expired) does that in small portions: other steps go in between.
 #[derive(Clone)]
 pub struct SqliteStore {
     inner: Arc<Inner>,
+    deadline: Duration,
 }
 
 struct Inner {
     queue: Queue<Job>,
     /// None where only the writer sees the data: in memory.
-    readers: Option<SqlitePool>,
+    readers: Option<Readers>,
+    /// Where the next purge begins: where the last one ran into its deadline, or else at the start.
+    purged: Mutex<SessionId>,
+}
+
+struct Readers {
+    pool: SqlitePool,
+    files: Arc<Files>,
 }
 
 /// What [`queue`] waits with.
@@ -84,20 +138,30 @@ mod sync {
     pub(super) use tokio::sync::{mpsc, oneshot, watch};
 }
 
+/// The path of a database without a file.
+const MEMORY: &str = ":memory:";
+
 /// `kipp`, in the header of the file.
 const APPLICATION_ID: i64 = 0x6b69_7070;
 
 /// The version of the table, in the header of the file.
 const SCHEMA_VERSION: i64 = 1;
 
-/// How long one waits for another's lock, above all that of another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long SQLite itself waits for a lock. The store asks again until the deadline, and so has time between two waits to
+/// drop the steps whose callers are gone.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The pause before that: some locks SQLite does not wait for.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// Connections that read.
 const READERS: u32 = 4;
 
-/// Sessions that one transaction removes, so that no rotation waits for many.
-const PORTION: u32 = 1024;
+/// The deadline of a step counts, and not the pool's; a longer time would overflow.
+const ONE_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// No id is before this one.
+const FIRST_ID: SessionId = SessionId::from_bytes([0; 16]);
 
 impl SqliteStore {
     /// The table and its indexes, and the marks that tell the file from others'. It can be run again.
@@ -118,88 +182,180 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
-CREATE INDEX IF NOT EXISTS kippu_sessions_end ON kippu_sessions (absolute_expires_at);
 PRAGMA application_id = 1802072176;
 PRAGMA user_version = 1;
 ";
 
-    /// Opens the file, and makes it if there is none; `:memory:` for sessions that go with the store.
+    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// Opens the file, and makes it if there is none; `:memory:` for sessions that go with the store. A relative path is
+    /// one of the current working directory, which may change later.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Misconfigured`] when the file cannot be opened or is another application's,
-    /// [`StoreErrorKind::Corrupt`] when it is no database; else what the disk says.
+    /// [`StoreErrorKind::Misconfigured`] when the file cannot be opened or written, when others than its owner may open
+    /// it, or when it belongs to another application; [`StoreErrorKind::Corrupt`] when it is not a database;
+    /// [`StoreErrorKind::Unavailable`] after [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE), and when the disk fails.
     pub async fn open(path: impl AsRef<Path> + Send) -> Result<Self, StoreError> {
-        let path = path.as_ref().to_owned();
-        if path.as_os_str().is_empty() {
-            let message = "the path of the SQLite file is empty: name a file";
-            return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
-        }
-        // SQLite takes `file:` for a URI, with options in it.
-        let is_uri = path.as_os_str().as_encoded_bytes().starts_with(b"file:");
-        let path = if is_uri { PathBuf::from(".").join(path) } else { path };
+        let path = match path.as_ref().to_str() {
+            None | Some("") => {
+                let message = "the path of the SQLite file is empty, or not UTF-8: name a file";
+                return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
+            }
+            Some(MEMORY) => MEMORY.into(),
+            Some(_) => files::make(path.as_ref())?,
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         Self::with_options(options).await
     }
 
-    /// Opens the file that the options name, as they say: another timeout, a key. How it is written is the
-    /// store's: its journal and its flushes.
+    /// Opens the file that the options name, as they say: with a key, or a limit of its pages. The store itself decides
+    /// how the file is written and how long it waits: its journal, its flushes, its timeout.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
     pub async fn with_options(options: SqliteConnectOptions) -> Result<Self, StoreError> {
-        let options = durable(options);
-        let mut connection = options.connect().await.map_err(fault)?;
-        let is_private = match prepare_patiently(&mut connection).await {
-            Ok(is_private) => is_private,
-            Err(error) => {
-                let _ = connection.close().await;
-                return Err(error);
+        in_time(Self::DEFAULT_DEADLINE, async {
+            // SQLite takes `file:` for a URI, with options in it.
+            let named = match options.get_filename().to_str() {
+                Some(name) if !name.is_empty() && name != MEMORY && !name.starts_with("file:") => {
+                    Some(path::absolute(name).map_err(unopened)?)
+                }
+                _ => None,
+            };
+            let options = match &named {
+                Some(path) => durable(options).filename(path),
+                None => durable(options),
+            };
+            let is_new = named.as_ref().is_some_and(|path| !path.exists());
+            if let Some(path) = named.as_ref().filter(|_| !is_new) {
+                files::refuse_shared(path)?;
             }
+            let (connection, real) = loop {
+                match connect(&options, named.as_deref().filter(|_| is_new)).await {
+                    // Of several that change the journal at once, SQLite refuses some without waiting.
+                    Err(error) if error.kind() == StoreErrorKind::Contention => sleep(AGAIN).await,
+                    connected => break connected?,
+                }
+            };
+            Self::begin(connection, options, named, real)
+        })
+        .await
+    }
+
+    /// Begins the work of the writer.
+    fn begin(
+        writer: SqliteConnection,
+        options: SqliteConnectOptions,
+        named: Option<PathBuf>,
+        real: Option<PathBuf>,
+    ) -> Result<Self, StoreError> {
+        let file = match real {
+            Some(real) => {
+                let files = Files::opened(named, &real).map_err(|lost| lost.store_error())?;
+                files.connected();
+                // From here on a missing file is a fault, and no new one takes its place.
+                Some((options.create_if_missing(false), Arc::new(files)))
+            }
+            None => None,
         };
-        // From here on a file that is gone is a fault, and no new one takes its place.
-        let options = options.create_if_missing(false);
-        let readers = (!is_private).then(|| {
-            SqlitePoolOptions::new()
+        let readers = file.as_ref().map(|(options, files)| Readers {
+            pool: SqlitePoolOptions::new()
                 .max_connections(READERS)
-                .acquire_timeout(BUSY_TIMEOUT)
+                .acquire_timeout(ONE_YEAR)
                 .test_before_acquire(false)
-                .connect_lazy_with(options.clone().pragma("query_only", "ON"))
+                .connect_lazy_with(options.clone().pragma("query_only", "ON")),
+            files: Arc::clone(files),
         });
-        let writer = SqliteWriter::new(connection, (!is_private).then_some(options));
-        let (queue, work) = Queue::new(writer);
+        let (queue, work) = Queue::new(SqliteWriter::new(writer, file));
         tokio::spawn(work);
-        Ok(Self { inner: Arc::new(Inner { queue, readers }) })
+        let inner = Inner { queue, readers, purged: Mutex::new(FIRST_ID) };
+        Ok(Self { inner: Arc::new(inner), deadline: Self::DEFAULT_DEADLINE })
     }
 
-    /// Ends what is under way, and closes the connections of all handles; from then on each step fails. Stores that
-    /// are dropped close theirs too, but nobody can wait for that.
+    /// Sets the deadline of each step that is taken through this handle and the clones that are made of it from now on.
+    /// After it the step fails as [`StoreErrorKind::Unavailable`]. With a deadline of zero each step fails at once, and
+    /// nothing is read or written.
+    ///
+    /// A deadline that is longer than the grace makes little sense: clients repeat their requests within the grace.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Ends the steps under way, and closes the connections of all handles; from then on each step fails. Returns within
+    /// the deadline, even if a step still waits for the disk then. A store that is dropped closes its connections too,
+    /// but its caller cannot wait for that.
     pub async fn close(&self) {
-        self.inner.queue.close().await;
-        // After the writer, so that the last connection takes the log into the file.
-        if let Some(readers) = &self.inner.readers {
-            readers.close().await;
-        }
+        let _ = timeout(self.deadline, async {
+            let readers = self.inner.readers.as_ref().map(|readers| readers.pool.close());
+            self.inner.queue.close().await;
+            // After the writer, so that the last connection takes the log into the file.
+            if let Some(readers) = readers {
+                readers.await;
+            }
+        })
+        .await;
     }
 
-    /// A connection to read with, unless reading is the writer's.
-    async fn reader(&self) -> Result<Option<PoolConnection<Sqlite>>, StoreError> {
-        match &self.inner.readers {
-            Some(readers) => readers.acquire().await.map(Some).map_err(fault),
-            None => Ok(None),
-        }
+    /// Has the writer take a step.
+    async fn write<T: Send>(
+        &self,
+        job: impl FnOnce(Pending<T>) -> Job + Send,
+    ) -> Result<T, StoreError> {
+        in_time(self.deadline, self.inner.queue.ask(job)).await
     }
 
-    /// Some sessions that are over at `now`.
-    async fn expired(&self, now: UnixMillis, limit: u32) -> Result<Vec<SessionId>, StoreError> {
-        match self.reader().await? {
-            Some(mut reader) => row::expired(&mut reader, now, limit).await.map_err(fault)?,
-            None => self.inner.queue.ask(|pending| Job::Expired { now, limit, pending }).await,
+    /// Takes a step that only reads, beside the writer where that is possible.
+    async fn read<T: Send>(
+        &self,
+        job: impl FnOnce(Pending<T>) -> Job + Send,
+    ) -> Result<T, StoreError> {
+        let Some(readers) = &self.inner.readers else { return self.write(job).await };
+        in_time(self.deadline, async {
+            let (pending, answer) = Pending::new();
+            let mut job = job(pending);
+            readers.take(&mut job).await?;
+            job.answer().send(None);
+            answer.await
+        })
+        .await
+    }
+}
+
+impl Readers {
+    async fn take(&self, job: &mut Job) -> Result<(), StoreError> {
+        let look = || self.files.look().map_err(|lost| lost.store_error());
+        loop {
+            // Before a connection is opened, which would apply the log to another file.
+            look()?;
+            let read = async {
+                let mut reader = self.pool.acquire().await?;
+                writer::take(&mut reader, job, Instant::now()).await
+            };
+            let read = read.await;
+            // What was read from a file that is no longer at its path is not an answer.
+            look()?;
+            match read {
+                Err(error) if is_busy(&error) => sleep(AGAIN).await,
+                read => break read.map_err(fault),
+            }
         }
     }
+}
+
+/// The outcome of a step, unless the deadline comes first.
+async fn in_time<T>(
+    deadline: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    if deadline.is_zero() {
+        return Err(late(deadline));
+    }
+    timeout(deadline, step).await.unwrap_or_else(|_| Err(late(deadline)))
 }
 
 impl fmt::Debug for SqliteStore {
@@ -208,34 +364,40 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// What was committed is on the disk.
+/// A committed change is on the disk, and the log stays short.
 fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
+        .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
-        // The flush of macOS, which otherwise ends in the disk's own memory. Elsewhere it means nothing.
+        // The flush of macOS, which otherwise ends in the disk's memory. Elsewhere it means nothing.
         .pragma("fullfsync", "ON")
         .pragma("checkpoint_fullfsync", "ON")
+        .pragma("journal_size_limit", LOG_LIMIT.to_string())
 }
 
-/// As [`prepare`], again while others are in the way: of several who change the journal at once, SQLite refuses some
-/// without waiting.
-async fn prepare_patiently(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
-    let start = Instant::now();
-    loop {
-        match prepare(connection).await {
+/// Connects to a file that is ready then; `made` is its path if SQLite makes it.
+async fn connect(
+    options: &SqliteConnectOptions,
+    made: Option<&Path>,
+) -> Result<(SqliteConnection, Option<PathBuf>), StoreError> {
+    let mut connection = options.connect().await.map_err(fault)?;
+    let private = made.map_or(Ok(()), files::make_private);
+    let prepared = match private {
+        Ok(()) => prepare(&mut connection).await,
+        Err(error) => Err(error),
+    };
+    match prepared {
+        Ok(real) => Ok((connection, real)),
+        Err(error) => {
+            let _ = connection.close().await;
             Err(error)
-                if error.kind() == StoreErrorKind::Contention && start.elapsed() < BUSY_TIMEOUT =>
-            {
-                sleep(Duration::from_millis(10)).await;
-            }
-            answer => return answer,
         }
     }
 }
 
-/// Makes sure that the file is the store's, and makes it so if it is nobody's. Says whether it is the connection's
-/// alone: in memory, or a temporary file.
-async fn prepare(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+/// Makes sure that the file is the store's and can be written, and makes its table if it is empty. Returns its path;
+/// none where the data is the connection's alone: in memory, or in a temporary file.
+async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, StoreError> {
     // Before anything is written: the journal's mode is.
     let is_new = is_new(connection).await?;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode = WAL")
@@ -247,8 +409,8 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<bool, StoreError> 
             .fetch_one(&mut *connection)
             .await
             .map_err(fault)?;
-    let is_private = file.is_none_or(|file| file.is_empty());
-    if mode != "wal" && !is_private {
+    let file = file.filter(|file| !file.is_empty()).map(PathBuf::from);
+    if mode != "wal" && file.is_some() {
         let message = "SQLite cannot keep a write-ahead log for the file: move it to a local disk";
         return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
     }
@@ -264,7 +426,11 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<bool, StoreError> 
         outcome?;
         ended.map_err(fault)?;
     }
-    Ok(is_private)
+    // SQLite opens a file that it cannot write for reading, and reports that before it waits for a lock.
+    match sqlx::query("DELETE FROM kippu_sessions WHERE FALSE").execute(connection).await {
+        Err(error) if !is_busy(&error) => Err(fault(error)),
+        _ => Ok(file),
+    }
 }
 
 async fn make(connection: &mut SqliteConnection) -> Result<(), StoreError> {
@@ -298,19 +464,16 @@ async fn is_new(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
 impl RefreshStore for SqliteStore {
     async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
         let session = session.clone();
-        self.inner.queue.ask(|pending| Job::Insert { session, pending }).await
+        self.write(|pending| Job::Insert { session, pending }).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        match self.reader().await? {
-            Some(mut reader) => row::load(&mut reader, id).await.map_err(fault)?,
-            None => self.inner.queue.ask(|pending| Job::Load { id: *id, pending }).await,
-        }
+        self.read(|pending| Job::Load { id: *id, pending }).await
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
-        let request = request.clone();
-        self.inner.queue.ask(|pending| Job::Rotate { request, pending }).await
+        let (request, asked) = (request.clone(), Instant::now());
+        self.write(|pending| Job::Rotate { request, asked, pending }).await
     }
 
     async fn revoke(
@@ -319,7 +482,7 @@ impl RefreshStore for SqliteStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        self.inner.queue.ask(|pending| Job::Revoke { id: *id, reason, now, pending }).await
+        self.write(|pending| Job::Revoke { id: *id, reason, now, pending }).await
     }
 
     async fn revoke_subject(
@@ -330,36 +493,40 @@ impl RefreshStore for SqliteStore {
         now: UnixMillis,
     ) -> Result<u64, StoreError> {
         let (subject, keep) = (subject.to_owned(), keep.copied());
-        self.inner
-            .queue
-            .ask(|pending| Job::RevokeSubject { subject, keep, reason, now, pending })
-            .await
+        self.write(|pending| Job::RevokeSubject { subject, keep, reason, now, pending }).await
     }
 
     async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
         let subject = subject.to_owned();
-        match self.reader().await? {
-            Some(mut reader) => row::list(&mut reader, &subject, now).await.map_err(fault)?,
-            None => self.inner.queue.ask(|pending| Job::List { subject, now, pending }).await,
-        }
+        self.read(|pending| Job::List { subject, now, pending }).await
     }
 
-    /// Each portion is a transaction; after an `Err` those before it are removed.
+    /// Each portion is a transaction; after an `Err` those before it are removed. If the table is too large for one
+    /// deadline, the next call goes on where this one stopped.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        let (mut removed, mut left) = (0, limit);
-        while left > 0 {
-            let wanted = left.min(PORTION);
-            let ids = self.expired(now, wanted).await?;
-            let found = u32::try_from(ids.len()).unwrap_or(wanted);
-            // Fewer, where somebody else removed some, or used them with a clock that is behind.
-            let gone = self.inner.queue.ask(|pending| Job::Remove { ids, now, pending }).await?;
-            removed += gone;
-            left = left.saturating_sub(u32::try_from(gone).unwrap_or(left));
-            if found < wanted {
-                break;
+        let now = now.min(SystemClock.now().into());
+        let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        in_time(self.deadline, async {
+            let (mut removed, mut left) = (0, limit);
+            let mut from = *purged();
+            let mut is_whole = from == FIRST_ID;
+            while left > 0 {
+                let ask = |pending| Job::Purge { from, now, limit: left, pending };
+                let portion = self.inner.queue.ask(ask).await?;
+                removed += portion.removed;
+                left = left.saturating_sub(u32::try_from(portion.removed).unwrap_or(left));
+                from = portion.next.unwrap_or(FIRST_ID);
+                *purged() = from;
+                if portion.next.is_none() {
+                    if is_whole {
+                        break;
+                    }
+                    is_whole = true;
+                }
             }
-        }
-        Ok(removed)
+            Ok(removed)
+        })
+        .await
     }
 }
 

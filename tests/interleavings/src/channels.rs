@@ -136,6 +136,10 @@ pub mod oneshot {
         pub fn send(self, value: T) -> Result<(), T> {
             self.0.send(value)
         }
+
+        pub fn is_closed(&self) -> bool {
+            self.0.state.lock().unwrap().closed
+        }
     }
 
     impl<T> Future for Receiver<T> {

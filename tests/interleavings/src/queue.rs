@@ -3,7 +3,7 @@
 use kippu::session::{StoreError, StoreErrorKind};
 use loom::sync::{Arc, Mutex};
 
-use self::file::{Failure, Pending, Queue, Step, Writer};
+use self::file::{Answer, Failure, Pending, Queue, Step, Writer};
 
 /// What the file finds around it in the crate.
 mod sync {
@@ -62,8 +62,8 @@ struct Add {
 }
 
 impl Step for Add {
-    fn tell(self, failure: Option<&Failure>) {
-        self.pending.tell(failure);
+    fn answer(&mut self) -> &mut dyn Answer {
+        &mut self.pending
     }
 }
 
@@ -72,12 +72,16 @@ struct ToDisk(Disk);
 impl Writer for ToDisk {
     type Step = Add;
 
-    async fn commit(&mut self, batch: &mut [Add]) -> Result<(), Failure> {
+    async fn commit(&mut self, batch: &mut Vec<Add>) -> Result<(), Failure> {
+        batch.retain_mut(|add| !add.answer().is_abandoned());
+        if batch.is_empty() {
+            return Ok(());
+        }
         let mut state = self.0.0.lock().unwrap();
         assert!(!state.disconnected, "a commit after the connection was closed");
         // Answered before it is known whether the commit will hold, as by the real one.
         for add in &mut *batch {
-            assert!(!add.pending.is_settled(), "it was answered before");
+            assert!(add.pending.settled().is_none(), "it was answered before");
             add.pending.settle(Ok(add.value));
         }
         if let Some(failures) = state.failures.checked_sub(1) {

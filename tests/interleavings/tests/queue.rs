@@ -97,10 +97,25 @@ fn who_gives_up_disturbs_nobody() {
         add(2),
         |disk, (), other| {
             assert_eq!(other.unwrap(), 2);
-            // It was sent, and so is done.
-            assert!(disk.has(1));
+            // Taken wholly, or dropped.
+            disk.has(1);
         },
     );
+}
+
+/// The caller is gone before the writer looks.
+#[test]
+fn a_step_that_nobody_waits_for_is_dropped() {
+    tried(|| {
+        let disk = Disk::default();
+        let (callers, work) = Callers::new(&disk);
+        give_up(&callers, 1);
+        let writer = thread::spawn(move || block_on(work));
+        assert_eq!(block_on(callers.add(2)).unwrap(), 2);
+        drop(callers);
+        writer.join().unwrap();
+        assert_eq!(disk.values(), [2]);
+    });
 }
 
 #[test]
@@ -109,8 +124,9 @@ fn a_step_is_done_before_the_end_or_refused() {
         Disk::default,
         add(1),
         |callers, disk| {
-            // Sent before the end is asked for, and so done.
-            give_up(callers, 3);
+            // Asked before the end, by a caller that still waits for it.
+            let mut asked = pin!(callers.add(3));
+            let _ = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             block_on(callers.close());
             assert!(disk.has(3) && disk.is_disconnected());
             let late = block_on(callers.add(2));

@@ -1,8 +1,41 @@
 //! The driver's errors as the store's, told apart by their kind and code, never by their text.
 
-use alloc::sync::Arc;
+use alloc::{format, sync::Arc};
+use core::time::Duration;
+use std::io::{self, ErrorKind};
 
+use super::files::FileFault;
 use crate::session::store::{StoreError, StoreErrorKind};
+
+/// Why the writer cannot go on: one error for all callers of a batch.
+pub(super) enum Fault {
+    Driver(Arc<sqlx::Error>),
+    File(FileFault),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(Arc::new(error))
+    }
+}
+
+impl From<FileFault> for Fault {
+    fn from(fault: FileFault) -> Self {
+        Self::File(fault)
+    }
+}
+
+impl Fault {
+    pub(super) fn store_error(&self) -> StoreError {
+        match self {
+            Self::Driver(error) => {
+                let (kind, message) = classify(error);
+                StoreError::from_driver(kind, Arc::clone(error)).with_message(message)
+            }
+            Self::File(fault) => fault.store_error(),
+        }
+    }
+}
 
 /// The driver's error stays the source.
 pub(super) fn fault(error: sqlx::Error) -> StoreError {
@@ -10,17 +43,30 @@ pub(super) fn fault(error: sqlx::Error) -> StoreError {
     StoreError::from_driver(kind, error).with_message(message)
 }
 
-/// One error of many requests.
-pub(super) fn shared_fault(error: &Arc<sqlx::Error>) -> StoreError {
-    let (kind, message) = classify(error);
-    StoreError::from_driver(kind, Arc::clone(error)).with_message(message)
+/// The file cannot be made.
+pub(super) fn unopened(error: io::Error) -> StoreError {
+    let code = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FULL,
+        _ => CANTOPEN,
+    };
+    let (kind, message) = classify_code(Some(code));
+    StoreError::from_driver(kind, error).with_message(message)
 }
 
 pub(super) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, CLOSED)
 }
 
-/// What is in a row, but cannot have been put there by the store.
+/// The deadline of a step has passed.
+pub(super) fn late(deadline: Duration) -> StoreError {
+    let message = format!(
+        "the SQLite file did not answer within the deadline of {deadline:?}: another connection holds its lock, or \
+         its disk stalls"
+    );
+    StoreError::new(StoreErrorKind::Unavailable, message)
+}
+
+/// A row holds something that the store cannot have written.
 pub(super) fn corrupt() -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, STRANGE)
 }
@@ -30,6 +76,11 @@ pub(super) fn foreign() -> StoreError {
         StoreErrorKind::Misconfigured,
         "the SQLite file is another application's, and was left as it is: give sessions a file of their own",
     )
+}
+
+/// Whether another connection is in the way, which may be gone a moment later.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(BUSY | LOCKED))
 }
 
 /// Whether it concerns the statement alone, which has changed nothing, and the transaction goes on.

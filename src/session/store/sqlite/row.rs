@@ -52,26 +52,6 @@ pub(super) async fn list(
     Ok(rows.iter().map(record).collect())
 }
 
-/// First those that the index knows; only then what has to be searched for.
-pub(super) async fn expired(
-    connection: &mut SqliteConnection,
-    now: UnixMillis,
-    limit: u32,
-) -> Read<Vec<SessionId>> {
-    let aged = "SELECT id FROM kippu_sessions WHERE absolute_expires_at <= ?1 LIMIT ?2";
-    let unused = "SELECT id FROM kippu_sessions NOT INDEXED \
-                  WHERE expires_at <= ?1 OR absolute_expires_at <= ?1 LIMIT ?2";
-    let mut rows = Vec::new();
-    for statement in [aged, unused] {
-        rows =
-            sqlx::query(statement).bind(now.get()).bind(limit).fetch_all(&mut *connection).await?;
-        if u32::try_from(rows.len()).is_ok_and(|found| found == limit) {
-            break;
-        }
-    }
-    Ok(rows.iter().map(session_id).collect())
-}
-
 pub(super) fn bytes(id: &SessionId) -> &[u8] {
     id.as_bytes()
 }

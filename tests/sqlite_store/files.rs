@@ -1,0 +1,580 @@
+//! The file under an open store: removed, renamed, replaced, cut short; and the rights to it.
+
+use std::{os::unix::fs::PermissionsExt, process::Output};
+
+use super::*;
+
+/// A store with three sessions, whose file is in a folder within the scratch folder.
+struct Opened {
+    scratch: Scratch,
+    store: SqliteStore,
+    acknowledged: Vec<SessionRecord>,
+}
+
+impl Opened {
+    async fn new() -> Self {
+        let scratch = Scratch::new("sqlite");
+        fs::create_dir(scratch.path().join("folder")).unwrap();
+        let opened = Self::at(&scratch.path().join("folder/sessions.db")).await;
+        Self { scratch, ..opened }
+    }
+
+    /// Opened by this path.
+    async fn at(path: &Path) -> Self {
+        let store = open(path).await;
+        let acknowledged = add_three(&store).await;
+        Self { scratch: Scratch::new("unused"), store, acknowledged }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.scratch.path().join("folder")
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder().join("sessions.db")
+    }
+
+    /// A path outside of the folder.
+    fn aside(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// A backup of now, as the documentation recommends.
+    async fn backup(&self) -> PathBuf {
+        let backup = self.aside("backup.db");
+        let mut connection = raw(&self.path()).await;
+        let statement = format!("VACUUM INTO '{}'", backup.display());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        private(&backup);
+        backup
+    }
+
+    /// Each step fails, and says which file is at fault.
+    async fn refuses(&self, culprit: &str) {
+        let (store, first) = (&self.store, &self.acknowledged[0]);
+        // Twice, since the first one may have changed how the others are answered.
+        for _ in 0..2 {
+            for (step, error) in [
+                ("insert", store.insert(&session("late")).await.unwrap_err()),
+                ("load", store.load(&first.id).await.unwrap_err()),
+                ("list", store.list("alice", LOGIN).await.unwrap_err()),
+                ("rotate", store.rotate(&request(first, 0, LOGIN)).await.unwrap_err()),
+                ("revoke", store.revoke(&first.id, RevokeReason::Logout, LOGIN).await.unwrap_err()),
+                (
+                    "revoke_subject",
+                    store
+                        .revoke_subject("alice", None, RevokeReason::LogoutAll, LOGIN)
+                        .await
+                        .unwrap_err(),
+                ),
+                ("purge", store.purge_expired(UnixMillis::MAX, 10).await.unwrap_err()),
+            ] {
+                let kind = error.kind();
+                assert_eq!(kind, StoreErrorKind::Misconfigured, "{culprit}: {step}: {error}");
+                let message = error.to_string();
+                assert!(message.contains(&format!("{culprit} ")), "{culprit}: {step}: {message}");
+                assert!(message.contains("Stop all processes"), "{culprit}: {step}: {message}");
+            }
+        }
+    }
+
+    /// The file at this path holds the acknowledged sessions as they were, and no others.
+    async fn is_whole(&self, path: &Path) {
+        holds(path, &self.acknowledged).await;
+    }
+}
+
+async fn add_three(store: &SqliteStore) -> Vec<SessionRecord> {
+    let sessions: Vec<_> = (0..3).map(|_| session("alice")).collect();
+    for session in &sessions {
+        assert_eq!(store.insert(session).await.unwrap(), InsertOutcome::Inserted);
+    }
+    sessions
+}
+
+/// A store that is opened by this path has these sessions, and its file is in order.
+async fn holds(path: &Path, sessions: &[SessionRecord]) {
+    let store = open(path).await;
+    let mut wanted = sessions.to_vec();
+    wanted.sort_by_key(|session| session.id);
+    assert_eq!(store.list("alice", LOGIN).await.unwrap(), wanted, "{}", path.display());
+    store.close().await;
+    let mut connection = raw(path).await;
+    let check: String =
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(check, "ok", "{}", path.display());
+    let others: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM kippu_sessions WHERE subject <> 'alice'")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(others, 0, "{}", path.display());
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+fn cut(path: &Path, len: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
+}
+
+#[test]
+fn a_removed_file_is_noticed() {
+    run(async {
+        for ends in [&[""][..], &["", "-wal", "-shm"]] {
+            let opened = Opened::new().await;
+            let path = opened.path();
+            for end in ends {
+                fs::remove_file(with_end(&path, end)).unwrap();
+            }
+            opened.refuses("sessions.db").await;
+            opened.store.close().await;
+            assert!(!path.exists(), "no file takes its place");
+            holds(&path, &[]).await;
+        }
+    });
+}
+
+#[test]
+fn a_renamed_file_is_noticed_and_complete() {
+    run(async {
+        let opened = Opened::new().await;
+        let (path, aside) = (opened.path(), opened.aside("aside.db"));
+        fs::rename(&path, &aside).unwrap();
+        opened.refuses("sessions.db").await;
+        // Without its log, which is still where it was.
+        opened.is_whole(&aside).await;
+        // It is back: the steps go on.
+        fs::rename(&aside, &path).unwrap();
+        let more = session("alice");
+        opened.store.insert(&more).await.unwrap();
+        assert_eq!(opened.store.load(&more.id).await.unwrap(), Some(more.clone()));
+        opened.store.close().await;
+        holds(&path, &[opened.acknowledged, vec![more]].concat()).await;
+    });
+}
+
+/// Neither the steps under the old file nor its log change the new one.
+#[test]
+fn a_backup_that_is_moved_over_the_file_stays_as_it_is() {
+    run(async {
+        for is_used in [true, false] {
+            let opened = Opened::new().await;
+            let backup = opened.backup().await;
+            let before = fs::read(&backup).unwrap();
+            // Acknowledged after the backup, and in the log.
+            add_three(&opened.store).await;
+            fs::rename(&backup, opened.path()).unwrap();
+            if is_used {
+                opened.refuses("sessions.db").await;
+            }
+            // A store that was not used meanwhile leaves no log behind either.
+            opened.store.close().await;
+            assert_eq!(fs::read(opened.path()).unwrap(), before);
+            opened.is_whole(&opened.path()).await;
+        }
+    });
+}
+
+#[test]
+fn a_file_in_the_place_of_the_old_one_is_left_as_it_is() {
+    run(async {
+        for kind in ["copy", "application", "text", "empty"] {
+            let opened = Opened::new().await;
+            let other = opened.aside("other");
+            match kind {
+                "copy" => drop(fs::copy(opened.path(), &other).unwrap()),
+                "application" => {
+                    let mut connection = raw(&other).await;
+                    execute(&mut connection, "CREATE TABLE notes (text)").await;
+                    connection.close().await.unwrap();
+                }
+                "text" => fs::write(&other, "This is no database. ".repeat(1000)).unwrap(),
+                _ => fs::write(&other, "").unwrap(),
+            }
+            let before = fs::read(&other).unwrap();
+            fs::rename(&other, opened.path()).unwrap();
+            opened.refuses("sessions.db").await;
+            opened.store.close().await;
+            assert_eq!(fs::read(opened.path()).unwrap(), before, "{kind}");
+        }
+    });
+}
+
+#[test]
+fn a_link_that_leads_elsewhere_is_noticed() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let at = |name: &str| scratch.path().join(name);
+        let retarget = |to: &str| {
+            std::os::unix::fs::symlink(at(to), at("new-link")).unwrap();
+            fs::rename(at("new-link"), at("link")).unwrap();
+        };
+        retarget("first.db");
+        // The link leads nowhere before the store makes the file.
+        let opened = Opened::at(&at("link")).await;
+        assert!(at("first.db").is_file());
+        assert_eq!(mode(&at("first.db")), 0o600);
+        open(at("second.db")).await.close().await;
+        retarget("second.db");
+        opened.refuses("link").await;
+        retarget("first.db");
+        opened.store.insert(&session("bob")).await.unwrap();
+        retarget("second.db");
+        opened.store.close().await;
+        holds(&at("second.db"), &[]).await;
+    });
+}
+
+#[test]
+fn a_folder_that_is_renamed_or_replaced_is_noticed() {
+    run(async {
+        let opened = Opened::new().await;
+        let (folder, aside) = (opened.folder(), opened.aside("aside"));
+        fs::rename(&folder, &aside).unwrap();
+        opened.refuses("sessions.db").await;
+        opened.is_whole(&aside.join("sessions.db")).await;
+        // Another database, which another store has open, is where it was.
+        fs::create_dir(&folder).unwrap();
+        let other = Opened::at(&opened.path()).await;
+        opened.refuses("sessions.db").await;
+        opened.store.close().await;
+        assert_eq!(other.store.list("alice", LOGIN).await.unwrap().len(), 3);
+        other.store.close().await;
+        other.is_whole(&opened.path()).await;
+        opened.is_whole(&aside.join("sessions.db")).await;
+    });
+}
+
+/// No acknowledged session was in the file alone.
+#[test]
+fn a_log_that_was_removed_or_replaced_is_noticed_and_loses_nothing() {
+    run(async {
+        for ends in [&["-wal"][..], &["-shm"], &["-wal", "-shm"]] {
+            for is_replaced in [false, true] {
+                let opened = Opened::new().await;
+                let path = opened.path();
+                for end in ends {
+                    let file = with_end(&path, end);
+                    fs::remove_file(&file).unwrap();
+                    // An index that another process may have begun has locks that the store cannot see: the log stays.
+                    if is_replaced && *end == "-wal" {
+                        fs::write(&file, "").unwrap();
+                    }
+                }
+                opened.refuses(&format!("sessions.db{}", ends[0])).await;
+                opened.store.close().await;
+                opened.is_whole(&path).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_noticed() {
+    run(async {
+        for (end, part) in [("", 0), ("", 1), ("-wal", 0), ("-wal", 1)] {
+            let opened = Opened::new().await;
+            // Into the file, so that there is something to cut.
+            let mut connection = raw(&opened.path()).await;
+            execute(&mut connection, "PRAGMA wal_checkpoint").await;
+            connection.close().await.unwrap();
+            add_three(&opened.store).await;
+            let file = with_end(&opened.path(), end);
+            let len = fs::metadata(&file).unwrap().len();
+            cut(&file, len * part / 2);
+            let (store, late) = (&opened.store, session("late"));
+            for error in [
+                store.insert(&late).await.unwrap_err(),
+                store.rotate(&request(&opened.acknowledged[0], 0, LOGIN)).await.unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{end} {part} {error}");
+                assert!(error.to_string().contains("was cut short"), "{end} {part} {error}");
+            }
+            store.close().await;
+        }
+    });
+}
+
+/// Files become smaller by this, and lose nothing.
+#[test]
+fn a_vacuum_and_an_emptied_log_are_no_loss() {
+    run(async {
+        let opened = Opened::new().await;
+        let mut expired = Vec::new();
+        for _ in 0..500 {
+            let session = session("bob");
+            opened.store.insert(&session).await.unwrap();
+            expired.push(session);
+        }
+        let mut connection = raw(&opened.path()).await;
+        execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+        opened.store.insert(&session("carol")).await.unwrap();
+        execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let before = fs::metadata(opened.path()).unwrap().len();
+        execute(&mut connection, "DELETE FROM kippu_sessions WHERE subject <> 'alice'").await;
+        execute(&mut connection, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").await;
+        assert!(fs::metadata(opened.path()).unwrap().len() < before);
+        let more = session("alice");
+        opened.store.insert(&more).await.unwrap();
+        opened.store.close().await;
+        connection.close().await.unwrap();
+        holds(&opened.path(), &[opened.acknowledged, vec![more]].concat()).await;
+    });
+}
+
+/// The step waits for a lock, and the file is another one when it has it.
+#[test]
+fn a_file_that_is_replaced_while_a_step_waits_is_noticed() {
+    run(async {
+        let opened = Opened::new().await;
+        let backup = opened.backup().await;
+        let mut connection = raw(&opened.path()).await;
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let waiting = tokio::spawn({
+            let store = opened.store.clone();
+            async move { store.insert(&session("late")).await }
+        });
+        sleep(Duration::from_millis(300)).await;
+        fs::rename(&backup, opened.path()).unwrap();
+        execute(&mut connection, "COMMIT").await;
+        let error = waiting.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+        connection.close().await.unwrap();
+        opened.store.close().await;
+        opened.is_whole(&opened.path()).await;
+    });
+}
+
+/// While requests go on: what was acknowledged is in the file that was renamed, and no request that began after the
+/// renaming was.
+#[test]
+fn nothing_is_acknowledged_after_a_renaming() {
+    run(async {
+        for _ in 0..10 {
+            let opened = Opened::new().await;
+            let (path, aside) = (opened.path(), opened.aside("aside.db"));
+            let mut tasks = JoinSet::new();
+            for _ in 0..8 {
+                let (store, path) = (opened.store.clone(), path.clone());
+                tasks.spawn(async move {
+                    let mut acknowledged = Vec::new();
+                    loop {
+                        let session = session("alice");
+                        let was_there = path.exists();
+                        match store.insert(&session).await {
+                            Ok(_) => {
+                                assert!(was_there, "acknowledged, and not in the file at the path");
+                                acknowledged.push(session);
+                            }
+                            Err(error) => {
+                                assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+                                break acknowledged;
+                            }
+                        }
+                    }
+                });
+            }
+            sleep(Duration::from_millis(30)).await;
+            fs::rename(&path, &aside).unwrap();
+            let acknowledged = tasks.join_all().await.concat();
+            opened.store.close().await;
+            let store = open(&aside).await;
+            for session in opened.acknowledged.iter().chain(&acknowledged) {
+                assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(session));
+            }
+            store.close().await;
+        }
+    });
+}
+
+const CHILD: &str = "KIPPU_TEST_SQLITE_CHILD";
+
+/// Runs a test of this file in a process of its own, which is a copy that every user may run.
+fn in_child(scratch: &Scratch, test: &str, before: &[&str]) {
+    let program = scratch.path().join("program");
+    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut words = before.iter().map(|word| (*word).to_owned()).chain([
+        program.to_str().unwrap().to_owned(),
+        "--exact".to_owned(),
+        format!("files::{test}"),
+        "--nocapture".to_owned(),
+    ]);
+    let Output { status, stdout, stderr } = Command::new(words.next().unwrap())
+        .args(words)
+        .env(CHILD, scratch.path())
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&stdout);
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success() && stdout.contains("1 passed"), "{before:?} {stdout}{stderr}");
+}
+
+#[test]
+fn a_relative_path_stays_the_same_file() {
+    let scratch = Scratch::new("sqlite");
+    in_child(&scratch, "in_another_working_directory", &[]);
+}
+
+/// Run by the test above in a process of its own, since the working directory is the process's.
+#[test]
+fn in_another_working_directory() {
+    let Some(folder) = env::var_os(CHILD) else { return };
+    run(async {
+        let store = open("sessions.db").await;
+        let options = SqliteConnectOptions::new().filename("sessions.db");
+        let other = SqliteStore::with_options(options).await.unwrap();
+        fs::create_dir("elsewhere").unwrap();
+        env::set_current_dir("elsewhere").unwrap();
+        let session = session("alice");
+        store.insert(&session).await.unwrap();
+        for store in [store, other] {
+            // By a connection that is made only now.
+            assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(&session));
+            store.close().await;
+        }
+        assert_eq!(fs::read_dir(".").unwrap().count(), 0);
+        assert!(Path::new(&folder).join("sessions.db").is_file());
+    });
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_new_file_belongs_to_its_owner_alone() {
+    for umask in ["000", "022", "077"] {
+        let scratch = Scratch::new("sqlite");
+        let shell = format!("umask {umask}; exec \"$@\"");
+        in_child(&scratch, "with_any_umask", &["sh", "-c", &shell, "sh"]);
+    }
+}
+
+/// Run by the test above in a process of its own, since the umask is the process's.
+#[test]
+fn with_any_umask() {
+    if env::var_os(CHILD).is_none() {
+        return;
+    }
+    run(async {
+        let options = SqliteConnectOptions::new().filename("options.db").create_if_missing(true);
+        for (name, store) in [
+            ("open.db", open("open.db").await),
+            ("options.db", SqliteStore::with_options(options).await.unwrap()),
+        ] {
+            store.insert(&session("alice")).await.unwrap();
+            store.load(&session("alice").id).await.unwrap();
+            for end in ["", "-wal", "-shm"] {
+                let file = with_end(Path::new(name), end);
+                assert_eq!(mode(&file), 0o600, "{}", file.display());
+            }
+            store.close().await;
+        }
+    });
+}
+
+#[test]
+fn a_file_that_others_may_open_is_refused() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        open(&path).await.close().await;
+        let before = fs::read(&path).unwrap();
+        let set = |file: &Path, mode| {
+            fs::set_permissions(file, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o666, 0o777] {
+            set(&path, mode);
+            let options = SqliteConnectOptions::new().filename(&path);
+            for opened in [SqliteStore::open(&path).await, SqliteStore::with_options(options).await]
+            {
+                let error = opened.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+                let command = format!("`chmod 600 {}`", path.display());
+                assert!(error.to_string().contains(&command), "{error}");
+                assert!(error.to_string().contains(&format!("(mode 0{mode:o})")), "{error}");
+            }
+            assert_eq!(fs::read(&path).unwrap(), before);
+        }
+        set(&path, 0o600);
+        for end in ["-wal", "-shm"] {
+            let beside = with_end(&path, end);
+            fs::write(&beside, "").unwrap();
+            set(&beside, 0o644);
+            let error = SqliteStore::open(&path).await.unwrap_err();
+            assert!(error.to_string().contains(&format!("`chmod 600 {}`", beside.display())));
+            fs::remove_file(beside).unwrap();
+        }
+        // Through a link too.
+        set(&path, 0o644);
+        std::os::unix::fs::symlink(&path, scratch.path().join("link")).unwrap();
+        let error = SqliteStore::open(scratch.path().join("link")).await.unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        set(&path, 0o600);
+        open(&path).await.close().await;
+    });
+}
+
+/// Root may write everywhere, so this runs as another user where it runs as root.
+#[test]
+fn a_file_or_a_folder_that_cannot_be_written_is_refused() {
+    let scratch = Scratch::new("sqlite");
+    let is_root = fs::metadata(scratch.path()).is_ok_and(|found| {
+        use std::os::unix::fs::MetadataExt;
+        found.uid() == 0
+    });
+    if is_root {
+        std::os::unix::fs::chown(scratch.path(), Some(65_534), Some(65_534)).unwrap();
+        let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        in_child(&scratch, "without_the_right_to_write", &user);
+    } else {
+        in_child(&scratch, "without_the_right_to_write", &[]);
+    }
+}
+
+/// Run by the test above in a process of its own.
+#[test]
+fn without_the_right_to_write() {
+    let Some(folder) = env::var_os(CHILD) else { return };
+    let folder = Path::new(&folder).join("folder");
+    let path = folder.join("sessions.db");
+    let set =
+        |file: &Path, mode| fs::set_permissions(file, PermissionsExt::from_mode(mode)).unwrap();
+    run(async {
+        let refused = async |reason: &str| {
+            let error = SqliteStore::open(&path).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        };
+        fs::create_dir(&folder).unwrap();
+        // A folder in which no file can be made.
+        set(&folder, 0o500);
+        refused("its folder has to exist, and both have to be accessible").await;
+        set(&folder, 0o700);
+
+        let store = open(&path).await;
+        let (first, second) = (session("alice"), session("alice"));
+        store.insert(&first).await.unwrap();
+        // Made read-only under the store, the open file can still be written: nothing acknowledged is lost.
+        set(&path, 0o400);
+        store.insert(&second).await.unwrap();
+        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 2);
+        store.close().await;
+        refused("the process needs to write to it and to its folder").await;
+        set(&path, 0o600);
+        let store = open(&path).await;
+        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 2);
+        store.close().await;
+        // A folder in which no log can be made.
+        set(&folder, 0o500);
+        refused("folder").await;
+        set(&folder, 0o700);
+    });
+}

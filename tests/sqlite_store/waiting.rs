@@ -1,0 +1,485 @@
+//! Steps that wait: for the lock of another process, for the disk, for readers; and the clocks that count meanwhile.
+
+use std::{io::Read, process::Child, time::SystemTime};
+
+use super::*;
+
+/// By the clock of this machine, as a caller reads it.
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    UnixMillis::new(i64::try_from(since.as_millis()).unwrap())
+}
+
+/// A login of now.
+fn new_session(subject: &str) -> SessionRecord {
+    let now = now();
+    SessionRecord {
+        created_at: now,
+        rotated_at: now,
+        expires_at: now.saturating_add(Duration::from_secs(3600)),
+        absolute_expires_at: now.saturating_add(Duration::from_secs(86_400)),
+        ..session(subject)
+    }
+}
+
+fn late(error: &StoreError) {
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("within the deadline"), "{error}");
+}
+
+const PRESENTER: &str = "KIPPU_TEST_SQLITE_PRESENTER";
+
+/// Run by the test below in a process of its own: presents a token, and says what became of it.
+#[test]
+fn presents_a_token() {
+    let Some(words) = env::var_os(PRESENTER) else { return };
+    let words = words.into_string().unwrap();
+    let [path, id, grace] = *words.split('\n').collect::<Vec<_>>() else { panic!("{words}") };
+    run(async {
+        let store = open(path).await;
+        let session = SessionRecord { id: id.parse().unwrap(), ..new_session("alice") };
+        let request = RotateRequest {
+            grace: Duration::from_millis(grace.parse().unwrap()),
+            ..request(&session, 0, now())
+        };
+        println!("\npresenting");
+        println!("\n{:?}", store.rotate(&request).await.unwrap());
+    });
+}
+
+fn presenter(path: &Path, session: &SessionRecord, grace: Duration) -> (Child, impl BufRead) {
+    let words = format!("{}\n{}\n{}", path.display(), session.id, grace.as_millis());
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "waiting::presents_a_token", "--nocapture"])
+        .env(PRESENTER, words)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    (child, output)
+}
+
+/// Another process holds the write lock for three times the grace, while one token is presented through several stores
+/// and another process.
+#[test]
+fn the_grace_begins_after_a_lock_that_lasts_longer() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let grace = Duration::from_millis(700);
+        let mut stores = Vec::new();
+        for _ in 0..3 {
+            stores.push(open(&path).await);
+        }
+        let session = new_session("alice");
+        stores[0].insert(&session).await.unwrap();
+        let mut connection = raw(&path).await;
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let (mut child, mut output) = presenter(&path, &session, grace);
+        let mut said = String::new();
+        while !said.starts_with("presenting") {
+            said.clear();
+            assert!(output.read_line(&mut said).unwrap() > 0, "it ended");
+        }
+        let presented = now();
+        let mut tasks = JoinSet::new();
+        for number in 0..30 {
+            let (store, session) = (stores[number % 3].clone(), session.clone());
+            tasks.spawn(async move {
+                sleep(Duration::from_millis(20) * u32::try_from(number).unwrap()).await;
+                let request = RotateRequest { grace, ..request(&session, 0, now()) };
+                store.rotate(&request).await.unwrap()
+            });
+        }
+        sleep(grace * 3).await;
+        let released = now();
+        execute(&mut connection, "COMMIT").await;
+        let mut outcomes: Vec<_> = tasks.join_all().await;
+        let answered = now();
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        assert!(child.wait().unwrap().success(), "{rest}");
+        let record = stores[1].load(&session.id).await.unwrap().unwrap();
+        let successor =
+            Successor { generation: 1, kid: "k2".to_owned(), expires_at: record.expires_at };
+        let of_child =
+            [RotateOutcome::Rotated(successor.clone()), RotateOutcome::Replayed(successor)]
+                .into_iter()
+                .find(|outcome| rest.contains(&format!("{outcome:?}")));
+        outcomes.push(of_child.unwrap_or_else(|| panic!("{rest}")));
+        let rotated =
+            outcomes.iter().filter(|outcome| matches!(outcome, RotateOutcome::Rotated(_)));
+        assert_eq!(rotated.count(), 1, "{outcomes:?}");
+        for outcome in &outcomes {
+            let (RotateOutcome::Rotated(to) | RotateOutcome::Replayed(to)) = outcome else {
+                panic!("{outcomes:?}");
+            };
+            assert_eq!((to.generation, to.expires_at), (1, record.expires_at));
+        }
+        // The caller's time and the stall are rounded down to a millisecond each.
+        let milli = Duration::from_millis(2);
+        assert!(record.rotated_at.saturating_add(milli) >= released, "{record:?} {released:?}");
+        assert!(record.rotated_at <= answered, "{record:?} {answered:?}");
+        assert!(released >= presented.saturating_add(grace * 3));
+
+        let at = |time| RotateRequest { grace, ..request(&session, 0, time) };
+        for time in
+            [presented, released, record.rotated_at, record.rotated_at.saturating_add(grace)]
+        {
+            let outcome = stores[2].rotate(&at(time)).await.unwrap();
+            assert!(matches!(outcome, RotateOutcome::Replayed(_)), "{time:?} {outcome:?}");
+        }
+        let time = record.rotated_at.saturating_add(grace + Duration::from_millis(1));
+        assert_eq!(stores[2].rotate(&at(time)).await.unwrap(), RotateOutcome::Reused);
+    });
+}
+
+const ROTATOR: &str = "KIPPU_TEST_SQLITE_ROTATOR";
+
+/// Run by the test below in a process of its own: rotates a session until it is stopped for a while, says what it was
+/// answered then and when, and ends.
+#[test]
+fn rotates_until_it_is_stopped() {
+    let Some(words) = env::var_os(ROTATOR) else { return };
+    let words = words.into_string().unwrap();
+    let [path, id] = *words.split('\n').collect::<Vec<_>>() else { panic!("{words}") };
+    run(async {
+        let store = open(path).await;
+        let id: SessionId = id.parse().unwrap();
+        let record = store.load(&id).await.unwrap().unwrap();
+        println!("\nrotating");
+        for generation in record.generation.. {
+            let start = Instant::now();
+            let request =
+                RotateRequest { grace: STOP_GRACE, ..request(&record, generation, now()) };
+            let outcome = store.rotate(&request).await.unwrap();
+            assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+            if start.elapsed() >= STOP_GRACE * 2 {
+                println!("\nanswered {generation} {}", now());
+                return;
+            }
+        }
+    });
+}
+
+const STOP_GRACE: Duration = Duration::from_millis(200);
+
+fn signal(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+}
+
+/// A process stands still for three times the grace in the middle of a rotation: before the change, or between the
+/// change and the end of its commit, which takes most of the time.
+#[cfg(unix)]
+#[test]
+fn the_grace_begins_after_a_commit_that_stalls() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = open(&path).await;
+        let session = new_session("alice");
+        store.insert(&session).await.unwrap();
+        let mut rounds = 0;
+        while rounds < 15 {
+            let mut child = Command::new(env::current_exe().unwrap())
+                .args(["--exact", "waiting::rotates_until_it_is_stopped", "--nocapture"])
+                .env(ROTATOR, format!("{}\n{}", path.display(), session.id))
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut output = BufReader::new(child.stdout.take().unwrap());
+            let mut line = String::new();
+            while !line.starts_with("rotating") {
+                line.clear();
+                assert!(output.read_line(&mut line).unwrap() > 0, "it ended");
+            }
+            sleep(Duration::from_millis(20 + 3 * rounds)).await;
+            signal(&child, "STOP");
+            sleep(STOP_GRACE * 3).await;
+            let stopped = store.load(&session.id).await.unwrap().unwrap();
+            signal(&child, "CONT");
+            let mut rest = String::new();
+            output.read_to_string(&mut rest).unwrap();
+            assert!(child.wait().unwrap().success(), "{rest}");
+            let answered = rest.lines().find_map(|line| line.strip_prefix("answered ")).unwrap();
+            let (generation, time) = answered.split_once(' ').unwrap();
+            let generation: u64 = generation.parse().unwrap();
+            let record = store.load(&session.id).await.unwrap().unwrap();
+            assert_eq!(record.generation, generation + 1);
+            if stopped.generation == record.generation {
+                // The commit came before the stop, and the grace with it.
+                continue;
+            }
+            // A retry that comes right after the answer.
+            let time = UnixMillis::new(time.parse().unwrap());
+            let retry = RotateRequest { grace: STOP_GRACE, ..request(&session, generation, time) };
+            let outcome = store.rotate(&retry).await.unwrap();
+            assert!(matches!(outcome, RotateOutcome::Replayed(_)), "{time} {record:?} {outcome:?}");
+            rounds += 1;
+        }
+    });
+}
+
+/// The steps end, and are not taken once the lock is free: their callers have given up.
+#[test]
+fn each_step_ends_within_the_deadline_and_is_dropped() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        let (kept, new) = (session("alice"), session("alice"));
+        let ended = SessionRecord { expires_at: after(1), ..session("bob") };
+        for session in [&kept, &ended] {
+            store.insert(session).await.unwrap();
+        }
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let start = Instant::now();
+        let hasty = store.clone().with_deadline(Duration::from_millis(300));
+        let reason = RevokeReason::Logout;
+        for error in [
+            hasty.insert(&new).await.unwrap_err(),
+            hasty.rotate(&request(&kept, 0, LOGIN)).await.unwrap_err(),
+            hasty.revoke(&kept.id, reason, LOGIN).await.unwrap_err(),
+            hasty.revoke_subject("alice", None, reason, LOGIN).await.unwrap_err(),
+            hasty.purge_expired(UnixMillis::MAX, 10).await.unwrap_err(),
+        ] {
+            late(&error);
+        }
+        assert!(start.elapsed() >= Duration::from_millis(5 * 300));
+        // Readers do not wait for the lock.
+        assert_eq!(hasty.load(&kept.id).await.unwrap(), Some(kept.clone()));
+        execute(&mut connection, "COMMIT").await;
+        let last = session("alice");
+        store.insert(&last).await.unwrap();
+        let mut wanted = vec![kept.clone(), last];
+        wanted.sort_by_key(|session| session.id);
+        assert_eq!(store.list("alice", LOGIN).await.unwrap(), wanted);
+        assert_eq!(store.load(&ended.id).await.unwrap(), Some(ended));
+    });
+}
+
+/// More than the queue has room for.
+#[test]
+fn a_full_queue_keeps_the_deadline() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..3000 {
+            let hasty = store.clone().with_deadline(Duration::from_millis(500));
+            tasks.spawn(async move { hasty.insert(&session("alice")).await.unwrap_err() });
+        }
+        for error in tasks.join_all().await {
+            late(&error);
+        }
+        // It ends, and the other handles with it.
+        store.clone().with_deadline(Duration::from_millis(500)).close().await;
+        execute(&mut connection, "COMMIT").await;
+        let error = store.load(&session("alice").id).await.unwrap_err();
+        assert!(error.to_string().ends_with("the store is closed"), "{error}");
+        let store = open(file(&scratch)).await;
+        assert_eq!(store.list("alice", LOGIN).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_read_ends_within_the_deadline() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, MANY).await;
+        let hasty = store.clone().with_deadline(Duration::from_millis(2));
+        late(&hasty.list("alice", LOGIN).await.unwrap_err());
+        assert_eq!(
+            store.with_deadline(Duration::MAX).list("alice", LOGIN).await.unwrap().len(),
+            100_000
+        );
+    });
+}
+
+/// Live sessions of one subject, by all ids.
+const MANY: &str = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
+    INSERT INTO kippu_sessions SELECT randomblob(16), 'alice', 'web', NULL, 0, 8000000000000000, \
+    0, 'k', 0, 8000000000000000, NULL, NULL FROM n";
+
+#[test]
+fn opening_ends_within_the_deadline() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        open(file(&scratch)).await.close().await;
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").await;
+        let start = Instant::now();
+        late(&SqliteStore::open(file(&scratch)).await.unwrap_err());
+        assert!(start.elapsed() >= SqliteStore::DEFAULT_DEADLINE);
+        execute(&mut connection, "COMMIT").await;
+        connection.close().await.unwrap();
+        open(file(&scratch)).await.close().await;
+    });
+}
+
+#[test]
+fn with_a_deadline_of_zero_nothing_happens() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let store = open(path).await;
+            let (kept, new) = (session("alice"), session("alice"));
+            store.insert(&kept).await.unwrap();
+            let hasty = store.clone().with_deadline(Duration::ZERO);
+            for error in [
+                hasty.insert(&new).await.unwrap_err(),
+                hasty.load(&kept.id).await.unwrap_err(),
+                hasty.rotate(&request(&kept, 0, LOGIN)).await.unwrap_err(),
+                hasty.revoke(&kept.id, RevokeReason::Logout, LOGIN).await.unwrap_err(),
+                hasty.purge_expired(UnixMillis::MAX, 10).await.unwrap_err(),
+            ] {
+                late(&error);
+            }
+            assert_eq!(store.list("alice", LOGIN).await.unwrap(), [kept]);
+        }
+    });
+}
+
+/// A server whose clock is 100 days ahead, or behind.
+#[test]
+fn a_purge_asks_the_clock_of_the_machine_too() {
+    run(async {
+        let day = Duration::from_secs(86_400);
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let store = open(path).await;
+            let live = new_session("alice");
+            let ended = SessionRecord { expires_at: now(), ..new_session("alice") };
+            for session in [&live, &ended] {
+                store.insert(session).await.unwrap();
+            }
+            let before = UnixMillis::new(ended.expires_at.get() - 1);
+            assert_eq!(store.purge_expired(before, 10).await.unwrap(), 0);
+            for ahead in [now().saturating_add(day * 100), UnixMillis::MAX] {
+                store.purge_expired(ahead, 10).await.unwrap();
+                assert_eq!(store.load(&live.id).await.unwrap(), Some(live.clone()));
+                assert_eq!(store.load(&ended.id).await.unwrap(), None);
+            }
+        }
+    });
+}
+
+/// The table is too large for one deadline; each call goes on where the last one stopped.
+#[test]
+fn a_purge_that_runs_out_of_time_makes_progress() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, MANY).await;
+        let ended = SessionRecord {
+            id: SessionId::from_bytes([0xff; 16]),
+            expires_at: after(1),
+            ..session("bob")
+        };
+        store.insert(&ended).await.unwrap();
+        let hasty = store.clone().with_deadline(Duration::from_millis(10));
+        let mut calls = 0;
+        while store.load(&ended.id).await.unwrap().is_some() {
+            calls += 1;
+            match hasty.purge_expired(UnixMillis::MAX, 10).await {
+                Ok(_) => {}
+                Err(error) => late(&error),
+            }
+        }
+        assert!(calls > 1, "one deadline was enough");
+        // From the middle, too, all of the table is looked at.
+        let first = SessionRecord { id: SessionId::from_bytes([0; 16]), ..ended };
+        store.insert(&first).await.unwrap();
+        late(&hasty.purge_expired(UnixMillis::MAX, 10).await.unwrap_err());
+        store.insert(&first).await.unwrap();
+        assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 1);
+        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 100_000);
+    });
+}
+
+fn log_len(path: &Path) -> u64 {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).unwrap().len()
+}
+
+/// What the documentation says.
+const LOG_LIMIT: u64 = 16 << 20;
+
+/// Adds sessions that make the log longer by some megabytes.
+async fn add_many(store: &SqliteStore) {
+    let mut tasks = JoinSet::new();
+    for number in 0..1000 {
+        let store = store.clone();
+        tasks.spawn(async move { store.insert(&session(&format!("user{number}"))).await.unwrap() });
+    }
+    tasks.join_all().await;
+}
+
+#[test]
+fn a_log_behind_a_long_reader_is_emptied_after_it() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = open(&path).await;
+        add_many(&store).await;
+        let mut reader = raw(&path).await;
+        execute(&mut reader, "BEGIN; SELECT count(*) FROM kippu_sessions").await;
+        while log_len(&path) < LOG_LIMIT * 2 {
+            add_many(&store).await;
+        }
+        execute(&mut reader, "COMMIT").await;
+        let start = Instant::now();
+        while log_len(&path) > LOG_LIMIT {
+            store.insert(&session("alice")).await.unwrap();
+            sleep(Duration::from_millis(20)).await;
+            assert!(start.elapsed() < Duration::from_secs(60), "it is {} long", log_len(&path));
+        }
+    });
+}
+
+/// Readers of the store itself, without a pause, and short ones of another process.
+#[test]
+fn a_log_stays_short_with_many_readers() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = open(&path).await;
+        let mut readers = JoinSet::new();
+        for _ in 0..8 {
+            let store = store.clone();
+            readers.spawn(async move {
+                loop {
+                    store.list("user7", LOGIN).await.unwrap();
+                }
+            });
+        }
+        let mut connection = raw(&path).await;
+        readers.spawn(async move {
+            loop {
+                execute(&mut connection, "BEGIN; SELECT count(*) FROM kippu_sessions").await;
+                sleep(Duration::from_millis(20)).await;
+                execute(&mut connection, "COMMIT").await;
+            }
+        });
+        let mut longest = 0;
+        for _ in 0..20 {
+            add_many(&store).await;
+            longest = longest.max(log_len(&path));
+        }
+        readers.shutdown().await;
+        assert!(longest < LOG_LIMIT * 2, "{longest}");
+        // As much as that was written: with a reader that stays, a twentieth of it stays in the log.
+        let mut reader = raw(&path).await;
+        execute(&mut reader, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+        execute(&mut reader, "BEGIN; SELECT count(*) FROM kippu_sessions").await;
+        add_many(&store).await;
+        assert!(log_len(&path) * 20 > LOG_LIMIT * 4, "{}", log_len(&path));
+    });
+}
