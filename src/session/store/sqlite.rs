@@ -1,35 +1,35 @@
-//! Sessions in an SQLite file: one connection writes, many requests to a transaction; others read beside it.
+//! Sessions in an SQLite file: one connection writes the steps of many requests in each transaction, and others read
+//! beside it.
 
 mod fault;
 mod files;
+mod job;
+mod opening;
 mod queue;
 mod row;
 mod writer;
 
-use alloc::{
-    borrow::ToOwned,
-    string::{String, ToString},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{borrow::ToOwned, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 use std::{
-    path::{self, Path, PathBuf},
+    path::Path,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
 use sqlx::{
-    ConnectOptions, Connection, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    ConnectOptions, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 use tokio::time::{sleep, timeout};
 
 use self::{
-    fault::{fault, foreign, is_busy, late, unopened},
+    fault::{fault, is_busy, late},
     files::Files,
+    job::Job,
+    opening::{AGAIN, MEMORY, Opened},
     queue::{Pending, Queue, Step},
-    writer::{Job, LOG_LIMIT, SqliteWriter},
+    writer::SqliteWriter,
 };
 use super::{InsertOutcome, RefreshStore, StoreError, StoreErrorKind};
 use crate::{
@@ -138,22 +138,6 @@ mod sync {
     pub(super) use tokio::sync::{mpsc, oneshot, watch};
 }
 
-/// The path of a database without a file.
-const MEMORY: &str = ":memory:";
-
-/// `kipp`, in the header of the file.
-const APPLICATION_ID: i64 = 0x6b69_7070;
-
-/// The version of the table, in the header of the file.
-const SCHEMA_VERSION: i64 = 1;
-
-/// How long SQLite itself waits for a lock. The store asks again until the deadline, and so has time between two waits to
-/// drop the steps whose callers are gone.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// The pause before that: some locks SQLite does not wait for.
-const AGAIN: Duration = Duration::from_millis(1);
-
 /// Connections that read.
 const READERS: u32 = 4;
 
@@ -219,61 +203,21 @@ PRAGMA user_version = 1;
     /// As [`SqliteStore::open`].
     pub async fn with_options(options: SqliteConnectOptions) -> Result<Self, StoreError> {
         in_time(Self::DEFAULT_DEADLINE, async {
-            // SQLite takes `file:` for a URI, with options in it.
-            let named = match options.get_filename().to_str() {
-                Some(name) if !name.is_empty() && name != MEMORY && !name.starts_with("file:") => {
-                    Some(path::absolute(name).map_err(unopened)?)
-                }
-                _ => None,
-            };
-            let options = match &named {
-                Some(path) => durable(options).filename(path),
-                None => durable(options),
-            };
-            let is_new = named.as_ref().is_some_and(|path| !path.exists());
-            if let Some(path) = named.as_ref().filter(|_| !is_new) {
-                files::refuse_shared(path)?;
-            }
-            let (connection, real) = loop {
-                match connect(&options, named.as_deref().filter(|_| is_new)).await {
-                    // Of several that change the journal at once, SQLite refuses some without waiting.
-                    Err(error) if error.kind() == StoreErrorKind::Contention => sleep(AGAIN).await,
-                    connected => break connected?,
-                }
-            };
-            Self::begin(connection, options, named, real)
+            let Opened { writer, file } = opening::open(options).await?;
+            let readers = file.as_ref().map(|(options, files)| Readers {
+                pool: SqlitePoolOptions::new()
+                    .max_connections(READERS)
+                    .acquire_timeout(ONE_YEAR)
+                    .test_before_acquire(false)
+                    .connect_lazy_with(options.clone().pragma("query_only", "ON")),
+                files: Arc::clone(files),
+            });
+            let (queue, work) = Queue::new(SqliteWriter::new(writer, file));
+            tokio::spawn(work);
+            let inner = Inner { queue, readers, purged: Mutex::new(FIRST_ID) };
+            Ok(Self { inner: Arc::new(inner), deadline: Self::DEFAULT_DEADLINE })
         })
         .await
-    }
-
-    /// Begins the work of the writer.
-    fn begin(
-        writer: SqliteConnection,
-        options: SqliteConnectOptions,
-        named: Option<PathBuf>,
-        real: Option<PathBuf>,
-    ) -> Result<Self, StoreError> {
-        let file = match real {
-            Some(real) => {
-                let files = Files::opened(named, &real).map_err(|lost| lost.store_error())?;
-                files.connected();
-                // From here on a missing file is a fault, and no new one takes its place.
-                Some((options.create_if_missing(false), Arc::new(files)))
-            }
-            None => None,
-        };
-        let readers = file.as_ref().map(|(options, files)| Readers {
-            pool: SqlitePoolOptions::new()
-                .max_connections(READERS)
-                .acquire_timeout(ONE_YEAR)
-                .test_before_acquire(false)
-                .connect_lazy_with(options.clone().pragma("query_only", "ON")),
-            files: Arc::clone(files),
-        });
-        let (queue, work) = Queue::new(SqliteWriter::new(writer, file));
-        tokio::spawn(work);
-        let inner = Inner { queue, readers, purged: Mutex::new(FIRST_ID) };
-        Ok(Self { inner: Arc::new(inner), deadline: Self::DEFAULT_DEADLINE })
     }
 
     /// Sets the deadline of each step that is taken through this handle and the clones that are made of it from now on.
@@ -334,7 +278,7 @@ impl Readers {
             look()?;
             let read = async {
                 let mut reader = self.pool.acquire().await?;
-                writer::take(&mut reader, job, Instant::now()).await
+                job::take(&mut reader, job, Instant::now()).await
             };
             let read = read.await;
             // What was read from a file that is no longer at its path is not an answer.
@@ -361,103 +305,6 @@ async fn in_time<T>(
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore").finish_non_exhaustive()
-    }
-}
-
-/// A committed change is on the disk, and the log stays short.
-fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
-    options
-        .busy_timeout(BUSY_TIMEOUT)
-        .synchronous(SqliteSynchronous::Full)
-        // The flush of macOS, which otherwise ends in the disk's memory. Elsewhere it means nothing.
-        .pragma("fullfsync", "ON")
-        .pragma("checkpoint_fullfsync", "ON")
-        .pragma("journal_size_limit", LOG_LIMIT.to_string())
-}
-
-/// Connects to a file that is ready then; `made` is its path if SQLite makes it.
-async fn connect(
-    options: &SqliteConnectOptions,
-    made: Option<&Path>,
-) -> Result<(SqliteConnection, Option<PathBuf>), StoreError> {
-    let mut connection = options.connect().await.map_err(fault)?;
-    let private = made.map_or(Ok(()), files::make_private);
-    let prepared = match private {
-        Ok(()) => prepare(&mut connection).await,
-        Err(error) => Err(error),
-    };
-    match prepared {
-        Ok(real) => Ok((connection, real)),
-        Err(error) => {
-            let _ = connection.close().await;
-            Err(error)
-        }
-    }
-}
-
-/// Makes sure that the file is the store's and can be written, and makes its table if it is empty. Returns its path;
-/// none where the data is the connection's alone: in memory, or in a temporary file.
-async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, StoreError> {
-    // Before anything is written: the journal's mode is.
-    let is_new = is_new(connection).await?;
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode = WAL")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(fault)?;
-    let file: Option<String> =
-        sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(fault)?;
-    let file = file.filter(|file| !file.is_empty()).map(PathBuf::from);
-    if mode != "wal" && file.is_some() {
-        let message = "SQLite cannot keep a write-ahead log for the file: move it to a local disk";
-        return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
-    }
-    if is_new {
-        // Of several who got here, one at a time.
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(fault)?;
-        let outcome = make(connection).await;
-        let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = sqlx::query(end).execute(&mut *connection).await;
-        if ended.is_err() {
-            let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-        }
-        outcome?;
-        ended.map_err(fault)?;
-    }
-    // SQLite opens a file that it cannot write for reading, and reports that before it waits for a lock.
-    match sqlx::query("DELETE FROM kippu_sessions WHERE FALSE").execute(connection).await {
-        Err(error) if !is_busy(&error) => Err(fault(error)),
-        _ => Ok(file),
-    }
-}
-
-async fn make(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    if is_new(connection).await? {
-        sqlx::raw_sql(SqliteStore::SCHEMA).execute(connection).await.map_err(fault)?;
-    }
-    Ok(())
-}
-
-/// Whether there is nothing in the file yet. One that is not the store's is refused.
-async fn is_new(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
-    // One statement, so that nobody comes in between.
-    let (application, version, things): (i64, i64, i64) = sqlx::query_as(
-        "SELECT (SELECT application_id FROM pragma_application_id), \
-         (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(fault)?;
-    match (application, version) {
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(false),
-        (0, 0) if things == 0 => Ok(true),
-        (APPLICATION_ID, _) => Err(StoreError::new(
-            StoreErrorKind::Misconfigured,
-            "the SQLite file was made by another version of kippu: use that, or another file",
-        )),
-        _ => Err(foreign()),
     }
 }
 
@@ -527,25 +374,5 @@ impl RefreshStore for SqliteStore {
             Ok(removed)
         })
         .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sqlx::ConnectOptions;
-
-    use super::*;
-
-    /// No test can pull the plug: this looks at what SQLite was told.
-    #[tokio::test]
-    async fn commits_wait_for_the_disk() {
-        let lax = SqliteConnectOptions::new().synchronous(SqliteSynchronous::Off);
-        let mut connection = durable(lax.in_memory(true)).connect().await.unwrap();
-        let query = "SELECT (SELECT synchronous FROM pragma_synchronous), \
-                     (SELECT fullfsync FROM pragma_fullfsync), \
-                     (SELECT checkpoint_fullfsync FROM pragma_checkpoint_fullfsync)";
-        let told: (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut connection).await.unwrap();
-        let full = 2;
-        assert_eq!(told, (full, 1, 1));
     }
 }

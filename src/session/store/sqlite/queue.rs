@@ -70,8 +70,8 @@ impl<T> Pending<T> {
         self.answer = Some(answer);
     }
 
-    pub(super) fn settled(&self) -> Option<&Result<T, StoreError>> {
-        self.answer.as_ref()
+    pub(super) fn settled(&mut self) -> Option<&mut Result<T, StoreError>> {
+        self.answer.as_mut()
     }
 }
 
