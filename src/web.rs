@@ -1,5 +1,5 @@
-//! The web: a request with an access token in, what it says out, or the answer that RFC 6750 has for it. A request
-//! with two credentials, and one that another site made a browser send with its cookies, are refused.
+//! The web: a request with an access token in, its claims out, or the answer that RFC 6750 has for it. A request with
+//! two credentials of one kind is refused, and so is one that another site made a browser send with its cookies.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -23,28 +23,31 @@
 //! # }
 //! ```
 //!
-//! - [`Access`] hands a handler the token of a request, `Option<Access>` that of one who may have none, [`Live`] one
-//!   whose session has not been logged out.
-//! - [`Guard::layer`] stands before a whole router.
+//! - [`Access`] gives a handler the token of its request, `Option<Access>` also accepts requests without one, [`Live`]
+//!   refuses a token whose session has ended.
+//! - [`Guard::layer`] protects a whole router.
 //! - [`Guard::remember`] spares a server the verification of a token that it verified a moment ago.
 //! - [`SessionRoutes`] answers `refresh`, `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
 //!   application's.
-//! - [`Cookies`] keeps both tokens where no script reads them; with it comes the defence against forged requests.
+//! - [`Cookies`] keeps both tokens where no script reads them, and refuses forged requests.
 //!
-//! It is made of [`http`], [`tower_layer`] and [`tower_service`], and of [`axum_core`] where a handler of axum asks.
-//! For servers that are none of these, see [`servers`](crate::servers).
+//! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for handlers of axum. For other
+//! servers, see [`servers`](crate::servers).
 
 mod answer;
 mod bearer;
 mod cookie;
 mod csrf;
 mod extract;
+mod form;
 mod layer;
 mod memory;
+mod origin;
 mod rejection;
 mod routes;
 
 use alloc::sync::Arc;
+use core::future::Future;
 
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -59,14 +62,21 @@ pub use self::{
 };
 use crate::{
     error::DecodeError,
-    session::{AccessToken, AccessVerifier, TokenResponse},
+    session::{AccessToken, AccessVerifier, SessionError, TokenResponse},
 };
 
-/// How requests are let in: with which keys their access tokens are verified, and where tokens may stand. It is cheap
+/// How requests are let in: with which keys their access tokens are verified, and where tokens may be. It is cheap
 /// to clone, and belongs into the state of the application.
 ///
-/// A token stands in the header `Authorization` (RFC 6750 §2.1), and, when [`Guard::cookies`] says so, in a
-/// cookie. It is never read from the URL or a form (RFC 9700 §4.3.2).
+/// | the request has | judged by |
+/// |---|---|
+/// | `Authorization: Bearer …` (RFC 6750 §2.1) | this token alone, whatever cookies the browser adds; where it is not valid, no cookie replaces it |
+/// | the access cookie, with [`Guard::cookies`] | the cookie, and where the request comes from: see [`Cookies`] |
+/// | `Authorization` of another scheme | the cookie, if there is one |
+/// | neither | 401, or `None` for `Option<Access>` |
+///
+/// A token is never read from the URL or a form (RFC 9700 §4.3.2). Two `Authorization` headers, or two cookies of one
+/// name, are a 400.
 #[derive(Clone, Debug)]
 pub struct Guard(Arc<Admission>);
 
@@ -79,18 +89,44 @@ struct Admission {
 }
 
 impl Guard {
-    /// Lets in who has an access token that `verifier` verifies, for one the
+    /// Lets in requests whose access token `verifier` verifies, for example the
     /// [`verifier`](crate::session::Sessions::verifier) of the sessions.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
         let memory = Arc::new(Memory::new(0));
         Self(Arc::new(Admission { verifier: verifier.into(), cookies: None, memory }))
     }
 
-    /// Lets in who has the token in a cookie too. A request that changes something, and has it there, has to come
-    /// from a page of the same site: see [`Cookies`].
-    #[must_use]
-    pub fn cookies(self, cookies: Cookies) -> Self {
-        self.with(|admission| admission.cookies = Some(cookies))
+    /// Lets in requests that have the token in a cookie, too. One that changes something has to come from a page of the
+    /// same site then: see [`Cookies`].
+    ///
+    /// The verifier must accept no token that is too long for a cookie. So sessions with it make none, and a login or a
+    /// refresh whose claims outgrow the cookie fails before anything is stored or used up:
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use kippu::{session::{MemoryStore, Sessions}, web::{Cookies, Guard}};
+    /// # use kippu::{Algorithm, Key};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sessions = Sessions::builder(MemoryStore::new(100_000))
+    ///     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+    ///     .issuer("https://auth.example").audience("api").client("web")
+    /// #   .access_key(Key::generate(Algorithm::Hs256)?)
+    /// #   .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
+    ///     // … and the keys
+    ///     .build()?;
+    /// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?)?;
+    /// # let _ = guard;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CookieError::Limit`] for a verifier that accepts longer tokens than [`Cookies::MAX_ACCESS_TOKEN_LEN`].
+    pub fn cookies(self, cookies: Cookies) -> Result<Self, CookieError> {
+        Cookies::check_limit(self.0.verifier.token_len_limit())?;
+        Ok(self.with(|admission| admission.cookies = Some(cookies)))
     }
 
     /// Remembers about as many access tokens as this, of those that [`Access`] and [`Guard::layer`] verified last,
@@ -98,8 +134,8 @@ impl Guard {
     /// expires, its key retires or the keys are replaced, by the clock of each request.
     ///
     /// It saves the MAC and the reading of the claims, and costs a copy of each of these tokens in memory until
-    /// another one takes its place. Nothing is remembered unless this is said. What holds of access tokens holds as before:
-    /// that a session has ended is seen by [`Live`] alone.
+    /// another one takes its place. Without this call nothing is remembered. As for all access tokens, only [`Live`] sees
+    /// that a session has ended.
     #[must_use]
     pub fn remember(self, tokens: usize) -> Self {
         self.with(|admission| admission.memory = Arc::new(Memory::new(tokens)))
@@ -111,10 +147,10 @@ impl Guard {
         Self(Arc::new(admission))
     }
 
-    /// The access token of a request, verified. A handler has [`Access`] for this.
+    /// Verifies the access token of a request. Handlers use [`Access`] for this.
     ///
     /// # Errors
-    /// [`Rejection`], which is the answer.
+    /// The answer to the request.
     pub fn authenticate<C: DeserializeOwned>(
         &self,
         request: &Parts,
@@ -122,7 +158,7 @@ impl Guard {
         Ok(self.authenticate_by(request, |token| self.0.verifier.verify(token))?.0)
     }
 
-    /// As [`Guard::authenticate`], by the memory.
+    /// As [`Guard::authenticate`], with the memory.
     fn admit<C: DeserializeOwned + Send + Sync + 'static>(
         &self,
         request: &Parts,
@@ -131,7 +167,7 @@ impl Guard {
         Ok(self.authenticate_by(request, |token| memory.verify(token, verifier))?.0)
     }
 
-    /// What `verify` says of the token of a request, with the cookies, if it is they that it stands in.
+    /// Returns the result of `verify` for the token of a request, and the cookies, if the token is in one.
     fn authenticate_by<T>(
         &self,
         request: &Parts,
@@ -142,25 +178,17 @@ impl Guard {
             self.check_origin(request)?;
         }
         let verified = verify(token).map_err(|error| match cookies {
-            None if !bearer::is_token(token) => Rejection::MalformedHeader,
+            None if !bearer::is_token(token) => bearer::MALFORMED,
             _ => error.into(),
         });
         Ok((verified?, cookies))
     }
 
-    /// The headers that put the tokens of a login into the browser, when [`Guard::cookies`] was said:
-    /// `(guard.set_cookies(&tokens)?, StatusCode::NO_CONTENT)`.
+    /// Runs `login`, and returns the headers that put its tokens into the browser.
     ///
-    /// # Errors
-    /// [`Rejection::Cookies`], for one where the access token is too long for a cookie.
-    pub fn set_cookies(&self, tokens: &TokenResponse) -> Result<SetCookies, Rejection> {
-        let cookies = self.0.cookies.as_ref().ok_or(CookieError::None)?;
-        Ok(cookies.set(tokens)?)
-    }
-
-    /// That a request which a browser may have sent with its cookies was meant by a page of the same site; without
-    /// [`Guard::cookies`] it always was. The routes and extractors here ask by themselves; a login that sets cookies
-    /// has to, or another site logs the user into somebody else's account:
+    /// The login begins only after everything else has been checked: that the guard has cookies, and that the request
+    /// comes from a page of this site ([`Guard::check_origin`]): another one would log its visitors into an account of
+    /// the attacker. So nothing fails after a session has been stored.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -168,35 +196,48 @@ impl Guard {
     /// # use kippu::{session::{MemoryStore, NoClaims, Sessions}, web::{Guard, Rejection}};
     /// # #[derive(Clone)] struct App { guard: Guard, sessions: Arc<Sessions<MemoryStore>> }
     /// async fn login(State(app): State<App>, request: Parts) -> Result<impl IntoResponse, Rejection> {
-    ///     app.guard.check_origin(&request)?;
     ///     // … after the password was checked:
-    ///     let tokens = app.sessions.login("user-12345", &NoClaims {}).await?;
-    ///     Ok((app.guard.set_cookies(&tokens)?, StatusCode::NO_CONTENT))
+    ///     let login = app.sessions.login("user-12345", &NoClaims {}); // not awaited here
+    ///     Ok((app.guard.set_cookies(&request, login).await?, StatusCode::NO_CONTENT))
     /// }
     /// ```
     ///
     /// # Errors
-    /// [`Rejection::CrossSite`].
-    pub fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
-        match &self.0.cookies {
-            Some(cookies) if !csrf::is_meant(cookies, request) => Err(Rejection::CrossSite),
-            _ => Ok(()),
-        }
+    /// The answer, with no session stored: [`Rejection::Cookies`] without [`Guard::cookies`], [`Rejection::CrossSite`]
+    /// and [`Rejection::UnknownOrigin`], [`Rejection::Unavailable`] without random bytes, and what `login` returned.
+    /// [`Rejection::Cookies`] after the login only for tokens of other sessions than the guard's, which may be too long,
+    /// and for texts that are not tokens.
+    pub async fn set_cookies(
+        &self,
+        request: &Parts,
+        login: impl Future<Output = Result<TokenResponse, SessionError>>,
+    ) -> Result<SetCookies, Rejection> {
+        let cookies = self.0.cookies.as_ref().ok_or(CookieError::None)?;
+        self.check_origin(request)?;
+        let csrf = cookie::new_csrf()?;
+        let tokens = login.await.map_err(Rejection::of_grant)?;
+        Ok(cookies.set(&tokens, &csrf)?)
     }
 
-    /// The only token of a request, and the cookies, if it is they that it stands in.
+    /// Checks that a request which a browser may have sent with its cookies was meant by a page of the same site; without
+    /// [`Guard::cookies`] every request passes. The routes, the extractors and [`Guard::set_cookies`] ask by themselves.
+    /// A login asks before it checks the password, too, so that other sites cannot try passwords from the browsers of
+    /// their visitors.
+    ///
+    /// # Errors
+    /// [`Rejection::CrossSite`], or [`Rejection::UnknownOrigin`] for a request that does not say where it comes from.
+    pub fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
+        self.0.cookies.as_ref().map_or(Ok(()), |cookies| csrf::check(cookies, request))
+    }
+
+    /// The token that a request is judged by, and the cookies, if it is in one. A browser adds its cookies to whatever a
+    /// page sends; an explicit header is what the client means.
     fn credential<'r>(&self, request: &'r Parts) -> Result<(&'r str, Option<&Cookies>), Rejection> {
-        let cookies = self.0.cookies.as_ref();
-        let in_header = bearer::token(&request.headers)?;
-        let in_cookie = match cookies {
-            Some(cookies) => cookies.access(&request.headers)?,
-            None => None,
-        };
-        match (in_header, in_cookie) {
-            (None, None) => Err(Rejection::MissingToken),
-            (Some(_), Some(_)) => Err(Rejection::TwoTokens),
-            (Some(token), None) => Ok((token, None)),
-            (None, Some(token)) => Ok((token, cookies)),
+        if let Some(token) = bearer::token(&request.headers)? {
+            return Ok((token, None));
         }
+        let cookies = self.0.cookies.as_ref().ok_or(Rejection::MissingToken)?;
+        let token = cookies.access(&request.headers)?.ok_or(Rejection::MissingToken)?;
+        Ok((token, Some(cookies)))
     }
 }

@@ -58,6 +58,22 @@ const SESSION_ROOMS: [&str; 17] = [
     "conformance",
 ];
 
+/// The same within `web`.
+const WEB_ROOMS: [&str; 12] = [
+    "origin",
+    "cookie",
+    "rejection",
+    "answer",
+    "bearer",
+    "csrf",
+    "form",
+    "memory",
+    "web",
+    "layer",
+    "extract",
+    "routes",
+];
+
 /// A source text without comments, and without what it only passes on.
 fn code(text: &str) -> String {
     let mut is_passed_on = false;
@@ -146,29 +162,39 @@ fn a_room_imports_only_from_rooms_above_it() {
     assert!(seen.sum::<usize>() > 40);
 }
 
-#[test]
-fn within_the_session_too() {
+/// The same within a folder. Counts the imports.
+fn within(folder: &str, rooms: &[&str]) -> usize {
     let seen = sources().into_iter().filter_map(|(path, code)| {
-        let within = path.strip_prefix("session")?;
+        let within = path.strip_prefix(folder)?;
         let (room, mut found) = match within.strip_prefix('/').map(|within| within.split_once('/'))
         {
-            None => ("session", imports(&code, "self::")),
-            // A text, which imports nothing.
-            Some(None) if within == "/guide" => return None,
+            None => (folder, imports(&code, "self::")),
+            // Texts, which import nothing.
+            Some(None) if ["/guide", "/servers"].contains(&within) => return None,
             Some(None) => (&within[1..], imports(&code, "super::")),
             Some(Some((room, _))) => (room, Vec::new()),
         };
-        found.append(&mut imports(&code, "session::"));
+        found.append(&mut imports(&code, &format!("{folder}::")));
         for name in &mut found {
             if name.starts_with(char::is_uppercase) {
-                "session".clone_into(name);
+                folder.clone_into(name);
             }
         }
         // All that a test has from its own file.
         found.retain(|name| !name.is_empty());
-        Some(follows(&SESSION_ROOMS, room, &found))
+        Some(follows(rooms, room, &found))
     });
-    assert!(seen.sum::<usize>() > 60);
+    seen.sum()
+}
+
+#[test]
+fn within_the_session_too() {
+    assert!(within("session", &SESSION_ROOMS) > 60);
+}
+
+#[test]
+fn within_the_web_too() {
+    assert!(within("web", &WEB_ROOMS) > 15);
 }
 
 /// The map in CONTRIBUTING.md is this one.

@@ -1,4 +1,4 @@
-//! The web: who is let in, what the others are answered, and what cookies and forged requests come to.
+//! The web: which requests are let in, what the others are answered, and what becomes of cookies and forged requests.
 #![cfg(feature = "axum")]
 #![allow(
     clippy::indexing_slicing,
@@ -12,9 +12,10 @@ use std::{
     future::IntoFuture,
     io,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -26,10 +27,11 @@ use axum::{
     routing::{get, post},
 };
 use kippu::{
-    Algorithm, Key, NumericDate, encode,
+    Algorithm, DecodeError, Key, KeySet, NumericDate, SharedKeySet, encode,
     session::{
-        AccessToken, AccessVerifier, MemoryStore, NoClaims, RefreshStore, RevokeReason, Session,
-        SessionId, SessionRecord, Sessions, StoreError, StoreErrorKind, TokenResponse, UnixMillis,
+        AccessToken, AccessVerifier, BoxStore, EventKind, MemoryStore, NoClaims, RefreshKeyError,
+        RefreshStore, RevokeReason, Session, SessionError, SessionId, SessionRecord, Sessions,
+        StoreError, StoreErrorKind, TokenResponse, UnixMillis,
         rotation::{RotateOutcome, RotateRequest},
         store::InsertOutcome,
     },
@@ -132,6 +134,11 @@ struct Fixture {
     router: Router,
     app: App,
     store: Store,
+    refresh_keys: Arc<SharedKeySet>,
+    /// The events of the sessions, in their order.
+    events: Arc<Mutex<Vec<EventKind>>>,
+    /// How many bytes the claims have that the application gives at a refresh.
+    claims_len: Arc<AtomicUsize>,
 }
 
 impl Fixture {
@@ -140,18 +147,23 @@ impl Fixture {
     }
 
     fn with_cookies() -> Self {
-        Self::with(|guard| guard.cookies(cookies()))
+        Self::with(|guard| guard.cookies(cookies()).unwrap())
     }
 
     fn with(options: impl FnOnce(Guard) -> Guard) -> Self {
         let inner = Arc::new(MemoryStore::new(100_000));
         let store = Store { inner, is_away: Arc::default(), fault: Arc::default() };
+        let events = Arc::<Mutex<Vec<_>>>::default();
+        let heard = Arc::clone(&events);
+        let refresh_keys = Arc::new(SharedKeySet::new(KeySet::new(refresh_key(1)).unwrap()));
         let sessions = Sessions::builder(store.clone())
             .issuer(ISSUER)
             .audience("api")
             .client("web")
             .access_key(Key::hs256(ACCESS_SECRET).unwrap())
-            .refresh_key(Key::generate(Algorithm::Hs256).unwrap().with_kid("1"))
+            .refresh_key(Arc::clone(&refresh_keys))
+            .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+            .on_event(move |event| heard.lock().unwrap().push(event.kind))
             .build()
             .unwrap();
         let sessions = Arc::new(sessions);
@@ -171,6 +183,9 @@ impl Fixture {
         let live = Router::new()
             .route("/live", get(async |Access(token): Access<Claims>| token.subject.clone()))
             .layer(guard.layer::<Claims>().live(Arc::clone(&sessions)));
+        let claims_len = Arc::new(AtomicUsize::new(4));
+        let len = Arc::clone(&claims_len);
+        let authorize = async move |session: Session| welcome(&len, session).await;
         let router = Router::new()
             .route("/me", get(me).post(me).put(me))
             .route("/maybe", get(maybe))
@@ -178,9 +193,9 @@ impl Fixture {
             .route("/write", post(write))
             .route("/login", post(login))
             .nest("/layer", layered.merge(scoped).merge(live))
-            .nest_service("/auth", SessionRoutes::new(sessions, guard, welcome))
+            .nest_service("/auth", SessionRoutes::new(sessions, guard, authorize))
             .with_state(app.clone());
-        Self { router, app, store }
+        Self { router, app, store, refresh_keys, events, claims_len }
     }
 
     async fn login(&self) -> TokenResponse {
@@ -201,8 +216,28 @@ impl Fixture {
     }
 
     async fn form(&self, path: &str, body: &str) -> Answer {
-        let form = [("content-type", "application/x-www-form-urlencoded")];
-        self.ask("POST", path, &form, body).await
+        self.ask("POST", path, &[FORM], body).await
+    }
+
+    /// The cookies of a browser after a login.
+    async fn cookies(&self) -> String {
+        self.ask("POST", "/login", &[SAME_ORIGIN], "").await.cookies()
+    }
+
+    /// How many sessions of the user have not ended.
+    async fn live(&self) -> usize {
+        self.app.sessions.list("alice").await.unwrap().len()
+    }
+
+    /// An access token of a session of the user.
+    fn access_token(session: &SessionId, expires_in: i64) -> String {
+        let now = NumericDate::now().seconds();
+        let claims = json!({
+            "iss": ISSUER, "aud": "api", "sub": "alice", "client_id": "web", "jti": "1",
+            "sid": session, "scope": "read", "iat": now - 7200, "exp": now + expires_in,
+        });
+        let key = Key::hs256(ACCESS_SECRET).unwrap();
+        kippu::encode_with_typ(&claims, &key, "at+jwt").unwrap()
     }
 }
 
@@ -236,6 +271,19 @@ impl Answer {
         (self.status, self.json()["error"].as_str().unwrap().to_owned())
     }
 
+    /// The error with its words.
+    fn refusal(&self) -> (u16, String) {
+        let (status, error) = self.error();
+        let words = self.json()["error_description"].as_str().unwrap().to_owned();
+        (status, format!("{error}: {words}"))
+    }
+
+    /// How many cookies it takes out of the browser.
+    fn cleared(&self) -> usize {
+        let set = self.headers.get_all(header::SET_COOKIE).iter();
+        set.filter(|value| value.to_str().unwrap().contains("=; ")).count()
+    }
+
     /// What a browser would keep, as its `Cookie` header.
     fn cookies(&self) -> String {
         let set = self.headers.get_all(header::SET_COOKIE).iter();
@@ -248,8 +296,13 @@ fn cookies() -> Cookies {
     Cookies::new("/auth").unwrap()
 }
 
-async fn welcome(_: Session) -> Result<Option<Claims>, io::Error> {
-    Ok(Some(Claims { scope: "read".into() }))
+fn refresh_key(byte: u8) -> Key {
+    Key::hs256([byte; 32]).unwrap().with_kid(byte.to_string())
+}
+
+async fn welcome(claims_len: &AtomicUsize, _: Session) -> Result<Option<Claims>, io::Error> {
+    tokio::task::yield_now().await;
+    Ok(Some(Claims { scope: "s".repeat(claims_len.load(Ordering::SeqCst)) }))
 }
 
 async fn me(Access(token): Access<Claims>) -> String {
@@ -270,9 +323,9 @@ async fn write(access: Access<Claims>) -> Result<StatusCode, Rejection> {
 }
 
 async fn login(State(app): State<App>, request: Parts) -> Result<impl IntoResponse, Rejection> {
-    app.guard.check_origin(&request)?;
-    let tokens = app.sessions.login("alice", &Claims { scope: "read".into() }).await?;
-    Ok((app.guard.set_cookies(&tokens)?, StatusCode::NO_CONTENT))
+    let claims = Claims { scope: "read".into() };
+    let login = app.sessions.login("alice", &claims);
+    Ok((app.guard.set_cookies(&request, login).await?, StatusCode::NO_CONTENT))
 }
 
 const EXPIRED: &str =
@@ -280,7 +333,17 @@ const EXPIRED: &str =
 const INVALID: &str =
     r#"Bearer error="invalid_token", error_description="the access token is not valid""#;
 const ENDED: &str = r#"Bearer error="invalid_token", error_description="the session has ended""#;
-const TWO: &str = r#"Bearer error="invalid_request", error_description="more than one credential""#;
+const TWO: &str = "Bearer error=\"invalid_request\", error_description=\"more than one Authorization header, \
+                   or more than one cookie of a name\"";
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+const SAME_ORIGIN: (&str, &str) = ("sec-fetch-site", "same-origin");
+const CROSS_SITE: (u16, &str) = (403, "access_denied: the request comes from another site");
+const UNKNOWN_ORIGIN: (u16, &str) = (
+    403,
+    "access_denied: the request does not say where it comes from: it needs Sec-Fetch-Site or Origin, \
+     as browsers send them, or X-CSRF-Token with the value of the CSRF cookie",
+);
 
 #[tokio::test]
 async fn the_answers_are_those_of_rfc_6750() {
@@ -336,8 +399,11 @@ async fn the_answers_are_those_of_rfc_6750() {
     let bearer = format!("Bearer {token}");
     let twice = [("authorization", &*bearer), ("authorization", &*bearer)];
     assert_eq!(fixture.ask("GET", "/me", &twice, "").await.challenge(), (400, TWO));
-    let malformed = fixture.ask("GET", "/me", &[("authorization", "Bearer a b")], "").await;
-    assert_eq!(malformed.error(), (400, "invalid_request".into()));
+    for value in ["Bearer a b", "Bearer ", "Bearer \u{e4}"] {
+        let malformed = fixture.ask("GET", "/me", &[("authorization", value)], "").await;
+        let words = "invalid_request: the header Authorization is not Bearer and a token";
+        assert_eq!(malformed.refusal(), (400, words.into()), "{value}");
+    }
 }
 
 #[tokio::test]
@@ -456,9 +522,10 @@ async fn a_refresh_token_comes_in_a_form() {
     assert_eq!(answer.error(), (400, "invalid_request".into()));
     assert_eq!(fixture.form("/auth/refresh", &body(&second)).await.status, 200);
 
-    for (token, status) in [(&*second, 204), (&second, 204), ("nonsense", 204)] {
+    for token in [&second, &second] {
         let answer = fixture.form("/auth/logout", &format!("refresh_token={token}")).await;
-        assert_eq!((answer.status, answer.header("cache-control")), (status, "no-store"));
+        assert_eq!((answer.status, &*answer.body), (204, ""));
+        assert_eq!(answer.header("cache-control"), "no-store");
     }
     let answer = fixture.form("/auth/refresh", &body(&second)).await;
     assert_eq!(answer.error(), (400, "invalid_grant".into()));
@@ -527,6 +594,12 @@ async fn there_are_no_other_routes() {
         ("POST", "/auth/refresh/", 404, ""),
         ("HEAD", "/auth/refresh", 405, "POST"),
         ("GET", "/auth/x/y/z", 404, ""),
+        ("GET", "/auth/sessions/", 404, ""),
+        ("DELETE", "/auth/sessions/", 404, ""),
+        ("POST", "/auth/sessions/", 404, ""),
+        ("DELETE", "/auth/sessions/x/", 404, ""),
+        ("GET", "/auth/sessions//", 404, ""),
+        ("HEAD", "/auth/sessions/", 404, ""),
     ] {
         let answer = fixture.ask(method, path, &[], "").await;
         assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {path}");
@@ -598,6 +671,8 @@ async fn a_logout_with_cookies_ends_the_session() {
         for origin in ["cross-site", "same-site"] {
             let headers = [form[0], ("cookie", cookie), ("sec-fetch-site", origin)];
             let answer = fixture.ask("POST", "/auth/logout", &headers, body).await;
+            // Only the form is what the client means, and its token is not valid.
+            assert_eq!(answer.status, if body.is_empty() { 403 } else { 400 }, "{cookie} {body}");
             assert!(answer.headers.get(header::SET_COOKIE).is_none(), "{cookie} {body}");
         }
     }
@@ -609,10 +684,6 @@ async fn a_logout_with_cookies_ends_the_session() {
     let answer = fixture.ask("POST", "/auth/logout", &headers, "").await;
     assert_eq!((answer.status, list().await), (204, 0));
     assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 3);
-    // Nobody is logged in any more: that is as good.
-    let headers = [("sec-fetch-site", "same-origin")];
-    assert_eq!(fixture.ask("POST", "/auth/logout", &headers, "").await.status, 204);
-
     for path in ["/auth/logout_all", "/auth/sessions/"] {
         let headers = [("sec-fetch-site", "same-origin")];
         let cookie = fixture.ask("POST", "/login", &headers, "").await.cookies();
@@ -631,6 +702,426 @@ async fn a_logout_with_cookies_ends_the_session() {
         let answer = fixture.ask("POST", "/auth/logout_all", &headers, "").await;
         assert_eq!((answer.status, answer.headers.get(header::SET_COOKIE)), (200, None));
     }
+}
+
+/// The cookie of a name, as a browser sends it.
+fn cookie_of(cookies: &str, name: &str) -> String {
+    cookies.split("; ").find(|cookie| cookie.starts_with(name)).unwrap().to_owned()
+}
+
+const NOTHING_VALID: (u16, &str) =
+    (400, "invalid_grant: no session was ended: the request has no valid token");
+
+/// A header, of the cookies of a login and an expired access token of its session.
+type HeaderOf<'a> = &'a dyn Fn(&str, &str) -> (&'static str, String);
+
+/// A token that proves its session ends it, whatever else is missing.
+#[tokio::test]
+async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
+    let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
+    let cookie = |value: String| ("cookie", value);
+    let cases: [(&str, bool, HeaderOf<'_>); 9] = [
+        ("no CSRF cookie", false, &|own, _| cookie(cookie_of(own, "__Secure-refresh"))),
+        ("another CSRF cookie", false, &|own, _| {
+            cookie(format!(
+                "{}; __Host-csrf=AAAAAAAAAAAAAAAAAAAAAA",
+                cookie_of(own, "__Secure-refresh")
+            ))
+        }),
+        ("two CSRF cookies", false, &|own, _| cookie(format!("{own}; __Host-csrf=A"))),
+        ("a planted refresh cookie first", false, &|own, _| {
+            cookie(format!("__Secure-refresh=kippu_rt_AAAA.AAAA; __Secure-refresh=x; {own}"))
+        }),
+        ("no refresh cookie", false, &|own, _| cookie(cookie_of(own, "__Host-access"))),
+        ("an expired access cookie", false, &|_, old| cookie(format!("__Host-access={old}"))),
+        ("an expired access token", false, &|_, old| bearer(old)),
+        ("an access token, and the refresh key left out", true, &|own, _| cookie(own.to_owned())),
+        ("an expired one, and the refresh key left out", true, &|_, old| bearer(old)),
+    ];
+    for (case, is_left_out, header) in cases {
+        let fixture = Fixture::with_cookies();
+        let own = fixture.cookies().await;
+        let id = fixture.app.sessions.list("alice").await.unwrap()[0].id;
+        if is_left_out {
+            fixture.refresh_keys.replace(KeySet::new(refresh_key(2)).unwrap());
+        }
+        let (name, value) = header(&own, &Fixture::access_token(&id, -3600));
+        let answer = fixture.ask("POST", "/auth/logout", &[(name, &value), SAME_ORIGIN], "").await;
+        assert_eq!((answer.status, &*answer.body, fixture.live().await), (204, "", 0), "{case}");
+        assert_eq!((answer.cleared(), answer.header("cache-control")), (3, "no-store"), "{case}");
+        // Again: it has ended.
+        let answer = fixture.ask("POST", "/auth/logout", &[(name, &value), SAME_ORIGIN], "").await;
+        assert_eq!(answer.status, 204, "{case}");
+    }
+
+    // A key that has retired still proves which session it is.
+    for in_form in [false, true] {
+        let fixture = Fixture::with_cookies();
+        let own = fixture.cookies().await;
+        let keys = KeySet::new(refresh_key(2)).unwrap();
+        let yesterday = NumericDate::from_seconds(NumericDate::now().seconds() - 24 * 3600);
+        fixture.refresh_keys.replace(keys.retire(refresh_key(1), yesterday).unwrap());
+        let refresh = cookie_of(&own, "__Secure-refresh");
+        let answer = if in_form {
+            let token = refresh.split(['=', '.']).nth(1).unwrap();
+            fixture.form("/auth/logout", &format!("refresh_token={token}")).await
+        } else {
+            let headers = [("cookie", &*refresh), SAME_ORIGIN];
+            fixture.ask("POST", "/auth/logout", &headers, "").await
+        };
+        assert_eq!((answer.status, fixture.live().await), (204, 0), "in a form: {in_form}");
+        // A client that is not a page of this site has no cookies to clear.
+        assert_eq!(answer.cleared(), if in_form { 0 } else { 3 });
+    }
+
+    // Without cookies, too.
+    let fixture = Fixture::new();
+    let id = fixture.login().await.session_id;
+    let bearer = format!("Bearer {}", Fixture::access_token(&id, -3600));
+    let answer = fixture.ask("POST", "/auth/logout", &[("authorization", &bearer)], "").await;
+    assert_eq!((answer.status, answer.cleared(), fixture.live().await), (204, 0, 0));
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_sessions_of_all_valid_tokens() {
+    let fixture = Fixture::with_cookies();
+    let (own, planted) = (fixture.cookies().await, fixture.cookies().await);
+    let [in_form, in_header, other] =
+        [fixture.login().await, fixture.login().await, fixture.login().await];
+    let access = fixture.login().await;
+    let bearer = format!("Bearer {}", in_header.access_token);
+    let form = format!("refresh_token={}", in_form.refresh_token);
+    let cookie = format!(
+        "{}; {}; {}; __Host-access={}",
+        cookie_of(&planted, "__Secure-refresh"),
+        cookie_of(&own, "__Secure-refresh"),
+        cookie_of(&own, "__Host-csrf"),
+        access.access_token,
+    );
+    let headers = [("cookie", &*cookie), ("authorization", &bearer), FORM, SAME_ORIGIN];
+    let answer = fixture.ask("POST", "/auth/logout", &headers, &form).await;
+    assert_eq!((answer.status, answer.cleared()), (204, 3));
+    let live = fixture.app.sessions.list("alice").await.unwrap();
+    assert_eq!(live.iter().map(|session| session.id).collect::<Vec<_>>(), [other.session_id]);
+
+    // Another site, or a client that does not say, means what it has put there itself.
+    for origin in [&[("sec-fetch-site", "cross-site")][..], &[]] {
+        let (own, explicit) = (fixture.cookies().await, fixture.login().await);
+        let bearer = format!("Bearer {}", explicit.access_token);
+        let headers = [&[("cookie", &*own), ("authorization", &bearer)], origin].concat();
+        let before = fixture.live().await;
+        let answer = fixture.ask("POST", "/auth/logout", &headers, "").await;
+        assert_eq!((answer.status, answer.cleared()), (204, 0));
+        assert_eq!(fixture.live().await, before - 1);
+        let headers = [("cookie", &*own), SAME_ORIGIN];
+        assert_eq!(fixture.ask("POST", "/auth/refresh", &headers, "").await.status, 200);
+    }
+}
+
+/// Nothing is claimed that has not happened.
+#[tokio::test]
+async fn a_logout_without_a_valid_token_says_that_no_session_was_ended() {
+    let fixture = Fixture::with_cookies();
+    let own = fixture.cookies().await;
+    let refresh = cookie_of(&own, "__Secure-refresh");
+    let key = Key::hs256([1; 32]).unwrap();
+    let forged = kippu::encode_with_typ(&json!({ "sub": "alice" }), &key, "at+jwt").unwrap();
+    let forged = (format!("Bearer {forged}"), format!("__Host-access={forged}"));
+    fixture.refresh_keys.replace(KeySet::new(refresh_key(2)).unwrap());
+    for headers in [
+        &[("cookie", &*refresh)][..],
+        &[("cookie", &forged.1)],
+        &[("authorization", &forged.0)],
+        &[("authorization", "Bearer x")],
+        &[("cookie", "__Host-access=x; __Secure-refresh=x; __Secure-refresh=.")],
+    ] {
+        let headers = [headers, &[SAME_ORIGIN]].concat();
+        let answer = fixture.ask("POST", "/auth/logout", &headers, "").await;
+        let expected = (NOTHING_VALID.0, NOTHING_VALID.1.to_owned());
+        assert_eq!((answer.refusal(), answer.cleared()), (expected, 3), "{headers:?}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    let headers = [FORM, SAME_ORIGIN];
+    let answer = fixture.ask("POST", "/auth/logout", &headers, "refresh_token=x").await;
+    assert_eq!(answer.refusal(), (NOTHING_VALID.0, NOTHING_VALID.1.into()));
+    assert_eq!(fixture.live().await, 1);
+
+    // A page of this site loses its cookies, and another client learns which field is missing.
+    let nothing = "invalid_request: no session was ended: refresh_token is missing: send it in a form, \
+                   application/x-www-form-urlencoded, or the refresh cookie with the CSRF cookie of \
+                   the same login";
+    let page: &[_] = &[SAME_ORIGIN, ("cookie", "theme=dark; __Host-access=")];
+    for (headers, cleared) in [(page, 3), (&[], 0)] {
+        let answer = fixture.ask("POST", "/auth/logout", headers, "").await;
+        assert_eq!((answer.refusal(), answer.cleared()), ((400, nothing.into()), cleared));
+    }
+    let bare = Fixture::new();
+    let nothing = nothing.split(", or the refresh").next().unwrap();
+    assert_eq!(bare.form("/auth/logout", "token=x").await.refusal(), (400, nothing.into()));
+    let answer = bare.form("/auth/logout", "refresh_token=x").await;
+    assert_eq!(answer.refusal(), (NOTHING_VALID.0, NOTHING_VALID.1.into()));
+}
+
+/// While the store is away no session is ended, and a browser keeps what it needs to try again.
+#[tokio::test]
+async fn nothing_is_cleared_while_the_store_is_away() {
+    let fixture = Fixture::with_cookies();
+    let own = fixture.cookies().await;
+    let id = fixture.app.sessions.list("alice").await.unwrap()[0].id.to_string();
+    let access = cookie_of(&own, "__Host-access");
+    fixture.store.is_away.store(true, Ordering::SeqCst);
+    let one = format!("/auth/sessions/{id}");
+    for (method, path, cookie) in [
+        ("POST", "/auth/logout", &own),
+        ("POST", "/auth/logout", &access),
+        ("POST", "/auth/logout_all", &own),
+        ("DELETE", &one, &own),
+        ("POST", "/auth/refresh", &own),
+    ] {
+        let answer = fixture.ask(method, path, &[("cookie", cookie), SAME_ORIGIN], "").await;
+        assert_eq!(answer.error(), (503, "temporarily_unavailable".into()), "{method} {path}");
+        assert_eq!(answer.header("retry-after"), "1");
+        assert!(answer.headers.get(header::SET_COOKIE).is_none(), "{method} {path}");
+    }
+    fixture.store.is_away.store(false, Ordering::SeqCst);
+    assert_eq!(fixture.live().await, 1);
+    let answer = fixture.ask("POST", "/auth/logout", &[("cookie", &*own), SAME_ORIGIN], "").await;
+    assert_eq!((answer.status, answer.cleared(), fixture.live().await), (204, 3, 0));
+}
+
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// The answer names the field or the header that is wrong, and calls only a page of another site another site.
+#[tokio::test]
+async fn the_answer_names_what_a_request_lacks() {
+    let fixture = Fixture::with_cookies();
+    let bare = Fixture::new();
+    let own = fixture.cookies().await;
+    let token = fixture.login().await.refresh_token;
+    let json_body = json!({ "grant_type": "refresh_token", "refresh_token": token }).to_string();
+    let json_type = ("content-type", "application/json");
+    let not_a_form = "invalid_request: the body is not a form: send refresh_token as \
+                      application/x-www-form-urlencoded";
+    let missing = "invalid_request: refresh_token is missing: send it in a form, \
+                   application/x-www-form-urlencoded";
+    let or_cookie =
+        format!("{missing}, or the refresh cookie with the CSRF cookie of the same login");
+    let no_grant =
+        "invalid_request: grant_type is missing: the form needs grant_type=refresh_token";
+    let other_grant = "unsupported_grant_type: the only grant_type here is refresh_token";
+    let twice = |name: &str| format!("invalid_request: {name} is in the form twice");
+    let long = "invalid_request: the form is longer than 8192 bytes";
+    let full = format!("grant_type=refresh_token&refresh_token={token}");
+    let refresh: &[(Headers<'_>, &str, &str)] = &[
+        (&[], "", &or_cookie),
+        (&[], &full, &or_cookie),
+        (&[FORM], "", &or_cookie),
+        (&[FORM], "grant_type=refresh_token&token=x", &or_cookie),
+        (&[FORM], "grant_type=refresh_token&refresh_token=", &or_cookie),
+        (&[json_type], &json_body, not_a_form),
+        (&[("content-type", "text/plain")], &full, not_a_form),
+        (&[("content-type", "multipart/form-data; boundary=x")], &full, not_a_form),
+        (&[("content-type", "\u{e4}")], &full, not_a_form),
+        (&[FORM], &format!("refresh_token={token}"), no_grant),
+        (&[FORM], &format!("refresh_token={token}&grant_type=password"), other_grant),
+        (&[FORM], "grant_type=password&username=alice&password=x", other_grant),
+        (&[FORM], &format!("{full}&refresh_token=x"), &twice("refresh_token")),
+        (&[FORM], &format!("{full}&grant_type=x"), &twice("grant_type")),
+        (&[FORM], &format!("{full}&scope={}", "x".repeat(8192)), long),
+        // A browser whose refresh cookie is gone, or is another login's.
+        (&[("cookie", &cookie_of(&own, "__Host-csrf"))], "", &or_cookie),
+        (&[("cookie", &cookie_of(&own, "__Secure-refresh"))], "", &or_cookie),
+    ];
+    for (headers, body, expected) in refresh {
+        let answer = fixture.ask("POST", "/auth/refresh", headers, body).await;
+        assert_eq!(answer.refusal(), (400, (*expected).to_owned()), "{headers:?} {body}");
+        if !headers.iter().any(|(name, _)| *name == "cookie") {
+            let answer = bare.ask("POST", "/auth/refresh", headers, body).await;
+            let expected = expected.split(", or the refresh").next().unwrap();
+            assert_eq!(answer.refusal(), (400, expected.to_owned()), "{headers:?} {body}");
+        }
+    }
+    // At a logout, too.
+    for (headers, body, expected) in [
+        (&[json_type][..], &*json_body, not_a_form),
+        (&[FORM], "token=x", &*or_cookie),
+        (&[], "", &or_cookie),
+    ] {
+        let answer = fixture.ask("POST", "/auth/logout", headers, body).await;
+        let expected = expected.replacen(": ", ": no session was ended: ", 1);
+        assert_eq!(answer.refusal(), (400, expected), "{headers:?} {body}");
+    }
+
+    // Cookies from nowhere, and from another site.
+    for (method, path) in [
+        ("POST", "/me"),
+        ("POST", "/auth/refresh"),
+        ("POST", "/auth/logout"),
+        ("POST", "/auth/logout_all"),
+        ("POST", "/login"),
+    ] {
+        let headers = [("cookie", &*own)];
+        let answer = fixture.ask(method, path, &headers, "").await;
+        assert_eq!(answer.refusal(), (UNKNOWN_ORIGIN.0, UNKNOWN_ORIGIN.1.into()), "{path}");
+        assert_eq!((answer.challenge().1, answer.cleared()), ("", 0));
+        let headers = [("cookie", &*own), ("x-csrf-token", "AAAAAAAAAAAAAAAAAAAAAA")];
+        let answer = fixture.ask(method, path, &headers, "").await;
+        assert_eq!(answer.refusal(), (UNKNOWN_ORIGIN.0, UNKNOWN_ORIGIN.1.into()), "{path}");
+        let headers = [("cookie", &*own), ("origin", "https://evil.example")];
+        let answer = fixture.ask(method, path, &headers, "").await;
+        assert_eq!(answer.refusal(), (CROSS_SITE.0, CROSS_SITE.1.into()), "{path}");
+        assert_eq!((answer.challenge().1, answer.cleared()), ("", 0));
+    }
+    assert_eq!(fixture.live().await, 2);
+    // Without cookies there is nothing to forge.
+    assert_eq!(fixture.ask("POST", "/me", &[], "").await.challenge(), (401, "Bearer"));
+    let answer = fixture.ask("GET", "/me", &[("cookie", "__Host-access=\u{e4}\u{ff}")], "").await;
+    assert_eq!(answer.challenge(), (401, INVALID));
+}
+
+/// A browser adds its cookies to what a page sends. The page means what it has put there.
+#[tokio::test]
+async fn a_token_in_the_header_counts_alone() {
+    let fixture = Fixture::with_cookies();
+    let own = fixture.cookies().await;
+    let claims = Claims { scope: "read".into() };
+    let bob = fixture.app.sessions.login("bob", &claims).await.unwrap();
+    let bearer = format!("Bearer {}", bob.access_token);
+    for origin in [SAME_ORIGIN, ("sec-fetch-site", "cross-site"), ("x", "")] {
+        let headers = [("authorization", &*bearer), ("cookie", &own), origin];
+        for (method, path) in [
+            ("GET", "/me"),
+            ("POST", "/me"),
+            ("GET", "/maybe"),
+            ("GET", "/live"),
+            ("GET", "/layer/plain"),
+            ("GET", "/layer/live"),
+        ] {
+            let answer = fixture.ask(method, path, &headers, "").await;
+            assert_eq!((answer.status, &*answer.body), (200, "bob"), "{method} {path} {origin:?}");
+        }
+        let sessions = fixture.ask("GET", "/auth/sessions", &headers, "").await.json();
+        assert_eq!(sessions["sessions"][0]["id"], json!(bob.session_id));
+        let answer = fixture.ask("POST", "/auth/logout_others", &headers, "").await;
+        assert_eq!((answer.status, answer.json()), (200, json!({ "ended": 0 })));
+    }
+    // Where it is not valid, no cookie takes its place.
+    for (value, challenge) in [
+        (format!("Bearer {}", Fixture::access_token(&bob.session_id, -3600)), (401, EXPIRED)),
+        ("Bearer a.b.c".into(), (401, INVALID)),
+    ] {
+        for path in ["/me", "/maybe", "/live", "/layer/plain", "/auth/sessions"] {
+            let headers = [("authorization", &*value), ("cookie", &own), SAME_ORIGIN];
+            assert_eq!(
+                fixture.ask("GET", path, &headers, "").await.challenge(),
+                challenge,
+                "{path}"
+            );
+        }
+    }
+    // Another scheme is for a proxy in front.
+    let headers = [("authorization", "Basic YTpi"), ("cookie", &own), SAME_ORIGIN];
+    assert_eq!(fixture.ask("POST", "/me", &headers, "").await.body, "alice");
+
+    // The same of a form: the answer goes to the client that sent it, and into no cookie.
+    let form = format!("grant_type=refresh_token&refresh_token={}", bob.refresh_token);
+    for origin in [SAME_ORIGIN, ("sec-fetch-site", "cross-site"), ("x", "")] {
+        let headers = [("cookie", &*own), FORM, origin];
+        let answer = fixture.ask("POST", "/auth/refresh", &headers, &form).await;
+        assert_eq!((answer.status, answer.headers.get(header::SET_COOKIE)), (200, None));
+        let access = answer.json()["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(fixture.app.sessions.verify::<NoClaims>(&access).unwrap().subject, "bob");
+    }
+    let headers = [("cookie", &*own), FORM, SAME_ORIGIN];
+    let answer = fixture.ask("POST", "/auth/refresh", &headers, &form.replace("kippu", "x")).await;
+    assert_eq!(answer.refusal(), (400, "invalid_grant: log in again".into()));
+    // It was not alice's token that was used up.
+    let renewed = fixture.ask("POST", "/auth/refresh", &[("cookie", &*own), SAME_ORIGIN], "").await;
+    assert_eq!(
+        (renewed.status, renewed.headers.get_all(header::SET_COOKIE).iter().count()),
+        (200, 3)
+    );
+    let events = fixture.events.lock().unwrap();
+    let replayed = events.iter().filter(|event| **event == EventKind::Replayed).count();
+    // Twice bob's.
+    assert_eq!(replayed, 2, "{events:?}");
+}
+
+/// The forms in which applications write `authorize`.
+#[tokio::test]
+async fn authorize_is_whatever_can_be_called_with_a_session() {
+    #[derive(Clone)]
+    struct Pool(Arc<tokio::sync::Mutex<Vec<String>>>);
+
+    async fn load(pool: &Pool, session: &Session) -> Result<Option<NoClaims>, io::Error> {
+        pool.0.lock().await.push(session.subject.clone());
+        tokio::task::yield_now().await;
+        Ok(Some(NoClaims {}))
+    }
+
+    async fn plain(_: Session) -> Result<Option<NoClaims>, io::Error> {
+        tokio::task::yield_now().await;
+        Ok(Some(NoClaims {}))
+    }
+
+    let pool = Pool(Arc::default());
+    let shared: &'static Pool = Box::leak(Box::new(pool.clone()));
+    let (moved, cloned, other) = (pool.clone(), pool.clone(), pool.clone());
+    let inner = Sessions::builder(BoxStore::new(MemoryStore::new(100)))
+        .issuer(ISSUER)
+        .audience("api")
+        .client("web")
+        .access_key(Key::hs256(ACCESS_SECRET).unwrap())
+        .refresh_key(refresh_key(1));
+    let sessions = Arc::new(inner.build().unwrap());
+    let guard = || Guard::new(Arc::clone(sessions.verifier()));
+    let all = || Arc::clone(&sessions);
+    let router: Router = Router::new()
+        .nest_service(
+            "/moved",
+            SessionRoutes::new(all(), guard(), async move |session: Session| {
+                load(&moved, &session).await
+            }),
+        )
+        .nest_service(
+            "/lent",
+            SessionRoutes::new(all(), guard(), async |session: Session| {
+                load(shared, &session).await
+            }),
+        )
+        .nest_service(
+            "/cloned",
+            SessionRoutes::new(all(), guard(), move |session: Session| {
+                let pool = cloned.clone();
+                async move { load(&pool, &session).await }
+            }),
+        )
+        .nest_service(
+            "/steps",
+            SessionRoutes::new(all(), guard(), async move |session: Session| {
+                let claims = load(&other, &session).await?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(claims.filter(|_| true))
+            }),
+        )
+        .nest_service("/plain", SessionRoutes::new(all(), guard(), plain))
+        .nest_service(
+            "/nothing",
+            SessionRoutes::new(all(), guard(), async |_: Session| {
+                Ok::<_, io::Error>(Some(NoClaims {}))
+            }),
+        );
+    // As a server has it, on any of its threads.
+    let mut token = sessions.login("alice", &NoClaims {}).await.unwrap().refresh_token;
+    for path in ["/moved", "/lent", "/cloned", "/steps", "/plain", "/nothing"] {
+        let form = format!("grant_type=refresh_token&refresh_token={token}");
+        let request = Request::post(format!("{path}/refresh")).header(FORM.0, FORM.1);
+        let request = request.body(Body::from(form)).unwrap();
+        let answer = tokio::spawn(router.clone().oneshot(request)).await.unwrap().unwrap();
+        let answer = Answer::of(answer).await;
+        assert_eq!(answer.status, 200, "{path}");
+        answer.json()["refresh_token"].as_str().unwrap().clone_into(&mut token);
+    }
+    assert_eq!(*pool.0.lock().await, ["alice"; 4]);
 }
 
 /// Another host of the domain can set a refresh cookie, but not the one that it is bound to.
@@ -682,29 +1173,225 @@ async fn what_a_layer_let_in_is_for_its_own_guard() {
     }
 }
 
+/// The sessions make no token that a cookie cannot hold, or there are no cookies.
 #[tokio::test]
-async fn what_does_not_fit_into_a_cookie_is_not_sent() {
+async fn a_token_that_outgrows_a_cookie_is_refused_before_anything_is_used_up() {
     let fixture = Fixture::with_cookies();
-    let login =
-        async |scope: String| fixture.app.sessions.login("alice", &Claims { scope }).await.unwrap();
-    let long = login("s".repeat(5000)).await;
-    let error = fixture.app.guard.set_cookies(&long).unwrap_err();
-    assert!(matches!(error, Rejection::Cookies(CookieError::TooLong { .. })), "{error}");
-    assert_eq!(Answer::of(error.into_response()).await.error(), (500, "server_error".into()));
-    for token in ["x\ny", "x; Domain=evil.example", "ä", "a b"] {
-        let mut tokens = login(String::new()).await;
-        tokens.access_token = token.into();
-        assert_eq!(cookies().set(&tokens).err(), Some(CookieError::NoToken), "{token:?}");
-        let mut tokens = login(String::new()).await;
-        tokens.refresh_token = token.into();
-        assert_eq!(cookies().set(&tokens).err(), Some(CookieError::NoToken), "{token:?}");
+    let mut cookie = fixture.cookies().await;
+    let refresh = async |cookie: &str| {
+        fixture.ask("POST", "/auth/refresh", &[("cookie", cookie), SAME_ORIGIN], "").await
+    };
+    fixture.claims_len.store(4000, Ordering::SeqCst);
+    for _ in 0..3 {
+        let answer = refresh(&cookie).await;
+        assert_eq!(answer.refusal(), (500, "server_error: the server is at fault".into()));
+        assert!(answer.headers.get(header::SET_COOKIE).is_none());
     }
-    let bare = Fixture::new().app.guard.set_cookies(&login(String::new()).await).unwrap_err();
-    assert!(matches!(bare, Rejection::Cookies(CookieError::None)), "{bare}");
-    let lax: Vec<_> = cookies().lax().clear().into_values().collect();
+    fixture.claims_len.store(2000, Ordering::SeqCst);
+    for _ in 0..3 {
+        let answer = refresh(&cookie).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({ "expires_in": 900 })));
+        assert_eq!(
+            fixture.ask("GET", "/me", &[("cookie", &answer.cookies())], "").await.status,
+            200
+        );
+        cookie = answer.cookies();
+    }
+    // The refused requests had used nothing up: nothing was replayed afterwards.
+    let events = [EventKind::LoggedIn, EventKind::Rotated, EventKind::Rotated, EventKind::Rotated];
+    assert_eq!(*fixture.events.lock().unwrap(), events);
+    assert_eq!(fixture.live().await, 1);
+
+    let too_long = Claims { scope: "s".repeat(4000) };
+    let login = fixture.app.sessions.login("alice", &too_long);
+    let request = Request::post("/").header(SAME_ORIGIN.0, SAME_ORIGIN.1);
+    let (request, ()) = request.body(()).unwrap().into_parts();
+    let error = fixture.app.guard.set_cookies(&request, login).await.unwrap_err();
+    assert!(
+        matches!(error, Rejection::Fault(SessionError::TooLong { limit: 3900, .. })),
+        "{error}"
+    );
+    assert_eq!(fixture.live().await, 1);
+}
+
+/// Sessions that may make longer tokens, by the limit that they have when none is set.
+fn wide_sessions() -> Arc<Sessions<MemoryStore>> {
+    let sessions = Sessions::builder(MemoryStore::new(100))
+        .issuer(ISSUER)
+        .audience("api")
+        .client("web")
+        .access_key(Key::hs256(ACCESS_SECRET).unwrap())
+        .refresh_key(refresh_key(1))
+        .grace(Duration::ZERO);
+    Arc::new(sessions.build().unwrap())
+}
+
+#[test]
+fn a_guard_with_cookies_verifies_no_token_that_is_too_long_for_one() {
+    let sessions = wide_sessions();
+    let guard = Guard::new(Arc::clone(sessions.verifier()));
+    let error = guard.cookies(cookies()).unwrap_err();
+    assert_eq!(error, CookieError::Limit { limit: 16384 });
+    assert_eq!(
+        error.to_string(),
+        "access tokens may have 16384 bytes, and a cookie holds 3900: call \
+         .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN) on the builder of the sessions, or \
+         .max_token_len(Cookies::MAX_ACCESS_TOKEN_LEN) on a verifier without sessions"
+    );
+    let verifier = || AccessVerifier::new(Key::hs256(ACCESS_SECRET).unwrap(), ISSUER, "api");
+    for (limit, is_right) in [(1, true), (3900, true), (3901, false)] {
+        let guard = Guard::new(verifier().max_token_len(limit).unwrap());
+        assert_eq!(guard.cookies(cookies()).is_ok(), is_right, "{limit}");
+    }
+}
+
+/// A guard that verifies by another verifier than the sessions' says nothing of how long their tokens are.
+#[tokio::test]
+async fn no_refresh_token_is_used_up_for_sessions_whose_tokens_may_not_fit() {
+    let sessions = wide_sessions();
+    let key = Key::hs256(ACCESS_SECRET).unwrap();
+    let verifier = AccessVerifier::new(key, ISSUER, "api").max_token_len(3900).unwrap();
+    let guard = Guard::new(verifier).cookies(cookies()).unwrap();
+    let authorize = async |_: Session| Ok::<_, io::Error>(Some(NoClaims {}));
+    let routes = SessionRoutes::new(Arc::clone(&sessions), guard.clone(), authorize);
+    let (request, ()) = meant().into_parts();
+    let tokens = sessions.login("alice", &NoClaims {}).await.unwrap();
+    let login = async { Ok(tokens.clone()) };
+    let set = guard.set_cookies(&request, login).await.unwrap();
+    let cookie = Answer::of((set, ()).into_response()).await.cookies();
+    let request =
+        Request::post("/refresh").header("cookie", cookie).header(SAME_ORIGIN.0, SAME_ORIGIN.1);
+    let answer = Answer::of(routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap());
+    assert_eq!(answer.await.error(), (500, "server_error".into()));
+    // Without a grace, a token that was used up would end the session.
+    sessions.refresh(&tokens.refresh_token, authorize).await.unwrap();
+}
+
+/// A request of a page of this site, without a body.
+fn meant() -> Request<()> {
+    Request::post("/").header(SAME_ORIGIN.0, SAME_ORIGIN.1).body(()).unwrap()
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_set_cookies_does_not_begin() {
+    let login_by = async |fixture: &Fixture, request: Request<()>| {
+        let claims = Claims { scope: "read".into() };
+        let login = fixture.app.sessions.login("alice", &claims);
+        let (request, ()) = request.into_parts();
+        let error = fixture.app.guard.set_cookies(&request, login).await.unwrap_err();
+        (Answer::of(error.into_response()).await, fixture.live().await)
+    };
+    let (answer, live) = login_by(&Fixture::new(), meant()).await;
+    assert_eq!((answer.refusal(), live), ((500, "server_error: the server is at fault".into()), 0));
+
+    let fixture = Fixture::with_cookies();
+    let cross_site = Request::post("/").header("sec-fetch-site", "cross-site").body(()).unwrap();
+    let (answer, live) = login_by(&fixture, cross_site).await;
+    assert_eq!((answer.refusal(), live), ((CROSS_SITE.0, CROSS_SITE.1.into()), 0));
+    let (answer, live) = login_by(&fixture, Request::post("/").body(()).unwrap()).await;
+    assert_eq!((answer.refusal(), live), ((UNKNOWN_ORIGIN.0, UNKNOWN_ORIGIN.1.into()), 0));
+
+    // An error of the login is answered as one of a login, without a challenge.
+    let (request, ()) = meant().into_parts();
+    for (error, status, code) in [
+        (SessionError::Denied, 400, "invalid_grant"),
+        (SessionError::Revoked(RevokeReason::LogoutAll), 400, "invalid_grant"),
+        (SessionError::Subject, 400, "invalid_request"),
+        (SessionError::Full, 503, "temporarily_unavailable"),
+    ] {
+        let rejection = fixture.app.guard.set_cookies(&request, async { Err(error) }).await;
+        let answer = Answer::of(rejection.unwrap_err().into_response()).await;
+        assert_eq!((answer.error(), answer.challenge().1), ((status, code.into()), ""));
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_is_not_a_token_is_not_set_as_a_cookie() {
+    let fixture = Fixture::with_cookies();
+    let (request, ()) = meant().into_parts();
+    let set = async |tokens: TokenResponse| {
+        fixture.app.guard.set_cookies(&request, async { Ok(tokens) }).await.unwrap_err()
+    };
+    for token in ["x\ny", "x; Domain=evil.example", "\u{e4}", "a b"] {
+        let mut tokens = fixture.login().await;
+        tokens.access_token = token.into();
+        assert!(matches!(set(tokens).await, Rejection::Cookies(CookieError::NoToken)), "{token:?}");
+        let mut tokens = fixture.login().await;
+        tokens.refresh_token = token.into();
+        assert!(matches!(set(tokens).await, Rejection::Cookies(CookieError::NoToken)), "{token:?}");
+    }
+    let mut tokens = fixture.login().await;
+    tokens.access_token = "a".repeat(4096);
+    assert!(matches!(set(tokens).await, Rejection::Cookies(CookieError::TooLong { .. })));
+
+    let lax = cookies().lax().clear();
+    assert_eq!(lax.expires_in(), Duration::ZERO);
+    let lax: Vec<_> = lax.into_values().collect();
     let same_site = lax.iter().map(|value| value.to_str().unwrap().rsplit_once("; ").unwrap().1);
     let expected = ["SameSite=Lax", "SameSite=Strict", "SameSite=Strict"];
     assert_eq!(same_site.collect::<Vec<_>>(), expected);
+}
+
+/// An error, and its answers: to a refresh or a login, and to a request with an access token.
+type Answers<'a> = (fn() -> SessionError, (u16, &'a str), (u16, &'a str));
+
+/// Whatever happens to a session has its answer. No text of a client's makes it a 500.
+#[tokio::test]
+async fn every_error_of_the_sessions_has_an_answer() {
+    fn store(kind: StoreErrorKind) -> SessionError {
+        SessionError::Store(StoreError::new(kind, "the cable"))
+    }
+    fn claims() -> SessionError {
+        let key = Key::hs256(ACCESS_SECRET).unwrap();
+        SessionError::Claims(encode(&json!([]), &key).unwrap_err())
+    }
+    let again = (400, "invalid_grant: log in again");
+    let away = (503, "temporarily_unavailable: try again in a moment");
+    let fault = (500, "server_error: the server is at fault");
+    let name = "invalid_request: the name of a user has 1 to 512 bytes and no control characters";
+    let ended = (401, "invalid_token: the session has ended");
+    let invalid = (401, "invalid_token: the access token is not valid");
+    let all: [Answers<'_>; 19] = [
+        (|| SessionError::InvalidToken, again, ended),
+        (|| SessionError::Expired, again, ended),
+        (|| SessionError::Revoked(RevokeReason::Logout), again, ended),
+        (|| SessionError::Reused, again, again),
+        (|| SessionError::Ahead { lost: 1 }, again, again),
+        (|| SessionError::Denied, again, again),
+        (|| SessionError::Subject, (400, name), (400, name)),
+        (|| SessionError::AccessToken(DecodeError::Signature), invalid, invalid),
+        (|| SessionError::Authorize("the cable".into()), away, away),
+        (|| store(StoreErrorKind::Unavailable), away, away),
+        (|| store(StoreErrorKind::Contention), away, away),
+        (|| SessionError::Full, away, away),
+        (|| SessionError::MissingRefreshKey { kid: "cable".into() }, away, away),
+        (|| SessionError::NoRandomness, away, away),
+        (|| store(StoreErrorKind::Misconfigured), fault, fault),
+        (|| store(StoreErrorKind::Corrupt), fault, fault),
+        (claims, fault, fault),
+        (|| SessionError::TooLong { length: 5000, limit: 3900 }, fault, fault),
+        (|| SessionError::RefreshKey(RefreshKeyError::MissingKid), fault, fault),
+    ];
+    for (error, of_grant, of_access) in all {
+        let debug = format!("{:?}", error());
+        for (response, (status, words)) in [
+            (error().into_response(), of_grant),
+            (Rejection::from(error()).into_response(), of_access),
+        ] {
+            let answer = Answer::of(response).await;
+            assert_eq!(answer.refusal(), (status, words.into()), "{debug}");
+            assert_eq!(answer.header("cache-control"), "no-store", "{debug}");
+            assert_eq!(answer.header("content-type"), "application/json", "{debug}");
+            let challenge = answer.header("www-authenticate");
+            assert_eq!(challenge.starts_with("Bearer error="), status == 401, "{debug}");
+            assert_eq!(
+                answer.header("retry-after"),
+                if status == 503 { "1" } else { "" },
+                "{debug}"
+            );
+            assert!(!answer.body.contains("cable"), "{debug}");
+        }
+    }
 }
 
 /// Two tabs have the same cookies. Whichever answer the browser takes last, it goes on.
@@ -739,7 +1426,7 @@ async fn two_tabs_that_refresh_at_once_stay_logged_in() {
 #[tokio::test]
 async fn a_request_of_another_site_is_refused() {
     let fixture = Fixture::with(|guard| {
-        guard.cookies(cookies().allow_origin("https://app.example.org").unwrap())
+        guard.cookies(cookies().allow_origin("https://app.example.org").unwrap()).unwrap()
     });
     let cookie =
         fixture.ask("POST", "/login", &[("sec-fetch-site", "same-origin")], "").await.cookies();
@@ -751,6 +1438,10 @@ async fn a_request_of_another_site_is_refused() {
         &[("sec-fetch-site", "same-site"), ("origin", "https://app.example.org")],
         &[("origin", "https://app.example.org")],
         &[own, ("origin", "https://api.example.org")],
+        &[("host", "api.example.org:443"), ("origin", "https://api.example.org")],
+        &[("host", "API.example.org"), ("origin", "https://api.example.org")],
+        &[("host", "[2001:db8::1]:443"), ("origin", "https://[2001:db8::1]")],
+        &[("host", "localhost:80"), ("origin", "http://localhost")],
         &[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")],
         &[("host", "localhost"), ("origin", "http://localhost")],
         &[("x-csrf-token", &csrf)],
@@ -768,6 +1459,8 @@ async fn a_request_of_another_site_is_refused() {
         &[own, ("origin", "http://api.example.org")],
         &[own, ("origin", "https://api.example.org.evil.example")],
         &[own, ("origin", "https://api.example.org:8443")],
+        &[("host", "api.example.org:80"), ("origin", "https://api.example.org")],
+        &[("host", "api.example.org:8443"), ("origin", "https://api.example.org")],
         &[own, ("origin", "https://app.example.org"), ("origin", "https://evil.example")],
         &[("host", "localhost.evil.example"), ("origin", "http://localhost.evil.example")],
         &[("origin", "https://evil.example"), ("x-csrf-token", &csrf)],
@@ -804,9 +1497,12 @@ async fn a_request_of_another_site_is_refused() {
         }
     }
     // HTTP/2 has the host in the URI.
-    for (uri, status) in
-        [("https://api.example.org/me", 200), ("https://other.example.org/me", 403)]
-    {
+    for (uri, status) in [
+        ("https://api.example.org/me", 200),
+        ("https://api.example.org:443/me", 200),
+        ("https://api.example.org:444/me", 403),
+        ("https://other.example.org/me", 403),
+    ] {
         let headers = [("cookie", &*cookie), ("origin", "https://api.example.org")];
         assert_eq!(fixture.ask("POST", uri, &headers, "").await.status, status, "{uri}");
     }
@@ -815,17 +1511,6 @@ async fn a_request_of_another_site_is_refused() {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", &*bearer), ("sec-fetch-site", "cross-site")];
     assert_eq!(fixture.ask("POST", "/me", &headers, "").await.status, 200);
-    let both = [("authorization", &*bearer), ("cookie", &cookie)];
-    assert_eq!(fixture.ask("GET", "/me", &both, "").await.challenge(), (400, TWO));
-    let form =
-        format!("grant_type=refresh_token&refresh_token={}", fixture.login().await.refresh_token);
-    let headers = [
-        ("cookie", &*cookie),
-        ("sec-fetch-site", "same-origin"),
-        ("content-type", "application/x-www-form-urlencoded"),
-    ];
-    let answer = fixture.ask("POST", "/auth/refresh", &headers, &form).await;
-    assert_eq!(answer.error(), (400, "invalid_request".into()));
     // Planted by another host of the domain, beside the real one.
     let planted = format!("{cookie}; __Host-access={token}");
     assert_eq!(
@@ -848,25 +1533,20 @@ fn cookies_are_made_of_what_a_header_takes() {
     for name in ["", "a=b", "a b", "ä", &"a".repeat(33)] {
         assert_eq!(cookies().named(name).err(), Some(CookieError::Name), "{name:?}");
     }
-    for origin in [
-        "",
-        "app.example",
-        "https://",
-        "https://app.example/",
-        "https://APP.example",
-        "null",
-        "*",
-        "http://app.example",
-        "https://app.example:443",
-        "https://[",
-        "https://a@b",
-        "https://a b",
-        "http://localhost:80",
-        "https://app.example:",
-        "ftp://localhost",
-    ] {
-        assert_eq!(cookies().allow_origin(origin).err(), Some(CookieError::Origin), "{origin:?}");
+    // Which origins browsers never send is tested where they are read.
+    for origin in ["null", "*", "https://*.example", "https://app.example/", "https://App.example"]
+    {
+        let error = cookies().allow_origin(origin).unwrap_err();
+        let CookieError::Origin { given, .. } = &error else { panic!("{error}") };
+        assert_eq!(given, origin);
     }
+    assert_eq!(
+        cookies().allow_origin("https://app.example:443").unwrap_err().to_string(),
+        "browsers never send the origin \"https://app.example:443\": the usual port of the scheme is \
+         left out. Write https://host or https://host:port"
+    );
+    assert!(Cookies::new(&format!("/{}", "a".repeat(1023))).is_ok());
+    assert_eq!(Cookies::new(&format!("/{}", "a".repeat(1024))).err(), Some(CookieError::Path));
     assert!(Cookies::new("/").is_ok() && cookies().named("shop-2").is_ok());
     for origin in ["http://localhost:8080", "https://app.example:8443", "https://[::1]:8443"] {
         assert!(cookies().allow_origin(origin).is_ok(), "{origin}");
@@ -877,7 +1557,9 @@ fn cookies_are_made_of_what_a_header_takes() {
 async fn nothing_printed_shows_a_token() {
     let fixture = Fixture::with_cookies();
     let tokens = fixture.login().await;
-    let printed = format!("{:?} {:?}", cookies().set(&tokens).unwrap(), fixture.app.guard);
+    let (request, ()) = meant().into_parts();
+    let set = fixture.app.guard.set_cookies(&request, async { Ok(tokens.clone()) }).await.unwrap();
+    let printed = format!("{set:?} {:?}", fixture.app.guard);
     for token in [&tokens.access_token, &tokens.refresh_token] {
         assert!(!printed.contains(&token[..20]));
     }
@@ -993,6 +1675,7 @@ impl Nonsense {
             "/maybe",
             "/layer/live",
             "/auth/refresh",
+            "/auth/logout",
             "/auth/logout",
             "/auth/sessions",
             "/auth/sessions/%ff%00",

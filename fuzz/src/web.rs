@@ -100,6 +100,7 @@ impl Servers {
             .client("web")
             .access_key(key(1))
             .refresh_key(key(2).with_kid("2026-11"))
+            .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
             .clock(&Still)
             .build()
             .expect("defaults are safe");
@@ -116,8 +117,9 @@ impl Servers {
         };
         let names = names.map(|names| names.map(str::to_owned));
         // Few places, so that tokens take each other's.
-        let guard = Guard::new(Arc::clone(sessions.verifier())).remember(2);
-        let guard = if names.is_some() { guard.cookies(cookies()) } else { guard };
+        let bare = Guard::new(Arc::clone(sessions.verifier())).remember(2);
+        let with_cookies = bare.clone().cookies(cookies()).expect("short tokens");
+        let guard = if names.is_some() { with_cookies.clone() } else { bare };
 
         let mut model = Server {
             cookies: names,
@@ -151,7 +153,7 @@ impl Servers {
         note("alice", &[(&over, true)], true);
 
         let all = [&first, &rotated, &early, &bob, &over];
-        let words = words(&model, all, &cookies());
+        let words = words(&model, all, &with_cookies);
         Self { sessions: Arc::new(sessions), guard, model, words }
     }
 
@@ -238,6 +240,7 @@ impl Servers {
                 }
                 Err(status) => {
                     assert!(calls.is_empty(), "it was let in in the place of {status}");
+                    assert!(!response.headers().contains_key(header::SET_COOKIE));
                     check_refusal(response, status);
                 }
             }
@@ -303,6 +306,12 @@ impl Servers {
             assert_eq!(is_live, !self.model.ended[number], "session {number}");
         }
         if wanted >= 400 {
+            // A logout that ended no session clears the cookies all the same.
+            let clears = response.headers().contains_key(header::SET_COOKIE);
+            assert!(!clears || (wanted, &*request.path.replace('/', "")) == (400, "logout"));
+            for cookie in response.headers().get_all(header::SET_COOKIE) {
+                assert!(cookie.to_str().expect("visible letters").contains("Max-Age=0"));
+            }
             return check_refusal(response, wanted);
         }
         check_headers(&response);
@@ -370,7 +379,6 @@ fn check_refusal(response: Response, status: u16) {
         assert!(text.starts_with("Bearer"), "{text}");
     }
     check_headers(&response);
-    assert!(!response.headers().contains_key(header::SET_COOKIE), "a refusal sets a cookie");
     if status != 404 && status != 405 {
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
     }
@@ -398,7 +406,7 @@ fn check_headers(response: &Response) {
 fn words(
     model: &Server,
     [first, rotated, early, bob, over]: [&TokenResponse; 5],
-    cookies: &Cookies,
+    guard: &Guard,
 ) -> Vec<(u8, String)> {
     let mut words = vec![
         // Access tokens: good, out of time, bob's, of a session that was ended.
@@ -414,6 +422,7 @@ fn words(
         (b'v', over.refresh_token.clone()),
         (b'o', OWN.into()),
         (b'h', "api.example".into()),
+        (b'n', "API.example:443".into()),
         (b'p', ALLOWED.into()),
         (b'e', "https://evil.example".into()),
         (b'l', "http://localhost:8080".into()),
@@ -438,8 +447,12 @@ fn words(
     let names = names.map(|name| format!("{name}="));
     words.extend([b'x', b'y', b'z'].into_iter().zip(names));
     // The values of a refresh cookie and of the one that it is bound to: good, just used up, bob's.
+    let request = Request::post("/").header("sec-fetch-site", "same-origin").body(());
+    let (request, ()) = request.expect("a header").into_parts();
     for (letters, tokens) in [([b'V', b'W'], rotated), ([b'X', b'Y'], first), ([b'C', b'D'], bob)] {
-        let set: Vec<_> = cookies.set(tokens).expect("short tokens").into_values().collect();
+        let login = async { Ok(tokens.clone()) };
+        let set = now(guard.set_cookies(&request, login)).expect("short tokens");
+        let set: Vec<_> = set.into_values().collect();
         let value = |index: usize| {
             let cookie: &HeaderValue = &set[index];
             let cookie = cookie.to_str().expect("visible letters");

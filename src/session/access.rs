@@ -158,7 +158,7 @@ impl AccessVerifier {
         answer
     }
 
-    pub(super) fn token_len_limit(&self) -> usize {
+    pub(crate) fn token_len_limit(&self) -> usize {
         self.validation.token_len_limit()
     }
 }

@@ -1,6 +1,6 @@
-//! What is answered at the token endpoint (RFC 6749 §5): tokens, or an error, and never cached.
+//! The answers of the token endpoint (RFC 6749 §5): tokens, or an error. No cache keeps them.
 
-use alloc::string::String;
+use alloc::{borrow::Cow, string::String};
 
 use axum_core::response::{IntoResponse, Response};
 use http::{
@@ -9,21 +9,15 @@ use http::{
 };
 use serde::Serialize;
 
-use super::rejection::{Rejection, Told};
+use super::rejection::{ErrorBody, Rejection};
 use crate::session::{SessionError, TokenResponse};
 
 /// Why a request to a route of sessions is refused.
 pub(super) enum Refusal {
     /// As everywhere.
     Rejection(Rejection),
-    /// By the sessions.
-    Session(SessionError),
-    /// There is no refresh token.
-    NoRefreshToken,
-    /// A form that is none, or has a parameter twice.
-    MalformedForm,
-    /// Another grant than a refresh token.
-    GrantType,
+    /// 400 for a request that lacks something, or has it wrong (RFC 6749 §5.2): the code and the words.
+    BadRequest(&'static str, Cow<'static, str>),
 }
 
 impl From<Rejection> for Refusal {
@@ -33,31 +27,27 @@ impl From<Rejection> for Refusal {
 }
 
 impl From<SessionError> for Refusal {
+    /// Of a refresh token, or of an access token.
     fn from(error: SessionError) -> Self {
-        Self::Session(error)
+        Self::Rejection(Rejection::of_grant(error))
     }
 }
 
 impl Refusal {
-    pub(super) fn into_http<B: From<String>>(self) -> http::Response<B> {
-        let (error, error_description) = match self {
-            Self::Rejection(rejection) => return rejection.into_http(),
-            Self::Session(error) => return of_session(error),
-            Self::NoRefreshToken => ("invalid_request", "a refresh token is missing"),
-            Self::MalformedForm => ("invalid_request", "the form is malformed"),
-            Self::GrantType => ("unsupported_grant_type", "only refresh_token is supported"),
-        };
-        json(StatusCode::BAD_REQUEST, &Told { error, error_description })
+    /// `invalid_request`, with what is missing or malformed.
+    pub(super) fn invalid_request(description: impl Into<Cow<'static, str>>) -> Self {
+        Self::BadRequest("invalid_request", description.into())
     }
-}
 
-/// Of a refresh token 400, where an access token would get a challenge; all else is as everywhere.
-fn of_session<B: From<String>>(error: SessionError) -> http::Response<B> {
-    if error.oauth_error() != "invalid_grant" {
-        return Rejection::from(error).into_http();
+    pub(super) fn into_http<B: From<String>>(self) -> http::Response<B> {
+        match self {
+            Self::Rejection(rejection) => rejection.into_http(),
+            Self::BadRequest(error, reason) => {
+                tracing::debug!(target: "kippu::web", reason = &*reason, "a request was refused");
+                json(StatusCode::BAD_REQUEST, &ErrorBody { error, error_description: &reason })
+            }
+        }
     }
-    let told = Told { error: "invalid_grant", error_description: "log in again" };
-    json(StatusCode::BAD_REQUEST, &told)
 }
 
 /// A response without a body.
@@ -93,10 +83,19 @@ impl IntoResponse for TokenResponse {
     }
 }
 
-/// The answer of RFC 6749 §5.2 to a login or a refresh; what it was goes to the log where the server is at fault.
-/// For [`Sessions::verify_live`](crate::session::Sessions::verify_live) a [`Rejection`] is made of it, which has the challenge.
+/// The answer of RFC 6749 §5.2 to a login or a refresh. Where the server is at fault, the log has the reason.
+/// For [`Sessions::verify_live`](crate::session::Sessions::verify_live) convert it into a [`Rejection`], which has the
+/// challenge:
+///
+/// | error | status, `error` |
+/// |---|---|
+/// | `InvalidToken`, `Expired`, `Revoked`, `Reused`, `Ahead`, `Denied` | 400 `invalid_grant` |
+/// | `AccessToken` | 401 `invalid_token` |
+/// | `Subject` | 400 `invalid_request` |
+/// | `Store` that is transient, `Authorize`, `Full`, `MissingRefreshKey`, `NoRandomness` | 503 `temporarily_unavailable` |
+/// | `Store` that is not, `Claims`, `TooLong`, `RefreshKey` | 500 `server_error` |
 impl IntoResponse for SessionError {
     fn into_response(self) -> Response {
-        of_session(self)
+        Rejection::of_grant(self).into_response()
     }
 }

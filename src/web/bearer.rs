@@ -1,5 +1,5 @@
-//! The header `Authorization` in, the token in it out (RFC 6750 §2.1). Another scheme is no credential of ours; two
-//! headers, or something that is no token, are refused.
+//! The header `Authorization` in, its token out (RFC 6750 §2.1). Other schemes are not credentials here; two headers, or
+//! a malformed token, are refused.
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -7,8 +7,11 @@ use super::rejection::Rejection;
 
 const SCHEME: &[u8] = b"Bearer";
 
-/// The token of a request; none where it has no `Authorization`, or one of another scheme. Whether it [is one](is_token)
-/// has to be asked only of a token that the verifier refuses.
+/// Something that is not a token follows the scheme.
+pub(super) const MALFORMED: Rejection = Rejection::MalformedHeader { header: "Authorization" };
+
+/// Returns the token of a request; `None` without `Authorization`, or with one of another scheme. Only for a token that the
+/// verifier refuses does it matter whether it [is well-formed](is_token).
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -21,12 +24,12 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
     if !scheme.eq_ignore_ascii_case(SCHEME) || !matches!(rest, [] | [b' ', ..]) {
         return Ok(None);
     }
-    // What is no ASCII is no token either.
-    let token = core::str::from_utf8(rest).map_err(|_| Rejection::MalformedHeader)?;
+    // A token is ASCII.
+    let token = core::str::from_utf8(rest).map_err(|_| MALFORMED)?;
     Ok(Some(token.trim_start_matches(' ')))
 }
 
-/// `b64token` of RFC 6750 §2.1, of which a JWT is one. Whether it is one is for the verifier to say.
+/// Returns whether a text is a `b64token` of RFC 6750 §2.1, as every JWT is.
 pub(super) fn is_token(text: &str) -> bool {
     let symbols = text.trim_end_matches('=');
     !symbols.is_empty()
@@ -48,7 +51,7 @@ mod tests {
             Ok(Some(token)) if !is_token(token) => Err("malformed"),
             Ok(token) => Ok(token.map(Into::into)),
             Err(Rejection::TwoTokens) => Err("two"),
-            Err(Rejection::MalformedHeader) => Err("malformed"),
+            Err(Rejection::MalformedHeader { .. }) => Err("malformed"),
             Err(_) => Err("other"),
         }
     }

@@ -1,5 +1,6 @@
 //! Whether a request that carries cookies was meant by a page of the same site, or sent by the browser on behalf of
-//! another (cross-site request forgery).
+//! another (cross-site request forgery). A request that says nothing of where it comes from is refused, too, for
+//! another reason.
 
 use http::{
     Method,
@@ -8,28 +9,34 @@ use http::{
 };
 use subtle::ConstantTimeEq;
 
-use super::cookie::{Cookies, is_this_machine};
+use super::{cookie::Cookies, origin, rejection::Rejection};
 
-/// The header in which a script repeats the CSRF cookie, where a client tells nothing of where a request comes from.
+/// The header in which a script repeats the CSRF cookie, where the client does not say where a request comes from.
 const CSRF_HEADER: &str = "x-csrf-token";
 
-/// Judged by what browsers say and no page can change (Fetch Metadata, then `Origin`), else by a double submit.
-pub(super) fn is_meant(cookies: &Cookies, request: &Parts) -> bool {
+/// Judges a request by what browsers say and no page can change (Fetch Metadata, then `Origin`), else by a double
+/// submit.
+///
+/// # Errors
+/// [`Rejection::CrossSite`] for a request of another site, [`Rejection::UnknownOrigin`] for one that does not say.
+pub(super) fn check(cookies: &Cookies, request: &Parts) -> Result<(), Rejection> {
     // A page of another origin can send these, and does not get to read the answer; but for a WebSocket, which every
     // page may open and read (RFC 6455 §10.2).
     let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if is_safe && !request.headers.contains_key(UPGRADE) {
-        return true;
+        return Ok(());
     }
     let origin = one(request, ORIGIN.as_str());
-    let is_allowed = || matches!(origin, Ok(Some(origin)) if cookies.allowed_origins.iter().any(|allowed| allowed == origin));
-    match (one(request, "sec-fetch-site"), origin) {
+    let is_allowed = || matches!(origin, Ok(Some(origin)) if cookies.allows(origin));
+    let is_meant = match (one(request, "sec-fetch-site"), origin) {
         // `none` is the user, at the address bar.
         (Ok(Some("same-origin" | "none")), _) => true,
         (Ok(None), Ok(Some(origin))) => is_allowed() || is_own(request, origin),
-        (Ok(None), Ok(None)) => is_repeated(cookies, request),
+        (Ok(None), Ok(None)) if is_repeated(cookies, request) => true,
+        (Ok(None), Ok(None)) => return Err(Rejection::UnknownOrigin),
         _ => is_allowed(),
-    }
+    };
+    if is_meant { Ok(()) } else { Err(Rejection::CrossSite) }
 }
 
 /// The only value of a header, if it has one.
@@ -39,20 +46,13 @@ fn one<'r>(request: &'r Parts, name: &str) -> Result<Option<&'r str>, ()> {
     if values.next().is_some() { Err(()) } else { value }
 }
 
-/// Whether a page has the origin that the request goes to: HTTPS, or HTTP to this machine.
+/// Returns whether a page of `origin` belongs to the host that the request goes to. HTTP/2 has the host in the URI.
 fn is_own(request: &Parts, origin: &str) -> bool {
     let asked = match request.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => match one(request, HOST.as_str()) {
-            Ok(Some(host)) => host,
-            _ => return false,
-        },
+        Some(authority) => Some(authority.as_str()),
+        None => one(request, HOST.as_str()).ok().flatten(),
     };
-    match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
-        (Some(host), _) => host.eq_ignore_ascii_case(asked),
-        (_, Some(host)) => is_this_machine(host) && host.eq_ignore_ascii_case(asked),
-        _ => false,
-    }
+    asked.is_some_and(|asked| origin::is_own(origin, asked))
 }
 
 fn is_repeated(cookies: &Cookies, request: &Parts) -> bool {

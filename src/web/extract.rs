@@ -1,4 +1,4 @@
-//! What a handler of axum asks for: the access token of its request, verified, or the refusal that is sent in its place.
+//! Extractors for handlers of axum: the access token of the request, verified, or the refusal that is sent instead.
 
 use alloc::sync::Arc;
 use core::marker::PhantomData;
@@ -16,7 +16,7 @@ use crate::session::{AccessToken, BoxStore, RefreshStore, Sessions};
 
 /// The access token of a request: no store is asked. The state of the application gives the [`Guard`].
 ///
-/// As `Option<Access<C>>` it is none for a request without credentials; wrong ones are refused all the same.
+/// As `Option<Access<C>>` it is `None` for a request without credentials; invalid ones are refused all the same.
 ///
 /// ```
 /// use kippu::web::{Access, Rejection, Scoped};
@@ -38,10 +38,10 @@ use crate::session::{AccessToken, BoxStore, RefreshStore, Sessions};
 pub struct Access<C>(pub Arc<AccessToken<C>>);
 
 impl<C: Scoped> Access<C> {
-    /// That the token is good for `scope`.
+    /// Requires that the token is good for `scope`.
     ///
     /// # Errors
-    /// [`Rejection::InsufficientScope`] where it is not.
+    /// [`Rejection::InsufficientScope`].
     pub fn require_scope(&self, scope: &str) -> Result<(), Rejection> {
         require_scope(&self.0.claims, scope)
     }
@@ -135,7 +135,7 @@ where
     }
 }
 
-/// Nobody, where there is no token; a wrong one is refused all the same.
+/// Accepts a request without a token; an invalid one is refused all the same.
 fn or_none<T>(extracted: Result<T, Rejection>) -> Result<Option<T>, Rejection> {
     match extracted {
         Err(Rejection::MissingToken) => Ok(None),

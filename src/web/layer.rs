@@ -1,4 +1,4 @@
-//! A guard before a whole router: requests with a good token go on, with the token in their extensions; all others
+//! A guard for a whole router: requests with a valid token go on, with the token in their extensions; all others
 //! are answered here.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
@@ -24,8 +24,8 @@ use crate::session::{
 };
 
 impl Guard {
-    /// A layer that lets requests through whose access token is good, with an [`Arc`] of the [`AccessToken`] in their
-    /// extensions, where [`Access`](super::Access) finds it.
+    /// Returns a layer that requires a valid access token, and puts an [`Arc`] of the [`AccessToken`] into the extensions
+    /// of the request, where [`Access`](super::Access) finds it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Guard {
     }
 }
 
-/// What a layer has verified, and by what: another guard takes no token that was meant for somebody else.
+/// A token that a layer has verified, and its verifier: a guard with another verifier does not take it.
 pub(super) struct Admitted<C> {
     pub(super) verifier: Arc<AccessVerifier>,
     pub(super) token: Arc<AccessToken<C>>,
@@ -61,7 +61,7 @@ impl<C> Clone for Admitted<C> {
 }
 
 /// Made by [`Guard::layer`]. It answers preflights of CORS as it does all requests without a token: a `CorsLayer` belongs
-/// outside of it.
+/// around it.
 pub struct GuardLayer<C> {
     guard: Guard,
     scopes: Vec<(Arc<str>, HasScope<C>)>,
@@ -73,7 +73,7 @@ type IsLive = dyn Fn(SessionId, String) -> Boxed<Result<(), SessionError>> + Sen
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<C> GuardLayer<C> {
-    /// Lets through whose token is good for `scope` alone; said again, for all of them.
+    /// Requires a token that is good for `scope`; called again, for all of the scopes.
     #[must_use]
     pub fn require_scope(mut self, scope: &str) -> Self
     where
@@ -83,7 +83,7 @@ impl<C> GuardLayer<C> {
         self
     }
 
-    /// Lets through whose session has not ended alone: one read of the store for each request.
+    /// Requires a session that has not ended: one read of the store for each request.
     #[must_use]
     pub fn live<S: RefreshStore + 'static>(self, sessions: Arc<Sessions<S>>) -> Self {
         let is_live = move |id, subject: String| -> Boxed<_> {

@@ -1,30 +1,30 @@
 //! The routes that every application with sessions needs, ready to be mounted: a form or cookies in, the answers of
-//! RFC 6749 out. What they answer with is never cached.
+//! RFC 6749 out. Caches keep none of the answers.
 
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, format, sync::Arc, vec::Vec};
 use core::{
     convert::Infallible,
     error::Error,
-    fmt,
     future::Future,
-    pin::Pin,
     task::{Context, Poll},
 };
 
 use axum_core::response::Response;
 use http::{
     HeaderValue, Method, Request, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, SET_COOKIE},
+    header::{ALLOW, SET_COOKIE},
     request::Parts,
 };
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde::Serialize;
 use tower_service::Service;
 
 use super::{
     Guard,
     answer::{Refusal, empty, json},
+    bearer,
     cookie::{Cookies, SetCookies},
+    form::Form,
     rejection::Rejection,
 };
 use crate::session::{
@@ -36,18 +36,25 @@ use crate::session::{
 ///
 /// | route | credential | answer |
 /// |---|---|---|
-/// | `POST /refresh` | a refresh token | the next tokens (RFC 6749 §5.1); with cookies `Set-Cookie`, and `expires_in` alone |
-/// | `POST /logout` | a refresh token | 204, whatever became of its session before (RFC 7009 §2.2); with cookies, an access token does too |
-/// | `POST /logout_others` | an access token of a live session | `{"ended": 2}`: all other sessions of the subject |
-/// | `POST /logout_all` | an access token of a live session | `{"ended": 3}` |
-/// | `GET /sessions` | an access token of a live session | `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, and `current` |
-/// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 where the subject has none of this id to end |
+/// | `POST /refresh` | a refresh token | 200 with the next tokens (RFC 6749 §5.1); with cookies `Set-Cookie`, and `expires_in` alone |
+/// | `POST /logout` | refresh tokens or access tokens, expired ones too | 204: the session of each valid one has ended, now or before |
+/// | | none that is valid | 400: no session was ended |
+/// | `POST /logout_others` | an access token of a live session | 200 `{"ended": 2}`: all other sessions of the subject |
+/// | `POST /logout_all` | an access token of a live session | 200 `{"ended": 3}` |
+/// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, and `current` |
+/// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 where the subject has no such session to end |
 ///
 /// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in its
-/// [cookie](Cookies), not in both. A refresh that is refused clears no cookie: another tab may have logged in meanwhile.
+/// [cookie](Cookies). A client that sends a form means its token: cookies that the browser adds to it are ignored. A refresh
+/// that is refused clears no cookie: another tab may have logged in meanwhile.
 ///
-/// Errors are those of RFC 6749 §5.2, and 503 with `Retry-After` while the store is away, upon which a client
-/// keeps its token.
+/// A logout takes the refresh token of a form, the access token of `Authorization`, and both tokens of cookies, whatever
+/// the refresh cookie is bound to, and ends the session of each. Unlike RFC 7009 §2.2, it answers with success only when
+/// it has ended a session. It clears the cookies of a page of this site, also where no session was ended; where the store
+/// is away it clears nothing, and the client tries again. A request of another site that has only cookies is a 403.
+///
+/// Errors are those of RFC 6749 §5.2, with a description that says what the request lacks, and 503 with `Retry-After`
+/// while the store is away, upon which a client keeps its token.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -56,23 +63,93 @@ use crate::session::{
 /// use kippu::session::{MemoryStore, NoClaims, Session, Sessions};
 /// use kippu::web::{Cookies, Guard, SessionRoutes};
 /// # use kippu::{Algorithm, Key};
+/// # #[derive(Clone)]
+/// # struct Pool;
+///
+/// async fn load(pool: &Pool, session: Session) -> Result<Option<NoClaims>, std::io::Error> {
+///     // … from the database; none, when the user is no longer welcome.
+///     # let _ = (pool, session);
+///     Ok(Some(NoClaims {}))
+/// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool;
 /// # let sessions = Sessions::builder(MemoryStore::new(100_000))
 /// #     .issuer("https://auth.example").audience("api").client("web")
 /// #     .access_key(Key::generate(Algorithm::Hs256)?)
 /// #     .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
+/// #     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
 /// #     .build()?;
 /// let sessions = Arc::new(sessions);
-/// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?);
-/// let authorize = async |_: Session| Ok::<_, std::io::Error>(Some(NoClaims {}));
+/// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?)?;
+/// let authorize = async move |session: Session| load(&pool, session).await;
 /// let app: Router = Router::new().nest_service("/auth", SessionRoutes::new(sessions, guard, authorize));
 /// # let _ = app;
 /// # Ok(())
 /// # }
 /// ```
-pub struct SessionRoutes<S, A> {
-    inner: Arc<Inner<S, A>>,
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SessionRoutes;
+
+impl SessionRoutes {
+    /// Returns routes over these sessions. `guard` says where tokens are, `authorize` what a user may still do: see
+    /// [`Sessions::refresh`]. It can be an async function or an async closure, also one that borrows what it has
+    /// captured, as long as its futures are `Send`, which the compiler checks where the routes are mounted.
+    ///
+    /// Where the guard has cookies and verifies by another verifier than that of `sessions`, a refresh by cookie answers
+    /// 500 with [`CookieError::Limit`](super::CookieError::Limit) in the log, before the token is used up, unless
+    /// [`Sessions::max_access_token_len`] fits into a cookie.
+    #[expect(clippy::new_ret_no_self, reason = "the type of their futures has no name")]
+    pub fn new<S, A, C, E, B>(
+        sessions: Arc<Sessions<S>>,
+        guard: Guard,
+        authorize: A,
+    ) -> impl Service<
+        Request<B>,
+        Response = Response,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Response, Infallible>>,
+    > + Clone
+    where
+        S: RefreshStore,
+        A: AsyncFn(Session) -> Result<Option<C>, E>,
+        C: Serialize,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        B: BodyExt,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let inner = Arc::new(Inner { sessions, guard, authorize });
+        Routes(move |request: Request<B>| {
+            let inner = Arc::clone(&inner);
+            async move {
+                let (parts, body) = request.into_parts();
+                Ok(inner.answer(&parts, body).await.unwrap_or_else(Refusal::into_http))
+            }
+        })
+    }
+}
+
+/// A service of a function from a request to its answer.
+#[derive(Clone)]
+struct Routes<T>(T);
+
+impl<T, F, B> Service<Request<B>> for Routes<T>
+where
+    T: Fn(Request<B>) -> F,
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = F;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> F {
+        (self.0)(request)
+    }
 }
 
 struct Inner<S, A> {
@@ -81,69 +158,16 @@ struct Inner<S, A> {
     authorize: A,
 }
 
-/// A form with a refresh token has a few hundred bytes.
-const MAX_FORM_LEN: usize = 8 * 1024;
-
-impl<S, A> SessionRoutes<S, A> {
-    /// Routes over these sessions. `guard` says where tokens stand, `authorize` what a user may still do: see
-    /// [`Sessions::refresh`].
-    pub fn new(sessions: Arc<Sessions<S>>, guard: Guard, authorize: A) -> Self {
-        Self { inner: Arc::new(Inner { sessions, guard, authorize }) }
-    }
-}
-
-impl<S, A> Clone for SessionRoutes<S, A> {
-    fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
-    }
-}
-
-impl<S, A> fmt::Debug for SessionRoutes<S, A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionRoutes").field("guard", &self.inner.guard).finish_non_exhaustive()
-    }
-}
-
-impl<S, A, F, C, E, B> Service<Request<B>> for SessionRoutes<S, A>
+impl<S, A, C, E> Inner<S, A>
 where
-    S: RefreshStore + 'static,
-    A: Fn(Session) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<Option<C>, E>> + Send,
-    C: Serialize + Send,
-    E: Into<Box<dyn Error + Send + Sync>>,
-    B: BodyExt + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            Ok(inner.answer(&parts, body).await.unwrap_or_else(Refusal::into_http))
-        })
-    }
-}
-
-impl<S, A, F, C, E> Inner<S, A>
-where
-    S: RefreshStore + 'static,
-    A: Fn(Session) -> F,
-    F: Future<Output = Result<Option<C>, E>> + Send,
-    C: Serialize + Send,
+    S: RefreshStore,
+    A: AsyncFn(Session) -> Result<Option<C>, E>,
+    C: Serialize,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     async fn answer<B>(&self, request: &Parts, body: B) -> Result<Response, Refusal>
     where
-        B: BodyExt + Send,
-        B::Data: Send,
+        B: BodyExt,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let path = request.uri.path();
@@ -153,7 +177,7 @@ where
         let allowed = match (route, id) {
             ("refresh" | "logout" | "logout_others" | "logout_all", None) => Method::POST,
             ("sessions", None) => Method::GET,
-            ("sessions", Some(_)) => Method::DELETE,
+            ("sessions", Some(id)) if !id.is_empty() && !id.contains('/') => Method::DELETE,
             _ => return Ok(empty(StatusCode::NOT_FOUND)),
         };
         let is_head = request.method == Method::HEAD && allowed == Method::GET;
@@ -164,8 +188,8 @@ where
             return Ok(response);
         }
         match (route, id) {
-            ("refresh", _) => self.refresh(request, &read(request, body).await?).await,
-            ("logout", _) => self.logout(request, &read(request, body).await?).await,
+            ("refresh", _) => self.refresh(request, &Form::read(request, body).await?).await,
+            ("logout", _) => self.logout(request, &Form::read(request, body).await?).await,
             ("logout_others", _) => {
                 let (token, _) = self.live(request).await?;
                 let ended = self.sessions.logout_others(&token.subject, &token.session_id).await?;
@@ -182,60 +206,85 @@ where
     }
 
     async fn refresh(&self, request: &Parts, form: &Form) -> Result<Response, Refusal> {
-        let Some(presented) = self.presented(request, form)? else {
-            self.warn_of_path(request);
-            return Err(Refusal::NoRefreshToken);
+        let authorize = |session| (self.authorize)(session);
+        if let Some(token) = form.grant()? {
+            let tokens = self.sessions.refresh(token, authorize).await?;
+            return Ok(json(StatusCode::OK, &tokens));
+        }
+        let Some(cookies) = self.cookies() else {
+            return Err(Refusal::invalid_request(form.missing_token(false)));
         };
-        if let Presented::InForm(_) = presented {
-            match form.grant_type.as_deref() {
-                Some("refresh_token") => {}
-                Some(_) => return Err(Refusal::GrantType),
-                None => return Err(Refusal::MalformedForm),
-            }
-        }
-        let tokens = self.sessions.refresh(presented.token(), &self.authorize).await?;
-        Ok(match (presented, self.cookies()) {
-            (Presented::InCookie(_), Some(cookies)) => {
-                let set = cookies.renew(&tokens, &request.headers).map_err(Rejection::from)?;
-                let body = Renewed { expires_in: tokens.expires_in.as_secs() };
-                with(json(StatusCode::OK, &body), set)
-            }
-            _ => json(StatusCode::OK, &tokens),
-        })
+        let presented = cookies.refresh(&request.headers).map_err(Rejection::from)?;
+        let Some((token, csrf)) = presented else {
+            self.warn_of_path(request);
+            return Err(Refusal::invalid_request(form.missing_token(true)));
+        };
+        self.guard.check_origin(request)?;
+        // Nothing can fail any more when the token has been used up.
+        Cookies::check_limit(self.sessions.max_access_token_len()).map_err(Rejection::from)?;
+        let tokens = self.sessions.refresh(token, authorize).await?;
+        let set = cookies.renew(&tokens, csrf);
+        let body = Renewed { expires_in: set.expires_in().as_secs() };
+        Ok(with(json(StatusCode::OK, &body), set))
     }
 
+    /// Ends the session of each valid token that the request has, wherever it is.
     async fn logout(&self, request: &Parts, form: &Form) -> Result<Response, Refusal> {
-        let response = empty(StatusCode::NO_CONTENT);
-        match (self.presented(request, form)?, self.cookies()) {
-            (Some(presented), cookies) => {
-                match self.sessions.logout(presented.token()).await {
-                    // There is nothing left to end.
-                    Ok(()) | Err(SessionError::InvalidToken) => {}
-                    Err(error) => return Err(error.into()),
+        let mut refresh_tokens: Vec<&str> = form.refresh_token.as_deref().into_iter().collect();
+        let in_header = bearer::token(&request.headers)?;
+        if in_header.is_some_and(|token| !bearer::is_token(token)) {
+            return Err(bearer::MALFORMED.into());
+        }
+        let mut access_tokens: Vec<&str> = in_header.into_iter().collect();
+        let is_explicit = !refresh_tokens.is_empty() || !access_tokens.is_empty();
+        // Cookies count, and are cleared, where a page of this site means it.
+        let mut cookies = None;
+        if let Some(known) = self.cookies() {
+            let (refresh, access) =
+                (known.refresh_tokens(&request.headers), known.access_tokens(&request.headers));
+            let has_cookies = !refresh.is_empty() || !access.is_empty();
+            match self.guard.check_origin(request) {
+                Ok(()) => {
+                    self.warn_of_path(request);
+                    refresh_tokens.extend(refresh);
+                    access_tokens.extend(access);
+                    cookies = Some(known);
                 }
-                let is_in_cookie = matches!(presented, Presented::InCookie(_));
-                Ok(cleared(response, cookies.filter(|_| is_in_cookie)))
-            }
-            (None, None) => Err(Refusal::NoRefreshToken),
-            // The refresh cookie is gone, or did not arrive: what the access token names is ended.
-            (None, cookies) => {
-                self.guard.check_origin(request)?;
-                self.warn_of_path(request);
-                match self.guard.authenticate::<NoClaims>(request) {
-                    Ok(token) => {
-                        self.sessions.logout_session(&token.subject, &token.session_id).await?;
-                    }
-                    Err(Rejection::MissingToken | Rejection::InvalidToken(_)) => {}
-                    Err(rejection) => return Err(rejection.into()),
-                }
-                Ok(cleared(response, cookies))
+                Err(_) if is_explicit => {}
+                Err(Rejection::UnknownOrigin) if !has_cookies => {}
+                Err(rejection) => return Err(rejection.into()),
             }
         }
+        let is_without = refresh_tokens.is_empty() && access_tokens.is_empty();
+        for tokens in [&mut refresh_tokens, &mut access_tokens] {
+            tokens.sort_unstable();
+            tokens.dedup();
+        }
+        let mut ended = false;
+        for token in refresh_tokens {
+            ended |= is_ended(self.sessions.logout(token).await)?;
+        }
+        for token in access_tokens {
+            ended |= is_ended(self.sessions.logout_by_access_token(token).await)?;
+        }
+        let response = if ended {
+            empty(StatusCode::NO_CONTENT)
+        } else if is_without {
+            let missing = form.missing_token(self.cookies().is_some());
+            Refusal::invalid_request(format!("no session was ended: {missing}")).into_http()
+        } else {
+            let reason = "no session was ended: the request has no valid token";
+            Refusal::BadRequest("invalid_grant", Cow::Borrowed(reason)).into_http()
+        };
+        Ok(cleared(response, cookies))
     }
 
-    /// A browser that is logged in sends its refresh cookie here, or was told another path.
+    /// Warns of a browser that is logged in and sends no refresh cookie here: it was given another path.
     fn warn_of_path(&self, request: &Parts) {
-        if self.cookies().is_some_and(|cookies| cookies.are_in(&request.headers)) {
+        let is_without = |cookies: &Cookies| {
+            cookies.are_in(&request.headers) && cookies.refresh_tokens(&request.headers).is_empty()
+        };
+        if self.cookies().is_some_and(is_without) {
             tracing::warn!(
                 target: "kippu::web",
                 "a browser with cookies sent no refresh cookie: is Cookies::new given the path at \
@@ -265,28 +314,7 @@ where
         self.guard.0.cookies.as_ref()
     }
 
-    /// The refresh token of a request, if it has one; of a browser's cookies only where it was meant.
-    fn presented<'r>(
-        &self,
-        request: &'r Parts,
-        form: &'r Form,
-    ) -> Result<Option<Presented<'r>>, Rejection> {
-        let in_cookie = match self.cookies() {
-            Some(cookies) => cookies.refresh(&request.headers)?,
-            None => None,
-        };
-        match (in_cookie, &form.refresh_token) {
-            (Some(_), Some(_)) => Err(Rejection::TwoTokens),
-            (None, Some(token)) => Ok(Some(Presented::InForm(token))),
-            (Some(token), None) => {
-                self.guard.check_origin(request)?;
-                Ok(Some(Presented::InCookie(token)))
-            }
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// The access token of a session that has not ended, and the cookies, if it stands in one.
+    /// The access token of a session that has not ended, and the cookies, if it is in one.
     async fn live(
         &self,
         request: &Parts,
@@ -298,62 +326,21 @@ where
     }
 }
 
-/// The response, which takes the cookies out of the browser that had them.
+/// Returns whether a logout has ended the session of its token; an invalid token has none.
+fn is_ended(logout: Result<(), SessionError>) -> Result<bool, SessionError> {
+    match logout {
+        Ok(()) => Ok(true),
+        Err(SessionError::InvalidToken | SessionError::AccessToken(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a response take the cookies out of the browser.
 fn cleared(response: Response, cookies: Option<&Cookies>) -> Response {
     match cookies {
         Some(cookies) => with(response, cookies.clear()),
         None => response,
     }
-}
-
-enum Presented<'r> {
-    InForm(&'r str),
-    InCookie(&'r str),
-}
-
-impl<'r> Presented<'r> {
-    fn token(&self) -> &'r str {
-        let (Self::InForm(token) | Self::InCookie(token)) = self;
-        token
-    }
-}
-
-/// What is read of a form.
-#[derive(Default)]
-struct Form {
-    grant_type: Option<String>,
-    refresh_token: Option<String>,
-}
-
-/// A form, or the empty one of a body of another type.
-async fn read<B>(request: &Parts, body: B) -> Result<Form, Refusal>
-where
-    B: BodyExt + Send,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
-    if !media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Ok(Form::default());
-    }
-    let body = Limited::new(body, MAX_FORM_LEN).collect().await;
-    let bytes = body.map_err(|_| Refusal::MalformedForm)?.to_bytes();
-    let mut form = Form::default();
-    // What has no value is as if it were not there (RFC 6749 §3.2).
-    for (name, value) in form_urlencoded::parse(&bytes).filter(|(_, value)| !value.is_empty()) {
-        let field = match &*name {
-            "grant_type" => &mut form.grant_type,
-            "refresh_token" => &mut form.refresh_token,
-            // What is not known is ignored.
-            _ => continue,
-        };
-        // No parameter comes twice (RFC 6749 §3.2).
-        if field.replace(value.into_owned()).is_some() {
-            return Err(Refusal::MalformedForm);
-        }
-    }
-    Ok(form)
 }
 
 fn with(mut response: Response, cookies: SetCookies) -> Response {
@@ -363,7 +350,7 @@ fn with(mut response: Response, cookies: SetCookies) -> Response {
     response
 }
 
-/// Of tokens that stand in cookies, what a page has to know.
+/// For a page whose tokens are in cookies.
 #[derive(Serialize)]
 struct Renewed {
     expires_in: u64,

@@ -76,7 +76,7 @@ pub(crate) async fn login(
 ) -> Result<Response, Refusal> {
     let Credentials { name, password, device, cookies } = credentials;
     if cookies {
-        // Or another site logs its visitors into an account of its own.
+        // Another site does not get to try passwords from the browsers of its visitors.
         app.guard.check_origin(&request)?;
     }
     let account = known(&app, address, &name, password).await?;
@@ -86,12 +86,14 @@ pub(crate) async fn login(
         Some(device) if !device.trim().is_empty() => login.label(device),
         _ => login,
     };
-    let tokens = app.sessions.login(login, &Profile::from(account)).await?;
+    let profile = Profile::from(account);
+    let login = app.sessions.login(login, &profile);
     if !cookies {
-        return Ok(tokens.into_response());
+        return Ok(login.await?.into_response());
     }
-    let body = serde_json::json!({ "expires_in": tokens.expires_in.as_secs() });
-    Ok((app.guard.set_cookies(&tokens)?, Json(body)).into_response())
+    let cookies = app.guard.set_cookies(&request, login).await?;
+    let body = serde_json::json!({ "expires_in": cookies.expires_in().as_secs() });
+    Ok((cookies, Json(body)).into_response())
 }
 
 /// Removes the account. Each of its sessions ends with its next refresh, when the account is not found.

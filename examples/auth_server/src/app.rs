@@ -78,13 +78,14 @@ impl App {
             .absolute_lifetime(lifetimes.session)
             // One clock issues and verifies, and an end that is watched comes to the second.
             .leeway(Duration::ZERO)
+            .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
             .build()?;
         let sessions = Arc::new(sessions);
         // Ports do not keep cookies apart: other servers on this machine have theirs.
         let cookies = Cookies::new(SESSION_ROUTES)?.named("auth-server")?;
         Ok(Self {
             guard: Guard::new(Arc::clone(sessions.verifier()))
-                .cookies(cookies)
+                .cookies(cookies)?
                 .remember(REMEMBERED_TOKENS),
             sessions,
             accounts,

@@ -1,5 +1,5 @@
-//! What a request has to be answered with, told from RFC 6750 §2.1, RFC 6265 §5.4, the form encoding of RFC 6749
-//! appendix B, and from what `Cookies` and `SessionRoutes` promise. Slow: everything is cut into lists first.
+//! The right answer to a request, by RFC 6750 §2.1, RFC 6265 §5.4, the form encoding of RFC 6749 appendix B, and the
+//! promises of `Cookies`, `Guard` and `SessionRoutes`. Slow: everything is cut into lists first.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -179,40 +179,45 @@ fn unescaped(text: &[u8]) -> String {
 impl Server {
     /// Whether a request with cookies was meant by a page of this site.
     fn is_meant(&self, request: &Request) -> bool {
-        let Some([_, _, csrf]) = &self.cookies else { return true };
+        self.origin(request) == From::ThisSite
+    }
+
+    /// Where a request with cookies comes from.
+    fn origin(&self, request: &Request) -> From {
+        let Some([_, _, csrf]) = &self.cookies else { return From::ThisSite };
         let changes = !["GET", "HEAD", "OPTIONS"].contains(&&*request.method);
         if !changes && request.all("upgrade").is_empty() {
-            return true;
+            return From::ThisSite;
         }
         let origin = request.only("origin");
         let is_allowed =
             matches!(&origin, Ok(Some(origin)) if self.origins.iter().any(|one| one == origin));
-        match request.only("sec-fetch-site") {
+        let is_meant = match request.only("sec-fetch-site") {
             Ok(Some(site)) if site == "same-origin" || site == "none" => true,
             Ok(None) => match origin {
                 Ok(Some(origin)) => is_allowed || is_own(request, &origin),
                 Ok(None) => {
                     let cookie = request.only_cookie(csrf).unwrap_or_default();
                     let header = request.only("x-csrf-token").unwrap_or_default();
-                    cookie.is_some() && cookie == header
+                    if cookie.is_none() || cookie != header {
+                        return From::Nowhere;
+                    }
+                    true
                 }
                 Err(()) => false,
             },
             _ => is_allowed,
-        }
+        };
+        if is_meant { From::ThisSite } else { From::AnotherSite }
     }
 
-    /// RFC 6750 §2: the only token, and whether it stands in a cookie.
+    /// RFC 6750 §2: the token that counts, and whether it is in a cookie. A header counts alone.
     fn credential(&self, request: &Request) -> Result<Option<(String, bool)>, u16> {
-        let in_header = request.bearer()?;
-        let in_cookie = match &self.cookies {
-            Some([access, ..]) => request.only_cookie(access)?,
-            None => None,
-        };
-        match (in_header, in_cookie) {
-            (Some(_), Some(_)) => Err(400),
-            (Some(token), None) => Ok(Some((token, false))),
-            (None, Some(token)) => Ok(Some((token, true))),
+        match (request.bearer()?, &self.cookies) {
+            (Some(token), _) => Ok(Some((token, false))),
+            (None, Some([access, ..])) => {
+                Ok(request.only_cookie(access)?.map(|token| (token, true)))
+            }
             (None, None) => Ok(None),
         }
     }
@@ -240,33 +245,24 @@ impl Server {
         if self.ended[session] { Err(401) } else { Ok(session) }
     }
 
-    /// The refresh token of a request, and whether it stands in a cookie.
-    fn presented(
-        &self,
-        request: &Request,
-        form: &[(String, String)],
-    ) -> Result<Option<(String, bool)>, u16> {
+    /// The refresh token in the cookie that is bound to the CSRF cookie.
+    fn bound(&self, request: &Request) -> Result<Option<String>, u16> {
+        let Some([_, refresh, csrf]) = &self.cookies else { return Ok(None) };
+        let Some(csrf) = request.only_cookie(csrf)? else { return Ok(None) };
+        // 16 bytes, as a login sets them.
+        if URL_SAFE_NO_PAD.decode(&csrf).map_or(0, |bytes| bytes.len()) != 16 {
+            return Ok(None);
+        }
+        let mut digest = Sha256::new();
+        digest.update("kippu refresh cookie\0");
+        digest.update(csrf);
+        let suffix = format!(".{}", URL_SAFE_NO_PAD.encode(&digest.finalize()[..16]));
         let mut bound = Vec::new();
-        if let Some([_, refresh, csrf]) = &self.cookies
-            && let Some(csrf) = request.only_cookie(csrf)?
-        {
-            let mut digest = Sha256::new();
-            digest.update("kippu refresh cookie\0");
-            digest.update(csrf);
-            let suffix = format!(".{}", URL_SAFE_NO_PAD.encode(&digest.finalize()[..16]));
-            for value in request.cookies(refresh) {
-                let value = String::from_utf8(value).unwrap_or_default();
-                bound.extend(value.strip_suffix(&suffix).map(str::to_owned));
-            }
+        for value in request.cookies(refresh) {
+            let value = String::from_utf8(value).unwrap_or_default();
+            bound.extend(value.strip_suffix(&suffix).map(str::to_owned));
         }
-        let in_form = form.iter().find(|(name, _)| name == "refresh_token");
-        match (&bound[..], in_form) {
-            ([_, _, ..], _) | ([_], Some(_)) => Err(400),
-            ([token], None) if self.is_meant(request) => Ok(Some((token.clone(), true))),
-            ([_], None) => Err(403),
-            ([], Some((_, token))) => Ok(Some((token.clone(), false))),
-            ([], None) => Ok(None),
-        }
+        if bound.len() > 1 { Err(400) } else { Ok(bound.pop()) }
     }
 
     /// What the session routes answer; which sessions end is noted.
@@ -280,7 +276,7 @@ impl Server {
         let methods: &[&str] = match parts[..] {
             ["refresh" | "logout" | "logout_others" | "logout_all"] => &["POST"],
             ["sessions"] => &["GET", "HEAD"],
-            ["sessions", _] => &["DELETE"],
+            ["sessions", id] if !id.is_empty() && !id.contains('/') => &["DELETE"],
             _ => return Err(404),
         };
         if !methods.contains(&&*request.method) {
@@ -318,28 +314,67 @@ impl Server {
 
     fn refresh(&self, request: &Request) -> Result<Answer, u16> {
         let form = request.form()?;
-        let (token, in_cookie) = self.presented(request, &form)?.ok_or(400_u16)?;
-        let grant_type = form.iter().find(|(name, _)| name == "grant_type");
-        if !in_cookie && grant_type.is_none_or(|(_, value)| value != "refresh_token") {
-            return Err(400);
-        }
+        let of_form = |wanted: &str| form.iter().find(|(name, _)| name == wanted);
+        let grant = of_form("grant_type").map(|(_, grant)| &**grant);
+        let token = match (grant, of_form("refresh_token")) {
+            (Some("refresh_token"), Some((_, token))) => token.clone(),
+            (None, Some(_)) => return Err(400),
+            (Some(other), _) if other != "refresh_token" => return Err(400),
+            // A token that the client sends explicitly counts alone.
+            _ => {
+                let token = self.bound(request)?.ok_or(400_u16)?;
+                if !self.is_meant(request) {
+                    return Err(403);
+                }
+                token
+            }
+        };
         let session = self.session_of(&token).ok_or(400_u16)?;
         if self.ended[session] { Err(400) } else { Ok((200, Some(session))) }
     }
 
+    /// Everything that proves a session ends it; success is for an ended session alone.
     fn logout(&mut self, request: &Request) -> Result<Answer, u16> {
         let form = request.form()?;
-        let session = match self.presented(request, &form)? {
-            Some((token, _)) => self.session_of(&token),
-            None if self.cookies.is_none() => return Err(400),
-            None if !self.is_meant(request) => return Err(403),
-            None => match self.authenticate(request) {
-                Ok(session) => Some(session),
-                Err(401) => None,
-                Err(status) => return Err(status),
-            },
-        };
-        if let Some(session) = session {
+        let mut texts: Vec<String> = form
+            .into_iter()
+            .filter(|(name, _)| name == "refresh_token")
+            .map(|(_, token)| token)
+            .collect();
+        let mut access: Vec<String> = request.bearer()?.into_iter().collect();
+        let is_explicit = !texts.is_empty() || !access.is_empty();
+        if let Some([access_name, refresh_name, _]) = &self.cookies {
+            let read = |name| {
+                let values = request.cookies(name).into_iter();
+                values.filter_map(|value| String::from_utf8(value).ok()).collect::<Vec<_>>()
+            };
+            let (of_refresh, of_access) = (read(refresh_name), read(access_name));
+            let is_without = of_refresh.is_empty() && of_access.is_empty();
+            match self.origin(request) {
+                From::ThisSite => {
+                    access.extend(of_access);
+                    for value in of_refresh {
+                        let end = value.rfind('.').unwrap_or(value.len());
+                        texts.push(value[..end].to_owned());
+                    }
+                }
+                _ if is_explicit => {}
+                From::Nowhere if is_without => {}
+                _ => return Err(403),
+            }
+        }
+        let mut sessions: Vec<usize> =
+            texts.iter().filter_map(|token| self.session_of(token)).collect();
+        // Of an access token its age does not matter.
+        for known in self.tokens.iter().filter(|known| known.access.is_some()) {
+            if access.contains(&known.text) {
+                sessions.push(known.session);
+            }
+        }
+        if sessions.is_empty() {
+            return Err(400);
+        }
+        for session in sessions {
             self.ended[session] = true;
         }
         Ok((204, None))
@@ -359,19 +394,56 @@ impl Server {
     }
 }
 
+/// Where a request says that it comes from.
+#[derive(PartialEq, Eq)]
+enum From {
+    ThisSite,
+    AnotherSite,
+    /// It does not say.
+    Nowhere,
+}
+
 /// Whether a page has the origin that a request goes to.
 fn is_own(request: &Request, origin: &str) -> bool {
     let Some(host) = request.authority.clone().or(request.only("host").ok().flatten()) else {
         return false;
     };
-    let host = host.to_ascii_lowercase();
+    let Some((scheme, named)) = origin.split_once("://") else { return false };
+    let usual = match scheme {
+        "https" => 443,
+        "http" => 80,
+        _ => return false,
+    };
+    let (Some(asked), Some(page)) = (host_and_port(&host, usual), host_and_port(named, usual))
+    else {
+        return false;
+    };
     let here = ["127.0.0.1", "localhost", "[::1]"];
-    let is_here = here.iter().any(|name| {
-        host == *name || host.strip_prefix(name).is_some_and(|port| port.starts_with(':'))
-    });
-    let origin = origin.to_owned();
-    let (scheme, named) = origin.split_once("://").unwrap_or_default();
-    named.to_ascii_lowercase() == host && (scheme == "https" || scheme == "http" && is_here)
+    // Only in small letters is it this machine.
+    let is_here = here.iter().any(|name| named.split(':').next() == Some(name) || named == *name)
+        || named.starts_with("[::1]:");
+    asked == page && (scheme == "https" || is_here)
+}
+
+/// `example:8443`, `[::1]` and the like, the usual port where there is none.
+fn host_and_port(text: &str, usual: u32) -> Option<(String, u32)> {
+    let text = text.to_ascii_lowercase();
+    let at = match text.rfind(']') {
+        Some(end) if text[end + 1..].is_empty() => text.len(),
+        Some(end) if text[end + 1..].starts_with(':') => end + 1,
+        // Then there is no port to be seen.
+        Some(_) => text.len(),
+        None => text.find(':').unwrap_or(text.len()),
+    };
+    let (host, port) = text.split_at(at);
+    let port = match port.strip_prefix(':').unwrap_or_default() {
+        "" => usual,
+        digits if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+            digits.parse().ok().filter(|port| *port < 1 << 16)?
+        }
+        _ => return None,
+    };
+    (!host.is_empty() && !host.contains('@')).then(|| (host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -443,6 +515,13 @@ mod tests {
             (&[("sec-fetch-site", "same-site"), ("origin", "https://app.example")], true),
             (&[("sec-fetch-site", "cross-site"), ("host", "h"), ("origin", "https://h")], false),
             (&[("host", "h"), ("origin", "https://H")], true),
+            (&[("host", "h:443"), ("origin", "https://h")], true),
+            (&[("host", "h"), ("origin", "https://h:443")], true),
+            (&[("host", "h:80"), ("origin", "https://h")], false),
+            (&[("host", "h:8443"), ("origin", "https://h:8443")], true),
+            (&[("host", "[::1]:443"), ("origin", "https://[::1]")], true),
+            (&[("host", "[::1]"), ("origin", "http://[::1]:80")], true),
+            (&[("host", "[::1]x"), ("origin", "http://[::1]x")], false),
             (&[("host", "h"), ("origin", "http://h")], false),
             (&[("host", "localhost:80"), ("origin", "http://localhost:80")], true),
             (&[("host", "localhostile"), ("origin", "http://localhostile")], false),
