@@ -110,12 +110,11 @@ pub trait Harness: Send + Sync + 'static {
     /// it cannot be had.
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
 
-    /// Holds up every rotation of the data, as a lock that another program has taken does, until the [`Stall`] ends: the
-    /// suite holds the store up for as long as its deadline, and two seconds, at most. `None` for a store that nothing can hold up.
+    /// Holds up every rotation of the data, as a lock that another program has taken does, until the suite ends the [`Stall`]: it holds the store up for as long as its deadline, and two seconds, at most. `None` for a store that nothing can hold up.
     fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
 }
 
-/// A lock or the like that holds a store up, until it [ends](Stall::end).
+/// A lock or the like that holds a store up until the suite ends it.
 pub struct Stall(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Stall {
