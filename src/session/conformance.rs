@@ -110,7 +110,8 @@ pub trait Harness: Send + Sync + 'static {
     /// it cannot be had.
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
 
-    /// Holds up every rotation of the data, as a lock that another program has taken does, until the suite ends the [`Stall`]: it holds the store up for as long as its deadline, and two seconds, at most. `None` for a store that nothing can hold up.
+    /// Holds up every rotation of the data, as a lock that another program has taken does, until the suite ends the
+    /// [`Stall`]: after the deadline of the store and two seconds at the latest. `None` for a store that nothing can hold up.
     fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
 }
 
