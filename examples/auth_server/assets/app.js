@@ -74,8 +74,8 @@ let lifetimes = { access: 60, grace: 10 };
 let login = null;
 
 class Login {
-  constructor(name, cookies) {
-    this.name = name;
+  constructor(email, cookies) {
+    this.email = email;
     this.cookies = cookies;
     this.access = null;
     /** Refresh tokens by generation, each with when it was used up. */
@@ -132,11 +132,11 @@ class Login {
   }
 
   /** Sends a request with the access token; after a 401, a refresh, and once more. */
-  async call(deed, method, path, retries = true) {
-    const first = await send(deed, method, path, this.credentials);
+  async call(deed, method, path, { retries = true, json } = {}) {
+    const first = await send(deed, method, path, { ...this.credentials, json });
     if (first.status !== 401 || !retries || this.ended) return first;
     const refreshed = await this.refresh(deed);
-    return refreshed.ok ? send(deed, method, path, this.credentials) : first;
+    return refreshed.ok ? send(deed, method, path, { ...this.credentials, json }) : first;
   }
 }
 
@@ -147,9 +147,10 @@ function show() {
   $("desk").hidden = login === null;
   $("who").hidden = login === null;
   if (!login) return;
-  $("user").textContent = login.name;
+  $("user").textContent = login.email;
+  $("username").value = login.email;
   document.body.dataset.keep = login.cookies ? "cookies" : "memory";
-  $("second").href = `/#${new URLSearchParams({ name: login.name, device: "Second device" })}`;
+  $("second").href = `/#${new URLSearchParams({ email: login.email, device: "Second device" })}`;
   $("ended").hidden = !login.ended;
   $("ended-why").textContent = login.ended ?? "";
   $("refresh-now").disabled = Boolean(login.ended);
@@ -194,7 +195,7 @@ function showToken() {
     bar.style.flexGrow = String(1 + symbol.charCodeAt(0) % 4);
     return bar;
   }));
-  // What somebody is at changing stays.
+  // A forgery that is being edited stays.
   if (!forgery.changed) forgery.reset();
 }
 
@@ -272,11 +273,11 @@ function clear(...ids) {
 
 // --- Log in, log out ------------------------------------------------------------------------
 
-function enter(name, cookies) {
-  login = new Login(name, cookies);
+function enter(email, cookies) {
+  login = new Login(email, cookies);
   shown = null;
   forgery.changed = false;
-  clear("log", "sessions", "checks", "call-result", "forge-result", "refresh-result", "devices-result");
+  clear("log", "sessions", "checks", "call-result", "forge-result", "refresh-result", "devices-result", "change-result");
 }
 
 /** Back to the login, with the tokens forgotten. */
@@ -286,28 +287,28 @@ function leave() {
   clear("token", "part-header", "part-payload", "forged", "generations");
   forgery.clear();
   show();
-  $("password").value = "";
-  $("name").focus();
+  for (const id of ["password", "current", "new"]) $(id).value = "";
+  $("email").focus();
 }
 
 $("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   const wanted = event.submitter?.value ?? "login";
-  const name = $("name").value.trim();
+  const email = $("email").value.trim();
   const password = $("password").value;
   const cookies = new FormData($("login")).get("keep") === "cookies";
-  const json = { name, password, device: $("device").value, cookies };
+  const json = { email, password, device: $("device").value, cookies };
   clear("login-error");
   const buttons = [$("submit-login"), $("submit-register")];
   for (const button of buttons) button.disabled = true;
   try {
     if (wanted === "register") {
-      const registered = await send(null, "POST", "/register", { json: { name, password } });
+      const registered = await send(null, "POST", "/register", { json: { email, password } });
       if (!registered.ok) return refuse(registered);
     }
     const answer = await send(null, "POST", "/login", { json, cookies });
     if (!answer.ok) return refuse(answer);
-    enter(name, cookies);
+    enter(email, cookies);
     new Deed("Log in").note("POST", "/login", answer.status, cookies ? "three cookies" : "two tokens");
     login.take(answer.answer);
     $("password").value = "";
@@ -335,10 +336,10 @@ $("again").addEventListener("click", leave);
 // --- The access token -----------------------------------------------------------------------
 
 async function callApi(title, path, id) {
-  const result = await login.call(new Deed(title), "GET", path, $("retry").checked);
+  const result = await login.call(new Deed(title), "GET", path, { retries: $("retry").checked });
   if (result.ok) {
-    const { name, role } = result.answer;
-    tell(id, true, `200: it knows you as ${name}, ${role}.`);
+    const { email, role } = result.answer;
+    tell(id, true, `200: it knows you as ${email}, ${role}.`);
   } else {
     tell(id, false, `${result.status}: ${result.words}.`);
   }
@@ -473,7 +474,7 @@ async function replay(index) {
   tell("refresh-result", false, `${result.status}: ${result.answer.error}. Somebody else may have that token: the session is dead.`);
   if (result.answer.error === "invalid_grant") {
     login.ended = `The refresh token of generation ${index} was presented after it had been used up.`;
-    // Whoever asks for the session knows at once.
+    // A server that asks for the session notices at once.
     await send(deed, "GET", "/api/live", login.credentials);
     show();
     await listSessions();
@@ -529,7 +530,28 @@ $("logout-all").addEventListener("click", async () => {
   else tell("devices-result", false, `${result.status}: ${result.words}.`);
 });
 
-// What another tab has done is seen when somebody comes back to this one.
+// --- The password ---------------------------------------------------------------------------
+
+$("change").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const json = { password: $("current").value, new_password: $("new").value };
+  clear("change-result");
+  $("change-now").disabled = true;
+  try {
+    const result = await login.call(new Deed("Change the password"), "POST", "/password", { json });
+    if (result.ok) {
+      for (const id of ["current", "new"]) $(id).value = "";
+      tell("change-result", true, "It is changed. Your other sessions have ended.");
+    } else {
+      tell("change-result", false, `${result.status}: ${result.words}.`);
+    }
+    await listSessions();
+  } finally {
+    $("change-now").disabled = false;
+  }
+});
+
+// The list is loaded again when the person comes back to this tab: another tab may have changed it.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) listSessions();
 });
@@ -545,7 +567,7 @@ function deviceName() {
 }
 
 const given = new URLSearchParams(location.hash.slice(1));
-$("name").value = given.get("name") ?? "";
+$("email").value = given.get("email") ?? "";
 $("device").value = given.get("device") ?? deviceName();
 const limits = await send(null, "GET", "/lifetimes");
 if (limits.ok) lifetimes = limits.answer;
@@ -555,7 +577,7 @@ if (document.cookie.includes("__Host-auth-server-csrf=")) {
   enter("", true);
   const me = await login.call(new Deed("Go on with the cookies"), "GET", "/api/me");
   if (me.ok) {
-    login.name = me.answer.name;
+    login.email = me.answer.email;
     login.expiresAt = me.answer.expires_at * 1000;
     show();
     await listSessions();
@@ -564,5 +586,5 @@ if (document.cookie.includes("__Host-auth-server-csrf=")) {
   }
 }
 show();
-$(given.has("name") ? "password" : "name").focus();
+$(given.has("email") ? "password" : "email").focus();
 document.body.dataset.ready = "true";

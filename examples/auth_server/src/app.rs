@@ -18,11 +18,14 @@ use kippu::{
 use crate::{
     accounts::{Accounts, AccountsError},
     api::{self, Profile},
-    assets, explain,
+    assets,
+    audit::Audit,
+    explain,
     keys::Keys,
     limits::Limits,
-    logs,
+    login, logs,
     passwords::Passwords,
+    refusal,
 };
 
 /// What every request shares.
@@ -33,6 +36,7 @@ pub(crate) struct App {
     pub(crate) accounts: Accounts,
     pub(crate) passwords: Passwords,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) audit: Arc<Audit>,
     lifetimes: Lifetimes,
 }
 
@@ -52,8 +56,8 @@ const CLIENT: &str = "page";
 /// Where the routes of sessions are, and the only path to which the refresh cookie is sent.
 const SESSION_ROUTES: &str = "/auth";
 
-/// A name and a password, or a token: nobody sends more.
-const MAX_BODY: usize = 32 * 1024;
+/// More than an address with two passwords, or a token, needs.
+pub(crate) const MAX_BODY: usize = 32 * 1024;
 
 /// Users who are busy at once: each of them asks many times with the same token. About a KiB for each.
 const REMEMBERED_TOKENS: usize = 1024;
@@ -91,6 +95,7 @@ impl App {
             accounts,
             passwords: Passwords::new()?,
             limits: Arc::new(Limits::new()),
+            audit: Arc::new(Audit::new(keys.audit)),
             lifetimes,
         })
     }
@@ -101,9 +106,10 @@ impl App {
         let sessions =
             SessionRoutes::new(Arc::clone(&self.sessions), self.guard.clone(), authorize);
         Router::new()
-            .route("/register", post(api::register))
-            .route("/unregister", post(api::unregister))
-            .route("/login", post(api::login))
+            .route("/register", post(login::register))
+            .route("/unregister", post(login::unregister))
+            .route("/login", post(login::login))
+            .route("/password", post(login::change_password))
             .nest_service(SESSION_ROUTES, sessions)
             .route("/api/me", get(api::me))
             .route("/api/live", get(api::live))
@@ -114,6 +120,7 @@ impl App {
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
             .merge(assets::routes())
+            .layer(middleware::map_response(refusal::in_json))
             .layer(middleware::map_response(guarded))
             .layer(middleware::from_fn(logs::request))
     }

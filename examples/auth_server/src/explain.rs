@@ -1,7 +1,7 @@
 //! Why a token is refused: a token in, every check that kippu made of it out.
 //!
-//! For a page that teaches. On a real server this is for operators: a client that is told which check failed learns
-//! nothing that helps it, and an attacker may.
+//! For a page that teaches. On a real server this is for operators: a client that learns which
+//! check failed learns nothing that helps it, and an attacker may.
 
 use std::sync::Arc;
 
@@ -15,12 +15,9 @@ use kippu::{
     Outcome,
     session::{BoxStore, Sessions},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-#[derive(Deserialize)]
-pub(crate) struct Submitted {
-    token: String,
-}
+use crate::{body::Body, refusal::Refusal};
 
 #[derive(Serialize)]
 struct Explained {
@@ -37,9 +34,9 @@ struct Found {
 
 pub(crate) async fn explain(
     State(sessions): State<Arc<Sessions<BoxStore>>>,
-    Json(submitted): Json<Submitted>,
-) -> Response {
-    let explanation = sessions.verifier().explain(&submitted.token);
+    mut body: Body,
+) -> Result<Response, Refusal> {
+    let explanation = sessions.verifier().explain(&body.text("token")?);
     let findings = explanation.findings().iter().map(|finding| {
         let (outcome, reason) = match &finding.outcome {
             Outcome::Passed => ("passed", None),
@@ -50,5 +47,5 @@ pub(crate) async fn explain(
         Found { check: finding.check.to_string(), outcome, reason }
     });
     let body = Explained { accepted: explanation.is_accepted(), findings: findings.collect() };
-    ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
+    Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }

@@ -1,5 +1,6 @@
-//! The two secrets: files beside the database in, keys out. Made at the first start, readable by the owner alone, never
-//! printed. A server for more than a demonstration gets them from a secret manager.
+//! The secret keys. Loads them from files beside the database, and makes them at the first start.
+//! The files can be read by their owner alone, and the keys are never printed. A server in
+//! production gets its keys from a secret manager.
 
 use std::{
     io,
@@ -12,10 +13,11 @@ use kippu::{
 
 use crate::private_file;
 
-/// What signs and verifies each kind of token.
+/// The keys of each kind of token, and of the digests in the audit log.
 pub(crate) struct Keys {
     pub(crate) access: KeySet,
     pub(crate) refresh: KeySet,
+    pub(crate) audit: KeySet,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +32,14 @@ pub(crate) enum KeysError {
     Key(#[from] KeyError),
 }
 
-/// The ids of the first keys; whoever rotates them gives the next ones others.
+/// The ids of the first keys. Keys that replace them need other ids.
 const ACCESS_KID: &str = "access-1";
 const REFRESH_KID: &str = "refresh-1";
+const AUDIT_KID: &str = "audit-1";
 
 impl Keys {
-    /// Two files, because resource servers get the one, and must never get the other.
+    /// Loads a file for each. Resource servers get the access key, and must never get the refresh
+    /// key. The audit key stays when the others are rotated, so that its digests stay the same.
     pub(crate) fn load(path: &Path) -> Result<Self, KeysError> {
         let file = |suffix: &str| {
             let mut name = path.as_os_str().to_owned();
@@ -45,13 +49,14 @@ impl Keys {
         Ok(Self {
             access: load(&file(".access.jwk"), ACCESS_KID)?,
             refresh: load(&file(".refresh.jwk"), REFRESH_KID)?,
+            audit: load(&file(".audit.jwk"), AUDIT_KID)?,
         })
     }
 
     /// Such as end with this process.
     pub(crate) fn generate() -> Result<Self, KeysError> {
         let keys = |kid| Ok::<_, KeysError>(KeySet::from_jwk_set(&JwkSet::new([jwk(kid)?])?)?);
-        Ok(Self { access: keys(ACCESS_KID)?, refresh: keys(REFRESH_KID)? })
+        Ok(Self { access: keys(ACCESS_KID)?, refresh: keys(REFRESH_KID)?, audit: keys(AUDIT_KID)? })
     }
 }
 

@@ -35,9 +35,9 @@ impl Limits {
         self.addresses.admit(network(address), Instant::now())
     }
 
-    /// One more try for an account, whether there is one of that name or not.
-    pub(crate) fn admit_account(&self, name: &str) -> Result<(), TooOften> {
-        self.accounts.admit(name.to_owned(), Instant::now())
+    /// One more try for the account of a digest, whether there is such an account or not.
+    pub(crate) fn admit_account(&self, digest: &str) -> Result<(), TooOften> {
+        self.accounts.admit(digest.to_owned(), Instant::now())
     }
 }
 

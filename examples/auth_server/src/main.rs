@@ -8,17 +8,23 @@ mod accounts;
 mod api;
 mod app;
 mod assets;
+mod audit;
+mod body;
+mod email;
 mod explain;
+mod import;
 mod keys;
 mod limits;
+mod login;
 mod logs;
 mod passwords;
 mod private_file;
+mod refusal;
 mod storage;
 
 use std::{error::Error, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use kippu::session::{BoxStore, Sessions, SqliteStore};
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
@@ -33,6 +39,8 @@ use self::{
 #[derive(Parser)]
 #[command(name = "auth_server")]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -46,7 +54,8 @@ struct Options {
         value_name = "STORE",
         default_value = "sqlite:auth_server.db",
         env = "AUTH_SERVER_STORE",
-        hide_env_values = true
+        hide_env_values = true,
+        global = true
     )]
     store: String,
     /// The keys are in this and .access.jwk, and in this and .refresh.jwk, which are made when they are missing. Without it
@@ -69,8 +78,14 @@ struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     purge_every: u64,
     /// What is logged: a level, or levels by target, as in info,sqlx=warn
-    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn")]
+    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn", global = true)]
     log: logs::Filter,
+}
+
+/// A command that runs instead of the server.
+#[derive(Subcommand)]
+enum Command {
+    Import(import::Options),
 }
 
 /// How long requests under way may take after the server was told to stop.
@@ -83,6 +98,15 @@ const PURGED_AT_ONCE: u32 = 10_000;
 async fn main() -> ExitCode {
     let options = Options::parse();
     logs::start(&options.log);
+    if let Some(Command::Import(import)) = options.command {
+        return match import::run(import, &options.store).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {}", logs::with_sources(&*error));
+                ExitCode::FAILURE
+            }
+        };
+    }
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -111,6 +135,9 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         session: Duration::from_secs(options.session_lifetime),
     };
     let app = App::new(&url, keys, lifetimes, sessions, accounts.clone())?;
+    if let Some(cost) = accounts.highest_bcrypt_cost().await? {
+        app.passwords.expect_bcrypt(cost);
+    }
     println!("{url}");
     info!(store = location.kind(), "listening");
 

@@ -1,65 +1,111 @@
-//! Passwords: hashed with Argon2id, compared in the same time whether there is such a user or not. They are never logged,
-//! and hashing never keeps a request of another user waiting on its thread.
+//! Hashes passwords with Argon2id, and compares passwords with those hashes and with bcrypt hashes
+//! of imported accounts. A wrong password takes the same work whether the account exists or not.
+//! Passwords are never logged, and hashing never blocks the threads that serve requests.
 
-use std::{sync::Arc, thread};
+mod bcrypt;
+mod rules;
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
 
 use argon2::{
-    Argon2,
-    password_hash::{self, PasswordHasher, PasswordVerifier},
+    Argon2, Params,
+    password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use tokio::{
     sync::Semaphore,
     task::{self, JoinError},
 };
 
-/// Argon2id with the crate's defaults: 19 MiB, two passes, one lane, the second choice of OWASP's cheat sheet.
+pub(crate) use self::rules::{BadPassword, check};
+
+/// Argon2id with the crate's defaults: 19 MiB, two passes, one lane, the second choice of OWASP's
+/// cheat sheet.
 #[derive(Clone)]
 pub(crate) struct Passwords {
-    /// What a password is compared with where there is no account.
+    /// The hash that a password is compared with when there is no account.
     decoy: Arc<str>,
-    /// More at once would not be faster, and each takes its memory.
+    /// The highest bcrypt cost of any account, or 0 when no account has a bcrypt hash.
+    bcrypt_cost: Arc<AtomicU32>,
+    /// More hashes at once would not be faster, and each needs memory.
     at_once: Arc<Semaphore>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PasswordError {
-    #[error("a password has 8 to 128 bytes")]
-    Length,
     #[error("a password cannot be hashed: {0}")]
     Hash(password_hash::Error),
     #[error("the hashing of a password was stopped")]
     Stopped(#[from] JoinError),
 }
 
+/// A hash that an imported account cannot have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the hash is neither bcrypt's ($2a$, $2b$ or $2y$, of a cost from 4 to {max}) nor Argon2's as this server makes \
+     it ({argon2}…)",
+    max = bcrypt::MAX_COST,
+    argon2 = prefix()
+)]
+pub(crate) struct BadHash;
+
 impl Passwords {
     pub(crate) fn new() -> Result<Self, PasswordError> {
         let at_once = thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { decoy: hash("of nobody")?.into(), at_once: Arc::new(Semaphore::new(at_once)) })
+        Ok(Self {
+            decoy: hash("a decoy")?.into(),
+            bcrypt_cost: Arc::default(),
+            at_once: Arc::new(Semaphore::new(at_once)),
+        })
     }
 
+    /// Makes every wrong password take the work of a bcrypt hash of this cost besides that of
+    /// Argon2, so that its duration does not reveal which accounts have a bcrypt hash.
+    pub(crate) fn expect_bcrypt(&self, cost: u32) {
+        self.bcrypt_cost.fetch_max(cost, Ordering::Relaxed);
+    }
+
+    /// Hashes a password that was [checked](check).
     pub(crate) async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        if !(8..=128).contains(&password.len()) {
-            return Err(PasswordError::Length);
-        }
         self.run(move || hash(&password)).await?
     }
 
-    /// Whether this is the password of a hash; of none it never is, which takes as long to find out.
-    pub(crate) async fn is(
+    /// Hashes the right password of an account if this server would not make its hash today.
+    pub(crate) async fn replacement(
         &self,
-        password: String,
-        hash: Option<&str>,
-    ) -> Result<bool, PasswordError> {
-        let matches = self.matches(password, hash.unwrap_or(&self.decoy)).await?;
-        Ok(hash.is_some() && matches)
+        password: &str,
+        hash: &str,
+    ) -> Result<Option<String>, PasswordError> {
+        if hash.starts_with(&prefix()) {
+            return Ok(None);
+        }
+        // The rules for new passwords do not apply: the account has had this one.
+        let Some(password) = rules::normalise(password) else { return Ok(None) };
+        self.hash(password).await.map(Some)
     }
 
-    async fn matches(&self, password: String, hash: &str) -> Result<bool, PasswordError> {
-        let hash = hash.to_owned();
+    /// Returns whether a hash is that of this password. Without a hash the answer is false, after
+    /// the same work.
+    pub(crate) async fn is(
+        &self,
+        password: &str,
+        hash: Option<&str>,
+    ) -> Result<bool, PasswordError> {
+        if let Some(cost) = hash.and_then(bcrypt::cost) {
+            self.expect_bcrypt(cost);
+        }
+        let candidates = rules::candidates(password);
+        let (decoy, hash) = (Arc::clone(&self.decoy), hash.map(str::to_owned));
+        let bcrypt_cost = self.bcrypt_cost.load(Ordering::Relaxed);
         self.run(move || {
-            // No registered password is longer.
-            password.len() <= 128
-                && Argon2::default().verify_password(password.as_bytes(), &*hash).is_ok()
+            let work = Work::new(hash.as_deref(), &decoy, bcrypt_cost);
+            candidates.iter().any(|password| work.is_of(password))
         })
         .await
     }
@@ -68,7 +114,7 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordError> {
-        // Held until the work is done, even if its request is given up.
+        // The permit is held until the work is done, even when the request is dropped.
         let permit = Arc::clone(&self.at_once).acquire_owned().await;
         Ok(task::spawn_blocking(move || {
             let done = work();
@@ -79,46 +125,207 @@ impl Passwords {
     }
 }
 
+/// The work of one comparison. A wrong password takes one Argon2 hash, and as many rounds of bcrypt
+/// as the highest cost of any account.
+struct Work<'h> {
+    account: Option<AccountHash<'h>>,
+    decoy: &'h str,
+    bcrypt_cost: u32,
+}
+
+enum AccountHash<'h> {
+    Argon2(&'h str),
+    Bcrypt { hash: &'h str, cost: u32 },
+}
+
+impl<'h> Work<'h> {
+    fn new(hash: Option<&'h str>, decoy: &'h str, bcrypt_cost: u32) -> Self {
+        let account = hash.and_then(|hash| match bcrypt::cost(hash) {
+            Some(cost) => Some(AccountHash::Bcrypt { hash, cost }),
+            // A hash of another kind, written into the database by hand, matches no password.
+            None => hash.starts_with("$argon2").then_some(AccountHash::Argon2(hash)),
+        });
+        Self { account, decoy, bcrypt_cost }
+    }
+
+    fn is_of(&self, password: &str) -> bool {
+        let is_right = match self.account {
+            Some(AccountHash::Argon2(hash)) => is_of(password, hash),
+            Some(AccountHash::Bcrypt { hash, .. }) => bcrypt::is_of(password, hash),
+            None => false,
+        };
+        // A right password needs no padding: the answer shows that it is right.
+        if !is_right {
+            let (decoy, costs) = self.rest();
+            if decoy {
+                is_of(password, self.decoy);
+            }
+            costs.for_each(|cost| bcrypt::spend(password, cost));
+        }
+        is_right
+    }
+
+    /// Returns the work that is left after a wrong password was compared with the account's hash:
+    /// whether to hash it with the decoy's parameters, and bcrypt costs.
+    fn rest(&self) -> (bool, Range<u32>) {
+        let (decoy, done) = match self.account {
+            Some(AccountHash::Argon2(_)) => (false, None),
+            Some(AccountHash::Bcrypt { cost, .. }) => (true, Some(cost)),
+            None => (true, None),
+        };
+        match self.bcrypt_cost {
+            0 => (decoy, 0..0),
+            highest => (decoy, bcrypt::rest(done, highest)),
+        }
+    }
+}
+
+/// Checks that an account with this hash can log in.
+pub(crate) fn check_hash(hash: &str) -> Result<Option<u32>, BadHash> {
+    if let Some(cost) = bcrypt::cost(hash) {
+        return Ok(Some(cost));
+    }
+    // With other parameters a wrong password would take another time.
+    let is_ours = hash.starts_with(&prefix())
+        && PasswordHash::new(hash).is_ok_and(|hash| hash.salt.is_some() && hash.hash.is_some());
+    if is_ours { Ok(None) } else { Err(BadHash) }
+}
+
+/// Returns the beginning of the hashes that this server makes.
+fn prefix() -> String {
+    format!(
+        "$argon2id$v=19$m={},t={},p={}$",
+        Params::DEFAULT_M_COST,
+        Params::DEFAULT_T_COST,
+        Params::DEFAULT_P_COST
+    )
+}
+
 fn hash(password: &str) -> Result<String, PasswordError> {
     let hash = Argon2::default().hash_password(password.as_bytes()).map_err(PasswordError::Hash)?;
     Ok(hash.to_string())
+}
+
+fn is_of(password: &str, hash: &str) -> bool {
+    Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn nobody_has_a_password() {
-        let passwords = Passwords::new().expect("a decoy");
-        let is = async |password: &str, hash| {
-            passwords.is(password.to_owned(), hash).await.expect("an answer")
-        };
-        assert!(!is("of nobody", None).await);
-        assert!(is("of nobody", Some(&*passwords.decoy)).await);
-        assert!(!is("of somebody", Some(&*passwords.decoy)).await);
-        assert!(!is("of nobody", Some("no hash")).await);
+    const BCRYPT: &str = "$2b$06$abcdefghijklmnopqrstuu10cNU3mXRamSUZYs8I8M/Szu..qXq5K";
+    const PASSWORD: &str = "correct horse battery staple";
+
+    async fn is(passwords: &Passwords, password: &str, hash: Option<&str>) -> bool {
+        passwords.is(password, hash).await.expect("an answer")
     }
 
-    /// Time is no measure on a machine that does other things too: what is compared costs what an account's hash does.
     #[tokio::test]
-    async fn that_there_is_no_account_takes_as_long_to_find_out() {
-        let passwords = Passwords::new().expect("a decoy");
-        assert!(
-            passwords.matches("of nobody".to_owned(), &passwords.decoy).await.expect("an answer")
-        );
-        let known = passwords.hash("correct horse".to_owned()).await.expect("a hash");
-        // $argon2id$v=19$m=19456,t=2,p=1$salt$hash
-        let cost = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(cost(&passwords.decoy), cost(&known));
-        assert_eq!(cost(&known).get(1).map(String::as_str), Some("argon2id"));
-        // While nobody can compare there is no answer for either.
+    async fn an_unknown_account_has_no_password() {
+        let passwords = Passwords::new().expect("a hash");
+        assert!(!is(&passwords, "a decoy", None).await);
+        assert!(is(&passwords, "a decoy", Some(&*passwords.decoy)).await);
+        assert!(!is(&passwords, "another", Some(&*passwords.decoy)).await);
+        assert!(!is(&passwords, "a decoy", Some("no hash")).await);
+        assert!(!is(&passwords, "", Some("")).await);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_compared_as_it_is_stored_and_as_it_was_typed() {
+        let passwords = Passwords::new().expect("a hash");
+        let composed = passwords.hash("p\u{e4}sswort".to_owned()).await.expect("a hash");
+        let decomposed = passwords.hash("pa\u{308}sswort".to_owned()).await.expect("a hash");
+        for (typed, hash, expected) in [
+            ("p\u{e4}sswort", &composed, true),
+            ("pa\u{308}sswort", &composed, true),
+            // A hash of an earlier version, which did not normalise.
+            ("pa\u{308}sswort", &decomposed, true),
+            ("p\u{e4}sswort", &decomposed, false),
+        ] {
+            assert_eq!(is(&passwords, typed, Some(hash)).await, expected, "{typed:?} {hash}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_bcrypt_is_verified_and_replaced() {
+        let passwords = Passwords::new().expect("a hash");
+        assert!(is(&passwords, PASSWORD, Some(BCRYPT)).await);
+        assert!(!is(&passwords, "correct horse", Some(BCRYPT)).await);
+        let new = passwords.replacement(PASSWORD, BCRYPT).await.expect("a hash");
+        let new = new.expect("a replacement");
+        assert!(is(&passwords, PASSWORD, Some(&new)).await);
+        assert_eq!(passwords.replacement(PASSWORD, &new).await.expect("no fault"), None);
+        // One that is too short for a new password, and one that cannot be normalised.
+        assert!(passwords.replacement("short", BCRYPT).await.expect("a hash").is_some());
+        assert_eq!(passwords.replacement("tab\there", BCRYPT).await.expect("no fault"), None);
+    }
+
+    #[test]
+    fn hashes_that_can_be_imported() {
+        let ours = hash(PASSWORD).expect("a hash");
+        assert_eq!((check_hash(BCRYPT), check_hash(&ours)), (Ok(Some(6)), Ok(None)));
+        for other in [
+            "",
+            PASSWORD,
+            "5f4dcc3b5aa765d61d8327deb882cf99",
+            "$2b$31$abcdefghijklmnopqrstuu10cNU3mXRamSUZYs8I8M/Szu..qXq5K",
+            "$argon2id$v=19$m=19456,t=2,p=1$",
+            "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaQasDmlzDVFtrYOgA",
+            &ours.replace("argon2id", "argon2i"),
+        ] {
+            assert_eq!(check_hash(other), Err(BadHash), "{other}");
+        }
+        let text = BadHash.to_string();
+        assert!(text.contains("4 to 14") && text.contains("$argon2id$v=19$m=19456,t=2,p=1$…"));
+    }
+
+    /// Counts the work: a clock would measure the other programs on the machine too.
+    #[test]
+    fn a_wrong_password_takes_the_same_work_whatever_the_account() {
+        let ours = hash(PASSWORD).expect("a hash");
+        // The number of Argon2 hashes, and of rounds of bcrypt.
+        let work = |hash: Option<&str>, highest| {
+            let work = Work::new(hash, &ours, highest);
+            let (argon2, bcrypt) = match work.account {
+                Some(AccountHash::Argon2(_)) => (1, 0),
+                Some(AccountHash::Bcrypt { cost, .. }) => (0, 1 << cost),
+                None => (0, 0),
+            };
+            let (decoy, costs) = work.rest();
+            (argon2 + u32::from(decoy), bcrypt + costs.map(|cost| 1_u64 << cost).sum::<u64>())
+        };
+        assert_eq!((work(None, 0), work(Some(&ours), 0)), ((1, 0), (1, 0)));
+        assert_eq!(work(Some("no hash"), 0), (1, 0));
+        for highest in 6..=14 {
+            for hash in [None, Some(&*ours), Some(BCRYPT), Some("no hash")] {
+                assert_eq!(work(hash, highest), (1, 1 << highest), "{hash:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_bcrypt_that_comes_later_is_reckoned_with() {
+        let passwords = Passwords::new().expect("a hash");
+        let cost = || passwords.bcrypt_cost.load(Ordering::Relaxed);
+        assert_eq!(cost(), 0);
+        assert!(!is(&passwords, "wrong", Some(BCRYPT)).await);
+        assert_eq!(cost(), 6);
+        passwords.expect_bcrypt(4);
+        assert_eq!(cost(), 6);
+    }
+
+    /// While all permits are taken, no comparison is answered, with an account or without.
+    #[tokio::test]
+    async fn an_unknown_account_is_not_answered_without_work() {
+        let passwords = Passwords::new().expect("a hash");
+        let known = passwords.hash(PASSWORD.to_owned()).await.expect("a hash");
         let all = u32::try_from(passwords.at_once.available_permits()).expect("a few");
         let busy = passwords.at_once.acquire_many(all).await.expect("it is never closed");
-        for hash in [Some(&*known), None] {
+        for hash in [Some(&*known), Some(BCRYPT), None] {
             tokio::select! {
                 biased;
-                _ = passwords.is("incorrect".to_owned(), hash) => panic!("nothing was compared"),
+                _ = passwords.is("incorrect", hash) => panic!("nothing was compared"),
                 () = std::future::ready(()) => {}
             }
         }

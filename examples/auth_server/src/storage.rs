@@ -1,17 +1,24 @@
-//! Where everything is kept: the text of `--store` in, a session store and the accounts in one database out.
+//! Where everything is kept: the text of `--store` in, a session store and the accounts in one
+//! database out.
 
-use std::{error::Error, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use kippu::session::{BoxStore, MemoryStore, PostgresStore, RedisStore, SqliteStore};
-use redis::aio::ConnectionManager;
+use redis::{RedisError, aio::ConnectionManager};
 use sqlx::{
+    PgPool,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{accounts::Accounts, private_file};
 
-/// What `--store` says.
+/// The value of `--store`.
 #[derive(Clone)]
 pub(crate) enum Location {
     Memory,
@@ -63,7 +70,8 @@ impl Location {
         }
     }
 
-    /// Where the keys are when nothing else is said: sessions that do not outlive the server need none that do.
+    /// Returns where the key files are by default. Sessions in memory end with the server, and need
+    /// no files.
     pub(crate) fn key_files(&self) -> Option<PathBuf> {
         match self {
             Self::Memory => None,
@@ -73,50 +81,86 @@ impl Location {
     }
 }
 
+/// Accounts in memory would be lost when the command ends.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "accounts cannot be imported into memory: give --store sqlite:PATH, postgres://… or redis://…"
+)]
+struct NoImport;
+
 impl Storage {
     pub(crate) async fn open(location: &Location) -> Result<Self, Box<dyn Error>> {
         match location {
             Location::Memory => {
-                // One connection that stays: each has a database of its own.
+                // One connection that is never closed: its database ends with it.
                 let pool = SqlitePoolOptions::new()
                     .max_connections(1)
                     .idle_timeout(None)
                     .max_lifetime(None)
                     .connect("sqlite::memory:")
                     .await?;
-                Ok(Self::new(MemoryStore::new(MEMORY_SESSIONS), Accounts::sqlite(pool).await?))
+                Ok(Self::new(
+                    MemoryStore::new(MEMORY_SESSIONS),
+                    Accounts::sqlite(pool, None).await?,
+                ))
             }
             Location::Sqlite(path) => {
-                // Password hashes are nobody else's business.
+                // Only the owner may read the file, which contains password hashes.
                 private_file::ensure(path)?;
                 let store = SqliteStore::open(path).await?;
-                let options = SqliteConnectOptions::new()
-                    .filename(path)
-                    .busy_timeout(PATIENCE)
-                    .synchronous(SqliteSynchronous::Full);
-                let pool = SqlitePoolOptions::new()
-                    .max_connections(4)
-                    .acquire_timeout(PATIENCE)
-                    .connect_with(options)
-                    .await?;
-                let storage = Self::new(store.clone(), Accounts::sqlite(pool).await?);
+                let storage = Self::new(store.clone(), sqlite_accounts(path).await?);
                 Ok(Self { sqlite: Some(store), ..storage })
             }
             Location::Postgres(url) => {
-                let pool = PgPoolOptions::new().acquire_timeout(PATIENCE).connect(url).await?;
+                let pool = postgres_pool(url).await?;
                 let store = PostgresStore::new(pool.clone());
                 store.create_schema().await?;
                 Ok(Self::new(store, Accounts::postgres(pool).await?))
             }
             Location::Redis(url) => {
-                let client = redis::Client::open(url.as_str())?;
-                let connection = ConnectionManager::new(client).await?;
+                let connection = redis_connection(url).await?;
                 Ok(Self::new(RedisStore::new(connection.clone()), Accounts::redis(connection)))
             }
         }
     }
 
+    /// Opens only the accounts. A server may be running on the same database.
+    pub(crate) async fn open_accounts(location: &Location) -> Result<Accounts, Box<dyn Error>> {
+        Ok(match location {
+            Location::Memory => return Err(NoImport.into()),
+            Location::Sqlite(path) => {
+                private_file::ensure(path)?;
+                // The store refuses a file that another application has begun: this one is its own.
+                SqliteStore::open(path).await?.close().await;
+                sqlite_accounts(path).await?
+            }
+            Location::Postgres(url) => Accounts::postgres(postgres_pool(url).await?).await?,
+            Location::Redis(url) => Accounts::redis(redis_connection(url).await?),
+        })
+    }
+
     fn new(sessions: impl kippu::session::RefreshStore, accounts: Accounts) -> Self {
         Self { sessions: BoxStore::new(sessions), accounts, sqlite: None }
     }
+}
+
+async fn sqlite_accounts(path: &Path) -> Result<Accounts, Box<dyn Error>> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(PATIENCE)
+        .synchronous(SqliteSynchronous::Full);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await?;
+    Ok(Accounts::sqlite(pool, Some(path)).await?)
+}
+
+async fn postgres_pool(url: &str) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new().acquire_timeout(PATIENCE).connect(url).await
+}
+
+async fn redis_connection(url: &str) -> Result<ConnectionManager, RedisError> {
+    ConnectionManager::new(redis::Client::open(url)?).await
 }

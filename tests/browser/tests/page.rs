@@ -9,9 +9,14 @@ const PASSWORD: &str = "correct horse battery staple";
 
 const AT_ITS_END: &str = "document.getElementById('timer').textContent === '0'";
 
+/// The address of a user.
+fn email(name: &str) -> String {
+    format!("{name}@example.com")
+}
+
 /// Makes an account and logs in.
 async fn log_in(browser: &Browser, name: &str) {
-    browser.fill("name", name).await;
+    browser.fill("email", &email(name)).await;
     browser.fill("password", PASSWORD).await;
     browser.click("submit-register").await;
     logged_in(browser).await;
@@ -50,7 +55,7 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
     assert!(browser.text("part-payload").await.contains("role: \"member\""));
 
     browser.click("call").await;
-    browser.until_says("call-result", "200: it knows you as ada, member").await;
+    browser.until_says("call-result", "200: it knows you as ada@example.com, member").await;
     until_requests_are(&browser, &["GET /api/me 200"]).await;
 
     browser.until("the countdown at its end", AT_ITS_END).await;
@@ -147,7 +152,7 @@ async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
 
     // The price of asking no database.
     browser.click("call").await;
-    browser.until_says("call-result", "200: it knows you as mallory").await;
+    browser.until_says("call-result", "200: it knows you as mallory@example.com").await;
     browser.click("call-live").await;
     browser.until_says("call-result", "401: the session has ended").await;
     assert!(server.log().contains("reuse detected"));
@@ -163,7 +168,7 @@ async fn a_second_device_is_listed_and_is_logged_out_from_the_first() {
     log_in(&browser, "grace").await;
     browser.click("second").await;
     browser.tab(1).await;
-    assert_eq!(browser.run("return document.getElementById('name').value").await, "grace");
+    assert_eq!(browser.run("return document.getElementById('email').value").await, email("grace"));
     browser.fill("password", PASSWORD).await;
     browser.click("submit-login").await;
     logged_in(&browser).await;
@@ -193,7 +198,7 @@ async fn everywhere_is_logged_out_at_once() {
     let Some(browser) = Browser::open(&server).await else { return };
     log_in(&browser, "joan").await;
     browser.new_tab().await;
-    browser.fill("name", "joan").await;
+    browser.fill("email", &email("joan")).await;
     browser.fill("password", PASSWORD).await;
     browser.click("submit-login").await;
     logged_in(&browser).await;
@@ -216,7 +221,7 @@ async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
     browser.new_tab().await;
     // No password was asked for.
     logged_in(&browser).await;
-    assert_eq!(browser.text("user").await, "alan");
+    assert_eq!(browser.text("user").await, email("alan"));
 
     let listen = "new BroadcastChannel('test').onmessage = () => document.getElementById('refresh-now').click()";
     browser.run(listen).await;
@@ -237,7 +242,7 @@ async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
     for tab in [0, 1] {
         browser.tab(tab).await;
         browser.click("call-live").await;
-        browser.until_says("call-result", "200: it knows you as alan").await;
+        browser.until_says("call-result", "200: it knows you as alan@example.com").await;
         browser.click("refresh-now").await;
         browser.until_says("refresh-result", "200: both cookies are new").await;
     }
@@ -252,14 +257,84 @@ async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_ends_the_other_device() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    log_in(&browser, "hedy").await;
+    browser.click("second").await;
+    browser.tab(1).await;
+    browser.fill("password", PASSWORD).await;
+    browser.click_first("input[value=cookies]").await;
+    browser.click("submit-login").await;
+    logged_in(&browser).await;
+    browser.fill("current", "incorrect").await;
+    browser.fill("new", "a new password of mine").await;
+    browser.click("change-now").await;
+    browser.until_says("change-result", "403: the current password is wrong").await;
+    browser.fill("current", PASSWORD).await;
+    browser.fill("new", "password123").await;
+    browser.keys(ENTER).await;
+    browser.until_says("change-result", "400: the password is among the first").await;
+    browser.picture("password-desktop-light", Frame::From("secret")).await;
+    browser.fill("new", "a new password of mine").await;
+    browser.click("change-now").await;
+    browser.until_says("change-result", "It is changed. Your other sessions have ended").await;
+    until_requests_are(&browser, &["POST /password 204"]).await;
+    browser.until("one session", "document.querySelectorAll('#sessions li').length === 1").await;
+    assert_eq!(browser.run("return document.getElementById('new').value").await, "");
+    browser.click("call-live").await;
+    browser.until_says("call-result", "200: it knows you as hedy@example.com").await;
+
+    browser.tab(0).await;
+    browser.click("call-live").await;
+    browser.until_says("ended", "This session has ended").await;
+    browser.click("again").await;
+    browser.fill("password", PASSWORD).await;
+    browser.click("submit-login").await;
+    browser.until_says("login-error", "The email address or the password is wrong").await;
+    browser.fill("password", "a new password of mine").await;
+    browser.click("submit-login").await;
+    logged_in(&browser).await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_refuses_is_shown_in_its_words() {
+    let server = AuthServer::start(&[]);
+    let Some(browser) = Browser::open(&server).await else { return };
+    for (address, password, words) in [
+        ("", "", "This is not an email address"),
+        ("ada", PASSWORD, "This is not an email address"),
+        ("ada@example.com", "short", "The password is too short: it needs at least 8 characters"),
+        ("ada@example.com", "qwertyuiop", "The password is among the first that an attacker tries"),
+    ] {
+        browser.fill("email", address).await;
+        browser.fill("password", password).await;
+        browser.click("submit-register").await;
+        browser.until_says("login-error", words).await;
+    }
+    log_in(&browser, "ada").await;
+    browser.click("logout").await;
+    browser.fill("email", " ADA@Example.com").await;
+    browser.fill("password", PASSWORD).await;
+    browser.click("submit-register").await;
+    browser.until_says("login-error", "There is an account with this email address").await;
+    for (name, look) in [("desktop-light", Look::DESKTOP), ("phone-dark", Look::PHONE)] {
+        browser.look(look).await;
+        browser.picture(&format!("refused-{name}"), Frame::Whole).await;
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_told_and_tried_only_so_often() {
     let server = AuthServer::start(&[]);
     let Some(browser) = Browser::open(&server).await else { return };
-    browser.fill("name", "trudy").await;
+    browser.fill("email", &email("trudy")).await;
     browser.fill("password", "incorrect").await;
     for _ in 0..5 {
         browser.click("submit-login").await;
-        browser.until_says("login-error", "The name or the password is wrong").await;
+        browser.until_says("login-error", "The email address or the password is wrong").await;
     }
     browser.click("submit-login").await;
     browser.until_says("login-error", "Too many tries: wait").await;
@@ -274,8 +349,8 @@ const SPACE: &str = "\u{e00d}";
 async fn all_of_it_works_with_a_keyboard() {
     let server = AuthServer::start(&["--grace", "2"]);
     let Some(browser) = Browser::open(&server).await else { return };
-    // The focus is on the name.
-    browser.keys("barbara").await;
+    // The focus is on the address.
+    browser.keys(&email("barbara")).await;
     browser.keys(TAB).await;
     browser.keys(PASSWORD).await;
     let focus = async |id: &str| {
@@ -299,7 +374,7 @@ async fn all_of_it_works_with_a_keyboard() {
     }
     browser.keys(ENTER).await;
     browser.until_says("refresh-result", "Generation 1").await;
-    // What is redrawn while seconds are counted keeps the focus.
+    // An element keeps the focus while the page counts seconds in it.
     browser.run("document.querySelector('#generations button').focus()").await;
     browser.until_says("generations", "again is too late").await;
     browser.keys(SPACE).await;
@@ -319,14 +394,14 @@ async fn a_login_in_memory_and_one_in_cookies_do_not_meet() {
     for (tab, name) in [(0, "radia"), (1, "vint")] {
         browser.tab(tab).await;
         browser.click("call-live").await;
-        browser.until_says("call-result", &format!("200: it knows you as {name}")).await;
+        browser.until_says("call-result", &format!("200: it knows you as {}", email(name))).await;
         browser.click("refresh-now").await;
         browser.until_says("refresh-result", "200").await;
     }
     browser.close().await;
 }
 
-/// What has no name is nothing to a screen reader.
+/// Elements without a name, which a screen reader cannot announce.
 const NAMELESS: &str = "
     return [...document.querySelectorAll('button, a, input, textarea, section, [role]')].filter((each) => {
       const by = each.getAttribute('aria-labelledby');
@@ -393,7 +468,7 @@ async fn it_can_be_read_by_day_and_by_night_on_a_desk_and_on_a_phone() {
     browser.click("forge-send").await;
     browser.until_says("forge-result", "401").await;
     check("desk").await;
-    // As they stand in the README.
+    // The pictures of the README.
     browser.look(Look { height: 846, ..Look::DESKTOP }).await;
     browser.picture("readme-desktop", Frame::Window).await;
     browser.look(Look::PHONE).await;

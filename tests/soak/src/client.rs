@@ -96,19 +96,19 @@ enum Failure {
 }
 
 impl Client {
-    pub(crate) async fn register(&self, name: &str, password: &str) -> Option<u16> {
-        let body = serde_json::json!({ "name": name, "password": password }).to_string();
+    pub(crate) async fn register(&self, email: &str, password: &str) -> Option<u16> {
+        let body = serde_json::json!({ "email": email, "password": password }).to_string();
         let request = post("/register", "application/json", body);
         self.exchange(request).await.ok().map(|(status, _)| status)
     }
 
-    pub(crate) async fn login(&self, name: &str, password: &str) -> Reply {
-        let body = serde_json::json!({ "name": name, "password": password }).to_string();
+    pub(crate) async fn login(&self, email: &str, password: &str) -> Reply {
+        let body = serde_json::json!({ "email": email, "password": password }).to_string();
         self.send(What::Login, post("/login", "application/json", body), None, None).await
     }
 
-    pub(crate) async fn leave(&self, name: &str, password: &str) -> Answer {
-        let body = serde_json::json!({ "name": name, "password": password }).to_string();
+    pub(crate) async fn leave(&self, email: &str, password: &str) -> Answer {
+        let body = serde_json::json!({ "email": email, "password": password }).to_string();
         let request = post("/unregister", "application/json", body);
         self.send(What::Leave, request, None, None).await.answer
     }

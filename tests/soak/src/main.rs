@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 use self::{
     client::{Client, Recorder},
     stage::Stage,
-    users::{PASSWORD, Pace, User, name},
+    users::{PASSWORD, Pace, User, email},
 };
 
 const LONG: Pace =
@@ -134,7 +134,7 @@ fn client(stage: &Stage, recorder: &Arc<Recorder>, user: u32) -> Client {
 
 async fn register(clients: &[Client]) -> Result<(), Box<dyn Error>> {
     for client in clients {
-        let status = client.register(&name(client.user), PASSWORD).await;
+        let status = client.register(&email(client.user), PASSWORD).await;
         if status != Some(201) {
             return Err(format!("a user cannot be registered: {status:?}").into());
         }

@@ -38,8 +38,9 @@ const BACK: u32 = 1000;
 /// A user has as many devices, at most.
 const DEVICES: usize = 2;
 
-pub(crate) fn name(user: u32) -> String {
-    format!("user-{user}")
+/// The address of a user.
+pub(crate) fn email(user: u32) -> String {
+    format!("user-{user}@example.com")
 }
 
 fn in_seconds(seconds: u64) -> f64 {
@@ -74,7 +75,7 @@ impl User {
 
     async fn login(&mut self) -> Option<Tokens> {
         let _turn = self.logins.acquire().await.ok()?;
-        let reply = self.client.login(&name(self.client.user), PASSWORD).await;
+        let reply = self.client.login(&email(self.client.user), PASSWORD).await;
         reply.tokens
     }
 
@@ -224,13 +225,13 @@ impl User {
         (reply.answer != Answer::Done).then_some(next)
     }
 
-    /// The account is removed, and what somebody kept of its tokens is tried: first while that is under way. Comes back under
-    /// another name.
+    /// The account is removed, and what somebody kept of its tokens is tried: first while that is under way. Comes back with
+    /// another address.
     async fn leave(&mut self, tokens: Tokens, others: &mut Vec<Tokens>) -> Option<Tokens> {
         let gone = self.client.clone();
-        let name_of = name(gone.user);
+        let address = email(gone.user);
         let (mut answer, next) =
-            tokio::join!(gone.leave(&name_of, PASSWORD), gone.refresh(&tokens.refresh));
+            tokio::join!(gone.leave(&address, PASSWORD), gone.refresh(&tokens.refresh));
         // Refused, where it was done the time before.
         while !matches!(answer, Answer::Done | Answer::Refused) {
             if Instant::now() >= self.until {
@@ -238,7 +239,7 @@ impl User {
             }
             let seconds = 0.1 + self.rng.f64();
             self.wait(seconds).await;
-            answer = gone.leave(&name_of, PASSWORD).await;
+            answer = gone.leave(&address, PASSWORD).await;
         }
         for tokens in [Some(tokens), next.tokens].into_iter().flatten().chain(others.drain(..)) {
             gone.ask(What::Live, &tokens.access).await;
@@ -250,7 +251,7 @@ impl User {
         self.client.user += BACK;
         // In doubt, it may be there.
         while !matches!(
-            self.client.register(&name(self.client.user), PASSWORD).await,
+            self.client.register(&email(self.client.user), PASSWORD).await,
             Some(201 | 409)
         ) {
             if Instant::now() >= self.until {

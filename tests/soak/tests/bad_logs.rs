@@ -464,30 +464,30 @@ fn a_user_who_is_gone_and_goes_on() {
     let mut story = leave(3.0, Answer::Done);
     story.replay(4.0, "a", 1, 2);
     story.breaks("R9 who is gone");
-    // Nobody is told, or for no reason.
+    // The session is there after its user was removed.
     let mut story = leave(3.0, Answer::Done);
-    story.refresh(4.0, 2, Answer::Refused);
-    story.breaks("R9 that somebody");
+    story.ask(4.0, What::Live, 1002, Answer::Done);
+    story.breaks("R9 who is gone");
+    // For no reason.
     let mut story = begun();
     story.say("a", "denied");
-    story.breaks("R9 that somebody");
+    story.breaks("R9 a session is denied");
     // The session is there after it was refused.
-    let mut story = leave(3.0, Answer::Done);
+    let mut story = leave(3.0, Answer::Broken);
     story.refresh(4.0, 2, Answer::Refused);
     story.say("a", "denied");
     story.ask(5.0, What::Live, 1002, Answer::Done);
     story.breaks("R11");
-    // All is well: until it is refused the session is there, and what is in doubt may not have been done.
+    // All is well: an access token is good until it expires, and what is in doubt may not have been done.
     let mut story = leave(3.0, Answer::Done);
-    story.ask(4.0, What::Live, 1002, Answer::Done);
+    story.ask(4.0, What::Me, 1002, Answer::Done);
+    story.ask(4.5, What::Live, 1002, Answer::Refused);
     story.refresh(5.0, 2, Answer::Refused);
-    story.say("a", "denied");
-    story.ask(6.0, What::Live, 1002, Answer::Refused);
     assert_eq!(story.broken(), [""; 0]);
     let mut story = leave(3.0, Answer::Broken);
     story.rotate(4.0, "a", 2, 3);
-    story.request(5.0, What::Leave, Answer::Done);
-    story.refresh(6.0, 3, Answer::Refused);
+    story.ask(4.5, What::Live, 1002, Answer::Done);
+    story.refresh(5.0, 3, Answer::Refused);
     story.say("a", "denied");
     assert_eq!(story.broken(), [""; 0]);
 }

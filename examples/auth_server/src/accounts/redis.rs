@@ -1,6 +1,13 @@
-//! Accounts in Redis: a hash of accounts by their names, and one of names by ids.
+//! Accounts in Redis: a hash from names to accounts, and a hash from ids to names. Each step is one
+//! script, so that the two always agree. The reads are scripts too: a replica, which may be far
+//! behind its primary, refuses scripts without the flag `no-writes`.
 
-use redis::{AsyncCommands, aio::ConnectionManager};
+use std::sync::LazyLock;
+
+use redis::{
+    AsyncCommands, AsyncIter, ErrorKind, FromRedisValue, Script, ServerErrorKind,
+    aio::ConnectionManager,
+};
 
 use super::{Account, AccountsError};
 
@@ -10,40 +17,130 @@ pub(crate) struct RedisAccounts(ConnectionManager);
 const ACCOUNTS: &str = "auth_server:accounts";
 const NAMES: &str = "auth_server:names";
 
+/// KEYS: the accounts, the names; the same for all scripts. ARGV: name, id, account.
+static ADD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "#!lua
+        if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[3]) == 0 then
+            return false
+        end
+        redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
+        return true",
+    )
+});
+/// ARGV: name, id, hash.
+static REMOVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "#!lua
+        local text = redis.call('HGET', KEYS[1], ARGV[1])
+        local account = text and cjson.decode(text)
+        if not account or account.id ~= ARGV[2] or account.hash ~= ARGV[3] then
+            return false
+        end
+        redis.call('HDEL', KEYS[1], ARGV[1])
+        redis.call('HDEL', KEYS[2], ARGV[2])
+        return true",
+    )
+});
+/// ARGV: name, id, hash, new hash.
+static REPLACE_HASH: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "#!lua
+        local text = redis.call('HGET', KEYS[1], ARGV[1])
+        local account = text and cjson.decode(text)
+        if not account or account.id ~= ARGV[2] or account.hash ~= ARGV[3] then
+            return false
+        end
+        account.hash = ARGV[4]
+        redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(account))
+        return true",
+    )
+});
+/// ARGV: name.
+static BY_NAME: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "#!lua
+        return redis.call('HGET', KEYS[1], ARGV[1])",
+    )
+});
+/// ARGV: id.
+static BY_ID: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "#!lua
+        local name = redis.call('HGET', KEYS[2], ARGV[1])
+        return name and redis.call('HGET', KEYS[1], name)",
+    )
+});
+
 impl RedisAccounts {
     pub(super) fn new(connection: ConnectionManager) -> Self {
         Self(connection)
     }
 
     pub(super) async fn add(&self, account: &Account) -> Result<bool, AccountsError> {
-        let mut connection = self.0.clone();
-        // First, so that no account is ever without it; of a name that was taken it is an id of nobody.
-        let () = connection.hset(NAMES, &account.id, &account.name).await?;
         let text = serde_json::to_string(account)?;
-        let added: bool = connection.hset_nx(ACCOUNTS, &account.name, text).await?;
-        if !added {
-            let () = connection.hdel(NAMES, &account.id).await?;
-        }
-        Ok(added)
+        self.run(&ADD, &[&account.name, &account.id, &text]).await
     }
 
-    pub(super) async fn remove(&self, account: &Account) -> Result<(), AccountsError> {
-        let mut connection = self.0.clone();
-        // First, or the id would be that of the next account of the name.
-        let () = connection.hdel(NAMES, &account.id).await?;
-        Ok(connection.hdel(ACCOUNTS, &account.name).await?)
+    pub(super) async fn remove(&self, account: &Account) -> Result<bool, AccountsError> {
+        self.run(&REMOVE, &[&account.name, &account.id, &account.hash]).await
+    }
+
+    pub(super) async fn replace_hash(
+        &self,
+        account: &Account,
+        new: &str,
+    ) -> Result<bool, AccountsError> {
+        self.run(&REPLACE_HASH, &[&account.name, &account.id, &account.hash, new]).await
     }
 
     pub(super) async fn by_name(&self, name: &str) -> Result<Option<Account>, AccountsError> {
-        let text: Option<String> = self.0.clone().hget(ACCOUNTS, name).await?;
+        let text: Option<String> = self.run(&BY_NAME, &[name]).await?;
         Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     pub(super) async fn by_id(&self, id: &str) -> Result<Option<Account>, AccountsError> {
-        let name: Option<String> = self.0.clone().hget(NAMES, id).await?;
-        match name {
-            Some(name) => self.by_name(&name).await,
-            None => Ok(None),
+        let text: Option<String> = self.run(&BY_ID, &[id]).await?;
+        let account: Option<Account> = text.map(|text| serde_json::from_str(&text)).transpose()?;
+        // Earlier versions could leave the id of a failed registration behind, which leads to the
+        // account of another user.
+        Ok(account.filter(|account| account.id == id))
+    }
+
+    pub(super) async fn highest_bcrypt_cost(&self) -> Result<Option<String>, AccountsError> {
+        let mut connection = self.0.clone();
+        let mut accounts: AsyncIter<'_, (String, String)> = connection.hscan(ACCOUNTS).await?;
+        let mut highest = None;
+        while let Some(entry) = accounts.next_item().await {
+            let account: Account = serde_json::from_str(&entry?.1)?;
+            if account.hash.starts_with("$2") {
+                highest = highest.max(account.hash.get(4..6).map(str::to_owned));
+            }
         }
+        Ok(highest)
+    }
+
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        arguments: &[&str],
+    ) -> Result<T, AccountsError> {
+        let mut call = script.key(&[ACCOUNTS, NAMES][..]);
+        for argument in arguments {
+            call.arg(*argument);
+        }
+        let mut connection = self.0.clone();
+        let error = match call.invoke_async(&mut connection).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) =
+            error.kind()
+        else {
+            return Err(error.into());
+        };
+        // The server closes the connection, and the manager makes another, to the primary by then.
+        let _: Result<(), _> = redis::cmd("QUIT").query_async(&mut connection).await;
+        Err(AccountsError::Replica)
     }
 }

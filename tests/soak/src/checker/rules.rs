@@ -24,17 +24,14 @@ pub(super) const RULES: [(&str, Rule); 16] = [
     ("R8 no token is good for longer than it should be", not_prolonged),
     ("R9 tokens name their session and its user", owners),
     ("R9 who is gone is refused", gone),
-    ("R9 that somebody is gone is told", gone_is_told),
+    ("R9 a session is denied only for a reason", denied_for_a_reason),
     ("R10 after a logout no refresh succeeds", logged_out),
     ("R11 nothing brings a session back", not_back),
     ("R12 a session ends for a reason, and every answer is one of those foreseen", for_a_reason),
 ];
 
-/// After which nobody finds the session.
-const ENDED: [Cause; 4] = [Cause::Logout, Cause::Reuse, Cause::Expiry, Cause::Refusal];
-
-/// After which no refresh succeeds.
-const EVERY_CAUSE: [Cause; 5] =
+/// After any of them no request finds the session.
+const ENDED: [Cause; 5] =
     [Cause::Logout, Cause::Reuse, Cause::Expiry, Cause::Removal, Cause::Refusal];
 
 fn told(life: &Life<'_>, request: &Request) -> String {
@@ -165,7 +162,7 @@ fn no_replay_after_the_end(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, generation, request| {
         request.is_done()
             && life.used_surely(generation) < request.sent
-            && life.is_over(&story.server, request, &EVERY_CAUSE)
+            && life.is_over(&story.server, request, &ENDED)
     })
 }
 
@@ -262,34 +259,27 @@ fn owners(story: &Story<'_>) -> Vec<String> {
 }
 
 fn gone(story: &Story<'_>) -> Vec<String> {
-    refreshes(story, |life, _, request| {
+    let is_after = |life: &Life<'_>, request: &Request| {
         request.is_done() && life.is_over(&story.server, request, &[Cause::Removal])
-    })
-}
-
-/// Where nothing else explains that a refresh was refused.
-fn gone_is_told(story: &Story<'_>) -> Vec<String> {
-    let said = story.log.said.iter().filter(|said| said.message == "denied");
-    let told_of: BTreeSet<&str> = said.map(|said| &*said.session).collect();
-    let is_removal = |logout: &&Request| logout.what == What::Leave;
-    let mut found = refreshes(story, |life, _, request| {
-        let logouts = life.logouts.iter().filter(|logout| !logout.is_nothing());
-        let is_otherwise = logouts.copied().any(|logout| !is_removal(&logout))
-            || life.may_be_expired(&story.server, request.ended)
-            || life.all_refreshes().any(|(generation, other)| {
-                other.is_in_doubt() || life.may_be_reuse(&story.server, generation, other)
-            });
-        request.answer == Answer::Refused
-            && life.is_over(&story.server, request, &[Cause::Removal])
-            && !is_otherwise
-            && !told_of.contains(life.id)
-    });
-    for life in story.lives.iter().filter(|life| told_of.contains(life.id)) {
-        if !life.logouts.iter().any(is_removal) {
-            found.push(format!("{}, and was denied without a reason", told(life, life.login)));
-        }
+    };
+    let mut found = refreshes(story, |life, _, request| is_after(life, request));
+    for life in &story.lives {
+        // An access token alone is good until it expires.
+        let looks = life.looks.iter().filter(|look| look.what != What::Me);
+        found.extend(looks.filter(|look| is_after(life, look)).map(|look| told(life, look)));
     }
     found
+}
+
+/// The server asks for the account at each refresh, and denies that of an account that is gone.
+fn denied_for_a_reason(story: &Story<'_>) -> Vec<String> {
+    let said = story.log.said.iter().filter(|said| said.message == "denied");
+    let told_of: BTreeSet<&str> = said.map(|said| &*said.session).collect();
+    let denied = story.lives.iter().filter(|life| told_of.contains(life.id));
+    let denied = denied.filter(|life| !life.logouts.iter().any(|it| it.what == What::Leave));
+    denied
+        .map(|life| format!("{}, and was denied without a reason", told(life, life.login)))
+        .collect()
 }
 
 fn logged_out(story: &Story<'_>) -> Vec<String> {
@@ -309,7 +299,7 @@ fn logged_out(story: &Story<'_>) -> Vec<String> {
 
 fn not_back(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, _, request| {
-        request.is_done() && life.is_over(&story.server, request, &EVERY_CAUSE)
+        request.is_done() && life.is_over(&story.server, request, &ENDED)
     });
     for life in &story.lives {
         let looked = life.looks.iter().filter(|look| look.what != What::Me && look.is_done());

@@ -52,7 +52,7 @@ pub(super) enum Cause {
     Reuse,
     /// By the clock of the server.
     Expiry,
-    /// Its user is gone: from here on no refresh succeeds, and the first one ends it.
+    /// Its user is gone.
     Removal,
     /// One of its authentic tokens was refused, for whatever reason.
     Refusal,

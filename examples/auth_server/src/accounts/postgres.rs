@@ -1,0 +1,118 @@
+//! Accounts in a table of PostgreSQL. A server in recovery may be far behind its primary, so no
+//! answer comes from one: each read asks for that in the same statement. A connection to such a
+//! server is closed, so that the next connection can reach the primary.
+
+use sqlx::{
+    PgPool, Postgres,
+    error::DatabaseError,
+    pool::PoolConnection,
+    postgres::PgArguments,
+    query::{Query, QueryAs},
+};
+
+use super::{Account, AccountsError, sql};
+
+#[derive(Clone)]
+pub(crate) struct PostgresAccounts(PgPool);
+
+/// The key of the advisory lock: a random number, so that no other application uses it.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(x'5f1be7d3a90c246'::bigint)";
+const HAS_EMAIL: &str = "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE NOT attisdropped AND attname = 'email' \
+     AND attrelid = to_regclass('auth_server_accounts'))";
+const BY_NAME: &str = "SELECT pg_is_in_recovery(), id, name, email, hash, role \
+     FROM (SELECT) AS one LEFT JOIN auth_server_accounts ON name = $1";
+const BY_ID: &str = "SELECT pg_is_in_recovery(), id, name, email, hash, role \
+     FROM (SELECT) AS one LEFT JOIN auth_server_accounts ON id = $1";
+
+/// SQLSTATE `read_only_sql_transaction`.
+const READ_ONLY: &str = "25006";
+
+/// Whether the server is in recovery, then the columns, which are NULL without an account.
+type Row = (bool, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+
+impl PostgresAccounts {
+    /// Opens the table, and creates or migrates it first where needed.
+    pub(super) async fn open(pool: PgPool) -> Result<Self, AccountsError> {
+        // A role without the right to change tables can open one that is up to date.
+        if !sqlx::query_scalar(HAS_EMAIL).fetch_one(&pool).await? {
+            // Servers that start at the same time take turns.
+            let mut transaction = pool.begin().await?;
+            sqlx::query(LOCK).execute(&mut *transaction).await?;
+            sqlx::query(sql::CREATE).execute(&mut *transaction).await?;
+            if !sqlx::query_scalar(HAS_EMAIL).fetch_one(&mut *transaction).await? {
+                sqlx::query(sql::ADD_EMAIL).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+        }
+        Ok(Self(pool))
+    }
+
+    pub(super) async fn add(&self, account: &Account) -> Result<bool, AccountsError> {
+        let Account { id, name, email, hash, role } = account;
+        let add = sqlx::query(sql::ADD).bind(id).bind(name).bind(email).bind(hash).bind(role);
+        self.change(add).await
+    }
+
+    pub(super) async fn remove(&self, account: &Account) -> Result<bool, AccountsError> {
+        self.change(sqlx::query(sql::REMOVE).bind(&account.id).bind(&account.hash)).await
+    }
+
+    pub(super) async fn replace_hash(
+        &self,
+        account: &Account,
+        new: &str,
+    ) -> Result<bool, AccountsError> {
+        let replace =
+            sqlx::query(sql::REPLACE_HASH).bind(&account.id).bind(&account.hash).bind(new);
+        self.change(replace).await
+    }
+
+    pub(super) async fn by_name(&self, name: &str) -> Result<Option<Account>, AccountsError> {
+        self.read(sqlx::query_as(BY_NAME).bind(name)).await
+    }
+
+    pub(super) async fn by_id(&self, id: &str) -> Result<Option<Account>, AccountsError> {
+        self.read(sqlx::query_as(BY_ID).bind(id)).await
+    }
+
+    pub(super) async fn highest_bcrypt_cost(&self) -> Result<Option<String>, AccountsError> {
+        Ok(sqlx::query_scalar(sql::HIGHEST_BCRYPT_COST).fetch_one(&self.0).await?)
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.close().await;
+    }
+
+    async fn read(
+        &self,
+        query: QueryAs<'_, Postgres, Row, PgArguments>,
+    ) -> Result<Option<Account>, AccountsError> {
+        let mut connection = self.0.acquire().await?;
+        match query.fetch_one(&mut *connection).await? {
+            (true, ..) => Err(replica(connection)),
+            (false, Some(id), Some(name), email, Some(hash), Some(role)) => {
+                Ok(Some(Account { id, name, email, hash, role }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Executes a statement that changes at most one row, and returns whether it did.
+    async fn change(&self, query: Query<'_, Postgres, PgArguments>) -> Result<bool, AccountsError> {
+        let mut connection = self.0.acquire().await?;
+        match query.execute(&mut *connection).await {
+            Ok(done) => Ok(done.rows_affected() == 1),
+            Err(error) if is_read_only(&error) => Err(replica(connection)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_read_only(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(READ_ONLY)
+}
+
+fn replica(mut connection: PoolConnection<Postgres>) -> AccountsError {
+    connection.close_on_drop();
+    AccountsError::Replica
+}

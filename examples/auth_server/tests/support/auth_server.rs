@@ -1,0 +1,177 @@
+//! The server for tests: started on a free port, asked over HTTP, and told to stop.
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use serde_json::{Value, json};
+use ureq::{
+    Agent,
+    http::{Request, Response},
+};
+
+use super::servers::Scratch;
+
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// A running `auth_server` on a free port, with its log in a file. It ends when this is dropped.
+pub(crate) struct AuthServer {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) log: PathBuf,
+    agent: Agent,
+}
+
+impl AuthServer {
+    pub(crate) fn start(folder: &Scratch, store: &str, options: &[&str]) -> Self {
+        let log = folder.path().join("log");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_auth_server"))
+            .current_dir(folder.path())
+            .args(["--listen", "127.0.0.1:0", "--store", store, "--log", "debug,sqlx=warn"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let url = url.trim_end().to_owned();
+        assert!(url.starts_with("http://127.0.0.1:"), "{url:?}: {}", read(&log));
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            // The server ends a connection when it has not read a request to its end.
+            .max_idle_connections(0)
+            .build()
+            .into();
+        Self { child, url, log, agent }
+    }
+
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = self.agent.run(request.body(body.to_owned()).unwrap()).unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Answer { response: response.map(|_| ()), body }
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], &body.to_string())
+    }
+
+    pub(crate) fn get(&self, path: &str, access_token: &str) -> Answer {
+        self.bearing("GET", path, access_token)
+    }
+
+    pub(crate) fn bearing(&self, method: &str, path: &str, access_token: &str) -> Answer {
+        self.send(method, path, &[("authorization", &format!("Bearer {access_token}"))], "")
+    }
+
+    pub(crate) fn form(&self, path: &str, body: &str) -> Answer {
+        self.send("POST", path, &[("content-type", "application/x-www-form-urlencoded")], body)
+    }
+
+    pub(crate) fn refresh(&self, tokens: &Tokens) -> Answer {
+        let form = format!("grant_type=refresh_token&refresh_token={}", tokens.refresh);
+        self.form("/auth/refresh", &form)
+    }
+
+    pub(crate) fn register(&self, name: &str) {
+        let answer = self.post("/register", &json!({ "email": email(name), "password": PASSWORD }));
+        assert_eq!(answer.status(), 201, "{}", answer.body);
+    }
+
+    pub(crate) fn log_in(&self, name: &str) -> Tokens {
+        self.post(
+            "/login",
+            &json!({ "email": email(name), "password": PASSWORD, "device": "A test" }),
+        )
+        .tokens()
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for AuthServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) response: Response<()>,
+    pub(crate) body: Value,
+}
+
+pub(crate) struct Tokens {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn error(&self) -> (u16, &str) {
+        (self.status(), self.body["error"].as_str().unwrap_or_default())
+    }
+
+    pub(crate) fn tokens(&self) -> Tokens {
+        assert_eq!(self.status(), 200, "{}", self.body);
+        assert_eq!(self.header("cache-control"), "no-store");
+        let text = |name: &str| self.body[name].as_str().unwrap().to_owned();
+        Tokens { access: text("access_token"), refresh: text("refresh_token") }
+    }
+}
+
+pub(crate) fn read(path: &PathBuf) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// The log of a server that does not start.
+pub(crate) fn refused(folder: &Scratch, store: &str) -> String {
+    let log = folder.path().join("refused");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_auth_server"))
+        .current_dir(folder.path())
+        .args(["--listen", "127.0.0.1:0"])
+        .env("AUTH_SERVER_STORE", store)
+        .stdout(Stdio::piped())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    // It has ended, if all is well.
+    let _ = child.kill();
+    let status = child.wait().unwrap();
+    assert!(url.is_empty() && status.code() == Some(1), "{store}: {status}: {}", read(&log));
+    read(&log)
+}
+
+/// The address of a user.
+pub(crate) fn email(name: &str) -> String {
+    format!("{name}@example.com")
+}
