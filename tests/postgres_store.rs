@@ -21,11 +21,14 @@ use std::{
     time::Duration,
 };
 
-use kippu::session::{
-    PostgresStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
-    StoreErrorKind, UnixMillis,
-    rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::{CompareAndSwap, InsertOutcome},
+use kippu::{
+    NumericDate,
+    session::{
+        PostgresStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
+        StoreErrorKind, UnixMillis,
+        rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+        store::{CompareAndSwap, InsertOutcome},
+    },
 };
 use sqlx::{
     PgPool,
@@ -37,12 +40,22 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+#[path = "postgres_store/deadline.rs"]
+mod deadline;
+#[path = "postgres_store/failover.rs"]
+mod failover;
+#[path = "postgres_store/pooler.rs"]
+mod pooler;
 #[path = "support/postgres.rs"]
 mod postgres_server;
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/records.rs"]
 mod records;
 #[path = "support/servers.rs"]
 mod servers;
+#[path = "postgres_store/stalls.rs"]
+mod stalls;
 
 use self::{
     postgres_server::Postgres,
@@ -81,9 +94,27 @@ async fn sql(pool: &PgPool, statement: &'static str) {
 }
 
 async fn store(url: &str) -> PostgresStore {
-    let store = PostgresStore::new(pool(url));
+    let store = patient(pool(url));
     store.create_schema().await.unwrap();
     store
+}
+
+/// A store for races, which a busy machine must not end.
+fn patient(pool: PgPool) -> PostgresStore {
+    PostgresStore::new(pool).with_deadline(LIMIT)
+}
+
+/// The stored record, which has to be `wanted`, but for what the server counted as a wait before it rotated at `at`.
+async fn stored(store: &PostgresStore, wanted: &SessionRecord, at: UnixMillis) -> SessionRecord {
+    let found = store.load(&wanted.id).await.unwrap().unwrap();
+    let wait = found.rotated_at.saturating_since(at);
+    assert!(wait < LIMIT, "{found:?}");
+    let expires_at = wanted.expires_at.saturating_add(wait).min(wanted.absolute_expires_at);
+    assert_eq!(
+        found,
+        SessionRecord { rotated_at: at.saturating_add(wait), expires_at, ..wanted.clone() }
+    );
+    found
 }
 
 /// All that a log could show of an error.
@@ -107,27 +138,25 @@ async fn each_step() {
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
     // A rotation, its replay within the grace, a token ahead.
-    let first = Successor { generation: 1, kid: "k2".to_owned(), expires_at: after(3610) };
     let outcome = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
+    let (kid, expires_at) = ("k2".to_owned(), after(3610));
+    let wanted = SessionRecord { generation: 1, kid, expires_at, ..alice.clone() };
+    let expires_at = stored(&store, &wanted, after(10)).await.expires_at;
+    let first = Successor { generation: 1, kid: "k2".to_owned(), expires_at };
     assert_eq!(outcome, RotateOutcome::Rotated(first.clone()));
     let later = RotateRequest { kid: "k3".to_owned(), ..request(&alice, 0, after(40)) };
     assert_eq!(store.rotate(&later).await.unwrap(), RotateOutcome::Replayed(first));
     let outcome = store.rotate(&request(&alice, 5, after(50))).await.unwrap();
-    let successor = Successor { generation: 6, kid: "k2".to_owned(), expires_at: after(3650) };
-    assert_eq!(outcome, RotateOutcome::Healed { successor, lost: 4 });
     let refusing = RotateRequest { ahead: AheadPolicy::Refuse, ..request(&alice, 7, after(50)) };
     assert_eq!(store.rotate(&refusing).await.unwrap(), RotateOutcome::Ahead { lost: 1 });
-    let expected = SessionRecord {
-        generation: 6,
-        kid: "k2".to_owned(),
-        rotated_at: after(50),
-        expires_at: after(3650),
-        ..alice.clone()
-    };
-    assert_eq!(store.load(&alice.id).await.unwrap(), Some(expected.clone()));
+    let wanted = SessionRecord { generation: 6, expires_at: after(3650), ..wanted };
+    let healed = stored(&store, &wanted, after(50)).await;
+    let (kid, expires_at) = ("k2".to_owned(), healed.expires_at);
+    let successor = Successor { generation: 6, kid, expires_at };
+    assert_eq!(outcome, RotateOutcome::Healed { successor, lost: 4 });
 
     // The end never moves behind the absolute one; at the end it is over; the last generation has no next.
-    let outcome = store.rotate(&request(&alice, 6, after(3650))).await.unwrap();
+    let outcome = store.rotate(&request(&alice, 6, healed.expires_at)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
     let long = RotateRequest { idle_lifetime: Duration::MAX, ..request(&alice, 6, after(60)) };
     let RotateOutcome::Rotated(successor) = store.rotate(&long).await.unwrap() else { panic!() };
@@ -304,11 +333,34 @@ async fn purging_takes_what_is_over() {
         store.insert(&SessionRecord { expires_at: LOGIN, ..session("bob") }).await.unwrap();
     }
     let nested = [("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off")];
-    let nested = PostgresStore::new(pool_with(&url, 1, &nested));
+    let nested = patient(pool_with(&url, 1, &nested));
     for store in [&store, &nested] {
         assert_eq!(store.purge_expired(after(10), 7).await.unwrap(), 7);
     }
     assert_eq!(nested.purge_expired(after(10), u32::MAX).await.unwrap(), 86);
+}
+
+/// One host whose clock is ahead, of several, and a live session of everybody.
+#[tokio::test]
+async fn a_purge_by_a_clock_that_is_ahead() {
+    let Some(server) = server() else { return };
+    let store = store(&server.database()).await;
+    let now = UnixMillis::from(NumericDate::now());
+    let at = |seconds: u64| now.saturating_add(Duration::from_secs(seconds));
+    let live = SessionRecord { expires_at: at(60), absolute_expires_at: at(3600), ..session("a") };
+    let aged = SessionRecord { expires_at: at(3600), absolute_expires_at: at(60), ..session("b") };
+    let over = SessionRecord { expires_at: now, absolute_expires_at: at(3600), ..session("c") };
+    for session in [&live, &aged, &over] {
+        store.insert(session).await.unwrap();
+    }
+    // A host whose clock is behind removes less, not more.
+    assert_eq!(store.purge_expired(LOGIN, 10).await.unwrap(), 0);
+    assert_eq!(store.purge_expired(at(100 * 86_400), 10).await.unwrap(), 1);
+    assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
+    assert_eq!(store.load(&over.id).await.unwrap(), None);
+    for session in [live, aged] {
+        assert_eq!(store.load(&session.id).await.unwrap(), Some(session));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -323,7 +375,7 @@ async fn eight_nodes_create_the_table_at_once() {
             nodes.spawn(async move {
                 sql(&pool, "SELECT").await;
                 barrier.wait().await;
-                let store = PostgresStore::new(pool);
+                let store = patient(pool);
                 store.create_schema().await.unwrap();
                 store.insert(&session("alice")).await.unwrap();
             });
@@ -334,7 +386,7 @@ async fn eight_nodes_create_the_table_at_once() {
         // Those who migrate by themselves run the same.
         let pool = pool(&url);
         sql(&pool, PostgresStore::SCHEMA).await;
-        let store = PostgresStore::new(pool);
+        let store = patient(pool);
         store.create_schema().await.unwrap();
         assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 8);
     }
@@ -342,7 +394,7 @@ async fn eight_nodes_create_the_table_at_once() {
 
 /// 64 present one generation over 4 pools: one of them rotates, the others get the same.
 async fn a_race_has_one_winner(url: &str, rounds: u64) {
-    let stores: Vec<_> = (0..4).map(|_| PostgresStore::new(pool_with(url, 8, &[]))).collect();
+    let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 8, &[]))).collect();
     let racer = session("racer");
     assert_eq!(stores[0].insert(&racer).await.unwrap(), InsertOutcome::Inserted);
     for generation in 0..rounds {
@@ -371,8 +423,8 @@ async fn a_race_has_one_winner(url: &str, rounds: u64) {
 
 /// Logged out everywhere while all sessions are refreshed: none is live afterwards.
 async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
-    let store = PostgresStore::new(pool_with(url, 8, &[]));
-    let other = PostgresStore::new(pool_with(url, 2, &[]));
+    let store = patient(pool_with(url, 8, &[]));
+    let other = patient(pool_with(url, 2, &[]));
     let reason = RevokeReason::LogoutAll;
     for round in 0..rounds {
         let subject = format!("leaver {round}");
@@ -410,7 +462,7 @@ async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
 
 /// Eight log in with one id: one of them does.
 async fn one_insert_wins(url: &str, rounds: u32) {
-    let store = PostgresStore::new(pool_with(url, 8, &[]));
+    let store = patient(pool_with(url, 8, &[]));
     for _ in 0..rounds {
         let (alice, barrier) = (session("alice"), Arc::new(Barrier::new(8)));
         let mut tasks = JoinSet::new();
@@ -429,7 +481,7 @@ async fn one_insert_wins(url: &str, rounds: u32) {
 
 /// Two purgers and many rotations: each session that is over goes once, each that is live stays.
 async fn purgers_hurt_nobody(url: &str, over: u64) {
-    let store = PostgresStore::new(pool_with(url, 8, &[]));
+    let store = patient(pool_with(url, 8, &[]));
     let live: Vec<_> = (0..8).map(|_| session("bob")).collect();
     for index in 0..over {
         // One of those who are live between those who are over, so that they share pages.
@@ -459,7 +511,7 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
     let removed = Arc::new(AtomicU64::new(0));
     let mut purgers = JoinSet::new();
     for _ in 0..2 {
-        let store = PostgresStore::new(pool_with(url, 1, &[]));
+        let store = patient(pool_with(url, 1, &[]));
         let removed = Arc::clone(&removed);
         purgers.spawn(async move {
             while removed.load(Ordering::Relaxed) < over {
@@ -599,7 +651,7 @@ async fn kinds_of_all(store: &PostgresStore) -> Vec<(&'static str, Option<StoreE
 #[tokio::test]
 async fn a_missing_table_says_what_to_do() {
     let Some(server) = server() else { return };
-    let store = PostgresStore::new(pool(&server.database()));
+    let store = patient(pool(&server.database()));
     for (step, error) in kinds_of_all(&store).await {
         let error = error.unwrap_or_else(|| panic!("{step}"));
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}");
@@ -611,27 +663,6 @@ async fn a_missing_table_says_what_to_do() {
     for (step, error) in kinds_of_all(&store).await {
         assert!(error.is_none(), "{step}: {error:?}");
     }
-}
-
-#[tokio::test]
-async fn a_server_that_only_reads() {
-    let Some(server) = server() else { return };
-    let url = server.database();
-    store(&url).await;
-    let read_only = [("default_transaction_read_only", "on")];
-    let store = PostgresStore::new(pool_with(&url, 1, &read_only));
-    store.create_schema().await.unwrap();
-    for (step, error) in kinds_of_all(&store).await {
-        if ["load", "list"].contains(&step) {
-            assert!(error.is_none(), "{step}: {error:?}");
-            continue;
-        }
-        let error = error.unwrap_or_else(|| panic!("{step}"));
-        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}");
-        assert!(error.to_string().contains("primary"), "{error}");
-    }
-    let empty = PostgresStore::new(pool_with(&server.database(), 1, &read_only));
-    assert_eq!(kind(empty.create_schema().await), Some(StoreErrorKind::Misconfigured));
 }
 
 #[tokio::test]
@@ -671,7 +702,7 @@ async fn who_is_refused_shows_no_password() {
     // A user that may only use the table need not be able to create one.
     let store = PostgresStore::connect(&guarded("correct-horse", database)).await.unwrap();
     assert_eq!(kind(store.create_schema().await), Some(StoreErrorKind::Misconfigured));
-    PostgresStore::new(admin.clone()).create_schema().await.unwrap();
+    patient(admin.clone()).create_schema().await.unwrap();
     for (step, error) in kinds_of_all(&store).await {
         let error = error.unwrap_or_else(|| panic!("{step}"));
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}");
@@ -745,7 +776,7 @@ async fn rows_that_the_store_did_not_write() {
         "DROP TABLE kippu_sessions; CREATE TABLE kippu_sessions (id INT)",
     ] {
         sql(&admin, change).await;
-        let fresh = PostgresStore::new(pool(&url));
+        let fresh = patient(pool(&url));
         let error = fresh.load(&session("alice").id).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{change}");
     }
@@ -756,14 +787,14 @@ async fn the_search_path_names_the_schema() {
     let Some(server) = server() else { return };
     let url = server.database();
     sql(&pool(&url), "CREATE SCHEMA auth").await;
-    let first = PostgresStore::new(pool_with(&url, 1, &[("search_path", "auth")]));
+    let first = patient(pool_with(&url, 1, &[("search_path", "auth")]));
     first.create_schema().await.unwrap();
     let second = store(&url).await;
     let alice = session("alice");
     assert_eq!(first.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
     assert_eq!(second.load(&alice.id).await.unwrap(), None);
     assert_eq!(second.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
-    let nowhere = PostgresStore::new(pool_with(&url, 1, &[("search_path", "nowhere")]));
+    let nowhere = patient(pool_with(&url, 1, &[("search_path", "nowhere")]));
     assert_eq!(kind(nowhere.create_schema().await), Some(StoreErrorKind::Misconfigured));
 }
 
@@ -777,7 +808,7 @@ async fn updates_are_hot() {
     let admin = pool(&url);
     // How soon a commit is on the disk makes no difference here, but to the time it takes.
     let pool = pool_with(&url, 1, &[("synchronous_commit", "off")]);
-    let store = PostgresStore::new(pool.clone());
+    let store = patient(pool.clone());
     store.create_schema().await.unwrap();
     sql(&admin, "ALTER TABLE kippu_sessions SET (autovacuum_enabled = off)").await;
     let sessions: Vec<_> = (0..200).map(|index| session(&format!("user {index}"))).collect();

@@ -52,6 +52,64 @@ impl Postgres {
         Some(postgres)
     }
 
+    /// A standby of this server, which streams from it.
+    pub(crate) fn standby(&self) -> Self {
+        let mut standby = Self {
+            programs: self.programs.clone(),
+            folder: Scratch::new("postgres"),
+            port: free_port(),
+            settings: Vec::new(),
+            server: None,
+        };
+        standby.give_away();
+        standby.follow(self);
+        standby
+    }
+
+    /// Makes it a standby of `primary`, under its own address: an old primary that comes back after a failover.
+    pub(crate) fn follow(&mut self, primary: &Self) {
+        self.crash();
+        let _ = fs::remove_dir_all(self.folder());
+        let mut command = self.command("pg_basebackup");
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &primary.port.to_string()]);
+        command.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata"]);
+        command.arg(self.folder());
+        assert!(command.status().unwrap().success(), "{command:?}");
+        self.restart();
+    }
+
+    /// Makes a standby the primary.
+    pub(crate) fn promote(&self) {
+        let mut command = self.command("pg_ctl");
+        command.args(["promote", "--wait", "--silent", "--pgdata"]).arg(self.folder());
+        assert!(command.status().unwrap().success(), "{command:?}");
+    }
+
+    /// Stops all of its processes where they are: connections stay open, and nothing is answered.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let Some(server) = &self.server else { return };
+        // The first process begins all others, and can begin none while it stands still.
+        let first = server.id().to_string();
+        let kill = |ids: &[&str]| Command::new("kill").args(["-s", signal]).args(ids).status();
+        assert!(kill(&[&first]).unwrap().success());
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+        let children: Vec<&str> = children.split_whitespace().collect();
+        assert!(kill(&children).unwrap().success());
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The database that is always there.
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres")
@@ -123,19 +181,25 @@ impl Postgres {
         }
     }
 
-    fn create(&self) {
+    /// Gives its folder to the user that it runs as.
+    fn give_away(&self) {
         if is_root() {
             let mut command = Command::new("chown");
             command.arg("postgres:postgres").arg(self.folder.path());
             assert!(command.status().unwrap().success(), "{command:?}");
         }
+    }
+
+    fn create(&self) {
+        self.give_away();
         let mut command = self.command("initdb");
         command.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]);
         command.args(["--no-locale", "--pgdata"]).arg(self.folder()).stdout(Stdio::null());
         assert!(command.status().unwrap().success(), "{command:?}");
         // The first line that fits counts.
         let rules = format!(
-            "host all {} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n",
+            "host all {} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n\
+             host replication all 127.0.0.1/32 trust\n",
             Self::GUARDED
         );
         fs::write(self.folder().join("pg_hba.conf"), rules).unwrap();
@@ -158,9 +222,10 @@ impl Postgres {
         Server::start(&mut command)
     }
 
-    /// As a user that PostgreSQL accepts: it runs as anybody but root.
-    fn command(&self, program: &str) -> Command {
+    /// A program that works in its folder, as the same user.
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let program = self.programs.join(program);
+        // PostgreSQL runs as anybody but root.
         let mut command = if is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
@@ -176,7 +241,7 @@ impl Postgres {
     fn is_ready(&self, id: u32) -> bool {
         let file = fs::read_to_string(self.folder().join("postmaster.pid")).unwrap_or_default();
         let mut lines = file.lines().map(str::trim);
-        lines.next() == Some(&id.to_string()) && lines.nth(6) == Some("ready")
+        lines.next() == Some(&id.to_string()) && matches!(lines.nth(6), Some("ready" | "standby"))
     }
 
     fn log_file(&self) -> PathBuf {

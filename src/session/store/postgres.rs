@@ -1,24 +1,30 @@
-//! Sessions in a table of PostgreSQL: one row a session, one statement a step. A step is answered once the server
-//! has committed it; what the server refuses is told apart by its SQLSTATE.
+//! Sessions in a table of PostgreSQL: one row a session, one statement a step. A step is answered once the server, which has
+//! to be the primary, has committed it, or with an error at its deadline.
 
+mod call;
 mod fault;
+mod late;
+mod rotate;
 mod row;
 
 use alloc::vec::Vec;
-use core::time::Duration;
+use core::{future::Future, time::Duration};
 
 use sqlx::{
-    PgPool, Postgres,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
-    query::Query,
+    PgPool,
+    postgres::{PgConnectOptions, PgRow},
 };
 
-use self::fault::{fault, is_conflict, no_url};
-use super::{CompareAndSwap, InsertOutcome, RefreshStore, StoreError, rotate_by_swapping};
+use self::{
+    call::{Call, Statement},
+    fault::no_url,
+    rotate::rotate,
+};
+use super::{CompareAndSwap, InsertOutcome, RefreshStore, StoreError};
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
-    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    rotation::{Change, RotateOutcome, RotateRequest},
     time::UnixMillis,
 };
 
@@ -30,12 +36,9 @@ use crate::session::{
 /// use sqlx::postgres::PgPoolOptions;
 ///
 /// # async fn start(url: &str) -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = PgPoolOptions::new()
-///     .max_connections(16)
-///     .acquire_timeout(Duration::from_secs(3)) // how long a login waits for a server that is down
-///     .connect(url)
-///     .await?;
-/// let store = PostgresStore::new(pool);
+/// let pool = PgPoolOptions::new().max_connections(16).connect(url).await?;
+/// // How long a login waits for a server that does not answer:
+/// let store = PostgresStore::new(pool).with_deadline(Duration::from_secs(2));
 /// store.create_schema().await?;
 /// # Ok(())
 /// # }
@@ -46,20 +49,31 @@ use crate::session::{
 /// `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema `auth`.
 ///
 /// # Durability: as the server's
-/// A step is answered after its commit. With `synchronous_commit` on, which is the default, every answered step
-/// survives a crash of the server, and with synchronous replication a failover. With it off, or when
-/// a replica is promoted that did not replicate synchronously, the last steps before the crash can be lost. A
-/// rotation that was lost is met by [`AheadPolicy`](crate::session::rotation::AheadPolicy). A revocation that was
-/// lost is not.
+/// The store answers a step after its commit. With `synchronous_commit` on, the default, every answered step
+/// survives a crash of the server, and with synchronous replication a failover. With `synchronous_commit` off, or after the
+/// promotion of a standby that did not replicate synchronously, the last steps before the crash can be lost.
+/// [`AheadPolicy`](crate::session::rotation::AheadPolicy) decides about the token of a lost rotation. A lost revocation
+/// is not noticed.
+///
+/// The grace of a rotation begins with its commit. The statement counts how long it waited for locks. When the commit takes
+/// longer than an eighth of the grace, because a synchronous standby stalls for example, the store corrects the time of the
+/// rotation right after it. It does so for up to a minute after the caller has gone or the deadline has passed.
 ///
 /// # Which server
-/// The primary: a replica lags, and refuses to write ([`Misconfigured`]). A failover needs no restart of the
-/// application where the address goes with the primary.
+/// The primary. A standby may not know the last logouts, and an old primary that comes back after a failover is a
+/// standby. Every read asks the server whether it is in recovery, in the same statement. When it is, or when the server
+/// refuses to write, the store closes the connection, and those that wait in the pool, and answers [`Unavailable`]. The next
+/// call opens a new connection. So the application recovers from a failover without a restart, as soon as
+/// the address leads to the new primary.
+///
+/// The address must lead to no standby: the driver connects to the first server that accepts, and has no
+/// `target_session_attrs`. An old primary that still takes writes is not noticed, nor is one whose
+/// `default_transaction_read_only` is on when it is read from: stop it, or make it a standby.
 ///
 /// Through PgBouncer in transaction mode: 1.21 or newer, with `max_prepared_statements` above 0, since sqlx
 /// prepares its statements by name, with a `statement_cache_capacity` of 0 as well. It also has to have
-/// `ignore_startup_parameters = extra_float_digits`, or the pool `extra_float_digits(None)`. In session mode there
-/// is nothing to heed.
+/// `ignore_startup_parameters = extra_float_digits`, or the pool `extra_float_digits(None)`; session mode needs
+/// nothing else. After a failover PgBouncer itself has to connect to the new primary (`RECONNECT`).
 ///
 /// # Isolation
 /// Each step is one statement that is right at every isolation level, whatever `default_transaction_isolation`
@@ -68,29 +82,32 @@ use crate::session::{
 /// server's default.
 ///
 /// # When the server is not there
-/// Calls fail with [`Unavailable`] once the pool's `acquire_timeout` is over, which is the application's to set:
-/// sqlx's default of 30 seconds is long for a login page. When the server is back, so is the store.
-/// `test_before_acquire`, on by default, has every call ask first whether its connection is alive: off, a rotation is
-/// one round trip instead of two, and after a restart of the server each old connection fails a call once.
+/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or the time that
+/// [`with_deadline`](Self::with_deadline) sets: the wait for a connection, the statement, its repetitions and the commit
+/// together. Then it answers [`Unavailable`]. If the statement had been sent, the step may have happened, or happen
+/// later, when the server gets the lock that it waits for. Every step can be repeated.
+///
+/// A connection that did not answer in time leaves the pool, and is closed without waiting for the server. Those that
+/// wait in the pool are closed too, since they lead to the same server: after one failed call, the next one opens a
+/// new connection. `test_before_acquire`, on by default, has every call ask first whether its connection is alive. Off, a
+/// rotation is one round trip instead of two, and one call fails after each restart of the server.
+///
+/// The server goes on with a statement that waits for a lock, and with each of them holds one of its `max_connections`.
+/// A `statement_timeout` a little above the deadline ends it:
+/// `ALTER ROLE app SET statement_timeout = '5s'`.
 ///
 /// # Room
 /// About 300 bytes a session with its indexes. A rotation writes no index, so none may hold the end of a session,
 /// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
 /// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
-/// ten.
+/// ten. It removes what has ended by the server's clock too, so that a host whose clock is ahead ends no live session.
 ///
-/// [`Misconfigured`]: crate::session::StoreErrorKind::Misconfigured
 /// [`Unavailable`]: crate::session::StoreErrorKind::Unavailable
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    deadline: Duration,
 }
-
-type Statement<'q> = Query<'q, Postgres, PgArguments>;
-
-/// How often a statement is tried again after a conflict. Under READ COMMITTED only a deadlock is left as a
-/// reason, and no two statements here often lock several rows in different orders.
-const RETRIES: usize = 4;
 
 /// The lock's number is the start of SHA-256("kippu_sessions"), which no other program will use.
 const CREATE: &str = concat!(
@@ -102,17 +119,20 @@ impl PostgresStore {
     /// The table and its index, for those who run their migrations themselves. Repeating it changes nothing.
     pub const SCHEMA: &str = include_str!("postgres/schema.sql");
 
-    /// Sessions in the database of this pool.
+    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// Keeps sessions in the database of this pool.
     pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, deadline: Self::DEFAULT_DEADLINE }
     }
 
-    /// Connects to `postgres://user:password@host/database`, with a pool of 10 connections that are waited for 3
-    /// seconds at most.
+    /// Connects to `postgres://user:password@host/database`, with a pool of 10 connections.
     ///
     /// # Errors
-    /// [`Misconfigured`] when the URL is not one, or the server refuses who comes with it; no error shows the URL.
-    /// [`Unavailable`] when nobody answers.
+    /// [`Misconfigured`] when the URL is not one, or the server refuses the user or the password; no error shows the URL.
+    /// [`Unavailable`] when the server is a standby, or does not answer within
+    /// [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE).
     ///
     /// [`Misconfigured`]: crate::session::StoreErrorKind::Misconfigured
     /// [`Unavailable`]: crate::session::StoreErrorKind::Unavailable
@@ -123,86 +143,77 @@ impl PostgresStore {
         }
         // Its error is left out: it could show a part of the URL, which holds a password.
         let options: PgConnectOptions = url.parse().map_err(|_| no_url())?;
-        let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(3));
-        Ok(Self::new(pool.connect_with(options).await.map_err(fault)?))
+        let store = Self::new(PgPool::connect_lazy_with(options));
+        store.read(|| sqlx::query("SELECT pg_is_in_recovery() AS in_recovery")).await?;
+        Ok(store)
+    }
+
+    /// Ends each step within `deadline`, [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE) unless this is called. Where the
+    /// pool's `acquire_timeout` is shorter, it ends the wait for a connection earlier. With a deadline of zero every step
+    /// fails, and none reaches the server.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Creates the table and its index where they are missing. Any number of nodes may do so at once.
     ///
-    /// Where both are there it needs no more rights, and takes no more locks, than to read the catalog.
+    /// Where both are there it needs no more rights, and takes no more locks, than to read the catalog. An index that is
+    /// missing on a large table takes its time: call this with a longer deadline then.
     ///
     /// # Errors
     /// [`Misconfigured`](crate::session::StoreErrorKind::Misconfigured) when the user may not create tables, and what
     /// else connecting to the server can bring.
     pub async fn create_schema(&self) -> Result<(), StoreError> {
         // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
-        let there = "SELECT WHERE to_regclass('kippu_sessions') IS NOT NULL \
-                     AND to_regclass('kippu_sessions_subject') IS NOT NULL";
-        if self.run(|| sqlx::query(there)).await?.is_empty() {
+        let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions') IS NOT NULL \
+                    AND to_regclass('kippu_sessions_subject') IS NOT NULL AS is_there";
+        self.step(|mut call| async move {
+            let rows = call.read(|| sqlx::query(look)).await?;
+            if row::is(&rows, "is_there")? {
+                return Ok(());
+            }
             // One message is one transaction, which holds the lock: IF NOT EXISTS alone lets two nodes collide.
-            sqlx::raw_sql(CREATE).execute(&self.pool).await.map_err(fault)?;
-        }
-        Ok(())
+            call.run_script(CREATE).await
+        })
+        .await
     }
 
-    /// The rows of a statement, once it is committed.
+    async fn step<T, F>(&self, work: impl FnOnce(Call) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        call::step(&self.pool, self.deadline, work).await
+    }
+
     async fn run<'q>(
         &self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
     ) -> Result<Vec<PgRow>, StoreError> {
-        // All of the answer is read, not one row: a commit can fail after the row was sent.
-        let mut result = statement().fetch_all(&self.pool).await;
-        for _ in 0..RETRIES {
-            match result {
-                Err(error) if is_conflict(&error) => {
-                    result = self.run_read_committed(statement()).await;
-                }
-                _ => break,
-            }
-        }
-        result.map_err(fault)
+        self.step(|mut call| async move { call.run(statement).await }).await
     }
 
-    async fn run_read_committed(
+    async fn read<'q>(
         &self,
-        statement: Statement<'_>,
-    ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-        let rows = statement.fetch_all(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(rows)
+        statement: impl Fn() -> Statement<'q> + Send + Sync,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.step(|mut call| async move { call.read(statement).await }).await
     }
+}
 
-    /// The whole of [`RotateRequest::decide`] for the token of a session that is live, which is nearly all of them.
-    async fn advance(&self, request: &RotateRequest) -> Result<Option<Successor>, StoreError> {
-        if request.generation >= MAX_GENERATION {
-            return Ok(None);
-        }
-        let generation = row::generation(request.generation)?;
-        let rows = self
-            .run(|| {
-                sqlx::query(
-                    "UPDATE kippu_sessions SET generation = generation + 1, kid = $3, rotated_at = $5, \
-                     expires_at = LEAST($6, absolute_expires_at) \
-                     WHERE id = $1 AND generation = $2 AND revoked_at IS NULL \
-                     AND expires_at > $4 AND absolute_expires_at > $4 \
-                     RETURNING expires_at",
-                )
-                .bind(request.id.as_bytes().as_slice())
-                .bind(generation)
-                .bind(request.kid.as_str())
-                .bind(request.now.get())
-                .bind(request.rotated_at().get())
-                .bind(request.idle_end().get())
-            })
-            .await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        Ok(Some(Successor {
-            generation: request.generation + 1,
-            kid: request.kid.clone(),
-            expires_at: row::time(row, "expires_at")?,
-        }))
-    }
+/// Reads a record. There is a row, for the first column, even if there is no record.
+async fn load(call: &mut Call, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+    let rows = call
+        .read(|| {
+            sqlx::query(
+                "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
+                 absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
+                 FROM (SELECT) AS server LEFT JOIN kippu_sessions ON id = $1",
+            )
+            .bind(id.as_bytes().as_slice())
+        })
+        .await?;
+    rows.first().map_or(Ok(None), row::record)
 }
 
 impl RefreshStore for PostgresStore {
@@ -236,25 +247,11 @@ impl RefreshStore for PostgresStore {
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        let rows = self
-            .run(|| {
-                sqlx::query(
-                    "SELECT id, subject, client, label, created_at, absolute_expires_at, \
-                     generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
-                     FROM kippu_sessions WHERE id = $1",
-                )
-                .bind(id.as_bytes().as_slice())
-            })
-            .await?;
-        rows.first().map(row::record).transpose()
+        self.step(|mut call| async move { load(&mut call, id).await }).await
     }
 
-    /// One statement for the token of a live session; reading, deciding and swapping for all others.
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
-        match self.advance(request).await? {
-            Some(successor) => Ok(RotateOutcome::Rotated(successor)),
-            None => rotate_by_swapping(self, request).await,
-        }
+        self.step(|call| rotate(call, request.clone())).await
     }
 
     async fn revoke(
@@ -311,12 +308,12 @@ impl RefreshStore for PostgresStore {
             return Ok(Vec::new());
         }
         let rows = self
-            .run(|| {
+            .read(|| {
                 sqlx::query(
-                    "SELECT id, subject, client, label, created_at, absolute_expires_at, \
-                     generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
-                     FROM kippu_sessions \
-                     WHERE subject = $1 AND revoked_at IS NULL \
+                    "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
+                     absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
+                     FROM (SELECT) AS server LEFT JOIN kippu_sessions \
+                     ON subject = $1 AND revoked_at IS NULL \
                      AND expires_at > $2 AND absolute_expires_at > $2 \
                      ORDER BY created_at, id",
                 )
@@ -324,7 +321,7 @@ impl RefreshStore for PostgresStore {
                 .bind(now.get())
             })
             .await?;
-        rows.iter().map(row::record).collect()
+        rows.iter().filter_map(|row| row::record(row).transpose()).collect()
     }
 
     /// It passes over the rows that others are changing or removing at the moment, and waits for nobody.
@@ -333,10 +330,12 @@ impl RefreshStore for PostgresStore {
             .run(|| {
                 sqlx::query(
                     // The rows are chosen in a part of their own, which is run once: within IN (…) the planner may
-                    // run it once a row, and remove more than the limit.
-                    "WITH over AS ( \
+                    // run it once a row, and remove more than the limit. The server's own clock is read once too.
+                    "WITH clock AS MATERIALIZED ( \
+                         SELECT LEAST($1, floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS now \
+                     ), over AS ( \
                          SELECT id FROM kippu_sessions \
-                         WHERE expires_at <= $1 OR absolute_expires_at <= $1 \
+                         WHERE LEAST(expires_at, absolute_expires_at) <= (SELECT now FROM clock) \
                          LIMIT $2 FOR UPDATE SKIP LOCKED \
                      ), removed AS ( \
                          DELETE FROM kippu_sessions USING over \

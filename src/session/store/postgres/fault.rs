@@ -1,14 +1,30 @@
-//! The driver's errors as the store's, told apart by their variant and SQLSTATE, never by their text.
+//! Turns the driver's errors into the store's, by their variant, SQLSTATE, severity and routine, never by their text.
 
-use alloc::borrow::Cow;
+use alloc::{borrow::Cow, format};
+use core::time::Duration;
 
-use sqlx::Error;
+use sqlx::{
+    Error,
+    postgres::{PgDatabaseError, PgSeverity},
+};
 
 use crate::session::store::{StoreError, StoreErrorKind};
 
 /// The driver's error stays the source, unless it could show what nobody should see.
 pub(super) fn fault(error: Error) -> StoreError {
-    let (kind, message) = classify(&error);
+    let class = classify(&error);
+    with_source(class, error)
+}
+
+/// As [`fault`], for an error instead of a connection.
+pub(super) fn of_connecting(error: Error) -> StoreError {
+    // PgBouncer uses this code for all of its errors. The transient ones follow a wait, which the deadline ends first.
+    let is_refused = is_fatal(&error) && sqlstate(&error).as_deref() == Some("08P01");
+    let class = if is_refused { (StoreErrorKind::Misconfigured, POOLER) } else { classify(&error) };
+    with_source(class, error)
+}
+
+fn with_source((kind, message): Class, error: Error) -> StoreError {
     let is_telling = match &error {
         // A part of a connection string, which holds a password.
         Error::Configuration(_) => true,
@@ -32,25 +48,82 @@ pub(super) fn no_url() -> StoreError {
     StoreError::new(StoreErrorKind::Misconfigured, OPTIONS)
 }
 
+/// A server that answers reads, but does not know what was written last.
+pub(super) fn standby() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        "the PostgreSQL server is a standby, which may not know the last logouts: connect to the primary",
+    )
+}
+
+/// A step that the server did not answer in time.
+pub(super) fn late(deadline: Duration) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        format!(
+            "PostgreSQL did not answer within the store's deadline of {deadline:?}: the step may have happened, \
+             or happen later"
+        ),
+    )
+}
+
 /// Whether a statement met another one and was undone: a serialization failure or a deadlock.
 pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(sqlstate(error).as_deref(), Some("40001" | "40P01"))
 }
 
+/// Whether a statement found a row as it wanted it, and another one changed the row before it was locked. The code is the
+/// same where SERIALIZABLE fears for other rows; the name of the function that raised it is not.
+pub(super) fn is_lost_row(error: &Error) -> bool {
+    from_server(error).is_some_and(|error| error.routine() == Some("ExecLockRows"))
+}
+
+/// Whether nothing more may be asked over the connection that failed like this, although it may still be open: its server
+/// is a standby or about to stop, its statements or its transaction are not those that the driver believes in.
+pub(super) fn spoils(error: &Error) -> bool {
+    let Error::Database(_) = error else { return true };
+    let code = sqlstate(error).unwrap_or_default();
+    let is_spoilt = match code.get(..2) {
+        Some("57") => code != "57014",
+        Some("42") => code == "42P05",
+        class => matches!(class, Some("08" | "0A" | "25" | "26")),
+    };
+    is_spoilt || is_fatal(error)
+}
+
+type Class = (StoreErrorKind, &'static str);
+
 const OPTIONS: &str =
     "the connection's options are wrong: postgres://user:password@host:5432/database is wanted";
 const OTHER_TABLE: &str =
     "kippu_sessions is not this version's table: compare it with PostgresStore::SCHEMA";
+const POOLER: &str = "a pooler refuses the connection: set ignore_startup_parameters = extra_float_digits in \
+     PgBouncer, or extra_float_digits(None) in the pool's options; its log has the reason";
+const STATEMENTS: &str = "a pooler in between mixes prepared statements up: let it keep them (PgBouncer 1.21 or newer, \
+     max_prepared_statements above 0), or pool by session";
 const STRANGE: &str = "a row of kippu_sessions holds something that the store did not write";
+
+fn from_server(error: &Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+fn is_fatal(error: &Error) -> bool {
+    let severity = from_server(error).map(PgDatabaseError::severity);
+    matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic))
+}
 
 fn sqlstate(error: &Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
 }
 
-fn classify(error: &Error) -> (StoreErrorKind, &'static str) {
+fn classify(error: &Error) -> Class {
     use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
 
     match error {
+        // Of the server, which does not know the statement that is executed. A pooler's own errors are fatal.
+        Error::Database(_) if !is_fatal(error) && sqlstate(error).as_deref() == Some("08P01") => {
+            (Misconfigured, STATEMENTS)
+        }
         Error::Database(error) => classify_code(error.code().as_deref().unwrap_or_default()),
         Error::Configuration(_) | Error::InvalidArgument(_) => (Misconfigured, OPTIONS),
         Error::Tls(_) => (
@@ -65,7 +138,8 @@ fn classify(error: &Error) -> (StoreErrorKind, &'static str) {
         | Error::TypeNotFound { .. } => (Corrupt, STRANGE),
         Error::PoolTimedOut => (
             Unavailable,
-            "no connection within the pool's acquire_timeout: the server is down, or the pool too small",
+            "no connection within the store's deadline or the pool's acquire_timeout: the server is down, or the pool too \
+             small",
         ),
         Error::PoolClosed => (Unavailable, "the pool is closed"),
         // Io, WorkerCrashed, and what else a connection that breaks off can look like.
@@ -74,14 +148,23 @@ fn classify(error: &Error) -> (StoreErrorKind, &'static str) {
 }
 
 /// See <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-fn classify_code(code: &str) -> (StoreErrorKind, &'static str) {
+fn classify_code(code: &str) -> Class {
     use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
 
     match code {
         "40001" | "40P01" | "55P03" => {
             (Contention, "PostgreSQL had to end too many statements that met")
         }
-        "25006" => (Misconfigured, "the PostgreSQL server only reads: connect to the primary"),
+        "25006" => (
+            Unavailable,
+            "the PostgreSQL server takes no writes: it is a standby, as an old primary is after a failover, or \
+             default_transaction_read_only is on: connect to the primary, or switch the setting off",
+        ),
+        "0A000" => (
+            Unavailable,
+            "PostgreSQL cannot run a prepared statement any more: the table was changed, or it is UNLOGGED and the server a \
+             standby",
+        ),
         "42P01" => (
             Misconfigured,
             "there is no table kippu_sessions: call PostgresStore::create_schema, or run PostgresStore::SCHEMA",
@@ -91,11 +174,7 @@ fn classify_code(code: &str) -> (StoreErrorKind, &'static str) {
             "the user may not do this: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, and for \
              create_schema CREATE ON SCHEMA",
         ),
-        "26000" | "42P05" => (
-            Misconfigured,
-            "a pooler in between loses prepared statements: let it keep them (PgBouncer: \
-             max_prepared_statements), or pool by session",
-        ),
+        "26000" | "42P05" => (Misconfigured, STATEMENTS),
         "22023" | "42704" => {
             (Misconfigured, "PostgreSQL does not know a setting of the connection's options")
         }
@@ -108,7 +187,7 @@ fn classify_code(code: &str) -> (StoreErrorKind, &'static str) {
         "XX001" | "XX002" => (Corrupt, "PostgreSQL found a page of its files damaged"),
         _ => match code.get(..2) {
             Some("28") => (Misconfigured, "PostgreSQL refuses this user or password"),
-            Some("0A" | "23" | "42") => (Misconfigured, OTHER_TABLE),
+            Some("23" | "42") => (Misconfigured, OTHER_TABLE),
             Some("22") => (Corrupt, STRANGE),
             Some("53") => (Unavailable, "PostgreSQL has no connections, memory or disk left"),
             Some("08" | "57") => (Unavailable, "PostgreSQL ended the connection or the statement"),
@@ -131,13 +210,13 @@ mod tests {
             (Contention, "40001 40P01 55P03"),
             (
                 Misconfigured,
-                "0A000 22021 22023 23502 23514 25006 26000 28000 28P01 3D000 3F000 42501 42703 42804 \
+                "22021 22023 23502 23514 26000 28000 28P01 3D000 3F000 42501 42703 42804 \
                  42883 42P01 42P05 42P10 57P04",
             ),
             (Corrupt, "22003 XX001 XX002"),
             (
                 Unavailable,
-                "08000 08006 08P01 25P03 25P04 53000 53100 53200 53300 53400 57014 57P01 57P02 \
+                "08000 08006 08P01 0A000 25006 25P03 25P04 53000 53100 53200 53300 53400 57014 57P01 57P02 \
                  57P03 57P05 58030 XX000",
             ),
         ] {

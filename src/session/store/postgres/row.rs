@@ -12,9 +12,11 @@ use crate::session::{
     time::UnixMillis,
 };
 
-pub(super) fn record(row: &PgRow) -> Result<SessionRecord, StoreError> {
+/// The record of a row, or none where the row has only what the server says of itself.
+pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {
+    let Some(id) = column(row, "id")? else { return Ok(None) };
     let columns = Columns {
-        id: column(row, "id")?,
+        id,
         subject: column(row, "subject")?,
         client: column(row, "client")?,
         label: column(row, "label")?,
@@ -27,11 +29,21 @@ pub(super) fn record(row: &PgRow) -> Result<SessionRecord, StoreError> {
         revoked_at: column(row, "revoked_at")?,
         revoked_reason: column(row, "revoked_reason")?,
     };
-    columns.into_record().ok_or_else(corrupt)
+    columns.into_record().map(Some).ok_or_else(corrupt)
 }
 
 pub(super) fn time(row: &PgRow, name: &str) -> Result<UnixMillis, StoreError> {
-    columns::time(column(row, name)?).ok_or_else(corrupt)
+    time_or_none(row, name)?.ok_or_else(corrupt)
+}
+
+pub(super) fn time_or_none(row: &PgRow, name: &str) -> Result<Option<UnixMillis>, StoreError> {
+    let millis: Option<i64> = column(row, name)?;
+    millis.map(|millis| columns::time(millis).ok_or_else(corrupt)).transpose()
+}
+
+/// Whether a column of the first row is true.
+pub(super) fn is(rows: &[PgRow], name: &str) -> Result<bool, StoreError> {
+    column(rows.first().ok_or_else(corrupt)?, name)
 }
 
 /// What a statement counted.

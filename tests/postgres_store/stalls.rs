@@ -1,0 +1,370 @@
+//! A server that holds a rotation up: before the change, and between the change and the commit. The grace begins with the
+//! commit, and a token that was presented earlier is not reused.
+
+use std::{future::Future, time::Duration};
+
+use kippu::session::{
+    PostgresStore, RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+};
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    LIMIT, pool, pool_with, postgres_server,
+    records::{kind, session},
+    server, sql, store,
+};
+
+const GRACE: Duration = Duration::from_millis(600);
+const STALL: Duration = Duration::from_millis(1800);
+
+/// Each part of a wait is counted in whole milliseconds, and a caller may be interrupted before it calls.
+const ROUNDED: Duration = Duration::from_millis(20);
+
+/// When the first token is presented, by the callers' clock.
+const FIRST: UnixMillis = UnixMillis::new(1_764_000_010_000);
+
+/// A token of the first generation, presented so long after the first one.
+fn presented(session: &SessionRecord, after: Duration) -> RotateRequest {
+    let now = FIRST.saturating_add(after);
+    RotateRequest { grace: GRACE, ..super::records::request(session, 0, now) }
+}
+
+fn is_replayed(outcome: &RotateOutcome) -> bool {
+    matches!(outcome, RotateOutcome::Replayed(_))
+}
+
+/// One store for each call, which has to open a connection and to prepare its statements then.
+fn cold(url: &str) -> impl Fn() -> PostgresStore {
+    let url = url.to_owned();
+    move || PostgresStore::new(pool_with(&url, 1, &[])).with_deadline(LIMIT)
+}
+
+/// One store for all calls, whose connections have rotated before.
+async fn warm(url: &str, settings: &[(&str, &str)]) -> impl Fn() -> PostgresStore + use<> {
+    let store = PostgresStore::new(pool_with(url, 8, settings)).with_deadline(LIMIT);
+    let mut rotations = JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        rotations.spawn(async move {
+            let session = session("warm");
+            store.insert(&session).await.unwrap();
+            for generation in 0..20 {
+                let request = super::request(&session, generation, FIRST);
+                store.rotate(&request).await.unwrap();
+            }
+        });
+    }
+    rotations.join_all().await;
+    move || store.clone()
+}
+
+/// Waits until so many steps wait for the server.
+async fn waiting(url: &str, count: i64) {
+    let admin = pool(url);
+    let found = async {
+        let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                     AND wait_event IN ('relation', 'transactionid', 'tuple', 'SyncRep')";
+        while sqlx::query_scalar::<_, i64>(query).fetch_one(&admin).await.unwrap() < count {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, found).await.expect("they do not wait");
+}
+
+/// Eight present one token while the server is held up, the last of them long after the first one's grace: one rotates, the
+/// others are replayed. The grace begins at the end of the stall.
+async fn none_is_reused(
+    url: &str,
+    session: &SessionRecord,
+    stores: impl Fn() -> PostgresStore,
+    end: impl Future<Output = ()>,
+) {
+    let held = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let (store, session) = (stores(), session.clone());
+        tasks.spawn(
+            async move { store.rotate(&presented(&session, held.elapsed())).await.unwrap() },
+        );
+        sleep(STALL / 8).await;
+    }
+    waiting(url, 8).await;
+    let stall = held.elapsed();
+    end.await;
+    let outcomes = tasks.join_all().await;
+    let longest = held.elapsed();
+    let rotated = |outcome: &&RotateOutcome| matches!(outcome, RotateOutcome::Rotated(_));
+    assert_eq!(outcomes.iter().filter(rotated).count(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| is_replayed(outcome)).count(), 7, "{outcomes:?}");
+    the_grace_begins_after(session, &stores(), stall, longest).await;
+}
+
+/// A retry that was presented at the end of the stall is replayed; so is one at the end of the grace; a later one is not.
+async fn the_grace_begins_after(
+    session: &SessionRecord,
+    store: &PostgresStore,
+    stall: Duration,
+    longest: Duration,
+) {
+    let record = store.load(&session.id).await.unwrap().unwrap();
+    assert_eq!((record.generation, record.revoked), (1, None));
+    let stored = record.rotated_at.saturating_since(FIRST);
+    let counted = stall.saturating_sub(ROUNDED)..=longest;
+    assert!(counted.contains(&stored), "{stored:?} after a stall of {stall:?}");
+    assert_eq!(
+        record.expires_at.saturating_since(record.rotated_at),
+        super::request(session, 0, FIRST).idle_lifetime
+    );
+    for (after, is_granted) in [
+        (stall.saturating_sub(ROUNDED), true),
+        (stored + GRACE, true),
+        (longest + GRACE + Duration::from_millis(1), false),
+    ] {
+        let outcome = store.rotate(&presented(session, after)).await.unwrap();
+        assert_eq!(is_replayed(&outcome), is_granted, "{after:?}: {outcome:?}");
+        assert_eq!(outcome == RotateOutcome::Reused, !is_granted, "{after:?}: {outcome:?}");
+    }
+}
+
+/// Another program's transaction, which has done this and goes on.
+async fn holding(pool: &PgPool, statement: &'static str) -> Transaction<'static, Postgres> {
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::raw_sql(statement).execute(&mut *holder).await.unwrap();
+    holder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_table_that_is_locked() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let store = store(&url).await;
+    let lock = "LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE";
+    for isolation in ["read committed", "repeatable read", "serializable"] {
+        let stores = warm(&url, &[("default_transaction_isolation", isolation)]).await;
+        let alice = session("alice");
+        store.insert(&alice).await.unwrap();
+        let holder = holding(&pool(&url), lock).await;
+        none_is_reused(&url, &alice, stores, async { holder.rollback().await.unwrap() }).await;
+    }
+    let alice = session("alice");
+    store.insert(&alice).await.unwrap();
+    let holder = holding(&pool(&url), lock).await;
+    none_is_reused(&url, &alice, cold(&url), async { holder.rollback().await.unwrap() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_row_that_is_locked() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let store = store(&url).await;
+    for change in [
+        // Its holder changes nothing, or something else.
+        "SELECT FROM kippu_sessions WHERE subject = 'alice' FOR UPDATE",
+        "UPDATE kippu_sessions SET label = 'Renamed' WHERE subject = 'alice'",
+    ] {
+        for isolation in ["read committed", "repeatable read", "serializable"] {
+            let stores = warm(&url, &[("default_transaction_isolation", isolation)]).await;
+            let alice = session("alice");
+            store.insert(&alice).await.unwrap();
+            let holder = holding(&pool(&url), change).await;
+            none_is_reused(&url, &alice, stores, async { holder.commit().await.unwrap() }).await;
+            sql(&pool(&url), "DELETE FROM kippu_sessions").await;
+        }
+    }
+}
+
+/// A wait that is short beside the grace is counted too, by the statement alone: nothing is corrected afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_short_wait_counts() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    store(&url).await;
+    let short = Duration::from_millis(300);
+    let (warm, cold) = (warm(&url, &[]).await, cold(&url)());
+    let warm = warm();
+    for (hold, store) in [
+        // It waits for the table when it prepares its statement.
+        ("LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE", &cold),
+        ("LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE", &warm),
+        ("SELECT FROM kippu_sessions WHERE subject = 'alice' FOR UPDATE", &warm),
+        ("UPDATE kippu_sessions SET label = 'Renamed' WHERE subject = 'alice'", &warm),
+    ] {
+        let alice = session("alice");
+        store.insert(&alice).await.unwrap();
+        let holder = holding(&pool(&url), hold).await;
+        let held = Instant::now();
+        let request =
+            RotateRequest { grace: Duration::from_secs(3600), ..super::request(&alice, 0, FIRST) };
+        let rotating = tokio::spawn({
+            let store = store.clone();
+            async move { store.rotate(&request).await.unwrap() }
+        });
+        waiting(&url, 1).await;
+        let begun = Instant::now();
+        sleep(short).await;
+        assert!(!rotating.is_finished());
+        let short = begun.elapsed();
+        holder.commit().await.unwrap();
+        let outcome = rotating.await.unwrap();
+        let longest = held.elapsed();
+        let record = store.load(&alice.id).await.unwrap().unwrap();
+        let stored = record.rotated_at.saturating_since(FIRST);
+        assert!((short.saturating_sub(ROUNDED)..=longest).contains(&stored), "{hold}: {stored:?}");
+        let RotateOutcome::Rotated(successor) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(successor.expires_at, record.expires_at);
+        assert_eq!(
+            record.expires_at.saturating_since(record.rotated_at),
+            Duration::from_secs(3600)
+        );
+        sql(&pool(&url), "DELETE FROM kippu_sessions").await;
+    }
+}
+
+/// The absolute end, and the latest time that there is, are not passed by a wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wait_prolongs_nothing_beyond_the_end() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let store = store(&url).await;
+    let (alice, bob) = (session("alice"), session("bob"));
+    let bob =
+        SessionRecord { absolute_expires_at: UnixMillis::MAX, expires_at: UnixMillis::MAX, ..bob };
+    let last = UnixMillis::new(UnixMillis::MAX.get() - 1);
+    for (session, now) in [(&alice, FIRST), (&bob, last)] {
+        store.insert(session).await.unwrap();
+        let holder =
+            holding(&pool(&url), "LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE").await;
+        let request = RotateRequest {
+            idle_lifetime: Duration::from_secs(86_400 * 365),
+            ..super::request(session, 0, now)
+        };
+        let rotating = tokio::spawn({
+            let store = store.clone();
+            async move { store.rotate(&request).await.unwrap() }
+        });
+        waiting(&url, 1).await;
+        sleep(Duration::from_millis(50)).await;
+        holder.rollback().await.unwrap();
+        let outcome = rotating.await.unwrap();
+        assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+        let record = store.load(&session.id).await.unwrap().unwrap();
+        assert_eq!(record.expires_at, session.absolute_expires_at);
+        assert!(record.rotated_at > now, "{record:?}");
+    }
+}
+
+/// Another process rotates, and its commit takes longer than the grace. A request that waits for the row was overtaken,
+/// whatever the times say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rotation_of_another_process_that_commits_late() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let store = store(&url).await;
+    for isolation in ["read committed", "repeatable read", "serializable"] {
+        let stores = warm(&url, &[("default_transaction_isolation", isolation)]).await;
+        let alice = session("alice");
+        store.insert(&alice).await.unwrap();
+        let holder = holding(
+            &pool(&url),
+            "UPDATE kippu_sessions SET generation = 1, kid = 'k2', rotated_at = 1764000010000 \
+             WHERE subject = 'alice'",
+        )
+        .await;
+        let late = presented(&alice, STALL);
+        let waiting = tokio::spawn({
+            let store = stores();
+            let late = late.clone();
+            async move { store.rotate(&late).await.unwrap() }
+        });
+        self::waiting(&url, 1).await;
+        holder.commit().await.unwrap();
+        let outcome = waiting.await.unwrap();
+        assert!(is_replayed(&outcome), "{isolation}: {outcome:?}");
+        // The same, presented when the commit was there to be seen.
+        assert_eq!(store.rotate(&late).await.unwrap(), RotateOutcome::Reused, "{isolation}");
+        let record = store.load(&alice.id).await.unwrap().unwrap();
+        assert_eq!(record.revoked.map(|revoked| revoked.reason), Some(RevokeReason::Reuse));
+        sql(&pool(&url), "DELETE FROM kippu_sessions").await;
+    }
+}
+
+/// A change that waits for a standby that stands still. The change was made long before it can be seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_waits_for_a_standby() {
+    let Some(server) = postgres_server::Postgres::start() else { return };
+    let url = server.database();
+    let store = store(&url).await.with_deadline(LIMIT);
+    let standby = server.standby();
+    sql(&pool(&url), "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    sql(&pool(&url), "SELECT pg_reload_conf()").await;
+    let stores = warm(&url, &[]).await;
+
+    let alice = session("alice");
+    store.insert(&alice).await.unwrap();
+    standby.pause();
+    none_is_reused(&url, &alice, &stores, async { standby.resume() }).await;
+
+    // Its caller is gone when it commits: given up at the deadline, or before.
+    let hasty = stores().with_deadline(STALL);
+    for is_cancelled in [false, true] {
+        let bob = session("bob");
+        store.insert(&bob).await.unwrap();
+        standby.pause();
+        let held = Instant::now();
+        let (store, request) = (hasty.clone(), presented(&bob, Duration::ZERO));
+        let rotating = tokio::spawn(async move { store.rotate(&request).await });
+        waiting(&url, 1).await;
+        if is_cancelled {
+            rotating.abort();
+            assert!(rotating.await.unwrap_err().is_cancelled());
+        } else {
+            assert_eq!(kind(rotating.await.unwrap()), Some(StoreErrorKind::Unavailable));
+        }
+        sleep(STALL.saturating_sub(held.elapsed())).await;
+        standby.resume();
+        // Corrected in the background.
+        let store = stores();
+        let corrected = async {
+            loop {
+                let record = store.load(&bob.id).await.unwrap().unwrap();
+                if record.rotated_at.saturating_since(FIRST) + ROUNDED >= STALL {
+                    break;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, corrected).await.expect("it is not corrected");
+        the_grace_begins_after(&bob, &store, STALL, held.elapsed()).await;
+    }
+}
+
+/// A reuse was decided on, and the time of the rotation is put right before the session is revoked: it is decided again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rotation_that_is_corrected_before_a_revocation() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let store = store(&url).await.with_deadline(LIMIT);
+    let alice = session("alice");
+    store.insert(&alice).await.unwrap();
+    store.rotate(&presented(&alice, Duration::ZERO)).await.unwrap();
+    let holder = holding(
+        &pool(&url),
+        "UPDATE kippu_sessions SET rotated_at = rotated_at + 5000 WHERE subject = 'alice'",
+    )
+    .await;
+    let retry = presented(&alice, Duration::from_secs(5));
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.rotate(&retry).await.unwrap() }
+    });
+    self::waiting(&url, 1).await;
+    holder.commit().await.unwrap();
+    let outcome = waiting.await.unwrap();
+    assert!(is_replayed(&outcome), "{outcome:?}");
+    assert_eq!(store.load(&alice.id).await.unwrap().unwrap().revoked, None);
+}
