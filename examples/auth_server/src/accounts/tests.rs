@@ -333,3 +333,27 @@ async fn a_database_that_does_not_answer_is_given_up() {
     lock.rollback().await.unwrap();
     assert!(accounts.by_name("ada@example.com").await.unwrap().is_none());
 }
+
+/// A standby is behind its primary, and so is an old primary that comes back as one.
+#[tokio::test]
+async fn a_standby_of_postgresql_is_not_asked() {
+    let Some(primary) = Postgres::start() else { return };
+    let ada = account("ada@example.com", "hash");
+    let accounts = open(&primary.url()).await;
+    assert!(accounts.add(&ada).await.unwrap());
+    let standby = primary.standby();
+    let standby_accounts = open(&standby.url()).await;
+    let is_replica = |result: Result<bool, AccountsError>| {
+        assert!(matches!(result, Err(AccountsError::Replica)));
+    };
+    is_replica(standby_accounts.by_id(&ada.id).await.map(|found| found.is_some()));
+    is_replica(standby_accounts.by_name(&ada.name).await.map(|found| found.is_some()));
+    is_replica(standby_accounts.add(&account("eve@example.com", "hash")).await);
+    is_replica(standby_accounts.replace_hash(&ada, "new").await);
+    is_replica(standby_accounts.remove(&ada).await);
+    standby.promote();
+    assert!(is_there(&standby_accounts, &ada).await);
+    assert!(standby_accounts.remove(&ada).await.unwrap());
+    standby_accounts.close().await;
+    accounts.close().await;
+}
