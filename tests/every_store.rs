@@ -95,18 +95,24 @@ fn files(folder: &Path) -> Vec<u8> {
 
 #[cfg(feature = "redis")]
 mod redis_data {
+    use std::time::Duration;
+
     use kippu::session::RedisStore;
-    use redis::{Client, aio::ConnectionManager, cluster::ClusterClient};
+    use redis::{Client, cluster::ClusterClient};
 
     use super::{
         BoxStore, Data, PathBuf, Restorable, Stall, files,
         redis_server::{Redis, RedisCluster, RedisOptions},
     };
 
+    /// The machine may do much else.
+    pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
     impl Data for Redis {
         async fn open(&self) -> BoxStore {
             let client = Client::open(self.url()).unwrap();
-            BoxStore::new(RedisStore::new(ConnectionManager::new(client).await.unwrap()))
+            let store = RedisStore::connect(client).await.unwrap();
+            BoxStore::new(store.with_deadline(DEADLINE))
         }
 
         async fn stall(&self) -> Option<Stall> {
@@ -138,7 +144,8 @@ mod redis_data {
     impl Data for RedisCluster {
         async fn open(&self) -> BoxStore {
             let client = ClusterClient::new(self.urls()).unwrap();
-            BoxStore::new(RedisStore::new(client.get_async_connection().await.unwrap()))
+            let store = RedisStore::new(client.get_async_connection().await.unwrap());
+            BoxStore::new(store.with_deadline(DEADLINE))
         }
 
         async fn stall(&self) -> Option<Stall> {
@@ -525,9 +532,9 @@ on!(in_sqlite, Some(sqlite_data::file()), conformance: Suite::new().rounds(2), r
 #[cfg(feature = "postgres")]
 on!(in_postgres, postgres_server::Postgres::start(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
-on!(in_redis, redis_data::redis(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
+on!(in_redis, redis_data::redis(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 200, logouts: 1000);
 #[cfg(feature = "redis")]
-on!(in_redis_cluster, redis_data::redis_cluster(), conformance: Suite::new().rounds(2), races: 50, logouts: 200);
+on!(in_redis_cluster, redis_data::redis_cluster(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 50, logouts: 200);
 
 #[tokio::test]
 async fn memory_holds_no_token() {

@@ -31,7 +31,7 @@ use crate::debug::debug_by_message;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
-pub use self::redis::RedisStore;
+pub use self::redis::{PrimaryConnection, RedisStore};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::{boxed::BoxStore, memory::MemoryStore};

@@ -22,6 +22,8 @@ struct Route {
     first_alive: u64,
     /// How many there were.
     count: u64,
+    /// Whether nothing is passed on for the moment, in either direction.
+    is_silent: bool,
 }
 
 /// It ends when this does.
@@ -35,7 +37,7 @@ impl Proxy {
     pub(crate) async fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let route = Route { target: Some(target), first_alive: 0, count: 0 };
+        let route = Route { target: Some(target), first_alive: 0, count: 0, is_silent: false };
         let route = Arc::new(watch::Sender::new(route));
         let task = tokio::spawn(serve(listener, Arc::clone(&route)));
         Self { port, route, task }
@@ -55,6 +57,11 @@ impl Proxy {
         self.route.send_modify(|route| {
             (route.target, route.first_alive) = (None, route.count);
         });
+    }
+
+    /// Holds back what connections old and new are given, and closes none of them, until it is no longer silent.
+    pub(crate) fn set_silent(&self, is_silent: bool) {
+        self.route.send_modify(|route| route.is_silent = is_silent);
     }
 
     /// How many connections were opened.
@@ -96,16 +103,20 @@ async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     number: u64,
-    route: watch::Receiver<Route>,
+    mut route: watch::Receiver<Route>,
 ) {
-    let is_dead = || number < route.borrow().first_alive;
+    let is_dead = |route: &watch::Receiver<Route>| number < route.borrow().first_alive;
     let mut buffer = [0; 8192];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if !is_dead() && to.write_all(&buffer[..length]).await.is_err() {
+        if route.wait_for(|route| !route.is_silent).await.is_err() {
+            return;
+        }
+        if !is_dead(&route) && to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }
-    if is_dead() {
+    let _ = route.wait_for(|route| !route.is_silent).await;
+    if is_dead(&route) {
         // Nor does the other side learn of the end.
         pending().await
     }

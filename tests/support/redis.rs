@@ -1,4 +1,4 @@
-//! Redis for tests: one server, or a cluster of three masters with a replica each.
+//! Redis for tests: one server, a primary with replicas and sentinels, or a cluster of three masters with a replica each.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::servers::{Scratch, Server, find_program, free_port, not_run, wait_until};
+use super::servers::{FakeClock, Scratch, Server, find_program, free_port, not_run, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -19,6 +19,9 @@ pub(crate) struct Redis {
     port: u16,
     options: Vec<String>,
     password: Option<String>,
+    /// What it reads its configuration from, if it has any beside its options.
+    file: Option<PathBuf>,
+    clock: Option<FakeClock>,
     server: Option<Server>,
 }
 
@@ -68,6 +71,43 @@ impl Redis {
         Some(redis)
     }
 
+    /// A replica of this server, which has its data.
+    pub(crate) fn start_replica(&self) -> Self {
+        let mut replica =
+            Self::prepare(self.programs.clone(), free_port(), RedisOptions::default());
+        replica.options.extend(["--repl-diskless-sync-delay", "0"].map(Into::into));
+        replica.restart();
+        replica.follow(self);
+        replica
+    }
+
+    /// Makes this server a replica of another, and waits until it has its data.
+    pub(crate) fn follow(&self, primary: &Self) {
+        let port = primary.port.to_string();
+        assert_eq!(self.command(&["REPLICAOF", "127.0.0.1", &port]).trim(), "OK");
+        wait_until("a replica's first copy", LIMIT, || {
+            self.command(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+    }
+
+    /// One whose clock can be set.
+    pub(crate) fn start_with_clock() -> Option<Self> {
+        let what = "the Redis tests with another clock";
+        let mut redis = Self::prepare(Programs::find(what)?, free_port(), RedisOptions::default());
+        redis.clock = FakeClock::new(redis.folder.path());
+        if redis.clock.is_none() {
+            not_run(what, "libfaketime");
+            return None;
+        }
+        redis.restart();
+        Some(redis)
+    }
+
+    /// Sets the clock, so many seconds ahead of the machine's.
+    pub(crate) fn set_clock(&self, offset: i64) {
+        self.clock.as_ref().expect("it can be set").set(offset);
+    }
+
     fn prepare(programs: Programs, port: u16, options: RedisOptions<'_>) -> Self {
         let (append, sync) = options.append.map_or(("no", "no"), |sync| ("yes", sync));
         let mut arguments: Vec<String> =
@@ -82,6 +122,8 @@ impl Redis {
             port,
             options: arguments,
             password: options.password.map(Into::into),
+            file: None,
+            clock: None,
             server: None,
         }
     }
@@ -112,7 +154,11 @@ impl Redis {
     fn launch(&mut self) {
         assert!(self.server.is_none(), "it runs");
         let mut command = Command::new(&self.programs.server);
+        if let Some(clock) = &self.clock {
+            clock.show_to(&mut command);
+        }
         command
+            .args(&self.file)
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .arg("--dir")
             .arg(self.folder.path())
@@ -140,6 +186,15 @@ impl Redis {
         self.server.take().expect("it runs").kill();
     }
 
+    /// Stops it where it is: it keeps its connections, and answers nothing until it is resumed.
+    pub(crate) fn pause(&self) {
+        self.server.as_ref().expect("it runs").signal("STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.server.as_ref().expect("it runs").signal("CONT");
+    }
+
     /// What `redis-cli` prints for a command; an error of the server among it, nothing when it does not run.
     pub(crate) fn command(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(&self.programs.cli);
@@ -149,6 +204,106 @@ impl Redis {
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]).args(arguments);
         let output = command.stderr(Stdio::null()).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// A primary, two replicas, and three sentinels that agree by two.
+#[derive(Debug)]
+pub(crate) struct RedisSentinels {
+    pub(crate) servers: Vec<Redis>,
+    sentinels: Vec<Redis>,
+}
+
+impl RedisSentinels {
+    /// What the sentinels call the primary.
+    pub(crate) const NAME: &str = "sessions";
+
+    pub(crate) fn start(primary: Redis) -> Self {
+        let servers = vec![primary.start_replica(), primary.start_replica(), primary];
+        let mut sentinels: Vec<Redis> = (0..3)
+            .map(|_| {
+                let programs = servers[0].programs.clone();
+                Redis::prepare(programs, free_port(), RedisOptions::default())
+            })
+            .collect();
+        for sentinel in &mut sentinels {
+            // They write what they learn into their file.
+            let file = sentinel.folder.path().join("sentinel.conf");
+            let name = Self::NAME;
+            let port = servers[2].port;
+            let lines = format!(
+                "sentinel monitor {name} 127.0.0.1 {port} 2\nsentinel down-after-milliseconds {name} 500\n\
+                 sentinel failover-timeout {name} 5000\n"
+            );
+            std::fs::write(&file, lines).unwrap();
+            sentinel.options = vec!["--sentinel".into()];
+            sentinel.file = Some(file);
+            sentinel.launch();
+        }
+        let all = Self { servers, sentinels };
+        wait_until("the sentinels' start", LIMIT, || {
+            all.sentinels.iter().all(|sentinel| {
+                let info = sentinel.command(&["INFO", "sentinel"]);
+                info.contains("status=ok") && info.contains("slaves=2,sentinels=3")
+            })
+        });
+        all
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.sentinels.iter().map(Redis::url).collect()
+    }
+
+    /// The number of the server that all sentinels name, when it agrees.
+    pub(crate) fn primary(&self) -> Option<usize> {
+        let primary = self.named()?;
+        self.servers[primary].command(&["ROLE"]).starts_with("master").then_some(primary)
+    }
+
+    fn named(&self) -> Option<usize> {
+        let mut all = self.sentinels.iter().map(|sentinel| {
+            let address = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::NAME]);
+            let port: u16 = address.lines().nth(1)?.parse().ok()?;
+            self.servers.iter().position(|server| server.port == port)
+        });
+        let first = all.next()??;
+        all.all(|other| other == Some(first)).then_some(first)
+    }
+
+    /// Waits until another than `old` is the primary, and says which. The old one may answer nothing.
+    pub(crate) fn wait_for_failover(&self, old: usize) -> usize {
+        let mut new = None;
+        wait_until("a failover", LIMIT, || {
+            let is_other = self.named().is_some_and(|named| named != old);
+            new = is_other.then(|| self.primary()).flatten();
+            new.is_some()
+        });
+        new.unwrap()
+    }
+
+    /// Waits until the primary has both replicas.
+    pub(crate) fn wait_until_whole(&self) {
+        wait_until("all replicas", LIMIT, || {
+            self.primary().is_some_and(|primary| {
+                let info = self.servers[primary].command(&["INFO", "replication"]);
+                info.matches("state=online").count() == 2
+            })
+        });
+    }
+
+    /// Stops all of them where they are.
+    pub(crate) fn pause(&self) {
+        self.servers.iter().chain(&self.sentinels).for_each(Redis::pause);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.servers.iter_mut().chain(&mut self.sentinels).for_each(Redis::kill);
+    }
+
+    /// Has the sentinels promote a replica, though the primary is there.
+    pub(crate) fn fail_over(&self) {
+        let answer = self.sentinels[0].command(&["SENTINEL", "FAILOVER", Self::NAME]);
+        assert_eq!(answer.trim(), "OK");
     }
 }
 
@@ -249,6 +404,11 @@ impl RedisCluster {
             return None;
         }
         self.nodes.iter().position(|node| node.port == owner)
+    }
+
+    /// Kills all nodes.
+    pub(crate) fn kill(&mut self) {
+        self.nodes.iter_mut().for_each(Redis::kill);
     }
 
     /// Kills the master of a slot, and says which it was.

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{self, Child, Command},
@@ -35,6 +37,46 @@ impl Drop for Scratch {
     }
 }
 
+/// What a server takes for the time of day; not for how long something takes.
+#[derive(Debug)]
+pub(crate) struct FakeClock {
+    /// What is loaded before all others.
+    libraries: OsString,
+    /// How many seconds it is ahead of the machine's, as the library reads it at each call.
+    offset: PathBuf,
+}
+
+impl FakeClock {
+    /// None where libfaketime is not installed.
+    pub(crate) fn new(folder: &Path) -> Option<Self> {
+        // The folder of this machine's architecture is the one that has it.
+        let folders = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+        let within = |folder: PathBuf| (folder.join("faketime/libfaketimeMT.so.1"), folder);
+        let (library, beside) = folders.map(within).find(|(library, _)| library.exists())?;
+        // jemalloc asks for the time before the library knows it. With libc's malloc in its place, nothing does.
+        let mut libraries = library.into_os_string();
+        libraries.push(" ");
+        libraries.push(beside.join("libc.so.6"));
+        let clock = Self { libraries, offset: folder.join("offset") };
+        clock.set(0);
+        Some(clock)
+    }
+
+    /// Sets it in one step, whenever the server looks.
+    pub(crate) fn set(&self, offset: i64) {
+        let new = self.offset.with_extension("new");
+        fs::write(&new, format!("{offset:+}")).expect("the offset can be written");
+        fs::rename(new, &self.offset).expect("the offset can be replaced");
+    }
+
+    pub(crate) fn show_to<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command
+            .env("LD_PRELOAD", &self.libraries)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
+            .envs([("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")])
+    }
+}
+
 /// A child process that ends when this does, if not before.
 #[derive(Debug)]
 pub(crate) struct Server(Child);
@@ -60,9 +102,14 @@ impl Server {
 
     /// Asks it to stop, as `kill -s SIGNAL` does, and waits until it has.
     pub(crate) fn stop(&mut self, signal: &str) {
+        self.signal(signal);
+        self.0.wait().unwrap();
+    }
+
+    /// As `kill -s SIGNAL` does it.
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
-        self.0.wait().unwrap();
     }
 }
 

@@ -1,59 +1,107 @@
-//! Sessions in Redis or Valkey: each step a script on one key; no step looks at any other.
+//! Sessions in Redis or Valkey: each step a script on one key, which the primary alone runs, within a deadline.
 
+mod clock;
 mod fault;
+mod primary;
+mod purge;
+mod rotate;
+mod step;
 mod value;
 
 use alloc::{
-    borrow::ToOwned,
     format,
     string::{String, ToString},
     sync::Arc,
     vec::Vec,
 };
-use core::{
-    fmt, str,
-    sync::atomic::{AtomicU16, Ordering},
-    time::Duration,
-};
-use std::sync::LazyLock;
+use core::{fmt, future::Future, str, sync::atomic::AtomicU16, time::Duration};
+use std::time::Instant;
 
 use redis::{
-    Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value, aio::ConnectionLike,
+    Client, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike,
+    sentinel::SentinelClient,
 };
+use tokio::time::timeout;
 
+pub use self::primary::PrimaryConnection;
 use self::{
-    fault::{corrupt, fault},
+    clock::Clocks,
+    fault::{corrupt, fault, is_not_primary},
+    step::{INSERT, LIST, LOAD, REVOKE, REVOKE_SUBJECT, Step, explain},
     value::{decode, encode},
 };
-use super::{
-    CompareAndSwap, InsertOutcome, RefreshStore, StoreError, StoreErrorKind, rotate_by_swapping,
-};
+use super::{InsertOutcome, RefreshStore, StoreError, StoreErrorKind};
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
-    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    rotation::{RotateOutcome, RotateRequest},
     time::UnixMillis,
 };
 
-/// Sessions in Redis 7.0 or later, or in Valkey: one server, or a cluster.
-///
-/// It is made over an async connection of the [`redis`] crate:
-/// - a `ConnectionManager`, for one server: it connects again by itself after it was lost;
-/// - a `ClusterConnection`, for a cluster: it follows failovers and slots that move;
-/// - a [`MultiplexedConnection`](redis::aio::MultiplexedConnection), which once lost stays lost: for tests and tools.
-///
-/// Timeouts are the connection's.
+/// Sessions in Redis 7.0 or later, or in Valkey: one server, a primary that Redis Sentinel watches, or a cluster.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use kippu::session::RedisStore;
-/// use redis::{Client, aio::ConnectionManager};
 ///
-/// let client = Client::open("redis://127.0.0.1/")?;
-/// let store = RedisStore::new(ConnectionManager::new(client).await?);
+/// let store = RedisStore::connect(redis::Client::open("redis://127.0.0.1/")?).await?;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// | made by | for | after a failover |
+/// |---|---|---|
+/// | [`connect`](RedisStore::connect) | one server, or an address that leads to the primary | connects again, to the server that the address leads to then |
+/// | [`sentinel`](RedisStore::sentinel) | Redis Sentinel | asks the sentinels for the primary again |
+/// | [`new`](Self::new) with a `ClusterConnection` | Redis Cluster | the connection follows the slots |
+/// | [`new`](Self::new) with another async connection of the [`redis`] crate | whatever it connects to | the connection decides |
+///
+/// Under Sentinel:
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use kippu::session::RedisStore;
+/// use redis::sentinel::{SentinelClient, SentinelServerType};
+///
+/// let sentinels = vec!["redis://10.0.0.1:26379/", "redis://10.0.0.2:26379/", "redis://10.0.0.3:26379/"];
+/// let client = SentinelClient::build(
+///     sentinels,
+///     "mymaster".to_owned(),
+///     None, // or the user, the password and TLS of the servers, which are not in the URLs of the sentinels
+///     SentinelServerType::Master,
+/// )?;
+/// let store = RedisStore::sentinel(client).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The store needs a tokio runtime with a timer.
+///
+/// # Deadline
+/// Each step ends within [3 seconds](RedisStore::DEFAULT_DEADLINE), or the time that
+/// [`with_deadline`](Self::with_deadline) sets, connecting and repetitions included. Then it answers
+/// [`StoreErrorKind::Unavailable`], and may have happened, or may still happen. Repeating it is safe:
+/// - A rotation that reaches Redis later than the deadline allows changes nothing. One that has happened is *replayed* to
+///   the caller that repeats it within the grace.
+/// - A login that happens nevertheless leaves a session whose tokens nobody has got.
+/// - A logout or a purge that happens nevertheless is what was asked for.
+///
+/// A connection of the application's has its own time limits besides, and the shorter one counts: the `redis` crate waits
+/// half a second for an answer unless it is configured otherwise.
+///
+/// # Failover
+/// Only a primary answers. Each script asks the server for its role, reads and writes alike, and a replica refuses it:
+/// the store closes that connection and answers [`StoreErrorKind::Unavailable`]. Later calls connect again, so that a store
+/// made by [`connect`](RedisStore::connect) or [`sentinel`](RedisStore::sentinel) works again a moment after the
+/// new primary does. On a connection of the application's, the store sends `QUIT`: a `ConnectionManager` connects again after
+/// that, and a [`MultiplexedConnection`](redis::aio::MultiplexedConnection) stays closed. When a server vanishes without
+/// closing its connections, a `ConnectionManager` waits for TCP to notice, which takes a quarter of an hour unless
+/// [`TcpSettings::set_user_timeout`](redis::io::tcp::TcpSettings) is set; the store's own connection does not.
+///
+/// A primary that is cut off from its replicas and sentinels does not know that another has taken over. Until
+/// it does, it goes on answering the clients that still reach it, accepts sessions that have ended on the other, and loses
+/// later what it has accepted. `min-replicas-to-write 1` with `min-replicas-max-lag 10` ends that after ten
+/// seconds, for reads too, and `cluster-node-timeout` does in a cluster. Nothing ends it without one of the two.
 ///
 /// # Durability
 /// As the server is set up:
@@ -63,37 +111,51 @@ use crate::session::{
 /// | `appendonly yes`, `appendfsync always` | nothing |
 /// | `appendonly yes`, `appendfsync everysec` | the last second, when the machine stops (not when only Redis does) |
 /// | `appendonly no` | everything since the last snapshot |
-/// | a replica takes over | what it had not got yet: replication does not wait. `min-replicas-to-write` bounds that |
+/// | a replica takes over | what it had not received yet: replication does not wait. `min-replicas-to-write` bounds that |
 /// | a `maxmemory-policy` other than `noeviction` | any session at any time: its user has to log in again |
 ///
-/// A rotation that is lost heals, if the [policy](crate::session::rotation::AheadPolicy) says so; a login that is lost
-/// is refused; a logout that is lost has not happened.
+/// A rotation that is lost heals, if the [policy](crate::session::rotation::AheadPolicy) says so; the user of a login that
+/// is lost has to log in again; a session whose logout is lost goes on.
 ///
-/// When `maxmemory` is reached under `noeviction`, logins fail, and all else goes on.
+/// When `maxmemory` is reached under `noeviction`, logins fail, and all other steps go on.
+///
+/// # The grace
+/// It begins when the rotation is stored: a rotation that waits for a server that stalls is made that much later. The
+/// wait is measured by the server's clock, whose time comes with each answer. What follows on the rotation, an `appendfsync
+/// always` that takes longer than the grace, is not measured.
 ///
 /// # Steps that are repeated
-/// A `ClusterConnection` sends a request again when the answer is lost, and reports the second answer: a
-/// rotation may be *replayed* for the one who presented it, a login that happened a
+/// A `ClusterConnection` sends a request again when the answer is lost, and reports the second answer: a rotation may
+/// be *replayed* to the caller that made it, and a login reported as a
 /// [duplicate](InsertOutcome::Duplicate). With a grace of zero the repeated rotation counts as *reused*.
 ///
 /// # Permissions
-/// A user of an access control list needs `~kippu:*` and `+eval +evalsha +hget +hset +hdel +hexists +hgetall
-/// +hrandfield +hscan +pttl +pexpire +time`, besides what the client itself wants to connect.
+/// A user of an access control list needs `~kippu:*` and `+eval +evalsha +info +pexpire +pttl +time +zadd +zrange +zrem`,
+/// and `+del +hgetall` while there is data of the first layout, besides what the client itself needs to connect.
 ///
 /// # What is stored
-/// A hash for each [shard](SessionId::shard), `kippu:{03f}:1c`, with a field for each session. So every step needs
-/// one key, a subject's sessions are never on two nodes, and a slot that moves takes a shard with it whole or not at
-/// all. Logging a subject out and listing its sessions read through the shard: its own sessions, and one in 65,536 of
-/// all others. That is one step, in which the server does nothing else: 100,000 sessions of one subject take it a
-/// second. Who may log in how often is for the application to limit.
+/// A sorted set for each [shard](SessionId::shard), `kippu:{03f}:1c`, with a member for each session and one that lists it
+/// under its subject. So every step needs one key, a subject's sessions are never on two nodes, and a slot that
+/// moves takes a shard with it whole or not at all. Logging a subject out and listing its sessions read that subject's
+/// sessions alone, whoever else is in the shard. Each is one step, in which the server does nothing else: 100,000 sessions of
+/// one subject take it a second. The application limits how often a user may log in.
 ///
-/// Expiries only remove garbage, counted on the server's clock with a day to spare: a shard goes a day after its last
-/// session can have lived, and a login removes some of its shard that have been over for a day. Call
-/// [`purge_expired`](RefreshStore::purge_expired) every few hours to keep no more than needed.
+/// The first versions of this store kept a hash for each shard. The first step on a shard converts it, in one piece, and
+/// any number of servers may do so at once. A server with a first version fails on a shard that was converted
+/// ([`StoreErrorKind::Corrupt`]), and changes nothing there: end those servers when the new ones start.
+///
+/// Sessions that have ended stay until [`purge_expired`](RefreshStore::purge_expired) removes them: call it every few hours.
+/// A shard without logins expires a year after its last session has ended. Neither takes a live session when one clock is
+/// wrong: the purge removes what has ended by the clock of the caller and by that of Redis, and the year allows for a
+/// clock of Redis that is ahead.
 #[derive(Clone)]
 pub struct RedisStore<C> {
     connection: C,
     prefix: Arc<str>,
+    deadline: Duration,
+    /// Whether a connection to a replica has to be closed here: it does not close itself.
+    quits: bool,
+    clocks: Arc<Clocks>,
     /// Where the next purge begins.
     next_tag: Arc<AtomicU16>,
 }
@@ -104,13 +166,51 @@ const TAGS: u16 = 1024;
 /// Shards that have a hash tag in common.
 const SHARDS_PER_TAG: u16 = 64;
 
-impl<C> RedisStore<C> {
-    /// A store over this connection, under the prefix `kippu`.
-    pub fn new(connection: C) -> Self {
-        Self { connection, prefix: "kippu".into(), next_tag: Arc::default() }
+impl RedisStore<PrimaryConnection> {
+    /// How long a step may take, unless [`with_deadline`](Self::with_deadline) sets another time: 3 seconds.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// Connects to one server, by an address that leads to the primary.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    pub async fn connect(client: Client) -> Result<Self, StoreError> {
+        Self::connected(PrimaryConnection::to_server(client)).await
     }
 
-    /// The same store with its keys under another prefix: `prefix:{03f}:1c`.
+    /// Connects to the primary that sentinels name, now and after each failover.
+    ///
+    /// The client has to be one for the [master](redis::sentinel::SentinelServerType::Master): a replica answers no
+    /// step.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    pub async fn sentinel(client: SentinelClient) -> Result<Self, StoreError> {
+        Self::connected(PrimaryConnection::by_sentinels(client)).await
+    }
+
+    async fn connected(
+        connection: impl Future<Output = Result<PrimaryConnection, RedisError>>,
+    ) -> Result<Self, StoreError> {
+        let connection = in_time(Self::DEFAULT_DEADLINE, async { connection.await.map_err(fault) });
+        Ok(Self { quits: false, ..Self::new(connection.await?) })
+    }
+}
+
+impl<C> RedisStore<C> {
+    /// Makes a store over a connection of the application's, under the prefix `kippu`.
+    pub fn new(connection: C) -> Self {
+        Self {
+            connection,
+            prefix: "kippu".into(),
+            deadline: RedisStore::DEFAULT_DEADLINE,
+            quits: true,
+            clocks: Arc::new(Clocks::new(TAGS)),
+            next_tag: Arc::default(),
+        }
+    }
+
+    /// Puts the keys under another prefix: `prefix:{03f}:1c`.
     ///
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`] when there are braces in it, with which a cluster would spread keys by the
@@ -123,188 +223,111 @@ impl<C> RedisStore<C> {
         Ok(Self { prefix: prefix.into(), ..self })
     }
 
-    fn key(&self, shard: u16) -> String {
-        let (tag, rest) = (shard / SHARDS_PER_TAG, shard % SHARDS_PER_TAG);
-        format!("{}:{{{tag:03x}}}:{rest:02x}", self.prefix)
+    /// Sets how long each step may take, connecting and every repetition included:
+    /// [`DEFAULT_DEADLINE`](RedisStore::DEFAULT_DEADLINE) unless it is set.
+    ///
+    /// Then the step answers [`StoreErrorKind::Unavailable`]. It may have happened, or happen within this time once more
+    /// when Redis goes on: of a rotation that reaches Redis later, nothing comes; any other step takes place
+    /// whenever Redis gets to it.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
-    fn key_of(&self, id: &SessionId) -> String {
-        self.key(id.shard())
+    fn key(&self, shard: u16) -> String {
+        let (tag, rest) = (tag_of(shard), shard % SHARDS_PER_TAG);
+        format!("{}:{{{tag:03x}}}:{rest:02x}", self.prefix)
     }
 }
 
 impl<C> fmt::Debug for RedisStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisStore").field("prefix", &self.prefix).finish_non_exhaustive()
+        let Self { prefix, deadline, .. } = self;
+        f.debug_struct("RedisStore")
+            .field("prefix", prefix)
+            .field("deadline", deadline)
+            .finish_non_exhaustive()
     }
 }
 
-/// A step: what the server runs in one piece.
-struct Step {
-    code: &'static str,
-    sha1: String,
-}
-
-/// Where memory is short, all may go on but what needs more of it.
-macro_rules! step {
-    ($name:ident, $file:literal, $flags:literal) => {
-        static $name: LazyLock<Step> = LazyLock::new(|| {
-            Step::new(concat!(
-                "#!lua",
-                $flags,
-                "\n",
-                include_str!("redis/session.lua"),
-                include_str!(concat!("redis/", $file, ".lua"))
-            ))
-        });
-    };
-}
-
-step!(INSERT, "insert", "");
-step!(LOAD, "load", " flags=allow-oom");
-step!(ROTATE, "rotate", " flags=allow-oom");
-step!(SWAP, "swap", " flags=allow-oom");
-step!(REVOKE, "revoke", " flags=allow-oom");
-step!(REVOKE_SUBJECT, "revoke_subject", " flags=allow-oom");
-step!(LIST, "list", " flags=allow-oom");
-step!(PURGE, "purge", " flags=allow-oom");
-
-impl Step {
-    fn new(code: &'static str) -> Self {
-        Self { code, sha1: Script::new(code).get_hash().to_owned() }
-    }
-
-    fn command(name: &str, script: &str, keys: &[String], args: &[&[u8]]) -> Cmd {
-        let size = keys.iter().map(String::len).chain(args.iter().map(|arg| arg.len())).sum();
-        let mut command = Cmd::with_capacity(3 + keys.len() + args.len(), size);
-        command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(args);
-        command
-    }
-
-    /// Runs it by its name, and with its code where the server does not know it: after a restart, a failover, or
-    /// `SCRIPT FLUSH`. The code travels with the keys, so that it gets to the node that has them.
-    async fn run(
-        &self,
-        connection: &(impl ConnectionLike + Clone),
-        keys: &[String],
-        args: &[&[u8]],
-    ) -> Result<Value, StoreError> {
-        let mut connection = connection.clone();
-        let by_name = Self::command("EVALSHA", &self.sha1, keys, args);
-        match follow(&mut connection, &by_name).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let with_code = Self::command("EVAL", self.code, keys, args);
-                follow(&mut connection, &with_code).await.map_err(fault)
-            }
-            answer => answer.map_err(fault),
-        }
-    }
-}
-
-/// How often a step is sent again that the cluster's nodes still pass on to each other.
-const FOLLOWED: usize = 8;
-
-/// Sends a step until a node takes it.
-///
-/// A node that is being given a slot takes a request for it only right behind an `ASKING`, and on a connection that
-/// tasks share, another's request can get in between: both nodes then point to the other, and under load that may
-/// use up the connection's own retries. Nothing has run until then, so that it is safe to send it again.
-async fn follow(connection: &mut impl ConnectionLike, command: &Cmd) -> RedisResult<Value> {
-    for _ in 0..FOLLOWED {
-        match command.query_async(connection).await {
-            Err(error) if is_redirect(&error) => {}
-            answer => return answer,
-        }
-    }
-    command.query_async(connection).await
-}
-
-fn is_redirect(error: &RedisError) -> bool {
-    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::Moved))
+async fn in_time<T>(
+    deadline: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(deadline, step).await.unwrap_or_else(|_| {
+        let message = format!(
+            "Redis did not answer within the store's deadline of {deadline:?}: what was asked may have happened, try again"
+        );
+        Err(StoreError::new(StoreErrorKind::Unavailable, message))
+    })
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    async fn run(&self, step: &Step, key: String, args: &[&[u8]]) -> Result<Value, StoreError> {
-        step.run(&self.connection, &[key], args).await
+    /// Runs a step on a shard, within the deadline.
+    async fn run(&self, step: &Step, shard: u16, args: &[&[u8]]) -> Result<Value, StoreError> {
+        in_time(self.deadline, self.run_on(step, tag_of(shard), &[self.key(shard)], args)).await
     }
 
-    /// Up to `limit` sessions of the shards of `tag`.
-    async fn purge_tag(&self, tag: u16, now: UnixMillis, limit: u64) -> Result<u64, StoreError> {
-        let shards = (0..SHARDS_PER_TAG).map(|rest| tag * SHARDS_PER_TAG + rest);
-        let keys: Vec<String> = shards.map(|shard| self.key(shard)).collect();
-        let (mut removed, mut next, mut cursor) = (0, 1, Value::BulkString(b"0".to_vec()));
-        while removed < limit && next <= u64::from(SHARDS_PER_TAG) {
-            let args = [now.to_string(), (limit - removed).to_string(), next.to_string()];
-            let [now, limit, first] = &args;
-            let Value::BulkString(from) = &cursor else { return Err(corrupt()) };
-            let args = [now.as_bytes(), limit.as_bytes(), first.as_bytes(), from];
-            let answer = PURGE.run(&self.connection, &keys, &args).await?;
-            let Value::Array(answers) = answer else { return Err(corrupt()) };
-            let Ok([more, then, on]) = <[Value; 3]>::try_from(answers) else {
-                return Err(corrupt());
-            };
-            removed += count(&more)?;
-            (next, cursor) = (count(&then)?, on);
-        }
-        Ok(removed)
+    /// Runs a step on shards of one tag.
+    async fn run_on(
+        &self,
+        step: &Step,
+        tag: u16,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Value, StoreError> {
+        let mut connection = self.connection.clone();
+        let answer = match step.run(&mut connection, keys, args).await {
+            Ok(answer) => answer,
+            Err(error) if self.quits && is_not_primary(&error) => {
+                // The server closes the connection then, and the next one may lead to the primary.
+                let _ = redis::cmd("QUIT").query_async::<Value>(&mut connection).await;
+                return Err(fault(error));
+            }
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
+                return Err(explain(&mut connection, keys, error).await);
+            }
+            Err(error) => return Err(fault(error)),
+        };
+        let Value::Array(parts) = answer else { return Err(corrupt()) };
+        let Ok([Value::Int(clock), Value::BulkString(server), said]) =
+            <[Value; 3]>::try_from(parts)
+        else {
+            return Err(corrupt());
+        };
+        let server = str::from_utf8(&server).ok().and_then(|id| u64::from_str_radix(id, 16).ok());
+        self.clocks.see(tag, server.ok_or_else(corrupt)?, clock);
+        Ok(said)
     }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisStore<C> {
     async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        let id = session.id.to_string();
-        let value = encode(session);
-        let idle = millis(session.expires_at.saturating_since(session.created_at));
-        let absolute = millis(session.absolute_expires_at.saturating_since(session.created_at));
-        let args = [id.as_bytes(), value.as_bytes(), idle.as_bytes(), absolute.as_bytes()];
-        let inserted = self.run(&INSERT, self.key_of(&session.id), &args).await?;
+        let SessionRecord { id, subject, created_at, absolute_expires_at, .. } = session;
+        let lifetime = absolute_expires_at.saturating_since(*created_at).as_millis();
+        let args = [
+            id.to_string(),
+            encode(session),
+            subject.clone(),
+            lifetime.to_string(),
+            absolute_expires_at.to_string(),
+        ];
+        let args = args.each_ref().map(String::as_bytes);
+        let inserted = self.run(&INSERT, id.shard(), &args).await?;
         Ok(if truth(&inserted)? { InsertOutcome::Inserted } else { InsertOutcome::Duplicate })
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        match self.run(&LOAD, self.key_of(id), &[id.to_string().as_bytes()]).await? {
+        match self.run(&LOAD, id.shard(), &[id.to_string().as_bytes()]).await? {
             Value::Nil => Ok(None),
             value => record(*id, &value).map(Some),
         }
     }
 
-    /// One round trip for a plain rotation and for whatever changes nothing, else two or more.
+    /// Takes one round trip for a rotation that follows on another step of the session, and for whatever changes nothing,
+    /// else two or more.
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
-        let RotateRequest { id, generation, kid, now, .. } = request;
-        // The last generation has no successor, of which the script knows nothing.
-        if *generation >= MAX_GENERATION {
-            return rotate_by_swapping(self, request).await;
-        }
-        let next_generation = generation + 1;
-        let args = [
-            id.to_string(),
-            generation.to_string(),
-            next_generation.to_string(),
-            kid.clone(),
-            now.to_string(),
-            request.rotated_at().to_string(),
-            request.idle_end().to_string(),
-        ];
-        let answer =
-            self.run(&ROTATE, self.key_of(id), &args.each_ref().map(String::as_bytes)).await?;
-        let seen = match answer {
-            Value::Nil => return Ok(RotateOutcome::Unknown),
-            Value::Int(expires_at) => {
-                return Ok(RotateOutcome::Rotated(Successor {
-                    generation: next_generation,
-                    kid: kid.clone(),
-                    expires_at: UnixMillis::new(expires_at),
-                }));
-            }
-            value => record(*id, &value)?,
-        };
-        let decision = request.decide(&seen);
-        match &decision.change {
-            Some(change) if !self.swap(&seen, change).await? => {
-                rotate_by_swapping(self, request).await
-            }
-            _ => Ok(decision.outcome),
-        }
+        in_time(self.deadline, self.present(request, Instant::now())).await
     }
 
     async fn revoke(
@@ -315,9 +338,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
     ) -> Result<bool, StoreError> {
         let (name, now) = (id.to_string(), now.to_string());
         let args = [name.as_bytes(), now.as_bytes(), reason.as_str().as_bytes()];
-        truth(&self.run(&REVOKE, self.key_of(id), &args).await?)
+        truth(&self.run(&REVOKE, id.shard(), &args).await?)
     }
 
+    /// Where one of the sessions is corrupt, it revokes all the others, and then fails.
     async fn revoke_subject(
         &self,
         subject: &str,
@@ -329,13 +353,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         let now = now.to_string();
         let reason = reason.as_str().as_bytes();
         let args = [subject.as_bytes(), keep.as_bytes(), now.as_bytes(), reason];
-        let key = self.key(SessionId::shard_of(subject));
-        count(&self.run(&REVOKE_SUBJECT, key, &args).await?)
+        count(&self.run(&REVOKE_SUBJECT, SessionId::shard_of(subject), &args).await?)
     }
 
     async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        let key = self.key(SessionId::shard_of(subject));
-        let answer = self.run(&LIST, key, &[subject.as_bytes()]).await?;
+        let answer = self.run(&LIST, SessionId::shard_of(subject), &[subject.as_bytes()]).await?;
         let Value::Array(found) = answer else { return Err(corrupt()) };
         let mut live = Vec::new();
         for pair in found.chunks(2) {
@@ -350,44 +372,18 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         Ok(live)
     }
 
-    /// Reads through all sessions, a thousand or so in one step, from where the last purge of this handle and
-    /// its clones ended: on a large store something for every few hours. An error leaves removed what was removed.
-    /// The only step that takes several keys of a slot: it fails as unavailable while that slot is moved.
+    /// Reads through all sessions, a few hundred in one step of the server, from where the last purge of this handle and
+    /// its clones ended. On an error, what was removed stays removed. On a store of millions of sessions, or far from it,
+    /// the deadline may come first: the answer is [`StoreErrorKind::Unavailable`] then, and the next call goes on from there.
+    ///
+    /// It is the only step that takes several keys of a slot, and fails as unavailable while that slot is moved.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        let limit = u64::from(limit);
-        let start = self.next_tag.load(Ordering::Relaxed);
-        let mut removed = 0;
-        for tag in (start..TAGS).chain(0..start) {
-            // One that cannot be purged is not where every purge ends.
-            self.next_tag.store((tag + 1) % TAGS, Ordering::Relaxed);
-            removed += self.purge_tag(tag, now, limit - removed).await?;
-            if removed >= limit {
-                self.next_tag.store(tag, Ordering::Relaxed);
-                break;
-            }
-        }
-        Ok(removed)
+        in_time(self.deadline, self.purge(now, u64::from(limit))).await
     }
 }
 
-impl<C: ConnectionLike + Clone + Send + Sync + 'static> CompareAndSwap for RedisStore<C> {
-    async fn swap(&self, seen: &SessionRecord, change: &Change) -> Result<bool, StoreError> {
-        let mut new = seen.clone();
-        new.apply(change.clone());
-        let lifetime = match change {
-            Change::Advance { rotated_at, expires_at, .. } => {
-                millis(expires_at.saturating_since(*rotated_at))
-            }
-            Change::Revoke { .. } => String::new(),
-        };
-        let args = [seen.id.to_string(), encode(seen), encode(&new), lifetime];
-        let args = args.each_ref().map(String::as_bytes);
-        truth(&self.run(&SWAP, self.key_of(&seen.id), &args).await?)
-    }
-}
-
-fn millis(duration: Duration) -> String {
-    duration.as_millis().to_string()
+const fn tag_of(shard: u16) -> u16 {
+    shard / SHARDS_PER_TAG
 }
 
 fn record(id: SessionId, value: &Value) -> Result<SessionRecord, StoreError> {
@@ -414,86 +410,7 @@ fn count(value: &Value) -> Result<u64, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::boxed::Box;
-    use core::{
-        future::{Future, ready},
-        pin::pin,
-        task::{Context, Poll, Waker},
-    };
-
-    use redis::RedisFuture;
-
     use super::*;
-
-    #[test]
-    fn a_step_touches_no_key_but_those_it_declares() {
-        let steps = [&INSERT, &LOAD, &ROTATE, &SWAP, &REVOKE, &REVOKE_SUBJECT, &LIST, &PURGE]
-            .map(|step| step.code);
-        for code in steps {
-            assert!(code.starts_with("#!lua"));
-            for call in code.split("redis.call(").skip(1) {
-                let arguments = call.split_once(')').unwrap().0;
-                let (command, rest) = arguments.split_once(", ").unwrap_or((arguments, ""));
-                assert!(command == "'TIME'" || rest.starts_with("KEYS["), "{arguments}");
-            }
-        }
-    }
-
-    /// A node that answers so often with an error, and then takes the request.
-    #[derive(Clone)]
-    struct Refuses(usize, ServerErrorKind);
-
-    impl ConnectionLike for Refuses {
-        fn req_packed_command<'a>(&'a mut self, _: &'a Cmd) -> RedisFuture<'a, Value> {
-            let kind = ErrorKind::Server(self.1);
-            let left = self.0.checked_sub(1);
-            self.0 = left.unwrap_or_default();
-            let answer = left.map_or(Ok(Value::Okay), |_| Err((kind, "").into()));
-            Box::pin(ready(answer))
-        }
-
-        fn req_packed_commands<'a>(
-            &'a mut self,
-            _: &'a redis::Pipeline,
-            _: usize,
-            _: usize,
-        ) -> RedisFuture<'a, Vec<Value>> {
-            Box::pin(ready(Ok(Vec::new())))
-        }
-
-        fn get_db(&self) -> i64 {
-            0
-        }
-    }
-
-    /// What comes of an answer that nothing has to be waited for.
-    fn now<T>(answer: impl Future<Output = T>) -> T {
-        match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => panic!("it waits"),
-        }
-    }
-
-    #[test]
-    fn who_is_passed_on_follows() {
-        let answer = |times, kind| now(follow(&mut Refuses(times, kind), &redis::cmd("EVALSHA")));
-        for kind in [ServerErrorKind::Ask, ServerErrorKind::Moved] {
-            assert_eq!(answer(FOLLOWED, kind), Ok(Value::Okay));
-            assert_eq!(answer(FOLLOWED + 1, kind).unwrap_err().kind(), ErrorKind::Server(kind));
-        }
-        assert!(answer(1, ServerErrorKind::TryAgain).is_err());
-    }
-
-    /// After any other error than that the script is unknown, the step may have happened.
-    #[test]
-    fn a_step_is_sent_again_only_where_its_script_is_unknown() {
-        let answer = |times, kind| now(ROTATE.run(&Refuses(times, kind), &[], &[]));
-        assert!(matches!(answer(1, ServerErrorKind::NoScript), Ok(Value::Okay)));
-        assert!(answer(2, ServerErrorKind::NoScript).is_err());
-        for kind in [ServerErrorKind::ReadOnly, ServerErrorKind::ResponseError] {
-            assert!(answer(1, kind).is_err());
-        }
-    }
 
     #[test]
     fn shards_share_a_slot_by_sixty_four() {

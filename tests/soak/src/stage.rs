@@ -12,7 +12,7 @@ use std::{
 use crate::{
     postgres::Postgres,
     redis::{Redis, RedisOptions},
-    servers::{Scratch, Server, free_port, wait_until},
+    servers::{FakeClock, Scratch, Server, free_port, wait_until},
     users::Pace,
 };
 
@@ -30,40 +30,14 @@ pub(crate) struct Stage {
     arguments: Vec<String>,
     store: Store,
     server: Option<Server>,
-    clock: Clock,
-}
-
-/// What the server takes for the time of day; not for how long something takes.
-struct Clock {
-    library: PathBuf,
-    /// How many seconds it is ahead of the machine's, as the library reads it at each call.
-    offset: PathBuf,
-}
-
-impl Clock {
-    /// None where libfaketime is not installed.
-    fn new(folder: &Path) -> Option<Self> {
-        let libraries = fs::read_dir("/usr/lib").ok()?.flatten();
-        let mut libraries = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
-        let library = libraries.find(|library| library.exists())?;
-        let clock = Self { library, offset: folder.join("offset") };
-        clock.set(0);
-        Some(clock)
-    }
-
-    /// In one step, whenever the server looks.
-    fn set(&self, offset: i64) {
-        let new = self.offset.with_extension("new");
-        fs::write(&new, format!("{offset:+}")).expect("the offset can be written");
-        fs::rename(new, &self.offset).expect("the offset can be replaced");
-    }
+    clock: FakeClock,
 }
 
 impl Stage {
     /// None of a store that is not known, or where something is not installed.
     pub(crate) fn set(program: &Path, store: &str, pace: Pace) -> Option<Self> {
         let folder = Scratch::new("soak");
-        let clock = Clock::new(folder.path())?;
+        let clock = FakeClock::new(folder.path())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let (store, url) = match store {
             "sqlite" => (Store::Sqlite, "sqlite:sessions.db".to_owned()),
@@ -116,14 +90,12 @@ impl Stage {
     fn start_server(&mut self) {
         let log = File::options().create(true).append(true).open(self.log());
         let mut server = Server::start(
-            Command::new(&self.program)
+            self.clock
+                .show_to(&mut Command::new(&self.program))
                 .current_dir(self.folder.path())
                 .args(&self.arguments)
                 // glibc keeps what password hashes took: hundreds of megabytes, in which a leak would not be seen.
                 .env("MALLOC_MMAP_THRESHOLD_", "1048576")
-                .env("LD_PRELOAD", &self.clock.library)
-                .env("FAKETIME_TIMESTAMP_FILE", &self.clock.offset)
-                .envs([("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")])
                 .stdout(Stdio::null())
                 .stderr(log.expect("the server's log can be opened")),
         );

@@ -1,4 +1,3 @@
--- The value of a session, nil if there is none. A script, because scripts go to the master, and are refused by replicas
--- unless they promise not to write, which this one does not.
+-- The value of a session, nil if there is none.
 -- ARGV: id.
-return redis.call('HGET', KEYS[1], ARGV[1])
+return find(KEYS[1], ARGV[1]) or false

@@ -1,28 +1,29 @@
--- Removes sessions that are over from the shards KEYS, the first of them KEYS[ARGV[3]], which is scanned from ARGV[4]
--- on. Says how many, and with which shard and from where to go on: one more than there are when it is through.
--- ARGV: now, how many at most, shard to begin with, cursor in it.
-local now, limit, number, cursor = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+-- Removes sessions from the shards KEYS that have ended, by the caller's clock and the server's. Begins with the shard
+-- KEYS[ARGV[3]], from ARGV[4] on. Says how many, and with which shard and from where to go on: one more than there are
+-- when it is through.
+-- ARGV: now, how many at most, shard to begin with, first member in it as ZRANGE BYLEX takes it.
+local now, limit, number, first = math.min(tonumber(ARGV[1]), CLOCK / 1000), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
--- So many that one step takes about a millisecond, however many there are in a shard.
-local ENOUGH = 1000
+-- So many that one step takes half a millisecond, however many there are in a shard.
+local ENOUGH = 250
 
 local removed, seen = 0, 0
 while number <= #KEYS and seen < ENOUGH do
-  local next_cursor, fields = unpack(redis.call('HSCAN', KEYS[number], cursor, 'COUNT', ENOUGH))
-  seen = seen + #fields / 2
-  for i = 1, #fields, 2 do
-    local session = parse(fields[i + 1])
-    if session and (now >= tonumber(session.expires_at) or now >= tonumber(session.absolute_expires_at)) then
-      if removed >= limit then
-        return {removed, number, cursor}
-      end
-      -- What is scanned may come twice.
-      removed = removed + redis.call('HDEL', KEYS[number], fields[i])
+  -- The index comes behind all sessions.
+  local wanted = ENOUGH - seen
+  local members = range(KEYS[number], first, '(~', wanted)
+  for _, member in ipairs(members) do
+    if removed == limit then
+      return {removed, number, first}
     end
+    if remove_expired(KEYS[number], member, now) then
+      removed = removed + 1
+    end
+    first = '(' .. member
   end
-  cursor = next_cursor
-  if cursor == '0' then
-    number = number + 1
+  seen = seen + #members
+  if #members < wanted then
+    number, first = number + 1, '-'
   end
 end
-return {removed, number, cursor}
+return {removed, number, first}

@@ -2,7 +2,7 @@
 -- ARGV: id, time, reason.
 local id, now, reason = unpack(ARGV)
 
-local value = redis.call('HGET', KEYS[1], id)
+local value = find(KEYS[1], id)
 if not value then
   return 0
 end
@@ -14,5 +14,5 @@ if session.revoked_at ~= '-' then
   return 0
 end
 session.revoked_at, session.reason = now, reason
-redis.call('HSET', KEYS[1], id, compose(kept_until(value), session))
+replace(KEYS[1], id, value, compose(session))
 return 1

@@ -1,13 +1,14 @@
--- Revokes the sessions of a subject that are not revoked yet, but one. Says how many there were.
+-- Revokes the sessions of a subject that are not revoked yet, but one. Says how many there were; that one of them is
+-- corrupt, when the others are revoked.
 -- ARGV: subject, id to keep or nothing, time, reason.
 local subject, keep_id, now, reason = unpack(ARGV)
 
 local revoked = 0
-each_of_subject(subject, function(id, value, session)
+local are_sessions = each_of_subject(KEYS[1], subject, function(id, value, session)
   if id ~= keep_id and session.revoked_at == '-' then
     session.revoked_at, session.reason = now, reason
-    redis.call('HSET', KEYS[1], id, compose(kept_until(value), session))
+    replace(KEYS[1], id, value, compose(session))
     revoked = revoked + 1
   end
 end)
-return revoked
+return are_sessions and revoked or corrupt()

@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+-- Which of the commands of the steps the user may not run on the shard KEYS[1]; of those that bring the first layout into
+-- this one, if there are no others.
+local denied = {}
+for _, commands in ipairs({
+  {
+    {'INFO', 'replication'},
+    {'PEXPIRE', KEYS[1], '1'},
+    {'PTTL', KEYS[1]},
+    {'TIME'},
+    {'ZADD', KEYS[1], '0', ''},
+    {'ZRANGE', KEYS[1], '-', '+', 'BYLEX'},
+    {'ZREM', KEYS[1], ''},
+  },
+  {
+    {'DEL', KEYS[1]},
+    {'HGETALL', KEYS[1]},
+  },
+}) do
+  for _, command in ipairs(commands) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      denied[#denied + 1] = command[1]
+    end
+  end
+  if #denied > 0 then
+    break
+  end
+end
+return denied

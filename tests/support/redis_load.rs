@@ -1,0 +1,114 @@
+//! Sessions in Redis that are rotated while a test does something to the servers.
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use kippu::session::{RedisStore, RefreshStore, StoreErrorKind, rotation::RotateOutcome};
+use redis::aio::ConnectionLike;
+use tokio::{task::JoinSet, time::timeout};
+
+use super::records::{LOGIN, request, session};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Sessions that are rotated all the time, by a task each, until it is finished.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    rotations: Arc<AtomicU64>,
+    faults: Arc<AtomicU64>,
+    tasks: JoinSet<()>,
+}
+
+impl Load {
+    /// `may_lose`: commits that were acknowledged may be lost.
+    pub(crate) async fn start<C: ConnectionLike + Clone + Send + Sync + 'static>(
+        store: &RedisStore<C>,
+        count: u64,
+        may_lose: bool,
+    ) -> Self {
+        let mut load = Self {
+            stop: Arc::default(),
+            rotations: Arc::default(),
+            faults: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        for number in 0..count {
+            let record = session(&format!("under load {number}"));
+            store.insert(&record).await.unwrap();
+            let (store, stop) = (store.clone(), load.stop.clone());
+            let (rotations, faults) = (load.rotations.clone(), load.faults.clone());
+            load.tasks.spawn(async move {
+                let (mut generation, mut is_in_doubt) = (0, false);
+                while !stop.load(Ordering::Relaxed) {
+                    match store.rotate(&request(&record, generation, LOGIN)).await {
+                        // Replayed: it happened, and the answer was lost.
+                        Ok(RotateOutcome::Rotated(next) | RotateOutcome::Replayed(next)) => {
+                            assert_eq!(next.generation, generation + 1);
+                        }
+                        Ok(RotateOutcome::Healed { successor, .. }) if may_lose => {
+                            assert_eq!(successor.generation, generation + 1);
+                        }
+                        Ok(other) => panic!("{other:?} instead of generation {generation}"),
+                        Err(error) => {
+                            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+                            faults.fetch_add(1, Ordering::Relaxed);
+                            is_in_doubt = true;
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                            continue;
+                        }
+                    }
+                    (generation, is_in_doubt) = (generation + 1, false);
+                    rotations.fetch_add(1, Ordering::Relaxed);
+                }
+                // What was acknowledged is there; and what was not may have happened.
+                let kept = store.load(&record.id).await.unwrap().unwrap();
+                let possible = generation..=generation + u64::from(is_in_doubt);
+                assert!(possible.contains(&kept.generation), "{kept:?} at {generation}");
+                assert_eq!(kept.revoked, None);
+            });
+        }
+        load.wait_for(count * 20).await;
+        load
+    }
+
+    async fn wait_until(&mut self, what: &str, mut is_true: impl FnMut(&Self) -> bool) {
+        let wait = async {
+            while !is_true(self) {
+                while let Some(ended) = self.tasks.try_join_next() {
+                    ended.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, wait).await.expect(what);
+    }
+
+    /// Waits for so many rotations more.
+    pub(crate) async fn wait_for(&mut self, more: u64) {
+        let target = self.rotations.load(Ordering::Relaxed) + more;
+        let reached = |load: &Self| load.rotations.load(Ordering::Relaxed) >= target;
+        self.wait_until("rotations to go on", reached).await;
+    }
+
+    pub(crate) async fn wait_for_fault(&mut self) {
+        let before = self.faults.load(Ordering::Relaxed);
+        self.wait_until("a fault", |load| load.faults.load(Ordering::Relaxed) > before).await;
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn finish(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
