@@ -16,7 +16,7 @@ use std::{
     future::Future,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
@@ -799,19 +799,38 @@ fn without_its_runtime_it_is_closed() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
 
-const KILLED: &str = "KIPPU_TEST_SQLITE_KILLED";
+/// What a test that runs in a process of its own is given; no other has it.
+const CHILD: &str = "KIPPU_TEST_SQLITE_CHILD";
+
+/// Runs a test of this file in a process of its own, which is given these words.
+fn spawn(test: &str, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, words.join("\n"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    (child, output)
+}
+
+/// The words, in the process that was given them.
+fn words() -> Option<Vec<String>> {
+    let words = env::var_os(CHILD)?.into_string().unwrap();
+    Some(words.split('\n').map(str::to_owned).collect())
+}
 
 /// Run by the test below in a process of its own: changes sessions, and says so, until it is killed.
 #[test]
 fn until_it_is_killed() {
-    let Some(path) = env::var_os(KILLED) else { return };
+    let Some(words) = words() else { return };
     let say = |line: String| {
         let mut out = std::io::stdout().lock();
         out.write_all(line.as_bytes()).unwrap();
         out.flush().unwrap();
     };
     Runtime::new().unwrap().block_on(async {
-        let store = open(path).await;
+        let store = open(&words[0]).await;
         let mut tasks = JoinSet::new();
         for session in store.list("alice", LOGIN).await.unwrap() {
             let store = store.clone();
@@ -848,13 +867,7 @@ fn what_was_answered_outlives_the_process() {
     });
     let (mut rotated, mut revoked) = (BTreeMap::new(), BTreeSet::new());
     for round in 0..20 {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "until_it_is_killed", "--nocapture"])
-            .env(KILLED, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let (mut child, mut output) = spawn("until_it_is_killed", &[path.to_str().unwrap()]);
         let (answered, first) = mpsc::channel();
         let reader = thread::spawn(move || {
             let mut lines = Vec::new();

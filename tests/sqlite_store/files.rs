@@ -1,6 +1,6 @@
 //! The file under an open store: removed, renamed, replaced, cut short; and the rights to it.
 
-use std::{os::unix::fs::PermissionsExt, process::Output};
+use std::{io::Read, os::unix::fs::PermissionsExt, process::Output};
 
 use super::*;
 
@@ -327,12 +327,11 @@ fn a_vacuum_and_an_emptied_log_are_no_loss() {
     });
 }
 
-/// The step waits for a lock, and the file is another one when it has it.
+/// The step waits for a lock, and the file is no longer at its path when it has it.
 #[test]
-fn a_file_that_is_replaced_while_a_step_waits_is_noticed() {
+fn a_file_that_is_renamed_while_a_step_waits_is_left_as_it_is() {
     run(async {
         let opened = Opened::new().await;
-        let backup = opened.backup().await;
         let mut connection = raw(&opened.path()).await;
         execute(&mut connection, "BEGIN IMMEDIATE").await;
         let waiting = tokio::spawn({
@@ -340,13 +339,58 @@ fn a_file_that_is_replaced_while_a_step_waits_is_noticed() {
             async move { store.insert(&session("late")).await }
         });
         sleep(Duration::from_millis(300)).await;
-        fs::rename(&backup, opened.path()).unwrap();
+        fs::rename(opened.path(), opened.aside("aside.db")).unwrap();
         execute(&mut connection, "COMMIT").await;
         let error = waiting.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
         connection.close().await.unwrap();
         opened.store.close().await;
-        opened.is_whole(&opened.path()).await;
+        opened.is_whole(&opened.aside("aside.db")).await;
+    });
+}
+
+/// A process stands still in the middle of a step, mostly in the commit, and its file is renamed meanwhile.
+#[test]
+fn a_file_that_is_renamed_during_a_commit_is_noticed() {
+    let mut acknowledged = 0;
+    for round in 0..20 {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let (mut child, mut output) = spawn("files::adds_until_refused", &[path.to_str().unwrap()]);
+        waiting::read_until(&mut output, "adding");
+        thread::sleep(Duration::from_millis(20 + 3 * round));
+        waiting::signal(&child, "STOP");
+        fs::rename(&path, scratch.path().join("aside.db")).unwrap();
+        waiting::signal(&child, "CONT");
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        assert!(child.wait().unwrap().success(), "{rest}");
+        assert!(rest.contains("refused"), "{rest}");
+        acknowledged += rest.matches("acknowledged").count();
+    }
+    // It may have stood still between its last look at the file and the answer.
+    assert!(acknowledged <= 5, "{acknowledged}");
+}
+
+/// Run by the test above in a process of its own.
+#[test]
+fn adds_until_refused() {
+    let Some(words) = words() else { return };
+    let path = Path::new(&words[0]);
+    run(async {
+        let store = open(path).await;
+        println!("\nadding");
+        loop {
+            match store.insert(&session("alice")).await {
+                Ok(_) if path.exists() => {}
+                Ok(_) => println!("\nacknowledged"),
+                Err(error) => {
+                    assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+                    println!("\nrefused");
+                    break;
+                }
+            }
+        }
     });
 }
 
@@ -392,8 +436,6 @@ fn nothing_is_acknowledged_after_a_renaming() {
     });
 }
 
-const CHILD: &str = "KIPPU_TEST_SQLITE_CHILD";
-
 /// Runs a test of this file in a process of its own, which is a copy that every user may run.
 fn in_child(scratch: &Scratch, test: &str, before: &[&str]) {
     let program = scratch.path().join("program");
@@ -425,7 +467,7 @@ fn a_relative_path_stays_the_same_file() {
 /// Run by the test above in a process of its own, since the working directory is the process's.
 #[test]
 fn in_another_working_directory() {
-    let Some(folder) = env::var_os(CHILD) else { return };
+    let Some(words) = words() else { return };
     run(async {
         let store = open("sessions.db").await;
         let options = SqliteConnectOptions::new().filename("sessions.db");
@@ -440,7 +482,7 @@ fn in_another_working_directory() {
             store.close().await;
         }
         assert_eq!(fs::read_dir(".").unwrap().count(), 0);
-        assert!(Path::new(&folder).join("sessions.db").is_file());
+        assert!(Path::new(&words[0]).join("sessions.db").is_file());
     });
 }
 
@@ -460,7 +502,7 @@ fn a_new_file_belongs_to_its_owner_alone() {
 /// Run by the test above in a process of its own, since the umask is the process's.
 #[test]
 fn with_any_umask() {
-    if env::var_os(CHILD).is_none() {
+    if words().is_none() {
         return;
     }
     run(async {
@@ -542,8 +584,8 @@ fn a_file_or_a_folder_that_cannot_be_written_is_refused() {
 /// Run by the test above in a process of its own.
 #[test]
 fn without_the_right_to_write() {
-    let Some(folder) = env::var_os(CHILD) else { return };
-    let folder = Path::new(&folder).join("folder");
+    let Some(words) = words() else { return };
+    let folder = Path::new(&words[0]).join("folder");
     let path = folder.join("sessions.db");
     let set =
         |file: &Path, mode| fs::set_permissions(file, PermissionsExt::from_mode(mode)).unwrap();

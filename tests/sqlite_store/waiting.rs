@@ -1,6 +1,6 @@
 //! Steps that wait: for the lock of another process, for the disk, for readers; and the clocks that count meanwhile.
 
-use std::{io::Read, process::Child, time::SystemTime};
+use std::{io::Read, time::SystemTime};
 
 use super::*;
 
@@ -27,14 +27,11 @@ fn late(error: &StoreError) {
     assert!(error.to_string().contains("within the deadline"), "{error}");
 }
 
-const PRESENTER: &str = "KIPPU_TEST_SQLITE_PRESENTER";
-
 /// Run by the test below in a process of its own: presents a token, and says what became of it.
 #[test]
 fn presents_a_token() {
-    let Some(words) = env::var_os(PRESENTER) else { return };
-    let words = words.into_string().unwrap();
-    let [path, id, grace] = *words.split('\n').collect::<Vec<_>>() else { panic!("{words}") };
+    let Some(words) = words() else { return };
+    let [path, id, grace] = &words[..] else { panic!("{words:?}") };
     run(async {
         let store = open(path).await;
         let session = SessionRecord { id: id.parse().unwrap(), ..new_session("alice") };
@@ -47,16 +44,12 @@ fn presents_a_token() {
     });
 }
 
-fn presenter(path: &Path, session: &SessionRecord, grace: Duration) -> (Child, impl BufRead) {
-    let words = format!("{}\n{}\n{}", path.display(), session.id, grace.as_millis());
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "waiting::presents_a_token", "--nocapture"])
-        .env(PRESENTER, words)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    (child, output)
+pub(super) fn read_until(output: &mut impl BufRead, start: &str) {
+    let mut line = String::new();
+    while !line.starts_with(start) {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0, "it ended");
+    }
 }
 
 /// Another process holds the write lock for three times the grace, while one token is presented through several stores
@@ -75,12 +68,9 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
         stores[0].insert(&session).await.unwrap();
         let mut connection = raw(&path).await;
         execute(&mut connection, "BEGIN IMMEDIATE").await;
-        let (mut child, mut output) = presenter(&path, &session, grace);
-        let mut said = String::new();
-        while !said.starts_with("presenting") {
-            said.clear();
-            assert!(output.read_line(&mut said).unwrap() > 0, "it ended");
-        }
+        let words = [path.to_str().unwrap(), &session.id.to_string(), "700"];
+        let (mut child, mut output) = spawn("waiting::presents_a_token", &words);
+        read_until(&mut output, "presenting");
         let presented = now();
         let mut tasks = JoinSet::new();
         for number in 0..30 {
@@ -134,15 +124,12 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
     });
 }
 
-const ROTATOR: &str = "KIPPU_TEST_SQLITE_ROTATOR";
-
 /// Run by the test below in a process of its own: rotates a session until it is stopped for a while, says what it was
 /// answered then and when, and ends.
 #[test]
 fn rotates_until_it_is_stopped() {
-    let Some(words) = env::var_os(ROTATOR) else { return };
-    let words = words.into_string().unwrap();
-    let [path, id] = *words.split('\n').collect::<Vec<_>>() else { panic!("{words}") };
+    let Some(words) = words() else { return };
+    let [path, id] = &words[..] else { panic!("{words:?}") };
     run(async {
         let store = open(path).await;
         let id: SessionId = id.parse().unwrap();
@@ -164,7 +151,7 @@ fn rotates_until_it_is_stopped() {
 
 const STOP_GRACE: Duration = Duration::from_millis(200);
 
-fn signal(child: &Child, signal: &str) {
+pub(super) fn signal(child: &Child, signal: &str) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
 }
@@ -182,18 +169,9 @@ fn the_grace_begins_after_a_commit_that_stalls() {
         store.insert(&session).await.unwrap();
         let mut rounds = 0;
         while rounds < 15 {
-            let mut child = Command::new(env::current_exe().unwrap())
-                .args(["--exact", "waiting::rotates_until_it_is_stopped", "--nocapture"])
-                .env(ROTATOR, format!("{}\n{}", path.display(), session.id))
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mut output = BufReader::new(child.stdout.take().unwrap());
-            let mut line = String::new();
-            while !line.starts_with("rotating") {
-                line.clear();
-                assert!(output.read_line(&mut line).unwrap() > 0, "it ended");
-            }
+            let words = [path.to_str().unwrap(), &session.id.to_string()];
+            let (mut child, mut output) = spawn("waiting::rotates_until_it_is_stopped", &words);
+            read_until(&mut output, "rotating");
             sleep(Duration::from_millis(20 + 3 * rounds)).await;
             signal(&child, "STOP");
             sleep(STOP_GRACE * 3).await;

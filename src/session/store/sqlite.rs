@@ -76,8 +76,8 @@ use crate::{
 /// # The grace
 /// The grace of a rotation begins when the rotation is committed. The store measures by the monotonic clock how long a
 /// step waited before its transaction began. If the commit takes longer than an eighth of the grace, the store corrects
-/// the time of the rotation in the next transaction, before it answers. A crash between the two leaves the earlier
-/// time.
+/// the time of the rotation in a second transaction, before it answers. After a crash between the two, the grace counts
+/// from the beginning of the first.
 ///
 /// # Where it runs
 /// In a runtime of tokio: the writer is a task of the runtime in which the store was opened, and ends with it. After
@@ -89,28 +89,28 @@ use crate::{
 /// # The files
 /// Beside the file are its log (`-wal`) and the index of the log (`-shm`), which belong to it: never copy, replace or
 /// remove one of the three alone while the database is in use. `VACUUM INTO` makes a backup of a file in use. Before a
-/// backup is restored, all processes that use the file have to be stopped, and the old `-wal` and `-shm` removed with
-/// the old file.
+/// backup is restored, stop all processes that use the file, and remove the old `-wal` and `-shm` together with the old
+/// file; after it, run `chmod 600` on the backup.
 ///
-/// On Unix the store compares device and inode of all three before each commit, again before it acknowledges the
-/// commit, and around each read. When one of them was removed, renamed, replaced or cut short, or when a symbolic link
-/// or a mount leads to another file, each step fails as *misconfigured*, nothing is acknowledged, and the log goes into
-/// the file that it belongs to. The store goes on when the file is back at its path, and after a restart otherwise. It
-/// does not notice a file whose content is overwritten in place without becoming shorter. On other systems it notices
-/// only a file that is missing; Windows refuses to rename or remove an open file.
+/// On Unix the store compares device and inode of all three files before each commit, again before it acknowledges the
+/// commit, and around each read. It notices when one of them was removed, renamed, replaced or cut short, and when a
+/// symbolic link or a mount leads to another file. Then each step fails as *misconfigured*, nothing is acknowledged, and
+/// the log goes into the file that it belongs to. The steps go on when the file is back at its path, otherwise after a
+/// restart. The store does not notice a file whose content is overwritten in place without becoming shorter. On other
+/// systems it notices only a missing file; Windows refuses to rename or remove an open one.
 ///
-/// On Unix a new file belongs to its owner alone (mode 0600), and so do its log and index. The store refuses to open a
-/// file that its group or others may open. It looks at the mode when it opens the file, not afterwards; a file that is
-/// made read-only while it is open stays writable until the next start.
+/// On Unix a new file has the mode 0600, and so have its log and index. The store refuses to open a file that its group
+/// or others may open, so the filesystem has to keep permissions. It looks at the mode when it opens the file, not
+/// later; a file that is made read-only while it is open can be written until the next start.
 ///
-/// SQLite takes the log into the file at every 4 MB. When the log exceeds 16 MiB, the store empties it, and waits for
-/// its readers for up to a tenth of a second, every five seconds. Another program that reads for a long time without an
-/// end of its transaction holds the log: until it ends, the log grows by about 4 KiB for each session that is
-/// changed, and is emptied within the next five seconds after that.
+/// The log usually stays at about 4 MB. When it exceeds 16 MiB, the store empties it, for which it waits for readers for
+/// up to 0.1 seconds in every five. Another program that keeps a transaction open keeps the log as well. Until that
+/// program ends its transaction, each rotation adds up to 4 KiB to the log, and each login up to 12 KiB; after it, the
+/// log is emptied with the next step, five seconds later at most.
 ///
 /// # What is stored
-/// A file of its own, with one table: [`SCHEMA`](Self::SCHEMA). A new or empty file gets it; a file of another
-/// application is refused and left as it is.
+/// One table: [`SCHEMA`](Self::SCHEMA). A new or empty file gets it; a file of another application is refused and left
+/// as it is.
 ///
 /// A rotation writes the session's row and no index, so that expired sessions are found by reading through the table.
 /// [`purge_expired`](RefreshStore::purge_expired) does that in small portions: other steps go in between.
@@ -173,8 +173,8 @@ PRAGMA user_version = 1;
     /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
 
-    /// Opens the file, and makes it if there is none; `:memory:` for sessions that go with the store. A relative path is
-    /// one of the current working directory, which may change later.
+    /// Opens the file, and makes it if there is none; `:memory:` for sessions that go with the store. A relative path
+    /// leads from the working directory of this moment, even if that changes later.
     ///
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`] when the file cannot be opened or written, when others than its owner may open
@@ -220,17 +220,17 @@ PRAGMA user_version = 1;
         .await
     }
 
-    /// Sets the deadline of each step that is taken through this handle and the clones that are made of it from now on.
-    /// After it the step fails as [`StoreErrorKind::Unavailable`]. With a deadline of zero each step fails at once, and
-    /// nothing is read or written.
+    /// Sets the deadline of the steps of this handle, and of the clones that are made of it from now on. With a deadline
+    /// of zero each step fails at once as [`StoreErrorKind::Unavailable`], and nothing is read or written.
     ///
-    /// A deadline that is longer than the grace makes little sense: clients repeat their requests within the grace.
+    /// A client that repeats a request after the deadline has to come within the grace: choose a deadline that is well
+    /// below it.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Ends the steps under way, and closes the connections of all handles; from then on each step fails. Returns within
+    /// Ends the steps in flight, and closes the connections of all handles; from then on each step fails. Returns within
     /// the deadline, even if a step still waits for the disk then. A store that is dropped closes its connections too,
     /// but its caller cannot wait for that.
     pub async fn close(&self) {
@@ -281,7 +281,7 @@ impl Readers {
                 job::take(&mut reader, job, Instant::now()).await
             };
             let read = read.await;
-            // What was read from a file that is no longer at its path is not an answer.
+            // A record from a file that is no longer at its path is not an answer.
             look()?;
             match read {
                 Err(error) if is_busy(&error) => sleep(AGAIN).await,
@@ -348,8 +348,8 @@ impl RefreshStore for SqliteStore {
         self.read(|pending| Job::List { subject, now, pending }).await
     }
 
-    /// Each portion is a transaction; after an `Err` those before it are removed. If the table is too large for one
-    /// deadline, the next call goes on where this one stopped.
+    /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the
+    /// whole table, the next call goes on where this one stopped.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         let now = now.min(SystemClock.now().into());
         let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);

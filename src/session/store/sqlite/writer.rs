@@ -1,4 +1,5 @@
-//! The connection that writes: it takes all steps that wait in one transaction, of the files that were opened.
+//! The connection that writes: it takes all steps that wait in one transaction, and acknowledges none that is not in the
+//! file at its path.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
@@ -86,7 +87,7 @@ impl SqliteWriter {
         self.check().await
     }
 
-    /// Begins a transaction in which nobody else writes.
+    /// Begins a transaction, which excludes all other writers.
     async fn begin(&mut self) -> Result<(), Fault> {
         if self.connection.is_none() {
             let file = self.file.as_ref().ok_or(sqlx::Error::WorkerCrashed)?;
