@@ -1,9 +1,9 @@
-//! The API that access tokens are for, and the health check.
+//! The API that access tokens are for.
 
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header::CACHE_CONTROL},
+    http::header::CACHE_CONTROL,
     response::{IntoResponse, Response},
 };
 use kippu::{
@@ -12,11 +12,7 @@ use kippu::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    accounts::Account,
-    app::{App, Lifetimes},
-    logs::with_sources,
-};
+use crate::{accounts::Account, app::Lifetimes};
 
 /// The application's own claims in an access token.
 #[derive(Clone, Serialize, Deserialize)]
@@ -83,15 +79,4 @@ pub(crate) async fn lifetimes(State(lifetimes): State<Lifetimes>) -> Response {
         "grace": lifetimes.grace.as_secs(),
     });
     Json(seconds).into_response()
-}
-
-/// Whether this server is of use, for who distributes requests.
-pub(crate) async fn healthz(State(app): State<App>) -> Response {
-    match app.accounts.ping().await {
-        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
-        Err(error) => {
-            tracing::error!(error = with_sources(&error), "the database does not answer");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
-        }
-    }
 }

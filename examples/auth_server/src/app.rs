@@ -1,11 +1,11 @@
 //! The application: keys and storage in, its routes out.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, future::ready, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, header::STRICT_TRANSPORT_SECURITY},
     middleware,
     response::Response,
     routing::{get, post},
@@ -25,7 +25,9 @@ use crate::{
     limits::Limits,
     login, logs,
     passwords::Passwords,
+    ready::{Readiness, healthz, readyz},
     refusal,
+    serve::{self, RequestTimeouts},
 };
 
 /// What every request shares.
@@ -37,7 +39,16 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     pub(crate) limits: Arc<Limits>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) readiness: Readiness,
     lifetimes: Lifetimes,
+    transport: Transport,
+}
+
+/// Whether users reach the server over TLS, by the scheme of its URL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Plain,
+    Tls,
 }
 
 /// How long what lasts, where it differs from what kippu proposes.
@@ -69,6 +80,7 @@ impl App {
         lifetimes: Lifetimes,
         store: BoxStore,
         accounts: Accounts,
+        passwords: Passwords,
     ) -> Result<Self, Box<dyn Error>> {
         let sessions = Sessions::builder(store)
             .issuer(url)
@@ -93,14 +105,17 @@ impl App {
                 .remember(REMEMBERED_TOKENS),
             sessions,
             accounts,
-            passwords: Passwords::new()?,
+            passwords,
             limits: Arc::new(Limits::new()),
             audit: Arc::new(Audit::new(keys.audit)),
+            readiness: Readiness::default(),
             lifetimes,
+            transport: Transport::of(url),
         })
     }
 
-    pub(crate) fn router(self) -> Router {
+    pub(crate) fn router(self, timeouts: RequestTimeouts) -> Router {
+        let transport = self.transport;
         let accounts = self.accounts.clone();
         let authorize = move |session: Session| welcome(accounts.clone(), session);
         let sessions =
@@ -116,13 +131,24 @@ impl App {
             .route("/api/public", get(api::public))
             .route("/explain", post(explain::explain))
             .route("/lifetimes", get(api::lifetimes))
-            .route("/healthz", get(api::healthz))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .layer(middleware::from_fn_with_state(timeouts, serve::in_time))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
             .merge(assets::routes())
             .layer(middleware::map_response(refusal::in_json))
-            .layer(middleware::map_response(guarded))
+            .layer(middleware::map_response(move |answer| ready(guarded(answer, transport))))
             .layer(middleware::from_fn(logs::request))
+    }
+}
+
+impl Transport {
+    fn of(url: &str) -> Self {
+        match url.split_once("://") {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => Self::Tls,
+            _ => Self::Plain,
+        }
     }
 }
 
@@ -131,9 +157,11 @@ async fn welcome(accounts: Accounts, session: Session) -> Result<Option<Profile>
     Ok(accounts.by_id(&session.subject).await?.map(Profile::from))
 }
 
-/// What a browser has to know of every answer: it runs no script and no style but this server's own files, is shown in no
-/// frame, and tells no other site where it was.
-async fn guarded(mut response: Response) -> Response {
+/// Adds the headers for browsers to every answer: the page runs no script and no style but the
+/// server's own files, is shown in no frame, and sends other sites no referrer. Where users have
+/// TLS, the browser insists on it for a year.
+fn guarded(mut response: Response, transport: Transport) -> Response {
+    const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
     const HEADERS: [(&str, &str); 5] = [
         (
             "content-security-policy",
@@ -148,6 +176,9 @@ async fn guarded(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         let name = HeaderName::from_static(name);
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if transport == Transport::Tls {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
     response
 }

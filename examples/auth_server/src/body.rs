@@ -4,9 +4,8 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, Request, rejection::BytesRejection},
     http::{StatusCode, header::CONTENT_TYPE},
-    response::IntoResponse,
 };
 use serde_json::{Map, Value};
 
@@ -21,6 +20,8 @@ pub(crate) enum BodyError {
     TooLarge,
     #[error("the body did not arrive whole: send it again")]
     Unreadable,
+    #[error("the body did not arrive in time: send it again")]
+    Late,
     #[error("the body is not valid JSON in UTF-8")]
     Malformed,
     #[error("the body is not a JSON object")]
@@ -36,7 +37,17 @@ impl BodyError {
         match self {
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl From<BytesRejection> for BodyError {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            _ => Self::Unreadable,
         }
     }
 }
@@ -86,13 +97,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         let media_type = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
         let is_json = media_type.trim().eq_ignore_ascii_case("application/json");
         // A body that is left unread ends the connection, so it is read in any case.
-        let bytes =
-            Bytes::from_request(request, state).await.map_err(|rejection| {
-                match rejection.into_response().status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => BodyError::TooLarge,
-                    _ => BodyError::Unreadable,
-                }
-            })?;
+        let bytes = Bytes::from_request(request, state).await.map_err(BodyError::from)?;
         // A browser sends no JSON from another site without asking this server first (CORS).
         if !is_json {
             return Err(BodyError::ContentType.into());

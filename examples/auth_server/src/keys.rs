@@ -3,13 +3,15 @@
 //! production gets its keys from a secret manager.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use kippu::{
     Algorithm, Jwk, JwkError, JwkSet, KeyError, KeyFile, KeySet, KeySource, KeySourceError,
 };
+
+use tracing::{info, warn};
 
 use crate::private_file;
 
@@ -22,8 +24,17 @@ pub(crate) struct Keys {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
-    #[error("the key file {} cannot be made", .0.display())]
+    #[error(
+        "the key file {} cannot be made; its folder has to exist, to be writable and to have room",
+        .0.display()
+    )]
     Make(PathBuf, #[source] io::Error),
+    #[error(
+        "the key file {} is empty. Restore it from a backup, or remove it: then the next start \
+         makes a new key, and refuses all tokens of the old one",
+        .0.display()
+    )]
+    Empty(PathBuf),
     #[error(transparent)]
     Load(#[from] KeySourceError),
     #[error(transparent)]
@@ -63,8 +74,20 @@ impl Keys {
 /// The keys in a file, which is made where there is none.
 fn load(path: &Path, kid: &str) -> Result<KeySet, KeysError> {
     let make = |error| KeysError::Make(path.to_owned(), error);
-    if !path.try_exists().map_err(make)? {
-        private_file::create(path, jwk(kid)?.expose_json().as_bytes()).map_err(make)?;
+    if !path.try_exists().map_err(make)?
+        && private_file::create(path, jwk(kid)?.expose_json().as_bytes()).map_err(make)?
+    {
+        info!(file = %path.display(), "made a new key");
+    }
+    match private_file::remove_drafts(path) {
+        Ok(0) => {}
+        Ok(drafts) => info!(drafts, file = %path.display(), "removed drafts that a crash had left"),
+        Err(error) => {
+            warn!(%error, file = %path.display(), "cannot look for drafts that a crash left");
+        }
+    }
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {
+        return Err(KeysError::Empty(path.to_owned()));
     }
     Ok(KeyFile::new(path).load()?)
 }

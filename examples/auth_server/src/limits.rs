@@ -1,15 +1,15 @@
 //! How often passwords may be tried: from one address, and for one account. What is too often is refused before any work
 //! is done for it.
 //!
-//! The address is that of the connection. Behind a proxy all clients have the proxy's: limit there, or read
-//! the header that your proxy sets, and never one that a client can set. A limit by account lets a stranger keep
-//! its owner from logging in for as long as they go on; without one, many addresses guess at one password.
+//! The address is the client's, as `proxies` finds it. The limit for an account lets a stranger
+//! keep its owner from logging in for as long as they go on; without it, many addresses could guess
+//! one password.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -88,9 +88,68 @@ impl<K: Eq + Hash> Limit<K> {
     }
 }
 
+/// Limits how many of something an address has at the same time.
+pub(crate) struct AtOnce {
+    most: u32,
+    taken: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// One of an address's places, which is free again when this is dropped.
+pub(crate) struct Place {
+    network: IpAddr,
+    of: Arc<AtOnce>,
+}
+
+impl AtOnce {
+    pub(crate) fn new(most: u32) -> Self {
+        Self { most, taken: Mutex::default() }
+    }
+
+    /// Takes a place, if the address has one left.
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let network = network(address);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(network).or_default();
+        if *count == self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { network, of: Arc::clone(self) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = taken.entry(self.network) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frees_a_place_that_is_dropped() {
+        let places = Arc::new(AtOnce::new(2));
+        let admit = |text: &str| places.admit(text.parse().expect("an address"));
+        let first = admit("2001:db8:1:2::1").expect("the first");
+        let _second = admit("2001:db8:1:2::2").expect("the second");
+        assert!(admit("2001:db8:1:2::3").is_none());
+        let other = admit("192.0.2.1").expect("another network");
+        drop((first, other));
+        assert!(admit("2001:db8:1:2::3").is_some());
+        assert_eq!(
+            places.taken.lock().expect("a lock").len(),
+            1,
+            "the other network was forgotten"
+        );
+    }
 
     #[test]
     fn a_burst_is_let_in_and_then_one_for_each_interval() {

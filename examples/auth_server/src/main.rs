@@ -2,7 +2,8 @@
 //!
 //! The first line on the standard output is the URL; the log goes to the standard error, one JSON object a line.
 //!
-//! `cargo run --release --manifest-path examples/auth_server/Cargo.toml`
+//! `cargo run --release --manifest-path examples/auth_server/Cargo.toml`. README.md explains how to run
+//! it behind a proxy, its limits, and how to operate it.
 
 mod accounts;
 mod api;
@@ -12,154 +13,145 @@ mod audit;
 mod body;
 mod email;
 mod explain;
+mod hashing;
 mod import;
 mod keys;
 mod limits;
 mod login;
 mod logs;
+mod options;
 mod passwords;
 mod private_file;
+mod proxies;
+mod ready;
 mod refusal;
+mod serve;
+mod stop;
 mod storage;
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{error::Error, io::Write, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand};
-use kippu::session::{BoxStore, Sessions, SqliteStore};
-use tokio::net::TcpListener;
+use clap::Parser;
+use kippu::session::SqliteStore;
+use tokio::{net::TcpListener, runtime::Runtime, task::AbortHandle, time::timeout};
 use tracing::{error, info, warn};
 
 use self::{
-    app::{App, Lifetimes},
+    accounts::Accounts,
+    app::App,
+    hashing::Hashing,
     keys::Keys,
+    logs::Log,
+    options::{Command, Options},
+    passwords::Passwords,
+    serve::Entrance,
+    stop::Signals,
     storage::{Location, Storage},
 };
 
-/// A server with logins by kippu, and a page that shows its tokens at work.
-#[derive(Parser)]
-#[command(name = "auth_server")]
-struct Options {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// The address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// The URL that users reach it by, where a proxy with TLS stands before it; else that of its address
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// Where sessions and accounts are kept: memory, sqlite:PATH, postgres://… or redis://…
-    // A text, since what is wrong with it is told without the password in it.
-    #[arg(
-        long,
-        value_name = "STORE",
-        default_value = "sqlite:auth_server.db",
-        env = "AUTH_SERVER_STORE",
-        hide_env_values = true,
-        global = true
-    )]
-    store: String,
-    /// The keys are in this and .access.jwk, and in this and .refresh.jwk, which are made when they are missing. Without it
-    /// they are beside the SQLite file; for other databases in this folder; for the store in memory nowhere
-    #[arg(long, value_name = "PATH")]
-    keys: Option<PathBuf>,
-    /// How long an access token is accepted: so short that its end can be watched
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    access_lifetime: u64,
-    /// How long after a refresh its token can be presented again
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    grace: u64,
-    /// How long a session lives without a refresh
-    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_IDLE_LIFETIME.as_secs())]
-    idle_lifetime: u64,
-    /// How long a session lives at most
-    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
-    session_lifetime: u64,
-    /// How often sessions that are over are removed
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
-    purge_every: u64,
-    /// What is logged: a level, or levels by target, as in info,sqlx=warn
-    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn", global = true)]
-    log: logs::Filter,
-}
+/// How long requests in flight may take after the signal to stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(6);
 
-/// A command that runs instead of the server.
-#[derive(Subcommand)]
-enum Command {
-    Import(import::Options),
-}
-
-/// How long requests under way may take after the server was told to stop.
-const LAST_REQUESTS: Duration = Duration::from_secs(10);
+/// How long closing the store may take then. With the log, a stop takes at most nine seconds:
+/// Docker kills a container after ten.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// How many sessions that are over are removed at once.
 const PURGED_AT_ONCE: u32 = 10_000;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let options = Options::parse();
-    logs::start(&options.log);
-    if let Some(Command::Import(import)) = options.command {
-        return match import::run(import, &options.store).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {}", logs::with_sources(&*error));
-                ExitCode::FAILURE
-            }
-        };
-    }
-    match run(options).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!(error = logs::with_sources(&*error), "the server does not run");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> ExitCode {
+    let mut options = Options::parse();
+    let log = logs::start(&options.log);
+    let ended = match options.command.take() {
+        Some(Command::Import(import)) => block_on(import::run(import, &options.store))
+            .inspect_err(|error| eprintln!("error: {}", logs::with_sources(&**error))),
+        None => block_on(run(options)).inspect_err(|error| {
+            error!(error = logs::with_sources(&**error), "the server does not run");
+        }),
+    };
+    log.close();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
+    let runtime = Runtime::new()?;
+    let ended = runtime.block_on(work);
+    // Dropping the runtime would wait for its blocking threads, for example for a name server.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let location: Location = options.store.parse()?;
-    let keys = match options.keys.or_else(|| location.key_files()) {
-        Some(path) => Keys::load(&path)?,
-        None => Keys::generate()?,
+    let mut signals = Signals::new()?;
+    let server = tokio::select! {
+        server = Server::start(options) => server?,
+        () = signals.next() => {
+            info!("stopped during the start");
+            return Ok(());
+        }
     };
-    let Storage { sessions, accounts, sqlite } = Storage::open(&location).await?;
-    let listener = TcpListener::bind(options.listen).await?;
-    let url = match options.url {
-        Some(url) => url,
-        None => format!("http://{}", listener.local_addr()?),
-    };
-    let lifetimes = Lifetimes {
-        access: Duration::from_secs(options.access_lifetime),
-        grace: Duration::from_secs(options.grace),
-        idle: Duration::from_secs(options.idle_lifetime),
-        session: Duration::from_secs(options.session_lifetime),
-    };
-    let app = App::new(&url, keys, lifetimes, sessions, accounts.clone())?;
-    if let Some(cost) = accounts.highest_bcrypt_cost().await? {
-        app.passwords.expect_bcrypt(cost);
-    }
-    println!("{url}");
-    info!(store = location.kind(), "listening");
-
-    let purge = tokio::spawn(purge(app.clone(), Duration::from_secs(options.purge_every)));
-    let router = app.router().into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
-        told_to_stop().await;
-        info!("stopping");
-    });
     tokio::select! {
-        end = async { serving.await } => end?,
-        () = async { told_to_stop().await; tokio::time::sleep(LAST_REQUESTS).await } => {
-            warn!("some requests were not answered in time");
+        () = server.entrance.accept() => {}
+        () = signals.next() => {}
+    }
+    info!(within = (LAST_REQUESTS + CLOSING + Log::CLOSING).as_secs(), "stopping");
+    tokio::select! {
+        () = server.stop() => info!("stopped"),
+        () = signals.next() => return Err("stopped at once, by a second signal".into()),
+    }
+    Ok(())
+}
+
+/// The running parts, which [`Server::stop`] ends.
+struct Server {
+    entrance: Entrance,
+    purge: AbortHandle,
+    sqlite: Option<SqliteStore>,
+    accounts: Accounts,
+}
+
+impl Server {
+    async fn start(options: Options) -> Result<Self, Box<dyn Error>> {
+        let location: Location = options.store.parse()?;
+        let keys = match options.keys.clone().or_else(|| location.key_files()) {
+            Some(path) => Keys::load(&path)?,
+            None => Keys::generate()?,
+        };
+        let Storage { sessions, accounts, sqlite } = Storage::open(&location).await?;
+        let listener = TcpListener::bind(options.listen).await?;
+        let address = listener.local_addr()?;
+        let url = options.url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let passwords = Passwords::new(Hashing::new(options.hashes_at_once)?).await?;
+        if let Some(cost) = accounts.highest_bcrypt_cost().await? {
+            passwords.expect_bcrypt(cost);
+        }
+        let lifetimes = options.lifetimes();
+        let app = App::new(&url, keys, lifetimes, sessions, accounts.clone(), passwords)?;
+        let purge = tokio::spawn(purge(app.clone(), options.purge_every())).abort_handle();
+        let router = app.router(options.connections.request_timeouts());
+        let proxies = options.proxies.into();
+        let entrance = Entrance::new(listener, router, proxies, &options.connections);
+        if let Err(error) = writeln!(std::io::stdout(), "{url}") {
+            warn!(%error, "the URL cannot be printed");
+        }
+        info!(url, %address, store = location.kind(), "listening");
+        Ok(Self { entrance, purge, sqlite, accounts })
+    }
+
+    /// Stops within [`LAST_REQUESTS`] and [`CLOSING`], whatever the clients and the store do.
+    async fn stop(self) {
+        self.entrance.close(LAST_REQUESTS).await;
+        self.purge.abort();
+        let closed = timeout(CLOSING, async {
+            if let Some(store) = &self.sqlite {
+                SqliteStore::close(store).await;
+            }
+            self.accounts.close().await;
+        });
+        if closed.await.is_err() {
+            warn!("the store was not closed in time");
         }
     }
-    purge.abort();
-    if let Some(store) = sqlite {
-        SqliteStore::close(&store).await;
-    }
-    accounts.close().await;
-    info!("stopped");
-    Ok(())
 }
 
 async fn purge(app: App, pause: Duration) {
@@ -170,28 +162,5 @@ async fn purge(app: App, pause: Duration) {
             Err(error) => warn!(error = logs::with_sources(&error), "sessions cannot be purged"),
         }
         tokio::time::sleep(pause).await;
-    }
-}
-
-/// SIGINT, which is Ctrl-C, or SIGTERM.
-async fn told_to_stop() {
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<Option<()>>();
-    tokio::select! {
-        () = interrupted => {}
-        _ = terminated => {}
     }
 }

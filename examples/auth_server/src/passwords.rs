@@ -11,38 +11,32 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    thread,
 };
 
 use argon2::{
-    Argon2, Params,
-    password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash},
-};
-use tokio::{
-    sync::Semaphore,
-    task::{self, JoinError},
+    Params,
+    password_hash::{self, phc::PasswordHash},
 };
 
 pub(crate) use self::rules::{BadPassword, check};
+use crate::hashing::{self, Hashing, HashingError, Memory};
 
-/// Argon2id with the crate's defaults: 19 MiB, two passes, one lane, the second choice of OWASP's
-/// cheat sheet.
+/// Makes and compares hashes.
 #[derive(Clone)]
 pub(crate) struct Passwords {
     /// The hash that a password is compared with when there is no account.
     decoy: Arc<str>,
     /// The highest bcrypt cost of any account, or 0 when no account has a bcrypt hash.
     bcrypt_cost: Arc<AtomicU32>,
-    /// More hashes at once would not be faster, and each needs memory.
-    at_once: Arc<Semaphore>,
+    hashing: Hashing,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PasswordError {
     #[error("a password cannot be hashed: {0}")]
     Hash(password_hash::Error),
-    #[error("the hashing of a password was stopped")]
-    Stopped(#[from] JoinError),
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
 }
 
 /// A hash that an imported account cannot have.
@@ -56,13 +50,9 @@ pub(crate) enum PasswordError {
 pub(crate) struct BadHash;
 
 impl Passwords {
-    pub(crate) fn new() -> Result<Self, PasswordError> {
-        let at_once = thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            decoy: hash("a decoy")?.into(),
-            bcrypt_cost: Arc::default(),
-            at_once: Arc::new(Semaphore::new(at_once)),
-        })
+    pub(crate) async fn new(hashing: Hashing) -> Result<Self, PasswordError> {
+        let decoy = hash(&hashing, "a decoy".to_owned()).await?;
+        Ok(Self { decoy: decoy.into(), bcrypt_cost: Arc::default(), hashing })
     }
 
     /// Makes every wrong password take the work of a bcrypt hash of this cost besides that of
@@ -73,7 +63,7 @@ impl Passwords {
 
     /// Hashes a password that was [checked](check).
     pub(crate) async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        self.run(move || hash(&password)).await?
+        hash(&self.hashing, password).await
     }
 
     /// Hashes the right password of an account if this server would not make its hash today.
@@ -103,26 +93,17 @@ impl Passwords {
         let candidates = rules::candidates(password);
         let (decoy, hash) = (Arc::clone(&self.decoy), hash.map(str::to_owned));
         let bcrypt_cost = self.bcrypt_cost.load(Ordering::Relaxed);
-        self.run(move || {
+        let compare = move |memory: &mut Memory| {
             let work = Work::new(hash.as_deref(), &decoy, bcrypt_cost);
-            candidates.iter().any(|password| work.is_of(password))
-        })
-        .await
+            candidates.iter().any(|password| work.is_of(memory, password))
+        };
+        Ok(self.hashing.run(compare).await?)
     }
+}
 
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, PasswordError> {
-        // The permit is held until the work is done, even when the request is dropped.
-        let permit = Arc::clone(&self.at_once).acquire_owned().await;
-        Ok(task::spawn_blocking(move || {
-            let done = work();
-            drop(permit);
-            done
-        })
-        .await?)
-    }
+async fn hash(hashing: &Hashing, password: String) -> Result<String, PasswordError> {
+    let hash = hashing.run(move |memory| hashing::hash(memory, &password)).await?;
+    hash.map_err(PasswordError::Hash)
 }
 
 /// The work of one comparison. A wrong password takes one Argon2 hash, and as many rounds of bcrypt
@@ -148,9 +129,9 @@ impl<'h> Work<'h> {
         Self { account, decoy, bcrypt_cost }
     }
 
-    fn is_of(&self, password: &str) -> bool {
+    fn is_of(&self, memory: &mut Memory, password: &str) -> bool {
         let is_right = match self.account {
-            Some(AccountHash::Argon2(hash)) => is_of(password, hash),
+            Some(AccountHash::Argon2(hash)) => hashing::is_of(memory, password, hash),
             Some(AccountHash::Bcrypt { hash, .. }) => bcrypt::is_of(password, hash),
             None => false,
         };
@@ -158,7 +139,7 @@ impl<'h> Work<'h> {
         if !is_right {
             let (decoy, costs) = self.rest();
             if decoy {
-                is_of(password, self.decoy);
+                hashing::is_of(memory, password, self.decoy);
             }
             costs.for_each(|cost| bcrypt::spend(password, cost));
         }
@@ -201,15 +182,6 @@ fn prefix() -> String {
     )
 }
 
-fn hash(password: &str) -> Result<String, PasswordError> {
-    let hash = Argon2::default().hash_password(password.as_bytes()).map_err(PasswordError::Hash)?;
-    Ok(hash.to_string())
-}
-
-fn is_of(password: &str, hash: &str) -> bool {
-    Argon2::default().verify_password(password.as_bytes(), hash).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,13 +189,21 @@ mod tests {
     const BCRYPT: &str = "$2b$06$abcdefghijklmnopqrstuu10cNU3mXRamSUZYs8I8M/Szu..qXq5K";
     const PASSWORD: &str = "correct horse battery staple";
 
+    async fn passwords() -> Passwords {
+        Passwords::new(Hashing::new(Some(1)).expect("a thread")).await.expect("a hash")
+    }
+
+    fn hash(password: &str) -> String {
+        hashing::hash(&mut Memory::new(), password).expect("a hash")
+    }
+
     async fn is(passwords: &Passwords, password: &str, hash: Option<&str>) -> bool {
         passwords.is(password, hash).await.expect("an answer")
     }
 
     #[tokio::test]
     async fn an_unknown_account_has_no_password() {
-        let passwords = Passwords::new().expect("a hash");
+        let passwords = passwords().await;
         assert!(!is(&passwords, "a decoy", None).await);
         assert!(is(&passwords, "a decoy", Some(&*passwords.decoy)).await);
         assert!(!is(&passwords, "another", Some(&*passwords.decoy)).await);
@@ -233,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_is_compared_as_it_is_stored_and_as_it_was_typed() {
-        let passwords = Passwords::new().expect("a hash");
+        let passwords = passwords().await;
         let composed = passwords.hash("p\u{e4}sswort".to_owned()).await.expect("a hash");
         let decomposed = passwords.hash("pa\u{308}sswort".to_owned()).await.expect("a hash");
         for (typed, hash, expected) in [
@@ -249,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_of_bcrypt_is_verified_and_replaced() {
-        let passwords = Passwords::new().expect("a hash");
+        let passwords = passwords().await;
         assert!(is(&passwords, PASSWORD, Some(BCRYPT)).await);
         assert!(!is(&passwords, "correct horse", Some(BCRYPT)).await);
         let new = passwords.replacement(PASSWORD, BCRYPT).await.expect("a hash");
@@ -263,7 +243,7 @@ mod tests {
 
     #[test]
     fn hashes_that_can_be_imported() {
-        let ours = hash(PASSWORD).expect("a hash");
+        let ours = hash(PASSWORD);
         assert_eq!((check_hash(BCRYPT), check_hash(&ours)), (Ok(Some(6)), Ok(None)));
         for other in [
             "",
@@ -283,7 +263,7 @@ mod tests {
     /// Counts the work: a clock would measure the other programs on the machine too.
     #[test]
     fn a_wrong_password_takes_the_same_work_whatever_the_account() {
-        let ours = hash(PASSWORD).expect("a hash");
+        let ours = hash(PASSWORD);
         // The number of Argon2 hashes, and of rounds of bcrypt.
         let work = |hash: Option<&str>, highest| {
             let work = Work::new(hash, &ours, highest);
@@ -306,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_of_bcrypt_that_comes_later_is_reckoned_with() {
-        let passwords = Passwords::new().expect("a hash");
+        let passwords = passwords().await;
         let cost = || passwords.bcrypt_cost.load(Ordering::Relaxed);
         assert_eq!(cost(), 0);
         assert!(!is(&passwords, "wrong", Some(BCRYPT)).await);
@@ -315,13 +295,15 @@ mod tests {
         assert_eq!(cost(), 6);
     }
 
-    /// While all permits are taken, no comparison is answered, with an account or without.
+    /// While all threads are busy, no comparison is answered, with an account or without.
     #[tokio::test]
     async fn an_unknown_account_is_not_answered_without_work() {
-        let passwords = Passwords::new().expect("a hash");
+        let passwords = passwords().await;
         let known = passwords.hash(PASSWORD.to_owned()).await.expect("a hash");
-        let all = u32::try_from(passwords.at_once.available_permits()).expect("a few");
-        let busy = passwords.at_once.acquire_many(all).await.expect("it is never closed");
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let hashing = passwords.hashing.clone();
+        let busy = tokio::spawn(async move { hashing.run(move |_| released.recv()).await });
+        tokio::task::yield_now().await;
         for hash in [Some(&*known), Some(BCRYPT), None] {
             tokio::select! {
                 biased;
@@ -329,6 +311,7 @@ mod tests {
                 () = std::future::ready(()) => {}
             }
         }
-        drop(busy);
+        drop(release);
+        assert!(busy.await.expect("a task").is_ok());
     }
 }

@@ -17,6 +17,7 @@ use kippu::{session::SessionError, web::Rejection};
 use crate::{
     accounts::AccountsError,
     body::BodyError,
+    hashing::HashingError,
     limits::TooOften,
     logs::with_sources,
     passwords::{BadPassword, PasswordError},
@@ -57,6 +58,9 @@ pub(crate) enum Refusal {
     Web(#[from] Rejection),
     #[error("no random bytes from the operating system")]
     NoRandomness,
+    /// The answer took longer than a request may take.
+    #[error("the server could not answer in time: try again")]
+    Late,
 }
 
 impl From<TooOften> for Refusal {
@@ -80,9 +84,11 @@ impl IntoResponse for Refusal {
             Self::Email | Self::BadPassword(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::EmailTaken => (StatusCode::CONFLICT, "email_taken"),
             Self::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_tries"),
-            Self::Accounts(_) | Self::Changed | Self::SessionsLeft(..) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
-            }
+            Self::Accounts(_)
+            | Self::Changed
+            | Self::SessionsLeft(..)
+            | Self::Password(PasswordError::Hashing(HashingError::Busy))
+            | Self::Late => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             Self::Password(_) | Self::Session(_) | Self::Web(_) | Self::NoRandomness => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error")
             }
@@ -91,6 +97,7 @@ impl IntoResponse for Refusal {
             tracing::error!(error = with_sources(&refusal), "a request failed");
         }
         let description = match &refusal {
+            Self::Password(PasswordError::Hashing(busy @ HashingError::Busy)) => busy.to_string(),
             Self::Accounts(_) | Self::Password(_) | Self::NoRandomness => {
                 "the server is at fault: try again in a moment".to_owned()
             }

@@ -9,8 +9,12 @@
 
 #[path = "support/auth_server.rs"]
 mod auth_server;
+#[path = "support/client.rs"]
+mod client;
 #[path = "../../../tests/support/postgres.rs"]
 mod postgres;
+#[path = "support/program.rs"]
+mod program;
 #[path = "../../../tests/support/redis.rs"]
 mod redis;
 #[path = "../../../tests/support/servers.rs"]
@@ -28,7 +32,7 @@ use sqlx::{AssertSqlSafe, PgPool, pool::PoolConnection};
 use tokio::runtime::Runtime;
 
 use self::{
-    auth_server::{Answer, AuthServer, PASSWORD, email, read},
+    auth_server::{Answer, AuthServer, PASSWORD, email},
     postgres::Postgres,
     redis::Redis,
     servers::{Scratch, wait_until},
@@ -417,7 +421,7 @@ fn a_login_does_not_fail_because_its_hash_is_not_replaced() {
     );
     server.log_in("ada");
     assert_eq!(stored_hash(&folder, &store, "ada"), BCRYPT);
-    assert!(read(&server.log).contains("the hash of a password was not replaced"));
+    assert!(server.log().contains("the hash of a password was not replaced"));
     database.execute("DROP TRIGGER refuse ON auth_server_accounts");
     server.log_in("ada");
     assert!(stored_hash(&folder, &store, "ada").starts_with("$argon2id$"));
@@ -612,7 +616,7 @@ fn a_password_is_the_same_from_every_keyboard() {
 
 /// The lines of an audit.
 fn audit(server: &AuthServer) -> Vec<Value> {
-    let log = read(&server.log);
+    let log = server.log();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.filter(|line| line["target"] == "auth_server::audit").collect()
 }
@@ -681,7 +685,7 @@ fn what_is_tried_with_a_password_is_audited() {
         let is_refusal = line["message"].as_str().unwrap().ends_with("refused");
         assert_eq!(line["level"], if is_refusal { "WARN" } else { "INFO" });
     }
-    let log = read(&server.log);
+    let log = server.log();
     for typed in [secret, "ada@", "eve@", "example.com", PASSWORD, NEW] {
         assert!(!log.contains(typed), "{typed} is in the log");
     }

@@ -8,8 +8,12 @@
 
 #[path = "support/auth_server.rs"]
 mod auth_server;
+#[path = "support/client.rs"]
+mod client;
 #[path = "../../../tests/support/postgres.rs"]
 mod postgres;
+#[path = "support/program.rs"]
+mod program;
 #[path = "../../../tests/support/redis.rs"]
 mod redis;
 #[path = "../../../tests/support/servers.rs"]
@@ -118,7 +122,8 @@ fn a_login_goes_its_way_in_redis() {
     a_login(&server);
     an_account_is_removed(&server);
     redis.stop();
-    assert_eq!(server.get("/healthz", "").status(), 503);
+    assert_eq!(server.get("/healthz", "").status(), 200, "it lives");
+    assert_eq!(server.get("/readyz", "").status(), 503);
     let login = server.post("/login", &json!({ "email": "eve@example.com", "password": PASSWORD }));
     assert_eq!(login.error(), (503, "temporarily_unavailable"));
 }
@@ -202,7 +207,7 @@ fn a_refresh_token_that_is_presented_too_late_ends_its_session() {
     let next = server.refresh(&stolen).tokens();
     assert_eq!(server.refresh(&stolen).error(), (400, "invalid_grant"));
     assert_eq!(server.refresh(&next).error(), (400, "invalid_grant"));
-    assert!(read(&server.log).contains("reuse detected"));
+    assert!(server.log().contains("reuse detected"));
 }
 
 #[test]
@@ -292,6 +297,8 @@ fn the_page_runs_nothing_but_its_own_files() {
         assert!(!policy.contains("inline") && !policy.contains("eval"));
         assert_eq!(answer.header("referrer-policy"), "no-referrer");
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        // It is only for servers with TLS.
+        assert_eq!(answer.header("strict-transport-security"), "");
     }
     let page = server.send("GET", "/", &[], "").body;
     assert!(!page.as_str().unwrap().contains("://"), "all that it loads is here");

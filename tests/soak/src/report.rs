@@ -8,7 +8,7 @@ use kippu_soak::{
     log::{Answer, Log, What, Who},
 };
 
-/// Hashes of passwords come and go in the memory, at 19 MiB each.
+/// A thread takes 19 MiB with the first password that it hashes, and keeps them.
 const MEMORY: Bound = Bound { percent: 25, bytes: 24 << 20 };
 /// Redis rewrites its file when it has become twice as large, and PostgreSQL and SQLite keep what they once had.
 const FILES: Bound = Bound { percent: 50, bytes: 4 << 20 };

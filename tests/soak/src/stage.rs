@@ -94,8 +94,6 @@ impl Stage {
                 .show_to(&mut Command::new(&self.program))
                 .current_dir(self.folder.path())
                 .args(&self.arguments)
-                // glibc keeps what password hashes took: hundreds of megabytes, in which a leak would not be seen.
-                .env("MALLOC_MMAP_THRESHOLD_", "1048576")
                 .stdout(Stdio::null())
                 .stderr(log.expect("the server's log can be opened")),
         );

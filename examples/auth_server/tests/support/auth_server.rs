@@ -5,7 +5,9 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -14,13 +16,12 @@ use ureq::{
     http::{Request, Response},
 };
 
-use super::servers::Scratch;
+pub(crate) use super::program::PASSWORD;
+use super::{program::Program, servers::Scratch};
 
-pub(crate) const PASSWORD: &str = "correct horse battery staple";
-
-/// A running `auth_server` on a free port, with its log in a file. It ends when this is dropped.
+/// A running server, and a client. The server ends when this is dropped.
 pub(crate) struct AuthServer {
-    child: Child,
+    program: Program,
     pub(crate) url: String,
     pub(crate) log: PathBuf,
     agent: Agent,
@@ -28,26 +29,26 @@ pub(crate) struct AuthServer {
 
 impl AuthServer {
     pub(crate) fn start(folder: &Scratch, store: &str, options: &[&str]) -> Self {
-        let log = folder.path().join("log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_auth_server"))
-            .current_dir(folder.path())
-            .args(["--listen", "127.0.0.1:0", "--store", store, "--log", "debug,sqlx=warn"])
-            .args(options)
-            .stdout(Stdio::piped())
-            .stderr(File::options().create(true).append(true).open(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        let url = url.trim_end().to_owned();
-        assert!(url.starts_with("http://127.0.0.1:"), "{url:?}: {}", read(&log));
+        let options = [&["--log", "debug,sqlx=warn"], options].concat();
+        let program = Program::start(folder, store, &options);
+        let url = format!("http://{}", program.address);
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             // The server ends a connection when it has not read a request to its end.
             .max_idle_connections(0)
             .build()
             .into();
-        Self { child, url, log, agent }
+        Self { program, url, log: folder.path().join("log"), agent }
+    }
+
+    /// The log of everything that was answered, which is written after the answer.
+    pub(crate) fn log(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let path = format!("/end-of-log/{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.send("GET", &path, &[], "");
+        // Lines are in the order of their events.
+        self.program.wait_for_log(&path);
+        self.program.log()
     }
 
     pub(crate) fn send(
@@ -103,16 +104,8 @@ impl AuthServer {
 
     /// Tells it to stop, and waits until it has.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for AuthServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.program.signal("TERM");
+        self.program.end(Duration::from_secs(60))
     }
 }
 

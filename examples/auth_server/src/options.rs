@@ -1,0 +1,86 @@
+//! The options of the command line.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use kippu::session::{BoxStore, Sessions};
+
+use crate::{app::Lifetimes, import, logs, proxies::ProxyOptions, serve::ConnectionOptions};
+
+/// A server with logins by kippu, and a page that shows its tokens at work.
+#[derive(Parser)]
+#[command(name = "auth_server")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// The URL that users have, if a proxy with TLS is in front of the server. By default that of
+    /// its address
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Where sessions and accounts are kept: memory, sqlite:PATH, postgres://… or redis://…
+    // Parsed later: clap's error for a wrong value would contain the password.
+    #[arg(
+        long,
+        value_name = "STORE",
+        default_value = "sqlite:auth_server.db",
+        env = "AUTH_SERVER_STORE",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(crate) store: String,
+    /// The keys are in the files PATH.access.jwk and PATH.refresh.jwk, which the server makes if
+    /// they are missing. By default PATH is that of the SQLite file, and `auth_server` for other
+    /// databases; with the store in memory the keys are in memory too
+    #[arg(long, value_name = "PATH")]
+    pub(crate) keys: Option<PathBuf>,
+    /// How long an access token is accepted: so short that its end can be watched
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    access_lifetime: u64,
+    /// How long after a refresh its token can be presented again
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    grace: u64,
+    /// How long a session lives without a refresh
+    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_IDLE_LIFETIME.as_secs())]
+    idle_lifetime: u64,
+    /// How long a session lives at most
+    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
+    session_lifetime: u64,
+    /// How often expired sessions are removed
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    purge_every: u64,
+    /// How many passwords are hashed at once, each in 19 MiB of memory. By default one less than there
+    /// are processors, but at least one and at most three
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) hashes_at_once: Option<u16>,
+    #[command(flatten, next_help_heading = "Proxies")]
+    pub(crate) proxies: ProxyOptions,
+    #[command(flatten, next_help_heading = "Connections")]
+    pub(crate) connections: ConnectionOptions,
+    /// The level of the log, or levels by target, as in info,sqlx=warn
+    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn", global = true)]
+    pub(crate) log: logs::Filter,
+}
+
+/// A command that runs instead of the server.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Import(import::Options),
+}
+
+impl Options {
+    pub(crate) fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            access: Duration::from_secs(self.access_lifetime),
+            grace: Duration::from_secs(self.grace),
+            idle: Duration::from_secs(self.idle_lifetime),
+            session: Duration::from_secs(self.session_lifetime),
+        }
+    }
+
+    pub(crate) fn purge_every(&self) -> Duration {
+        Duration::from_secs(self.purge_every)
+    }
+}

@@ -1,0 +1,116 @@
+//! `/healthz` and `/readyz`, while the database is down, stopped, locked, or read-only.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/lock.rs"]
+mod lock;
+#[path = "../../../tests/support/postgres.rs"]
+mod postgres;
+#[path = "support/program.rs"]
+mod program;
+#[path = "../../../tests/support/redis.rs"]
+mod redis;
+#[path = "../../../tests/support/servers.rs"]
+mod servers;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use self::{
+    lock::Lock,
+    postgres::Postgres,
+    program::{Program, Stopped},
+    redis::{Redis, RedisOptions},
+    servers::{Scratch, wait_until},
+};
+
+/// Waits until `/readyz` names these parts, and checks that `/healthz` says that the server lives.
+fn wait_for(server: &Program, not_ready: &[&str]) {
+    let expected = json!({ "ready": not_ready.is_empty(), "not_ready": not_ready });
+    let mut last = (0, Value::Null);
+    wait_until(&format!("{expected}"), Duration::from_secs(30), || {
+        let answer = server.get("/readyz");
+        last = (answer.status(), answer.json());
+        last.1 == expected
+    });
+    assert_eq!(last.0, if not_ready.is_empty() { 200 } else { 503 });
+    let answer = server.get("/healthz");
+    assert_eq!((answer.status(), &*answer.body), (200, "ok\n"));
+}
+
+#[test]
+fn a_server_in_memory_is_ready() {
+    let folder = Scratch::new("auth-ready-memory");
+    wait_for(&Program::start(&folder, "memory", &[]), &[]);
+}
+
+#[test]
+fn a_server_whose_file_is_locked_is_not_ready() {
+    let folder = Scratch::new("auth-ready-sqlite");
+    let server = Program::start(&folder, "sqlite:auth.db", &[]);
+    wait_for(&server, &[]);
+    let lock = Lock::of_file(&folder.path().join("auth.db"));
+    wait_for(&server, &["sessions"]);
+    drop(lock);
+    wait_for(&server, &[]);
+}
+
+#[test]
+fn a_server_over_a_stopped_or_read_only_database_is_not_ready() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    let folder = Scratch::new("auth-ready-postgres");
+    let server = Program::start(&folder, &postgres.url(), &[]);
+    wait_for(&server, &[]);
+
+    let stopped = Stopped::all_of(&postgres);
+    wait_for(&server, &["sessions", "accounts"]);
+    drop(stopped);
+    wait_for(&server, &[]);
+
+    postgres.stop();
+    wait_for(&server, &["sessions", "accounts"]);
+    postgres.set(&["default_transaction_read_only=on"]);
+    postgres.restart();
+    wait_for(&server, &["sessions"]);
+    postgres.stop();
+    postgres.set(&[]);
+    postgres.restart();
+    wait_for(&server, &[]);
+}
+
+#[test]
+fn a_server_over_a_replica_or_without_redis_is_not_ready() {
+    let Some(mut redis) = Redis::start() else { return };
+    let folder = Scratch::new("auth-ready-redis");
+    let server = Program::start(&folder, &redis.url(), &[]);
+    wait_for(&server, &[]);
+    assert_eq!(redis.command(&["REPLICAOF", "127.0.0.1", "1"]).trim(), "OK");
+    wait_for(&server, &["sessions"]);
+    assert_eq!(redis.command(&["REPLICAOF", "NO", "ONE"]).trim(), "OK");
+    wait_for(&server, &[]);
+    redis.stop();
+    wait_for(&server, &["sessions", "accounts"]);
+    redis.restart();
+    wait_for(&server, &[]);
+}
+
+#[test]
+fn the_reasons_are_only_in_the_log() {
+    let options = RedisOptions { password: Some("hunter2"), ..RedisOptions::default() };
+    let Some(mut redis) = Redis::start_with(options) else { return };
+    let folder = Scratch::new("auth-ready-secret");
+    let server = Program::start(&folder, &redis.url_with("default", "hunter2"), &[]);
+    wait_for(&server, &[]);
+    redis.stop();
+    wait_for(&server, &["sessions", "accounts"]);
+    server.wait_for_log("not ready");
+    let (answer, log) = (server.get("/readyz"), server.log());
+    assert!(!answer.body.contains("127.0.0.1") && !log.contains("hunter2"), "{log}");
+}

@@ -1,0 +1,55 @@
+//! A lock in a database, as another process would hold it.
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
+use std::path::Path;
+
+use sqlx::{Connection, PgConnection, SqliteConnection};
+use tokio::runtime::Runtime;
+
+/// The lock, until this is dropped.
+pub(crate) struct Lock {
+    runtime: Runtime,
+    connection: Option<Connected>,
+}
+
+enum Connected {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Lock {
+    /// Locks an SQLite file against writers.
+    pub(crate) fn of_file(file: &Path) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let connection = runtime.block_on(async {
+            let url = format!("sqlite:{}", file.display());
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+            connection
+        });
+        Self { runtime, connection: Some(Connected::Sqlite(connection)) }
+    }
+
+    /// Locks a table of PostgreSQL against readers and writers.
+    pub(crate) fn of_table(url: &str, table: &'static str) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let connection = runtime.block_on(async {
+            let mut connection = PgConnection::connect(url).await.unwrap();
+            let lock = format!("BEGIN; LOCK TABLE {table}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut connection).await.unwrap();
+            connection
+        });
+        Self { runtime, connection: Some(Connected::Postgres(connection)) }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let closed = match self.connection.take() {
+            Some(Connected::Sqlite(connection)) => self.runtime.block_on(connection.close()),
+            Some(Connected::Postgres(connection)) => self.runtime.block_on(connection.close()),
+            None => Ok(()),
+        };
+        closed.unwrap();
+    }
+}
