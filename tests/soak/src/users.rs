@@ -7,7 +7,10 @@ use std::{
 
 use fastrand::Rng;
 use kippu_soak::log::{Answer, What, Who};
-use tokio::{sync::Semaphore, time};
+use tokio::{
+    sync::{RwLock, Semaphore},
+    time,
+};
 
 use crate::client::{Client, Tokens};
 
@@ -21,6 +24,8 @@ pub(crate) struct Pace {
     pub(crate) access_lifetime: u64,
     pub(crate) idle_lifetime: u64,
     pub(crate) session_lifetime: u64,
+    /// Whether all of it is of seconds, and stalls too.
+    pub(crate) is_short: bool,
 }
 
 pub(crate) struct User {
@@ -30,6 +35,8 @@ pub(crate) struct User {
     pub(crate) until: Instant,
     /// A hash of a password takes as much as many other requests.
     pub(crate) logins: Arc<Semaphore>,
+    /// Held for reading while accounts come and go.
+    pub(crate) accounts: Arc<RwLock<()>>,
 }
 
 /// The number that a user has after leaving, and coming back as somebody else.
@@ -95,7 +102,8 @@ impl User {
                 self.wait(in_seconds(self.pace.idle_lifetime) + 1.0).await;
                 self.refresh(tokens).await
             }
-            94..97 => self.logout(tokens).await,
+            94..96 => self.logout(tokens).await,
+            96 => self.logout_by_what_is_left(tokens).await,
             97 => self.logout_everywhere(tokens, others).await,
             98 => self.leave(tokens, others).await,
             _ => {
@@ -162,7 +170,9 @@ impl User {
         forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
         if let Ok(forged) = String::from_utf8(forged) {
             self.client.forge(&forged).await;
+            self.client.forge_logout(&forged).await;
         }
+        self.client.logout_from_elsewhere(&tokens).await;
         Some(tokens)
     }
 
@@ -174,6 +184,7 @@ impl User {
             pace: self.pace,
             until: self.until,
             logins: Arc::clone(&self.logins),
+            accounts: Arc::clone(&self.accounts),
         };
         let copy = tokens.clone();
         let is_first = self.rng.bool();
@@ -225,9 +236,37 @@ impl User {
         (reply.answer != Answer::Done).then_some(next)
     }
 
+    /// The client has nothing left but an access token, which has expired or not, or one cookie; it tries again while the
+    /// server, or its store, is away.
+    async fn logout_by_what_is_left(&mut self, tokens: Tokens) -> Option<Tokens> {
+        if self.rng.bool() {
+            self.wait(in_seconds(self.pace.access_lifetime) + 1.0).await;
+        }
+        let left = self.rng.u8(..3);
+        loop {
+            let reply = match left {
+                0 => self.client.ask(What::Logout, &tokens.access).await,
+                left => self.client.logout_by_cookie(&tokens, left == 1).await,
+            };
+            if reply.answer == Answer::Done {
+                break;
+            }
+            if Instant::now() >= self.until {
+                return None;
+            }
+            let seconds = 0.1 + self.rng.f64();
+            self.wait(seconds).await;
+        }
+        self.client.ask(What::Live, &tokens.access).await;
+        self.client.refresh(&tokens.refresh).await;
+        None
+    }
+
     /// The account is removed, and what somebody kept of its tokens is tried: first while that is under way. Comes back with
     /// another address.
     async fn leave(&mut self, tokens: Tokens, others: &mut Vec<Tokens>) -> Option<Tokens> {
+        let accounts = Arc::clone(&self.accounts);
+        let _held = accounts.read().await;
         let gone = self.client.clone();
         let address = email(gone.user);
         let (mut answer, next) =
