@@ -1,6 +1,7 @@
 //! What users do, and what is done to them: one task for each, at random, until the time is over.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -81,8 +82,13 @@ impl User {
     }
 
     async fn login(&mut self) -> Option<Tokens> {
-        let _turn = self.logins.acquire().await.ok()?;
+        let turn = self.logins.acquire().await.ok()?;
         let reply = self.client.login(&email(self.client.user), PASSWORD).await;
+        drop(turn);
+        if reply.tokens.is_none() {
+            let seconds = 0.1 + self.rng.f64();
+            self.wait(seconds).await;
+        }
         reply.tokens
     }
 
@@ -92,7 +98,8 @@ impl User {
             0..15 => self.look(What::Me, tokens).await,
             15..27 => self.look(What::Live, tokens).await,
             27..35 => self.look(What::List, tokens).await,
-            35..65 => self.refresh(tokens).await,
+            35..55 => self.refresh(tokens).await,
+            55..65 => self.impatience(tokens).await,
             65..75 => self.two_tabs(tokens).await,
             75..82 => self.lost_answer(tokens).await,
             82..86 => self.forge(tokens).await,
@@ -143,6 +150,25 @@ impl User {
             self.client.refresh(&tokens.refresh)
         );
         match one.tokens.or(other.tokens) {
+            Some(next) => Some(next),
+            None => self.refresh(tokens).await,
+        }
+    }
+
+    /// A refresh that is not answered within the grace is under way still when the same token is presented again.
+    async fn impatience(&mut self, tokens: Tokens) -> Option<Tokens> {
+        let patience = (1.0 + 0.2 * self.rng.f64()) * in_seconds(self.pace.grace);
+        let mut first = pin!(self.client.refresh(&tokens.refresh));
+        let (one, other) =
+            match time::timeout(Duration::from_secs_f64(patience), &mut first).await {
+                Ok(one) => (one, None),
+                Err(_) => {
+                    let (one, other) = tokio::join!(first, self.client.refresh(&tokens.refresh));
+                    (one, Some(other))
+                }
+            };
+        let next = one.tokens.or_else(|| other.and_then(|reply| reply.tokens));
+        match next {
             Some(next) => Some(next),
             None => self.refresh(tokens).await,
         }

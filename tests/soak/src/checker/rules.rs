@@ -280,15 +280,10 @@ fn owners(story: &Story<'_>) -> Vec<String> {
 }
 
 fn gone(story: &Story<'_>) -> Vec<String> {
-    let is_after = |life: &Life<'_>, request: &Request| {
+    let mut found = refreshes(story, |life, _, request| {
         request.is_done() && life.is_over(request, &[Cause::Removal])
-    };
-    let mut found = refreshes(story, |life, _, request| is_after(life, request));
-    for life in &story.lives {
-        // An access token alone is good until it expires.
-        let looks = life.looks.iter().filter(|look| look.what != What::Me);
-        found.extend(looks.filter(|look| is_after(life, look)).map(|look| told(life, look)));
-    }
+    });
+    found.extend(shown(story, &[Cause::Removal]));
     found
 }
 
