@@ -158,16 +158,16 @@ impl User {
     /// A refresh that is not answered within the grace is under way still when the same token is presented again.
     async fn impatience(&mut self, tokens: Tokens) -> Option<Tokens> {
         let patience = (1.0 + 0.2 * self.rng.f64()) * in_seconds(self.pace.grace);
-        let mut first = pin!(self.client.refresh(&tokens.refresh));
-        let (one, other) =
+        let next = {
+            let mut first = pin!(self.client.refresh(&tokens.refresh));
             match time::timeout(Duration::from_secs_f64(patience), &mut first).await {
-                Ok(one) => (one, None),
+                Ok(reply) => reply.tokens,
                 Err(_) => {
                     let (one, other) = tokio::join!(first, self.client.refresh(&tokens.refresh));
-                    (one, Some(other))
+                    one.tokens.or(other.tokens)
                 }
-            };
-        let next = one.tokens.or_else(|| other.and_then(|reply| reply.tokens));
+            }
+        };
         match next {
             Some(next) => Some(next),
             None => self.refresh(tokens).await,

@@ -305,9 +305,8 @@ fn logged_out(story: &Story<'_>) -> Vec<String> {
 }
 
 fn not_back(story: &Story<'_>) -> Vec<String> {
-    let mut found = refreshes(story, |life, _, request| {
-        request.is_done() && life.is_over(request, &ENDED)
-    });
+    let mut found =
+        refreshes(story, |life, _, request| request.is_done() && life.is_over(request, &ENDED));
     found.extend(shown(story, &ENDED));
     found
 }
