@@ -2,21 +2,32 @@
 //! explains.
 
 mod clock;
+mod outages;
 mod rules;
+mod server;
 mod story;
 
 use std::collections::BTreeMap;
 
-use self::{rules::RULES, story::Story};
+use self::{rules::RULES, server::Server, story::Story};
 use crate::log::Log;
 
 /// What was found, by the name of the rule.
 pub type Breaches = BTreeMap<&'static str, Vec<String>>;
 
 pub fn check(log: &Log) -> Breaches {
-    let story = Story::of(log);
+    let server = Server::of(log);
+    let story = Story::of(log, &server);
     let checked = RULES.iter().map(|(name, rule)| (*name, rule(&story)));
     checked.filter(|(_, found)| !found.is_empty()).collect()
+}
+
+/// How many findings there would be besides, if a store could lose nothing of what it acknowledged.
+pub fn lost(log: &Log) -> usize {
+    let mut strict = log.clone();
+    strict.faults.iter_mut().for_each(|fault| fault.lost = None);
+    let count = |log: &Log| check(log).values().map(Vec::len).sum::<usize>();
+    count(&strict).saturating_sub(count(log))
 }
 
 /// What is checked, in words.

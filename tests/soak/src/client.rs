@@ -126,9 +126,31 @@ impl Client {
         self.send(What::Logout, refresh_form("/auth/logout", token), Some(token), None).await
     }
 
+    /// As a page of this site sends it, where the browser has a cookie with either of the two tokens, and no other.
+    pub(crate) async fn logout_by_cookie(&self, tokens: &Tokens, is_refresh: bool) -> Reply {
+        let request = with_cookie(tokens, is_refresh, "same-origin");
+        if is_refresh {
+            self.send(What::Logout, request, Some(&tokens.refresh), None).await
+        } else {
+            self.send(What::Logout, request, None, Some(&tokens.access)).await
+        }
+    }
+
+    /// As a page of another site sends it.
+    pub(crate) async fn logout_from_elsewhere(&self, tokens: &Tokens) -> Reply {
+        let request = with_cookie(tokens, true, "cross-site");
+        self.send(What::FalseLogout, request, None, None).await
+    }
+
+    /// With a refresh token that is nearly one.
+    pub(crate) async fn forge_logout(&self, token: &str) -> Reply {
+        self.send(What::FalseLogout, refresh_form("/auth/logout", token), None, None).await
+    }
+
     /// With an access token.
     pub(crate) async fn ask(&self, what: What, access: &str) -> Reply {
         let (method, path) = match what {
+            What::Logout => ("POST", "/auth/logout"),
             What::LogoutAll => ("POST", "/auth/logout_all"),
             What::LogoutOthers => ("POST", "/auth/logout_others"),
             What::Live => ("GET", "/api/live"),
@@ -241,11 +263,26 @@ fn refresh_form(path: &str, token: &str) -> hyper::Request<Full<Bytes>> {
     post(path, "application/x-www-form-urlencoded", body)
 }
 
+/// A logout with a cookie alone. What the refresh cookie is bound to does not matter.
+fn with_cookie(tokens: &Tokens, is_refresh: bool, site: &str) -> hyper::Request<Full<Bytes>> {
+    let cookie = if is_refresh {
+        format!("__Secure-auth-server-refresh={}.nothing", tokens.refresh)
+    } else {
+        format!("__Host-auth-server-access={}", tokens.access)
+    };
+    let request = hyper::Request::builder().method("POST").uri("/auth/logout");
+    let request = request.header("host", "soak").header("cookie", cookie);
+    let request = request.header("sec-fetch-site", site).body(Full::default());
+    request.expect("a request of tokens")
+}
+
 fn answer(what: What, status: u16, body: &Value) -> Answer {
     let description = body["error_description"].as_str().unwrap_or_default();
     match (status, body["error"].as_str().unwrap_or_default()) {
         (200..300, "") => Answer::Done,
+        // Of a logout: no session was ended.
         (400, "invalid_grant") => Answer::Refused,
+        (403, "access_denied") if what == What::FalseLogout => Answer::Refused,
         // It is gone already.
         (401, "invalid_credentials") if what == What::Leave => Answer::Refused,
         (401, "invalid_token") if description == "the session has ended" => Answer::Refused,
@@ -253,6 +290,7 @@ fn answer(what: What, status: u16, body: &Value) -> Answer {
         (401, "invalid_token") if description == "the access token is not valid" => Answer::Early,
         (429, "too_many_tries") => Answer::Limited,
         (503, "temporarily_unavailable") => Answer::Unavailable,
+        (500, "server_error") => Answer::Failed,
         _ => Answer::Odd,
     }
 }

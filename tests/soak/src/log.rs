@@ -1,5 +1,5 @@
-//! The log of a run, one JSON object a line: each request with its answer, what the server said of its sessions, what was
-//! killed, and samples of sizes. Tokens are numbers in it, given out in the order in which they were first seen.
+//! The log of a run, one JSON object a line: each request with its answer, the lines that the server logged about its
+//! sessions, the faults, and samples of sizes. Tokens are numbers in it, in the order in which they were first seen.
 
 use std::{
     fs::File,
@@ -21,7 +21,7 @@ pub enum Line {
     Settings(Settings),
     Request(Request),
     Said(Said),
-    Killed(Killed),
+    Fault(Fault),
     Stepped(Stepped),
     Sample(Sample),
 }
@@ -37,6 +37,10 @@ pub struct Settings {
     pub grace: u64,
     pub idle_lifetime: u64,
     pub session_lifetime: u64,
+    /// How long each step of the store may take.
+    pub deadline: u64,
+    /// How long a request may take besides.
+    pub margin: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,7 +52,10 @@ pub enum What {
     Refresh,
     /// A refresh with a token that the server did not make.
     Forged,
+    /// With a refresh token, or with an access token, which may have expired.
     Logout,
+    /// A logout that proves nothing: its token is not one that the server made, or another site sent it along.
+    FalseLogout,
     LogoutAll,
     LogoutOthers,
     Me,
@@ -67,7 +74,7 @@ pub enum Who {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Done,
-    /// `invalid_grant`, or an access token whose session has ended.
+    /// `invalid_grant`, or an access token whose session has ended; of a logout, that no session was ended.
     Refused,
     /// An access token that has expired.
     Expired,
@@ -79,6 +86,8 @@ pub enum Answer {
     Unsent,
     /// The server could not reach its store: it may have been done.
     Unavailable,
+    /// The server is at fault (500), as where its database file was replaced: nothing was done.
+    Failed,
     /// The connection ended, or the client gave up: it may have been done.
     Broken,
     /// Anything else, which should not be.
@@ -126,11 +135,36 @@ pub struct Said {
     pub message: String,
 }
 
+/// From when to when, by the clock of the run.
+pub type Span = (Micros, Micros);
+
+/// Something that was done to the store, or to the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Killed {
-    pub at: Micros,
-    pub back: Micros,
+pub struct Fault {
+    pub kind: FaultKind,
+    /// In words.
     pub what: String,
+    /// From its beginning until the store could be reached as before.
+    pub span: Span,
+    /// In this time the store changed nothing, for certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub still: Option<Span>,
+    /// Changes that were acknowledged in this time may be lost, from its end on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Killed, and started again.
+    Kill,
+    /// The store waited for something.
+    Stall,
+    /// Another server took over from the one that had been written to.
+    Failover,
+    /// The file of the database was moved away, or another was put in its place.
+    Replacement,
 }
 
 /// The clock of the server was set, at some moment from one time to another.
@@ -151,7 +185,7 @@ pub struct Sample {
 }
 
 impl Request {
-    /// Whether it may have been done, though nobody was told.
+    /// Whether it may have been done, though no client got an answer that says so.
     pub fn is_in_doubt(&self) -> bool {
         matches!(self.answer, Answer::Unavailable | Answer::Broken)
     }
@@ -161,8 +195,8 @@ impl Request {
         matches!(self.answer, Answer::Unsent | Answer::Limited)
     }
 
-    /// When it happened, if it did.
-    pub fn span(&self) -> (Micros, Micros) {
+    /// It happened within this time, if it did.
+    pub fn span(&self) -> Span {
         (self.sent, self.ended)
     }
 
@@ -177,7 +211,7 @@ pub struct Log {
     pub settings: Settings,
     pub requests: Vec<Request>,
     pub said: Vec<Said>,
-    pub killed: Vec<Killed>,
+    pub faults: Vec<Fault>,
     pub stepped: Vec<Stepped>,
     pub samples: Vec<Sample>,
 }
@@ -192,7 +226,7 @@ impl Log {
                 Line::Settings(settings) => log.settings = settings,
                 Line::Request(request) => log.requests.push(request),
                 Line::Said(said) => log.said.push(said),
-                Line::Killed(killed) => log.killed.push(killed),
+                Line::Fault(fault) => log.faults.push(fault),
                 Line::Stepped(stepped) => log.stepped.push(stepped),
                 Line::Sample(sample) => log.samples.push(sample),
             }

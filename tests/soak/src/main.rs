@@ -1,12 +1,17 @@
 //! A soak of the auth server: the program of the server, a store, seconds and a file for the log in; a report out, and an
-//! error for each rule that was broken. In the second half of the run the server's clock is set, back and forth.
+//! error for each rule that was broken.
 //!
 //! `soak run PROGRAM sqlite|postgres|redis SECONDS LOG`, `soak check LOG`
 
+mod auth_server;
 mod client;
+mod director;
 #[path = "../../support/postgres.rs"]
 #[allow(clippy::pedantic, reason = "shared")]
 mod postgres;
+#[path = "../../support/proxy.rs"]
+#[allow(clippy::pedantic, reason = "shared")]
+mod proxy;
 #[path = "../../support/redis.rs"]
 #[allow(clippy::pedantic, reason = "shared")]
 mod redis;
@@ -14,7 +19,7 @@ mod report;
 #[path = "../../support/servers.rs"]
 #[allow(clippy::pedantic, reason = "shared")]
 mod servers;
-mod stage;
+mod stores;
 mod users;
 
 use std::{
@@ -24,29 +29,45 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
 use fastrand::Rng;
-use kippu_soak::log::{Killed, Line, Log, Said, Sample, Settings, Stepped, Who};
-use tokio::sync::Semaphore;
+use kippu_soak::log::{Line, Log, Said, Settings, Who};
+use tokio::{
+    runtime::Runtime,
+    sync::{RwLock, Semaphore},
+};
 
 use self::{
+    auth_server::AuthServer,
     client::{Client, Recorder},
-    stage::Stage,
+    stores::{DEADLINE, Scene},
     users::{PASSWORD, Pace, User, email},
 };
 
-const LONG: Pace =
-    Pace { pause: 2.0, grace: 5, access_lifetime: 8, idle_lifetime: 20, session_lifetime: 90 };
+const LONG: Pace = Pace {
+    pause: 2.0,
+    grace: 2,
+    access_lifetime: 8,
+    idle_lifetime: 20,
+    session_lifetime: 90,
+    is_short: false,
+};
 /// For a run of seconds, in which everything is to happen all the same.
-const SHORT: Pace =
-    Pace { pause: 0.2, grace: 1, access_lifetime: 2, idle_lifetime: 3, session_lifetime: 7 };
+const SHORT: Pace = Pace {
+    pause: 0.2,
+    grace: 1,
+    access_lifetime: 2,
+    idle_lifetime: 3,
+    session_lifetime: 7,
+    is_short: true,
+};
 const LONG_FROM: u64 = 120;
 
-/// What the server's clock is set to, in seconds ahead of the machine's: back an hour, forward by ten years, back and back.
-const OFFSETS: [i64; 5] = [-3600, 315_360_000, 3, -3, 0];
+/// How long a request may take, besides the deadline of the store, in seconds: passwords are hashed, and there may be many
+/// who wait.
+const MARGIN: u64 = 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -74,8 +95,13 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
     let seconds: u64 = seconds.parse()?;
     let pace = if seconds < LONG_FROM { SHORT } else { LONG };
     let count = u32::try_from((seconds * 4).clamp(8, 200))?;
-    let mut stage = Stage::set(&program.canonicalize()?, store, pace)
-        .ok_or("no such store, or no libfaketime, on this machine")?;
+    let runtime = Runtime::new()?;
+    let mut server =
+        AuthServer::new(&program.canonicalize()?, pace).ok_or("libfaketime is not installed")?;
+    let mut store_of_server =
+        stores::start(store, &server, &runtime).ok_or("the store is unknown, or not installed")?;
+    server.keep_in(&store_of_server.url());
+    server.start();
     let recorder = Arc::new(Recorder::create(path)?);
     let seed = fastrand::u64(..);
     recorder.write(&Line::Settings(Settings {
@@ -86,20 +112,31 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
         grace: pace.grace,
         idle_lifetime: pace.idle_lifetime,
         session_lifetime: pace.session_lifetime,
+        deadline: DEADLINE,
+        margin: MARGIN,
     }));
     let mut rng = Rng::with_seed(seed);
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let clients: Vec<Client> = (0..count).map(|user| client(&stage, &recorder, user)).collect();
+    let clients: Vec<Client> = (0..count).map(|user| client(&server, &recorder, user)).collect();
     runtime.block_on(register(&clients))?;
     let until = Instant::now() + Duration::from_secs(seconds);
-    let logins = Arc::new(Semaphore::new(2));
+    let (logins, accounts) = (Arc::new(Semaphore::new(2)), Arc::new(RwLock::new(())));
     let users: Vec<_> = clients
         .into_iter()
-        .map(|client| User { client, rng: rng.fork(), pace, until, logins: Arc::clone(&logins) })
-        .map(|user| runtime.spawn(user.run()))
+        .map(|client| {
+            let (rng, logins, accounts) = (rng.fork(), Arc::clone(&logins), Arc::clone(&accounts));
+            runtime.spawn(User { client, rng, pace, until, logins, accounts }.run())
+        })
         .collect();
-    direct(&mut stage, &recorder, &mut rng, until, seconds);
+    let scene = Scene {
+        server: &mut server,
+        rng: &mut rng,
+        recorder: &recorder,
+        runtime: &runtime,
+        accounts,
+        pace,
+    };
+    director::direct(&mut *store_of_server, scene, until, seconds);
     runtime.block_on(async {
         for user in users {
             user.await?;
@@ -108,8 +145,8 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
     })?;
     // Thieves end by themselves.
     runtime.shutdown_timeout(Duration::from_secs(5));
-    let is_running = stage.server_runs();
-    let said = stage.log_text();
+    let is_running = server.is_running();
+    let said = server.log_text();
     said.lines().filter_map(heard).for_each(|said| recorder.write(&Line::Said(said)));
     recorder.flush()?;
 
@@ -121,11 +158,11 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
     Ok(report::print(&Log::read(path)?) & is_silent & is_running)
 }
 
-fn client(stage: &Stage, recorder: &Arc<Recorder>, user: u32) -> Client {
+fn client(server: &AuthServer, recorder: &Arc<Recorder>, user: u32) -> Client {
     let [_, _, high, low] = user.to_be_bytes();
     Client {
         recorder: Arc::clone(recorder),
-        server: stage.address,
+        server: server.address,
         user,
         address: Ipv4Addr::new(127, 1, high, low),
         who: Who::Owner,
@@ -142,38 +179,7 @@ async fn register(clients: &[Client]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Takes a sample every second, kills at random, and in the second half sets the server's clock.
-fn direct(stage: &mut Stage, recorder: &Recorder, rng: &mut Rng, until: Instant, seconds: u64) {
-    let gap = Duration::from_secs(seconds.min(60)).div_f64(3.0);
-    let next = |rng: &mut Rng| Instant::now() + gap.mul_f64(0.5 + rng.f64());
-    let mut kill_at = next(rng);
-    let mut step_at = Instant::now() + Duration::from_secs(seconds) / 2;
-    let mut offsets = OFFSETS.into_iter().cycle();
-    while Instant::now() < until {
-        if let Some(memory) = stage.memory() {
-            let sample = Sample { at: recorder.now(), memory, files: stage.files() };
-            recorder.write(&Line::Sample(sample));
-        }
-        if Instant::now() >= kill_at {
-            let at = recorder.now();
-            let what = stage.kill().to_owned();
-            thread::sleep(Duration::from_secs_f64(2.0 * rng.f64()));
-            stage.bring_back();
-            recorder.write(&Line::Killed(Killed { at, back: recorder.now(), what }));
-            kill_at = next(rng);
-        }
-        if Instant::now() >= step_at {
-            let from = recorder.now();
-            let offset = offsets.next().expect("it never ends");
-            stage.set_clock(offset);
-            recorder.write(&Line::Stepped(Stepped { from, to: recorder.now(), offset }));
-            step_at = next(rng);
-        }
-        thread::sleep(Duration::from_secs(1));
-    }
-}
-
-/// What the server told of a session, if a line of its log is about one.
+/// The event of a session that a line of the server's log has, if it has one.
 fn heard(line: &str) -> Option<Said> {
     // A line may be cut where the server was killed.
     let line: serde_json::Value = serde_json::from_str(line).ok()?;

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use kippu_soak::{
     checker,
     flat::{Bound, growth},
-    log::{Answer, Log, What, Who},
+    log::{Answer, Fault, FaultKind, Log, Micros, What, Who},
 };
 
 /// A thread takes 19 MiB with the first password that it hashes, and keeps them.
 const MEMORY: Bound = Bound { percent: 25, bytes: 24 << 20 };
 /// Redis rewrites its file when it has become twice as large, and PostgreSQL and SQLite keep what they once had.
 const FILES: Bound = Bound { percent: 50, bytes: 4 << 20 };
+/// A run of so many microseconds has time for each kind of fault.
+const LONG: Micros = 30_000_000;
 /// In fewer samples, everything is still growing.
 const SAMPLES: usize = 100;
 
@@ -27,6 +29,16 @@ pub(crate) fn print(log: &Log) -> bool {
             println!("    {one}");
         }
     }
+    let acknowledged = log.requests.iter().filter(|request| {
+        let (sent, ended) = request.span();
+        let mut lost = log.faults.iter().filter_map(|fault| fault.lost);
+        request.is_done() && lost.any(|(from, to)| sent <= to && from <= ended)
+    });
+    println!(
+        "{} requests were answered whose changes a failover or a backup may lose; {} findings are excused by that",
+        acknowledged.count(),
+        checker::lost(log)
+    );
     for missing in missing(log) {
         is_well = false;
         println!("MISSING: {missing}");
@@ -57,15 +69,34 @@ fn count(log: &Log) {
         println!("{count:8} the server said: {message}");
     }
     let in_doubt = log.requests.iter().filter(|request| request.is_in_doubt()).count();
-    let away: u64 = log.killed.iter().map(|killed| killed.back - killed.at).sum();
+    let mut faults: BTreeMap<(FaultKind, &str), Vec<&Fault>> = BTreeMap::new();
+    for fault in &log.faults {
+        faults.entry((fault.kind, &fault.what)).or_default().push(fault);
+    }
+    for ((kind, what), all) in &faults {
+        let lasted: u64 = all.iter().map(|fault| fault.span.1 - fault.span.0).sum();
+        let back = all.iter().filter_map(|fault| first_write(log, fault)).max();
+        println!(
+            "{:8} {kind:?}: {what}; for {} ms in all, the next write after {} ms at most",
+            all.len(),
+            lasted / 1000,
+            back.map_or("more".to_owned(), |back| (back / 1000).to_string())
+        );
+    }
     println!(
-        "{} requests, {in_doubt} of them in doubt; {} kills of {:?}, away for {} ms; the clock was set to {:?}",
+        "{} requests, {in_doubt} of them in doubt; the clock was set to {:?}",
         log.requests.len(),
-        log.killed.len(),
-        log.killed.first().map(|killed| killed.what.as_str()),
-        away / 1000,
         log.stepped.iter().map(|step| step.offset).collect::<Vec<_>>()
     );
+}
+
+/// How long after a fault a write succeeded that had begun after it.
+fn first_write(log: &Log, fault: &Fault) -> Option<Micros> {
+    let end = fault.span.1;
+    let writes = log.requests.iter().filter(|request| {
+        request.is_done() && request.what == What::Refresh && request.sent >= end
+    });
+    writes.map(|request| request.ended - end).min()
 }
 
 /// What has to have happened, or the run shows nothing.
@@ -90,8 +121,15 @@ fn missing(log: &Log) -> Vec<String> {
             missing.push(format!("the server never said: {message}"));
         }
     }
-    if log.killed.is_empty() {
-        missing.push("nothing was killed".to_owned());
+    let is_long = log.samples.iter().any(|sample| sample.at > LONG);
+    let of_store = match log.settings.store.as_str() {
+        "sqlite" => FaultKind::Replacement,
+        _ => FaultKind::Failover,
+    };
+    for kind in [FaultKind::Stall, FaultKind::Kill].into_iter().chain(is_long.then_some(of_store)) {
+        if !log.faults.iter().any(|fault| fault.kind == kind) {
+            missing.push(format!("there was no fault of the kind {kind:?}"));
+        }
     }
     if log.stepped.is_empty() {
         missing.push("no clock was set".to_owned());

@@ -1,13 +1,17 @@
 //! What users do, and what is done to them: one task for each, at random, until the time is over.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use fastrand::Rng;
 use kippu_soak::log::{Answer, What, Who};
-use tokio::{sync::Semaphore, time};
+use tokio::{
+    sync::{RwLock, Semaphore},
+    time,
+};
 
 use crate::client::{Client, Tokens};
 
@@ -21,6 +25,8 @@ pub(crate) struct Pace {
     pub(crate) access_lifetime: u64,
     pub(crate) idle_lifetime: u64,
     pub(crate) session_lifetime: u64,
+    /// Whether all of it is of seconds, and stalls too.
+    pub(crate) is_short: bool,
 }
 
 pub(crate) struct User {
@@ -30,6 +36,8 @@ pub(crate) struct User {
     pub(crate) until: Instant,
     /// A hash of a password takes as much as many other requests.
     pub(crate) logins: Arc<Semaphore>,
+    /// Held for reading while accounts come and go.
+    pub(crate) accounts: Arc<RwLock<()>>,
 }
 
 /// The number that a user has after leaving, and coming back as somebody else.
@@ -74,8 +82,13 @@ impl User {
     }
 
     async fn login(&mut self) -> Option<Tokens> {
-        let _turn = self.logins.acquire().await.ok()?;
+        let turn = self.logins.acquire().await.ok()?;
         let reply = self.client.login(&email(self.client.user), PASSWORD).await;
+        drop(turn);
+        if reply.tokens.is_none() {
+            let seconds = 0.1 + self.rng.f64();
+            self.wait(seconds).await;
+        }
         reply.tokens
     }
 
@@ -85,7 +98,8 @@ impl User {
             0..15 => self.look(What::Me, tokens).await,
             15..27 => self.look(What::Live, tokens).await,
             27..35 => self.look(What::List, tokens).await,
-            35..65 => self.refresh(tokens).await,
+            35..55 => self.refresh(tokens).await,
+            55..65 => self.impatience(tokens).await,
             65..75 => self.two_tabs(tokens).await,
             75..82 => self.lost_answer(tokens).await,
             82..86 => self.forge(tokens).await,
@@ -95,7 +109,8 @@ impl User {
                 self.wait(in_seconds(self.pace.idle_lifetime) + 1.0).await;
                 self.refresh(tokens).await
             }
-            94..97 => self.logout(tokens).await,
+            94..96 => self.logout(tokens).await,
+            96 => self.logout_by_what_is_left(tokens).await,
             97 => self.logout_everywhere(tokens, others).await,
             98 => self.leave(tokens, others).await,
             _ => {
@@ -140,6 +155,25 @@ impl User {
         }
     }
 
+    /// A refresh that is not answered within the grace is under way still when the same token is presented again.
+    async fn impatience(&mut self, tokens: Tokens) -> Option<Tokens> {
+        let patience = (1.0 + 0.2 * self.rng.f64()) * in_seconds(self.pace.grace);
+        let next = {
+            let mut first = pin!(self.client.refresh(&tokens.refresh));
+            match time::timeout(Duration::from_secs_f64(patience), &mut first).await {
+                Ok(reply) => reply.tokens,
+                Err(_) => {
+                    let (one, other) = tokio::join!(first, self.client.refresh(&tokens.refresh));
+                    one.tokens.or(other.tokens)
+                }
+            }
+        };
+        match next {
+            Some(next) => Some(next),
+            None => self.refresh(tokens).await,
+        }
+    }
+
     /// The answer to a refresh does not arrive, as far as the user knows: it is asked for again.
     async fn lost_answer(&mut self, tokens: Tokens) -> Option<Tokens> {
         self.client.refresh(&tokens.refresh).await;
@@ -162,7 +196,9 @@ impl User {
         forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
         if let Ok(forged) = String::from_utf8(forged) {
             self.client.forge(&forged).await;
+            self.client.forge_logout(&forged).await;
         }
+        self.client.logout_from_elsewhere(&tokens).await;
         Some(tokens)
     }
 
@@ -174,6 +210,7 @@ impl User {
             pace: self.pace,
             until: self.until,
             logins: Arc::clone(&self.logins),
+            accounts: Arc::clone(&self.accounts),
         };
         let copy = tokens.clone();
         let is_first = self.rng.bool();
@@ -225,9 +262,37 @@ impl User {
         (reply.answer != Answer::Done).then_some(next)
     }
 
+    /// The client has nothing left but an access token, which has expired or not, or one cookie; it tries again while the
+    /// server, or its store, is away.
+    async fn logout_by_what_is_left(&mut self, tokens: Tokens) -> Option<Tokens> {
+        if self.rng.bool() {
+            self.wait(in_seconds(self.pace.access_lifetime) + 1.0).await;
+        }
+        let left = self.rng.u8(..3);
+        loop {
+            let reply = match left {
+                0 => self.client.ask(What::Logout, &tokens.access).await,
+                left => self.client.logout_by_cookie(&tokens, left == 1).await,
+            };
+            if reply.answer == Answer::Done {
+                break;
+            }
+            if Instant::now() >= self.until {
+                return None;
+            }
+            let seconds = 0.1 + self.rng.f64();
+            self.wait(seconds).await;
+        }
+        self.client.ask(What::Live, &tokens.access).await;
+        self.client.refresh(&tokens.refresh).await;
+        None
+    }
+
     /// The account is removed, and what somebody kept of its tokens is tried: first while that is under way. Comes back with
     /// another address.
     async fn leave(&mut self, tokens: Tokens, others: &mut Vec<Tokens>) -> Option<Tokens> {
+        let accounts = Arc::clone(&self.accounts);
+        let _held = accounts.read().await;
         let gone = self.client.clone();
         let address = email(gone.user);
         let (mut answer, next) =

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use kippu_soak::{
     checker::{check, rules},
-    log::{Answer, Got, Log, NEVER, Request, Said, Settings, Stepped, What, Who},
+    log::{
+        Answer, Fault, FaultKind, Got, Log, NEVER, Request, Said, Settings, Span, Stepped, What,
+        Who,
+    },
 };
 
 const BEGAN: u64 = 1_700_000_000;
@@ -26,6 +29,8 @@ impl Story {
             grace: 5,
             idle_lifetime: 20,
             session_lifetime: 90,
+            deadline: 3,
+            margin: 2,
         };
         Self(Log { settings, ..Log::default() })
     }
@@ -85,6 +90,34 @@ impl Story {
         self.last().listed = listed.iter().map(|&id| id.to_owned()).collect();
     }
 
+    /// The last request was answered at this time.
+    fn answered(&mut self, at: f64) {
+        self.last().ended = micros(at);
+    }
+
+    /// The store holds still between these times.
+    fn stall(&mut self, from: f64, to: f64) {
+        let fault = self.fault(FaultKind::Stall, from, to);
+        fault.still = Some(fault.span);
+    }
+
+    /// Another server takes over, without what was acknowledged in this time. Its address moves a second later.
+    fn fail_over(&mut self, from: f64, to: f64) {
+        self.fault(FaultKind::Failover, from, to + 1.0).lost = Some(span(from, to));
+    }
+
+    /// The file is another from the first time to the second.
+    fn replace_file(&mut self, from: f64, to: f64) {
+        let fault = self.fault(FaultKind::Replacement, from - 0.1, to + 0.1);
+        fault.still = Some(span(from, to));
+    }
+
+    fn fault(&mut self, kind: FaultKind, from: f64, to: f64) -> &mut Fault {
+        let (what, span) = ("something".to_owned(), span(from, to));
+        self.0.faults.push(Fault { kind, what, span, still: None, lost: None });
+        self.0.faults.last_mut().unwrap()
+    }
+
     fn say(&mut self, session: &str, message: &str) {
         self.0.said.push(Said { session: session.to_owned(), message: message.to_owned() });
     }
@@ -113,6 +146,10 @@ impl Story {
         let found = check(&self.0);
         assert!(found.keys().any(|name| name.starts_with(rule)), "{rule}: {found:#?}");
     }
+}
+
+fn span(from: f64, to: f64) -> Span {
+    (micros(from), micros(to))
 }
 
 /// An access token has the number of its refresh token, and a thousand.
@@ -160,6 +197,7 @@ fn what_is_right_is_no_breach() {
     story.rotate(48.0, "d", 30, 31);
     story.refresh(69.0, 31, Answer::Refused);
     // A login under way is not ended by a logout before it.
+    story.fault(FaultKind::Kill, 69.0, 70.5);
     story.login(70.0, "e", 40);
     story.request(69.9, What::LogoutAll, Answer::Broken);
     story.rotate(71.0, "e", 40, 41);
@@ -171,6 +209,7 @@ fn what_is_in_doubt_may_have_been_done_or_not() {
     for answer in [Answer::Broken, Answer::Unavailable] {
         let mut story = begun();
         // Done, and told by the server or not; and again, much later.
+        story.fault(FaultKind::Kill, 3.0, 3.1);
         story.refresh(3.0, 2, answer);
         story.refresh(10.0, 2, Answer::Refused);
         assert_eq!(story.broken(), [""; 0]);
@@ -179,13 +218,14 @@ fn what_is_in_doubt_may_have_been_done_or_not() {
         assert_eq!(story.broken(), [""; 0]);
         // Not done.
         let mut story = begun();
+        story.fault(FaultKind::Kill, 3.0, 3.1);
         story.refresh(3.0, 2, answer);
         story.rotate(10.0, "a", 2, 3);
         assert_eq!(story.broken(), [""; 0]);
-        // A logout, whose end nobody saw.
+        // A logout.
         let mut story = begun();
+        story.fault(FaultKind::Kill, 3.0, 3.1);
         story.logout(3.0, 2, answer);
-        story.last().ended = NEVER;
         story.rotate(5.0, "a", 2, 3);
         story.refresh(6.0, 3, Answer::Refused);
         assert_eq!(story.broken(), [""; 0]);
@@ -485,6 +525,7 @@ fn a_user_who_is_gone_and_goes_on() {
     story.refresh(5.0, 2, Answer::Refused);
     assert_eq!(story.broken(), [""; 0]);
     let mut story = leave(3.0, Answer::Broken);
+    story.fault(FaultKind::Kill, 3.0, 3.1);
     story.rotate(4.0, "a", 2, 3);
     story.ask(4.5, What::Live, 1002, Answer::Done);
     story.refresh(5.0, 3, Answer::Refused);
@@ -508,11 +549,6 @@ fn a_logout_that_is_not_final() {
     story.login(2.0, "b", 10);
     story.ask(3.0, What::LogoutOthers, 1010, Answer::Done);
     story.rotate(4.0, "a", 2, 3);
-    story.breaks("R10");
-    // Refused, instead of done again.
-    let mut story = begun();
-    story.logout(3.0, 1, Answer::Done);
-    story.logout(4.0, 1, Answer::Refused);
     story.breaks("R10");
 }
 
@@ -559,6 +595,359 @@ fn an_answer_that_nobody_foresaw() {
     let mut story = begun();
     story.request(3.0, What::Me, Answer::Odd);
     story.breaks("R12");
+}
+
+#[test]
+fn a_stall_is_no_breach() {
+    // Whoever presents the token before the commit gets its successor, however long that takes; the first gave up.
+    let mut story = begun();
+    story.stall(9.0, 20.0);
+    story.refresh(9.5, 2, Answer::Unavailable);
+    story.answered(12.5);
+    story.rotate(18.0, "a", 2, 3);
+    story.answered(20.5);
+    story.replay(19.0, "a", 2, 3);
+    story.answered(20.5);
+    assert_eq!(story.broken(), [""; 0]);
+    // And within the grace after it.
+    story.replay(24.0, "a", 2, 3);
+    assert_eq!(story.broken(), [""; 0]);
+    // Later it is a reuse.
+    story.refresh(26.0, 2, Answer::Refused);
+    story.say("a", "reuse detected");
+    assert_eq!(story.broken(), [""; 0]);
+    // A rotation that was committed before the stall, and whose answer was lost: it is too late for a retry.
+    let mut story = begun();
+    story.stall(9.0, 20.0);
+    story.refresh(8.9, 2, Answer::Unavailable);
+    story.answered(11.9);
+    story.refresh(19.0, 2, Answer::Refused);
+    story.answered(20.5);
+    story.say("a", "rotated");
+    story.say("a", "reuse detected");
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn a_stall_that_makes_a_reuse_of_a_retry() {
+    // Before the commit, which the end of the stall bounds from below.
+    let mut story = begun();
+    story.stall(9.0, 20.0);
+    story.rotate(9.5, "a", 2, 3);
+    story.answered(20.5);
+    story.refresh(18.0, 2, Answer::Refused);
+    story.answered(20.6);
+    story.say("a", "reuse detected");
+    story.breaks("R2");
+    // Where the rotation is only known by a request that was given up.
+    let mut story = begun();
+    story.stall(9.0, 20.0);
+    story.refresh(9.5, 2, Answer::Unavailable);
+    story.answered(12.5);
+    story.refresh(18.0, 2, Answer::Refused);
+    story.answered(20.6);
+    story.say("a", "rotated");
+    story.say("a", "reuse detected");
+    story.breaks("R2");
+    // Within the grace after the commit, but for the part of it that a store may not notice.
+    for (at, is_breach) in [(23.0, true), (24.5, false)] {
+        let mut story = begun();
+        story.stall(9.0, 20.0);
+        story.rotate(9.5, "a", 2, 3);
+        story.answered(20.5);
+        story.refresh(at, 2, Answer::Refused);
+        story.say("a", "reuse detected");
+        assert_eq!(story.broken().contains(&"R2"), is_breach, "{at}");
+    }
+    // No stall is known: then what the answers bound counts.
+    let mut story = begun();
+    story.rotate(9.0, "a", 2, 3);
+    story.answered(12.0);
+    story.refresh(10.0, 2, Answer::Refused);
+    story.answered(12.5);
+    story.say("a", "reuse detected");
+    story.breaks("R2");
+}
+
+#[test]
+fn a_change_that_is_acknowledged_and_not_made() {
+    let mut story = begun();
+    story.stall(9.0, 20.0);
+    story.login(10.0, "b", 10);
+    story.breaks("R6 no change");
+    let mut story = begun();
+    story.stall(9.0, 20.0);
+    story.rotate(10.0, "a", 2, 3);
+    story.breaks("R6 no change");
+    let mut story = begun();
+    story.replace_file(9.0, 20.0);
+    story.logout(10.0, 2, Answer::Done);
+    story.breaks("R6 no change");
+    let mut story = begun();
+    story.replace_file(9.0, 20.0);
+    story.ask(10.0, What::LogoutAll, 1002, Answer::Done);
+    story.breaks("R6 no change");
+    // What needs no change, or has time for it.
+    let mut story = begun();
+    story.rotate(6.0, "a", 2, 3);
+    story.stall(7.0, 11.0);
+    story.replay(8.0, "a", 2, 3);
+    story.rotate(10.0, "a", 3, 4);
+    story.answered(11.1);
+    story.logout(12.0, 4, Answer::Done);
+    story.stall(13.0, 20.0);
+    story.logout(14.0, 4, Answer::Done);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn a_failover_is_no_breach() {
+    // Nothing of it is lost.
+    let mut story = begun();
+    story.fail_over(9.0, 9.5);
+    story.refresh(9.7, 2, Answer::Unavailable);
+    story.rotate(11.0, "a", 2, 3);
+    assert_eq!(story.broken(), [""; 0]);
+    // A rotation, which is made again, by either token.
+    let mut story = begun();
+    story.rotate(9.0, "a", 2, 3);
+    story.fail_over(9.0, 10.0);
+    story.rotate(17.0, "a", 2, 3);
+    assert_eq!(story.broken(), [""; 0]);
+    let mut story = begun();
+    story.rotate(9.0, "a", 2, 3);
+    story.fail_over(9.0, 10.0);
+    story.replay(17.0, "a", 3, 4);
+    story.say("a", "the store was behind");
+    assert_eq!(story.broken(), [""; 0]);
+    // With it the longer life that it gave.
+    let mut story = Story::new();
+    story.login(0.0, "a", 1);
+    story.rotate(9.0, "a", 1, 2);
+    story.fail_over(9.0, 10.0);
+    story.login(12.0, "b", 10);
+    story.refresh(25.0, 2, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
+    // A login.
+    let mut story = Story::new();
+    story.login(9.0, "a", 1);
+    story.fail_over(9.0, 10.0);
+    story.refresh(12.0, 1, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
+    // A logout, or the end by a reuse, which comes again.
+    let mut story = begun();
+    story.rotate(6.0, "a", 2, 3);
+    story.logout(9.0, 3, Answer::Done);
+    story.fail_over(9.0, 10.0);
+    story.ask(11.0, What::Live, 1003, Answer::Done);
+    story.rotate(12.0, "a", 3, 4);
+    assert_eq!(story.broken(), [""; 0]);
+    let mut story = begun();
+    story.refresh(9.0, 1, Answer::Refused);
+    story.say("a", "reuse detected");
+    story.fail_over(9.0, 10.0);
+    story.rotate(12.0, "a", 2, 3);
+    story.refresh(13.0, 1, Answer::Refused);
+    story.say("a", "reuse detected");
+    story.refresh(14.0, 3, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+/// All of it happened before what may be lost, or would be seen before the failover, or is another thing.
+#[test]
+fn a_failover_that_loses_too_much() {
+    let mut story = begun();
+    story.logout(7.0, 2, Answer::Done);
+    story.fail_over(9.0, 10.0);
+    story.ask(11.0, What::Live, 1002, Answer::Done);
+    story.breaks("R16 after");
+    let mut story = begun();
+    story.logout(9.0, 2, Answer::Done);
+    story.fail_over(9.0, 11.0);
+    story.ask(9.6, What::Live, 1002, Answer::Done);
+    story.breaks("R16 after");
+    let mut story = begun();
+    story.rotate(7.0, "a", 2, 3);
+    story.fail_over(9.0, 10.0);
+    story.say("a", "the store was behind");
+    story.breaks("R6 the store");
+    let mut story = begun();
+    story.rotate(7.0, "a", 2, 3);
+    story.fail_over(9.0, 10.0);
+    story.rotate(17.0, "a", 2, 3);
+    story.breaks("R1 a token");
+    story.breaks("R3 a reuse is refused");
+    let mut story = Story::new();
+    story.login(7.0, "a", 1);
+    story.fail_over(9.0, 10.0);
+    story.refresh(12.0, 1, Answer::Refused);
+    story.breaks("R12");
+    // After a rotation that is lost there are not two others.
+    let mut story = begun();
+    story.rotate(9.0, "a", 2, 3);
+    story.fail_over(9.0, 10.0);
+    story.rotate(12.0, "a", 2, 4);
+    story.breaks("R1 all");
+    // Nor does anyone end the session.
+    let mut story = begun();
+    story.rotate(9.0, "a", 2, 3);
+    story.fail_over(9.0, 10.0);
+    story.refresh(12.0, 3, Answer::Refused);
+    story.breaks("R12");
+    // A logout on the new server stays.
+    let mut story = begun();
+    story.logout(9.0, 2, Answer::Done);
+    story.fail_over(9.0, 10.0);
+    story.logout(11.0, 2, Answer::Done);
+    story.ask(12.0, What::Live, 1002, Answer::Done);
+    story.breaks("R16 after");
+}
+
+#[test]
+fn a_session_that_an_old_server_shows() {
+    for what in [What::Live, What::List] {
+        let mut story = begun();
+        story.fault(FaultKind::Failover, 3.0, 5.0);
+        story.ask(6.0, What::LogoutAll, 1002, Answer::Done);
+        story.ask(7.0, what, 1002, Answer::Done);
+        story.last().listed = vec!["a".to_owned()];
+        story.breaks("R16 after");
+    }
+    // It began before.
+    let mut story = begun();
+    story.ask(6.0, What::LogoutAll, 1002, Answer::Done);
+    story.ask(6.4, What::Live, 1002, Answer::Done);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn a_server_that_does_not_get_on_by_itself() {
+    for answer in [Answer::Unavailable, Answer::Broken, Answer::Unsent] {
+        for (at, is_breach) in [(4.0, false), (12.9, false), (13.1, true)] {
+            let mut story = begun();
+            story.fault(FaultKind::Failover, 3.0, 5.0);
+            story.login(5.0, "b", 10);
+            story.ask(at, What::Live, 1010, answer);
+            assert_eq!(story.broken().contains(&"R16"), is_breach, "{at} {answer:?}");
+        }
+        // Nothing was done to it.
+        let mut story = begun();
+        story.ask(3.0, What::Live, 1002, answer);
+        story.breaks("R16 the server");
+    }
+    // It answers, and changes nothing.
+    let mut story = begun();
+    story.fault(FaultKind::Failover, 3.0, 5.0);
+    for at in [6.0, 9.0, 14.0] {
+        story.request(at, What::Forged, Answer::Refused);
+    }
+    story.breaks("R16 the server");
+    story.login(12.4, "b", 10);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn a_failure_that_uses_a_token_up() {
+    // A session that is gone after a 500.
+    let mut story = begun();
+    story.replace_file(9.0, 15.0);
+    story.refresh(10.0, 2, Answer::Failed);
+    story.refresh(16.0, 2, Answer::Refused);
+    story.breaks("R17");
+    // It is used up by another.
+    let mut story = begun();
+    story.replace_file(9.0, 15.0);
+    story.refresh(10.0, 2, Answer::Failed);
+    story.rotate(16.0, "a", 2, 3);
+    story.refresh(22.0, 2, Answer::Refused);
+    story.say("a", "reuse detected");
+    assert_eq!(story.broken(), [""; 0]);
+    // It may have been used up in the moment in which the file went.
+    let mut story = begun();
+    story.replace_file(9.0, 15.0);
+    story.refresh(8.8, 2, Answer::Failed);
+    story.refresh(16.0, 2, Answer::Refused);
+    story.say("a", "rotated");
+    story.say("a", "reuse detected");
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn an_answer_that_comes_too_late() {
+    for (what, limit) in [(What::Live, 5.0), (What::Me, 2.0), (What::Forged, 2.0)] {
+        for (more, is_breach) in [(0.0, false), (0.1, true)] {
+            let mut story = begun();
+            story.ask(3.0, what, 1002, Answer::Refused);
+            story.answered(3.0 + limit + more);
+            assert_eq!(story.broken().contains(&"R18"), is_breach, "{what:?}");
+        }
+    }
+    // It never comes.
+    let mut story = begun();
+    story.ask(3.0, What::Live, 1002, Answer::Broken);
+    story.last().ended = NEVER;
+    story.breaks("R18 every answer");
+}
+
+#[test]
+fn a_fault_of_the_server_itself() {
+    let mut story = begun();
+    story.stall(2.5, 4.0);
+    story.refresh(3.0, 2, Answer::Failed);
+    story.breaks("R18 no answer");
+    let mut story = begun();
+    story.replace_file(3.0, 6.0);
+    story.refresh(4.0, 2, Answer::Failed);
+    assert_eq!(story.broken(), [""; 0]);
+    story.refresh(7.0, 2, Answer::Failed);
+    story.breaks("R18 no answer");
+}
+
+#[test]
+fn a_logout_that_does_not_do_what_it_says() {
+    // It ends nothing, though it has a token of the session: of any generation, or an access token, expired or not.
+    for answer in [Answer::Refused, Answer::Expired, Answer::Early] {
+        let mut story = begun();
+        story.logout(3.0, 1, answer);
+        story.breaks("R21 a logout ends");
+        for at in [3.0, 15.0] {
+            let mut story = begun();
+            story.ask(at, What::Logout, 1002, answer);
+            story.breaks("R21 a logout ends");
+        }
+    }
+    // Or a second time, when it is as well.
+    let mut story = begun();
+    story.logout(3.0, 1, Answer::Done);
+    story.logout(4.0, 1, Answer::Refused);
+    story.breaks("R21 a logout ends");
+    // It says that it is done, and is not.
+    let mut story = begun();
+    story.ask(15.0, What::Logout, 1002, Answer::Done);
+    story.rotate(16.0, "a", 2, 3);
+    story.breaks("R10");
+    let mut story = begun();
+    story.ask(3.0, What::Logout, 1002, Answer::Done);
+    story.ask(4.0, What::Live, 1002, Answer::Done);
+    story.breaks("R16 after");
+    // Without a token that proves anything.
+    let mut story = begun();
+    story.request(3.0, What::FalseLogout, Answer::Done);
+    story.breaks("R21 a logout without");
+    story.breaks("R5");
+    // One that ended nothing is no reason for an end.
+    let mut story = begun();
+    story.request(3.0, What::FalseLogout, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
+    story.logout(3.0, 1, Answer::Refused);
+    story.refresh(4.0, 2, Answer::Refused);
+    story.breaks("R12");
+    // All is well: with an access token, which has expired, and again.
+    let mut story = begun();
+    story.ask(15.0, What::Logout, 1002, Answer::Done);
+    story.ask(16.0, What::Logout, 1002, Answer::Done);
+    story.refresh(17.0, 2, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
 }
 
 /// By name, so that a rule that is added is tested too.

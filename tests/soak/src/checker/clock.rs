@@ -1,13 +1,10 @@
 //! The clock of the server, which may have been set while it ran: what it can have shown at the times of the run.
 
-use crate::log::{Micros, Stepped};
+use crate::log::{Micros, Span, Stepped};
 
 /// How far apart the client's clock and the server's may be, in microseconds: both are of one machine, the server's is cut
 /// to milliseconds, and is held to the time of day.
 pub(super) const SLACK: i64 = 250_000;
-
-/// From when to when, by the clock of the run, something happened at some moment.
-pub(super) type Span = (Micros, Micros);
 
 pub(super) struct Clock {
     /// When it may have been ahead of the run by how much, in microseconds; behind it when negative.
@@ -45,14 +42,14 @@ impl Clock {
         })
     }
 
-    /// Whether more than so many seconds passed on it from something to something else, for certain.
-    pub(super) fn passed(&self, lifetime: u64, from: Span, to: Span) -> bool {
-        self.earliest(to) - self.latest(from) > seconds(lifetime) + SLACK
+    /// Whether more than so many microseconds passed on it from something to something else, for certain.
+    pub(super) fn passed(&self, lifetime: i64, from: Span, to: Span) -> bool {
+        self.earliest(to) - self.latest(from) > lifetime + SLACK
     }
 
     /// Whether they may have passed.
-    pub(super) fn may_have_passed(&self, lifetime: u64, from: Span, to: Span) -> bool {
-        self.latest(to) - self.earliest(from) > seconds(lifetime) - SLACK
+    pub(super) fn may_have_passed(&self, lifetime: i64, from: Span, to: Span) -> bool {
+        self.latest(to) - self.earliest(from) > lifetime - SLACK
     }
 
     /// Until when it is not set back, from a time on.
@@ -102,8 +99,8 @@ mod tests {
             (2_250_000, false, true),
             (2_250_001, true, true),
         ] {
-            assert_eq!(clock.passed(2, (0, 0), until(at)), surely, "{at}");
-            assert_eq!(clock.may_have_passed(2, (0, 0), until(at)), maybe, "{at}");
+            assert_eq!(clock.passed(seconds(2), (0, 0), until(at)), surely, "{at}");
+            assert_eq!(clock.may_have_passed(seconds(2), (0, 0), until(at)), maybe, "{at}");
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::clock::{Clock, Span};
-use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, What};
+use super::{clock::seconds, server::Server};
+use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, Span, What};
 
 pub(super) struct Story<'l> {
     pub(super) log: &'l Log,
-    pub(super) server: Server,
+    pub(super) server: &'l Server,
     pub(super) lives: Vec<Life<'l>>,
     /// The successors that were given for each token.
     pub(super) successors: HashMap<u64, BTreeSet<u64>>,
@@ -16,14 +16,9 @@ pub(super) struct Story<'l> {
     pub(super) lists: HashMap<u32, Vec<&'l Request>>,
 }
 
-/// How the server was set up, and its clock.
-pub(super) struct Server {
-    pub(super) settings: Settings,
-    pub(super) clock: Clock,
-}
-
-/// A session that somebody was told of.
+/// A session whose tokens a client got.
 pub(super) struct Life<'l> {
+    server: &'l Server,
     pub(super) id: &'l str,
     pub(super) user: u32,
     pub(super) login: &'l Request,
@@ -41,7 +36,7 @@ pub(super) struct Life<'l> {
 /// From here on a session has ended.
 struct Death {
     at: Micros,
-    /// Where it may have been for its time alone, which can come again.
+    /// Where it may have been for its time alone, which can come again, or where the end may be lost.
     until: Micros,
     cause: Cause,
 }
@@ -63,19 +58,19 @@ pub(super) enum Cause {
 const SWEEP: Micros = 10_000_000;
 
 impl<'l> Story<'l> {
-    pub(super) fn of(log: &'l Log) -> Self {
+    pub(super) fn of(log: &'l Log, server: &'l Server) -> Self {
         let mut successors: HashMap<u64, BTreeSet<u64>> = HashMap::new();
         for request in log.requests.iter().filter(|request| request.what == What::Refresh) {
             if let (Some(token), Some(got)) = (request.token, &request.got) {
                 successors.entry(token).or_default().insert(got.token);
             }
         }
+        let lives = log.requests.iter();
         let mut lives: Vec<Life<'l>> =
-            log.requests.iter().filter_map(|login| Life::begin(login, &successors)).collect();
+            lives.filter_map(|login| Life::begin(server, login, &successors)).collect();
         assign(log, &mut lives);
-        let server = Server { settings: log.settings.clone(), clock: Clock::of(&log.stepped) };
         for life in &mut lives {
-            life.deaths = life.deaths(&server);
+            life.deaths = life.deaths();
         }
         let mut lists: HashMap<u32, Vec<_>> = HashMap::new();
         for list in log.requests.iter().filter(|one| one.what == What::List && one.is_done()) {
@@ -111,7 +106,9 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) {
             (What::Refresh, Some((life, generation)), _) => {
                 lives[life].refreshes[generation].push(request);
             }
-            (What::Logout, Some((life, _)), _) => lives[life].logouts.push(request),
+            (What::Logout, Some((life, _)), _) | (What::Logout, None, Some(life)) => {
+                lives[life].logouts.push(request);
+            }
             (What::LogoutAll | What::LogoutOthers | What::Leave, _, by_access) => {
                 for life in of_user.get(&request.user).into_iter().flatten() {
                     let is_kept = request.what == What::LogoutOthers && Some(*life) == by_access;
@@ -127,7 +124,11 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) {
 }
 
 impl<'l> Life<'l> {
-    fn begin(login: &'l Request, successors: &HashMap<u64, BTreeSet<u64>>) -> Option<Self> {
+    fn begin(
+        server: &'l Server,
+        login: &'l Request,
+        successors: &HashMap<u64, BTreeSet<u64>>,
+    ) -> Option<Self> {
         let got = login.got.as_ref().filter(|_| login.what == What::Login)?;
         let mut tokens = vec![got.token];
         // A token that follows itself is another rule's breach, and no reason to go on for ever.
@@ -138,6 +139,7 @@ impl<'l> Life<'l> {
             tokens.push(*next);
         }
         Some(Self {
+            server,
             id: &got.session,
             user: login.user,
             login,
@@ -154,101 +156,129 @@ impl<'l> Life<'l> {
         of_generation.flat_map(|(generation, all)| all.iter().map(move |one| (generation, *one)))
     }
 
-    /// From when on a generation is known to be used up.
-    pub(super) fn used_surely(&self, generation: usize) -> Micros {
-        let all = self.refreshes.get(generation).into_iter().flatten();
-        all.filter(|request| request.is_done()).map(|request| request.ended).min().unwrap_or(NEVER)
+    /// From when on a generation is known to be used up, by all that is certain to be there at `at`.
+    pub(super) fn used_surely(&self, generation: usize, at: Micros) -> Micros {
+        // A later generation shows it too, where the rotation itself may be lost.
+        let all = self.refreshes.iter().skip(generation).flatten();
+        let sure = all.filter(|request| request.is_done() && !self.server.may_be_lost(request, at));
+        sure.map(|request| request.ended).min().unwrap_or(NEVER)
     }
 
     /// From when on a generation can be used up.
     pub(super) fn used_maybe(&self, generation: usize) -> Micros {
+        self.server.moving_from(self.first_use(generation))
+    }
+
+    /// When a request was sent for the first time that can have used up a generation.
+    pub(super) fn first_use(&self, generation: usize) -> Micros {
         let all = self.refreshes.get(generation).into_iter().flatten();
-        let used = all.filter(|request| request.is_done() || request.is_in_doubt());
+        let used = all.filter(|request| self.may_have_done(request));
         used.map(|request| request.sent).min().unwrap_or(NEVER)
     }
 
+    fn may_have_done(&self, request: &Request) -> bool {
+        request.is_done() || self.server.is_in_doubt(request)
+    }
+
+    /// How many rotations may have been lost after they were acknowledged, and made again.
+    pub(super) fn rotations_to_lose(&self) -> usize {
+        let may_be_lost = |request: &&Request| {
+            self.may_have_done(request) && self.server.may_be_lost(request, NEVER)
+        };
+        let generations = self.refreshes.iter();
+        generations.filter(|all| all.iter().copied().any(|one| may_be_lost(&one))).count()
+    }
+
     /// When a generation was made.
-    pub(super) fn made(&self, generation: usize) -> Span {
-        generation.checked_sub(1).map_or(self.login.span(), |before| self.used(before))
+    pub(super) fn made(&self, generation: usize, at: Micros) -> Span {
+        generation.checked_sub(1).map_or(self.login.span(), |before| self.used(before, at))
     }
 
     /// When a generation was used up.
-    pub(super) fn used(&self, generation: usize) -> Span {
-        (self.used_maybe(generation), self.used_surely(generation))
+    pub(super) fn used(&self, generation: usize, at: Micros) -> Span {
+        let maybe = self.used_maybe(generation);
+        // An answer before that is another rule's breach.
+        (maybe, self.used_surely(generation, at).max(maybe))
     }
 
     /// Whether a presentation cannot be a retry, whatever happened to the requests in doubt.
-    pub(super) fn is_reuse(&self, server: &Server, generation: usize, request: &Request) -> bool {
-        let is_used = self.used_surely(generation) < request.sent;
-        let is_late =
-            server.clock.passed(server.settings.grace, self.used(generation), request.span());
-        (is_used && is_late) || self.used_surely(generation + 1) < request.sent
+    pub(super) fn is_reuse(&self, generation: usize, request: &Request) -> bool {
+        let Server { settings, clock, .. } = self.server;
+        let used = self.used(generation, request.ended);
+        let is_late = clock.passed(seconds(settings.grace), used, request.span());
+        (used.1 < request.sent && is_late)
+            || self.used_surely(generation + 1, request.ended) < request.sent
     }
 
-    /// Whether a presentation may be no retry.
-    pub(super) fn may_be_reuse(
-        &self,
-        server: &Server,
-        generation: usize,
-        request: &Request,
-    ) -> bool {
-        let (used, surely) = self.used(generation);
-        let used = (used, surely.min(request.ended));
-        let is_late = used.0 < request.ended
-            && server.clock.may_have_passed(server.settings.grace, used, request.span());
+    /// Whether a presentation may be no retry: it may have come later than the grace after the rotation's commit, which the
+    /// earliest request that can have brought it about bounds from below, and the end of a stall.
+    pub(super) fn may_be_reuse(&self, generation: usize, request: &Request) -> bool {
+        let Server { settings, clock, .. } = self.server;
+        let (used, surely) = self.used(generation, request.ended);
+        let grace = seconds(settings.grace) - self.server.unnoticed();
+        let is_late = used < request.ended
+            && clock.may_have_passed(grace, (used, surely.min(request.ended)), request.span());
         let is_old = self.used_maybe(generation + 1) < request.ended;
-        (request.answer == Answer::Refused || request.is_in_doubt()) && (is_late || is_old)
+        (request.answer == Answer::Refused || self.server.is_in_doubt(request))
+            && (is_late || is_old)
     }
 
     /// Whether anything else than a reuse may have ended it before `at`.
-    pub(super) fn may_be_ended_otherwise(&self, server: &Server, at: Micros) -> bool {
+    pub(super) fn may_be_ended_otherwise(&self, at: Micros) -> bool {
         let is_logged_out =
-            self.logouts.iter().any(|logout| !logout.is_nothing() && logout.sent < at);
-        is_logged_out || self.may_be_expired(server, at)
+            self.logouts.iter().any(|logout| self.may_have_done(logout) && logout.sent < at);
+        is_logged_out || self.may_be_expired(at) || self.server.may_be_lost(self.login, at)
     }
 
     /// Whether its time may have been over at a moment before `at`: from then on it may have been swept away.
-    pub(super) fn may_be_expired(&self, server: &Server, at: Micros) -> bool {
-        let Settings { idle_lifetime, session_lifetime, .. } = server.settings;
+    pub(super) fn may_be_expired(&self, at: Micros) -> bool {
+        let Server { settings, clock, .. } = self.server;
+        let Settings { idle_lifetime, session_lifetime, .. } = *settings;
         let is_idle = |generation| {
-            let made = self.made(generation);
+            let made = self.made(generation, at);
             // As long as it was the newest.
-            let until = self.used_surely(generation).min(at);
+            let until = self.used_surely(generation, at).min(at);
             let swept = (made.0.saturating_sub(SWEEP), until.max(made.0));
-            made.0 < at && server.clock.may_have_passed(idle_lifetime, made, swept)
+            let lifetime = seconds(idle_lifetime) - self.server.unnoticed();
+            made.0 < at && clock.may_have_passed(lifetime, made, swept)
         };
         let (begun, login) = (self.login.sent, self.login.span());
-        server.clock.may_have_passed(session_lifetime, login, (begun, at))
+        clock.may_have_passed(seconds(session_lifetime), login, (begun, at))
             || (0..self.tokens.len()).any(is_idle)
     }
 
     /// Whether anything that was asked may have ended it before `at`.
-    pub(super) fn may_be_ended(&self, server: &Server, at: Micros) -> bool {
+    pub(super) fn may_be_ended(&self, at: Micros) -> bool {
         let is_reused = self.all_refreshes().any(|(generation, request)| {
-            request.sent < at && self.may_be_reuse(server, generation, request)
+            request.sent < at && self.may_be_reuse(generation, request)
         });
-        is_reused || self.may_be_ended_otherwise(server, at)
+        is_reused || self.may_be_ended_otherwise(at)
     }
 
-    fn deaths(&self, server: &Server) -> Vec<Death> {
+    fn deaths(&self) -> Vec<Death> {
         let mut deaths = Vec::new();
+        // Until when an end that this request brought about, or saw, is there for certain.
+        let kept = |request: &Request| {
+            self.server.losses_of(request).map(|(_, to)| to).min().unwrap_or(NEVER)
+        };
         for logout in &self.logouts {
             // A login under way may come after a logout of all.
             let is_before = logout.what == What::Logout || self.login.ended < logout.sent;
             let is_removal = logout.what == What::Leave;
             if logout.is_done() && is_before {
                 let cause = if is_removal { Cause::Removal } else { Cause::Logout };
-                deaths.push(Death { at: logout.ended, until: NEVER, cause });
+                deaths.push(Death { at: logout.ended, until: kept(logout), cause });
             }
         }
         let refused = |request: &Request, cause| {
-            let is_forever = !self.may_be_expired(server, request.ended);
-            let until = if is_forever { NEVER } else { server.clock.goes_on_from(request.sent) };
-            Death { at: request.ended, until, cause }
+            let is_forever = !self.may_be_expired(request.ended);
+            let until =
+                if is_forever { NEVER } else { self.server.clock.goes_on_from(request.sent) };
+            Death { at: request.ended, until: until.min(kept(request)), cause }
         };
         for (generation, request) in self.all_refreshes() {
             if request.answer == Answer::Refused {
-                let is_reuse = self.is_reuse(server, generation, request);
+                let is_reuse = self.is_reuse(generation, request);
                 deaths.push(refused(request, if is_reuse { Cause::Reuse } else { Cause::Refusal }));
             }
         }
@@ -261,10 +291,11 @@ impl<'l> Life<'l> {
     }
 
     /// Whether it had ended for one of these causes before something was asked.
-    pub(super) fn is_over(&self, server: &Server, request: &Request, causes: &[Cause]) -> bool {
-        let lifetime = server.settings.session_lifetime;
+    pub(super) fn is_over(&self, request: &Request, causes: &[Cause]) -> bool {
+        let Server { settings, clock, .. } = self.server;
+        let lifetime = seconds(settings.session_lifetime);
         let is_expired = causes.contains(&Cause::Expiry)
-            && server.clock.passed(lifetime, self.login.span(), request.span());
+            && clock.passed(lifetime, self.login.span(), request.span());
         let mut deaths = self.deaths.iter().filter(|death| causes.contains(&death.cause));
         is_expired || deaths.any(|death| death.at < request.sent && request.ended <= death.until)
     }

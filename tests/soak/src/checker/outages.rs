@@ -1,0 +1,134 @@
+//! The rules about what a server answers while its store stalls, fails over or is away, and what is left afterwards.
+
+use super::{
+    rules::{refreshes, shown, told},
+    story::{Cause, Story},
+};
+use crate::log::{Answer, FaultKind, Micros, Request, What};
+
+/// How soon after a fault the server has to be as before: a request may find an old connection, and wait for it until the
+/// store's deadline.
+const SOON: Micros = 8_000_000;
+
+/// The store holds still, or its file is not the one that will be there: a change that begins and is answered in this time
+/// cannot be in it.
+pub(super) fn acknowledged_in_vain(story: &Story<'_>) -> Vec<String> {
+    let still = |request: &Request| {
+        let mut stills = story.server.stills();
+        let during = stills.find(|(from, to)| *from <= request.sent && request.ended <= *to);
+        during.filter(|_| request.is_done())
+    };
+    let mut found = refreshes(story, |life, generation, request| {
+        // Unless it is a replay.
+        let first = life.first_use(generation);
+        still(request).is_some_and(|(from, _)| from <= first)
+    });
+    for life in &story.lives {
+        let logouts = life.logouts.iter().copied();
+        let logouts = logouts.filter(|logout| {
+            still(logout)
+                .is_some_and(|(from, _)| life.login.ended < logout.sent && !life.may_be_ended(from))
+        });
+        let login = Some(life.login).filter(|login| still(login).is_some());
+        found.extend(logouts.chain(login).map(|request| told(life, request)));
+    }
+    found
+}
+
+pub(super) fn shown_alive(story: &Story<'_>) -> Vec<String> {
+    shown(story, &[Cause::Logout])
+}
+
+/// Without a restart, since the server is only restarted where that is the fault.
+pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
+    let server = story.server;
+    let is_failure = |request: &&Request| {
+        matches!(request.answer, Answer::Unavailable | Answer::Broken | Answer::Unsent)
+    };
+    let mut found: Vec<String> = story
+        .log
+        .requests
+        .iter()
+        .filter(is_failure)
+        .filter(|request| !server.is_excused(request, SOON))
+        .map(|request| {
+            let Request { what, answer, sent, ended, .. } = request;
+            format!("{what:?} from {sent} to {ended} was {answer:?}, and no fault explains it")
+        })
+        .collect();
+    let is_write = |request: &&Request| {
+        matches!(request.what, What::Login | What::Refresh | What::Logout) && request.is_done()
+    };
+    let end = story.log.requests.iter().map(|request| request.sent).max().unwrap_or_default();
+    for fault in &server.faults {
+        let until = fault.span.1.saturating_add(SOON);
+        let mut writes = story.log.requests.iter().filter(is_write);
+        if until < end && !writes.any(|one| fault.span.1 <= one.sent && one.ended <= until) {
+            found.push(format!("after {}, until {until}, no write succeeded", fault.what));
+        }
+    }
+    found
+}
+
+pub(super) fn used_up_by_a_failure(story: &Story<'_>) -> Vec<String> {
+    refreshes(story, |life, generation, request| {
+        let mut before = life.refreshes[generation].iter();
+        request.answer == Answer::Refused
+            && before.any(|one| one.answer == Answer::Failed && one.ended < request.sent)
+            && !life.may_be_ended(request.ended)
+    })
+}
+
+/// The deadline of the store, and a margin; the margin alone where the store is not asked.
+pub(super) fn late(story: &Story<'_>) -> Vec<String> {
+    let settings = &story.server.settings;
+    let limit = |what| match what {
+        What::Me | What::Forged | What::FalseLogout => settings.margin,
+        _ => settings.deadline + settings.margin,
+    };
+    let is_late = |request: &&Request| {
+        let taken = request.ended.saturating_sub(request.sent);
+        taken > limit(request.what) * 1_000_000 && request.answer != Answer::Unsent
+    };
+    let late = story.log.requests.iter().filter(is_late);
+    late.map(|request| {
+        let Request { what, answer, sent, ended, .. } = request;
+        format!("{what:?} from {sent} to {ended} was {answer:?}")
+    })
+    .collect()
+}
+
+/// But for the time in which the file of the database is not the one that was opened: an operator has to act.
+pub(super) fn failed(story: &Story<'_>) -> Vec<String> {
+    let is_excused = |request: &Request| {
+        story.server.faults.iter().any(|fault| {
+            let (from, to) = fault.span;
+            fault.kind == FaultKind::Replacement && from <= request.ended && request.sent <= to
+        })
+    };
+    let failed = story.log.requests.iter().filter(|request| request.answer == Answer::Failed);
+    failed
+        .filter(|request| !is_excused(request))
+        .map(|request| format!("{:?} at {} was {}", request.what, request.sent, request.status))
+        .collect()
+}
+
+/// A refresh token of any generation, or an access token, which may have expired. That the session has ended is R10 and
+/// R16.
+pub(super) fn logout_without_effect(story: &Story<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for life in &story.lives {
+        let is_refused = |logout: &&&Request| {
+            logout.what == What::Logout
+                && matches!(logout.answer, Answer::Refused | Answer::Expired | Answer::Early)
+        };
+        found.extend(life.logouts.iter().filter(is_refused).map(|logout| told(life, logout)));
+    }
+    found
+}
+
+pub(super) fn logout_of_nothing(story: &Story<'_>) -> Vec<String> {
+    let forged = story.log.requests.iter().filter(|one| one.what == What::FalseLogout);
+    let done = forged.filter(|request| request.is_done());
+    done.map(|request| format!("at {} it was {:?}", request.sent, request.answer)).collect()
+}

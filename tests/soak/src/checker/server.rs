@@ -1,0 +1,70 @@
+//! How the server was set up, the clock that it was shown, and the faults of its store: when the store cannot have
+//! changed anything, and which changes it may have lost.
+
+use super::clock::{Clock, seconds};
+use crate::log::{Answer, Fault, FaultKind, Log, Micros, Request, Settings, Span};
+
+pub(super) struct Server {
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Server {
+    pub(super) fn of(log: &Log) -> Self {
+        let clock = Clock::of(&log.stepped);
+        Self { settings: log.settings.clone(), clock, faults: log.faults.clone() }
+    }
+
+    /// How much earlier than its commit a store may take a rotation to be, in microseconds: a stall between the change and
+    /// the commit is corrected when it is longer than an eighth of the grace.
+    pub(super) fn unnoticed(&self) -> i64 {
+        seconds(self.settings.grace) / 8
+    }
+
+    /// The times in which the store changed nothing.
+    pub(super) fn stills(&self) -> impl Iterator<Item = Span> {
+        self.faults.iter().filter_map(|fault| fault.still)
+    }
+
+    /// The first moment from `at` on at which the store can have changed anything.
+    pub(super) fn moving_from(&self, at: Micros) -> Micros {
+        let still = self.stills().find(|(from, to)| *from <= at && at < *to);
+        still.map_or(at, |(_, to)| to)
+    }
+
+    /// The times whose acknowledged changes may be lost, among them what this request changed.
+    pub(super) fn losses_of(&self, request: &Request) -> impl Iterator<Item = Span> {
+        let (sent, ended) = request.span();
+        let lost = self.faults.iter().filter_map(|fault| fault.lost);
+        lost.filter(move |(from, to)| sent <= *to && *from <= ended)
+    }
+
+    /// Whether what a request changed may be lost to a request that was answered at `at`.
+    pub(super) fn may_be_lost(&self, request: &Request, at: Micros) -> bool {
+        self.losses_of(request).any(|(_, to)| to <= at)
+    }
+
+    /// Whether a request may have been done, though no client got an answer that says so.
+    pub(super) fn is_in_doubt(&self, request: &Request) -> bool {
+        match request.answer {
+            Answer::Unavailable | Answer::Broken => true,
+            // In a file that was at its place when the change was made, and not when it was to be answered.
+            Answer::Failed => self.faults.iter().any(|fault| {
+                let gone = fault.still.map_or(fault.span.1, |(gone, _)| gone);
+                let is_replacement = fault.kind == FaultKind::Replacement;
+                is_replacement && request.sent <= gone && fault.span.0 <= request.ended
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether a fault may be the reason for what happened to a request: it was under way, or had ended less than
+    /// `patience` before.
+    pub(super) fn is_excused(&self, request: &Request, patience: Micros) -> bool {
+        self.faults.iter().any(|fault| {
+            let (from, to) = fault.span;
+            from <= request.ended && request.sent <= to.saturating_add(patience)
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! PostgreSQL: a primary and a synchronous standby, behind an address that moves from one to the other. The old primary comes
+//! back as a standby, at its old port.
+
+use std::{mem, time::Duration};
+
+use kippu_soak::log::{Fault, FaultKind};
+use sqlx::{Connection, PgConnection};
+use tokio::runtime::Runtime;
+
+use super::{Scene, Store, size};
+use crate::{postgres::Postgres, proxy::Proxy, servers::wait_until};
+
+pub(super) struct PostgresPair {
+    primary: Postgres,
+    standby: Postgres,
+    /// The address that the auth server knows.
+    address: Proxy,
+}
+
+/// What the primary, or the standby, is kept from.
+#[derive(Clone, Copy)]
+enum Stall {
+    /// Another session has locked the table, against writes, or against reads too.
+    Lock(&'static str),
+    /// The processes of the primary are stopped.
+    Primary,
+    /// Those of the standby, without which no commit ends.
+    Standby,
+}
+
+const STALLS: [Stall; 4] = [
+    Stall::Lock("LOCK TABLE kippu_sessions IN EXCLUSIVE MODE"),
+    Stall::Lock("LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE"),
+    Stall::Primary,
+    Stall::Standby,
+];
+
+impl PostgresPair {
+    pub(super) fn start(runtime: &Runtime) -> Option<Self> {
+        let mut primary = Postgres::start()?;
+        primary.stop();
+        // A run of minutes must not wait a minute for what removes dead rows, nor long for a standby.
+        primary.set(&["autovacuum_naptime=5s", "wal_retrieve_retry_interval=200ms"]);
+        primary.restart();
+        let standby = primary.standby();
+        let address = runtime.block_on(Proxy::to(primary.port()));
+        let pair = Self { primary, standby, address };
+        pair.wait_for_standby(runtime);
+        Some(pair)
+    }
+
+    /// Has the primary wait for its standby with each commit, so that a failover loses nothing.
+    fn wait_for_standby(&self, runtime: &Runtime) {
+        runtime.block_on(async {
+            let mut connection = connect(&self.primary).await;
+            run(&mut connection, "ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+            run(&mut connection, "SELECT pg_reload_conf()").await;
+        });
+        wait_until("a synchronous standby", Duration::from_secs(30), || {
+            let state = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
+            runtime.block_on(async {
+                let mut connection = connect(&self.primary).await;
+                sqlx::query_scalar(state).fetch_one(&mut connection).await.unwrap_or(false)
+            })
+        });
+    }
+
+    fn kill(&mut self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        self.primary.kill();
+        scene.wait(0.0..2.0);
+        self.primary.restart();
+        self.wait_for_standby(scene.runtime);
+        let what = "PostgreSQL was killed".to_owned();
+        // Its other processes find out by themselves, and may end what they are at.
+        Fault { kind: FaultKind::Kill, what, span: (from, scene.now()), still: None, lost: None }
+    }
+
+    fn stall(&self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        let stall = STALLS[scene.rng.usize(..STALLS.len())];
+        let (what, still) = match stall {
+            Stall::Lock(statement) => {
+                let mut connection = scene.runtime.block_on(connect(&self.primary));
+                let locked = scene.runtime.block_on(async {
+                    run(&mut connection, "BEGIN").await;
+                    run(&mut connection, statement).await;
+                    scene.recorder.now()
+                });
+                scene.wait_out_the_grace();
+                let still = (locked, scene.now());
+                scene.runtime.block_on(run(&mut connection, "ROLLBACK"));
+                (statement, still)
+            }
+            Stall::Primary => ("the primary was stopped", Self::pause(&self.primary, scene)),
+            Stall::Standby => ("the standby was stopped", Self::pause(&self.standby, scene)),
+        };
+        let span = (from, scene.now());
+        Fault {
+            kind: FaultKind::Stall,
+            what: what.to_owned(),
+            span,
+            still: Some(still),
+            lost: None,
+        }
+    }
+
+    fn pause(postgres: &Postgres, scene: &mut Scene<'_>) -> (u64, u64) {
+        postgres.pause();
+        let paused = scene.now();
+        scene.wait_out_the_grace();
+        let still = (paused, scene.now());
+        postgres.resume();
+        still
+    }
+
+    /// While the address leads to the old server still, that one is there again, as a standby, and does not get on with what
+    /// it is sent. When the address moves, the connections to it stay.
+    fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        if scene.rng.bool() {
+            self.primary.kill();
+        } else {
+            self.primary.stop();
+        }
+        self.standby.promote();
+        mem::swap(&mut self.primary, &mut self.standby);
+        self.standby.follow(&self.primary);
+        scene.runtime.block_on(async {
+            let mut connection = connect(&self.standby).await;
+            run(&mut connection, "SELECT pg_wal_replay_pause()").await;
+        });
+        self.wait_for_standby(scene.runtime);
+        scene.wait(0.0..3.0);
+        self.address.switch(self.primary.port());
+        let span = (from, scene.now());
+        scene.wait(0.5..2.0);
+        scene.runtime.block_on(async {
+            let mut connection = connect(&self.standby).await;
+            run(&mut connection, "SELECT pg_wal_replay_resume()").await;
+        });
+        let what = "the standby took over".to_owned();
+        Fault { kind: FaultKind::Failover, what, span, still: None, lost: None }
+    }
+}
+
+async fn connect(postgres: &Postgres) -> PgConnection {
+    PgConnection::connect(&postgres.url()).await.expect("PostgreSQL can be reached")
+}
+
+async fn run(connection: &mut PgConnection, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(connection).await.expect("PostgreSQL does what it is asked");
+}
+
+impl Store for PostgresPair {
+    fn url(&self) -> String {
+        // Without sslmode, the driver would first ask for TLS.
+        format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.address.port())
+    }
+
+    /// Its log is recycled, and grows up to what the server is set to.
+    fn files(&self) -> u64 {
+        size(&self.primary.folder().join("base"))
+    }
+
+    fn kinds(&self) -> [FaultKind; 3] {
+        [FaultKind::Stall, FaultKind::Kill, FaultKind::Failover]
+    }
+
+    fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
+        match kind {
+            FaultKind::Kill => self.kill(scene),
+            FaultKind::Stall => self.stall(scene),
+            FaultKind::Failover | FaultKind::Replacement => self.fail_over(scene),
+        }
+    }
+}
