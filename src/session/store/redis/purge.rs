@@ -32,13 +32,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             // One that cannot be purged is not where every purge ends.
             self.next_tag.store((last + 1) % TAGS, Ordering::Relaxed);
             let share = (left / u64::try_from(some.len()).unwrap_or(u64::MAX)).max(1);
-            let mut purges = JoinSet::new();
+            let mut tasks = JoinSet::new();
             for tag in some {
                 let store = self.clone();
-                purges.spawn(async move { (tag, store.purge_tag(tag, now, share).await) });
+                tasks.spawn(async move { (tag, store.purge_tag(tag, now, share).await) });
             }
-            while let Some(purged) = purges.join_next().await {
-                let (tag, purged) = purged.map_err(|_| ended())?;
+            while let Some(done) = tasks.join_next().await {
+                let (tag, purged) = done.map_err(|_| ended())?;
                 let purged = purged?;
                 removed += purged;
                 // There may be more of it.

@@ -68,7 +68,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                 Value::Nil => return Ok(RotateOutcome::Unknown),
                 // The clock is not the one that was known.
                 Value::SimpleString(_) => {
-                    known.into_iter().for_each(|(server, _)| self.clocks.forget(server));
+                    if let Some((server, _)) = known {
+                        self.clocks.forget(server);
+                    }
                     continue;
                 }
                 Value::Array(made) => return rotation(request, made),
