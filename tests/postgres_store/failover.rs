@@ -185,7 +185,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     sql(&pool(&other), "ALTER SYSTEM RESET synchronous_standby_names").await;
     sql(&pool(&other), "SELECT pg_reload_conf()").await;
     let primary = store(&other).await;
-    assert_eq!(primary.list("alice", LOGIN).await.unwrap(), [alice.clone()]);
+    assert_eq!(primary.list("alice", LOGIN).await.unwrap(), std::slice::from_ref(&alice));
     old.follow(&new);
 
     // The address leads to the old one still, which knows of no logout.
@@ -210,7 +210,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
         for _ in 0..40 {
             match store.load(&alice.id).await {
                 Ok(record) => {
-                    assert!(record.unwrap().revoked.is_some(), "a session that has ended")
+                    assert!(record.unwrap().revoked.is_some(), "a session that has ended");
                 }
                 Err(error) => {
                     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");

@@ -102,8 +102,8 @@ impl Postgres {
         let kill = |ids: &[&str]| Command::new("kill").args(["-s", signal]).args(ids).status();
         assert!(kill(&[&first]).unwrap().success());
         let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
-        let children: Vec<&str> = children.split_whitespace().collect();
-        assert!(kill(&children).unwrap().success());
+        // One of them may have ended by itself.
+        let _ = kill(&children.split_whitespace().collect::<Vec<_>>()).unwrap();
     }
 
     pub(crate) fn port(&self) -> u16 {

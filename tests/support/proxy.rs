@@ -118,6 +118,6 @@ async fn forward(
     let _ = route.wait_for(|route| !route.is_silent).await;
     if is_dead(&route) {
         // Nor does the other side learn of the end.
-        pending().await
+        pending::<()>().await;
     }
 }

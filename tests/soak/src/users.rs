@@ -155,17 +155,17 @@ impl User {
         }
     }
 
-    /// A refresh that is not answered within the grace is under way still when the same token is presented again.
+    /// Presents the token again while a refresh that was not answered within the grace is in flight.
     async fn impatience(&mut self, tokens: Tokens) -> Option<Tokens> {
         let patience = (1.0 + 0.2 * self.rng.f64()) * in_seconds(self.pace.grace);
         let next = {
             let mut first = pin!(self.client.refresh(&tokens.refresh));
-            match time::timeout(Duration::from_secs_f64(patience), &mut first).await {
-                Ok(reply) => reply.tokens,
-                Err(_) => {
-                    let (one, other) = tokio::join!(first, self.client.refresh(&tokens.refresh));
-                    one.tokens.or(other.tokens)
-                }
+            let patience = Duration::from_secs_f64(patience);
+            if let Ok(reply) = time::timeout(patience, &mut first).await {
+                reply.tokens
+            } else {
+                let (one, other) = tokio::join!(first, self.client.refresh(&tokens.refresh));
+                one.tokens.or(other.tokens)
             }
         };
         match next {

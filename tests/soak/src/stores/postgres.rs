@@ -78,8 +78,8 @@ impl PostgresPair {
 
     fn stall(&self, scene: &mut Scene<'_>) -> Fault {
         let from = scene.now();
-        let stall = STALLS[scene.rng.usize(..STALLS.len())];
-        let (what, still) = match stall {
+        let chosen = STALLS[scene.rng.usize(..STALLS.len())];
+        let (what, still) = match chosen {
             Stall::Lock(statement) => {
                 let mut connection = scene.runtime.block_on(connect(&self.primary));
                 let locked = scene.runtime.block_on(async {
