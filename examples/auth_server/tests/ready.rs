@@ -92,7 +92,7 @@ fn a_server_over_a_replica_or_without_redis_is_not_ready() {
     let server = Program::start(&folder, &redis.url(), &[]);
     wait_for(&server, &[]);
     assert_eq!(redis.command(&["REPLICAOF", "127.0.0.1", "1"]).trim(), "OK");
-    wait_for(&server, &["sessions"]);
+    wait_for(&server, &["sessions", "accounts"]);
     assert_eq!(redis.command(&["REPLICAOF", "NO", "ONE"]).trim(), "OK");
     wait_for(&server, &[]);
     redis.stop();

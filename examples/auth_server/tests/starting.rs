@@ -144,5 +144,5 @@ fn a_disk_that_is_full_leaves_no_half_of_a_key() {
     // It starts when there is room again.
     let server = Program::start(&folder, "memory", &["--keys", "keys"]);
     server.wait_for_log("made a new key");
-    assert_eq!(files(&folder), ["keys.access.jwk", "keys.refresh.jwk", "log"]);
+    assert_eq!(files(&folder), ["keys.access.jwk", "keys.audit.jwk", "keys.refresh.jwk", "log"]);
 }

@@ -94,9 +94,10 @@ impl SqliteAccounts {
         &self,
         query: QueryAs<'_, Sqlite, Row, SqliteArguments>,
     ) -> Result<Option<Account>, AccountsError> {
-        let row = query.fetch_optional(&self.pool).await?;
+        let row = query.fetch_optional(&self.pool).await;
+        // First, since a file that is gone is also the reason of other errors.
         self.look()?;
-        Ok(row.map(account))
+        Ok(row?.map(account))
     }
 
     /// Executes a statement that changes at most one row, and returns whether it did.
@@ -107,9 +108,9 @@ impl SqliteAccounts {
         // Before, so that no other file is changed; after, so that no change is acknowledged that
         // went into a file that is gone.
         self.look()?;
-        let done = query.execute(&self.pool).await?;
+        let done = query.execute(&self.pool).await;
         self.look()?;
-        Ok(done.rows_affected() == 1)
+        Ok(done?.rows_affected() == 1)
     }
 
     fn look(&self) -> Result<(), AccountsError> {

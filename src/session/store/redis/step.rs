@@ -149,7 +149,7 @@ mod tests {
             for call in code.split("call('").skip(1) {
                 let (command, rest) = call.split_once('\'').unwrap();
                 let is_keyless = ["TIME", "INFO"].contains(&command);
-                assert!(is_keyless || rest.starts_with(", key"), "{command}{rest:.20}");
+                X
             }
             // What the functions call `key` is one of those.
             let code = code.replace("string.find(", "").replace("local key, ", "");

@@ -203,9 +203,10 @@ fn nothing_lost(story: &Story<'_>) -> Vec<String> {
 fn over(story: &Story<'_>) -> Vec<String> {
     let idle = story.server.settings.idle_lifetime;
     let mut found = refreshes(story, |life, generation, request| {
-        // A session goes on from its first use, whoever made it; a replay is no use.
-        let (made, used) =
-            (life.made(generation, request.ended), life.used(generation, request.ended));
+        // A session goes on from its first use, whichever client made it; a replay is not a use. A token is judged by
+        // the time of its presentation, however long the store stalls after that.
+        let made = life.made(generation, request.ended);
+        let used = (life.first_use(generation), life.used(generation, request.ended).1);
         let is_idle = story.server.clock.passed(seconds(idle), made, used);
         let is_over = life.is_over(request, &[Cause::Expiry]);
         request.is_done() && (is_idle || is_over)
