@@ -149,7 +149,8 @@ mod tests {
             for call in code.split("call('").skip(1) {
                 let (command, rest) = call.split_once('\'').unwrap();
                 let is_keyless = ["TIME", "INFO"].contains(&command);
-                X
+                let is_on_a_key = [", key", ", KEYS["].iter().any(|key| rest.starts_with(key));
+                assert!(is_keyless || is_on_a_key, "{command}{rest:.20}");
             }
             // What the functions call `key` is one of those.
             let code = code.replace("string.find(", "").replace("local key, ", "");
