@@ -59,8 +59,8 @@ impl AuthServer {
         Self { child, url, folder }
     }
 
-    /// What it has logged so far. A line is written after its request was answered: this waits for
-    /// the line of a request of its own, behind which no earlier one is missing.
+    /// Returns the log so far. The server writes a line after the answer: this sends a request, and
+    /// waits for its line, which comes after all earlier ones.
     #[must_use]
     pub fn log(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
