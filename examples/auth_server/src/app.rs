@@ -30,7 +30,7 @@ use crate::{
     serve::{self, RequestTimeouts},
 };
 
-/// What every request shares.
+/// The state that all requests share.
 #[derive(Clone, FromRef)]
 pub(crate) struct App {
     pub(crate) sessions: Arc<Sessions<BoxStore>>,

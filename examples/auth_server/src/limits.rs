@@ -1,5 +1,5 @@
-//! How often passwords may be tried: from one address, and for one account. What is too often is refused before any work
-//! is done for it.
+//! Limits how often passwords may be tried from one address, and for one account. An attempt too many
+//! is refused before any work is done for it.
 //!
 //! The address is the client's, as `proxies` finds it. The limit for an account lets a stranger
 //! keep its owner from logging in for as long as they go on; without it, many addresses could guess
@@ -73,7 +73,7 @@ impl<K: Eq + Hash> Limit<K> {
         if rested.len() >= MAX_KEYS && !rested.contains_key(&key) {
             rested.retain(|_, until| *until > now);
             if rested.len() >= MAX_KEYS {
-                // Whoever fills the table must not wash out of it what it knows.
+                // An attacker who fills the table must not make it forget other clients.
                 return Err(TooOften(self.interval));
             }
         }
@@ -161,7 +161,7 @@ mod tests {
         }
         assert_eq!(admit("a", 0), Err(TooOften(Duration::from_secs(10))));
         assert_eq!(admit("a", 4), Err(TooOften(Duration::from_secs(6))));
-        assert_eq!(admit("b", 4), Ok(()), "another has tries of its own");
+        assert_eq!(admit("b", 4), Ok(()), "another key has its own burst");
         assert_eq!(admit("a", 10), Ok(()));
         assert!(admit("a", 10).is_err(), "what was refused is not owed");
         for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! An application with logins: options in, a page and its API on one address out, until it is told to stop.
+//! An application with logins. Serves a page and its API on one address, until a signal stops it.
 //!
 //! The first line on the standard output is the URL; the log goes to the standard error, one JSON object a line.
 //!
@@ -56,7 +56,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(6);
 /// Docker kills a container after ten.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// How many sessions that are over are removed at once.
+/// How many expired sessions are removed at once.
 const PURGED_AT_ONCE: u32 = 10_000;
 
 fn main() -> ExitCode {
@@ -158,7 +158,7 @@ async fn purge(app: App, pause: Duration) {
     loop {
         match app.sessions.purge_expired(PURGED_AT_ONCE).await {
             Ok(0) => {}
-            Ok(removed) => info!(removed, "sessions that were over"),
+            Ok(removed) => info!(removed, "removed expired sessions"),
             Err(error) => warn!(error = logs::with_sources(&error), "sessions cannot be purged"),
         }
         tokio::time::sleep(pause).await;

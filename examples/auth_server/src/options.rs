@@ -31,9 +31,9 @@ pub(crate) struct Options {
         global = true
     )]
     pub(crate) store: String,
-    /// The keys are in the files PATH.access.jwk and PATH.refresh.jwk, which the server makes if
-    /// they are missing. By default PATH is that of the SQLite file, and `auth_server` for other
-    /// databases; with the store in memory the keys are in memory too
+    /// The keys are in the files PATH.access.jwk, PATH.refresh.jwk and PATH.audit.jwk, which the
+    /// server makes if they are missing. By default PATH is that of the SQLite file, and
+    /// `auth_server` for other databases; with the store in memory the keys are in memory too
     #[arg(long, value_name = "PATH")]
     pub(crate) keys: Option<PathBuf>,
     /// How long an access token is accepted: so short that its end can be watched
@@ -55,13 +55,13 @@ pub(crate) struct Options {
     /// are processors, but at least one and at most three
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) hashes_at_once: Option<u16>,
+    /// The level of the log, or levels by target, as in info,sqlx=warn
+    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn", global = true)]
+    pub(crate) log: logs::Filter,
     #[command(flatten, next_help_heading = "Proxies")]
     pub(crate) proxies: ProxyOptions,
     #[command(flatten, next_help_heading = "Connections")]
     pub(crate) connections: ConnectionOptions,
-    /// The level of the log, or levels by target, as in info,sqlx=warn
-    #[arg(long, value_name = "FILTER", default_value = "info,sqlx=warn", global = true)]
-    pub(crate) log: logs::Filter,
 }
 
 /// A command that runs instead of the server.

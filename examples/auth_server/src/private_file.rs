@@ -1,4 +1,4 @@
-//! Files that nobody but their owner reads.
+//! Makes files that only their owner can read.
 
 use std::{
     ffi::OsString,

@@ -33,7 +33,7 @@ struct TrustedProxy(IpNet);
 enum ProxyHeader {
     #[value(name = "x-forwarded-for")]
     XForwardedFor,
-    /// That of RFC 7239.
+    /// Forwarded, as RFC 7239 defines it.
     Forwarded,
 }
 

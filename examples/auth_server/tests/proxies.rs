@@ -8,8 +8,6 @@
 
 #[path = "support/client.rs"]
 mod client;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "support/program.rs"]
 mod program;
 #[path = "../../../tests/support/servers.rs"]
@@ -20,7 +18,6 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     path::PathBuf,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -33,19 +30,14 @@ use self::{
 /// More attempts than one address has, which gets another one every three seconds.
 const TRIES: u32 = 30;
 
-/// Returns the body of a login under a name that was not tried before: accounts have a separate
-/// limit.
-fn unknown_account() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    credentials(&format!("nobody{count}@example.com"), PASSWORD)
-}
+/// The body of a registration that is refused without the work of a hash, after the rate limits.
+const NO_ADDRESS: &str = r#"{"email": "no address", "password": "correct horse battery staple"}"#;
 
-/// Returns the status of the answer to a login.
+/// Returns the status of a registration: 400 within the limits of the address, and 429 beyond.
 fn try_from(server: &Program, source: Ipv4Addr, header: &str, value: &str) -> u16 {
     let headers = [("content-type", "application/json"), (header, value)];
     let mut connection = Connection::from(source, server.address).unwrap();
-    connection.ask("POST", "/login", &headers, &unknown_account()).unwrap().status()
+    connection.ask("POST", "/register", &headers, NO_ADDRESS).unwrap().status()
 }
 
 #[test]
@@ -56,19 +48,19 @@ fn clients_behind_a_trusted_proxy_are_known_apart() {
     let server = Program::start(&folder, "memory", &options);
     let from = |clients: &str| try_from(&server, proxy, "X-Forwarded-For", clients);
     assert!((0..TRIES).any(|_| from("192.0.2.1") == 429));
-    assert_eq!(from("192.0.2.2"), 401);
+    assert_eq!(from("192.0.2.2"), 400);
     // The client sends an address, and comes through two proxies.
     assert_eq!(from("192.0.2.77, 192.0.2.1"), 429);
     assert_eq!(from("192.0.2.77, 192.0.2.1, 10.0.0.7"), 429);
     // One IPv6 network of 64 bits counts as one client.
     assert!((0..TRIES).any(|number| from(&format!("2001:db8:1:1::{number:x}")) == 429));
-    assert_eq!(from("2001:db8:1:2::1"), 401);
+    assert_eq!(from("2001:db8:1:2::1"), 400);
     // The header of a peer that is not a trusted proxy is ignored.
     let stranger = fresh_source();
     let claim =
         |number| try_from(&server, stranger, "X-Forwarded-For", &format!("192.0.3.{number}"));
     assert!((0..TRIES).any(|number| claim(number) == 429));
-    assert_eq!(from("192.0.3.200"), 401);
+    assert_eq!(from("192.0.3.200"), 400);
     server.wait_for_log("--trusted-proxy");
 }
 
@@ -80,7 +72,7 @@ fn the_header_of_rfc_7239_is_an_option() {
     let server = Program::start(&folder, "memory", &options);
     let from = |client: &str| try_from(&server, proxy, "Forwarded", &format!("for=\"{client}\""));
     assert!((0..TRIES).any(|_| from("[2001:db8::1]:4711") == 429));
-    assert_eq!(from("192.0.2.1"), 401);
+    assert_eq!(from("192.0.2.1"), 400);
     // The other header is ignored.
     let spoof = |number| try_from(&server, proxy, "X-Forwarded-For", &format!("192.0.2.{number}"));
     assert!((0..TRIES).any(|number| spoof(number) == 429));
@@ -257,12 +249,10 @@ fn it_is_reached_by_tls_through_nginx() {
 
     // The limit of one client is not another's, whatever it sends.
     let try_from = |source, number: u32| {
-        let body = unknown_account();
         let spoofed = format!("X-Forwarded-For: 192.0.2.{number}");
-        let arguments =
-            ["--json", &body, "--header", &spoofed, "--header", "Forwarded: for=192.0.2.1"];
-        status(&nginx.ask(source, "https", "/login", &arguments))
+        let arguments = ["--json", NO_ADDRESS, "--header", &spoofed];
+        status(&nginx.ask(source, "https", "/register", &arguments))
     };
     assert!((0..TRIES).any(|number| try_from(first, number) == 429));
-    assert_eq!(try_from(second, 0), 401);
+    assert_eq!(try_from(second, 0), 400);
 }

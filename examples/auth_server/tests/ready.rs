@@ -24,9 +24,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::{
-    lock::Lock,
+    lock::{Lock, Paused},
     postgres::Postgres,
-    program::{Program, Stopped},
+    program::Program,
     redis::{Redis, RedisOptions},
     servers::{Scratch, wait_until},
 };
@@ -63,15 +63,15 @@ fn a_server_whose_file_is_locked_is_not_ready() {
 }
 
 #[test]
-fn a_server_over_a_stopped_or_read_only_database_is_not_ready() {
+fn a_server_over_a_paused_or_read_only_database_or_a_standby_is_not_ready() {
     let Some(mut postgres) = Postgres::start() else { return };
     let folder = Scratch::new("auth-ready-postgres");
     let server = Program::start(&folder, &postgres.url(), &[]);
     wait_for(&server, &[]);
 
-    let stopped = Stopped::all_of(&postgres);
+    let paused = Paused::new(&postgres);
     wait_for(&server, &["sessions", "accounts"]);
-    drop(stopped);
+    drop(paused);
     wait_for(&server, &[]);
 
     postgres.stop();
@@ -82,6 +82,14 @@ fn a_server_over_a_stopped_or_read_only_database_is_not_ready() {
     postgres.stop();
     postgres.set(&[]);
     postgres.restart();
+    wait_for(&server, &[]);
+
+    // After a failover the old primary comes back as a standby of the new one.
+    let other = postgres.standby();
+    other.promote();
+    postgres.follow(&other);
+    wait_for(&server, &["sessions", "accounts"]);
+    postgres.promote();
     wait_for(&server, &[]);
 }
 

@@ -9,8 +9,6 @@
 
 #[path = "support/client.rs"]
 mod client;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "support/program.rs"]
 mod program;
 #[path = "../../../tests/support/servers.rs"]

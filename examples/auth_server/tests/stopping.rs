@@ -19,9 +19,14 @@ mod servers;
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -30,9 +35,9 @@ use serde_json::Value;
 
 use self::{
     client::Connection,
-    lock::Lock,
+    lock::{Lock, Paused},
     postgres::Postgres,
-    program::{PASSWORD, Program, Stopped, credentials, send_signal},
+    program::{PASSWORD, Program, credentials, send_signal},
     servers::{Scratch, wait_until},
 };
 
@@ -47,7 +52,7 @@ fn it_stops_in_time_whatever_the_store_and_the_clients_do() {
     let options = ["--answer-timeout", "600", "--idle-timeout", "600", "--body-timeout", "600"];
     let mut server = Program::start(&folder, &postgres.url(), &options);
     server.register("ada@example.com");
-    let _stopped = Stopped::all_of(&postgres);
+    let _paused = Paused::new(&postgres);
     let mut open: Vec<_> = (0..3).map(|_| Connection::open(server.address).unwrap()).collect();
     open[0].send(b"GET /healthz HTTP/1.1\r\nx-half: ").unwrap();
     open[1].send(b"POST /login HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n").unwrap();
@@ -107,7 +112,7 @@ fn a_second_signal_ends_it_at_once() {
 fn it_stops_while_it_starts() {
     let Some(postgres) = Postgres::start() else { return };
     let folder = Scratch::new("auth-stop-start");
-    let _stopped = Stopped::all_of(&postgres);
+    let _paused = Paused::new(&postgres);
     let log = folder.path().join("log");
     let mut child = Command::new(program::path())
         .args(["--listen", "127.0.0.1:0", "--store", &postgres.url()])
@@ -157,8 +162,8 @@ fn with_a_pipe(folder: &Scratch) -> (Program, io::PipeReader) {
 }
 
 /// Sends more requests than the pipe and the queue have room for lines.
-fn fill_the_log(server: &Program) {
-    let mut connection = Connection::open(server.address).unwrap();
+fn fill_the_log(server: SocketAddr) {
+    let mut connection = Connection::open(server).unwrap();
     for _ in 0..8000 {
         assert_eq!(connection.ask("GET", "/healthz", &[], "").unwrap().status(), 200);
     }
@@ -168,7 +173,7 @@ fn fill_the_log(server: &Program) {
 fn a_blocked_log_delays_no_request_and_reports_the_dropped_lines_later() {
     let folder = Scratch::new("auth-full-pipe");
     let (mut server, mut reader) = with_a_pipe(&folder);
-    fill_the_log(&server);
+    fill_the_log(server.address);
     assert_eq!(server.get("/readyz").status(), 200);
 
     // The reader comes back.
@@ -203,7 +208,7 @@ fn a_blocked_log_delays_no_request_and_reports_the_dropped_lines_later() {
 fn a_blocked_log_does_not_delay_the_stop() {
     let folder = Scratch::new("auth-stop-pipe");
     let (mut server, reader) = with_a_pipe(&folder);
-    fill_the_log(&server);
+    fill_the_log(server.address);
     server.signal("TERM");
     assert!(server.end(LIMIT).success());
     drop(reader);
@@ -230,7 +235,7 @@ fn outputs_into_one_blocked_pipe_do_not_delay_the_stop() {
         .args(["--listen", "127.0.0.1:0", "--store", "memory"])
         .current_dir(folder.path())
         .stdout(writer.try_clone().unwrap())
-        .stderr(writer)
+        .stderr(writer.try_clone().unwrap())
         .spawn()
         .unwrap();
     let mut start = Vec::new();
@@ -241,11 +246,23 @@ fn outputs_into_one_blocked_pipe_do_not_delay_the_stop() {
     }
     let url = String::from_utf8(start).unwrap();
     let address = url.trim().strip_prefix("http://").unwrap().parse().unwrap();
-    let mut connection = Connection::open(address).unwrap();
-    for _ in 0..8000 {
-        assert_eq!(connection.ask("GET", "/healthz", &[], "").unwrap().status(), 200);
-    }
+    fill_the_log(address);
+    // No byte has room any more, however short a line is.
+    let written = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&written);
+    let filling = thread::spawn(move || {
+        while (&writer).write_all(b" ").is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut last = None;
+    wait_until("the pipe to be full", LIMIT, || {
+        thread::sleep(Duration::from_millis(300));
+        last.replace(written.load(Ordering::Relaxed)) == Some(written.load(Ordering::Relaxed))
+    });
     send_signal(child.id(), "TERM");
     wait_until("the end", LIMIT, || child.try_wait().unwrap().is_some());
     assert!(child.wait().unwrap().success());
+    drop(reader);
+    filling.join().unwrap();
 }

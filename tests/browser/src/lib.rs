@@ -13,7 +13,10 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +29,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use url::{ParseError, Url};
 
-use self::servers::{Scratch, find_program, not_run};
+use self::servers::{Scratch, find_program, not_run, wait_until};
 
 /// How long a test waits for what should take a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,10 +59,24 @@ impl AuthServer {
         Self { child, url, folder }
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far. The server writes a line after the answer: this sends a request, and
+    /// waits for its line, which comes after all earlier ones.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).expect("the log")
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let path = format!("/end-of-log/{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let address = self.url.trim_end_matches('/').trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a request");
+        stream.read_to_end(&mut Vec::new()).expect("an answer");
+        let mut log = String::new();
+        wait_until("the end of the log", PATIENCE, || {
+            log = fs::read_to_string(self.folder.path().join("log")).expect("the log");
+            log.contains(&path)
+        });
+        log
     }
 }
 

@@ -1,10 +1,12 @@
-//! A lock in a database, as another process would hold it.
+//! Databases that keep the server waiting: locked as by another process, or paused.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::path::Path;
 
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use tokio::runtime::Runtime;
+
+use crate::postgres::Postgres;
 
 /// The lock, until this is dropped.
 pub(crate) struct Lock {
@@ -51,5 +53,21 @@ impl Drop for Lock {
             None => Ok(()),
         };
         closed.unwrap();
+    }
+}
+
+/// A server that keeps its connections and answers nothing, until this is dropped.
+pub(crate) struct Paused<'p>(&'p Postgres);
+
+impl<'p> Paused<'p> {
+    pub(crate) fn new(postgres: &'p Postgres) -> Self {
+        postgres.pause();
+        Self(postgres)
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.resume();
     }
 }

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Connection, Reply, fresh_source},
-    postgres::Postgres,
     servers::{Scratch, wait_until},
 };
 
@@ -152,42 +151,6 @@ impl Program {
         let (_, numbers) = stat.rsplit_once(") ").unwrap();
         let ticks = numbers.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
         Duration::from_millis(ticks.sum::<u64>() * 10)
-    }
-}
-
-/// A stopped process and its stopped children, which go on when this is dropped.
-pub(crate) struct Stopped(Vec<u32>);
-
-impl Stopped {
-    pub(crate) fn new(id: u32) -> Self {
-        let mut ids = vec![id];
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
-            if parent == Some(&id.to_string()) {
-                ids.push(child);
-            }
-        }
-        for id in &ids {
-            send_signal(*id, "STOP");
-        }
-        Self(ids)
-    }
-
-    pub(crate) fn all_of(postgres: &Postgres) -> Self {
-        let file = fs::read_to_string(postgres.folder().join("postmaster.pid")).unwrap();
-        Self::new(file.lines().next().unwrap().parse().unwrap())
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        for id in &self.0 {
-            let _ = Command::new("kill").args(["-s", "CONT", &id.to_string()]).status();
-        }
     }
 }
 
