@@ -108,7 +108,7 @@ pub struct Decision {
 
 impl RotateRequest {
     /// The same request, whose record the store changes `stall` after it was asked: it waited for a lock, a
-    /// connection or a queue. A store measures this by a clock of its own when it holds the record, and decides by
+    /// connection or a queue. A store measures this by its own clock when it holds the record, and decides by
     /// the request that this returns, so that the grace begins with the change and not with the presentation.
     #[must_use]
     pub fn after(&self, stall: Duration) -> Self {

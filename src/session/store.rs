@@ -51,7 +51,7 @@ pub use self::{boxed::BoxStore, memory::MemoryStore};
 /// Every step ends within a deadline, which the operator can set; afterwards it answers
 /// [`StoreErrorKind::Unavailable`], and may have happened or happen later.
 ///
-/// Times come with the call. A store reads a clock of its own for two things alone: how long it stalled before it
+/// Times come with the call. A store reads its own clock for two things alone: how long it stalled before it
 /// changed a record ([`RotateRequest::after`]), and what [`purge_expired`](Self::purge_expired) may remove. When a session
 /// ends is decided by the caller that reads the record, never by the store's having removed it.
 ///

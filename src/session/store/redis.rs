@@ -83,14 +83,14 @@ use crate::session::{
 /// [`StoreErrorKind::Unavailable`], and may have happened, or may still happen. Repeating it is safe:
 /// - A rotation that reaches Redis later than the deadline allows changes nothing. One that has happened is *replayed* to
 ///   the caller that repeats it within the grace.
-/// - A login that happens nevertheless leaves a session whose tokens nobody has got.
+/// - A login that happens nevertheless leaves a session whose tokens no client has received.
 /// - A logout or a purge that happens nevertheless is what was asked for.
 ///
 /// A connection of the application's has its own time limits besides, and the shorter one counts: the `redis` crate waits
 /// half a second for an answer unless it is configured otherwise.
 ///
 /// # Failover
-/// Only a primary answers. Each script asks the server for its role, reads and writes alike, and a replica refuses it:
+/// Only a primary answers. Each script asks the server for its role, for reads and for writes, and a replica refuses it:
 /// the store closes that connection and answers [`StoreErrorKind::Unavailable`]. Later calls connect again, so that a store
 /// made by [`connect`](RedisStore::connect) or [`sentinel`](RedisStore::sentinel) works again a moment after the
 /// new primary does. On a connection of the application's, the store sends `QUIT`: a `ConnectionManager` connects again after
@@ -137,7 +137,7 @@ use crate::session::{
 /// A sorted set for each [shard](SessionId::shard), `kippu:{03f}:1c`, with a member for each session and one that lists it
 /// under its subject. So every step needs one key, a subject's sessions are never on two nodes, and a slot that
 /// moves takes a shard with it whole or not at all. Logging a subject out and listing its sessions read that subject's
-/// sessions alone, whoever else is in the shard. Each is one step, in which the server does nothing else: 100,000 sessions of
+/// sessions alone, however many others are in the shard. Each is one step, in which the server does nothing else: 100,000 sessions of
 /// one subject take it a second. The application limits how often a user may log in.
 ///
 /// The first versions of this store kept a hash for each shard. The first step on a shard converts it, in one piece, and

@@ -25,7 +25,7 @@ struct Seen {
     at: Instant,
 }
 
-/// How long a clock is extrapolated. One that nobody sets is wrong by 200 millionths at most: by 2 ms after this time.
+/// How long a clock is extrapolated. A clock that no administrator sets is wrong by 200 millionths at most: by 2 ms after this time.
 const FRESH: Duration = Duration::from_secs(10);
 
 impl Clocks {

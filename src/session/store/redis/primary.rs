@@ -29,7 +29,7 @@ use super::fault::{is_not_primary, is_server_error};
 /// for the next request,
 /// - when it is lost, or an answer is not Redis's;
 /// - when the server answers that it is a replica, or waits for its primary;
-/// - when a request was given up, after the store's [deadline](super::RedisStore::with_deadline) for one, and nothing
+/// - when a request was given up, after the store's [deadline](super::RedisStore::with_deadline) for example, and nothing
 ///   was answered since it was sent: a server that is gone without a word is not waited for until TCP notices.
 ///
 /// Making it asks the sentinels, or resolves the name of the server, again. One request at a time does that, and
@@ -38,7 +38,7 @@ use super::fault::{is_not_primary, is_server_error};
 pub struct PrimaryConnection(Arc<Shared>);
 
 struct Shared {
-    /// Whose turn it is to connect.
+    /// The lock of the caller that connects.
     source: Turn<Source>,
     state: Mutex<State>,
 }
@@ -138,7 +138,7 @@ impl Shared {
         if let Some(known) = self.known(since) {
             return known;
         }
-        // On a task of its own, so that a caller who gives up does not undo it.
+        // On a separate task, so that a caller that gives up does not undo it.
         let shared = Arc::clone(self);
         match task::spawn(async move { shared.dial(since).await }).await {
             Ok(dialed) => dialed,

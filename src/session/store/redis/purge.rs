@@ -41,7 +41,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                 let (tag, purged) = done.map_err(|_| ended())?;
                 let purged = purged?;
                 removed += purged;
-                // There may be more of it.
+                // The tag may have more expired sessions.
                 if purged >= share {
                     tags.push_front(tag);
                 }
