@@ -92,11 +92,7 @@ pub mod session;
 #[doc = include_str!("coming_from_jsonwebtoken.md")]
 #[cfg(feature = "std")]
 pub mod coming_from_jsonwebtoken {}
-#[doc = include_str!("web/servers.md")]
-pub mod servers {}
 mod validation;
-#[cfg(feature = "axum")]
-pub mod web;
 
 pub use crate::{
     algorithm::Algorithm,
@@ -122,8 +118,3 @@ pub use crate::{
     },
     numeric_date::SystemClock,
 };
-
-/// The examples of the README are run as tests.
-#[cfg(all(doctest, feature = "axum"))]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -61,14 +61,6 @@ use core::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-#[cfg(feature = "axum")]
-pub(crate) use self::access::Standing;
-#[cfg(feature = "postgres")]
-pub use self::store::PostgresStore;
-#[cfg(feature = "redis")]
-pub use self::store::RedisStore;
-#[cfg(feature = "sqlite")]
-pub use self::store::SqliteStore;
 use self::{
     access::Grant,
     event::OnEvent,
@@ -251,13 +243,12 @@ impl<S: RefreshStore> Sessions<S> {
         &self.verifier
     }
 
-    /// What [`Sessions::verify_live`] asks the store of a token that was verified.
-    #[cfg(feature = "axum")]
-    pub(crate) async fn check_live(
-        &self,
-        id: &SessionId,
-        subject: &str,
-    ) -> Result<(), SessionError> {
+    /// Checks that the session of a token that was verified has not ended: the one read of the store that
+    /// [`Sessions::verify_live`] makes, for a server whose tokens a layer in front has verified already.
+    ///
+    /// # Errors
+    /// As [`Sessions::verify_live`], without those of the token.
+    pub async fn check_live(&self, id: &SessionId, subject: &str) -> Result<(), SessionError> {
         self.live(id, subject, self.now()).await.map(|_| ())
     }
 

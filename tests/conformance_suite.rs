@@ -9,9 +9,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/broken_stores.rs"]
-mod broken_stores;
-
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use broken_stores::{Broken, Flaw};
@@ -19,6 +16,7 @@ use kippu::session::{
     BoxStore, MemoryStore,
     conformance::{self, CaseResult, Harness, Stall, Suite},
 };
+use kippu_test_support::broken_stores;
 
 /// Handles that share one store.
 struct Memory(Arc<MemoryStore>);

@@ -8,9 +8,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
@@ -22,6 +19,7 @@ use kippu::{
     base64url::{self, Base64urlError},
     decode, decode_borrowed, encode, explain, unverified_header,
 };
+use kippu_test_support::signing;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{

@@ -7,12 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::time::Duration;
 
 use kippu::{Key, KeySet, NumericDate, Validation, base64url, decode};
+use kippu_test_support::signing;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 

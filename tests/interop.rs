@@ -7,12 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/provider.rs"]
-mod provider;
-
 use std::collections::BTreeMap;
 
 use kippu::{Algorithm, Key, NumericDate, Validation};
+use kippu_test_support::provider;
 use proptest::{collection::btree_map, prelude::*};
 use serde_json::Value;
 

@@ -8,12 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::{collections::BTreeSet, fmt};
 
 use kippu::{DecodeError, NumericDate, Validation, decode};
+use kippu_test_support::signing;
 use proptest::prelude::*;
 use serde::{
     Deserialize, Deserializer,

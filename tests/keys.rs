@@ -7,13 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/signing.rs"]
-mod signing;
-
 use kippu::{
     Algorithm, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError, Keys,
     NumericDate, SharedKeySet, Validation, base64url, decode, encode, explain, hmac::Hmac,
 };
+use kippu_test_support::signing;
 use serde_json::{Value, json};
 use signing::{SECRET, signed_with_header};
 

@@ -8,9 +8,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -19,6 +16,7 @@ use kippu::{
     Algorithm, Audience, DecodeError, Key, KeySet, NumericDate, RegisteredClaims, Validation,
     base64url, decode, decode_borrowed, encode, explain, hmac::Hmac,
 };
+use kippu_test_support::signing;
 use proptest::{
     collection::{btree_map, vec},
     option,

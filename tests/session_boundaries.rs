@@ -3,9 +3,6 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/clock.rs"]
-mod clock;
-
 use std::{sync::Arc, time::Duration};
 
 use kippu::{
@@ -15,6 +12,7 @@ use kippu::{
         TokenResponse, UnixMillis,
     },
 };
+use kippu_test_support::clock;
 
 use clock::TestClock;
 

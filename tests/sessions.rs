@@ -2,11 +2,6 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/clock.rs"]
-mod clock;
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::{
     collections::HashSet,
     io,
@@ -28,6 +23,7 @@ use kippu::{
         store::InsertOutcome,
     },
 };
+use kippu_test_support::{clock, signing};
 use serde::{Deserialize, Serialize};
 
 use clock::TestClock;

@@ -3,9 +3,6 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/clock.rs"]
-mod clock;
-
 use std::{
     collections::HashSet,
     io,
@@ -13,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use kippu_test_support::clock;
 use kippu::{
     Algorithm, DecodeError, Key, KeySet, SharedKeySet, base64url,
     hmac::Hmac,

@@ -7,11 +7,9 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::time::Duration;
 
+use kippu_test_support::signing;
 use kippu::{
     Audience, ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation,
     ValidationError, decode, decode_borrowed, explain,

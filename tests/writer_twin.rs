@@ -8,11 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::{collections::BTreeMap, fmt};
 
+use kippu_test_support::signing;
 use kippu::{DecodeError, EncodeError, NumericDate, Validation, decode, encode};
 use proptest::{prelude::*, sample::select};
 use serde::{

@@ -22,12 +22,6 @@ use crate::{
     validation::{ClaimError, Validation, ValidationError},
 };
 
-#[cfg(feature = "axum")]
-mod standing;
-
-#[cfg(feature = "axum")]
-pub(crate) use self::standing::Standing;
-
 /// By which an access token is told from every other JWT.
 const TYP: &str = header::ACCESS_TOKEN_TYP;
 
@@ -158,7 +152,8 @@ impl AccessVerifier {
         answer
     }
 
-    pub(crate) fn token_len_limit(&self) -> usize {
+    /// The length of the longest access token that is accepted, in bytes.
+    pub fn token_len_limit(&self) -> usize {
         self.validation.token_len_limit()
     }
 }

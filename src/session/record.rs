@@ -16,6 +16,10 @@ pub(super) const MAX_LABEL_LEN: usize = 128;
 /// A longer key id would make tokens longer for nothing: a date has 10 bytes, a UUID 36.
 pub(super) const MAX_KID_LEN: usize = 64;
 
+/// The last generation of a session: 2^53 - 1, which stores whose numbers are doubles still hold exactly. A
+/// session that rotates a thousand times a second gets there in 285,000 years.
+pub const MAX_GENERATION: u64 = (1 << 53) - 1;
+
 /// One login.
 ///
 /// It holds no token and nothing that a token could be made from: whoever reads the store, or writes it,
@@ -131,6 +135,17 @@ impl SessionRecord {
         }
         let digest: [u8; 32] = digest.finalize().into();
         *digest.first_chunk().expect("32 bytes begin with 16")
+    }
+
+    /// Whether every field is within the limits that its documentation states. A store that reads a record which is not
+    /// answers [`StoreErrorKind::Corrupt`](super::StoreErrorKind::Corrupt): nothing of kippu wrote it.
+    pub fn is_well_formed(&self) -> bool {
+        let is_text = |text: &str, longest| (1..=longest).contains(&text.len());
+        is_text(&self.subject, MAX_NAME_LEN)
+            && is_text(&self.client, MAX_NAME_LEN)
+            && is_text(&self.kid, MAX_KID_LEN)
+            && self.label.as_ref().is_none_or(|label| label.len() <= MAX_LABEL_LEN)
+            && self.generation <= MAX_GENERATION
     }
 
     /// Whether the session is over at `now`, because of its age or because nobody used it.

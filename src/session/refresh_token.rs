@@ -14,8 +14,7 @@ use alloc::{format, string::String};
 
 use super::{
     id::SessionId,
-    record::{MAX_KID_LEN, Origin},
-    rotation::MAX_GENERATION,
+    record::{MAX_GENERATION, MAX_KID_LEN, Origin},
 };
 use crate::{
     algorithm::Algorithm, base64url, debug::debug_by_message, key::Key, key_set::Keys,

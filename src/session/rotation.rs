@@ -4,16 +4,12 @@
 use alloc::string::String;
 use core::time::Duration;
 
-pub use super::record::Change;
+pub use super::record::{Change, MAX_GENERATION};
 use super::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
     time::UnixMillis,
 };
-
-/// The last generation of a session: 2^53 - 1, which stores whose numbers are doubles still hold exactly. A
-/// session that rotates a thousand times a second gets there in 285,000 years.
-pub const MAX_GENERATION: u64 = (1 << 53) - 1;
 
 /// A refresh token is presented: what its session is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,7 @@
 //! Where sessions are kept: the steps that a store has to take in one piece, and the errors of stores.
 
 mod boxed;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod columns;
 mod memory;
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(feature = "redis")]
-mod redis;
-#[cfg(feature = "sqlite")]
-mod sqlite;
 
 /// What the store in memory shares between threads; `tests/interleavings` gives it loom's in their place.
 mod sync {
@@ -28,12 +20,6 @@ use super::{
 };
 use crate::debug::debug_by_message;
 
-#[cfg(feature = "postgres")]
-pub use self::postgres::PostgresStore;
-#[cfg(feature = "redis")]
-pub use self::redis::{PrimaryConnection, RedisStore};
-#[cfg(feature = "sqlite")]
-pub use self::sqlite::SqliteStore;
 pub use self::{boxed::BoxStore, memory::MemoryStore};
 
 /// A place for sessions.

@@ -11,14 +11,8 @@
 mod auth_server;
 #[path = "support/client.rs"]
 mod client;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/redis.rs"]
-mod redis;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::{
     fs,
@@ -27,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use kippu_test_support::{postgres, redis, servers};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, pool::PoolConnection};
 use tokio::runtime::Runtime;

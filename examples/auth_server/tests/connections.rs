@@ -11,12 +11,8 @@
 mod client;
 #[path = "support/lock.rs"]
 mod lock;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::{
     io::Write,
@@ -33,6 +29,8 @@ use self::{
     program::{PASSWORD, Program, credentials},
     servers::{Scratch, wait_until},
 };
+
+use kippu_test_support::{postgres, servers};
 
 const HALF_A_HEAD: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: auth.example\r\nx-half: ";
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: auth.example\r\n\r\n";

@@ -12,8 +12,6 @@
 mod client;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::{
     env,
@@ -27,6 +25,8 @@ use self::{
     program::{PASSWORD, Program, credentials},
     servers::Scratch,
 };
+
+use kippu_test_support::servers;
 
 /// Twenty clients log in at once, with the right password and with wrong ones. With ten thousand
 /// logins:

@@ -10,8 +10,6 @@
 mod client;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::{
     fs::{self, File},
@@ -26,6 +24,8 @@ use self::{
     program::{PASSWORD, Program, credentials},
     servers::{Scratch, Server, find_program, free_port, not_run, wait_until},
 };
+
+use kippu_test_support::servers;
 
 /// More attempts than one address has, which gets another one every three seconds.
 const TRIES: u32 = 30;

@@ -10,17 +10,12 @@
 mod client;
 #[path = "support/lock.rs"]
 mod lock;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/redis.rs"]
-mod redis;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::time::Duration;
 
+use kippu_test_support::{postgres, redis, servers};
 use serde_json::{Value, json};
 
 use self::{

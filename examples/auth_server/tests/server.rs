@@ -10,17 +10,12 @@
 mod auth_server;
 #[path = "support/client.rs"]
 mod client;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/redis.rs"]
-mod redis;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::fs;
 
+use kippu_test_support::{postgres, redis, servers};
 use serde_json::{Value, json};
 use ureq::http::header::SET_COOKIE;
 

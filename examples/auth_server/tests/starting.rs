@@ -11,8 +11,6 @@
 mod client;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::{
     fs::{self, File},
@@ -24,6 +22,8 @@ use std::{
 };
 
 use self::{program::Program, servers::Scratch};
+
+use kippu_test_support::servers;
 
 /// Returns a shell command that runs `before` and then becomes the server.
 fn after(before: &str, options: &str) -> Command {

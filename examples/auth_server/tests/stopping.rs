@@ -10,12 +10,8 @@
 mod client;
 #[path = "support/lock.rs"]
 mod lock;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
 #[path = "support/program.rs"]
 mod program;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
 
 use std::{
     fs::File,
@@ -31,6 +27,7 @@ use std::{
     time::Duration,
 };
 
+use kippu_test_support::{postgres, servers};
 use serde_json::Value;
 
 use self::{

@@ -4,9 +4,6 @@
 //! Whatever goes wrong here panics: it is for tests alone.
 #![allow(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
-#[path = "../../support/servers.rs"]
-mod servers;
-
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
@@ -26,6 +23,7 @@ use fantoccini::{
 };
 use http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
+use kippu_test_support::servers;
 use serde_json::{Value, json};
 use url::{ParseError, Url};
 

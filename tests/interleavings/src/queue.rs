@@ -18,7 +18,7 @@ mod fault {
     }
 }
 
-#[path = "../../../src/session/store/sqlite/queue.rs"]
+#[path = "../../../crates/kippu-sqlx/src/sqlite/queue.rs"]
 mod file;
 
 /// What became durable, seen by all threads.

@@ -6,19 +6,7 @@
 mod auth_server;
 mod client;
 mod director;
-#[path = "../../support/postgres.rs"]
-#[allow(clippy::pedantic, reason = "shared")]
-mod postgres;
-#[path = "../../support/proxy.rs"]
-#[allow(clippy::pedantic, reason = "shared")]
-mod proxy;
-#[path = "../../support/redis.rs"]
-#[allow(clippy::pedantic, reason = "shared")]
-mod redis;
 mod report;
-#[path = "../../support/servers.rs"]
-#[allow(clippy::pedantic, reason = "shared")]
-mod servers;
 mod stores;
 mod users;
 
@@ -34,6 +22,7 @@ use std::{
 
 use fastrand::Rng;
 use kippu_soak::log::{Line, Log, Said, Settings, Who};
+use kippu_test_support::{postgres, proxy, redis, servers};
 use tokio::{
     runtime::Runtime,
     sync::{RwLock, Semaphore},

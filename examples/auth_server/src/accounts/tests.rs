@@ -1,12 +1,6 @@
 //! The tests that the accounts pass on every database.
 
-#[path = "../../../../tests/support/postgres.rs"]
-mod postgres;
-#[path = "../../../../tests/support/redis.rs"]
-mod redis;
-#[path = "../../../../tests/support/servers.rs"]
-mod servers;
-
+use kippu_test_support::{postgres, redis, servers};
 use sqlx::{AssertSqlSafe, Executor, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
 
 use self::{postgres::Postgres, redis::Redis, servers::Scratch};

@@ -1,0 +1,423 @@
+//! Sessions in Redis or Valkey: each step a script on one key, which the primary alone runs, within a deadline.
+
+mod clock;
+mod fault;
+mod primary;
+mod purge;
+mod rotate;
+mod step;
+mod value;
+
+use std::time::Instant;
+use std::{fmt, future::Future, str, sync::atomic::AtomicU16, time::Duration};
+use std::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+
+use redis::{
+    Client, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike,
+    sentinel::SentinelClient,
+};
+use tokio::time::timeout;
+
+pub use self::primary::PrimaryConnection;
+use self::{
+    clock::Clocks,
+    fault::{corrupt, fault, is_not_primary},
+    step::{INSERT, LIST, LOAD, REVOKE, REVOKE_SUBJECT, Step, explain},
+    value::{decode, encode},
+};
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+    store::InsertOutcome,
+};
+
+/// Sessions in Redis 7.0 or later, or in Valkey: one server, a primary that Redis Sentinel watches, or a cluster.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use kippu_redis::RedisStore;
+///
+/// let store = RedisStore::connect(redis::Client::open("redis://127.0.0.1/")?).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// | made by | for | after a failover |
+/// |---|---|---|
+/// | [`connect`](RedisStore::connect) | one server, or an address that leads to the primary | connects again, to the server that the address leads to then |
+/// | [`sentinel`](RedisStore::sentinel) | Redis Sentinel | asks the sentinels for the primary again |
+/// | [`new`](Self::new) with a `ClusterConnection` | Redis Cluster | the connection follows the slots |
+/// | [`new`](Self::new) with another async connection of the [`redis`] crate | whatever it connects to | the connection decides |
+///
+/// Under Sentinel:
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use kippu_redis::RedisStore;
+/// use redis::sentinel::{SentinelClient, SentinelServerType};
+///
+/// let sentinels = vec!["redis://10.0.0.1:26379/", "redis://10.0.0.2:26379/", "redis://10.0.0.3:26379/"];
+/// let client = SentinelClient::build(
+///     sentinels,
+///     "mymaster".to_owned(),
+///     None, // or the user, the password and TLS of the servers, which are not in the URLs of the sentinels
+///     SentinelServerType::Master,
+/// )?;
+/// let store = RedisStore::sentinel(client).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The store needs a tokio runtime with a timer.
+///
+/// # Deadline
+/// Each step ends within [3 seconds](RedisStore::DEFAULT_DEADLINE), or the time that
+/// [`with_deadline`](Self::with_deadline) sets, connecting and repetitions included. Then it answers
+/// [`StoreErrorKind::Unavailable`], and may have happened, or may still happen. Repeating it is safe:
+/// - A rotation that reaches Redis later than the deadline allows changes nothing. One that has happened is *replayed* to
+///   the caller that repeats it within the grace.
+/// - A login that happens nevertheless leaves a session whose tokens no client has received.
+/// - A logout or a purge that happens nevertheless is what was asked for.
+///
+/// A connection of the application's has its own time limits besides, and the shorter one counts: the `redis` crate waits
+/// half a second for an answer unless it is configured otherwise.
+///
+/// # Failover
+/// Only a primary answers. Each script asks the server for its role, for reads and for writes, and a replica refuses it:
+/// the store closes that connection and answers [`StoreErrorKind::Unavailable`]. Later calls connect again, so that a store
+/// made by [`connect`](RedisStore::connect) or [`sentinel`](RedisStore::sentinel) works again a moment after the
+/// new primary does. On a connection of the application's, the store sends `QUIT`: a `ConnectionManager` connects again after
+/// that, and a [`MultiplexedConnection`](redis::aio::MultiplexedConnection) stays closed. When a server vanishes without
+/// closing its connections, a `ConnectionManager` waits for TCP to notice, which takes a quarter of an hour unless
+/// [`TcpSettings::set_user_timeout`](redis::io::tcp::TcpSettings) is set; the store's own connection does not.
+///
+/// A primary that is cut off from its replicas and sentinels does not know that another has taken over. Until
+/// it does, it goes on answering the clients that still reach it, accepts sessions that have ended on the other, and loses
+/// later what it has accepted. `min-replicas-to-write 1` with `min-replicas-max-lag 10` ends that after ten
+/// seconds, for reads too, and `cluster-node-timeout` does in a cluster. Nothing ends it without one of the two.
+///
+/// # Durability
+/// As the server is set up:
+///
+/// | setting | what can be lost |
+/// |---|---|
+/// | `appendonly yes`, `appendfsync always` | nothing |
+/// | `appendonly yes`, `appendfsync everysec` | the last second, when the machine stops (not when only Redis does) |
+/// | `appendonly no` | everything since the last snapshot |
+/// | a replica takes over | what it had not received yet: replication does not wait. `min-replicas-to-write` bounds that |
+/// | a `maxmemory-policy` other than `noeviction` | any session at any time: its user has to log in again |
+///
+/// A rotation that is lost heals, if the [policy](kippu::session::rotation::AheadPolicy) says so; the user of a login that
+/// is lost has to log in again; a session whose logout is lost goes on.
+///
+/// When `maxmemory` is reached under `noeviction`, logins fail, and all other steps go on.
+///
+/// # The grace
+/// It begins when the rotation is stored: a rotation that waits for a server that stalls is made that much later. The
+/// wait is measured by the server's clock, whose time comes with each answer. What follows on the rotation, an `appendfsync
+/// always` that takes longer than the grace, is not measured.
+///
+/// # Steps that are repeated
+/// A `ClusterConnection` sends a request again when the answer is lost, and reports the second answer: a rotation may
+/// be *replayed* to the caller that made it, and a login reported as a
+/// [duplicate](InsertOutcome::Duplicate). With a grace of zero the repeated rotation counts as *reused*.
+///
+/// # Permissions
+/// A user of an access control list needs `~kippu:*` and `+eval +evalsha +info +pexpire +pttl +time +zadd +zrange +zrem`,
+/// and `+del +hgetall` while there is data of the first layout, besides what the client itself needs to connect.
+///
+/// # What is stored
+/// A sorted set for each [shard](SessionId::shard), `kippu:{03f}:1c`, with a member for each session and one that lists it
+/// under its subject. So every step needs one key, a subject's sessions are never on two nodes, and a slot that
+/// moves takes a shard with it whole or not at all. Logging a subject out and listing its sessions read that subject's
+/// sessions alone, however many others are in the shard. Each is one step, in which the server does nothing else: 100,000 sessions of
+/// one subject take it a second. The application limits how often a user may log in.
+///
+/// The first versions of this store kept a hash for each shard. The first step on a shard converts it, in one piece, and
+/// any number of servers may do so at once. A server with a first version fails on a shard that was converted
+/// ([`StoreErrorKind::Corrupt`]), and changes nothing there: end those servers when the new ones start.
+///
+/// Sessions that have ended stay until [`purge_expired`](RefreshStore::purge_expired) removes them: call it every few hours.
+/// A shard without logins expires a year after its last session has ended. Neither takes a live session when one clock is
+/// wrong: the purge removes what has ended by the clock of the caller and by that of Redis, and the year allows for a
+/// clock of Redis that is ahead.
+#[derive(Clone)]
+pub struct RedisStore<C> {
+    connection: C,
+    prefix: Arc<str>,
+    deadline: Duration,
+    /// Whether a connection to a replica has to be closed here: it does not close itself.
+    quits: bool,
+    clocks: Arc<Clocks>,
+    /// Where the next purge begins.
+    next_tag: Arc<AtomicU16>,
+}
+
+/// Keys have one of so many hash tags, enough that a cluster spreads them evenly, and few enough to visit all.
+const TAGS: u16 = 1024;
+
+/// Shards that have a hash tag in common.
+const SHARDS_PER_TAG: u16 = 64;
+
+impl RedisStore<PrimaryConnection> {
+    /// How long a step may take, unless [`with_deadline`](Self::with_deadline) sets another time: 3 seconds.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// Connects to one server, by an address that leads to the primary.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    pub async fn connect(client: Client) -> Result<Self, StoreError> {
+        Self::connected(PrimaryConnection::to_server(client)).await
+    }
+
+    /// Connects to the primary that sentinels name, now and after each failover.
+    ///
+    /// The client has to be one for the [master](redis::sentinel::SentinelServerType::Master): a replica answers no
+    /// step.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    pub async fn sentinel(client: SentinelClient) -> Result<Self, StoreError> {
+        Self::connected(PrimaryConnection::by_sentinels(client)).await
+    }
+
+    async fn connected(
+        connection: impl Future<Output = Result<PrimaryConnection, RedisError>>,
+    ) -> Result<Self, StoreError> {
+        let connection = in_time(Self::DEFAULT_DEADLINE, async { connection.await.map_err(fault) });
+        Ok(Self { quits: false, ..Self::new(connection.await?) })
+    }
+}
+
+impl<C> RedisStore<C> {
+    /// Makes a store over a connection of the application's, under the prefix `kippu`.
+    pub fn new(connection: C) -> Self {
+        Self {
+            connection,
+            prefix: "kippu".into(),
+            deadline: RedisStore::DEFAULT_DEADLINE,
+            quits: true,
+            clocks: Arc::new(Clocks::new(TAGS)),
+            next_tag: Arc::default(),
+        }
+    }
+
+    /// Puts the keys under another prefix: `prefix:{03f}:1c`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Misconfigured`] when there are braces in it, with which a cluster would spread keys by the
+    /// prefix.
+    pub fn with_prefix(self, prefix: &str) -> Result<Self, StoreError> {
+        if prefix.contains(['{', '}']) {
+            let message = "a prefix of Redis keys has no braces";
+            return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
+        }
+        Ok(Self { prefix: prefix.into(), ..self })
+    }
+
+    /// Sets how long each step may take, connecting and every repetition included:
+    /// [`DEFAULT_DEADLINE`](RedisStore::DEFAULT_DEADLINE) unless it is set.
+    ///
+    /// Then the step answers [`StoreErrorKind::Unavailable`]. It may have happened, or happen within this time once more
+    /// when Redis goes on: of a rotation that reaches Redis later, nothing comes; any other step takes place
+    /// whenever Redis gets to it.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    fn key(&self, shard: u16) -> String {
+        let (tag, rest) = (tag_of(shard), shard % SHARDS_PER_TAG);
+        format!("{}:{{{tag:03x}}}:{rest:02x}", self.prefix)
+    }
+}
+
+impl<C> fmt::Debug for RedisStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prefix, deadline, .. } = self;
+        f.debug_struct("RedisStore")
+            .field("prefix", prefix)
+            .field("deadline", deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn in_time<T>(
+    deadline: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(deadline, step).await.unwrap_or_else(|_| {
+        let message = format!(
+            "Redis did not answer within the store's deadline of {deadline:?}: what was asked may have happened, try again"
+        );
+        Err(StoreError::new(StoreErrorKind::Unavailable, message))
+    })
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
+    /// Runs a step on a shard, within the deadline.
+    async fn run(&self, step: &Step, shard: u16, args: &[&[u8]]) -> Result<Value, StoreError> {
+        in_time(self.deadline, self.run_on(step, tag_of(shard), &[self.key(shard)], args)).await
+    }
+
+    /// Runs a step on shards of one tag.
+    async fn run_on(
+        &self,
+        step: &Step,
+        tag: u16,
+        keys: &[String],
+        args: &[&[u8]],
+    ) -> Result<Value, StoreError> {
+        let mut connection = self.connection.clone();
+        let answer = match step.run(&mut connection, keys, args).await {
+            Ok(answer) => answer,
+            Err(error) if self.quits && is_not_primary(&error) => {
+                // The server closes the connection then, and the next one may lead to the primary.
+                let _ = redis::cmd("QUIT").query_async::<Value>(&mut connection).await;
+                return Err(fault(error));
+            }
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
+                return Err(explain(&mut connection, keys, error).await);
+            }
+            Err(error) => return Err(fault(error)),
+        };
+        let Value::Array(parts) = answer else { return Err(corrupt()) };
+        let Ok([Value::Int(clock), Value::BulkString(server), said]) =
+            <[Value; 3]>::try_from(parts)
+        else {
+            return Err(corrupt());
+        };
+        let server = str::from_utf8(&server).ok().and_then(|id| u64::from_str_radix(id, 16).ok());
+        self.clocks.see(tag, server.ok_or_else(corrupt)?, clock);
+        Ok(said)
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisStore<C> {
+    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+        let SessionRecord { id, subject, created_at, absolute_expires_at, .. } = session;
+        let lifetime = absolute_expires_at.saturating_since(*created_at).as_millis();
+        let args = [
+            id.to_string(),
+            encode(session),
+            subject.clone(),
+            lifetime.to_string(),
+            absolute_expires_at.to_string(),
+        ];
+        let args = args.each_ref().map(String::as_bytes);
+        let inserted = self.run(&INSERT, id.shard(), &args).await?;
+        Ok(if truth(&inserted)? { InsertOutcome::Inserted } else { InsertOutcome::Duplicate })
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        match self.run(&LOAD, id.shard(), &[id.to_string().as_bytes()]).await? {
+            Value::Nil => Ok(None),
+            value => record(*id, &value).map(Some),
+        }
+    }
+
+    /// Takes one round trip for a rotation that follows on another step of the session, and for whatever changes nothing,
+    /// else two or more.
+    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        in_time(self.deadline, self.present(request, Instant::now())).await
+    }
+
+    async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let (name, now) = (id.to_string(), now.to_string());
+        let args = [name.as_bytes(), now.as_bytes(), reason.as_str().as_bytes()];
+        truth(&self.run(&REVOKE, id.shard(), &args).await?)
+    }
+
+    /// Where one of the sessions is corrupt, it revokes all the others, and then fails.
+    async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<u64, StoreError> {
+        let keep = keep.map(ToString::to_string).unwrap_or_default();
+        let now = now.to_string();
+        let reason = reason.as_str().as_bytes();
+        let args = [subject.as_bytes(), keep.as_bytes(), now.as_bytes(), reason];
+        count(&self.run(&REVOKE_SUBJECT, SessionId::shard_of(subject), &args).await?)
+    }
+
+    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+        let answer = self.run(&LIST, SessionId::shard_of(subject), &[subject.as_bytes()]).await?;
+        let Value::Array(found) = answer else { return Err(corrupt()) };
+        let mut live = Vec::new();
+        for pair in found.chunks(2) {
+            let [Value::BulkString(name), value] = pair else { return Err(corrupt()) };
+            let name = str::from_utf8(name).map_err(|_| corrupt())?;
+            let record = record(name.parse().map_err(|_| corrupt())?, value)?;
+            if record.is_live(now) {
+                live.push(record);
+            }
+        }
+        live.sort_by_key(|record| (record.created_at, record.id));
+        Ok(live)
+    }
+
+    /// Reads through all sessions, a few hundred in one step of the server, from where the last purge of this handle and
+    /// its clones ended. On an error, what was removed stays removed. On a store of millions of sessions, or far from it,
+    /// the deadline may come first: the answer is [`StoreErrorKind::Unavailable`] then, and the next call goes on from there.
+    ///
+    /// It is the only step that takes several keys of a slot, and fails as unavailable while that slot is moved.
+    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        in_time(self.deadline, self.purge(now, u64::from(limit))).await
+    }
+}
+
+const fn tag_of(shard: u16) -> u16 {
+    shard / SHARDS_PER_TAG
+}
+
+fn record(id: SessionId, value: &Value) -> Result<SessionRecord, StoreError> {
+    match value {
+        Value::BulkString(value) => decode(id, value).ok_or_else(corrupt),
+        _ => Err(corrupt()),
+    }
+}
+
+fn truth(value: &Value) -> Result<bool, StoreError> {
+    match value {
+        Value::Int(0) => Ok(false),
+        Value::Int(1) => Ok(true),
+        _ => Err(corrupt()),
+    }
+}
+
+fn count(value: &Value) -> Result<u64, StoreError> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).map_err(|_| corrupt()),
+        _ => Err(corrupt()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_a_slot_by_sixty_four() {
+        let store = RedisStore::new(());
+        assert_eq!(store.key(0), "kippu:{000}:00");
+        assert_eq!(store.key(0xa3f1), "kippu:{28f}:31");
+        assert_eq!(store.key(u16::MAX), "kippu:{3ff}:3f");
+        assert_eq!(u32::from(TAGS) * u32::from(SHARDS_PER_TAG), 1 << 16);
+        let store = store.with_prefix("").unwrap();
+        assert_eq!(store.key(1), ":{000}:01");
+    }
+}

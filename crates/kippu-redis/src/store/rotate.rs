@@ -1,0 +1,112 @@
+//! A refresh token that is presented: a rotation in one script, every other decision by `RotateRequest::decide`.
+
+use std::str;
+use std::time::Instant;
+use std::{
+    format,
+    string::{String, ToString},
+};
+
+use redis::{Value, aio::ConnectionLike};
+
+use super::{
+    RedisStore,
+    clock::micros,
+    fault::corrupt,
+    record,
+    step::{LOAD, ROTATE, SWAP},
+    tag_of, truth,
+    value::encode,
+};
+use kippu::session::{
+    StoreError, StoreErrorKind, UnixMillis,
+    rotation::{
+        AheadPolicy, Change, Decision, MAX_GENERATION, RotateOutcome, RotateRequest, Successor,
+    },
+};
+
+/// How often a rotation is tried: each time another caller has changed the session, of which one grace has few.
+const TRIES: usize = 8;
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
+    /// Presents a token by a call that began at `begun`. The script takes the plain decision, and this one the others, until
+    /// nobody has changed the session in between.
+    pub(super) async fn present(
+        &self,
+        request: &RotateRequest,
+        begun: Instant,
+    ) -> Result<RotateOutcome, StoreError> {
+        let RotateRequest { id, generation, kid, now, .. } = request;
+        let (name, keys) = (id.to_string(), [self.key(id.shard())]);
+        let tag = tag_of(id.shard());
+        for _ in 0..TRIES {
+            let known = self.clocks.at(tag, begun);
+            let answer = match known {
+                Some((server, begun)) if *generation < MAX_GENERATION => {
+                    let args = [
+                        name.clone(),
+                        generation.to_string(),
+                        (generation + 1).to_string(),
+                        u8::from(request.ahead == AheadPolicy::Heal).to_string(),
+                        kid.clone(),
+                        now.to_string(),
+                        request.rotated_at().to_string(),
+                        request.idle_end().to_string(),
+                        format!("{server:016x}"),
+                        begun.to_string(),
+                        micros(self.deadline).to_string(),
+                    ];
+                    let args = args.each_ref().map(String::as_bytes);
+                    self.run_on(&ROTATE, tag, &keys, &args).await?
+                }
+                // The clock comes with the session. The last generation has no successor, of which the script knows
+                // nothing.
+                _ => self.run_on(&LOAD, tag, &keys, &[name.as_bytes()]).await?,
+            };
+            let seen = match &answer {
+                Value::Nil => return Ok(RotateOutcome::Unknown),
+                // The clock is not the one that was known.
+                Value::SimpleString(_) => {
+                    if let Some((server, _)) = known {
+                        self.clocks.forget(server);
+                    }
+                    continue;
+                }
+                Value::Array(made) => return rotation(request, made),
+                value => record(*id, value)?,
+            };
+            let Decision { outcome, change } = request.decide(&seen);
+            match change {
+                None => return Ok(outcome),
+                // The script alone rotates: it knows when it does.
+                Some(Change::Advance { .. }) => {}
+                Some(revoke @ Change::Revoke { .. }) => {
+                    let mut new = seen.clone();
+                    new.apply(revoke);
+                    let args = [name.clone(), encode(&seen), encode(&new)];
+                    let args = args.each_ref().map(String::as_bytes);
+                    if truth(&self.run_on(&SWAP, tag, &keys, &args).await?)? {
+                        return Ok(outcome);
+                    }
+                }
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
+    }
+}
+
+/// What the script says of a rotation that it has made: the generation before, and the new end.
+fn rotation(request: &RotateRequest, made: &[Value]) -> Result<RotateOutcome, StoreError> {
+    let [Value::BulkString(before), Value::Int(expires_at)] = made else { return Err(corrupt()) };
+    let before = str::from_utf8(before).ok().and_then(|before| before.parse().ok());
+    let lost = before.and_then(|before| request.generation.checked_sub(before));
+    let successor = Successor {
+        generation: request.generation + 1,
+        kid: request.kid.clone(),
+        expires_at: UnixMillis::new(*expires_at),
+    };
+    match lost.ok_or_else(corrupt)? {
+        0 => Ok(RotateOutcome::Rotated(successor)),
+        lost => Ok(RotateOutcome::Healed { successor, lost }),
+    }
+}

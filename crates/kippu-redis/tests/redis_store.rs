@@ -1,0 +1,1137 @@
+//! The store in Redis, on servers that these tests start: each step, races on several connections, and what happens
+//! when scripts are forgotten, servers end, masters fail, and slots move.
+#![cfg(feature = "redis")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+
+use kippu::{
+    NumericDate,
+    session::{
+        RedisStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
+        StoreErrorKind, UnixMillis,
+        rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+        store::InsertOutcome,
+    },
+};
+use kippu_test_support::{records, redis as redis_server, servers};
+use proptest::{prelude::*, test_runner::TestRunner};
+use redis::{
+    AsyncConnectionConfig, Client,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    cluster_read_routing::RandomReplicaStrategy,
+};
+use tokio::{runtime::Runtime, sync::Barrier, task::JoinSet, time::timeout};
+
+#[path = "redis/load.rs"]
+mod load;
+
+use self::{
+    load::Load,
+    records::{LOGIN, after, kind, request, session},
+    redis_server::{Redis, RedisCluster, RedisOptions},
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a connection waits for an answer: the client's half a second is too short for a machine that does much else.
+const ANSWER: Option<Duration> = Some(Duration::from_secs(5));
+
+/// So that no step ends for that reason either.
+fn patient<C>(store: RedisStore<C>) -> RedisStore<C> {
+    store.with_deadline(LIMIT)
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+async fn managed(redis: &Redis) -> RedisStore<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        .set_min_delay(Duration::from_millis(10))
+        .set_max_delay(Duration::from_millis(100))
+        .set_response_timeout(ANSWER);
+    let client = Client::open(redis.url()).unwrap();
+    patient(RedisStore::new(ConnectionManager::new_with_config(client, config).await.unwrap()))
+}
+
+async fn bare(redis: &Redis) -> RedisStore<MultiplexedConnection> {
+    let client = Client::open(redis.url()).unwrap();
+    let config = AsyncConnectionConfig::new().set_response_timeout(ANSWER);
+    let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+    patient(RedisStore::new(connection.unwrap()))
+}
+
+async fn clustered(cluster: &RedisCluster) -> RedisStore<ClusterConnection> {
+    let client = ClusterClientBuilder::new(cluster.urls())
+        .read_routing_strategy(RandomReplicaStrategy)
+        .response_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    patient(RedisStore::new(client.get_async_connection().await.unwrap()))
+}
+
+async fn few_retries(cluster: &RedisCluster) -> RedisStore<ClusterConnection> {
+    let client = ClusterClientBuilder::new(cluster.urls()).retries(2).build().unwrap();
+    patient(RedisStore::new(client.get_async_connection().await.unwrap()))
+}
+
+/// Where the store keeps the sessions of a subject.
+fn key_of(subject: &str) -> String {
+    let shard = SessionId::shard_of(subject);
+    format!("kippu:{{{:03x}}}:{:02x}", shard / 64, shard % 64)
+}
+
+/// A subject that ends as this one does, and whose shard is related to this one's.
+fn longer_subject(subject: &str, is_related: impl Fn(u16, u16) -> bool) -> String {
+    let shard = SessionId::shard_of(subject);
+    let mut longer = (0..).map(|number| format!("{number} {subject}"));
+    longer.find(|longer| is_related(shard, SessionId::shard_of(longer))).unwrap()
+}
+
+/// What every store does, on whatever connection.
+async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
+    let alice = session("alice");
+    assert_eq!(store.load(&alice.id).await.unwrap(), None);
+    assert_eq!(store.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    let other = SessionRecord { generation: 9, ..alice.clone() };
+    assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+    assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
+
+    // Rotated, replayed, reused. The rotation is made when it is stored, a little after the token was presented.
+    let successor = |generation, end| Successor { generation, kid: "k2".into(), expires_at: end };
+    let answer = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
+    let kept = store.load(&alice.id).await.unwrap().unwrap();
+    let rotated_at = kept.rotated_at;
+    let wait = rotated_at.saturating_since(after(10));
+    assert!(rotated_at >= after(10) && wait < Duration::from_secs(5), "{wait:?}");
+    assert_eq!((kept.generation, &*kept.kid), (1, "k2"));
+    let first = successor(1, rotated_at.saturating_add(Duration::from_secs(3600)));
+    assert_eq!(
+        (answer, kept.expires_at),
+        (RotateOutcome::Rotated(first.clone()), first.expires_at)
+    );
+    let mut again = request(&alice, 0, rotated_at.saturating_add(Duration::from_secs(30)));
+    again.kid = "k3".into();
+    assert_eq!(store.rotate(&again).await.unwrap(), RotateOutcome::Replayed(first));
+    assert_eq!(store.load(&alice.id).await.unwrap(), Some(kept));
+    again.now = again.now.saturating_add(Duration::from_millis(1));
+    assert_eq!(store.rotate(&again).await.unwrap(), RotateOutcome::Reused);
+    let revoked = Some(Revoked { at: again.now, reason: RevokeReason::Reuse });
+    assert_eq!(store.load(&alice.id).await.unwrap().unwrap().revoked, revoked);
+    let answer = store.rotate(&request(&alice, 1, after(41))).await.unwrap();
+    assert_eq!(answer, RotateOutcome::Revoked(RevokeReason::Reuse));
+
+    // Ahead, the absolute end, expired, unknown.
+    let bob = session("bob");
+    assert_eq!(store.rotate(&request(&bob, 0, LOGIN)).await.unwrap(), RotateOutcome::Unknown);
+    assert_eq!(store.load(&bob.id).await.unwrap(), None);
+    store.insert(&bob).await.unwrap();
+    let mut ahead = request(&bob, 7, after(3599));
+    ahead.ahead = AheadPolicy::Refuse;
+    assert_eq!(store.rotate(&ahead).await.unwrap(), RotateOutcome::Ahead { lost: 7 });
+    ahead.ahead = AheadPolicy::Heal;
+    ahead.idle_lifetime = Duration::MAX;
+    let healed = RotateOutcome::Healed { successor: successor(8, after(86_400)), lost: 7 };
+    assert_eq!(store.rotate(&ahead).await.unwrap(), healed);
+    ahead.generation = 8;
+    ahead.now = after(86_400);
+    assert_eq!(store.rotate(&ahead).await.unwrap(), RotateOutcome::Expired);
+    ahead.now = after(86_399);
+    let last = RotateOutcome::Rotated(successor(9, after(86_400)));
+    assert_eq!(store.rotate(&ahead).await.unwrap(), last);
+
+    // Revoked once, listed while live.
+    let mut carols: Vec<SessionRecord> = (0..4).map(|_| session("carol")).collect();
+    carols[2].expires_at = after(1);
+    for carol in &carols {
+        store.insert(carol).await.unwrap();
+    }
+    let name = RevokeReason::Logout;
+    assert!(store.revoke(&carols[3].id, name, after(1)).await.unwrap());
+    assert!(!store.revoke(&carols[3].id, RevokeReason::Denied, after(2)).await.unwrap());
+    let kept = store.load(&carols[3].id).await.unwrap().unwrap().revoked;
+    assert_eq!(kept, Some(Revoked { at: after(1), reason: name }));
+    assert!(!store.revoke(&session("carol").id, name, after(1)).await.unwrap());
+    let mut live = carols[..2].to_vec();
+    live.sort_by_key(|record| record.id);
+    assert_eq!(store.list("carol", after(1)).await.unwrap(), live);
+
+    // Revoked together, the one that is over among them.
+    let all = RevokeReason::LogoutAll;
+    let keep = Some(&carols[0].id);
+    assert_eq!(store.revoke_subject("carol", keep, all, after(2)).await.unwrap(), 2);
+    assert_eq!(store.list("carol", after(2)).await.unwrap(), carols[..1]);
+    assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 1);
+    assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 0);
+    assert_eq!(store.load(&carols[3].id).await.unwrap().unwrap().revoked, kept);
+    assert_eq!(store.load(&bob.id).await.unwrap().unwrap().revoked, None);
+
+    // Subjects of one shard, of which one ends as the other does.
+    let longer = longer_subject("carol", |shard, other| shard == other);
+    let other = session(&longer);
+    store.insert(&other).await.unwrap();
+    assert_eq!(store.list("carol", after(2)).await.unwrap(), []);
+    assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 0);
+    assert_eq!(store.list(&longer, after(2)).await.unwrap(), [other]);
+    assert_eq!(store.revoke_subject(&longer, None, all, after(2)).await.unwrap(), 1);
+
+    let dave = session("dave");
+    store.insert(&dave).await.unwrap();
+    assert!(store.revoke(&dave.id, name, after(1)).await.unwrap());
+
+    // Purged: what is over, and no more of it than asked for.
+    assert_eq!(store.purge_expired(LOGIN, 100).await.unwrap(), 0);
+    let mut over = Vec::new();
+    for number in 0..25 {
+        // Several in a shard, so that a limit is reached within one.
+        let mut record = session(&format!("user {}", number / 4));
+        record.expires_at = after(5);
+        record.absolute_expires_at = after(5);
+        store.insert(&record).await.unwrap();
+        over.push(record.id);
+    }
+    assert_eq!(store.purge_expired(after(4), 0).await.unwrap(), 0);
+    // One of carol's has been over since the first second.
+    assert_eq!(store.purge_expired(after(4), 100).await.unwrap(), 1);
+    assert_eq!(store.load(&carols[2].id).await.unwrap(), None);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 10);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 10);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 5);
+    assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 0);
+    for id in &over {
+        assert_eq!(store.load(id).await.unwrap(), None);
+    }
+    assert!(store.load(&carols[0].id).await.unwrap().is_some());
+    assert_eq!(
+        store.rotate(&request(&dave, 0, after(2))).await.unwrap(),
+        RotateOutcome::Revoked(name)
+    );
+}
+
+/// Texts of any kind stay apart, and come back as they were.
+async fn hostile_texts<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
+    let subjects = [
+        "{}",
+        "{a}{b}",
+        "kippu:{000}:00",
+        "*",
+        "?",
+        "[a-z]",
+        "\\",
+        "'",
+        "\"",
+        "' .. x .. '",
+        "%d+",
+        "1 2 3",
+        "- -",
+        "\u{1f511}",
+        "e\u{301}",
+        "\u{e9}",
+        "\u{a0}",
+        " ",
+        "  ",
+        "\u{7f}",
+        "\0",
+        "a\nb",
+        "\n",
+        "\r\n",
+    ];
+    let long = "\u{10348}".repeat(128);
+    let subjects: Vec<&str> = subjects.into_iter().chain([&*long]).collect();
+    for subject in &subjects {
+        let mut record = session(subject);
+        record.kid = (*subject).into();
+        record.client = subject.repeat(2);
+        record.label = Some((*subject).into());
+        store.insert(&record).await.unwrap();
+        assert_eq!(store.list(subject, LOGIN).await.unwrap(), [record.clone()], "{subject:?}");
+        let mut request = request(&record, 0, LOGIN);
+        request.kid = subject.repeat(3);
+        let RotateOutcome::Rotated(successor) = store.rotate(&request).await.unwrap() else {
+            panic!("{subject:?}")
+        };
+        assert_eq!(successor.kid, request.kid);
+        (record.generation, record.kid) = (1, request.kid);
+        let kept = store.load(&record.id).await.unwrap().unwrap();
+        (record.rotated_at, record.expires_at) = (kept.rotated_at, kept.expires_at);
+        assert_eq!(kept, record, "{subject:?}");
+    }
+    let reason = RevokeReason::Denied;
+    for subject in &subjects {
+        assert_eq!(store.revoke_subject(subject, None, reason, LOGIN).await.unwrap(), 1);
+        assert_eq!(store.list(subject, LOGIN).await.unwrap(), []);
+    }
+}
+
+/// 64 present the same generation at once, over four connections.
+async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [RedisStore<C>; 4]) {
+    let raced = session("raced");
+    stores[0].insert(&raced).await.unwrap();
+    for generation in 0..20 {
+        let start = Arc::new(Barrier::new(64));
+        let mut tasks = JoinSet::new();
+        for number in 0..64 {
+            let (store, start) = (stores[number % 4].clone(), start.clone());
+            let mut request = request(&raced, generation, after(generation));
+            request.kid = format!("kid {number}");
+            tasks.spawn(async move {
+                start.wait().await;
+                store.rotate(&request).await.unwrap()
+            });
+        }
+        let (mut rotated, mut replayed, mut successors) = (0, 0, Vec::new());
+        for outcome in tasks.join_all().await {
+            let (count, successor) = match outcome {
+                RotateOutcome::Rotated(successor) => (&mut rotated, successor),
+                RotateOutcome::Replayed(successor) => (&mut replayed, successor),
+                other => panic!("{other:?}"),
+            };
+            *count += 1;
+            successors.push(successor);
+        }
+        assert_eq!((rotated, replayed), (1, 63));
+        successors.dedup();
+        assert_eq!(successors.len(), 1);
+        assert_eq!(successors[0].generation, generation + 1);
+    }
+
+    // Of those who present a token too late, one revokes and the others see that; none rotates after a revocation.
+    for _ in 0..20 {
+        let raced = session("raced too");
+        stores[0].insert(&raced).await.unwrap();
+        stores[1].rotate(&request(&raced, 0, LOGIN)).await.unwrap();
+        let start = Arc::new(Barrier::new(16));
+        let mut tasks = JoinSet::new();
+        for number in 0..16 {
+            let (store, start) = (stores[number % 4].clone(), start.clone());
+            let request = request(&raced, 0, after(60));
+            tasks.spawn(async move {
+                start.wait().await;
+                store.rotate(&request).await.unwrap()
+            });
+        }
+        let outcomes = tasks.join_all().await;
+        let reused = outcomes.iter().filter(|outcome| **outcome == RotateOutcome::Reused).count();
+        let revoked = RotateOutcome::Revoked(RevokeReason::Reuse);
+        let others = outcomes.iter().filter(|outcome| **outcome == revoked).count();
+        assert_eq!((reused, others), (1, 15));
+    }
+
+    // Logging out everywhere against rotations under way: what was rotated before stays refused after.
+    for _ in 0..20 {
+        let subject = "raced against a logout";
+        let raced = session(subject);
+        stores[0].insert(&raced).await.unwrap();
+        let (store, request) = (stores[1].clone(), request(&raced, 0, LOGIN));
+        let rotation = tokio::spawn(async move { store.rotate(&request).await.unwrap() });
+        let all = RevokeReason::LogoutAll;
+        assert_eq!(stores[2].revoke_subject(subject, None, all, LOGIN).await.unwrap(), 1);
+        let outcome = rotation.await.unwrap();
+        for generation in [0, 1] {
+            let request = self::request(&raced, generation, LOGIN);
+            let after = stores[3].rotate(&request).await.unwrap();
+            assert_eq!(after, RotateOutcome::Revoked(all), "after {outcome:?}");
+        }
+    }
+}
+
+/// Runs a test on a server, if there is one to be had.
+fn on_server<F: Future<Output = ()>>(options: RedisOptions<'_>, test: impl FnOnce(Redis) -> F) {
+    if let Some(redis) = Redis::start_with(options) {
+        runtime().block_on(test(redis));
+    }
+}
+
+#[test]
+fn each_step_on_a_server() {
+    on_server(RedisOptions::default(), |redis| async move {
+        each_step(&managed(&redis).await).await;
+        hostile_texts(&bare(&redis).await).await;
+        let store =
+            |protocol| Client::open(format!("{}?protocol={protocol}", redis.url())).unwrap();
+        let connection = store("resp3").get_multiplexed_async_connection().await.unwrap();
+        each_step(&RedisStore::new(connection).with_prefix("another").unwrap()).await;
+    });
+}
+
+#[test]
+fn races_on_a_server() {
+    on_server(RedisOptions::default(), |redis| async move {
+        races([
+            managed(&redis).await,
+            managed(&redis).await,
+            managed(&redis).await,
+            managed(&redis).await,
+        ])
+        .await;
+    });
+}
+
+#[test]
+fn a_cluster_serves_each_step_and_races() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    runtime().block_on(async {
+        let store = clustered(&cluster).await;
+        each_step(&store).await;
+        hostile_texts(&store).await;
+        let [one, two, three] =
+            [clustered(&cluster).await, clustered(&cluster).await, clustered(&cluster).await];
+        races([store.clone(), one, two, three]).await;
+
+        // Subjects are spread over all masters, and a subject has all its sessions in one slot.
+        let mut owners = BTreeSet::new();
+        for number in 0..40 {
+            let subject = format!("subject {number}");
+            store.insert(&session(&subject)).await.unwrap();
+            let key = key_of(&subject);
+            let owner = cluster.owner_of(cluster.slot_of(&key)).unwrap();
+            assert_eq!(cluster.command(owner, &["EXISTS", &key]).trim(), "1");
+            owners.insert(owner);
+        }
+        assert_eq!(owners.len(), 3);
+
+        // A connection to one node alone says what is wrong.
+        let client = Client::open(&*cluster.urls()[0]).unwrap();
+        let one = RedisStore::new(client.get_multiplexed_async_connection().await.unwrap());
+        let mut kinds = BTreeSet::new();
+        for number in 0..40 {
+            let result = one.list(&format!("subject {number}"), LOGIN).await;
+            kinds.insert(format!("{:?}", kind(result)));
+        }
+        assert_eq!(kinds, BTreeSet::from(["None".into(), "Some(Misconfigured)".into()]));
+    });
+}
+
+/// The script agrees with `RotateRequest::decide`, on what it changes too.
+#[test]
+fn rotation_is_what_was_decided() {
+    let time = || {
+        let near = (-3_i64..=3).prop_map(|by| LOGIN.get() + by);
+        let edges =
+            [i64::MIN, -(1 << 53) + 2, -1, 0, 1, 999_999_999_999_999, (1 << 53) - 2, i64::MAX];
+        prop_oneof![4 => near, 1 => prop::sample::select(edges.to_vec())].prop_map(UnixMillis::new)
+    };
+    let generation = || {
+        let edges = [0, 1, 2, 3, 100_000_000_000_000, 1_000_000_000_000_000, MAX_GENERATION - 2];
+        let edges = [&edges[..], &[MAX_GENERATION - 1, MAX_GENERATION]].concat();
+        prop::sample::select(edges)
+    };
+    let duration = || {
+        let edges = [0, 1, 2, 3, 1000, 1 << 53, u64::MAX].map(Duration::from_millis);
+        prop::sample::select([&edges[..], &[Duration::MAX, Duration::from_nanos(1)]].concat())
+    };
+    let revoked =
+        prop::option::weighted(0.1, (time(), prop::sample::select(&RevokeReason::ALL[..])));
+    let text = || prop_oneof!["[a-z]{1,3}", "\\PC{1,20}", "[ -{}0-9\n]{1,5}"];
+    let record = (
+        (generation(), text(), text(), text(), prop::option::of(text())),
+        (time(), time(), time(), time(), revoked),
+    );
+    let record = record.prop_map(|((generation, subject, client, kid, label), times)| {
+        let (created_at, absolute_expires_at, rotated_at, expires_at, revoked) = times;
+        SessionRecord {
+            client,
+            label,
+            created_at,
+            absolute_expires_at,
+            generation,
+            kid,
+            rotated_at,
+            expires_at,
+            revoked: revoked.map(|(at, reason)| Revoked { at, reason }),
+            ..session(&subject)
+        }
+    });
+    let asked = prop_oneof![
+        6 => (-3_i64..=3).prop_map(Some),
+        1 => Just(None),
+    ];
+    let policy = prop::sample::select(vec![AheadPolicy::Heal, AheadPolicy::Refuse]);
+    let case = (
+        record,
+        asked,
+        (generation(), text(), time(), (duration(), duration()), duration(), policy),
+    );
+
+    let Some(redis) = Redis::start() else { return };
+    let runtime = runtime();
+    let store = runtime.block_on(bare(&redis));
+    let mut seen = BTreeSet::new();
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
+    let seen_there = std::cell::RefCell::new(&mut seen);
+    runner
+        .run(&case, |(record, asked, (any, kid, now, (grace, waited), idle_lifetime, ahead))| {
+            let generation = match asked {
+                Some(by) => record.generation.saturating_add_signed(by),
+                None => any,
+            };
+            let id = record.id;
+            let request = RotateRequest {
+                id,
+                generation,
+                kid,
+                now,
+                was_current: false,
+                waited,
+                grace,
+                idle_lifetime,
+                ahead,
+            };
+            runtime.block_on(async {
+                store.insert(&record).await.unwrap();
+                let outcome = store.rotate(&request).await.unwrap();
+                let stored = store.load(&record.id).await.unwrap().unwrap();
+                // It is the decision after the wait for the server, of which the time of the rotation tells.
+                let waited = match outcome {
+                    RotateOutcome::Rotated(_) | RotateOutcome::Healed { .. } => {
+                        stored.rotated_at.saturating_since(request.rotated_at())
+                    }
+                    _ => Duration::ZERO,
+                };
+                prop_assert!(waited < Duration::from_secs(3), "{:?}", waited);
+                let decision = request.after(waited).decide(&record);
+                let mut expected = record.clone();
+                if let Some(change) = decision.change {
+                    expected.apply(change);
+                }
+                prop_assert_eq!(&outcome, &decision.outcome);
+                prop_assert_eq!(stored, expected);
+                let name = format!("{outcome:?}");
+                let name = name.split(['(', ' ']).next().unwrap().to_owned();
+                seen_there.borrow_mut().insert(name);
+                Ok(())
+            })
+        })
+        .unwrap();
+    let all = ["Ahead", "Expired", "Healed", "Replayed", "Reused", "Revoked", "Rotated"];
+    assert_eq!(seen, all.map(ToOwned::to_owned).into());
+}
+
+#[test]
+fn scripts_may_be_forgotten_at_any_time() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let mut load = Load::start(&managed(&redis).await, 16, false).await;
+        for _ in 0..50 {
+            assert_eq!(redis.command(&["SCRIPT", "FLUSH"]).trim(), "OK");
+            load.wait_for(16).await;
+        }
+        assert_eq!(load.faults(), 0);
+        load.finish().await;
+        let stats = redis.command(&["INFO", "errorstats"]);
+        assert!(stats.contains("errorstat_NOSCRIPT"), "none was forgotten: {stats}");
+    });
+}
+
+#[test]
+fn a_server_may_end_and_come_back_under_load() {
+    let options = RedisOptions { append: Some("everysec"), ..RedisOptions::default() };
+    on_server(options, |mut redis| async move {
+        let mut load = Load::start(&managed(&redis).await, 32, false).await;
+        for turn in 0..4 {
+            if turn % 2 == 0 {
+                redis.stop();
+            } else {
+                redis.kill();
+            }
+            load.wait_for_fault().await;
+            redis.restart();
+            load.wait_for(32 * 20).await;
+        }
+        load.finish().await;
+    });
+}
+
+#[test]
+fn a_master_may_fail_under_load() {
+    let Some(mut cluster) = RedisCluster::start() else { return };
+    runtime().block_on(async {
+        let store = clustered(&cluster).await;
+        let mut load = Load::start(&store, 16, true).await;
+        let slot = cluster.slot_of(&key_of("under load 0"));
+        cluster.kill_master(slot);
+        cluster.wait_for_failover(slot);
+        load.wait_for(16 * 20).await;
+        load.finish().await;
+        each_step(&store).await;
+    });
+}
+
+#[test]
+fn a_slot_may_move_under_load() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    runtime().block_on(async {
+        let store = clustered(&cluster).await;
+        let mut load = Load::start(&store, 16, false).await;
+        let subject = "under load 3";
+        let neighbour = longer_subject(subject, |a, b| a != b && a / 64 == b / 64);
+        let slot = cluster.slot_of(&key_of(subject));
+        assert_eq!(cluster.slot_of(&key_of(&neighbour)), slot);
+
+        for turn in 0..6 {
+            let from = cluster.owner_of(slot).unwrap();
+            let to = (0..6).filter(|&node| {
+                cluster.command(node, &["ROLE"]).starts_with("master") && node != from
+            });
+            let to = to.collect::<Vec<_>>()[turn % 2];
+            assert_eq!(cluster.open_slot(slot, to), from);
+            load.wait_for(16 * 5).await;
+            // Half-way, all steps see all sessions of the subject, and those who come are not lost.
+            let new = session(subject);
+            assert_eq!(store.insert(&new).await.unwrap(), InsertOutcome::Inserted);
+            let keep = store.list(subject, LOGIN).await.unwrap();
+            assert_eq!(keep.len(), 2);
+            // The first of a shard, whose key belongs to the other node already.
+            let first = session(&neighbour);
+            assert_eq!(store.insert(&first).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
+            // Only a purge looks at more than one key of a slot: it has to wait.
+            let purge = few_retries(&cluster).await.purge_expired(LOGIN, 10).await;
+            assert_eq!(kind(purge), Some(StoreErrorKind::Unavailable));
+            while cluster.move_keys(slot, from, to, 1) {}
+            load.wait_for(16 * 5).await;
+            let keep = keep.iter().find(|record| record.id != new.id).unwrap();
+            let all = RevokeReason::LogoutAll;
+            let revoked = store.revoke_subject(subject, Some(&keep.id), all, LOGIN).await;
+            assert_eq!(revoked.unwrap(), 1);
+            cluster.close_slot(slot, from, to);
+            load.wait_for(16 * 5).await;
+            assert!(store.load(&first.id).await.unwrap().is_some());
+            assert_eq!(store.purge_expired(UnixMillis::MIN, 10).await.unwrap(), 0);
+        }
+        assert_eq!(load.faults(), 0);
+        load.finish().await;
+    });
+}
+
+#[test]
+fn ten_thousand_sessions_of_a_subject_end_at_once() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..10 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for _ in 0..1000 {
+                    store.insert(&session("many")).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        let all = store.list("many", LOGIN).await.unwrap();
+        assert_eq!(all.len(), 10_000);
+        let keep = Some(&all[5000].id);
+        let reason = RevokeReason::LogoutAll;
+        assert_eq!(store.revoke_subject("many", keep, reason, LOGIN).await.unwrap(), 9999);
+        assert_eq!(store.list("many", LOGIN).await.unwrap(), all[5000..=5000]);
+        assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 6000);
+        assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 4000);
+        assert_eq!(redis.command(&["DBSIZE"]).trim(), "0");
+    });
+}
+
+const DAY: i64 = 86_400_000;
+
+/// A time in days from now, by this machine's clock, which the servers of the tests share.
+fn in_days(days: i64) -> UnixMillis {
+    let now = UnixMillis::from(NumericDate::now());
+    UnixMillis::new(now.get() + days * DAY)
+}
+
+/// A session from one day to another, counted from now.
+fn lasting(subject: &str, from: i64, to: i64) -> SessionRecord {
+    let (from, to) = (in_days(from), in_days(to));
+    SessionRecord {
+        created_at: from,
+        rotated_at: from,
+        expires_at: to,
+        absolute_expires_at: to,
+        ..session(subject)
+    }
+}
+
+/// A shard is kept for as long as a session in it may live, and a year more.
+#[test]
+fn a_shard_expires_long_after_its_last_session() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let key = key_of("old");
+        let days_left = || redis.command(&["PTTL", &key]).trim().parse::<i64>().unwrap() / DAY;
+        // A session of long ago, as a test with a clock of its own makes it: it has its whole lifetime.
+        let old = SessionRecord { absolute_expires_at: UnixMillis::new(2), ..session("old") };
+        let old = SessionRecord { created_at: UnixMillis::new(0), ..old };
+        store.insert(&old).await.unwrap();
+        assert!((365..=366).contains(&days_left()), "{}", days_left());
+        assert_eq!(store.load(&old.id).await.unwrap(), Some(old));
+
+        // The longest life counts, by the clock of its server and by Redis's, and a shorter one takes nothing away.
+        for (session, days) in [
+            (lasting("old", 0, 30), 396),
+            (lasting("old", 0, 1), 396),
+            (lasting("old", 100, 130), 496),
+            (lasting("old", -100, 0), 496),
+            (lasting("old", -1000, -400), 966),
+        ] {
+            store.insert(&session).await.unwrap();
+            assert!((days - 1..=days).contains(&days_left()), "{} of {days}", days_left());
+        }
+        let mut longest = session("old");
+        (longest.created_at, longest.absolute_expires_at) = (UnixMillis::MIN, UnixMillis::MAX);
+        store.insert(&longest).await.unwrap();
+        assert!(days_left() > (1 << 53) / DAY);
+        // An operator who takes the expiry away means it.
+        redis.command(&["PERSIST", &key]);
+        store.insert(&session("old")).await.unwrap();
+        assert_eq!(redis.command(&["PTTL", &key]).trim(), "-1");
+    });
+}
+
+/// A server whose clock is wrong purges no live session, and neither does a Redis whose clock is.
+#[test]
+fn a_purge_needs_both_clocks() {
+    let test = async |days: i64, redis: &Redis| {
+        let store = bare(redis).await;
+        let clock = |at: i64| in_days(at + days);
+        let over = lasting("alice", days - 40, days - 1);
+        let live = lasting("alice", days - 1, days + 30);
+        for session in [&over, &live] {
+            store.insert(session).await.unwrap();
+        }
+        // Behind, by the session's whole life; ahead, by a hundred days and by as much as can be.
+        assert_eq!(store.purge_expired(clock(-40), 10).await.unwrap(), 0);
+        for now in [clock(100), UnixMillis::MAX] {
+            assert_eq!(
+                store.purge_expired(now, 10).await.unwrap(),
+                u64::from(now < UnixMillis::MAX)
+            );
+            assert!(store.load(&live.id).await.unwrap().is_some());
+            assert!(store.load(&over.id).await.unwrap().is_none());
+        }
+        // The end is the same for both.
+        let edge = lasting("bob", days - 40, days - 3);
+        store.insert(&edge).await.unwrap();
+        let before = UnixMillis::new(edge.expires_at.get() - 1);
+        assert_eq!(store.purge_expired(before, 10).await.unwrap(), 0);
+        assert_eq!(store.purge_expired(edge.expires_at, 10).await.unwrap(), 1);
+    };
+    on_server(RedisOptions::default(), async |redis| test(0, &redis).await);
+    let Some(ahead) = Redis::start_with_clock() else { return };
+    ahead.set_clock(100 * DAY / 1000);
+    runtime().block_on(async {
+        test(100, &ahead).await;
+        let store = bare(&ahead).await;
+        // By Redis, the session of a server whose clock is right has ended.
+        let live = lasting("carol", 0, 30);
+        store.insert(&live).await.unwrap();
+        assert_eq!(store.purge_expired(in_days(0), 10).await.unwrap(), 0);
+        for _ in 0..100 {
+            store.insert(&lasting("carol", 0, 30)).await.unwrap();
+        }
+        assert_eq!(store.load(&live.id).await.unwrap(), Some(live));
+        assert_eq!(store.list("carol", in_days(0)).await.unwrap().len(), 101);
+    });
+}
+
+/// A session as it is stored, behind its id and a blank.
+fn value_of(redis: &Redis, subject: &str, id: SessionId) -> String {
+    let (first, last) = (format!("[{id} "), format!("[{id}!"));
+    let member = redis.command(&["ZRANGE", &key_of(subject), &first, &last, "BYLEX"]);
+    let (_, value) = member.strip_suffix('\n').unwrap().split_once(' ').unwrap();
+    value.to_owned()
+}
+
+/// The first layout of the store: a hash of ids and values, each behind the time when it may go.
+#[test]
+fn sessions_of_the_first_layout_are_adopted() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let key = key_of("alice");
+        let write = |session: &SessionRecord| {
+            // As a store of this version writes it, and then as one of the first did.
+            let value = value_of(&redis, "alice", session.id);
+            (session.id.to_string(), format!("1764086400000 {value}"))
+        };
+        let neighbour = longer_subject("alice", |shard, other| shard == other);
+        let mut old: Vec<SessionRecord> = (0..300).map(|_| session("alice")).collect();
+        old.push(session(&neighbour));
+        old[1].revoked = Some(Revoked { at: after(1), reason: RevokeReason::Denied });
+        old[2].generation = 7;
+        old[3].label = None;
+        for session in &old {
+            store.insert(session).await.unwrap();
+        }
+        let fields: Vec<(String, String)> = old.iter().map(write).collect();
+        let restore = |redis: &Redis| {
+            redis.command(&["DEL", &key]);
+            for chunk in fields.chunks(100) {
+                let pairs = chunk.iter().flat_map(|(id, value)| [id.as_str(), value]);
+                let arguments: Vec<&str> = ["HSET", &key].into_iter().chain(pairs).collect();
+                redis.command(&arguments);
+            }
+            redis.command(&["PEXPIRE", &key, "5000000"]);
+            assert_eq!(redis.command(&["HLEN", &key]).trim(), "301");
+        };
+        let live = async |store: &RedisStore<_>, subject: &str| {
+            let mut ids: Vec<SessionId> = store
+                .list(subject, LOGIN)
+                .await
+                .unwrap()
+                .iter()
+                .map(|session| session.id)
+                .collect();
+            ids.sort_unstable();
+            ids
+        };
+        let mut ids: Vec<SessionId> = old[..300].iter().map(|session| session.id).collect();
+        ids.remove(1);
+        ids.sort_unstable();
+
+        // Each step may be the first, and sees what there was.
+        let new = session("alice");
+        for step in 0..8 {
+            restore(&redis);
+            match step {
+                0 => assert_eq!(store.load(&old[2].id).await.unwrap(), Some(old[2].clone())),
+                1 => {
+                    let answer = store.rotate(&request(&old[2], 7, LOGIN)).await.unwrap();
+                    assert!(matches!(answer, RotateOutcome::Rotated(_)), "{answer:?}");
+                }
+                2 => assert!(!store.revoke(&old[1].id, RevokeReason::Logout, LOGIN).await.unwrap()),
+                3 => assert_eq!(live(&store, "alice").await, ids),
+                4 => {
+                    let all = RevokeReason::LogoutAll;
+                    assert_eq!(store.revoke_subject("alice", None, all, LOGIN).await.unwrap(), 299);
+                    assert_eq!(live(&store, "alice").await, []);
+                    restore(&redis);
+                    assert_eq!(store.load(&old[300].id).await.unwrap(), Some(old[300].clone()));
+                }
+                5 => {
+                    assert_eq!(store.insert(&new).await.unwrap(), InsertOutcome::Inserted);
+                    assert!(store.revoke(&new.id, RevokeReason::Logout, LOGIN).await.unwrap());
+                }
+                6 => assert_eq!(store.purge_expired(UnixMillis::MIN, 10).await.unwrap(), 0),
+                _ => {
+                    let again = store.insert(&old[0]).await.unwrap();
+                    assert_eq!(again, InsertOutcome::Duplicate);
+                }
+            }
+            assert_eq!(redis.command(&["TYPE", &key]).trim(), "zset");
+            assert_eq!(live(&store, "alice").await, ids, "{step}");
+            assert_eq!(live(&store, &neighbour).await, [old[300].id]);
+            let left: i64 = redis.command(&["PTTL", &key]).trim().parse().unwrap();
+            assert!((4_900_000..=5_000_000).contains(&left) || step == 5, "{left}");
+        }
+        // What its revocation, its generation and its missing label were.
+        for session in &old[1..4] {
+            assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(session));
+        }
+
+        // Several servers at once.
+        let stores = [bare(&redis).await, bare(&redis).await, bare(&redis).await, store.clone()];
+        for _ in 0..20 {
+            restore(&redis);
+            let mut tasks = JoinSet::new();
+            for number in 0..16 {
+                let (store, session) = (stores[number % 4].clone(), old[4 + number].clone());
+                tasks.spawn(
+                    async move { store.rotate(&request(&session, 0, LOGIN)).await.unwrap() },
+                );
+            }
+            for answer in tasks.join_all().await {
+                assert!(matches!(answer, RotateOutcome::Rotated(_)), "{answer:?}");
+            }
+            assert_eq!(live(&store, "alice").await, ids);
+            let rotated = store.list("alice", LOGIN).await.unwrap();
+            assert_eq!(rotated.iter().filter(|session| session.generation == 1).count(), 16);
+        }
+
+        // A server with the first layout fails, whatever it does first.
+        for step in [
+            &["HGET", &key, "id"][..],
+            &["HEXISTS", &key, "id"],
+            &["HGETALL", &key],
+            &["HSET", &key, "id", "value"],
+            &["HSCAN", &key, "0"],
+        ] {
+            assert!(redis.command(step).starts_with("WRONGTYPE"), "{step:?}");
+        }
+    });
+}
+
+/// What another user's sessions cost in the same shard: nothing.
+#[test]
+fn a_subject_is_listed_without_its_neighbours() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let shard = SessionId::shard_of("alice");
+        let mut alices: Vec<SessionRecord> = (0..3).map(|_| session("alice")).collect();
+        alices.sort_by_key(|session| session.id);
+        for session in &alices {
+            store.insert(session).await.unwrap();
+        }
+        // The commands of a step, the elements that they read, and the bytes that were answered.
+        let work = async |alices: &[SessionRecord]| {
+            redis.command(&["CONFIG", "RESETSTAT"]);
+            assert_eq!(store.list("alice", LOGIN).await.unwrap(), alices);
+            assert_eq!(
+                store
+                    .revoke_subject("alice", Some(&alices[0].id), RevokeReason::LogoutAll, LOGIN)
+                    .await
+                    .unwrap(),
+                0
+            );
+            let stats = redis.command(&["INFO", "commandstats"]);
+            let calls = |line: &str| Some(line.split(',').next()?.to_owned());
+            let written: Vec<String> = stats.lines().filter_map(calls).collect();
+            written
+                .into_iter()
+                .filter(|line| !line.contains("config") && !line.contains("info"))
+                .collect::<BTreeSet<_>>()
+        };
+        let all = RevokeReason::LogoutAll;
+        // Only the first is left, so that the same work can be done twice.
+        assert_eq!(
+            store.revoke_subject("alice", Some(&alices[0].id), all, LOGIN).await.unwrap(),
+            2
+        );
+        alices.truncate(1);
+        // Once without counting, for the server to know the scripts.
+        work(&alices).await;
+        let alone = work(&alices).await;
+        let mut tasks = JoinSet::new();
+        for worker in 0..10 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for number in 0..1000 {
+                    // In the shard of alice, as whoever chooses a name may have it.
+                    let subject = format!("{worker} {number} alice");
+                    let mut id = *SessionId::generate(&subject).unwrap().as_bytes();
+                    id[..2].copy_from_slice(&shard.to_be_bytes());
+                    let neighbour =
+                        SessionRecord { id: SessionId::from_bytes(id), ..session(&subject) };
+                    store.insert(&neighbour).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(redis.command(&["ZCARD", &key_of("alice")]).trim(), "20006");
+        assert_eq!(work(&alices).await, alone);
+        assert!(alone.iter().any(|line| line.starts_with("cmdstat_zrange:calls=")), "{alone:?}");
+    });
+}
+
+#[test]
+fn what_was_not_stored_is_corrupt() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let (record, other) = (session("mallory"), session("mallory"));
+        let (key, id) = (key_of("mallory"), record.id.to_string());
+        let corrupt = Some(StoreErrorKind::Corrupt);
+        let member = |value: &str| format!("{id} {value}");
+        let logout_all = async || {
+            let reason = RevokeReason::LogoutAll;
+            store.revoke_subject("mallory", None, reason, LOGIN).await
+        };
+
+        // The last is of a version that is not known here.
+        let newer = "2 0 1 2 - - 1\nk3 1 1 -\ncmallory";
+        for value in ["", "nonsense", "1 0 0 0 - - 999\nk", newer] {
+            redis.command(&["DEL", &key]);
+            store.insert(&record).await.unwrap();
+            store.insert(&other).await.unwrap();
+            redis.command(&["ZREM", &key, &member(&value_of(&redis, "mallory", record.id))]);
+            redis.command(&["ZADD", &key, "0", &member(value)]);
+            assert_eq!(kind(store.load(&record.id).await), corrupt, "{value}");
+            assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), corrupt);
+            let revoked = store.revoke(&record.id, RevokeReason::Logout, LOGIN).await;
+            assert_eq!(kind(revoked), corrupt);
+            assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+            // Its owner hears of it, and the other session has ended. Others of the shard have nothing to do with it.
+            assert_eq!(kind(logout_all().await), corrupt);
+            assert!(store.load(&other.id).await.unwrap().unwrap().revoked.is_some());
+            let neighbour = longer_subject("mallory", |shard, other| shard == other);
+            let reason = RevokeReason::LogoutAll;
+            assert_eq!(store.revoke_subject(&neighbour, None, reason, LOGIN).await.unwrap(), 0);
+            assert_eq!(store.insert(&record).await.unwrap(), InsertOutcome::Duplicate);
+            assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 1);
+            assert_eq!(kind(store.load(&record.id).await), corrupt);
+        }
+        // An entry of the index that leads to nothing, or to another's session.
+        for value in [None, Some("1 0 1 2 - - 1\nk3 1 1 -\ncalice")] {
+            redis.command(&["ZREMRANGEBYLEX", &key, &format!("[{id} "), &format!("[{id}!")]);
+            if let Some(value) = value {
+                redis.command(&["ZADD", &key, "0", &member(value)]);
+            }
+            assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+            assert_eq!(kind(logout_all().await), corrupt);
+        }
+        // A number with two spellings.
+        redis.command(&["DEL", &key]);
+        store.insert(&record).await.unwrap();
+        redis.command(&["ZREM", &key, &member(&value_of(&redis, "mallory", record.id))]);
+        redis.command(&["ZADD", &key, "0", &member("1 00 1 2 - - 1\nk3 1 1 -\ncmallory")]);
+        assert_eq!(kind(store.load(&record.id).await), corrupt);
+        assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+
+        redis.command(&["DEL", &key]);
+        redis.command(&["SET", &key, "a string"]);
+        assert_eq!(kind(store.load(&record.id).await), corrupt);
+        assert_eq!(kind(store.insert(&record).await), corrupt);
+        assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), corrupt);
+        assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+
+        // What the first layout had, and could not be read, is no less corrupt in this one.
+        redis.command(&["DEL", &key]);
+        redis.command(&["HSET", &key, &id, "1764086400000 nonsense"]);
+        assert_eq!(kind(store.load(&record.id).await), corrupt);
+    });
+}
+
+/// A purge that fails somewhere is gone on with behind it.
+#[test]
+fn what_cannot_be_purged_keeps_nothing_else() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let record = session("alice");
+        store.insert(&record).await.unwrap();
+        redis.command(&["SET", "kippu:{000}:00", "a string"]);
+        for _ in 0..2 {
+            assert!(store.load(&record.id).await.unwrap().is_some());
+            let purged = store.purge_expired(UnixMillis::MAX, 10).await;
+            assert_eq!(kind(purged), Some(StoreErrorKind::Corrupt));
+        }
+        assert_eq!(store.load(&record.id).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn prefixes_keep_stores_apart() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        for prefix in ["{", "}", "{a}", "a{b", "{}"] {
+            let refused = store.clone().with_prefix(prefix);
+            assert_eq!(kind(refused), Some(StoreErrorKind::Misconfigured), "{prefix}");
+        }
+        let record = session("alice");
+        for prefix in ["", "*", "kippu:", "app?"] {
+            let other = store.clone().with_prefix(prefix).unwrap();
+            assert_eq!(other.insert(&record).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(store.load(&record.id).await.unwrap(), None);
+            assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
+            assert_eq!(other.list("alice", LOGIN).await.unwrap().len(), 1);
+        }
+        let shown = r#"RedisStore { prefix: "kippu", deadline: 60s, .. }"#;
+        assert_eq!(format!("{store:?}"), shown);
+    });
+}
+
+#[test]
+fn faults_say_what_to_do() {
+    let options = RedisOptions { password: Some("s3cret"), ..RedisOptions::default() };
+    on_server(options, |redis| async move {
+        let misconfigured = Some(StoreErrorKind::Misconfigured);
+        let record = session("alice");
+
+        // No password, then a wrong one after the server's was changed.
+        assert_eq!(kind(bare(&redis).await.load(&record.id).await), misconfigured);
+        let client = Client::open(redis.url_with("", "s3cret")).unwrap();
+        let manager = ConnectionManager::new(client).await.unwrap();
+        let store = RedisStore::new(manager);
+        store.insert(&record).await.unwrap();
+        redis.command(&["CONFIG", "SET", "requirepass", "0ther"]);
+        let kill = |redis: &Redis| {
+            let port = redis.port().to_string();
+            let mut kill = std::process::Command::new("redis-cli");
+            kill.env("REDISCLI_AUTH", "0ther")
+                .args(["-p", &port, "CLIENT", "KILL", "TYPE", "normal"]);
+            assert!(kill.output().unwrap().status.success());
+        };
+        kill(&redis);
+        let mut last = None;
+        let refused = async {
+            while last.as_ref().map(StoreError::kind) != misconfigured {
+                last = store.load(&record.id).await.err();
+            }
+        };
+        timeout(LIMIT, refused).await.unwrap();
+        let error = last.unwrap();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("the password"), "{text}");
+        assert!(!text.contains("s3cret") && !text.contains("0ther"), "{text}");
+    });
+
+    on_server(RedisOptions::default(), |mut redis| async move {
+        // Permissions: those in the documentation suffice, and less does not.
+        let record = session("alice");
+        let acl = "+eval +evalsha +info +pexpire +pttl +time +zadd +zrange +zrem";
+        let user = |name: &str, more: &[&str]| {
+            let set = ["ACL", "SETUSER", name, "on", ">pw", "~kippu:*"];
+            assert_eq!(redis.command(&[&set[..], more].concat()).trim(), "OK");
+            Client::open(redis.url_with(name, "pw")).unwrap()
+        };
+        let enough = user("enough", &acl.split(' ').collect::<Vec<_>>());
+        let store = RedisStore::new(enough.get_multiplexed_async_connection().await.unwrap());
+        each_step(&store).await;
+        let foreign = store.with_prefix("other").unwrap();
+        assert_eq!(kind(foreign.load(&record.id).await), Some(StoreErrorKind::Misconfigured));
+        let little = user("little", &["+evalsha", "+eval", "+hget"]);
+        let store = RedisStore::new(little.get_multiplexed_async_connection().await.unwrap());
+        let error = store.insert(&record).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+        assert!(error.to_string().contains("run INFO, PEXPIRE, PTTL, TIME, ZADD"), "{error}");
+        assert!(!error.to_string().contains("7.0"), "{error}");
+        // A permission that is taken away takes no session away.
+        let changing = user("changing", &acl.split(' ').collect::<Vec<_>>());
+        let store = RedisStore::new(changing.get_multiplexed_async_connection().await.unwrap());
+        let kept = session("kept");
+        store.insert(&kept).await.unwrap();
+        for command in ["-zadd", "-zrem", "-zrange", "-info"] {
+            let with = command.replacen('-', "+", 1);
+            assert_eq!(redis.command(&["ACL", "SETUSER", "changing", command]).trim(), "OK");
+            for result in [
+                store.rotate(&request(&kept, 0, LOGIN)).await.err(),
+                store.revoke(&kept.id, RevokeReason::Logout, LOGIN).await.err(),
+            ] {
+                let error = result.expect(command);
+                assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
+                assert!(error.to_string().contains("documentation for the permissions"), "{error}");
+            }
+            assert_eq!(redis.command(&["ACL", "SETUSER", "changing", &with]).trim(), "OK");
+            assert_eq!(store.load(&kept.id).await.unwrap().as_ref(), Some(&kept), "{command}");
+        }
+        redis.command(&["ACL", "SETUSER", "changing", "-evalsha", "-eval"]);
+        let error = store.load(&kept.id).await.unwrap_err();
+        assert!(error.to_string().contains("documentation for the permissions"), "{error}");
+
+        // No memory: no login, but all else.
+        let store = managed(&redis).await;
+        store.insert(&record).await.unwrap();
+        redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+        let error = store.insert(&session("alice")).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(error.to_string().contains("maxmemory"), "{error}");
+        let rotated = store.rotate(&request(&record, 0, LOGIN)).await.unwrap();
+        assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
+        assert!(store.revoke(&record.id, RevokeReason::Logout, LOGIN).await.unwrap());
+        assert_eq!(store.list("alice", LOGIN).await.unwrap(), []);
+        redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+
+        let unavailable = Some(StoreErrorKind::Unavailable);
+        // Gone: once lost, a bare connection stays lost.
+        let bare = bare(&redis).await;
+        bare.load(&record.id).await.unwrap();
+        redis.stop();
+        assert_eq!(kind(bare.load(&record.id).await), unavailable);
+        redis.restart();
+        assert_eq!(kind(bare.load(&record.id).await), unavailable);
+    });
+}

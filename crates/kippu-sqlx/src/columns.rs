@@ -1,0 +1,52 @@
+//! A session as a row of SQL has it: columns in, a record out, or nothing, where no store can have written them.
+
+use std::string::String;
+
+use kippu::session::{RevokeReason, Revoked, SessionId, SessionRecord, UnixMillis};
+
+pub(crate) struct Columns<'r> {
+    pub(crate) id: &'r [u8],
+    pub(crate) subject: String,
+    pub(crate) client: String,
+    pub(crate) label: Option<String>,
+    pub(crate) created_at: i64,
+    pub(crate) absolute_expires_at: i64,
+    pub(crate) generation: i64,
+    pub(crate) kid: String,
+    pub(crate) rotated_at: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) revoked_at: Option<i64>,
+    pub(crate) revoked_reason: Option<&'r str>,
+}
+
+impl Columns<'_> {
+    pub(crate) fn into_record(self) -> Option<SessionRecord> {
+        let revoked = match (self.revoked_at, self.revoked_reason) {
+            (None, None) => None,
+            (Some(at), Some(word)) => {
+                Some(Revoked { at: time(at)?, reason: RevokeReason::from_word(word)? })
+            }
+            _ => return None,
+        };
+        let record = SessionRecord {
+            id: SessionId::from_bytes(self.id.try_into().ok()?),
+            subject: self.subject,
+            client: self.client,
+            label: self.label,
+            created_at: time(self.created_at)?,
+            absolute_expires_at: time(self.absolute_expires_at)?,
+            generation: u64::try_from(self.generation).ok()?,
+            kid: self.kid,
+            rotated_at: time(self.rotated_at)?,
+            expires_at: time(self.expires_at)?,
+            revoked,
+        };
+        record.is_well_formed().then_some(record)
+    }
+}
+
+/// A time that a store can have written: no other is ever made.
+pub(crate) fn time(millis: i64) -> Option<UnixMillis> {
+    let time = UnixMillis::new(millis);
+    (time.get() == millis).then_some(time)
+}

@@ -1,0 +1,41 @@
+//! Sessions of [`kippu`] in SQLite or PostgreSQL, through [`sqlx`]: [`SqliteStore`] opens a file by itself,
+//! [`PostgresStore`] takes the pool that an application already has.
+//!
+//! ```no_run
+//! use kippu::session::Sessions;
+//! use kippu_sqlx::SqliteStore;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let sessions = Sessions::builder(SqliteStore::open("sessions.db").await?)
+//!     .issuer("https://auth.example").audience("api").client("web");
+//!     // … and the keys
+//! # let _ = sessions;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This release tracks sqlx 0.9, and re-exports it as [`sqlx`](mod@sqlx): a pool of another major
+//! version of sqlx is another type.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `sqlite` | yes | [`SqliteStore`]; builds SQLite, which needs a C compiler |
+//! | `postgres` | no | [`PostgresStore`] |
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod columns;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use sqlx;
+
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteStore;

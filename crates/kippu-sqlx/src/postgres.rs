@@ -1,0 +1,389 @@
+//! Sessions in a table of PostgreSQL: one row a session, one statement a step. A step is answered once the server, which has
+//! to be the primary, has committed it, or with an error at its deadline.
+
+mod call;
+mod fault;
+mod late;
+mod rotate;
+mod row;
+
+use std::vec::Vec;
+use std::{future::Future, time::Duration};
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgRow},
+};
+
+use self::{
+    call::{Call, Statement},
+    fault::no_url,
+    rotate::rotate,
+};
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
+    rotation::{Change, RotateOutcome, RotateRequest},
+    store::{CompareAndSwap, InsertOutcome},
+};
+
+/// Sessions in the table `kippu_sessions` of a PostgreSQL database, version 12 or newer.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use kippu_sqlx::PostgresStore;
+/// use sqlx::postgres::PgPoolOptions;
+///
+/// # async fn start(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = PgPoolOptions::new().max_connections(16).connect(url).await?;
+/// // How long a login waits for a server that does not answer:
+/// let store = PostgresStore::new(pool).with_deadline(Duration::from_secs(2));
+/// store.create_schema().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It takes a pool that the application already has, and holds no connection between two calls. Connections open
+/// the table by their `search_path`:
+/// `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema `auth`.
+///
+/// # Durability: as the server's
+/// The store answers a step after its commit. With `synchronous_commit` on, the default, every answered step
+/// survives a crash of the server, and with synchronous replication a failover. With `synchronous_commit` off, or after the
+/// promotion of a standby that did not replicate synchronously, the last steps before the crash can be lost.
+/// [`AheadPolicy`](kippu::session::rotation::AheadPolicy) decides about the token of a lost rotation. A lost revocation
+/// is not noticed.
+///
+/// The grace of a rotation begins with its commit. The statement counts how long it waited for locks. When the commit takes
+/// longer than an eighth of the grace, because a synchronous standby stalls for example, the store corrects the time of the
+/// rotation right after it. It does so for up to a minute after the caller has gone or the deadline has passed.
+///
+/// # Which server
+/// The primary. A standby may not know the last logouts, and an old primary that comes back after a failover is a
+/// standby. Every read asks the server whether it is in recovery, in the same statement. When it is, or when the server
+/// refuses to write, the store closes the connection, and those that wait in the pool, and answers [`Unavailable`]. The next
+/// call opens a new connection. So the application recovers from a failover without a restart, as soon as
+/// the address leads to the new primary.
+///
+/// The address must lead to no standby: the driver connects to the first server that accepts, and has no
+/// `target_session_attrs`. An old primary that still takes writes is not noticed, nor is one whose
+/// `default_transaction_read_only` is on when it is read from: stop it, or make it a standby.
+///
+/// Through PgBouncer in transaction mode: 1.21 or newer, with `max_prepared_statements` above 0, since sqlx
+/// prepares its statements by name, with a `statement_cache_capacity` of 0 as well. It also has to have
+/// `ignore_startup_parameters = extra_float_digits`, or the pool `extra_float_digits(None)`; session mode needs
+/// nothing else. After a failover PgBouncer itself has to connect to the new primary (`RECONNECT`).
+///
+/// # Isolation
+/// Each step is one statement that is right at every isolation level, whatever `default_transaction_isolation`
+/// is. Under `repeatable read` and `serializable`, statements that meet in one row fail with 40001, and are repeated
+/// in a transaction that is `read committed`, which costs three round trips more: rotations are fastest with the
+/// server's default.
+///
+/// # When the server is not there
+/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or the time that
+/// [`with_deadline`](Self::with_deadline) sets: the wait for a connection, the statement, its repetitions and the commit
+/// together. Then it answers [`Unavailable`]. If the statement had been sent, the step may have happened, or happen
+/// later, when the server gets the lock that it waits for. Every step can be repeated.
+///
+/// A connection that did not answer in time leaves the pool, and is closed without waiting for the server. Those that
+/// wait in the pool are closed too, since they lead to the same server: after one failed call, the next one opens a
+/// new connection. `test_before_acquire`, on by default, has every call ask first whether its connection is alive. Off, a
+/// rotation is one round trip instead of two, and one call fails after each restart of the server.
+///
+/// The server goes on with a statement that waits for a lock, and with each of them holds one of its `max_connections`.
+/// A `statement_timeout` a little above the deadline ends it:
+/// `ALTER ROLE app SET statement_timeout = '5s'`.
+///
+/// # Room
+/// About 300 bytes a session with its indexes. A rotation writes no index, so none may hold the end of a session,
+/// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
+/// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
+/// ten. It removes what has ended by the server's clock too, so that a host whose clock is ahead ends no live session.
+///
+/// [`Unavailable`]: kippu::session::StoreErrorKind::Unavailable
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    pool: PgPool,
+    deadline: Duration,
+}
+
+/// The lock's number is the start of SHA-256("kippu_sessions"), which no other program will use.
+const CREATE: &str = concat!(
+    "SELECT pg_advisory_xact_lock(x'f3814c3bbdec24a'::bigint);\n",
+    include_str!("postgres/schema.sql"),
+);
+
+impl PostgresStore {
+    /// The table and its index, for those who run their migrations themselves. Repeating it changes nothing.
+    pub const SCHEMA: &str = include_str!("postgres/schema.sql");
+
+    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// Keeps sessions in the database of this pool.
+    pub const fn new(pool: PgPool) -> Self {
+        Self { pool, deadline: Self::DEFAULT_DEADLINE }
+    }
+
+    /// Connects to `postgres://user:password@host/database`, with a pool of 10 connections.
+    ///
+    /// # Errors
+    /// [`Misconfigured`] when the URL is not one, or the server refuses the user or the password; no error shows the URL.
+    /// [`Unavailable`] when the server is a standby, or does not answer within
+    /// [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE).
+    ///
+    /// [`Misconfigured`]: kippu::session::StoreErrorKind::Misconfigured
+    /// [`Unavailable`]: kippu::session::StoreErrorKind::Unavailable
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        // The driver's parser takes every scheme.
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(no_url());
+        }
+        // Its error is left out: it could show a part of the URL, which holds a password.
+        let options: PgConnectOptions = url.parse().map_err(|_| no_url())?;
+        let store = Self::new(PgPool::connect_lazy_with(options));
+        store.read(|| sqlx::query("SELECT pg_is_in_recovery() AS in_recovery")).await?;
+        Ok(store)
+    }
+
+    /// Ends each step within `deadline`, [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE) unless this is called. Where the
+    /// pool's `acquire_timeout` is shorter, it ends the wait for a connection earlier. With a deadline of zero every step
+    /// fails, and none reaches the server.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Creates the table and its index where they are missing. Any number of nodes may do so at once.
+    ///
+    /// Where both are there it needs no more rights, and takes no more locks, than to read the catalog. An index that is
+    /// missing on a large table takes its time: call this with a longer deadline then.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](kippu::session::StoreErrorKind::Misconfigured) when the user may not create tables, and what
+    /// else connecting to the server can bring.
+    pub async fn create_schema(&self) -> Result<(), StoreError> {
+        // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
+        let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions') IS NOT NULL \
+                    AND to_regclass('kippu_sessions_subject') IS NOT NULL AS is_there";
+        self.step(|mut call| async move {
+            let rows = call.read(|| sqlx::query(look)).await?;
+            if row::is(&rows, "is_there")? {
+                return Ok(());
+            }
+            // One message is one transaction, which holds the lock: IF NOT EXISTS alone lets two nodes collide.
+            call.run_script(CREATE).await
+        })
+        .await
+    }
+
+    async fn step<T, F>(&self, work: impl FnOnce(Call) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        call::step(&self.pool, self.deadline, work).await
+    }
+
+    async fn run<'q>(
+        &self,
+        statement: impl Fn() -> Statement<'q> + Send + Sync,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.step(|mut call| async move { call.run(statement).await }).await
+    }
+
+    async fn read<'q>(
+        &self,
+        statement: impl Fn() -> Statement<'q> + Send + Sync,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        self.step(|mut call| async move { call.read(statement).await }).await
+    }
+}
+
+/// Reads a record. There is a row, for the first column, even if there is no record.
+async fn load(call: &mut Call, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+    let rows = call
+        .read(|| {
+            sqlx::query(
+                "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
+                 absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
+                 FROM (SELECT) AS server LEFT JOIN kippu_sessions ON id = $1",
+            )
+            .bind(id.as_bytes().as_slice())
+        })
+        .await?;
+    rows.first().map_or(Ok(None), row::record)
+}
+
+impl RefreshStore for PostgresStore {
+    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+        let generation = row::generation(session.generation)?;
+        let rows = self
+            .run(|| {
+                sqlx::query(
+                    "INSERT INTO kippu_sessions (id, subject, client, label, created_at, \
+                     absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, \
+                     revoked_reason) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                     ON CONFLICT (id) DO NOTHING RETURNING id",
+                )
+                .bind(session.id.as_bytes().as_slice())
+                .bind(session.subject.as_str())
+                .bind(session.client.as_str())
+                .bind(session.label.as_deref())
+                .bind(session.created_at.get())
+                .bind(session.absolute_expires_at.get())
+                .bind(generation)
+                .bind(session.kid.as_str())
+                .bind(session.rotated_at.get())
+                .bind(session.expires_at.get())
+                .bind(session.revoked.map(|revoked| revoked.at.get()))
+                .bind(session.revoked.map(|revoked| revoked.reason.as_str()))
+            })
+            .await?;
+        let is_new = !rows.is_empty();
+        Ok(if is_new { InsertOutcome::Inserted } else { InsertOutcome::Duplicate })
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.step(|mut call| async move { load(&mut call, id).await }).await
+    }
+
+    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        self.step(|call| rotate(call, request.clone())).await
+    }
+
+    async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let rows = self
+            .run(|| {
+                sqlx::query(
+                    "UPDATE kippu_sessions SET revoked_at = $2, revoked_reason = $3 \
+                     WHERE id = $1 AND revoked_at IS NULL RETURNING id",
+                )
+                .bind(id.as_bytes().as_slice())
+                .bind(now.get())
+                .bind(reason.as_str())
+            })
+            .await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// A rotation under way holds its row; this waits for it, and then revokes what it has become.
+    async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<u64, StoreError> {
+        if !row::can_be_stored(subject) {
+            return Ok(0);
+        }
+        let rows = self
+            .run(|| {
+                sqlx::query(
+                    "WITH ended AS ( \
+                         UPDATE kippu_sessions SET revoked_at = $3, revoked_reason = $4 \
+                         WHERE subject = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL \
+                         RETURNING id \
+                     ) SELECT count(*) FROM ended",
+                )
+                .bind(subject)
+                .bind(keep.map(|id| id.as_bytes().as_slice()))
+                .bind(now.get())
+                .bind(reason.as_str())
+            })
+            .await?;
+        row::count(&rows)
+    }
+
+    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+        if !row::can_be_stored(subject) {
+            return Ok(Vec::new());
+        }
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
+                     absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
+                     FROM (SELECT) AS server LEFT JOIN kippu_sessions \
+                     ON subject = $1 AND revoked_at IS NULL \
+                     AND expires_at > $2 AND absolute_expires_at > $2 \
+                     ORDER BY created_at, id",
+                )
+                .bind(subject)
+                .bind(now.get())
+            })
+            .await?;
+        rows.iter().filter_map(|row| row::record(row).transpose()).collect()
+    }
+
+    /// It passes over the rows that others are changing or removing at the moment, and waits for nobody.
+    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        let rows = self
+            .run(|| {
+                sqlx::query(
+                    // The rows are chosen in a part of their own, which is run once: within IN (…) the planner may
+                    // run it once a row, and remove more than the limit. The server's own clock is read once too.
+                    "WITH clock AS MATERIALIZED ( \
+                         SELECT LEAST($1, floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS now \
+                     ), over AS ( \
+                         SELECT id FROM kippu_sessions \
+                         WHERE LEAST(expires_at, absolute_expires_at) <= (SELECT now FROM clock) \
+                         LIMIT $2 FOR UPDATE SKIP LOCKED \
+                     ), removed AS ( \
+                         DELETE FROM kippu_sessions USING over \
+                         WHERE kippu_sessions.id = over.id RETURNING kippu_sessions.id \
+                     ) SELECT count(*) FROM removed",
+                )
+                .bind(now.get())
+                .bind(i64::from(limit))
+            })
+            .await?;
+        row::count(&rows)
+    }
+}
+
+impl CompareAndSwap for PostgresStore {
+    async fn swap(&self, seen: &SessionRecord, change: &Change) -> Result<bool, StoreError> {
+        let id = seen.id.as_bytes().as_slice();
+        let seen = row::generation(seen.generation)?;
+        let rows = match change {
+            Change::Advance { generation, kid, rotated_at, expires_at } => {
+                let generation = row::generation(*generation)?;
+                self.run(|| {
+                    sqlx::query(
+                        "UPDATE kippu_sessions \
+                         SET generation = $3, kid = $4, rotated_at = $5, expires_at = $6 \
+                         WHERE id = $1 AND generation = $2 AND revoked_at IS NULL RETURNING id",
+                    )
+                    .bind(id)
+                    .bind(seen)
+                    .bind(generation)
+                    .bind(kid.as_str())
+                    .bind(rotated_at.get())
+                    .bind(expires_at.get())
+                })
+                .await?
+            }
+            Change::Revoke { at, reason } => {
+                self.run(|| {
+                    sqlx::query(
+                        "UPDATE kippu_sessions SET revoked_at = $3, revoked_reason = $4 \
+                         WHERE id = $1 AND generation = $2 AND revoked_at IS NULL RETURNING id",
+                    )
+                    .bind(id)
+                    .bind(seen)
+                    .bind(at.get())
+                    .bind(reason.as_str())
+                })
+                .await?
+            }
+        };
+        Ok(!rows.is_empty())
+    }
+}

@@ -1,0 +1,57 @@
+//! A rotation whose answer comes late, because its commit stalled: its grace is put right, since it begins with the commit.
+
+use sqlx::{PgConnection, Row};
+use tokio::time::Instant;
+
+use kippu::session::{UnixMillis, rotation::RotateRequest};
+
+/// A rotation that was sent to the server.
+pub(super) struct Late {
+    request: RotateRequest,
+    /// When the request reached the store.
+    began: Instant,
+    /// The earliest `rotated_at` that it can have stored.
+    pub(super) from: UnixMillis,
+}
+
+/// It never touches a later generation, nor one that another request has made before this one was sent.
+const CORRECT: &str = "\
+    UPDATE kippu_sessions SET rotated_at = $4, expires_at = LEAST($5, absolute_expires_at) \
+    WHERE id = $1 AND generation = $2 AND kid = $3 AND revoked_at IS NULL \
+    AND rotated_at BETWEEN $6 AND $7 RETURNING expires_at";
+
+impl Late {
+    pub(super) fn new(request: &RotateRequest, began: Instant) -> Self {
+        let from = request.after(began.elapsed()).rotated_at();
+        Self { request: request.clone(), began, from }
+    }
+
+    /// Moves the rotation to the present if it was stored at `from` or soon after, and more than an eighth of the grace has
+    /// passed since. Returns the new end of the session, or none if nothing was changed.
+    pub(super) async fn correct(
+        &self,
+        connection: &mut PgConnection,
+        from: UnixMillis,
+    ) -> Result<Option<UnixMillis>, sqlx::Error> {
+        let present = self.request.after(self.began.elapsed());
+        let at = present.rotated_at();
+        let accepted = present.grace / 8;
+        if present.grace.is_zero() || at.saturating_since(from) <= accepted {
+            return Ok(None);
+        }
+        // Both were in range when the rotation was sent.
+        let generation = i64::try_from(present.generation + 1).unwrap_or(i64::MAX);
+        let accepted = i64::try_from(accepted.as_millis()).unwrap_or(i64::MAX);
+        let row = sqlx::query(CORRECT)
+            .bind(present.id.as_bytes().as_slice())
+            .bind(generation)
+            .bind(present.kid.as_str())
+            .bind(at.get())
+            .bind(present.idle_end().get())
+            .bind(from.get())
+            .bind(at.get() - accepted)
+            .fetch_optional(connection)
+            .await?;
+        row.map(|row| row.try_get("expires_at").map(UnixMillis::new)).transpose()
+    }
+}

@@ -1,0 +1,150 @@
+//! The rotation: one statement for the token of a live session, which is nearly all of them; for others the record is read,
+//! decided on, and changed if it still is as it was read.
+
+use super::{call::Call, load, row};
+use kippu::session::{
+    RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+};
+
+/// It locks the row before it reads the clock: `millis` has every wait since the server received the statement, whether for
+/// the table, the row or the processor. `now()` is that moment; `statement_timestamp()` moves on when a prepared
+/// statement is executed after its wait for the table. Without a part for the lock, the clock would be read before a
+/// wait for a row whose holder changes nothing.
+///
+/// The last part answers from the snapshot, which was taken before any wait for the row. It has a row where the generation
+/// was the expected one and nothing was changed: another request has overtaken this one.
+const ADVANCE: &str = "\
+    WITH held AS ( \
+        SELECT id FROM kippu_sessions \
+        WHERE id = $1 AND generation = $2 AND revoked_at IS NULL \
+        AND expires_at > $5 AND absolute_expires_at > $5 FOR UPDATE \
+    ), stall AS ( \
+        SELECT id, \
+        GREATEST(0, floor(date_part('epoch', clock_timestamp() - now()) * 1000))::bigint AS millis \
+        FROM held \
+    ), moved AS ( \
+        UPDATE kippu_sessions AS session SET generation = $3, kid = $4, \
+        rotated_at = LEAST($6 + millis, $8), expires_at = LEAST($7 + millis, absolute_expires_at) \
+        FROM stall WHERE session.id = stall.id RETURNING session.rotated_at, session.expires_at \
+    ) \
+    SELECT rotated_at, expires_at FROM moved \
+    UNION ALL \
+    SELECT NULL, NULL FROM kippu_sessions \
+    WHERE id = $1 AND generation = $2 AND NOT EXISTS (SELECT FROM moved)";
+
+/// It does nothing where the grace was put right since the record was read: the decision may then be another.
+const REVOKE: &str = "\
+    UPDATE kippu_sessions SET revoked_at = $4, revoked_reason = $5 \
+    WHERE id = $1 AND generation = $2 AND rotated_at = $3 AND revoked_at IS NULL RETURNING id";
+
+/// How often the record is read. Each time another request has advanced or ended the session, of which one grace has few.
+const TRIES: usize = 8;
+
+pub(super) async fn rotate(
+    mut call: Call,
+    mut request: RotateRequest,
+) -> Result<RotateOutcome, StoreError> {
+    let mut expected = request.generation;
+    for _ in 0..TRIES {
+        if request.generation < MAX_GENERATION {
+            match advance(&mut call, &request, expected).await? {
+                Advanced::To(successor) if request.generation == expected => {
+                    return Ok(RotateOutcome::Rotated(successor));
+                }
+                Advanced::To(successor) => {
+                    let lost = request.generation - expected;
+                    return Ok(RotateOutcome::Healed { successor, lost });
+                }
+                Advanced::Overtaken => request.was_current = true,
+                Advanced::Nothing => {}
+            }
+        }
+        let Some(record) = load(&mut call, &request.id).await? else {
+            return Ok(RotateOutcome::Unknown);
+        };
+        let decision = request.decide(&record);
+        match decision.change {
+            None => return Ok(decision.outcome),
+            // The token can be used at this moment: a rotation that is stored from now on has overtaken it.
+            Some(Change::Advance { .. }) => {
+                (expected, request.was_current) = (record.generation, true);
+            }
+            Some(Change::Revoke { at, reason }) => {
+                if revoke(&mut call, &record, at, reason).await? {
+                    return Ok(decision.outcome);
+                }
+            }
+        }
+    }
+    Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
+}
+
+/// The outcome of [`advance`].
+enum Advanced {
+    To(Successor),
+    /// It had the expected generation, and was changed before this request could change it.
+    Overtaken,
+    /// It did not have the expected generation, or has ended.
+    Nothing,
+}
+
+/// Advances the session if it is live and has the `expected` generation.
+async fn advance(
+    call: &mut Call,
+    request: &RotateRequest,
+    expected: u64,
+) -> Result<Advanced, StoreError> {
+    let (from, to) = (row::generation(expected)?, row::generation(request.generation + 1)?);
+    // The statement does not count a wait for the table while it is prepared.
+    call.prepare(ADVANCE).await?;
+    let began = call.rotating(request);
+    let rows = call
+        .run(|| {
+            let present = request.after(began.elapsed());
+            sqlx::query(ADVANCE)
+                .bind(request.id.as_bytes().as_slice())
+                .bind(from)
+                .bind(to)
+                .bind(request.kid.as_str())
+                .bind(request.now.get())
+                .bind(present.rotated_at().get())
+                .bind(present.idle_end().get())
+                .bind(UnixMillis::MAX.get())
+        })
+        .await?;
+    let Some(row) = rows.first() else {
+        let is_overtaken = call.was_overtaken;
+        return Ok(if is_overtaken { Advanced::Overtaken } else { Advanced::Nothing });
+    };
+    let Some(rotated_at) = row::time_or_none(row, "rotated_at")? else {
+        return Ok(Advanced::Overtaken);
+    };
+    let expires_at = match call.correct(rotated_at).await {
+        Some(expires_at) => expires_at,
+        None => row::time(row, "expires_at")?,
+    };
+    let (generation, kid) = (request.generation + 1, request.kid.clone());
+    Ok(Advanced::To(Successor { generation, kid, expires_at }))
+}
+
+/// Revokes the session if its record still is as it was read.
+async fn revoke(
+    call: &mut Call,
+    read: &SessionRecord,
+    at: UnixMillis,
+    reason: RevokeReason,
+) -> Result<bool, StoreError> {
+    let generation = row::generation(read.generation)?;
+    let rows = call
+        .run(|| {
+            sqlx::query(REVOKE)
+                .bind(read.id.as_bytes().as_slice())
+                .bind(generation)
+                .bind(read.rotated_at.get())
+                .bind(at.get())
+                .bind(reason.as_str())
+        })
+        .await?;
+    Ok(!rows.is_empty())
+}

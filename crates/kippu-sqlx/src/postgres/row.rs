@@ -1,0 +1,64 @@
+//! Rows in and out: a record of a row that another program may have written, refused where it cannot be one.
+
+use sqlx::{Postgres, Row, decode::Decode, postgres::PgRow, types::Type};
+
+use super::fault::{corrupt, fault};
+use crate::columns::{self, Columns};
+use kippu::session::{SessionRecord, StoreError, UnixMillis};
+
+/// The record of a row, or none where the row has only what the server says of itself.
+pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {
+    let Some(id) = column(row, "id")? else { return Ok(None) };
+    let columns = Columns {
+        id,
+        subject: column(row, "subject")?,
+        client: column(row, "client")?,
+        label: column(row, "label")?,
+        created_at: column(row, "created_at")?,
+        absolute_expires_at: column(row, "absolute_expires_at")?,
+        generation: column(row, "generation")?,
+        kid: column(row, "kid")?,
+        rotated_at: column(row, "rotated_at")?,
+        expires_at: column(row, "expires_at")?,
+        revoked_at: column(row, "revoked_at")?,
+        revoked_reason: column(row, "revoked_reason")?,
+    };
+    columns.into_record().map(Some).ok_or_else(corrupt)
+}
+
+pub(super) fn time(row: &PgRow, name: &str) -> Result<UnixMillis, StoreError> {
+    time_or_none(row, name)?.ok_or_else(corrupt)
+}
+
+pub(super) fn time_or_none(row: &PgRow, name: &str) -> Result<Option<UnixMillis>, StoreError> {
+    let millis: Option<i64> = column(row, name)?;
+    millis.map(|millis| columns::time(millis).ok_or_else(corrupt)).transpose()
+}
+
+/// Whether a column of the first row is true.
+pub(super) fn is(rows: &[PgRow], name: &str) -> Result<bool, StoreError> {
+    column(rows.first().ok_or_else(corrupt)?, name)
+}
+
+/// What a statement counted.
+pub(super) fn count(rows: &[PgRow]) -> Result<u64, StoreError> {
+    let count: i64 = column(rows.first().ok_or_else(corrupt)?, "count")?;
+    u64::try_from(count).map_err(|_| corrupt())
+}
+
+/// A generation as it is stored.
+pub(super) fn generation(generation: u64) -> Result<i64, StoreError> {
+    i64::try_from(generation).map_err(|_| corrupt())
+}
+
+/// Whether there can be rows of this subject: a text of PostgreSQL holds every character but NUL.
+pub(super) fn can_be_stored(subject: &str) -> bool {
+    !subject.contains('\0')
+}
+
+fn column<'r, T: Decode<'r, Postgres> + Type<Postgres>>(
+    row: &'r PgRow,
+    name: &str,
+) -> Result<T, StoreError> {
+    row.try_get(name).map_err(fault)
+}

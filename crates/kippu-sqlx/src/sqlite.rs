@@ -1,0 +1,377 @@
+//! Sessions in an SQLite file: one connection writes the steps of many requests in each transaction, and others read
+//! beside it.
+
+mod fault;
+mod files;
+mod job;
+mod opening;
+mod queue;
+mod row;
+mod writer;
+
+use std::{borrow::ToOwned, sync::Arc, vec::Vec};
+use std::{fmt, time::Duration};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use sqlx::{
+    ConnectOptions, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
+use tokio::time::{sleep, timeout};
+
+use self::{
+    fault::{fault, is_busy, late},
+    files::Files,
+    job::Job,
+    opening::{AGAIN, MEMORY, Opened},
+    queue::{Pending, Queue, Step},
+    writer::SqliteWriter,
+};
+use kippu::{
+    Clock, SystemClock,
+    session::{
+        RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind,
+        UnixMillis,
+        rotation::{RotateOutcome, RotateRequest},
+        store::InsertOutcome,
+    },
+};
+
+/// Sessions in an SQLite file, for the processes of one machine.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use kippu_sqlx::SqliteStore;
+///
+/// let store = SqliteStore::open("/var/lib/app/sessions.db").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A clone is another handle on the same connections. Several stores, in one process or in many, may have one file
+/// open; they take turns in writing.
+///
+/// # Durability
+/// An acknowledged change survives when the process is killed and when the machine stops: the file has a write-ahead
+/// log that is flushed to the disk before an answer (`synchronous=FULL`). A disk that reports a flush too early may
+/// lose the last changes, but not the file.
+///
+/// Steps that wait at the same time are written together and flushed once.
+///
+/// `:memory:` promises nothing: each such store has separate sessions, which go with the store.
+///
+/// # Deadline
+/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or within the time that
+/// [`with_deadline`](Self::with_deadline) sets. The wait for other steps, for a connection, for the lock of another
+/// process and for the disk all count. After the deadline the step fails as *unavailable*.
+///
+/// A step that still waits when its caller has gone is dropped. A step that was being written at that moment may still
+/// happen, wholly or not at all. Both hold for a caller that drops the future, too.
+///
+/// # The grace
+/// The grace of a rotation begins when the rotation is committed. The store measures by the monotonic clock how long a
+/// step waited before its transaction began. If the commit takes longer than an eighth of the grace, the store corrects
+/// the time of the rotation in a second transaction, before it answers. After a crash between the two, the grace counts
+/// from the beginning of the first.
+///
+/// # Where it runs
+/// In a runtime of tokio: the writer is a task of the runtime in which the store was opened, and ends with it. After
+/// that, and after [`close`](Self::close), each step fails as *unavailable*.
+///
+/// The file has to be on a disk of this machine: on a network filesystem locks fail silently, and SQLite's
+/// write-ahead log does not work.
+///
+/// # The files
+/// Beside the file are its log (`-wal`) and the index of the log (`-shm`), which belong to it: never copy, replace or
+/// remove one of the three alone while the database is in use. `VACUUM INTO` makes a backup of a file in use. Before a
+/// backup is restored, stop all processes that use the file, and remove the old `-wal` and `-shm` together with the old
+/// file; after it, run `chmod 600` on the backup.
+///
+/// On Unix the store compares device and inode of all three files before each commit, again before it acknowledges the
+/// commit, and around each read. It notices when one of them was removed, renamed, replaced or cut short, and when a
+/// symbolic link or a mount leads to another file. Then each step fails as *misconfigured*, nothing is acknowledged, and
+/// the log goes into the file that it belongs to. The steps go on when the file is back at its path, otherwise after a
+/// restart. The store does not notice a file whose content is overwritten in place without becoming shorter. On other
+/// systems it notices only a missing file; Windows refuses to rename or remove an open one.
+///
+/// On Unix a new file has the mode 0600, and so have its log and index. The store refuses to open a file that its group
+/// or others may open, so the filesystem has to keep permissions. It looks at the mode when it opens the file, not
+/// later; a file that is made read-only while it is open can be written until the next start.
+///
+/// The log usually stays at about 4 MB. When it exceeds 16 MiB, the store empties it, for which it waits for readers for
+/// up to 0.1 seconds in every five. Another program that keeps a transaction open keeps the log as well. Until that
+/// program ends its transaction, each rotation adds up to 4 KiB to the log, and each login up to 12 KiB; after it, the
+/// log is emptied with the next step, five seconds later at most.
+///
+/// # What is stored
+/// One table: [`SCHEMA`](Self::SCHEMA). A new or empty file gets it; a file of another application is refused and left
+/// as it is.
+///
+/// A rotation writes the session's row and no index, so that expired sessions are found by reading through the table.
+/// [`purge_expired`](RefreshStore::purge_expired) does that in small portions: other steps go in between.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+    deadline: Duration,
+}
+
+struct Inner {
+    queue: Queue<Job>,
+    /// None where only the writer sees the data: in memory.
+    readers: Option<Readers>,
+    /// Where the next purge begins: where the last one ran into its deadline, or else at the start.
+    purged: Mutex<SessionId>,
+}
+
+struct Readers {
+    pool: SqlitePool,
+    files: Arc<Files>,
+}
+
+/// What [`queue`] waits with.
+mod sync {
+    pub(super) use tokio::sync::{mpsc, oneshot, watch};
+}
+
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// The deadline of a step counts, and not the pool's; a longer time would overflow.
+const ONE_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// No id is before this one.
+const FIRST_ID: SessionId = SessionId::from_bytes([0; 16]);
+
+impl SqliteStore {
+    /// The table and its indexes, and the marks that tell the file from others'. It can be run again.
+    pub const SCHEMA: &str = "\
+CREATE TABLE IF NOT EXISTS kippu_sessions (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    subject TEXT NOT NULL,
+    client TEXT NOT NULL,
+    label TEXT,
+    created_at INTEGER NOT NULL,
+    absolute_expires_at INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    kid TEXT NOT NULL,
+    rotated_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    revoked_reason TEXT,
+    CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
+PRAGMA application_id = 1802072176;
+PRAGMA user_version = 1;
+";
+
+    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
+
+    /// Opens the file, and makes it if there is none; `:memory:` for sessions that go with the store. A relative path
+    /// leads from the working directory of this moment, even if that changes later.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Misconfigured`] when the file cannot be opened or written, when others than its owner may open
+    /// it, or when it belongs to another application; [`StoreErrorKind::Corrupt`] when it is not a database;
+    /// [`StoreErrorKind::Unavailable`] after [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE), and when the disk fails.
+    pub async fn open(path: impl AsRef<Path> + Send) -> Result<Self, StoreError> {
+        let path = match path.as_ref().to_str() {
+            None | Some("") => {
+                let message = "the path of the SQLite file is empty, or not UTF-8: name a file";
+                return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
+            }
+            Some(MEMORY) => MEMORY.into(),
+            Some(_) => files::make(path.as_ref())?,
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .disable_statement_logging();
+        Self::with_options(options).await
+    }
+
+    /// Opens the file that the options name, as they say: with a key, or a limit of its pages. The store itself decides
+    /// how the file is written and how long it waits: its journal, its flushes, its timeout.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn with_options(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        in_time(Self::DEFAULT_DEADLINE, async {
+            let Opened { writer, file } = opening::open(options).await?;
+            let readers = file.as_ref().map(|(options, files)| Readers {
+                pool: SqlitePoolOptions::new()
+                    .max_connections(READERS)
+                    .acquire_timeout(ONE_YEAR)
+                    .test_before_acquire(false)
+                    .connect_lazy_with(options.clone().pragma("query_only", "ON")),
+                files: Arc::clone(files),
+            });
+            let (queue, work) = Queue::new(SqliteWriter::new(writer, file));
+            tokio::spawn(work);
+            let inner = Inner { queue, readers, purged: Mutex::new(FIRST_ID) };
+            Ok(Self { inner: Arc::new(inner), deadline: Self::DEFAULT_DEADLINE })
+        })
+        .await
+    }
+
+    /// Sets the deadline of the steps of this handle, and of the clones that are made of it from now on. With a deadline
+    /// of zero each step fails at once as [`StoreErrorKind::Unavailable`], and nothing is read or written.
+    ///
+    /// A client that repeats a request after the deadline has to come within the grace: choose a deadline that is well
+    /// below it.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Ends the steps in flight, and closes the connections of all handles; from then on each step fails. Returns within
+    /// the deadline, even if a step still waits for the disk then. A store that is dropped closes its connections too,
+    /// but its caller cannot wait for that.
+    pub async fn close(&self) {
+        let _ = timeout(self.deadline, async {
+            let readers = self.inner.readers.as_ref().map(|readers| readers.pool.close());
+            self.inner.queue.close().await;
+            // After the writer, so that the last connection takes the log into the file.
+            if let Some(readers) = readers {
+                readers.await;
+            }
+        })
+        .await;
+    }
+
+    /// Has the writer take a step.
+    async fn write<T: Send>(
+        &self,
+        job: impl FnOnce(Pending<T>) -> Job + Send,
+    ) -> Result<T, StoreError> {
+        in_time(self.deadline, self.inner.queue.ask(job)).await
+    }
+
+    /// Takes a step that only reads, beside the writer where that is possible.
+    async fn read<T: Send>(
+        &self,
+        job: impl FnOnce(Pending<T>) -> Job + Send,
+    ) -> Result<T, StoreError> {
+        let Some(readers) = &self.inner.readers else { return self.write(job).await };
+        in_time(self.deadline, async {
+            let (pending, answer) = Pending::new();
+            let mut job = job(pending);
+            readers.take(&mut job).await?;
+            job.answer().send(None);
+            answer.await
+        })
+        .await
+    }
+}
+
+impl Readers {
+    async fn take(&self, job: &mut Job) -> Result<(), StoreError> {
+        let look = || self.files.look().map_err(|lost| lost.store_error());
+        loop {
+            // Before a connection is opened, which would apply the log to another file.
+            look()?;
+            let read = async {
+                let mut reader = self.pool.acquire().await?;
+                job::take(&mut reader, job, Instant::now()).await
+            };
+            let read = read.await;
+            // A record from a file that is no longer at its path is not an answer.
+            look()?;
+            match read {
+                Err(error) if is_busy(&error) => sleep(AGAIN).await,
+                read => break read.map_err(fault),
+            }
+        }
+    }
+}
+
+/// The outcome of a step, unless the deadline comes first.
+async fn in_time<T>(
+    deadline: Duration,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    if deadline.is_zero() {
+        return Err(late(deadline));
+    }
+    timeout(deadline, step).await.unwrap_or_else(|_| Err(late(deadline)))
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+impl RefreshStore for SqliteStore {
+    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+        let session = session.clone();
+        self.write(|pending| Job::Insert { session, pending }).await
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        self.read(|pending| Job::Load { id: *id, pending }).await
+    }
+
+    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        let (request, asked) = (request.clone(), Instant::now());
+        self.write(|pending| Job::Rotate { request, asked, pending }).await
+    }
+
+    async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        self.write(|pending| Job::Revoke { id: *id, reason, now, pending }).await
+    }
+
+    async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<u64, StoreError> {
+        let (subject, keep) = (subject.to_owned(), keep.copied());
+        self.write(|pending| Job::RevokeSubject { subject, keep, reason, now, pending }).await
+    }
+
+    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+        let subject = subject.to_owned();
+        self.read(|pending| Job::List { subject, now, pending }).await
+    }
+
+    /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the
+    /// whole table, the next call goes on where this one stopped.
+    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        let now = now.min(SystemClock.now().into());
+        let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        in_time(self.deadline, async {
+            let (mut removed, mut left) = (0, limit);
+            let mut from = *purged();
+            let mut is_whole = from == FIRST_ID;
+            while left > 0 {
+                let ask = |pending| Job::Purge { from, now, limit: left, pending };
+                let portion = self.inner.queue.ask(ask).await?;
+                removed += portion.removed;
+                left = left.saturating_sub(u32::try_from(portion.removed).unwrap_or(left));
+                from = portion.next.unwrap_or(FIRST_ID);
+                *purged() = from;
+                if portion.next.is_none() {
+                    if is_whole {
+                        break;
+                    }
+                    is_whole = true;
+                }
+            }
+            Ok(removed)
+        })
+        .await
+    }
+}

@@ -1,0 +1,220 @@
+//! The files of a database: made for their owner alone, and compared by device and inode with the ones that were opened,
+//! so that no step is answered from a file that was removed, replaced or cut short.
+//!
+//! Nothing here opens a file that SQLite has open: POSIX drops SQLite's locks on a file when the process closes any
+//! other descriptor of it (<https://www.sqlite.org/howtocorrupt.html>, §2.2).
+
+use std::{borrow::ToOwned, format};
+use std::{
+    fs::{self, Metadata, OpenOptions},
+    io::ErrorKind,
+    path::{self, Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::fault::unopened;
+use kippu::session::{StoreError, StoreErrorKind};
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+pub(super) struct Files {
+    /// The path that the operator gave, so that a symbolic link that leads elsewhere by now is noticed too.
+    database: PathBuf,
+    /// SQLite puts these beside the file that the link leads to.
+    log: PathBuf,
+    index: PathBuf,
+    opened: Identity,
+    /// The log and its index, while the writer has them open: SQLite removes both with its last connection.
+    beside: Mutex<Option<[Option<Identity>; 2]>>,
+}
+
+/// Bytes of the database and of its log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    pub(super) database: u64,
+    pub(super) log: u64,
+}
+
+/// Why the file at a path is not used any more.
+#[derive(Debug)]
+pub(super) enum FileFault {
+    /// It is not the one that was opened.
+    Moved(PathBuf),
+    /// It is shorter than it was.
+    Cut(PathBuf),
+}
+
+impl FileFault {
+    pub(super) fn store_error(&self) -> StoreError {
+        let message = match self {
+            Self::Moved(path) => format!(
+                "{} is not the file that was opened: it was removed, renamed or replaced, so that no step is taken. \
+                 Stop all processes that use the database, put the right file in its place, and start them again",
+                path.display()
+            ),
+            Self::Cut(path) => format!(
+                "{} was cut short while it was open, so that no step is taken. Stop all processes that use the \
+                 database, restore a backup, and start them again",
+                path.display()
+            ),
+        };
+        StoreError::new(StoreErrorKind::Misconfigured, message)
+    }
+}
+
+impl Files {
+    /// The files of a database that has just been opened: by the name that the operator gave, if it is a path, and
+    /// by the path that SQLite made of it.
+    pub(super) fn opened(named: Option<PathBuf>, real: &Path) -> Result<Self, FileFault> {
+        let opened = identity_at(real).ok_or_else(|| FileFault::Moved(real.into()))?;
+        // The name may be a URI, which SQLite alone understands.
+        let named = named.filter(|named| identity_at(named) == Some(opened));
+        Ok(Self {
+            database: named.unwrap_or_else(|| real.into()),
+            log: beside(real, "-wal"),
+            index: beside(real, "-shm"),
+            opened,
+            beside: Mutex::default(),
+        })
+    }
+
+    /// Notes the log and its index, which the writer's connection has open from now on.
+    pub(super) fn connected(&self) {
+        let seen = || [&self.log, &self.index].map(|path| identity_at(path));
+        self.beside().get_or_insert_with(seen);
+    }
+
+    /// Forgets them: SQLite may remove them now, and make others.
+    pub(super) fn disconnected(&self) {
+        *self.beside() = None;
+    }
+
+    /// Compares the files at their paths with the ones that were opened.
+    pub(super) fn look(&self) -> Result<Sizes, FileFault> {
+        let database = fs::metadata(&self.database)
+            .ok()
+            .filter(|found| identity(found) == self.opened)
+            .ok_or_else(|| FileFault::Moved(self.database.clone()))?;
+        // From its first moment on there is a page in it.
+        if database.len() == 0 {
+            return Err(FileFault::Cut(self.database.clone()));
+        }
+        let log = fs::metadata(&self.log).ok();
+        if let Some([opened_log, opened_index]) = *self.beside() {
+            if log.as_ref().map(identity) != opened_log {
+                return Err(FileFault::Moved(self.log.clone()));
+            }
+            if identity_at(&self.index) != opened_index {
+                return Err(FileFault::Moved(self.index.clone()));
+            }
+        }
+        Ok(Sizes { database: database.len(), log: log.map_or(0, |log| log.len()) })
+    }
+
+    /// Whether no other process can have begun another index, whose locks this one does not see.
+    pub(super) fn has_locks(&self) -> bool {
+        let index = identity_at(&self.index);
+        index.is_none() || self.beside().is_some_and(|[_, opened]| index == opened)
+    }
+
+    pub(super) fn cut_database(&self) -> FileFault {
+        FileFault::Cut(self.database.clone())
+    }
+
+    pub(super) fn cut_log(&self) -> FileFault {
+        FileFault::Cut(self.log.clone())
+    }
+
+    fn beside(&self) -> MutexGuard<'_, Option<[Option<Identity>; 2]>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes an empty file that its owner alone may open, unless there is one. Returns its absolute path, which is the same
+/// file whatever the working directory becomes.
+pub(super) fn make(path: &Path) -> Result<PathBuf, StoreError> {
+    /// One at a time: while a thread closes the file that it made, no other has it open in SQLite.
+    static MAKING: Mutex<()> = Mutex::new(());
+
+    let path = path::absolute(path).map_err(unopened)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE);
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    match options.open(&path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(unopened(error)),
+        _ => Ok(path),
+    }
+}
+
+/// Refuses a file that others than its owner may open, and its log and index, which SQLite makes with the same mode.
+#[cfg(unix)]
+pub(super) fn refuse_shared(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Ok(real) = fs::canonicalize(path) else { return Ok(()) };
+    for file in [real.clone(), beside(&real, "-wal"), beside(&real, "-shm")] {
+        let Ok(metadata) = fs::metadata(&file) else { continue };
+        let mode = metadata.permissions().mode() & 0o777;
+        if metadata.is_file() && mode & 0o077 != 0 {
+            let file = file.display();
+            let message = format!(
+                "others than its owner may open {file} (mode {mode:04o}), which says who is logged in: \
+                 run `chmod 600 {file}`"
+            );
+            return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(super) fn refuse_shared(_path: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Leaves a file that SQLite has just made to its owner alone.
+#[cfg(unix)]
+pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    match fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE)) {
+        // Options for a database in memory may name a file.
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(unopened(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn make_private(_path: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Read and written by the owner alone.
+#[cfg(unix)]
+const PRIVATE: u32 = 0o600;
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+fn identity_at(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().as_ref().map(identity)
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+
+    (metadata.dev(), metadata.ino())
+}
+
+/// The standard library has no identity here: only a missing file is noticed.
+#[cfg(not(unix))]
+fn identity(_metadata: &Metadata) -> Identity {
+    (0, 0)
+}

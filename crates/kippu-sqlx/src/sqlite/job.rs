@@ -1,0 +1,386 @@
+//! The steps as statements of SQL, one by one and many at once.
+
+use std::{collections::HashMap, time::Instant};
+use std::{fmt::Write, time::Duration};
+use std::{string::String, vec::Vec};
+
+use sqlx::{SqliteConnection, sqlite::SqliteQueryResult};
+use tokio::time::sleep;
+
+use super::{
+    fault::{corrupt, fault, is_busy, is_of_statement},
+    opening::AGAIN,
+    queue::{Answer, Pending, Step},
+    row::{self, Read},
+};
+use kippu::session::{
+    RevokeReason, SessionId, SessionRecord, UnixMillis,
+    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    store::InsertOutcome,
+};
+
+/// A step that a caller waits for.
+pub(super) enum Job {
+    Insert {
+        session: SessionRecord,
+        pending: Pending<InsertOutcome>,
+    },
+    Load {
+        id: SessionId,
+        pending: Pending<Option<SessionRecord>>,
+    },
+    Rotate {
+        request: RotateRequest,
+        /// When the store was asked, by the monotonic clock.
+        asked: Instant,
+        pending: Pending<RotateOutcome>,
+    },
+    Revoke {
+        id: SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+        pending: Pending<bool>,
+    },
+    RevokeSubject {
+        subject: String,
+        keep: Option<SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+        pending: Pending<u64>,
+    },
+    List {
+        subject: String,
+        now: UnixMillis,
+        pending: Pending<Vec<SessionRecord>>,
+    },
+    Purge {
+        from: SessionId,
+        now: UnixMillis,
+        limit: u32,
+        pending: Pending<Purged>,
+    },
+}
+
+/// A portion of a purge.
+pub(super) struct Purged {
+    pub(super) removed: u64,
+    /// Where the next portion begins; none after the last session.
+    pub(super) next: Option<SessionId>,
+}
+
+impl Step for Job {
+    fn answer(&mut self) -> &mut dyn Answer {
+        match self {
+            Self::Insert { pending, .. } => pending,
+            Self::Load { pending, .. } => pending,
+            Self::Rotate { pending, .. } => pending,
+            Self::Revoke { pending, .. } => pending,
+            Self::RevokeSubject { pending, .. } => pending,
+            Self::List { pending, .. } => pending,
+            Self::Purge { pending, .. } => pending,
+        }
+    }
+}
+
+/// Sessions that one portion of a purge looks at, and those that it removes at most, so that no rotation waits for long.
+const LOOKED_AT: u32 = 8192;
+const REMOVED: u32 = 1024;
+
+/// Takes one step, unless it was taken: in a transaction that has begun, or alone if it only reads.
+pub(super) async fn take(
+    connection: &mut SqliteConnection,
+    job: &mut Job,
+    begun: Instant,
+) -> Result<(), sqlx::Error> {
+    match job {
+        Job::Insert { session, pending } => {
+            let added = insert(connection, session).await;
+            pending.settle(of_one(added)?.map(|rows| {
+                if rows == 0 { InsertOutcome::Duplicate } else { InsertOutcome::Inserted }
+            }));
+        }
+        Job::Load { id, pending } => pending.settle(row::load(connection, id).await?),
+        Job::Rotate { request, asked, pending } => {
+            if pending.settled().is_none() {
+                let request = request.after(begun.saturating_duration_since(*asked));
+                pending.settle(rotate(connection, &request).await?);
+            }
+        }
+        Job::Revoke { id, reason, now, pending } => {
+            let revoked = revoke(connection, id, *reason, *now).await;
+            pending.settle(of_one(revoked)?.map(|rows| rows > 0));
+        }
+        Job::RevokeSubject { subject, keep, reason, now, pending } => {
+            let revoked = sqlx::query(
+                "UPDATE kippu_sessions SET revoked_at = ?1, revoked_reason = ?2 \
+                 WHERE subject = ?3 AND id IS NOT ?4 AND revoked_at IS NULL",
+            )
+            .bind(now.get())
+            .bind(reason.as_str())
+            .bind(&**subject)
+            .bind(keep.as_ref().map(row::bytes))
+            .execute(connection)
+            .await;
+            pending.settle(of_one(revoked)?);
+        }
+        Job::List { subject, now, pending } => {
+            pending.settle(row::list(connection, subject, *now).await?);
+        }
+        Job::Purge { from, now, limit, pending } => {
+            pending.settle(purge(connection, from, *now, *limit).await?);
+        }
+    }
+    Ok(())
+}
+
+/// Takes the rotations of tokens that are current, of different sessions, in one statement: nearly all of them. The
+/// other steps stay unanswered.
+pub(super) async fn rotate_all(
+    connection: &mut SqliteConnection,
+    batch: &mut [Job],
+    begun: Instant,
+) -> Result<(), sqlx::Error> {
+    // The place of each session's rotation in the batch: of several that one is taken, and no other answered for it.
+    let mut places = HashMap::new();
+    let mut rows = Vec::new();
+    for (place, job) in batch.iter().enumerate() {
+        let Job::Rotate { request, asked, .. } = job else { continue };
+        // SQLite's JSON may end a text at its first NUL.
+        let is_plain = request.generation < MAX_GENERATION && !request.kid.contains('\0');
+        if is_plain && !places.contains_key(&request.id) {
+            places.insert(request.id, place);
+            let request = request.after(begun.saturating_duration_since(*asked));
+            let [now, at, until] =
+                [request.now, request.rotated_at(), request.idle_end()].map(UnixMillis::get);
+            rows.push((hex(&request.id), request.generation, request.kid, now, at, until));
+        }
+    }
+    let Ok(json) = serde_json::to_string(&rows) else { return Ok(()) };
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rotated = sqlx::query(
+        "UPDATE kippu_sessions AS s SET generation = s.generation + 1, kid = r.kid, \
+         rotated_at = r.at, expires_at = min(r.until, s.absolute_expires_at) \
+         FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation, value ->> 2 AS kid, \
+         value ->> 3 AS now, value ->> 4 AS at, value ->> 5 AS until FROM json_each(?1)) AS r \
+         WHERE s.id = r.id AND s.generation = r.generation AND s.revoked_at IS NULL \
+         AND s.expires_at > r.now AND s.absolute_expires_at > r.now \
+         RETURNING id, expires_at",
+    )
+    .bind(json)
+    .fetch_all(connection)
+    .await;
+    let rotated = match rotated {
+        // A row that cannot be: one by one it will be found.
+        Err(error) if is_of_statement(&error) => return Ok(()),
+        rotated => rotated?,
+    };
+    for row in &rotated {
+        let place = row::session_id(row).ok().and_then(|id| places.get(&id));
+        let job = place.and_then(|place| batch.get_mut(*place));
+        let Some(Job::Rotate { request, pending, .. }) = job else { continue };
+        pending.settle(row::time(row, 1).map(|expires_at| {
+            RotateOutcome::Rotated(Successor {
+                generation: request.generation + 1,
+                kid: request.kid.clone(),
+                expires_at,
+            })
+        }));
+    }
+    Ok(())
+}
+
+/// Makes the batch's rotations later, where the commit came so long after the change that a good part of the grace has
+/// gone by: in a second transaction, before their callers are answered.
+pub(super) async fn count_commit(
+    connection: &mut SqliteConnection,
+    batch: &mut [Job],
+    begun: Instant,
+) {
+    let late = begun.elapsed();
+    let mut successors = HashMap::new();
+    let mut rows = Vec::new();
+    let mut longest = Duration::ZERO;
+    for job in batch {
+        let Job::Rotate { request, asked, pending } = job else { continue };
+        let Some(Ok(RotateOutcome::Rotated(successor) | RotateOutcome::Healed { successor, .. })) =
+            pending.settled()
+        else {
+            continue;
+        };
+        if !request.grace.is_zero() && late > request.grace / 8 {
+            let request = request.after(asked.elapsed());
+            let [at, until] = [request.rotated_at(), request.idle_end()].map(UnixMillis::get);
+            rows.push((hex(&request.id), successor.generation, at, until));
+            successors.insert(request.id, successor);
+            longest = longest.max(request.grace);
+        }
+    }
+    let Ok(json) = serde_json::to_string(&rows) else { return };
+    // After the grace it would come too late.
+    while !rows.is_empty() && begun.elapsed().saturating_sub(late) <= longest {
+        let changed = sqlx::query(
+            "UPDATE kippu_sessions AS s \
+             SET rotated_at = r.at, expires_at = min(r.until, s.absolute_expires_at) \
+             FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation, value ->> 2 AS at, \
+             value ->> 3 AS until FROM json_each(?1)) AS r \
+             WHERE s.id = r.id AND s.generation = r.generation AND s.revoked_at IS NULL \
+             RETURNING id, expires_at",
+        )
+        .bind(&*json)
+        .fetch_all(&mut *connection)
+        .await;
+        match changed {
+            Err(error) if is_busy(&error) => sleep(AGAIN).await,
+            // The rotations are durable, with the earlier time.
+            Err(_) => return,
+            Ok(changed) => {
+                for row in &changed {
+                    let Ok((id, end)) =
+                        row::session_id(row).and_then(|id| Ok((id, row::time(row, 1)?)))
+                    else {
+                        continue;
+                    };
+                    if let Some(successor) = successors.get_mut(&id) {
+                        successor.expires_at = end;
+                    }
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// How many rows a statement has changed. An error that concerns it alone goes to its caller alone.
+fn of_one(done: Result<SqliteQueryResult, sqlx::Error>) -> Read<u64> {
+    match done {
+        Ok(result) => Ok(Ok(result.rows_affected())),
+        Err(error) if is_of_statement(&error) => Ok(Err(fault(error))),
+        Err(error) => Err(error),
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    session: &SessionRecord,
+) -> Result<SqliteQueryResult, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO kippu_sessions (id, subject, client, label, created_at, absolute_expires_at, \
+         generation, kid, rotated_at, expires_at, revoked_at, revoked_reason) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(row::bytes(&session.id))
+    .bind(&*session.subject)
+    .bind(&*session.client)
+    .bind(session.label.as_deref())
+    .bind(session.created_at.get())
+    .bind(session.absolute_expires_at.get())
+    .bind(stored(session.generation))
+    .bind(&*session.kid)
+    .bind(session.rotated_at.get())
+    .bind(session.expires_at.get())
+    .bind(session.revoked.map(|revoked| revoked.at.get()))
+    .bind(session.revoked.map(|revoked| revoked.reason.as_str()))
+    .execute(connection)
+    .await
+}
+
+async fn revoke(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+    reason: RevokeReason,
+    now: UnixMillis,
+) -> Result<SqliteQueryResult, sqlx::Error> {
+    sqlx::query(
+        "UPDATE kippu_sessions SET revoked_at = ?1, revoked_reason = ?2 \
+         WHERE id = ?3 AND revoked_at IS NULL",
+    )
+    .bind(now.get())
+    .bind(reason.as_str())
+    .bind(row::bytes(id))
+    .execute(connection)
+    .await
+}
+
+/// Reads, decides and writes, in a transaction in which nobody else writes.
+async fn rotate(connection: &mut SqliteConnection, request: &RotateRequest) -> Read<RotateOutcome> {
+    let record = match row::load(&mut *connection, &request.id).await? {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(Ok(RotateOutcome::Unknown)),
+        Err(error) => return Ok(Err(error)),
+    };
+    let decision = request.decide(&record);
+    let changed = match &decision.change {
+        None => return Ok(Ok(decision.outcome)),
+        Some(Change::Advance { generation, kid, rotated_at, expires_at }) => {
+            sqlx::query(
+                "UPDATE kippu_sessions SET generation = ?1, kid = ?2, rotated_at = ?3, \
+                 expires_at = ?4 WHERE id = ?5",
+            )
+            .bind(stored(*generation))
+            .bind(&**kid)
+            .bind(rotated_at.get())
+            .bind(expires_at.get())
+            .bind(row::bytes(&request.id))
+            .execute(connection)
+            .await
+        }
+        Some(Change::Revoke { at, reason }) => revoke(connection, &request.id, *reason, *at).await,
+    };
+    Ok(match of_one(changed)? {
+        Ok(1) => Ok(decision.outcome),
+        Ok(_) => Err(corrupt()),
+        Err(error) => Err(error),
+    })
+}
+
+/// Removes up to `limit` of the next sessions that have ended at `now`.
+async fn purge(
+    connection: &mut SqliteConnection,
+    from: &SessionId,
+    now: UnixMillis,
+    limit: u32,
+) -> Read<Purged> {
+    let next =
+        sqlx::query("SELECT id FROM kippu_sessions WHERE id >= ?1 ORDER BY id LIMIT 1 OFFSET ?2")
+            .bind(row::bytes(from))
+            .bind(LOOKED_AT)
+            .fetch_optional(&mut *connection)
+            .await?;
+    let next = match next.as_ref().map(row::session_id).transpose() {
+        Ok(next) => next,
+        Err(error) => return Ok(Err(error)),
+    };
+    let limit = limit.min(REMOVED);
+    let removed = sqlx::query(
+        "DELETE FROM kippu_sessions WHERE id IN (SELECT id FROM kippu_sessions NOT INDEXED \
+         WHERE id >= ?1 AND id < ?2 AND (expires_at <= ?3 OR absolute_expires_at <= ?3) LIMIT ?4)",
+    )
+    .bind(row::bytes(from))
+    // Longer than any id, and so after all of them.
+    .bind(next.as_ref().map_or(&[0xff; 17][..], row::bytes))
+    .bind(now.get())
+    .bind(limit)
+    .execute(connection)
+    .await;
+    Ok(of_one(removed)?.map(|removed| {
+        // There may be more of them in this portion.
+        let next = if removed < u64::from(limit) { next } else { Some(*from) };
+        Purged { removed, next }
+    }))
+}
+
+/// Never more than [`MAX_GENERATION`].
+fn stored(generation: u64) -> i64 {
+    i64::try_from(generation).unwrap_or(i64::MAX)
+}
+
+fn hex(id: &SessionId) -> String {
+    let mut text = String::with_capacity(32);
+    for byte in id.as_bytes() {
+        // A string takes all that is written.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,194 @@
+//! Opens a database: options in; a connection to a file that is the store's, private, and ready to be written out. A
+//! file of another application is refused and left as it is.
+
+use std::path::{self, Path, PathBuf};
+use std::time::Duration;
+use std::{
+    string::{String, ToString},
+    sync::Arc,
+};
+
+use sqlx::{
+    ConnectOptions, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+};
+use tokio::time::sleep;
+
+use super::{
+    SqliteStore,
+    fault::{fault, foreign, is_busy, unopened},
+    files::{self, Files},
+    writer::LOG_LIMIT,
+};
+use kippu::session::{StoreError, StoreErrorKind};
+
+/// The path of a database without a file.
+pub(super) const MEMORY: &str = ":memory:";
+
+/// How long SQLite itself waits for a lock. The store asks again until the deadline, and between two waits drops the
+/// steps whose callers have gone.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The pause before the store asks again: there are locks that SQLite does not wait for.
+pub(super) const AGAIN: Duration = Duration::from_millis(1);
+
+/// `kipp`, in the header of the file.
+const APPLICATION_ID: i64 = 0x6b69_7070;
+
+/// The version of the table, in the header of the file.
+const SCHEMA_VERSION: i64 = 1;
+
+/// A database that has been opened.
+pub(super) struct Opened {
+    pub(super) writer: SqliteConnection,
+    /// How to connect again, and the files; none where the data goes with the connection.
+    pub(super) file: Option<(SqliteConnectOptions, Arc<Files>)>,
+}
+
+/// Opens the database that the options name, and waits as long as other connections are in the way.
+pub(super) async fn open(options: SqliteConnectOptions) -> Result<Opened, StoreError> {
+    // SQLite takes `file:` for a URI, with options in it.
+    let named = match options.get_filename().to_str() {
+        Some(name) if !name.is_empty() && name != MEMORY && !name.starts_with("file:") => {
+            Some(path::absolute(name).map_err(unopened)?)
+        }
+        _ => None,
+    };
+    let mut options = durable(options);
+    let mut made = None;
+    if let Some(path) = &named {
+        options = options.filename(path);
+        if path.exists() {
+            files::refuse_shared(path)?;
+        } else {
+            made = Some(&**path);
+        }
+    }
+    let (writer, real) = loop {
+        match connect(&options, made).await {
+            // Of several that change the journal at once, SQLite refuses some without waiting.
+            Err(error) if error.kind() == StoreErrorKind::Contention => sleep(AGAIN).await,
+            connected => break connected?,
+        }
+    };
+    let Some(real) = real else { return Ok(Opened { writer, file: None }) };
+    let files = Files::opened(named, &real).map_err(|lost| lost.store_error())?;
+    files.connected();
+    // From here on a missing file is a fault, and no new one takes its place.
+    Ok(Opened { writer, file: Some((options.create_if_missing(false), Arc::new(files))) })
+}
+
+/// A committed change is on the disk, and the log stays short.
+fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full)
+        // The flush of macOS, which otherwise ends in the disk's memory. Elsewhere it means nothing.
+        .pragma("fullfsync", "ON")
+        .pragma("checkpoint_fullfsync", "ON")
+        .pragma("journal_size_limit", LOG_LIMIT.to_string())
+}
+
+/// Connects to a file that is ready then; `made` is its path if SQLite makes it.
+async fn connect(
+    options: &SqliteConnectOptions,
+    made: Option<&Path>,
+) -> Result<(SqliteConnection, Option<PathBuf>), StoreError> {
+    let mut connection = options.connect().await.map_err(fault)?;
+    let private = made.map_or(Ok(()), files::make_private);
+    let prepared = match private {
+        Ok(()) => prepare(&mut connection).await,
+        Err(error) => Err(error),
+    };
+    match prepared {
+        Ok(real) => Ok((connection, real)),
+        Err(error) => {
+            let _ = connection.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// Makes sure that the file is the store's and can be written, and makes its table if it is empty. Returns its path;
+/// none where the data is the connection's alone: in memory, or in a temporary file.
+async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, StoreError> {
+    // Before anything is written: the journal's mode is.
+    let is_new = is_new(connection).await?;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode = WAL")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(fault)?;
+    let file: Option<String> =
+        sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(fault)?;
+    let file = file.filter(|file| !file.is_empty()).map(PathBuf::from);
+    if mode != "wal" && file.is_some() {
+        let message = "SQLite cannot keep a write-ahead log for the file: move it to a local disk";
+        return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
+    }
+    if is_new {
+        // Of several who got here, one at a time.
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(fault)?;
+        let outcome = make(connection).await;
+        let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = sqlx::query(end).execute(&mut *connection).await;
+        if ended.is_err() {
+            let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+        }
+        outcome?;
+        ended.map_err(fault)?;
+    }
+    // SQLite opens a file that it cannot write for reading, and reports that before it waits for a lock.
+    match sqlx::query("DELETE FROM kippu_sessions WHERE FALSE").execute(connection).await {
+        Err(error) if !is_busy(&error) => Err(fault(error)),
+        _ => Ok(file),
+    }
+}
+
+async fn make(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    if is_new(connection).await? {
+        sqlx::raw_sql(SqliteStore::SCHEMA).execute(connection).await.map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// Whether there is nothing in the file yet. One that is not the store's is refused.
+async fn is_new(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    // One statement, so that nobody comes in between.
+    let (application, version, things): (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT application_id FROM pragma_application_id), \
+         (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(fault)?;
+    match (application, version) {
+        (APPLICATION_ID, SCHEMA_VERSION) => Ok(false),
+        (0, 0) if things == 0 => Ok(true),
+        (APPLICATION_ID, _) => Err(StoreError::new(
+            StoreErrorKind::Misconfigured,
+            "the SQLite file was made by another version of kippu: use that, or another file",
+        )),
+        _ => Err(foreign()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No test can pull the plug: this looks at what SQLite was told.
+    #[tokio::test]
+    async fn commits_wait_for_the_disk() {
+        let lax = SqliteConnectOptions::new().synchronous(SqliteSynchronous::Off);
+        let mut connection = durable(lax.in_memory(true)).connect().await.unwrap();
+        let query = "SELECT (SELECT synchronous FROM pragma_synchronous), \
+                     (SELECT fullfsync FROM pragma_fullfsync), \
+                     (SELECT checkpoint_fullfsync FROM pragma_checkpoint_fullfsync)";
+        let told: (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut connection).await.unwrap();
+        let full = 2;
+        assert_eq!(told, (full, 1, 1));
+    }
+}

@@ -1,0 +1,80 @@
+//! Rows and the records that they hold; the steps that only read.
+//!
+//! Each answers with two results: the outer one is about the connection, the inner one about what was read.
+
+use std::vec::Vec;
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::fault::{corrupt, fault};
+use crate::columns::{self, Columns};
+use kippu::session::{SessionId, SessionRecord, StoreError, UnixMillis};
+
+/// Of the driver, which fails the transaction; of the row, which concerns one request alone.
+pub(super) type Read<T> = Result<Result<T, StoreError>, sqlx::Error>;
+
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+) -> Read<Option<SessionRecord>> {
+    let row = sqlx::query(
+        "SELECT id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
+         rotated_at, expires_at, revoked_at, revoked_reason FROM kippu_sessions WHERE id = ?1",
+    )
+    .bind(bytes(id))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| record(&row)).transpose())
+}
+
+pub(super) async fn list(
+    connection: &mut SqliteConnection,
+    subject: &str,
+    now: UnixMillis,
+) -> Read<Vec<SessionRecord>> {
+    let rows = sqlx::query(
+        "SELECT id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
+         rotated_at, expires_at, revoked_at, revoked_reason FROM kippu_sessions \
+         WHERE subject = ?1 AND revoked_at IS NULL AND expires_at > ?2 AND absolute_expires_at > ?2 \
+         ORDER BY created_at, id",
+    )
+    .bind(subject)
+    .bind(now.get())
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.iter().map(record).collect())
+}
+
+pub(super) fn bytes(id: &SessionId) -> &[u8] {
+    id.as_bytes()
+}
+
+/// The id in the first column.
+pub(super) fn session_id(row: &SqliteRow) -> Result<SessionId, StoreError> {
+    let id: &[u8] = row.try_get(0).map_err(fault)?;
+    id.try_into().map(SessionId::from_bytes).map_err(|_| corrupt())
+}
+
+pub(super) fn time(row: &SqliteRow, column: usize) -> Result<UnixMillis, StoreError> {
+    columns::time(row.try_get(column).map_err(fault)?).ok_or_else(corrupt)
+}
+
+fn record(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
+    let read = || {
+        Ok(Columns {
+            id: row.try_get(0)?,
+            subject: row.try_get(1)?,
+            client: row.try_get(2)?,
+            label: row.try_get(3)?,
+            created_at: row.try_get(4)?,
+            absolute_expires_at: row.try_get(5)?,
+            generation: row.try_get(6)?,
+            kid: row.try_get(7)?,
+            rotated_at: row.try_get(8)?,
+            expires_at: row.try_get(9)?,
+            revoked_at: row.try_get(10)?,
+            revoked_reason: row.try_get(11)?,
+        })
+    };
+    read().map_err(fault)?.into_record().ok_or_else(corrupt)
+}

@@ -1,0 +1,208 @@
+//! The connection that writes: it takes all steps that wait in one transaction, and acknowledges none that is not in the
+//! file at its path.
+
+use std::time::Duration;
+use std::time::Instant;
+use std::{boxed::Box, sync::Arc, vec::Vec};
+
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::time::sleep;
+
+use super::{
+    fault::{Fault, is_busy},
+    files::{FileFault, Files, Sizes},
+    job::{self, Job},
+    opening::AGAIN,
+    queue::{Failure, Step, Writer},
+};
+
+/// Bytes of the log above which the writer waits for readers in order to empty it. SQLite alone takes the log into the
+/// file at 4 MB, but begins it again only at a moment when no reader is in it.
+pub(super) const LOG_LIMIT: u64 = 16 << 20;
+
+/// How long the writer lets the log grow while a reader holds on to it, before it waits for readers again.
+const LOG_PAUSE: Duration = Duration::from_secs(5);
+
+/// The connection that writes.
+pub(super) struct SqliteWriter {
+    /// None after a failure, until the next batch.
+    connection: Option<SqliteConnection>,
+    /// None where the data would be gone with the connection.
+    file: Option<Reopened>,
+}
+
+/// How to connect again, and what is known of the files.
+struct Reopened {
+    options: SqliteConnectOptions,
+    files: Arc<Files>,
+    /// As of the last look.
+    sizes: Sizes,
+    /// Pages of the database when its file last became longer or shorter.
+    pages: i64,
+    /// When the log may be emptied next.
+    pause_until: Instant,
+}
+
+impl SqliteWriter {
+    pub(super) fn new(
+        connection: SqliteConnection,
+        file: Option<(SqliteConnectOptions, Arc<Files>)>,
+    ) -> Self {
+        let file = file.map(|(options, files)| Reopened {
+            options,
+            files,
+            sizes: Sizes::default(),
+            pages: 0,
+            pause_until: Instant::now(),
+        });
+        Self { connection: Some(connection), file }
+    }
+
+    async fn try_commit(&mut self, batch: &mut Vec<Job>) -> Result<(), Fault> {
+        loop {
+            batch.retain_mut(|job| !job.answer().is_abandoned());
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match self.begin().await {
+                // SQLite has waited for a moment.
+                Err(Fault::Driver(error)) if is_busy(&error) => sleep(AGAIN).await,
+                begun => break begun?,
+            }
+        }
+        batch.retain_mut(|job| !job.answer().is_abandoned());
+        let begun = Instant::now();
+        // The lock may have been waited for: the file that is written is still the one at its path.
+        if let Some(file) = &self.file {
+            file.files.look()?;
+        }
+        let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
+        job::rotate_all(connection, batch, begun).await?;
+        for job in &mut *batch {
+            job::take(connection, job, begun).await?;
+        }
+        sqlx::query("COMMIT").execute(&mut *connection).await?;
+        job::count_commit(connection, batch, begun).await;
+        // Only what is in the file at its path is acknowledged.
+        self.check().await
+    }
+
+    /// Begins a transaction, which excludes all other writers.
+    async fn begin(&mut self) -> Result<(), Fault> {
+        if self.connection.is_none() {
+            let file = self.file.as_ref().ok_or(sqlx::Error::WorkerCrashed)?;
+            // Opened with another file, the log would be applied to that.
+            file.files.look()?;
+            self.connection = Some(file.options.connect().await?);
+        }
+        self.check().await?;
+        self.shorten_log().await?;
+        let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
+        sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
+        if let Some(file) = &self.file {
+            file.files.connected();
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the files are those that were opened, and that none was cut short.
+    async fn check(&mut self) -> Result<(), Fault> {
+        let (Some(file), Some(connection)) = (&mut self.file, &mut self.connection) else {
+            return Ok(());
+        };
+        let sizes = file.files.look()?;
+        if sizes.database != file.sizes.database {
+            let is_shorter = sizes.database < file.sizes.database;
+            match pages(connection).await {
+                // A VACUUM leaves fewer pages to a shorter file.
+                Ok(pages) if !is_shorter || pages < file.pages => file.pages = pages,
+                Err(error) if !is_shorter => return Err(error.into()),
+                _ => return Err(file.files.cut_database().into()),
+            }
+        }
+        // Another process may have emptied the log: then it has no frames.
+        if sizes.log < file.sizes.log {
+            let needed = log_len(connection).await;
+            let sizes = file.files.look()?;
+            if needed.is_none_or(|needed| needed > sizes.log) {
+                return Err(file.files.cut_log().into());
+            }
+        }
+        file.sizes = sizes;
+        Ok(())
+    }
+
+    /// Empties a log that has grown long, if no reader holds on to it.
+    async fn shorten_log(&mut self) -> Result<(), sqlx::Error> {
+        let (Some(file), Some(connection)) = (&mut self.file, &mut self.connection) else {
+            return Ok(());
+        };
+        if file.sizes.log > LOG_LIMIT && file.pause_until <= Instant::now() {
+            file.pause_until = Instant::now() + LOG_PAUSE;
+            empty_log(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Empties the log where its file is no longer at its path: that file is complete, wherever it went, and the log is
+    /// not applied to the one in its place.
+    async fn rescue_log(&mut self) {
+        let (Some(file), Some(connection)) = (&self.file, &mut self.connection) else { return };
+        if matches!(file.files.look(), Err(FileFault::Moved(_))) && file.files.has_locks() {
+            let _ = empty_log(connection).await;
+        }
+    }
+}
+
+impl Writer for SqliteWriter {
+    type Step = Job;
+
+    async fn commit(&mut self, batch: &mut Vec<Job>) -> Result<(), Failure> {
+        let Err(mut fault) = self.try_commit(batch).await else { return Ok(()) };
+        if let Some(connection) = &mut self.connection {
+            // After some errors SQLite has done so itself.
+            let _ = sqlx::query("ROLLBACK").execute(connection).await;
+        }
+        let lost = self.file.as_ref().map(|file| file.files.look());
+        match lost {
+            Some(Err(lost)) => fault = lost.into(),
+            // Whatever state the connection is in, a new one is in none.
+            Some(Ok(_)) if matches!(fault, Fault::Driver(_)) => self.disconnect().await,
+            _ => {}
+        }
+        self.rescue_log().await;
+        Err(Box::new(move || fault.store_error()))
+    }
+
+    async fn disconnect(&mut self) {
+        self.rescue_log().await;
+        if let Some(file) = &mut self.file {
+            file.files.disconnected();
+            file.sizes = Sizes::default();
+        }
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+    }
+}
+
+async fn pages(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("PRAGMA page_count").fetch_one(connection).await
+}
+
+/// The bytes that the log's frames take (<https://www.sqlite.org/fileformat2.html>, §4.1); none when one of them cannot
+/// be read.
+async fn log_len(connection: &mut SqliteConnection) -> Option<u64> {
+    let (_, frames, _): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *connection).await.ok()?;
+    let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(connection).await.ok()?;
+    match u64::try_from(frames).ok()? {
+        0 => Some(0),
+        frames => Some(32 + frames.saturating_mul(24 + u64::try_from(page).ok()?)),
+    }
+}
+
+/// Takes the log into the file and empties it, unless a reader holds on to it for longer than a moment.
+async fn empty_log(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await.map(drop)
+}

@@ -1,0 +1,965 @@
+//! The store in PostgreSQL, on servers that these tests start: each step, races over several pools, every isolation
+//! level, what is set up wrongly, and what happens when the server ends under load.
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    error::Error,
+    fmt::Write,
+    iter,
+    str::FromStr,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use kippu::{
+    NumericDate,
+    session::{
+        PostgresStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
+        StoreErrorKind, UnixMillis,
+        rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+        store::{CompareAndSwap, InsertOutcome},
+    },
+};
+use kippu_test_support::{postgres as postgres_server, proxy, records, servers};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::{
+    sync::Barrier,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+#[path = "postgres_store/deadline.rs"]
+mod deadline;
+#[path = "postgres_store/failover.rs"]
+mod failover;
+#[path = "postgres_store/pooler.rs"]
+mod pooler;
+#[path = "postgres_store/stalls.rs"]
+mod stalls;
+
+use self::{
+    postgres_server::Postgres,
+    records::{LOGIN, after, kind, request, session},
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// One server for all tests that leave it running, while there is one that needs it.
+fn server() -> Option<Arc<Postgres>> {
+    static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+
+    let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = shared.upgrade() {
+        return Some(server);
+    }
+    let server = Arc::new(Postgres::start()?);
+    *shared = Arc::downgrade(&server);
+    Some(server)
+}
+
+/// With further settings of its connections.
+fn pool_with(url: &str, size: u32, settings: &[(&str, &str)]) -> PgPool {
+    let options = PgConnectOptions::from_str(url).unwrap().options(settings.iter().copied());
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(Duration::from_secs(20))
+        .connect_lazy_with(options)
+}
+
+fn pool(url: &str) -> PgPool {
+    pool_with(url, 8, &[])
+}
+
+async fn sql(pool: &PgPool, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(pool).await.unwrap();
+}
+
+async fn store(url: &str) -> PostgresStore {
+    let store = patient(pool(url));
+    store.create_schema().await.unwrap();
+    store
+}
+
+/// A store for races, which a busy machine must not end.
+fn patient(pool: PgPool) -> PostgresStore {
+    PostgresStore::new(pool).with_deadline(LIMIT)
+}
+
+/// The stored record, which has to be `wanted`, but for what the server counted as a wait before it rotated at `at`.
+async fn stored(store: &PostgresStore, wanted: &SessionRecord, at: UnixMillis) -> SessionRecord {
+    let found = store.load(&wanted.id).await.unwrap().unwrap();
+    let wait = found.rotated_at.saturating_since(at);
+    assert!(wait < LIMIT, "{found:?}");
+    let expires_at = wanted.expires_at.saturating_add(wait).min(wanted.absolute_expires_at);
+    assert_eq!(
+        found,
+        SessionRecord { rotated_at: at.saturating_add(wait), expires_at, ..wanted.clone() }
+    );
+    found
+}
+
+/// All that a log could show of an error.
+fn text(error: &StoreError) -> String {
+    let mut text = format!("{error} {error:?}");
+    let causes = iter::successors(error.source(), |cause| (*cause).source());
+    causes.for_each(|cause| write!(text, " {cause} {cause:?}").unwrap());
+    text
+}
+
+#[tokio::test]
+async fn each_step() {
+    let Some(server) = server() else { return };
+    let store = store(&server.database()).await;
+    let alice = session("alice");
+
+    assert_eq!(store.load(&alice.id).await.unwrap(), None);
+    assert_eq!(store.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    let other = SessionRecord { generation: 9, ..alice.clone() };
+    assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+    assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
+
+    // A rotation, its replay within the grace, a token ahead.
+    let outcome = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
+    let (kid, expires_at) = ("k2".to_owned(), after(3610));
+    let wanted = SessionRecord { generation: 1, kid, expires_at, ..alice.clone() };
+    let expires_at = stored(&store, &wanted, after(10)).await.expires_at;
+    let first = Successor { generation: 1, kid: "k2".to_owned(), expires_at };
+    assert_eq!(outcome, RotateOutcome::Rotated(first.clone()));
+    let later = RotateRequest { kid: "k3".to_owned(), ..request(&alice, 0, after(40)) };
+    assert_eq!(store.rotate(&later).await.unwrap(), RotateOutcome::Replayed(first));
+    let outcome = store.rotate(&request(&alice, 5, after(50))).await.unwrap();
+    let refusing = RotateRequest { ahead: AheadPolicy::Refuse, ..request(&alice, 7, after(50)) };
+    assert_eq!(store.rotate(&refusing).await.unwrap(), RotateOutcome::Ahead { lost: 1 });
+    let wanted = SessionRecord { generation: 6, expires_at: after(3650), ..wanted };
+    let healed = stored(&store, &wanted, after(50)).await;
+    let (kid, expires_at) = ("k2".to_owned(), healed.expires_at);
+    let successor = Successor { generation: 6, kid, expires_at };
+    assert_eq!(outcome, RotateOutcome::Healed { successor, lost: 4 });
+
+    // The end never moves behind the absolute one; at the end it is over; the last generation has no next.
+    let outcome = store.rotate(&request(&alice, 6, healed.expires_at)).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Expired);
+    let long = RotateRequest { idle_lifetime: Duration::MAX, ..request(&alice, 6, after(60)) };
+    let RotateOutcome::Rotated(successor) = store.rotate(&long).await.unwrap() else { panic!() };
+    assert_eq!(successor.expires_at, alice.absolute_expires_at);
+    let outcome = store.rotate(&request(&alice, 7, after(86_400))).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Expired);
+    for last in [MAX_GENERATION, u64::MAX] {
+        let outcome = store.rotate(&request(&alice, last, after(60))).await.unwrap();
+        assert_eq!(outcome, RotateOutcome::Expired);
+    }
+
+    // Of two ends the earlier one counts.
+    let aged = SessionRecord { absolute_expires_at: after(10), ..session("alice") };
+    store.insert(&aged).await.unwrap();
+    let outcome = store.rotate(&request(&aged, 0, after(10))).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Expired);
+
+    // A token that was used up long ago ends the session; the reason stays.
+    let outcome = store.rotate(&request(&alice, 2, after(70))).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Reused);
+    let outcome = store.rotate(&request(&alice, 7, after(70))).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Revoked(RevokeReason::Reuse));
+    assert!(!store.revoke(&alice.id, RevokeReason::Logout, after(80)).await.unwrap());
+    let record = store.load(&alice.id).await.unwrap().unwrap();
+    assert_eq!(record.revoked, Some(Revoked { at: after(70), reason: RevokeReason::Reuse }));
+
+    // A swap wants the record as it was seen.
+    let dave = session("dave");
+    store.insert(&dave).await.unwrap();
+    let (generation, kid) = (1, "k9".to_owned());
+    let advance =
+        Change::Advance { generation, kid, rotated_at: after(1), expires_at: after(3601) };
+    assert!(store.swap(&dave, &advance).await.unwrap());
+    assert!(!store.swap(&dave, &advance).await.unwrap());
+    let mut seen = dave.clone();
+    seen.apply(advance.clone());
+    assert_eq!(store.load(&dave.id).await.unwrap(), Some(seen.clone()));
+    let revoke = Change::Revoke { at: after(2), reason: RevokeReason::Denied };
+    assert!(!store.swap(&dave, &revoke).await.unwrap());
+    assert!(store.swap(&seen, &revoke).await.unwrap());
+    assert!(!store.swap(&seen, &revoke).await.unwrap());
+    seen.apply(revoke);
+    assert_eq!(store.load(&dave.id).await.unwrap(), Some(seen));
+    assert!(!store.swap(&session("dave"), &advance).await.unwrap());
+
+    // What is not there.
+    let nobody = session("nobody");
+    let outcome = store.rotate(&request(&nobody, 0, LOGIN)).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Unknown);
+    assert!(!store.revoke(&nobody.id, RevokeReason::Logout, LOGIN).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_subject() {
+    let Some(server) = server() else { return };
+    let store = store(&server.database()).await;
+    let reason = RevokeReason::LogoutAll;
+    // Equal under many collations, and different subjects; what SQL, LIKE and paths would mean by them.
+    let subjects =
+        ["bob", "Bob", "bob ", "b\u{f6}b", "bo\u{308}b", "%", "'; DROP TABLE x; --", "😀"];
+    let mut kept = Vec::new();
+    for subject in subjects {
+        let mut sessions: Vec<_> = (0..3).map(|_| session(subject)).collect();
+        sessions[2].created_at = after(0).saturating_add(Duration::from_millis(1));
+        for session in &sessions {
+            store.insert(session).await.unwrap();
+        }
+        sessions.sort_by_key(|session| (session.created_at, session.id));
+        kept.push(sessions);
+    }
+    for sessions in &kept {
+        let subject = &*sessions[0].subject;
+        assert_eq!(&store.list(subject, LOGIN).await.unwrap(), sessions);
+        assert_eq!(store.list(subject, after(3600)).await.unwrap(), []);
+    }
+    // All but one; then that one; then none is left. Whether they are over makes no difference.
+    let [bob, capital, ..] = &kept[..] else { panic!() };
+    let keep = Some(&bob[1].id);
+    assert_eq!(store.revoke_subject("bob", keep, reason, after(9999)).await.unwrap(), 2);
+    assert_eq!(store.list("bob", LOGIN).await.unwrap(), bob[1..2]);
+    assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 1);
+    assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 0);
+    assert_eq!(store.list("bob", LOGIN).await.unwrap(), []);
+    let aged = SessionRecord { absolute_expires_at: after(10), ..session("bob") };
+    store.insert(&aged).await.unwrap();
+    assert_eq!(store.list("bob", after(10)).await.unwrap(), []);
+    assert_eq!(&store.list("Bob", LOGIN).await.unwrap(), capital);
+    let outcome = store.rotate(&request(&bob[0], 0, LOGIN)).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Revoked(reason));
+    // No text of PostgreSQL has a NUL: so there is nobody of that name.
+    assert_eq!(store.list("b\0b", LOGIN).await.unwrap(), []);
+    assert_eq!(store.revoke_subject("b\0b", None, reason, LOGIN).await.unwrap(), 0);
+    let error = store.insert(&session("b\0b")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+}
+
+#[tokio::test]
+async fn the_ends_of_what_is_stored() {
+    let Some(server) = server() else { return };
+    let store = store(&server.database()).await;
+    let longest = "é".repeat(256);
+    for (subject, time, generation, label) in [
+        ("a", UnixMillis::MIN, 0, None),
+        (&*longest, UnixMillis::MAX, MAX_GENERATION, Some("é".repeat(64))),
+    ] {
+        for revoked in iter::once(None)
+            .chain(RevokeReason::ALL.map(|reason| Some(Revoked { at: time, reason })))
+        {
+            let session = SessionRecord {
+                id: SessionId::generate(subject).unwrap(),
+                subject: subject.to_owned(),
+                client: subject.to_owned(),
+                label: label.clone(),
+                created_at: time,
+                absolute_expires_at: time,
+                generation,
+                kid: "k".repeat(64),
+                rotated_at: time,
+                expires_at: time,
+                revoked,
+            };
+            assert_eq!(store.insert(&session).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(store.load(&session.id).await.unwrap(), Some(session));
+        }
+    }
+    let beyond = SessionRecord { generation: u64::MAX, ..session("a") };
+    assert_eq!(kind(store.insert(&beyond).await), Some(StoreErrorKind::Corrupt));
+}
+
+#[tokio::test]
+async fn purging_takes_what_is_over() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let store = store(&url).await;
+    let unused = SessionRecord { expires_at: after(10), ..session("alice") };
+    // Nobody writes that, but it would be over.
+    let aged = SessionRecord { absolute_expires_at: after(10), ..session("alice") };
+    let revoked = Some(Revoked { at: LOGIN, reason: RevokeReason::Logout });
+    let (live, left) = (session("alice"), SessionRecord { revoked, ..session("alice") });
+    for session in [&unused, &aged, &live, &left] {
+        store.insert(session).await.unwrap();
+    }
+    let before = UnixMillis::new(after(10).get() - 1);
+    assert_eq!(store.purge_expired(before, 10).await.unwrap(), 0);
+    assert_eq!(store.purge_expired(after(10), 0).await.unwrap(), 0);
+    assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 2);
+    assert_eq!(store.load(&unused.id).await.unwrap(), None);
+    assert_eq!(store.load(&aged.id).await.unwrap(), None);
+    assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 0);
+    assert_eq!(store.load(&live.id).await.unwrap(), Some(live.clone()));
+    assert_eq!(store.load(&left.id).await.unwrap(), Some(left));
+    // It is not brought back.
+    let outcome = store.rotate(&request(&unused, 0, LOGIN)).await.unwrap();
+    assert_eq!(outcome, RotateOutcome::Unknown);
+
+    // What another transaction holds is left for another time; nobody waits.
+    let (held, free) = (unused.clone(), aged.clone());
+    store.insert(&held).await.unwrap();
+    store.insert(&free).await.unwrap();
+    let mut holder = pool(&url).begin().await.unwrap();
+    sqlx::query("SELECT FROM kippu_sessions WHERE id = $1 FOR UPDATE")
+        .bind(held.id.as_bytes().as_slice())
+        .fetch_one(&mut *holder)
+        .await
+        .unwrap();
+    let purge = timeout(LIMIT, store.purge_expired(after(10), 10));
+    assert_eq!(purge.await.expect("it waits").unwrap(), 1);
+    assert_eq!(store.load(&free.id).await.unwrap(), None);
+    holder.rollback().await.unwrap();
+    assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 1);
+
+    // Never more than the limit, whatever the plan.
+    for _ in 0..100 {
+        store.insert(&SessionRecord { expires_at: LOGIN, ..session("bob") }).await.unwrap();
+    }
+    let nested = [("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off")];
+    let nested = patient(pool_with(&url, 1, &nested));
+    for store in [&store, &nested] {
+        assert_eq!(store.purge_expired(after(10), 7).await.unwrap(), 7);
+    }
+    assert_eq!(nested.purge_expired(after(10), u32::MAX).await.unwrap(), 86);
+}
+
+/// One host whose clock is ahead, of several, and a live session of everybody.
+#[tokio::test]
+async fn a_purge_by_a_clock_that_is_ahead() {
+    let Some(server) = server() else { return };
+    let store = store(&server.database()).await;
+    let now = UnixMillis::from(NumericDate::now());
+    let at = |seconds: u64| now.saturating_add(Duration::from_secs(seconds));
+    let live = SessionRecord { expires_at: at(60), absolute_expires_at: at(3600), ..session("a") };
+    let aged = SessionRecord { expires_at: at(3600), absolute_expires_at: at(60), ..session("b") };
+    let over = SessionRecord { expires_at: now, absolute_expires_at: at(3600), ..session("c") };
+    for session in [&live, &aged, &over] {
+        store.insert(session).await.unwrap();
+    }
+    // A host whose clock is behind removes less, not more.
+    assert_eq!(store.purge_expired(LOGIN, 10).await.unwrap(), 0);
+    assert_eq!(store.purge_expired(at(100 * 86_400), 10).await.unwrap(), 1);
+    assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
+    assert_eq!(store.load(&over.id).await.unwrap(), None);
+    for session in [live, aged] {
+        assert_eq!(store.load(&session.id).await.unwrap(), Some(session));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn eight_nodes_create_the_table_at_once() {
+    let Some(server) = server() else { return };
+    for _ in 0..5 {
+        let url = server.database();
+        let barrier = Arc::new(Barrier::new(8));
+        let mut nodes = JoinSet::new();
+        for _ in 0..8 {
+            let (pool, barrier) = (pool_with(&url, 1, &[]), Arc::clone(&barrier));
+            nodes.spawn(async move {
+                sql(&pool, "SELECT").await;
+                barrier.wait().await;
+                let store = patient(pool);
+                store.create_schema().await.unwrap();
+                store.insert(&session("alice")).await.unwrap();
+            });
+        }
+        while let Some(node) = nodes.join_next().await {
+            node.unwrap();
+        }
+        // Those who migrate by themselves run the same.
+        let pool = pool(&url);
+        sql(&pool, PostgresStore::SCHEMA).await;
+        let store = patient(pool);
+        store.create_schema().await.unwrap();
+        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 8);
+    }
+}
+
+/// 64 present one generation over 4 pools: one of them rotates, the others get the same.
+async fn a_race_has_one_winner(url: &str, rounds: u64) {
+    let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 8, &[]))).collect();
+    let racer = session("racer");
+    assert_eq!(stores[0].insert(&racer).await.unwrap(), InsertOutcome::Inserted);
+    for generation in 0..rounds {
+        let barrier = Arc::new(Barrier::new(64));
+        let mut tasks = JoinSet::new();
+        for store in stores.iter().cycle().take(64) {
+            let (store, racer, barrier) = (store.clone(), racer.clone(), Arc::clone(&barrier));
+            tasks.spawn(async move {
+                barrier.wait().await;
+                store.rotate(&request(&racer, generation, after(generation))).await.unwrap()
+            });
+        }
+        let (mut rotated, mut replayed) = (Vec::new(), Vec::new());
+        while let Some(outcome) = tasks.join_next().await {
+            match outcome.unwrap() {
+                RotateOutcome::Rotated(successor) => rotated.push(successor),
+                RotateOutcome::Replayed(successor) => replayed.push(successor),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((rotated.len(), replayed.len()), (1, 63));
+        assert!(replayed.iter().all(|successor| *successor == rotated[0]));
+        assert_eq!(rotated[0].generation, generation + 1);
+    }
+}
+
+/// Logged out everywhere while all sessions are refreshed: none is live afterwards.
+async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
+    let store = patient(pool_with(url, 8, &[]));
+    let other = patient(pool_with(url, 2, &[]));
+    let reason = RevokeReason::LogoutAll;
+    for round in 0..rounds {
+        let subject = format!("leaver {round}");
+        let sessions: Vec<_> = (0..8).map(|_| session(&subject)).collect();
+        for session in &sessions {
+            store.insert(session).await.unwrap();
+        }
+        let barrier = Arc::new(Barrier::new(9));
+        let mut tasks = JoinSet::new();
+        for session in sessions.clone() {
+            let (store, barrier) = (store.clone(), Arc::clone(&barrier));
+            tasks.spawn(async move {
+                barrier.wait().await;
+                for generation in 0.. {
+                    match store.rotate(&request(&session, generation, after(1))).await.unwrap() {
+                        RotateOutcome::Rotated(_) => {}
+                        RotateOutcome::Revoked(told) if told == reason => break,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            });
+        }
+        barrier.wait().await;
+        let revoked = other.revoke_subject(&subject, None, reason, after(2)).await.unwrap();
+        assert_eq!(revoked, 8);
+        for session in &sessions {
+            let record = store.load(&session.id).await.unwrap().unwrap();
+            assert_eq!(record.revoked, Some(Revoked { at: after(2), reason }));
+        }
+        while let Some(task) = timeout(LIMIT, tasks.join_next()).await.unwrap() {
+            task.unwrap();
+        }
+    }
+}
+
+/// Eight log in with one id: one of them does.
+async fn one_insert_wins(url: &str, rounds: u32) {
+    let store = patient(pool_with(url, 8, &[]));
+    for _ in 0..rounds {
+        let (alice, barrier) = (session("alice"), Arc::new(Barrier::new(8)));
+        let mut tasks = JoinSet::new();
+        for _ in 0..8 {
+            let (store, alice, barrier) = (store.clone(), alice.clone(), Arc::clone(&barrier));
+            tasks.spawn(async move {
+                barrier.wait().await;
+                store.insert(&alice).await.unwrap()
+            });
+        }
+        let outcomes = tasks.join_all().await;
+        let won = outcomes.iter().filter(|outcome| **outcome == InsertOutcome::Inserted).count();
+        assert_eq!(won, 1);
+    }
+}
+
+/// Two purgers and many rotations: each session that is over goes once, each that is live stays.
+async fn purgers_hurt_nobody(url: &str, over: u64) {
+    let store = patient(pool_with(url, 8, &[]));
+    let live: Vec<_> = (0..8).map(|_| session("bob")).collect();
+    for index in 0..over {
+        // One of those who are live between those who are over, so that they share pages.
+        if let (Some(session), true) =
+            (live.get(usize::try_from(index / 50).unwrap()), index % 50 == 0)
+        {
+            store.insert(session).await.unwrap();
+        }
+        let session = SessionRecord { expires_at: after(10), ..session("over") };
+        store.insert(&session).await.unwrap();
+    }
+    let is_done = Arc::new(AtomicBool::new(false));
+    let mut rotations = JoinSet::new();
+    for session in live {
+        let (store, is_done) = (store.clone(), Arc::clone(&is_done));
+        rotations.spawn(async move {
+            let mut generation = 0;
+            while !is_done.load(Ordering::Relaxed) || generation == 0 {
+                let outcome =
+                    store.rotate(&request(&session, generation, after(20))).await.unwrap();
+                assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+                generation += 1;
+            }
+            assert_eq!(store.load(&session.id).await.unwrap().unwrap().generation, generation);
+        });
+    }
+    let removed = Arc::new(AtomicU64::new(0));
+    let mut purgers = JoinSet::new();
+    for _ in 0..2 {
+        let store = patient(pool_with(url, 1, &[]));
+        let removed = Arc::clone(&removed);
+        purgers.spawn(async move {
+            while removed.load(Ordering::Relaxed) < over {
+                let count = store.purge_expired(after(20), 25).await.unwrap();
+                assert!(count <= 25);
+                removed.fetch_add(count, Ordering::Relaxed);
+            }
+        });
+    }
+    while let Some(purger) = timeout(LIMIT, purgers.join_next()).await.unwrap() {
+        purger.unwrap();
+    }
+    is_done.store(true, Ordering::Relaxed);
+    while let Some(rotation) = timeout(LIMIT, rotations.join_next()).await.unwrap() {
+        rotation.unwrap();
+    }
+    assert_eq!(removed.load(Ordering::Relaxed), over);
+    assert_eq!(store.list("bob", after(20)).await.unwrap().len(), 8);
+    assert_eq!(store.list("over", LOGIN).await.unwrap(), []);
+}
+
+/// With a statement that sets the database up.
+async fn races(setting: &'static str) {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    sql(&pool(&url), setting).await;
+    store(&url).await;
+    a_race_has_one_winner(&url, 10).await;
+    no_rotation_survives_the_subject(&url, 10).await;
+    one_insert_wins(&url, 10).await;
+    purgers_hurt_nobody(&url, 400).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn races_under_read_committed() {
+    races("SELECT").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn races_under_repeatable_read() {
+    races(
+        "DO $$ BEGIN
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L',
+                 current_database(), 'repeatable read');
+         END $$",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn races_under_serializable() {
+    races(
+        "DO $$ BEGIN
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L',
+                 current_database(), 'serializable');
+         END $$",
+    )
+    .await;
+}
+
+/// A commit that fails after the row was sent is no rotation; one that fails for ever is given up.
+#[tokio::test]
+async fn a_commit_that_fails_is_a_fault() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let (store, admin) = (store(&url).await, pool(&url));
+    let alice = session("alice");
+    store.insert(&alice).await.unwrap();
+    sql(
+        &admin,
+        "CREATE TABLE faults (code TEXT, times INT);
+         CREATE SEQUENCE tries;
+         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+         DECLARE
+             fault faults;
+         BEGIN
+             SELECT * INTO fault FROM faults;
+             -- A sequence keeps its count when the transaction is undone.
+             IF nextval('tries') <= fault.times THEN
+                 RAISE EXCEPTION 'on purpose' USING ERRCODE = fault.code;
+             END IF;
+             RETURN NULL;
+         END $$;
+         CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON kippu_sessions
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail();",
+    )
+    .await;
+    for (code, times, expected, tries) in [
+        ("53100", 1000, Err(StoreErrorKind::Unavailable), 1),
+        ("40001", 1000, Err(StoreErrorKind::Contention), 5),
+        ("40P01", 1000, Err(StoreErrorKind::Contention), 5),
+        ("40P01", 1, Ok(1), 2),
+        ("40001", 4, Ok(2), 5),
+    ] {
+        sqlx::raw_sql("TRUNCATE faults; SELECT setval('tries', 1, false)")
+            .execute(&admin)
+            .await
+            .unwrap();
+        sqlx::query("INSERT INTO faults VALUES ($1, $2)")
+            .bind(code)
+            .bind(times)
+            .execute(&admin)
+            .await
+            .unwrap();
+        let before = store.load(&alice.id).await.unwrap().unwrap();
+        let request = request(&alice, before.generation, after(1));
+        match store.rotate(&request).await {
+            Ok(RotateOutcome::Rotated(successor)) => assert_eq!(Ok(successor.generation), expected),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => {
+                assert_eq!(Err(error.kind()), expected, "{code}");
+                assert_eq!(store.load(&alice.id).await.unwrap(), Some(before));
+            }
+        }
+        let tried: i64 =
+            sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&admin).await.unwrap();
+        assert_eq!(tried, tries, "{code}");
+    }
+}
+
+/// Every step that a store has.
+async fn kinds_of_all(store: &PostgresStore) -> Vec<(&'static str, Option<StoreError>)> {
+    let (alice, reason) = (session("alice"), RevokeReason::Logout);
+    let revoke = Change::Revoke { at: LOGIN, reason };
+    vec![
+        ("load", store.load(&alice.id).await.err()),
+        ("list", store.list("alice", LOGIN).await.err()),
+        ("insert", store.insert(&alice).await.err()),
+        ("rotate", store.rotate(&request(&alice, 0, LOGIN)).await.err()),
+        ("revoke", store.revoke(&alice.id, reason, LOGIN).await.err()),
+        ("revoke_subject", store.revoke_subject("alice", None, reason, LOGIN).await.err()),
+        ("swap", store.swap(&alice, &revoke).await.err()),
+        ("purge_expired", store.purge_expired(LOGIN, 1).await.err()),
+    ]
+}
+
+#[tokio::test]
+async fn a_missing_table_says_what_to_do() {
+    let Some(server) = server() else { return };
+    let store = patient(pool(&server.database()));
+    for (step, error) in kinds_of_all(&store).await {
+        let error = error.unwrap_or_else(|| panic!("{step}"));
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}");
+        let text = error.to_string();
+        assert!(text.contains("create_schema") && text.contains("SCHEMA"), "{step}: {text}");
+    }
+    // And then it works.
+    store.create_schema().await.unwrap();
+    for (step, error) in kinds_of_all(&store).await {
+        assert!(error.is_none(), "{step}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_shows_no_password() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let database = url.rsplit('/').next().unwrap().split('?').next().unwrap();
+    let admin = pool(&url);
+    sql(&admin, "CREATE ROLE guarded LOGIN PASSWORD 'correct-horse'").await;
+    let guarded = |password, database| server.url_for(Postgres::GUARDED, Some(password), database);
+    for url in [
+        guarded("hunter2", database),
+        guarded("correct-horse", "hunter2-no-such-database"),
+        server.url_for("nobody", Some("hunter2"), database),
+        "postgres://user:hunter2@127.0.0.1:port/database".to_owned(),
+        "postgres://user:hunter2@127.0.0.1/database?sslmode=hunter2".to_owned(),
+        "user:hunter2@127.0.0.1".to_owned(),
+        "mysql://user:hunter2@127.0.0.1/database".to_owned(),
+        String::new(),
+    ] {
+        let error = PostgresStore::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{url}: {error}");
+        let text = text(&error);
+        assert!(!text.contains("correct-horse"), "{text}");
+        assert!(url.contains("no-such") || !text.contains("hunter2"), "{text}");
+        assert!(url.is_empty() || !text.contains(&url), "{text}");
+        // The same from a pool that connects later.
+        if let (Ok(options), true) =
+            (PgConnectOptions::from_str(&url), url.contains(&format!(":{}/", port(&server))))
+        {
+            let store = PostgresStore::new(PgPool::connect_lazy_with(options));
+            let error = store.load(&session("alice").id).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{url}: {error}");
+        }
+    }
+
+    // A user that may only use the table need not be able to create one.
+    let store = PostgresStore::connect(&guarded("correct-horse", database)).await.unwrap();
+    assert_eq!(kind(store.create_schema().await), Some(StoreErrorKind::Misconfigured));
+    patient(admin.clone()).create_schema().await.unwrap();
+    for (step, error) in kinds_of_all(&store).await {
+        let error = error.unwrap_or_else(|| panic!("{step}"));
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}");
+        assert!(error.to_string().contains("GRANT"), "{error}");
+    }
+    sql(&admin, "GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions TO guarded").await;
+    store.create_schema().await.unwrap();
+    for (step, error) in kinds_of_all(&store).await {
+        assert!(error.is_none(), "{step}: {error:?}");
+    }
+}
+
+fn port(server: &Postgres) -> String {
+    let url = server.url();
+    url.split(':').next_back().unwrap().split('/').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", servers::free_port());
+    let options = PgConnectOptions::from_str(&url).unwrap();
+    let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
+    let store = PostgresStore::new(pool.connect_lazy_with(options));
+    for (step, error) in kinds_of_all(&store).await {
+        assert_eq!(error.map(|error| error.kind()), Some(StoreErrorKind::Unavailable), "{step}");
+    }
+    let closed = PgPool::connect_lazy(&url).unwrap();
+    closed.close().await;
+    let error = PostgresStore::new(closed).create_schema().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn rows_that_the_store_did_not_write() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    let (store, admin) = (store(&url).await, pool(&url));
+    sql(
+        &admin,
+        "ALTER TABLE kippu_sessions DROP CONSTRAINT kippu_sessions_check;
+         ALTER TABLE kippu_sessions DROP CONSTRAINT kippu_sessions_generation_check",
+    )
+    .await;
+    for change in [
+        "UPDATE kippu_sessions SET subject = ''",
+        "UPDATE kippu_sessions SET client = repeat('c', 513)",
+        "UPDATE kippu_sessions SET label = repeat('l', 129)",
+        "UPDATE kippu_sessions SET kid = ''",
+        "UPDATE kippu_sessions SET generation = -1",
+        "UPDATE kippu_sessions SET generation = 9007199254740992",
+        "UPDATE kippu_sessions SET created_at = 9223372036854775807",
+        "UPDATE kippu_sessions SET expires_at = -9007199254740992",
+        "UPDATE kippu_sessions SET revoked_at = 1",
+        "UPDATE kippu_sessions SET revoked_reason = 'logout'",
+        "UPDATE kippu_sessions SET revoked_at = 1, revoked_reason = 'whim'",
+    ] {
+        let alice = session("alice");
+        store.insert(&alice).await.unwrap();
+        sql(&admin, change).await;
+        assert_eq!(kind(store.load(&alice.id).await), Some(StoreErrorKind::Corrupt), "{change}");
+        sql(&admin, "TRUNCATE kippu_sessions").await;
+    }
+    // A row that the schema refuses stays out, and is not shown.
+    sql(&admin, "ALTER TABLE kippu_sessions ADD CHECK (client <> 'web')").await;
+    let error = store.insert(&session("alice")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    assert!(!text(&error).contains("alice"), "{}", text(&error));
+    // Another's table, one without a column, and one of another type.
+    for change in [
+        "ALTER TABLE kippu_sessions DROP COLUMN kid",
+        "DROP TABLE kippu_sessions; CREATE TABLE kippu_sessions (id INT)",
+    ] {
+        sql(&admin, change).await;
+        let fresh = patient(pool(&url));
+        let error = fresh.load(&session("alice").id).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn the_search_path_names_the_schema() {
+    let Some(server) = server() else { return };
+    let url = server.database();
+    sql(&pool(&url), "CREATE SCHEMA auth").await;
+    let first = patient(pool_with(&url, 1, &[("search_path", "auth")]));
+    first.create_schema().await.unwrap();
+    let second = store(&url).await;
+    let alice = session("alice");
+    assert_eq!(first.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    assert_eq!(second.load(&alice.id).await.unwrap(), None);
+    assert_eq!(second.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    let nowhere = patient(pool_with(&url, 1, &[("search_path", "nowhere")]));
+    assert_eq!(kind(nowhere.create_schema().await), Some(StoreErrorKind::Misconfigured));
+}
+
+/// Rotations and revocations write no index, and find room without anybody's cleaning up.
+#[tokio::test]
+async fn updates_are_hot() {
+    // Of its own: whoever looks at a database keeps its old rows from making room meanwhile, and the autovacuum of
+    // many databases looks at one after the other.
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database();
+    let admin = pool(&url);
+    // How soon a commit is on the disk makes no difference here, but to the time it takes.
+    let pool = pool_with(&url, 1, &[("synchronous_commit", "off")]);
+    let store = patient(pool.clone());
+    store.create_schema().await.unwrap();
+    sql(&admin, "ALTER TABLE kippu_sessions SET (autovacuum_enabled = off)").await;
+    let sessions: Vec<_> = (0..200).map(|index| session(&format!("user {index}"))).collect();
+    for session in &sessions {
+        store.insert(session).await.unwrap();
+    }
+    for generation in 0..20 {
+        for session in &sessions {
+            let outcome = store.rotate(&request(session, generation, after(1))).await.unwrap();
+            assert!(matches!(outcome, RotateOutcome::Rotated(_)));
+        }
+    }
+    for session in &sessions {
+        let reason = RevokeReason::LogoutAll;
+        store.revoke_subject(&session.subject, None, reason, after(2)).await.unwrap();
+    }
+    // A connection that ends tells what it did.
+    pool.close().await;
+    let counts = async {
+        loop {
+            let (updates, hot): (i64, i64) = sqlx::query_as(
+                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables \
+                 WHERE relname = 'kippu_sessions'",
+            )
+            .fetch_one(&admin)
+            .await
+            .unwrap();
+            if updates >= 4200 {
+                return (updates, hot);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (updates, hot) = timeout(LIMIT, counts).await.expect("the updates are not counted");
+    println!("{hot} of {updates} updates were HOT");
+    assert_eq!(updates, 4200);
+    assert!(hot >= 4150, "{hot}");
+}
+
+/// One session of two clients, who always present the same generation, and repeat what failed.
+struct Pair {
+    session: SessionRecord,
+    stores: [PostgresStore; 2],
+}
+
+/// What the clients have seen.
+#[derive(Default)]
+struct Seen {
+    rounds: AtomicU64,
+    faults: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Pair {
+    async fn run(self, seen: Arc<Seen>) {
+        let [first, second] = &self.stores;
+        let mut generation = 0;
+        while !seen.is_over.load(Ordering::Relaxed) {
+            let (first, second) = tokio::join!(
+                self.present(first, generation, &seen),
+                self.present(second, generation, &seen)
+            );
+            assert!(!(first.rotated && second.rotated), "two rotated {generation}");
+            // What nobody was told of is a rotation whose answer was lost.
+            assert!(
+                first.rotated || second.rotated || first.failed || second.failed,
+                "nobody rotated {generation}"
+            );
+            generation += 1;
+            seen.rounds.fetch_add(1, Ordering::Relaxed);
+        }
+        let record = first.load(&self.session.id).await.unwrap().unwrap();
+        assert_eq!((record.generation, record.revoked), (generation, None));
+    }
+
+    /// Until there is an answer: the successor, and never anything else.
+    async fn present(&self, store: &PostgresStore, generation: u64, seen: &Seen) -> Told {
+        let mut failed = false;
+        loop {
+            let (successor, rotated) =
+                match store.rotate(&request(&self.session, generation, after(1))).await {
+                    Ok(RotateOutcome::Rotated(successor)) => (successor, true),
+                    Ok(RotateOutcome::Replayed(successor)) => (successor, false),
+                    Ok(other) => panic!("generation {generation}: {other:?}"),
+                    Err(error) => {
+                        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+                        failed = true;
+                        seen.faults.fetch_add(1, Ordering::Relaxed);
+                        sleep(Duration::from_millis(5)).await;
+                        continue;
+                    }
+                };
+            assert_eq!(successor.generation, generation + 1);
+            return Told { rotated, failed };
+        }
+    }
+}
+
+struct Told {
+    rotated: bool,
+    failed: bool,
+}
+
+/// The count grows by so many more.
+async fn more(what: &str, count: &AtomicU64, more: u64) {
+    let aim = count.load(Ordering::Relaxed) + more;
+    let growth = async {
+        while count.load(Ordering::Relaxed) < aim {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(LIMIT, growth).await.unwrap_or_else(|_| panic!("no more {what}"));
+}
+
+/// The server ends under load, crashed or in order, and comes back: callers are told that it is not available, what
+/// was acknowledged stays, and the same stores go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_ends_under_load() {
+    let Some(mut server) = Postgres::start() else { return };
+    let url = server.database();
+    let creator = store(&url).await;
+    let stores = || {
+        let options = PgConnectOptions::from_str(&url).unwrap();
+        // One of them trusts its connections, and so hands out dead ones.
+        [true, false].map(|test| {
+            let pool = PgPoolOptions::new()
+                .max_connections(8)
+                .acquire_timeout(Duration::from_millis(500))
+                .test_before_acquire(test);
+            PostgresStore::new(pool.connect_lazy_with(options.clone()))
+        })
+    };
+    let shared = stores();
+    let seen = Arc::new(Seen::default());
+    let mut pairs = JoinSet::new();
+    for index in 0..8 {
+        let pair = Pair { session: session(&format!("pair {index}")), stores: shared.clone() };
+        creator.insert(&pair.session).await.unwrap();
+        pairs.spawn(pair.run(Arc::clone(&seen)));
+    }
+    for round in 0..4 {
+        more("rounds", &seen.rounds, 200).await;
+        if round == 2 {
+            server.stop();
+        } else {
+            server.crash();
+        }
+        more("faults", &seen.faults, 8).await;
+        server.restart();
+    }
+    more("rounds", &seen.rounds, 200).await;
+    seen.is_over.store(true, Ordering::Relaxed);
+    while let Some(pair) = timeout(LIMIT, pairs.join_next()).await.unwrap() {
+        pair.unwrap();
+    }
+    println!(
+        "{} rounds, {} faults",
+        seen.rounds.load(Ordering::Relaxed),
+        seen.faults.load(Ordering::Relaxed)
+    );
+}

@@ -1,0 +1,927 @@
+//! The store in SQLite: each step, races of several handles on one file, files that are not the store's, and what is
+//! left when the process is killed.
+#![cfg(feature = "sqlite")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    future::Future,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use kippu::session::{
+    MemoryStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, SqliteStore,
+    StoreError, StoreErrorKind, UnixMillis,
+    rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    store::InsertOutcome,
+};
+use kippu_test_support::{records, servers};
+use proptest::{prelude::*, test_runner::TestRunner};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::Barrier,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+#[cfg(unix)]
+#[path = "sqlite_store/files.rs"]
+mod files;
+#[path = "sqlite_store/waiting.rs"]
+mod waiting;
+
+use self::{
+    records::{LOGIN, after, request, session},
+    servers::Scratch,
+};
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async { timeout(Duration::from_secs(120), test).await.unwrap() })
+}
+
+fn file(scratch: &Scratch) -> PathBuf {
+    scratch.path().join("sessions.db")
+}
+
+/// Opens a store whose deadline is far away, since other tests keep the disk busy.
+async fn open(path: impl AsRef<Path> + Send) -> SqliteStore {
+    let path = path.as_ref();
+    loop {
+        match SqliteStore::open(path).await {
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => {}
+            opened => return opened.unwrap().with_deadline(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// Another connection to the file, past the store.
+async fn raw(path: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let connection = options.connect().await.unwrap();
+    private(path);
+    connection
+}
+
+/// Leaves a file to its owner alone, as the store wants it.
+fn private(path: &Path) {
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+/// Presents a token, and measures by the record how long the store stalled: never longer than the call took.
+async fn rotate(store: &SqliteStore, request: &RotateRequest) -> (RotateOutcome, Duration) {
+    let asked = Instant::now();
+    let outcome = store.rotate(request).await.unwrap();
+    let took = asked.elapsed();
+    let mut stall = Duration::ZERO;
+    if matches!(outcome, RotateOutcome::Rotated(_) | RotateOutcome::Healed { .. }) {
+        let record = store.load(&request.id).await.unwrap().unwrap();
+        assert!(record.rotated_at >= request.rotated_at());
+        stall = record.rotated_at.saturating_since(request.rotated_at());
+    }
+    assert!(stall <= took, "{stall:?} of {took:?}");
+    (outcome, stall)
+}
+
+async fn kind_of_open(path: impl AsRef<Path> + Send) -> StoreErrorKind {
+    SqliteStore::open(path).await.unwrap_err().kind()
+}
+
+/// What waits together is answered by what was done with it, not by what was done with the other.
+#[test]
+fn rotations_of_one_session_in_one_batch_are_told_apart() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        for number in 0..50 {
+            let session = session("alice");
+            store.insert(&session).await.unwrap();
+            let plain = request(&session, 0, after(1));
+            // These go another way than most.
+            let odd = match number % 3 {
+                0 => RotateRequest { kid: "a\0a".to_owned(), ..plain.clone() },
+                1 => RotateRequest { generation: MAX_GENERATION, ..plain.clone() },
+                _ => RotateRequest { kid: "other".to_owned(), ..plain.clone() },
+            };
+            let (first, second) = tokio::join!(store.rotate(&odd), store.rotate(&plain));
+            let stored = store.load(&session.id).await.unwrap().unwrap();
+            let outcomes = [first.unwrap(), second.unwrap()];
+            let rotated = outcomes.iter().filter_map(|outcome| match outcome {
+                RotateOutcome::Rotated(successor) => Some(successor),
+                _ => None,
+            });
+            let rotated: Vec<_> = rotated.collect();
+            assert_eq!(rotated.len(), 1, "{outcomes:?}");
+            assert_eq!((&rotated[0].kid, rotated[0].generation), (&stored.kid, 1), "{outcomes:?}");
+        }
+    });
+}
+
+#[test]
+fn each_step_keeps_the_contract() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let store = open(&path).await;
+            let (first, mut second) = (session("alice"), session("alice"));
+            second.created_at = after(1);
+            second.label = None;
+            assert_eq!(store.load(&first.id).await.unwrap(), None);
+            assert_eq!(store.insert(&first).await.unwrap(), InsertOutcome::Inserted);
+            let other = SessionRecord { subject: "mallory".to_owned(), ..first.clone() };
+            assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+            assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
+            store.insert(&second).await.unwrap();
+            store.insert(&session("bob")).await.unwrap();
+            let listed = store.list("alice", LOGIN).await.unwrap();
+            assert_eq!(listed, [first.clone(), second.clone()]);
+
+            let (outcome, stall) = rotate(&store, &request(&first, 0, after(60))).await;
+            let expires_at = after(3660).saturating_add(stall);
+            let successor = Successor { generation: 1, kid: "k2".to_owned(), expires_at };
+            assert_eq!(outcome, RotateOutcome::Rotated(successor.clone()));
+            let outcome = store.rotate(&request(&first, 0, after(90))).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Replayed(successor));
+            let record = store.load(&first.id).await.unwrap().unwrap();
+            assert_eq!(
+                record,
+                SessionRecord {
+                    generation: 1,
+                    kid: "k2".to_owned(),
+                    rotated_at: after(60).saturating_add(stall),
+                    expires_at,
+                    ..first.clone()
+                }
+            );
+            let late = after(91).saturating_add(stall);
+            let outcome = store.rotate(&request(&first, 0, late)).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Reused);
+            let outcome = store.rotate(&request(&first, 1, after(91))).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Revoked(RevokeReason::Reuse));
+            let record = store.load(&first.id).await.unwrap().unwrap();
+            assert_eq!(record.revoked, Some(Revoked { at: late, reason: RevokeReason::Reuse }));
+            assert!(!store.revoke(&first.id, RevokeReason::Logout, after(92)).await.unwrap());
+
+            let keep = Some(&second.id);
+            let reason = RevokeReason::LogoutAll;
+            assert_eq!(store.revoke_subject("alice", keep, reason, after(93)).await.unwrap(), 0);
+            assert_eq!(store.revoke_subject("alice", None, reason, after(93)).await.unwrap(), 1);
+            assert_eq!(store.list("alice", after(93)).await.unwrap(), []);
+            assert_eq!(store.list("bob", after(93)).await.unwrap().len(), 1);
+            let unknown = session("alice");
+            assert!(!store.revoke(&unknown.id, reason, LOGIN).await.unwrap());
+            let outcome = store.rotate(&request(&unknown, 0, LOGIN)).await.unwrap();
+            assert_eq!(outcome, RotateOutcome::Unknown);
+
+            store.close().await;
+            store.close().await;
+            for error in [
+                store.load(&first.id).await.unwrap_err(),
+                store.insert(&first).await.unwrap_err(),
+                store.rotate(&request(&first, 0, LOGIN)).await.unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+                assert!(error.to_string().ends_with("the store is closed"), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_is_too_large_or_too_strange() {
+    run(async {
+        let store = open(":memory:").await;
+        let mut strange = session("\"quoted\" \\ {\u{1f98a}} 'subject'");
+        strange.kid = "\0\"k\\'\u{1f98a}".to_owned();
+        strange.created_at = UnixMillis::MIN;
+        strange.absolute_expires_at = UnixMillis::MAX;
+        strange.expires_at = UnixMillis::MAX;
+        strange.generation = MAX_GENERATION - 1;
+        store.insert(&strange).await.unwrap();
+        assert_eq!(store.load(&strange.id).await.unwrap(), Some(strange.clone()));
+        for (generation, kid) in
+            [(MAX_GENERATION - 3, "a\0b"), (MAX_GENERATION - 2, "\"k\\'\u{1f98a}\u{1}")]
+        {
+            let mut session = session("x");
+            session.absolute_expires_at = UnixMillis::MAX;
+            session.generation = generation;
+            store.insert(&session).await.unwrap();
+            let mut rotate = request(&session, generation, LOGIN);
+            rotate.kid = kid.to_owned();
+            rotate.idle_lifetime = Duration::MAX;
+            let expected = Successor {
+                generation: generation + 1,
+                kid: kid.to_owned(),
+                expires_at: UnixMillis::MAX,
+            };
+            assert_eq!(store.rotate(&rotate).await.unwrap(), RotateOutcome::Rotated(expected));
+            let record = store.load(&session.id).await.unwrap().unwrap();
+            assert_eq!((record.generation, &*record.kid), (generation + 1, kid));
+        }
+        let last = request(&strange, MAX_GENERATION, LOGIN);
+        assert_eq!(store.rotate(&last).await.unwrap(), RotateOutcome::Expired);
+        let outcome = store.rotate(&request(&strange, MAX_GENERATION - 1, LOGIN)).await.unwrap();
+        assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+        let outcome = store.rotate(&last).await.unwrap();
+        assert_eq!(outcome, RotateOutcome::Expired);
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(usize),
+    Rotate { session: usize, generation: u64, now: u64, grace: u64, refuse: bool },
+    Revoke(usize, u64),
+    RevokeSubject(usize, Option<usize>, u64),
+    List(usize, u64),
+    Purge(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let now = 0_u64..5000;
+    prop_oneof![
+        (0_usize..4).prop_map(Step::Insert),
+        (0_usize..4, 0_u64..5, now.clone(), prop_oneof![Just(0_u64), 0_u64..5000], any::<bool>())
+            .prop_map(|(session, generation, now, grace, refuse)| Step::Rotate {
+                session,
+                generation,
+                now,
+                grace,
+                refuse
+            }),
+        (0_usize..4, now.clone()).prop_map(|(session, now)| Step::Revoke(session, now)),
+        (0_usize..2, proptest::option::of(0_usize..4), now.clone())
+            .prop_map(|(subject, keep, now)| Step::RevokeSubject(subject, keep, now)),
+        (0_usize..2, now.clone()).prop_map(|(subject, now)| Step::List(subject, now)),
+        now.prop_map(Step::Purge),
+    ]
+}
+
+/// One by one, it does what the store in memory does.
+#[test]
+fn it_answers_as_the_store_in_memory() {
+    let runtime = Runtime::new().unwrap();
+    let subjects = ["alice", "bob"];
+    TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
+        .run(&proptest::collection::vec(step(), 1..40), |steps| {
+            runtime.block_on(async {
+                let store = open(":memory:").await;
+                let model = MemoryStore::new(100);
+                let sessions = [0, 1, 0, 1].map(|subject| session(subjects[subject]));
+                for step in steps {
+                    match step {
+                        Step::Insert(index) => prop_assert_eq!(
+                            store.insert(&sessions[index]).await.unwrap(),
+                            model.insert(&sessions[index]).await.unwrap()
+                        ),
+                        Step::Rotate { session, generation, now, grace, refuse } => {
+                            let request = RotateRequest {
+                                grace: Duration::from_secs(grace),
+                                idle_lifetime: Duration::from_secs(1000),
+                                ahead: if refuse { AheadPolicy::Refuse } else { AheadPolicy::Heal },
+                                ..request(&sessions[session], generation, after(now))
+                            };
+                            let (outcome, stall) = rotate(&store, &request).await;
+                            let wanted = model.rotate(&request.after(stall)).await.unwrap();
+                            prop_assert_eq!(outcome, wanted);
+                        }
+                        Step::Revoke(index, now) => {
+                            let (id, reason) = (&sessions[index].id, RevokeReason::Logout);
+                            prop_assert_eq!(
+                                store.revoke(id, reason, after(now)).await.unwrap(),
+                                model.revoke(id, reason, after(now)).await.unwrap()
+                            );
+                        }
+                        Step::RevokeSubject(subject, keep, now) => {
+                            let keep = keep.map(|index| &sessions[index].id);
+                            let (subject, reason) = (subjects[subject], RevokeReason::LogoutAll);
+                            prop_assert_eq!(
+                                store
+                                    .revoke_subject(subject, keep, reason, after(now))
+                                    .await
+                                    .unwrap(),
+                                model
+                                    .revoke_subject(subject, keep, reason, after(now))
+                                    .await
+                                    .unwrap()
+                            );
+                        }
+                        Step::List(subject, now) => prop_assert_eq!(
+                            store.list(subjects[subject], after(now)).await.unwrap(),
+                            model.list(subjects[subject], after(now)).await.unwrap()
+                        ),
+                        Step::Purge(now) => prop_assert_eq!(
+                            store.purge_expired(after(now), 100).await.unwrap(),
+                            model.purge_expired(after(now), 100).await.unwrap()
+                        ),
+                    }
+                    for session in &sessions {
+                        prop_assert_eq!(
+                            store.load(&session.id).await.unwrap(),
+                            model.load(&session.id).await.unwrap()
+                        );
+                    }
+                }
+                Ok(())
+            })
+        })
+        .unwrap();
+}
+
+#[test]
+fn of_many_with_one_token_one_rotates() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let mut stores = Vec::new();
+        for _ in 0..4 {
+            stores.push(open(file(&scratch)).await);
+        }
+        for round in 0..50 {
+            let session = session("alice");
+            stores[0].insert(&session).await.unwrap();
+            let barrier = Arc::new(Barrier::new(64));
+            let mut tasks = JoinSet::new();
+            for task in 0..64 {
+                let (store, barrier) = (stores[task % 4].clone(), Arc::clone(&barrier));
+                let request = request(&session, 0, after(round));
+                tasks.spawn(async move {
+                    barrier.wait().await;
+                    store.rotate(&request).await.unwrap()
+                });
+            }
+            let (mut rotated, mut replayed) = (Vec::new(), Vec::new());
+            for outcome in tasks.join_all().await {
+                match outcome {
+                    RotateOutcome::Rotated(successor) => rotated.push(successor),
+                    RotateOutcome::Replayed(successor) => replayed.push(successor),
+                    outcome => panic!("{outcome:?}"),
+                }
+            }
+            assert_eq!((rotated.len(), replayed.len()), (1, 63));
+            assert!(replayed.iter().all(|successor| *successor == rotated[0]));
+        }
+    });
+}
+
+/// No session is rotated by a request that begins after the answer to its end.
+#[test]
+fn what_was_revoked_stays_revoked() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let stores = [(); 2].map(|()| async { open(file(&scratch)).await });
+        let [one, two] = stores;
+        let (one, two) = (one.await, two.await);
+        for _ in 0..20 {
+            let sessions: Vec<_> = (0..8).map(|_| session("alice")).collect();
+            for session in &sessions {
+                one.insert(session).await.unwrap();
+            }
+            let mut tasks = JoinSet::new();
+            for session in sessions.clone() {
+                let two = two.clone();
+                tasks.spawn(async move {
+                    let mut generation = 0;
+                    loop {
+                        match two.rotate(&request(&session, generation, LOGIN)).await.unwrap() {
+                            RotateOutcome::Rotated(successor) => generation = successor.generation,
+                            RotateOutcome::Revoked(RevokeReason::LogoutAll) => return,
+                            outcome => panic!("{outcome:?}"),
+                        }
+                    }
+                });
+            }
+            sleep(Duration::from_millis(10)).await;
+            let reason = RevokeReason::LogoutAll;
+            assert_eq!(one.revoke_subject("alice", None, reason, LOGIN).await.unwrap(), 8);
+            let mut generations = Vec::new();
+            for session in &sessions {
+                generations.push(two.load(&session.id).await.unwrap().unwrap().generation);
+            }
+            tasks.join_all().await;
+            for (session, generation) in sessions.iter().zip(generations) {
+                let record = one.load(&session.id).await.unwrap().unwrap();
+                assert_eq!(record.generation, generation);
+            }
+            one.purge_expired(UnixMillis::MAX, 100).await.unwrap();
+        }
+    });
+}
+
+/// A step whose caller is gone happens or not, and no other minds.
+#[test]
+fn a_caller_may_give_up() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        let sessions: Vec<_> = (0..64).map(|_| session("alice")).collect();
+        for session in &sessions {
+            store.insert(session).await.unwrap();
+        }
+        for generation in 0..20 {
+            let rotations = sessions.iter().enumerate().map(|(index, session)| {
+                let (store, request) = (store.clone(), request(session, generation, LOGIN));
+                tokio::spawn(async move {
+                    if index % 2 == 0 {
+                        let limit = Duration::from_micros(50 * u64::try_from(index).unwrap());
+                        timeout(limit, store.rotate(&request)).await.ok()
+                    } else {
+                        Some(store.rotate(&request).await)
+                    }
+                })
+            });
+            for rotation in rotations.collect::<Vec<_>>() {
+                if let Some(outcome) = rotation.await.unwrap() {
+                    assert!(matches!(outcome.unwrap(), RotateOutcome::Rotated(_)));
+                }
+            }
+            // Whether or not the one who gave up had it done.
+            for session in &sessions {
+                let outcome = store.rotate(&request(session, generation, LOGIN)).await.unwrap();
+                assert!(
+                    matches!(
+                        &outcome,
+                        RotateOutcome::Rotated(to) | RotateOutcome::Replayed(to)
+                            if to.generation == generation + 1
+                    ),
+                    "{outcome:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn only_its_own_file_is_opened() {
+    run(async {
+        use StoreErrorKind::{Corrupt, Misconfigured};
+
+        let scratch = Scratch::new("sqlite");
+        let at = |name: &str| scratch.path().join(name);
+
+        for (name, sql) in [
+            ("tables", "CREATE TABLE notes (text)"),
+            ("application", "PRAGMA application_id = 7"),
+            ("version", "PRAGMA user_version = 7"),
+            ("newer", "PRAGMA application_id = 1802072176; PRAGMA user_version = 2"),
+            ("older", "PRAGMA application_id = 1802072176"),
+        ] {
+            let mut connection = raw(&at(name)).await;
+            execute(&mut connection, sql).await;
+            connection.close().await.unwrap();
+            let before = fs::read(at(name)).unwrap();
+            assert_eq!(kind_of_open(at(name)).await, Misconfigured, "{name}");
+            assert_eq!(fs::read(at(name)).unwrap(), before, "{name}");
+        }
+        for (name, content) in [
+            ("text", "This is no database. ".repeat(1000)),
+            ("short", "no".to_owned()),
+            ("line", "This is no database, and short.\n".to_owned()),
+        ] {
+            fs::write(at(name), &content).unwrap();
+            private(&at(name));
+            assert_eq!(kind_of_open(at(name)).await, Corrupt, "{name}");
+            assert_eq!(fs::read(at(name)).unwrap(), content.as_bytes(), "{name}");
+        }
+        fs::create_dir(at("folder")).unwrap();
+        for path in [at("folder"), at("missing/sessions.db"), PathBuf::new(), at("n\0l")] {
+            assert_eq!(kind_of_open(&path).await, Misconfigured, "{}", path.display());
+        }
+        let error = SqliteStore::open(at("newer")).await.unwrap_err();
+        assert!(error.to_string().contains("another version of kippu"), "{error}");
+        // An empty file is nobody's.
+        fs::write(at("empty"), "").unwrap();
+        private(&at("empty"));
+        let store = open(at("empty")).await;
+        store.insert(&session("alice")).await.unwrap();
+        store.close().await;
+        assert_eq!(open(at("empty")).await.list("alice", LOGIN).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_file_that_changes_is_told_apart() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = open(&path).await;
+        let (good, bad) = (session("alice"), session("bob"));
+        store.insert(&good).await.unwrap();
+        let mut connection = raw(&path).await;
+        for change in [
+            "UPDATE kippu_sessions SET generation = -1",
+            "UPDATE kippu_sessions SET generation = 9007199254740992",
+            "UPDATE kippu_sessions SET kid = ''",
+            "UPDATE kippu_sessions SET client = CAST(x'ff' AS TEXT)",
+            "UPDATE kippu_sessions SET created_at = 9223372036854775807",
+            "UPDATE kippu_sessions SET revoked_at = 1, revoked_reason = 'whim'",
+            "PRAGMA ignore_check_constraints = ON; UPDATE kippu_sessions SET revoked_at = 1",
+            "PRAGMA ignore_check_constraints = ON; UPDATE kippu_sessions SET revoked_reason = 'reuse'",
+        ] {
+            store.purge_expired(UnixMillis::MAX, 10).await.unwrap();
+            store.insert(&bad).await.unwrap();
+            execute(&mut connection, change).await;
+            store.insert(&good).await.unwrap();
+            // Together, in one transaction: the one does not fail with the other.
+            let (bad_request, good_request) = (request(&bad, 3, LOGIN), request(&good, 0, LOGIN));
+            let (of_bad, of_good) =
+                tokio::join!(store.rotate(&bad_request), store.rotate(&good_request));
+            assert_eq!(of_bad.unwrap_err().kind(), StoreErrorKind::Corrupt, "{change}");
+            assert!(matches!(of_good, Ok(RotateOutcome::Rotated(_))), "{change}");
+            let kind = store.load(&bad.id).await.unwrap_err().kind();
+            assert_eq!(kind, StoreErrorKind::Corrupt, "{change}");
+        }
+        execute(&mut connection, "DROP TABLE kippu_sessions").await;
+        for error in [
+            store.insert(&good).await.unwrap_err(),
+            store.load(&good.id).await.unwrap_err(),
+            store.rotate(&request(&good, 0, LOGIN)).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
+        }
+        // It goes on when somebody has acted.
+        execute(&mut connection, SqliteStore::SCHEMA).await;
+        assert_eq!(store.insert(&good).await.unwrap(), InsertOutcome::Inserted);
+    });
+}
+
+/// A statement that the file refuses concerns its caller alone, whatever else its transaction does.
+#[test]
+fn who_is_refused_is_refused_alone() {
+    // One thread, so that what is asked for at once is one batch.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = open(&path).await;
+        let (good, bad) = (session("alice"), session("bob"));
+        store.insert(&bad).await.unwrap();
+        let mut connection = raw(&path).await;
+        execute(
+            &mut connection,
+            "CREATE UNIQUE INDEX more ON kippu_sessions (subject); \
+             CREATE TRIGGER more_yet BEFORE UPDATE ON kippu_sessions WHEN OLD.subject = 'bob' \
+             BEGIN SELECT RAISE(ABORT, 'bob stays as he is'); END",
+        )
+        .await;
+
+        let namesake = session("bob");
+        let (of_good, of_namesake) = tokio::join!(store.insert(&good), store.insert(&namesake));
+        assert_eq!(of_good.unwrap(), InsertOutcome::Inserted);
+        assert_eq!(of_namesake.unwrap_err().kind(), StoreErrorKind::Corrupt);
+
+        let (good_request, bad_request) = (request(&good, 0, LOGIN), request(&bad, 0, LOGIN));
+        let (of_good, of_bad) =
+            tokio::join!(store.rotate(&good_request), store.rotate(&bad_request));
+        assert!(matches!(of_good, Ok(RotateOutcome::Rotated(_))), "{of_good:?}");
+        assert_eq!(of_bad.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    });
+}
+
+/// The log is in the file then: it can be copied alone.
+#[test]
+fn a_store_that_is_closed_leaves_one_file() {
+    run(async {
+        for _ in 0..20 {
+            let scratch = Scratch::new("sqlite");
+            let store = open(file(&scratch)).await;
+            store.insert(&session("alice")).await.unwrap();
+            assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3);
+            store.close().await;
+            assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+        }
+    });
+}
+
+/// No empty file takes the place of one that somebody removed.
+#[test]
+fn a_file_that_is_gone_is_missed() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let store = open(&path).await;
+        fs::remove_file(&path).unwrap();
+        let error = store.load(&session("alice").id).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn many_may_make_the_file_at_once() {
+    run(async {
+        // Many; and a few again and again, two of whom meet now and then in the change of the journal.
+        for makers in [8; 10].into_iter().chain([3; 200]) {
+            let scratch = Scratch::new("sqlite");
+            let barrier = Arc::new(Barrier::new(makers));
+            let mut tasks = JoinSet::new();
+            for _ in 0..makers {
+                let (path, barrier) = (file(&scratch), Arc::clone(&barrier));
+                tasks.spawn(async move {
+                    barrier.wait().await;
+                    let store = open(path).await;
+                    assert_eq!(
+                        store.insert(&session("alice")).await.unwrap(),
+                        InsertOutcome::Inserted
+                    );
+                    store
+                });
+            }
+            for store in tasks.join_all().await {
+                assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), makers);
+            }
+        }
+    });
+}
+
+/// Who opens the file may have to change its journal.
+#[test]
+fn a_lock_is_waited_for_when_the_file_is_opened() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        store.close().await;
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, "PRAGMA journal_mode = DELETE").await;
+        execute(&mut connection, "BEGIN; SELECT count(*) FROM kippu_sessions").await;
+        let opening = tokio::spawn(SqliteStore::open(file(&scratch)));
+        sleep(Duration::from_millis(300)).await;
+        assert!(!opening.is_finished());
+        execute(&mut connection, "COMMIT").await;
+        let store = opening.await.unwrap().unwrap();
+        assert_eq!(store.insert(&session("alice")).await.unwrap(), InsertOutcome::Inserted);
+    });
+}
+
+#[test]
+fn a_lock_is_waited_for() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        let session = session("alice");
+        store.insert(&session).await.unwrap();
+        let mut connection = raw(&file(&scratch)).await;
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let start = Instant::now();
+        let rotation = tokio::spawn({
+            let (store, request) = (store.clone(), request(&session, 0, LOGIN));
+            async move { store.rotate(&request).await.unwrap() }
+        });
+        sleep(Duration::from_millis(500)).await;
+        assert!(!rotation.is_finished());
+        // Who reads does not wait.
+        assert_eq!(store.load(&session.id).await.unwrap(), Some(session.clone()));
+        execute(&mut connection, "COMMIT").await;
+        assert!(matches!(rotation.await.unwrap(), RotateOutcome::Rotated(_)));
+        assert!(start.elapsed() >= Duration::from_millis(500));
+
+        // With a shorter deadline the step fails, and the next one is taken.
+        let store = store.with_deadline(Duration::from_millis(50));
+        execute(&mut connection, "BEGIN IMMEDIATE").await;
+        let error: StoreError = store.rotate(&request(&session, 1, LOGIN)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+        execute(&mut connection, "ROLLBACK").await;
+        let outcome = store.rotate(&request(&session, 1, LOGIN)).await.unwrap();
+        assert!(matches!(outcome, RotateOutcome::Rotated(_)));
+    });
+}
+
+#[test]
+fn a_full_database_fails_and_recovers() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(true)
+                .pragma("max_page_count", "40");
+            let store = SqliteStore::with_options(options).await.unwrap();
+            let mut inserted = Vec::new();
+            let error = loop {
+                let session = session("alice");
+                match store.insert(&session).await {
+                    Ok(_) => inserted.push(session),
+                    Err(error) => break error,
+                }
+                assert!(inserted.len() < 10_000);
+            };
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+            assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), inserted.len());
+            assert!(store.revoke(&inserted[0].id, RevokeReason::Logout, LOGIN).await.unwrap());
+            let removed = store.purge_expired(UnixMillis::MAX, u32::MAX).await.unwrap();
+            assert_eq!(removed, u64::try_from(inserted.len()).unwrap());
+            assert_eq!(store.insert(&inserted[0]).await.unwrap(), InsertOutcome::Inserted);
+        }
+    });
+}
+
+#[test]
+fn a_purge_removes_what_is_over_and_nothing_else() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        for path in [file(&scratch), ":memory:".into()] {
+            let store = Arc::new(open(path).await);
+            let mut kept = BTreeSet::new();
+            let mut tasks = JoinSet::new();
+            for number in 0..4000 {
+                let mut session = session(&format!("user{}", number % 7));
+                match number % 4 {
+                    0 => session.absolute_expires_at = after(100),
+                    1 => session.expires_at = after(100),
+                    2 => {
+                        session.expires_at = after(101);
+                        kept.insert(session.id);
+                    }
+                    _ => {
+                        let reason = RevokeReason::Logout;
+                        session.revoked = Some(Revoked { at: LOGIN, reason });
+                        kept.insert(session.id);
+                    }
+                }
+                let store = Arc::clone(&store);
+                tasks.spawn(async move { store.insert(&session).await.unwrap() });
+            }
+            tasks.join_all().await;
+            assert_eq!(store.purge_expired(after(99), 5000).await.unwrap(), 0);
+            assert_eq!(store.purge_expired(after(100), 0).await.unwrap(), 0);
+            assert_eq!(store.purge_expired(after(100), 10).await.unwrap(), 10);
+            assert_eq!(store.purge_expired(after(100), 1500).await.unwrap(), 1500);
+            assert_eq!(store.purge_expired(after(100), u32::MAX).await.unwrap(), 490);
+            assert_eq!(store.purge_expired(after(100), 100).await.unwrap(), 0);
+            for id in &kept {
+                assert!(store.load(id).await.unwrap().is_some());
+            }
+        }
+    });
+}
+
+#[test]
+fn memory_is_not_shared() {
+    run(async {
+        let one = open(":memory:").await;
+        let two = open(":memory:").await;
+        let session = session("alice");
+        one.insert(&session).await.unwrap();
+        assert_eq!(two.load(&session.id).await.unwrap(), None);
+        assert_eq!(one.clone().load(&session.id).await.unwrap(), Some(session));
+        assert!(!Path::new(":memory:").exists());
+        assert_eq!(format!("{one:?}"), "SqliteStore { .. }");
+    });
+}
+
+/// The task that writes ends with its runtime.
+#[test]
+fn without_its_runtime_it_is_closed() {
+    let scratch = Scratch::new("sqlite");
+    let store = run(async { open(file(&scratch)).await });
+    let error = run(async { store.insert(&session("alice")).await.unwrap_err() });
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+}
+
+/// What a test that runs in a process of its own is given; no other has it.
+const CHILD: &str = "KIPPU_TEST_SQLITE_CHILD";
+
+/// Runs a test of this file in a process of its own, which is given these words.
+fn spawn(test: &str, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, words.join("\n"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    (child, output)
+}
+
+/// The words, in the process that was given them.
+fn words() -> Option<Vec<String>> {
+    let words = env::var_os(CHILD)?.into_string().unwrap();
+    Some(words.split('\n').map(str::to_owned).collect())
+}
+
+/// Run by the test below in a process of its own: changes sessions, and says so, until it is killed.
+#[test]
+fn until_it_is_killed() {
+    let Some(words) = words() else { return };
+    let say = |line: String| {
+        let mut out = std::io::stdout().lock();
+        out.write_all(line.as_bytes()).unwrap();
+        out.flush().unwrap();
+    };
+    Runtime::new().unwrap().block_on(async {
+        let store = open(&words[0]).await;
+        let mut tasks = JoinSet::new();
+        for session in store.list("alice", LOGIN).await.unwrap() {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for generation in session.generation.. {
+                    let rotated = store.rotate(&request(&session, generation, LOGIN)).await;
+                    assert!(matches!(rotated.unwrap(), RotateOutcome::Rotated(_)));
+                    say(format!("\nrotated {} {}\n", session.id, generation + 1));
+                }
+            });
+        }
+        tasks.spawn(async move {
+            loop {
+                let session = session("bob");
+                store.insert(&session).await.unwrap();
+                store.revoke(&session.id, RevokeReason::Logout, LOGIN).await.unwrap();
+                say(format!("\nrevoked {} 0\n", session.id));
+            }
+        });
+        tasks.join_all().await;
+    });
+}
+
+#[test]
+fn what_was_answered_outlives_the_process() {
+    let scratch = Scratch::new("sqlite");
+    let path = file(&scratch);
+    run(async {
+        let store = open(&path).await;
+        for _ in 0..8 {
+            store.insert(&session("alice")).await.unwrap();
+        }
+        store.close().await;
+    });
+    let (mut rotated, mut revoked) = (BTreeMap::new(), BTreeSet::new());
+    for round in 0..20 {
+        let (mut child, mut output) = spawn("until_it_is_killed", &[path.to_str().unwrap()]);
+        let (answered, first) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut lines = Vec::new();
+            let mut line = String::new();
+            while output.read_line(&mut line).unwrap() > 0 {
+                if line.starts_with("rotated") {
+                    let _ = answered.send(());
+                }
+                lines.push(std::mem::take(&mut line));
+            }
+            lines
+        });
+        first.recv().expect("an answer before it ends");
+        thread::sleep(Duration::from_millis(7 * round));
+        assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+        // SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut answers = 0;
+        for line in reader.join().unwrap() {
+            let words: Vec<_> = line.split_ascii_whitespace().collect();
+            let (true, &[what @ ("rotated" | "revoked"), id, generation]) =
+                (line.ends_with('\n'), &*words)
+            else {
+                continue;
+            };
+            answers += 1;
+            let id: SessionId = id.parse().unwrap();
+            if what == "rotated" {
+                rotated.insert(id, generation.parse::<u64>().unwrap());
+            } else {
+                revoked.insert(id);
+            }
+        }
+        assert!(answers > 0, "it came to nothing");
+        run(async {
+            let store = open(&path).await;
+            for (id, generation) in &mut rotated {
+                let stored = store.load(id).await.unwrap().unwrap().generation;
+                // One rotation may have happened without an answer.
+                assert!((*generation..=*generation + 1).contains(&stored), "{stored} {generation}");
+                // And another one in the next round.
+                *generation = stored;
+            }
+            for id in &revoked {
+                let record = store.load(id).await.unwrap().unwrap();
+                assert_eq!(record.revoked.unwrap().reason, RevokeReason::Logout);
+            }
+            store.close().await;
+            let mut connection = raw(&path).await;
+            let check: String = sqlx::query_scalar("PRAGMA integrity_check")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(check, "ok");
+        });
+    }
+    assert_eq!(rotated.len(), 8);
+    assert!(!revoked.is_empty());
+}

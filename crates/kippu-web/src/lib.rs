@@ -1,0 +1,225 @@
+//! The web: a request with an access token in, its claims out, or the answer that RFC 6750 has for it. A request with
+//! two credentials of one kind is refused, and so is one that another site made a browser send with its cookies.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use axum::{Router, extract::FromRef, routing::get};
+//! use kippu::{Algorithm, Key, session::{AccessVerifier, NoClaims}, web::{Access, Guard}};
+//!
+//! #[derive(Clone, FromRef)]
+//! struct App { guard: Guard }
+//!
+//! async fn hello(Access(token): Access<NoClaims>) -> String {
+//!     format!("Hello {}!", token.subject)
+//! }
+//!
+//! # fn main() -> Result<(), kippu::KeyError> {
+//! let key = Key::generate(Algorithm::Hs256)?; // from the secret manager, the one that logins sign with
+//! let guard = Guard::new(AccessVerifier::new(key, "https://auth.example", "api"));
+//! let app: Router = Router::new().route("/hello", get(hello)).with_state(App { guard });
+//! # let _ = app;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Access`] gives a handler the token of its request, `Option<Access>` also accepts requests without one, [`Live`]
+//!   refuses a token whose session has ended.
+//! - [`Guard::layer`] protects a whole router.
+//! - [`SessionRoutes`] answers `refresh`, `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
+//!   application's.
+//! - [`Cookies`] keeps both tokens where no script reads them, and refuses forged requests.
+//!
+//! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for handlers of axum. For other
+//! servers, see [`servers`].
+
+#[doc = include_str!("servers.md")]
+pub mod servers {}
+
+mod answer;
+#[cfg(feature = "axum")]
+mod axum;
+mod bearer;
+mod cookie;
+mod csrf;
+#[cfg(feature = "axum")]
+mod extract;
+mod form;
+mod layer;
+mod origin;
+mod rejection;
+mod routes;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+#[cfg(feature = "axum")]
+pub use self::extract::{Access, Live};
+pub use self::{
+    answer::{GrantError, Tokens},
+    cookie::{CookieError, Cookies, SetCookies},
+    layer::{GuardLayer, Guarded},
+    rejection::{Rejection, Scoped},
+    routes::SessionRoutes,
+};
+use kippu::{
+    DecodeError,
+    session::{AccessToken, AccessVerifier, SessionError, TokenResponse},
+};
+
+/// How requests are let in: with which keys their access tokens are verified, and where tokens may be. It is cheap
+/// to clone, and belongs into the state of the application.
+///
+/// | the request has | judged by |
+/// |---|---|
+/// | `Authorization: Bearer …` (RFC 6750 §2.1) | this token alone, whatever cookies the browser adds; where it is not valid, no cookie replaces it |
+/// | the access cookie, with [`Guard::cookies`] | the cookie, and where the request comes from: see [`Cookies`] |
+/// | `Authorization` of another scheme | the cookie, if there is one |
+/// | neither | 401, or `None` for `Option<Access>` |
+///
+/// A token is never read from the URL or a form (RFC 9700 §4.3.2). Two `Authorization` headers, or two cookies of one
+/// name, are a 400.
+#[derive(Clone, Debug)]
+pub struct Guard(Arc<Admission>);
+
+/// What every clone of a guard shares.
+#[derive(Clone, Debug)]
+struct Admission {
+    verifier: Arc<AccessVerifier>,
+    cookies: Option<Cookies>,
+}
+
+impl Guard {
+    /// Lets in requests whose access token `verifier` verifies, for example the
+    /// [`verifier`](kippu::session::Sessions::verifier) of the sessions.
+    pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
+        Self(Arc::new(Admission { verifier: verifier.into(), cookies: None }))
+    }
+
+    /// Lets in requests that have the token in a cookie, too. One that changes something has to come from a page of the
+    /// same site then: see [`Cookies`].
+    ///
+    /// The verifier must accept no token that is too long for a cookie. So sessions with it make none, and a login or a
+    /// refresh whose claims outgrow the cookie fails before anything is stored or used up:
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use kippu::{session::{MemoryStore, Sessions}, web::{Cookies, Guard}};
+    /// # use kippu::{Algorithm, Key};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sessions = Sessions::builder(MemoryStore::new(100_000))
+    ///     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+    ///     .issuer("https://auth.example").audience("api").client("web")
+    /// #   .access_key(Key::generate(Algorithm::Hs256)?)
+    /// #   .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
+    ///     // … and the keys
+    ///     .build()?;
+    /// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?)?;
+    /// # let _ = guard;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`CookieError::Limit`] for a verifier that accepts longer tokens than [`Cookies::MAX_ACCESS_TOKEN_LEN`].
+    pub fn cookies(self, cookies: Cookies) -> Result<Self, CookieError> {
+        Cookies::check_limit(self.0.verifier.token_len_limit())?;
+        Ok(self.with(|admission| admission.cookies = Some(cookies)))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Admission)) -> Self {
+        let mut admission = Arc::unwrap_or_clone(self.0);
+        change(&mut admission);
+        Self(Arc::new(admission))
+    }
+
+    /// Verifies the access token of a request. Handlers use [`Access`] for this.
+    ///
+    /// # Errors
+    /// The answer to the request.
+    pub fn authenticate<C: DeserializeOwned>(
+        &self,
+        request: &Parts,
+    ) -> Result<AccessToken<C>, Rejection> {
+        Ok(self.authenticate_by(request, |token| self.0.verifier.verify(token))?.0)
+    }
+
+    /// Returns the result of `verify` for the token of a request, and the cookies, if the token is in one.
+    fn authenticate_by<T>(
+        &self,
+        request: &Parts,
+        verify: impl FnOnce(&str) -> Result<T, DecodeError>,
+    ) -> Result<(T, Option<&Cookies>), Rejection> {
+        let (token, cookies) = self.credential(request)?;
+        if cookies.is_some() {
+            self.check_origin(request)?;
+        }
+        let verified = verify(token).map_err(|error| match cookies {
+            None if !bearer::is_token(token) => bearer::MALFORMED,
+            _ => error.into(),
+        });
+        Ok((verified?, cookies))
+    }
+
+    /// Runs `login`, and returns the headers that put its tokens into the browser.
+    ///
+    /// The login begins only after everything else has been checked: that the guard has cookies, and that the request
+    /// comes from a page of this site ([`Guard::check_origin`]): another one would log its visitors into an account of
+    /// the attacker. So nothing fails after a session has been stored.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use axum::{extract::State, http::{StatusCode, request::Parts}, response::IntoResponse};
+    /// # use kippu::{session::{MemoryStore, NoClaims, Sessions}, web::{Guard, Rejection}};
+    /// # #[derive(Clone)] struct App { guard: Guard, sessions: Arc<Sessions<MemoryStore>> }
+    /// async fn login(State(app): State<App>, request: Parts) -> Result<impl IntoResponse, Rejection> {
+    ///     // … after the password was checked:
+    ///     let login = app.sessions.login("user-12345", &NoClaims {}); // not awaited here
+    ///     Ok((app.guard.set_cookies(&request, login).await?, StatusCode::NO_CONTENT))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The answer, with no session stored: [`Rejection::Cookies`] without [`Guard::cookies`], [`Rejection::CrossSite`]
+    /// and [`Rejection::UnknownOrigin`], [`Rejection::Unavailable`] without random bytes, and what `login` returned.
+    /// [`Rejection::Cookies`] after the login only for tokens of other sessions than the guard's, which may be too long,
+    /// and for texts that are not tokens.
+    pub async fn set_cookies(
+        &self,
+        request: &Parts,
+        login: impl Future<Output = Result<TokenResponse, SessionError>>,
+    ) -> Result<SetCookies, Rejection> {
+        let cookies = self.0.cookies.as_ref().ok_or(CookieError::None)?;
+        self.check_origin(request)?;
+        let csrf = cookie::new_csrf()?;
+        let tokens = login.await.map_err(Rejection::of_grant)?;
+        Ok(cookies.set(&tokens, &csrf)?)
+    }
+
+    /// Checks that a request which a browser may have sent with its cookies was meant by a page of the same site; without
+    /// [`Guard::cookies`] every request passes. The routes, the extractors and [`Guard::set_cookies`] ask by themselves.
+    /// A login asks before it checks the password, too, so that other sites cannot try passwords from the browsers of
+    /// their visitors.
+    ///
+    /// # Errors
+    /// [`Rejection::CrossSite`], or [`Rejection::UnknownOrigin`] for a request that does not say where it comes from.
+    pub fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
+        self.0.cookies.as_ref().map_or(Ok(()), |cookies| csrf::check(cookies, request))
+    }
+
+    /// The token that a request is judged by, and the cookies, if it is in one. A browser adds its cookies to whatever a
+    /// page sends; an explicit header is what the client means.
+    fn credential<'r>(&self, request: &'r Parts) -> Result<(&'r str, Option<&Cookies>), Rejection> {
+        if let Some(token) = bearer::token(&request.headers)? {
+            return Ok((token, None));
+        }
+        let cookies = self.0.cookies.as_ref().ok_or(Rejection::MissingToken)?;
+        let token = cookies.access(&request.headers)?.ok_or(Rejection::MissingToken)?;
+        Ok((token, Some(cookies)))
+    }
+}

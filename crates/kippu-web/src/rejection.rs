@@ -1,0 +1,262 @@
+//! Why a request is not let in, and the answer to its client: the status, the challenge and the words of RFC 6750 §3. They
+//! help the client to send a better request, and do not say which check its token failed.
+
+use std::{
+    error::Error,
+    fmt::{self, Write},
+    time::Duration,
+};
+use std::{format, string::String};
+
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+
+use super::cookie::{CookieError, Unreadable};
+use kippu::{ClaimError, DecodeError, session::SessionError};
+
+/// Why a request is not let in. It is a response; its `Display` is for the operator, and says more.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// 401 with a bare challenge: there is no token.
+    #[error("the request has no access token")]
+    MissingToken,
+    /// 400 `invalid_request`: there are two credentials of one kind, of which one may be planted.
+    #[error(
+        "the request has more than one Authorization header, or more than one cookie of a name"
+    )]
+    TwoTokens,
+    /// 400 `invalid_request`: the header that holds the token cannot be read.
+    #[error("the request's {header} header is malformed")]
+    MalformedHeader {
+        /// `Authorization` or `Cookie`.
+        header: &'static str,
+    },
+    /// 401 `invalid_token`: it is not verified, or expired.
+    #[error("the access token: {0}")]
+    InvalidToken(DecodeError),
+    /// 401 `invalid_token`: its session was logged out, or has expired.
+    #[error("the session of the access token: {0}")]
+    Ended(SessionError),
+    /// 400 `invalid_grant`: the user has to log in again.
+    #[error(transparent)]
+    InvalidGrant(SessionError),
+    /// 400 `invalid_request`: the client sent a name that a session cannot have.
+    #[error(transparent)]
+    InvalidRequest(SessionError),
+    /// 403 `insufficient_scope`: the token is good, and not for this.
+    #[error("the access token lacks the scope {scope}")]
+    InsufficientScope {
+        /// The scope.
+        scope: String,
+    },
+    /// 403 `access_denied`: a page of another site made the browser send this.
+    #[error(
+        "the request comes from another site: where that is a page of yours, call Cookies::allow_origin"
+    )]
+    CrossSite,
+    /// 403 `access_denied`: a request that a browser may have sent with its cookies does not say where it comes from.
+    #[error(
+        "the request has none of Sec-Fetch-Site, Origin, and X-CSRF-Token with the value of the CSRF cookie"
+    )]
+    UnknownOrigin,
+    /// 503 with `Retry-After`: for example, the store is away.
+    #[error(transparent)]
+    Unavailable(SessionError),
+    /// 500: for example, the store is set up wrongly, or the application's claims are too long.
+    #[error(transparent)]
+    Fault(SessionError),
+    /// 500: the cookies are set up wrongly.
+    #[error(transparent)]
+    Cookies(#[from] CookieError),
+}
+
+impl fmt::Debug for Rejection {
+    /// As its message, for a `main` that returns it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source() {
+            None => write!(f, "{self}"),
+            Some(cause) => write!(f, "{self}: {cause:?}"),
+        }
+    }
+}
+
+impl From<DecodeError> for Rejection {
+    fn from(error: DecodeError) -> Self {
+        Self::InvalidToken(error)
+    }
+}
+
+/// When a client should try again that found the store away.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Rejection {
+    /// The answer to a login or a refresh that failed: it is about the grant, where [`From`] is about an access token.
+    pub(super) fn of_grant(error: SessionError) -> Self {
+        match Self::from(error) {
+            Self::Ended(error) => Self::InvalidGrant(error),
+            rejection => rejection,
+        }
+    }
+
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::MissingToken | Self::InvalidToken(_) | Self::Ended(_) => StatusCode::UNAUTHORIZED,
+            Self::TwoTokens
+            | Self::MalformedHeader { .. }
+            | Self::InvalidGrant(_)
+            | Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
+            Self::InsufficientScope { .. } | Self::CrossSite | Self::UnknownOrigin => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Fault(_) | Self::Cookies(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The code and the words for the client; none where it has not said who it is (RFC 6750 §3.1).
+    fn error(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::MissingToken => return None,
+            Self::TwoTokens => (
+                "invalid_request",
+                "more than one Authorization header, or more than one cookie of a name",
+            ),
+            Self::MalformedHeader { header: "Cookie" } => {
+                ("invalid_request", "the cookie of a token is malformed")
+            }
+            Self::MalformedHeader { .. } => {
+                ("invalid_request", "the header Authorization is not Bearer and a token")
+            }
+            // The one that a client can do something about: it refreshes.
+            Self::InvalidToken(DecodeError::Claim(ClaimError::Expired { .. })) => {
+                ("invalid_token", "the access token has expired")
+            }
+            Self::InvalidToken(_) => ("invalid_token", "the access token is not valid"),
+            Self::Ended(_) => ("invalid_token", "the session has ended"),
+            Self::InvalidGrant(_) => ("invalid_grant", "log in again"),
+            Self::InvalidRequest(_) => (
+                "invalid_request",
+                "the name of a user has 1 to 512 bytes and no control characters",
+            ),
+            Self::InsufficientScope { .. } => {
+                ("insufficient_scope", "the access token is not good for this")
+            }
+            Self::CrossSite => ("access_denied", "the request comes from another site"),
+            Self::UnknownOrigin => (
+                "access_denied",
+                "the request does not say where it comes from: it needs Sec-Fetch-Site or Origin, \
+                 as browsers send them, or X-CSRF-Token with the value of the CSRF cookie",
+            ),
+            Self::Unavailable(_) => ("temporarily_unavailable", "try again in a moment"),
+            Self::Fault(_) | Self::Cookies(_) => ("server_error", "the server is at fault"),
+        })
+    }
+
+    /// The challenge: for all that another access token, or one at all, may help.
+    fn challenge(&self) -> Option<HeaderValue> {
+        let Some((code, description)) = self.error() else {
+            return Some(HeaderValue::from_static("Bearer"));
+        };
+        if !matches!(
+            self,
+            Self::TwoTokens
+                | Self::MalformedHeader { .. }
+                | Self::InvalidToken(_)
+                | Self::Ended(_)
+                | Self::InsufficientScope { .. }
+        ) {
+            return None;
+        }
+        let mut challenge = format!("Bearer error=\"{code}\", error_description=\"{description}\"");
+        // Characters of RFC 6749 §3.3 alone: others would end the parameter, or the header.
+        let is_scope = |scope: &str| {
+            scope.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\')
+        };
+        match self {
+            Self::InsufficientScope { scope } if is_scope(scope) => {
+                // A string takes all that is written.
+                let _ = write!(challenge, ", scope=\"{scope}\"");
+            }
+            _ => {}
+        }
+        HeaderValue::try_from(challenge).ok()
+    }
+
+    /// The response, with the error as JSON too, in any body that text makes.
+    pub fn into_http<B: From<String>>(self) -> http::Response<B> {
+        let body =
+            self.error().map(|(error, error_description)| ErrorBody { error, error_description });
+        let text = body.and_then(|body| serde_json::to_string(&body).ok()).unwrap_or_default();
+        let mut response = http::Response::new(B::from(text));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::Unavailable(_) = self {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY.as_secs()));
+        }
+        if self.status().is_server_error() {
+            tracing::error!(target: "kippu_web", error = %self, "a request failed");
+        } else {
+            tracing::debug!(target: "kippu_web", reason = %self, "a request was refused");
+        }
+        response
+    }
+}
+
+/// The body of an error, as RFC 6749 §5.2 has it.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct ErrorBody<'e> {
+    pub(super) error: &'e str,
+    pub(super) error_description: &'e str,
+}
+
+impl From<SessionError> for Rejection {
+    /// The answer where [`Sessions::verify_live`](kippu::session::Sessions::verify_live) failed.
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::AccessToken(error) => Self::InvalidToken(error),
+            // Only a refresh or a login can say these.
+            SessionError::Reused | SessionError::Ahead { .. } | SessionError::Denied => {
+                Self::InvalidGrant(error)
+            }
+            error => match error.oauth_error() {
+                "temporarily_unavailable" => Self::Unavailable(error),
+                "invalid_grant" => Self::Ended(error),
+                "invalid_request" => Self::InvalidRequest(error),
+                _ => Self::Fault(error),
+            },
+        }
+    }
+}
+
+impl From<Unreadable> for Rejection {
+    fn from(cookie: Unreadable) -> Self {
+        match cookie {
+            Unreadable::Several => Self::TwoTokens,
+            Unreadable::Malformed => Self::MalformedHeader { header: "Cookie" },
+        }
+    }
+}
+
+/// Claims that say what their token is good for.
+pub trait Scoped {
+    /// The claim `scope` (RFC 9068 §2.2.3): names with spaces between them.
+    fn scope(&self) -> &str;
+}
+
+/// That `scope` is among what the claims are good for.
+pub(super) fn require_scope(claims: &impl Scoped, scope: &str) -> Result<(), Rejection> {
+    let is_granted = !scope.is_empty() && claims.scope().split(' ').any(|granted| granted == scope);
+    if is_granted { Ok(()) } else { Err(Rejection::InsufficientScope { scope: scope.into() }) }
+}

@@ -1,0 +1,391 @@
+//! The routes that every application with sessions needs, ready to be mounted: a form or cookies in, the answers of
+//! RFC 6749 out. Caches keep none of the answers.
+
+use std::{borrow::Cow, boxed::Box, format, sync::Arc, vec::Vec};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::Future,
+    task::{Context, Poll},
+};
+
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, SET_COOKIE},
+    request::Parts,
+};
+use http_body_util::BodyExt;
+use serde::Serialize;
+use tower_service::Service;
+
+use super::{
+    Guard,
+    answer::{Refusal, empty, json},
+    bearer,
+    cookie::{Cookies, SetCookies},
+    form::Form,
+    rejection::Rejection,
+};
+use kippu::session::{
+    AccessToken, NoClaims, RefreshStore, Session, SessionError, SessionId, Sessions,
+};
+
+/// Routes of sessions, a [tower service](tower_service::Service) that is mounted with `nest_service`; the login stays the
+/// application's.
+///
+/// | route | credential | answer |
+/// |---|---|---|
+/// | `POST /refresh` | a refresh token | 200 with the next tokens (RFC 6749 §5.1); with cookies `Set-Cookie`, and `expires_in` alone |
+/// | `POST /logout` | refresh tokens or access tokens, expired ones too | 204: the session of each valid one has ended, now or before |
+/// | | none that is valid | 400: no session was ended |
+/// | `POST /logout_others` | an access token of a live session | 200 `{"ended": 2}`: all other sessions of the subject |
+/// | `POST /logout_all` | an access token of a live session | 200 `{"ended": 3}` |
+/// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, and `current` |
+/// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 where the subject has no such session to end |
+///
+/// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in its
+/// [cookie](Cookies). A client that sends a form means its token: cookies that the browser adds to it are ignored. A refresh
+/// that is refused clears no cookie: another tab may have logged in meanwhile.
+///
+/// A logout takes the refresh token of a form, the access token of `Authorization`, and both tokens of cookies, whatever
+/// the refresh cookie is bound to, and ends the session of each. Unlike RFC 7009 §2.2, it answers with success only when
+/// it has ended a session. It clears the cookies of a page of this site, also where no session was ended; where the store
+/// is away it clears nothing, and the client tries again. A request of another site that has only cookies is a 403.
+///
+/// Errors are those of RFC 6749 §5.2, with a description that says what the request lacks, and 503 with `Retry-After`
+/// while the store is away, upon which a client keeps its token.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use axum::Router;
+/// use kippu::session::{MemoryStore, NoClaims, Session, Sessions};
+/// use kippu_web::{Cookies, Guard, SessionRoutes};
+/// # use kippu::{Algorithm, Key};
+/// # #[derive(Clone)]
+/// # struct Pool;
+///
+/// async fn load(pool: &Pool, session: Session) -> Result<Option<NoClaims>, std::io::Error> {
+///     // … from the database; none, when the user is no longer welcome.
+///     # let _ = (pool, session);
+///     Ok(Some(NoClaims {}))
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool;
+/// # let sessions = Sessions::builder(MemoryStore::new(100_000))
+/// #     .issuer("https://auth.example").audience("api").client("web")
+/// #     .access_key(Key::generate(Algorithm::Hs256)?)
+/// #     .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
+/// #     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+/// #     .build()?;
+/// let sessions = Arc::new(sessions);
+/// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?)?;
+/// let authorize = async move |session: Session| load(&pool, session).await;
+/// let app: Router = Router::new().nest_service("/auth", SessionRoutes::new(sessions, guard, authorize));
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SessionRoutes;
+
+impl SessionRoutes {
+    /// Returns routes over these sessions. `guard` says where tokens are, `authorize` what a user may still do: see
+    /// [`Sessions::refresh`]. It can be an async function or an async closure, also one that borrows what it has
+    /// captured, as long as its futures are `Send`, which the compiler checks where the routes are mounted.
+    ///
+    /// Where the guard has cookies and verifies by another verifier than that of `sessions`, a refresh by cookie answers
+    /// 500 with [`CookieError::Limit`](super::CookieError::Limit) in the log, before the token is used up, unless
+    /// [`Sessions::max_access_token_len`] fits into a cookie.
+    #[expect(clippy::new_ret_no_self, reason = "the type of their futures has no name")]
+    pub fn new<S, A, C, E, B>(
+        sessions: Arc<Sessions<S>>,
+        guard: Guard,
+        authorize: A,
+    ) -> impl Service<
+        Request<B>,
+        Response = Response<String>,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Response<String>, Infallible>>,
+    > + Clone
+    where
+        S: RefreshStore,
+        A: AsyncFn(Session) -> Result<Option<C>, E>,
+        C: Serialize,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        B: BodyExt,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let inner = Arc::new(Inner { sessions, guard, authorize });
+        Routes(move |request: Request<B>| {
+            let inner = Arc::clone(&inner);
+            async move {
+                let (parts, body) = request.into_parts();
+                Ok(inner.answer(&parts, body).await.unwrap_or_else(Refusal::into_http))
+            }
+        })
+    }
+}
+
+/// A service of a function from a request to its answer.
+#[derive(Clone)]
+struct Routes<T>(T);
+
+impl<T, F, B> Service<Request<B>> for Routes<T>
+where
+    T: Fn(Request<B>) -> F,
+    F: Future<Output = Result<Response<String>, Infallible>>,
+{
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = F;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> F {
+        (self.0)(request)
+    }
+}
+
+struct Inner<S, A> {
+    sessions: Arc<Sessions<S>>,
+    guard: Guard,
+    authorize: A,
+}
+
+impl<S, A, C, E> Inner<S, A>
+where
+    S: RefreshStore,
+    A: AsyncFn(Session) -> Result<Option<C>, E>,
+    C: Serialize,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    async fn answer<B>(&self, request: &Parts, body: B) -> Result<Response<String>, Refusal>
+    where
+        B: BodyExt,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let path = request.uri.path();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (route, id) =
+            path.split_once('/').map_or((path, None), |(route, id)| (route, Some(id)));
+        let allowed = match (route, id) {
+            ("refresh" | "logout" | "logout_others" | "logout_all", None) => Method::POST,
+            ("sessions", None) => Method::GET,
+            ("sessions", Some(id)) if !id.is_empty() && !id.contains('/') => Method::DELETE,
+            _ => return Ok(empty(StatusCode::NOT_FOUND)),
+        };
+        let is_head = request.method == Method::HEAD && allowed == Method::GET;
+        if request.method != allowed && !is_head {
+            let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+            let allowed = HeaderValue::try_from(allowed.as_str()).expect("a name of letters");
+            response.headers_mut().insert(ALLOW, allowed);
+            return Ok(response);
+        }
+        match (route, id) {
+            ("refresh", _) => self.refresh(request, &Form::read(request, body).await?).await,
+            ("logout", _) => self.logout(request, &Form::read(request, body).await?).await,
+            ("logout_others", _) => {
+                let (token, _) = self.live(request).await?;
+                let ended = self.sessions.logout_others(&token.subject, &token.session_id).await?;
+                Ok(json(StatusCode::OK, &Ended { ended }))
+            }
+            ("logout_all", _) => {
+                let (token, cookies) = self.live(request).await?;
+                let ended = self.sessions.logout_all(&token.subject).await?;
+                Ok(cleared(json(StatusCode::OK, &Ended { ended }), cookies))
+            }
+            (_, None) => self.list(request).await,
+            (_, Some(id)) => self.end(request, id).await,
+        }
+    }
+
+    async fn refresh(&self, request: &Parts, form: &Form) -> Result<Response<String>, Refusal> {
+        let authorize = |session| (self.authorize)(session);
+        if let Some(token) = form.grant()? {
+            let tokens = self.sessions.refresh(token, authorize).await?;
+            return Ok(json(StatusCode::OK, &tokens));
+        }
+        let Some(cookies) = self.cookies() else {
+            return Err(Refusal::invalid_request(form.missing_token(false)));
+        };
+        let presented = cookies.refresh(&request.headers).map_err(Rejection::from)?;
+        let Some((token, csrf)) = presented else {
+            self.warn_of_path(request);
+            return Err(Refusal::invalid_request(form.missing_token(true)));
+        };
+        self.guard.check_origin(request)?;
+        // Nothing can fail any more when the token has been used up.
+        Cookies::check_limit(self.sessions.max_access_token_len()).map_err(Rejection::from)?;
+        let tokens = self.sessions.refresh(token, authorize).await?;
+        let set = cookies.renew(&tokens, csrf);
+        let body = Renewed { expires_in: set.expires_in().as_secs() };
+        Ok(with(json(StatusCode::OK, &body), set))
+    }
+
+    /// Ends the session of each valid token that the request has, wherever it is.
+    async fn logout(&self, request: &Parts, form: &Form) -> Result<Response<String>, Refusal> {
+        let mut refresh_tokens: Vec<&str> = form.refresh_token.as_deref().into_iter().collect();
+        let in_header = bearer::token(&request.headers)?;
+        if in_header.is_some_and(|token| !bearer::is_token(token)) {
+            return Err(bearer::MALFORMED.into());
+        }
+        let mut access_tokens: Vec<&str> = in_header.into_iter().collect();
+        let is_explicit = !refresh_tokens.is_empty() || !access_tokens.is_empty();
+        // Cookies count, and are cleared, where a page of this site means it.
+        let mut cookies = None;
+        if let Some(known) = self.cookies() {
+            let (refresh, access) =
+                (known.refresh_tokens(&request.headers), known.access_tokens(&request.headers));
+            let has_cookies = !refresh.is_empty() || !access.is_empty();
+            match self.guard.check_origin(request) {
+                Ok(()) => {
+                    self.warn_of_path(request);
+                    refresh_tokens.extend(refresh);
+                    access_tokens.extend(access);
+                    cookies = Some(known);
+                }
+                Err(_) if is_explicit => {}
+                Err(Rejection::UnknownOrigin) if !has_cookies => {}
+                Err(rejection) => return Err(rejection.into()),
+            }
+        }
+        let is_without = refresh_tokens.is_empty() && access_tokens.is_empty();
+        for tokens in [&mut refresh_tokens, &mut access_tokens] {
+            tokens.sort_unstable();
+            tokens.dedup();
+        }
+        let mut ended = false;
+        for token in refresh_tokens {
+            ended |= is_ended(self.sessions.logout(token).await)?;
+        }
+        for token in access_tokens {
+            ended |= is_ended(self.sessions.logout_by_access_token(token).await)?;
+        }
+        let response = if ended {
+            empty(StatusCode::NO_CONTENT)
+        } else if is_without {
+            let missing = form.missing_token(self.cookies().is_some());
+            Refusal::invalid_request(format!("no session was ended: {missing}")).into_http()
+        } else {
+            let reason = "no session was ended: the request has no valid token";
+            Refusal::BadRequest("invalid_grant", Cow::Borrowed(reason)).into_http()
+        };
+        Ok(cleared(response, cookies))
+    }
+
+    /// Warns of a browser that is logged in and sends no refresh cookie here: it was given another path.
+    fn warn_of_path(&self, request: &Parts) {
+        let is_without = |cookies: &Cookies| {
+            cookies.are_in(&request.headers) && cookies.refresh_tokens(&request.headers).is_empty()
+        };
+        if self.cookies().is_some_and(is_without) {
+            tracing::warn!(
+                target: "kippu_web",
+                "a browser with cookies sent no refresh cookie: is Cookies::new given the path at \
+                 which it sees the session routes?"
+            );
+        }
+    }
+
+    async fn list(&self, request: &Parts) -> Result<Response<String>, Refusal> {
+        let (token, _) = self.live(request).await?;
+        let sessions = self.sessions.list(&token.subject).await?;
+        let sessions = sessions.iter().map(|session| Listed::new(session, &token.session_id));
+        Ok(json(StatusCode::OK, &List { sessions: sessions.collect() }))
+    }
+
+    async fn end(&self, request: &Parts, id: &str) -> Result<Response<String>, Refusal> {
+        let (token, cookies) = self.live(request).await?;
+        let Ok(id) = id.parse::<SessionId>() else { return Ok(empty(StatusCode::NOT_FOUND)) };
+        if !self.sessions.logout_session(&token.subject, &id).await? {
+            return Ok(empty(StatusCode::NOT_FOUND));
+        }
+        let response = empty(StatusCode::NO_CONTENT);
+        Ok(cleared(response, cookies.filter(|_| id == token.session_id)))
+    }
+
+    fn cookies(&self) -> Option<&Cookies> {
+        self.guard.0.cookies.as_ref()
+    }
+
+    /// The access token of a session that has not ended, and the cookies, if it is in one.
+    async fn live(
+        &self,
+        request: &Parts,
+    ) -> Result<(AccessToken<NoClaims>, Option<&Cookies>), Rejection> {
+        let verify = |token: &str| self.guard.0.verifier.verify::<NoClaims>(token);
+        let (token, cookies) = self.guard.authenticate_by(request, verify)?;
+        self.sessions.check_live(&token.session_id, &token.subject).await?;
+        Ok((token, cookies))
+    }
+}
+
+/// Returns whether a logout has ended the session of its token; an invalid token has none.
+fn is_ended(logout: Result<(), SessionError>) -> Result<bool, SessionError> {
+    match logout {
+        Ok(()) => Ok(true),
+        Err(SessionError::InvalidToken | SessionError::AccessToken(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a response take the cookies out of the browser.
+fn cleared(response: Response<String>, cookies: Option<&Cookies>) -> Response<String> {
+    match cookies {
+        Some(cookies) => with(response, cookies.clear()),
+        None => response,
+    }
+}
+
+fn with(mut response: Response<String>, cookies: SetCookies) -> Response<String> {
+    for value in cookies.into_values() {
+        response.headers_mut().append(SET_COOKIE, value);
+    }
+    response
+}
+
+/// For a page whose tokens are in cookies.
+#[derive(Serialize)]
+struct Renewed {
+    expires_in: u64,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    ended: u64,
+}
+
+#[derive(Serialize)]
+struct List<'s> {
+    sessions: Vec<Listed<'s>>,
+}
+
+#[derive(Serialize)]
+struct Listed<'s> {
+    id: SessionId,
+    client: &'s str,
+    label: Option<&'s str>,
+    created_at: i64,
+    last_used_at: i64,
+    expires_at: i64,
+    current: bool,
+}
+
+impl<'s> Listed<'s> {
+    fn new(session: &'s Session, current: &SessionId) -> Self {
+        Self {
+            id: session.id,
+            client: &session.client,
+            label: session.label.as_deref(),
+            created_at: session.created_at.seconds(),
+            last_used_at: session.last_used_at.seconds(),
+            expires_at: session.expires_at.seconds(),
+            current: session.id == *current,
+        }
+    }
+}

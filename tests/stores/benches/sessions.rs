@@ -1,0 +1,333 @@
+//! Logins on each store: how many a second, and how long the slowest wait.
+//!
+//! `cargo bench --all-features --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [STORE …]]`. Servers are
+//! started for it, and share the machine's cores with it. `--loaded=1000000` has so many sessions in the store
+//! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
+//! much the store has grown. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
+//! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
+//!
+//! The rows are written as JSON, and the rotations drawn, in `target/sessions` or the folder of `--out=FOLDER`.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a bench that fails ends"
+)]
+
+#[path = "chart.rs"]
+mod chart;
+#[path = "machine.rs"]
+mod machine;
+#[path = "session_charts.rs"]
+mod session_charts;
+
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, RwLock},
+    time::{Duration, Instant},
+};
+
+use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
+use kippu::{
+    Algorithm, Key, NumericDate,
+    session::{
+        BoxStore, MemoryStore, NoClaims, RefreshStore, Session, SessionId, Sessions, TokenResponse,
+        UnixMillis,
+        rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+    },
+};
+use tokio::runtime::Runtime;
+
+use self::session_charts::Row;
+
+/// How much is done for one row.
+#[derive(Clone, Copy)]
+struct Size {
+    /// The fewest calls of a row.
+    calls: usize,
+    callers: &'static [usize],
+    /// Sessions that are there before.
+    loaded: usize,
+    /// Rotations of one of them.
+    worn: u64,
+}
+
+/// For numbers.
+const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128], loaded: 0, worn: 0 };
+
+/// To see that it works.
+const TRIAL: Size = Size { calls: 16, callers: &[1, 2], loaded: 256, worn: 256 };
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    // Cargo says so for `cargo bench`, not for `cargo test`.
+    let mut size =
+        if arguments.iter().any(|argument| argument == "--bench") { FULL } else { TRIAL };
+    let mut folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sessions");
+    for argument in &arguments {
+        if let Some(number) = argument.strip_prefix("--loaded=") {
+            size.loaded = number.parse().expect("--loaded=SESSIONS, a number");
+        }
+        if let Some(path) = argument.strip_prefix("--out=") {
+            folder = PathBuf::from(path);
+        }
+        if let Some(number) = argument.strip_prefix("--worn=") {
+            size.worn = number.parse().expect("--worn=ROTATIONS, a number");
+        }
+    }
+    let named: Vec<&String> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| *wanted == name);
+    let runtime = Runtime::new().expect("threads");
+
+    let mut rows = Vec::new();
+    println!(
+        "{:<10} {:<8} {:>7} {:>10} {:>11} {:>11} {:>12}",
+        "store", "", "callers", "a second", "p50", "p99", "max"
+    );
+    if wanted("memory") {
+        let store = MemoryStore::new(usize::MAX);
+        runtime.block_on(all("memory", BoxStore::new(store), size, &mut rows, async || resident()));
+    }
+    #[cfg(feature = "sqlite")]
+    if wanted("sqlite") {
+        let folder = servers::Scratch::new("bench");
+        runtime.block_on(async {
+            let path = folder.path().join("sessions.db");
+            let store = kippu::session::SqliteStore::open(&path).await.expect("a new file");
+            let held = async || {
+                let files =
+                    ["", "-wal"].map(|end| path.with_file_name(format!("sessions.db{end}")));
+                files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+            };
+            all("sqlite", BoxStore::new(store), size, &mut rows, held).await;
+        });
+    }
+    #[cfg(feature = "postgres")]
+    if wanted("postgres") {
+        if let Some(server) = postgres_server::Postgres::start() {
+            runtime.block_on(async {
+                // A server on this machine breaks off no connection, so that none has to be tried out first.
+                let options = sqlx::postgres::PgPoolOptions::new()
+                    .max_connections(32)
+                    .test_before_acquire(false);
+                let pool = options.connect(&server.url()).await.expect("it runs");
+                let store = kippu::session::PostgresStore::new(pool.clone());
+                store.create_schema().await.expect("a new database");
+                let held = async || {
+                    let query = "SELECT pg_total_relation_size('kippu_sessions')";
+                    let bytes: i64 =
+                        sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs");
+                    bytes.unsigned_abs()
+                };
+                all("postgres", BoxStore::new(store), size, &mut rows, held).await;
+            });
+        }
+    }
+    #[cfg(feature = "redis")]
+    if wanted("redis") {
+        let options = redis_server::RedisOptions { append: Some("everysec"), ..Default::default() };
+        if let Some(server) = redis_server::Redis::start_with(options) {
+            runtime.block_on(async {
+                let client = redis::Client::open(server.url()).expect("a URL");
+                let connection = redis::aio::ConnectionManager::new(client).await.expect("it runs");
+                let store = kippu::session::RedisStore::new(connection);
+                let held = async || {
+                    let answer = server.command(&["INFO", "memory"]);
+                    let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
+                    used.expect("a line of it").trim().parse().expect("a number")
+                };
+                all("redis", BoxStore::new(store), size, &mut rows, held).await;
+            });
+        }
+    }
+    session_charts::write(&folder, size.loaded, &rows).expect("a folder to write to");
+    println!("written to {}", folder.display());
+}
+
+/// What an operation works on.
+struct Bench {
+    store: Arc<BoxStore>,
+    sessions: Sessions<Arc<BoxStore>>,
+    /// Of each caller, one for each call.
+    tokens: RwLock<Vec<Vec<TokenResponse>>>,
+}
+
+impl Bench {
+    fn tokens(&self, caller: usize, call: usize) -> TokenResponse {
+        self.tokens.read().expect("no call failed")[caller][call].clone()
+    }
+}
+
+/// What the process holds in memory, where the system tells.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+/// All operations, by more and more callers. `held` tells how many bytes the store takes.
+async fn all(
+    name: &'static str,
+    store: BoxStore,
+    size: Size,
+    rows: &mut Vec<Row>,
+    held: impl AsyncFn() -> u64,
+) {
+    // What the stores before have left to be written is not written during this one's turn.
+    if let Err(error) = Command::new("sync").status() {
+        eprintln!("the disk may be busy still: sync: {error}");
+    }
+    let store = Arc::new(store);
+    let sessions = Sessions::builder(Arc::clone(&store))
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(Key::generate(Algorithm::Hs256).expect("randomness"))
+        .refresh_key(Key::generate(Algorithm::Hs256).expect("randomness").with_kid("1"))
+        .build()
+        .expect("defaults are safe");
+    let bench = Arc::new(Bench { store, sessions, tokens: RwLock::default() });
+    if size.loaded > 0 {
+        let before = held().await;
+        let Measured { elapsed, waits } =
+            each(&bench, LOADERS, size.loaded / LOADERS, load).await.0;
+        let count = waits.len();
+        drop(waits);
+        let grown = held().await.saturating_sub(before);
+        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "an average")]
+        let each = grown as f64 / count as f64;
+        println!("{name:<10} {count} sessions loaded in {elapsed:.1?}, {each:.0} bytes each");
+    }
+    if size.worn > 0 {
+        let before = held().await;
+        let session = bench.sessions.login("worn", &NoClaims {}).await.expect("a login");
+        let start = Instant::now();
+        for generation in 0..size.worn {
+            rotate_once(&bench.store, session.session_id, generation).await;
+        }
+        let (elapsed, grown) = (start.elapsed(), held().await.saturating_sub(before) / 1024);
+        println!("{name:<10} one rotated {} times in {elapsed:.1?}, {grown} KiB more", size.worn);
+    }
+    for &callers in size.callers {
+        // One caller who waits for a disk gets little done.
+        let calls = if callers == 1 { size.calls / 8 } else { size.calls }.div_ceil(callers);
+        let mut row = |operation, Measured { elapsed, waits }: Measured| {
+            let at = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e6;
+            #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a count")]
+            let a_second = waits.len() as f64 / elapsed.as_secs_f64();
+            let (p50, p99, max) = (at(50), at(99), at(100));
+            println!(
+                "{name:<10} {operation:<8} {callers:>7} {a_second:>10.0} {p50:>8.1} µs {p99:>8.1} µs {max:>9.1} µs"
+            );
+            rows.push(Row { store: name, operation, callers, a_second, p50, p99, max });
+        };
+        let (measured, tokens) = each(&bench, callers, calls, login).await;
+        *bench.tokens.write().expect("no call failed") = tokens;
+        row("login", measured);
+        row("verify", each(&bench, callers, calls, verify).await.0);
+        row("rotate", each(&bench, callers, calls, rotate).await.0);
+        // The tokens at hand have been used up by the row before.
+        *bench.tokens.write().expect("no call failed") =
+            each(&bench, callers, calls, login).await.1;
+        row("refresh", each(&bench, callers, calls, refresh).await.0);
+        row("logout", each(&bench, callers, calls, logout).await.0);
+    }
+}
+
+async fn login(bench: Arc<Bench>, caller: usize, call: usize) -> TokenResponse {
+    let subject = format!("user-{caller}-{call}");
+    bench.sessions.login(subject, &NoClaims {}).await.expect("a login")
+}
+
+/// How many callers load sessions.
+const LOADERS: usize = 128;
+
+async fn load(bench: Arc<Bench>, caller: usize, call: usize) {
+    let subject = format!("loaded-{caller}-{call}");
+    bench.sessions.login(subject, &NoClaims {}).await.expect("a login");
+}
+
+async fn verify(bench: Arc<Bench>, caller: usize, call: usize) {
+    let tokens = bench.tokens(caller, call);
+    let read = bench.sessions.verify::<NoClaims>(&tokens.access_token).expect("a good token");
+    assert_eq!(read.session_id, tokens.session_id);
+}
+
+async fn rotate(bench: Arc<Bench>, caller: usize, call: usize) {
+    rotate_once(&bench.store, bench.tokens(caller, call).session_id, 0).await;
+}
+
+async fn rotate_once(store: &BoxStore, id: SessionId, generation: u64) {
+    let request = RotateRequest {
+        id,
+        generation,
+        kid: "1".to_owned(),
+        now: UnixMillis::from(NumericDate::now()),
+        was_current: false,
+        waited: Duration::ZERO,
+        grace: Duration::from_secs(10),
+        idle_lifetime: Duration::from_secs(86_400),
+        ahead: AheadPolicy::Heal,
+    };
+    let outcome = store.rotate(&request).await.expect("the store is there");
+    assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+}
+
+async fn refresh(bench: Arc<Bench>, caller: usize, call: usize) {
+    let token = bench.tokens(caller, call).refresh_token;
+    let next = bench.sessions.refresh(&token, welcome).await.expect("a refresh");
+    assert_ne!(next.refresh_token, token);
+}
+
+async fn logout(bench: Arc<Bench>, caller: usize, call: usize) {
+    let token = bench.tokens(caller, call).refresh_token;
+    bench.sessions.logout(&token).await.expect("a logout");
+}
+
+async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
+    Ok(Some(NoClaims {}))
+}
+
+/// From the first call to the last answer, and each wait, sorted.
+struct Measured {
+    elapsed: Duration,
+    waits: Vec<Duration>,
+}
+
+/// So many callers at once, each so many times, one after the other.
+async fn each<T, F>(
+    bench: &Arc<Bench>,
+    callers: usize,
+    calls: usize,
+    operation: impl Fn(Arc<Bench>, usize, usize) -> F + Copy + Send + 'static,
+) -> (Measured, Vec<Vec<T>>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|caller| {
+            let bench = Arc::clone(bench);
+            tokio::spawn(async move {
+                let (mut answers, mut waits) = (Vec::new(), Vec::new());
+                for call in 0..calls {
+                    let start = Instant::now();
+                    answers.push(operation(Arc::clone(&bench), caller, call).await);
+                    waits.push(start.elapsed());
+                }
+                (answers, waits)
+            })
+        })
+        .collect();
+    let (mut answers, mut waits) = (Vec::new(), Vec::new());
+    for task in tasks {
+        let (answered, mut waited) = task.await.expect("no call failed");
+        answers.push(answered);
+        waits.append(&mut waited);
+    }
+    let elapsed = start.elapsed();
+    waits.sort_unstable();
+    (Measured { elapsed, waits }, answers)
+}

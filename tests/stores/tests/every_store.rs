@@ -1,0 +1,586 @@
+//! What has to hold on every store: the conformance suite, races between logins of several servers, and what
+//! a thief of the data finds in it.
+#![cfg(feature = "conformance")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(dead_code, unused_imports, reason = "not every store is there with every set of features")]
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, mpsc},
+};
+
+use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
+use kippu::{
+    Key,
+    session::{
+        BoxStore, Event, EventKind, MemoryStore, NoClaims, RefreshStore, RevokeReason, Session,
+        SessionError, Sessions, SessionsBuilder,
+        conformance::{Harness, Stall, Suite},
+        rotation::AheadPolicy,
+    },
+};
+use tokio::sync::Barrier;
+
+/// One set of data, and what keeps it there.
+trait Data: Send + Sync + 'static {
+    /// Another handle on it, as another server has it.
+    fn open(&self) -> impl Future<Output = BoxStore> + Send;
+
+    /// Another connection that holds up every rotation.
+    fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
+
+    /// All bytes that somebody finds who steals it.
+    fn dump(&self) -> impl Future<Output = Vec<u8>> + Send;
+}
+
+/// Data that is in a folder, of which there can be a backup.
+trait Restorable: Data {
+    fn folder(&self) -> PathBuf;
+
+    /// Ends whatever works on the folder.
+    async fn stop(&mut self);
+
+    fn restart(&mut self);
+}
+
+struct Memory(Arc<MemoryStore>);
+
+impl Data for Memory {
+    async fn open(&self) -> BoxStore {
+        BoxStore::new(Arc::clone(&self.0))
+    }
+
+    async fn stall(&self) -> Option<Stall> {
+        None
+    }
+
+    async fn dump(&self) -> Vec<u8> {
+        format!("{:?}", self.0).into_bytes()
+    }
+}
+
+fn memory() -> Memory {
+    Memory(Arc::new(MemoryStore::new(100_000)))
+}
+
+/// The bytes of all files in a folder and below.
+fn files(folder: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes.append(&mut files(&path));
+        } else if path.is_file() {
+            bytes.append(&mut fs::read(path).unwrap_or_default());
+        }
+    }
+    bytes
+}
+
+#[cfg(feature = "redis")]
+mod redis_data {
+    use std::time::Duration;
+
+    use kippu::session::RedisStore;
+    use redis::{Client, cluster::ClusterClient};
+
+    use super::{
+        BoxStore, Data, PathBuf, Restorable, Stall, files,
+        redis_server::{Redis, RedisCluster, RedisOptions},
+    };
+
+    /// The machine may do much else.
+    pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
+    impl Data for Redis {
+        async fn open(&self) -> BoxStore {
+            let client = Client::open(self.url()).unwrap();
+            let store = RedisStore::connect(client).await.unwrap();
+            BoxStore::new(store.with_deadline(DEADLINE))
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            self.command(&["CLIENT", "PAUSE", "30000", "WRITE"]);
+            let port = self.port();
+            Some(Stall::new(async move { unpause(port).await }))
+        }
+
+        async fn dump(&self) -> Vec<u8> {
+            self.command(&["SAVE"]);
+            files(self.folder())
+        }
+    }
+
+    impl Restorable for Redis {
+        fn folder(&self) -> PathBuf {
+            self.folder().to_owned()
+        }
+
+        async fn stop(&mut self) {
+            self.stop();
+        }
+
+        fn restart(&mut self) {
+            self.restart();
+        }
+    }
+
+    impl Data for RedisCluster {
+        async fn open(&self) -> BoxStore {
+            let client = ClusterClient::new(self.urls()).unwrap();
+            let store = RedisStore::new(client.get_async_connection().await.unwrap());
+            BoxStore::new(store.with_deadline(DEADLINE))
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            let ports: Vec<u16> = self.nodes().iter().map(Redis::port).collect();
+            for node in self.nodes() {
+                node.command(&["CLIENT", "PAUSE", "30000", "WRITE"]);
+            }
+            Some(Stall::new(async move {
+                for port in ports {
+                    unpause(port).await;
+                }
+            }))
+        }
+
+        async fn dump(&self) -> Vec<u8> {
+            self.nodes()
+                .iter()
+                .flat_map(|node| {
+                    node.command(&["SAVE"]);
+                    files(node.folder())
+                })
+                .collect()
+        }
+    }
+
+    async fn unpause(port: u16) {
+        let client = Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("CLIENT").arg("UNPAUSE").exec_async(&mut connection).await.unwrap();
+    }
+
+    pub(super) fn redis() -> Option<Redis> {
+        Redis::start_with(RedisOptions { append: Some("everysec"), ..RedisOptions::default() })
+    }
+
+    pub(super) fn redis_cluster() -> Option<RedisCluster> {
+        RedisCluster::start()
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite_data {
+    use std::sync::Mutex;
+
+    use kippu::session::SqliteStore;
+    use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+    use super::{BoxStore, Data, PathBuf, Restorable, Stall, files, servers::Scratch};
+
+    pub(super) struct File {
+        folder: Scratch,
+        opened: Mutex<Vec<SqliteStore>>,
+    }
+
+    impl Data for File {
+        async fn open(&self) -> BoxStore {
+            let path = self.folder.path().join("sessions.db");
+            let store = SqliteStore::open(path).await.unwrap();
+            self.opened.lock().unwrap().push(store.clone());
+            BoxStore::new(store)
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            let options =
+                SqliteConnectOptions::new().filename(self.folder.path().join("sessions.db"));
+            let mut other = options.connect().await.unwrap();
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+            Some(Stall::new(async { other.close().await.unwrap() }))
+        }
+
+        async fn dump(&self) -> Vec<u8> {
+            files(self.folder.path())
+        }
+    }
+
+    impl Restorable for File {
+        fn folder(&self) -> PathBuf {
+            self.folder.path().to_owned()
+        }
+
+        async fn stop(&mut self) {
+            for store in self.opened.get_mut().unwrap().drain(..) {
+                store.close().await;
+            }
+        }
+
+        fn restart(&mut self) {}
+    }
+
+    pub(super) fn file() -> File {
+        File { folder: Scratch::new("every-store"), opened: Mutex::default() }
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod postgres_data {
+    use kippu::session::PostgresStore;
+    use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
+
+    use super::{BoxStore, Data, PathBuf, Restorable, Stall, files, postgres_server::Postgres};
+
+    impl Data for Postgres {
+        async fn open(&self) -> BoxStore {
+            let options = PgPoolOptions::new().max_connections(8);
+            let store = PostgresStore::new(options.connect(&self.url()).await.unwrap());
+            store.create_schema().await.unwrap();
+            BoxStore::new(store)
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            let mut other = PgConnection::connect(&self.url()).await.unwrap();
+            let lock = "BEGIN; LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE";
+            sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+            Some(Stall::new(async { other.close().await.unwrap() }))
+        }
+
+        /// The write-ahead log among it, which holds each change at its commit.
+        async fn dump(&self) -> Vec<u8> {
+            files(&self.folder())
+        }
+    }
+
+    impl Restorable for Postgres {
+        fn folder(&self) -> PathBuf {
+            self.folder()
+        }
+
+        async fn stop(&mut self) {
+            self.stop();
+        }
+
+        fn restart(&mut self) {
+            self.restart();
+        }
+    }
+}
+
+struct Handles<D>(Arc<D>);
+
+impl<D: Data> Harness for Handles<D> {
+    type Store = BoxStore;
+
+    fn open(&self) -> impl Future<Output = BoxStore> + Send {
+        self.0.open()
+    }
+
+    fn stall(&self) -> impl Future<Output = Option<Stall>> + Send {
+        self.0.stall()
+    }
+}
+
+async fn conforms(data: impl Data, suite: Suite) {
+    let report = suite.run(&Handles(Arc::new(data))).await;
+    println!("{report}");
+    report.assert_passed();
+}
+
+const ACCESS_SECRET: [u8; 32] = *b"the access key is a secret: 0001";
+const REFRESH_SECRET: [u8; 32] = *b"the refresh key is a secret: 001";
+
+/// One of several servers.
+fn server(store: BoxStore) -> Sessions<BoxStore> {
+    builder(store).build().unwrap()
+}
+
+fn builder(store: BoxStore) -> SessionsBuilder<BoxStore> {
+    Sessions::builder(store)
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(Key::hs256(ACCESS_SECRET).unwrap())
+        .refresh_key(Key::hs256(REFRESH_SECRET).unwrap().with_kid("1"))
+}
+
+async fn servers(data: &impl Data) -> Vec<Arc<Sessions<BoxStore>>> {
+    let mut servers = Vec::new();
+    for _ in 0..4 {
+        servers.push(Arc::new(server(data.open().await)));
+    }
+    servers
+}
+
+async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
+    Ok(Some(NoClaims {}))
+}
+
+/// 64 tasks on 4 servers present one token: one successor, and the session stands at its generation.
+async fn a_race_has_one_winner_and_no_loser(data: impl Data, rounds: u32) {
+    let servers = servers(&data).await;
+    let look = data.open().await;
+    for _ in 0..rounds {
+        let tokens = servers.first().unwrap().login("racer", &NoClaims {}).await.unwrap();
+        let (token, barrier) = (Arc::new(tokens.refresh_token), Arc::new(Barrier::new(64)));
+        let tasks: Vec<_> = servers
+            .iter()
+            .cycle()
+            .take(64)
+            .map(|server| {
+                let (server, token, barrier) =
+                    (Arc::clone(server), Arc::clone(&token), Arc::clone(&barrier));
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    server.refresh(&token, welcome).await.unwrap().refresh_token
+                })
+            })
+            .collect();
+        let mut successors = HashSet::new();
+        for task in tasks {
+            successors.insert(task.await.unwrap());
+        }
+        assert_eq!(successors.len(), 1);
+        let record = look.load(&tokens.session_id).await.unwrap().unwrap();
+        assert_eq!((record.generation, record.revoked), (1, None));
+    }
+}
+
+/// A refresh against a logout, and against a logout everywhere: nothing is live afterwards.
+async fn nothing_survives_a_logout(data: impl Data, rounds: u32) {
+    let servers = servers(&data).await;
+    let [first, second, ..] = &servers[..] else { panic!("two servers") };
+    let mut refreshed = 0;
+    for round in 0..rounds {
+        let subject = format!("leaver-{round}");
+        let tokens = first.login(&*subject, &NoClaims {}).await.unwrap();
+        let token = Arc::new(tokens.refresh_token);
+        let refresh = {
+            let (server, token) = (Arc::clone(first), Arc::clone(&token));
+            tokio::spawn(async move { server.refresh(&token, welcome).await })
+        };
+        if round % 2 == 0 {
+            second.logout(&token).await.unwrap();
+        } else {
+            second.logout_all(&subject).await.unwrap();
+        }
+        let mut left = vec![token.to_string()];
+        match refresh.await.unwrap() {
+            Ok(next) => {
+                refreshed += 1;
+                left.push(next.refresh_token);
+            }
+            Err(error) => assert!(matches!(error, SessionError::Revoked(_)), "{error}"),
+        }
+        for token in left {
+            for server in &servers {
+                let error = server.refresh(&token, welcome).await.unwrap_err();
+                assert!(matches!(error, SessionError::Revoked(_)), "{error}");
+            }
+        }
+        assert!(first.list(&subject).await.unwrap().is_empty());
+    }
+    println!("{refreshed} of {rounds} refreshes came first");
+}
+
+/// A backup is restored that is one rotation old: the token that proves it is accepted and reported, or refused and
+/// reported, as configured; the one that was used up stays so.
+async fn a_backup_may_be_restored(mut data: impl Restorable) {
+    let backup = servers::Scratch::new("backup");
+    let copy = |from: &Path, to: &Path| {
+        // With owners and modes, which PostgreSQL looks at.
+        let status = Command::new("cp").arg("-pR").args([from, to]).status().unwrap();
+        assert!(status.success());
+    };
+    for (number, policy) in [AheadPolicy::Heal, AheadPolicy::Refuse].into_iter().enumerate() {
+        let backup = backup.path().join(number.to_string());
+        let first = server(data.open().await);
+        let login = first.login("returner", &NoClaims {}).await.unwrap();
+        let kept = first.refresh(&login.refresh_token, welcome).await.unwrap();
+        drop(first);
+        data.stop().await;
+        copy(&data.folder(), &backup);
+        data.restart();
+        let first = server(data.open().await);
+        let lost = first.refresh(&kept.refresh_token, welcome).await.unwrap();
+        drop(first);
+        data.stop().await;
+        fs::remove_dir_all(data.folder()).unwrap();
+        copy(&backup, &data.folder());
+        data.restart();
+
+        let (sender, events) = mpsc::channel();
+        let tell = move |event: &Event<'_>| sender.send(event.kind).unwrap();
+        let store = data.open().await;
+        let restored = builder(store).ahead(policy).on_event(tell).build().unwrap();
+        let answer = restored.refresh(&lost.refresh_token, welcome).await;
+        if policy == AheadPolicy::Heal {
+            let next = answer.unwrap();
+            assert_eq!(events.try_recv(), Ok(EventKind::Healed { lost: 1 }));
+            let retry = restored.refresh(&lost.refresh_token, welcome).await.unwrap();
+            assert_eq!(retry.refresh_token, next.refresh_token);
+            let error = restored.refresh(&kept.refresh_token, welcome).await.unwrap_err();
+            assert!(matches!(error, SessionError::Reused), "{error}");
+            let error = restored.refresh(&next.refresh_token, welcome).await.unwrap_err();
+            assert!(matches!(error, SessionError::Revoked(RevokeReason::Reuse)), "{error}");
+        } else {
+            assert!(matches!(answer, Err(SessionError::Ahead { lost: 1 })), "{answer:?}");
+            assert_eq!(events.try_recv(), Ok(EventKind::Ahead { lost: 1 }));
+            let error = restored.refresh(&lost.refresh_token, welcome).await.unwrap_err();
+            assert!(matches!(error, SessionError::Ahead { lost: 1 }), "{error}");
+        }
+        drop(restored);
+        data.stop().await;
+        data.restart();
+    }
+}
+
+/// Neither a token nor a key is in the data; what has to be there is.
+async fn the_data_holds_no_token(data: impl Data) {
+    let servers = servers(&data).await;
+    let server = servers.first().unwrap();
+    let (mut tokens, mut ids) = (Vec::new(), Vec::new());
+    for index in 0..20 {
+        let subject = format!("findable-{index}");
+        let mut answer = server.login(&*subject, &NoClaims {}).await.unwrap();
+        ids.push(subject);
+        for _ in 0..3 {
+            let next = server.refresh(&answer.refresh_token, welcome).await.unwrap();
+            tokens.extend([answer.access_token, answer.refresh_token]);
+            answer = next;
+        }
+        tokens.extend([answer.access_token, answer.refresh_token]);
+    }
+    let dump = data.dump().await;
+    let mut secrets = vec![b"kippu_rt_".to_vec(), ACCESS_SECRET.to_vec(), REFRESH_SECRET.to_vec()];
+    for token in &tokens {
+        // The end of each is the tag, as text and as bytes.
+        let (_, tag) = token.split_at(token.len() - 40);
+        secrets.push(tag.as_bytes().to_vec());
+        let body = match token.strip_prefix("kippu_rt_") {
+            Some(body) => body,
+            None => token.rsplit('.').next().unwrap(),
+        };
+        let bytes = kippu::base64url::decode(body).unwrap();
+        secrets.push(bytes.split_at(bytes.len() - 32).1.to_vec());
+    }
+    assert!(holds_any(&dump, &ids), "this is no dump of the data");
+    assert!(!holds_any(&dump, &secrets));
+}
+
+/// Whether one of these stands anywhere, in one pass over what may be a whole database.
+fn holds_any(dump: &[u8], wanted: &[impl AsRef<[u8]>]) -> bool {
+    let mut by_start = vec![Vec::new(); 1 << 16];
+    let start = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
+    for bytes in wanted {
+        by_start[start(bytes.as_ref())].push(bytes.as_ref());
+    }
+    dump.windows(2).enumerate().any(|(offset, window)| {
+        by_start[start(window)].iter().any(|bytes| dump[offset..].starts_with(bytes))
+    })
+}
+
+/// All of it for one store; where its server is not on this machine, a line says that it was not run.
+macro_rules! on {
+    ($store:ident, $open:expr, conformance: $suite:expr, races: $races:literal, logouts: $logouts:literal) => {
+        mod $store {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn conforms() {
+                if let Some(data) = $open {
+                    super::conforms(data, $suite).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn a_race_has_one_winner_and_no_loser() {
+                if let Some(data) = $open {
+                    super::a_race_has_one_winner_and_no_loser(data, $races).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn nothing_survives_a_logout() {
+                if let Some(data) = $open {
+                    super::nothing_survives_a_logout(data, $logouts).await;
+                }
+            }
+        }
+    };
+}
+
+on!(in_memory, Some(memory()), conformance: Suite::new().shares_the_clock(), races: 200, logouts: 1000);
+#[cfg(feature = "sqlite")]
+on!(in_sqlite, Some(sqlite_data::file()), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
+#[cfg(feature = "postgres")]
+on!(in_postgres, postgres_server::Postgres::start(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
+#[cfg(feature = "redis")]
+on!(in_redis, redis_data::redis(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 200, logouts: 1000);
+#[cfg(feature = "redis")]
+on!(in_redis_cluster, redis_data::redis_cluster(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 50, logouts: 200);
+
+#[tokio::test]
+async fn memory_holds_no_token() {
+    the_data_holds_no_token(memory()).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn sqlite_holds_no_token() {
+    the_data_holds_no_token(sqlite_data::file()).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_backup_of_sqlite_may_be_restored() {
+    a_backup_may_be_restored(sqlite_data::file()).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn postgres_holds_no_token() {
+    if let Some(data) = postgres_server::Postgres::start() {
+        the_data_holds_no_token(data).await;
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_backup_of_postgres_may_be_restored() {
+    if let Some(data) = postgres_server::Postgres::start() {
+        a_backup_may_be_restored(data).await;
+    }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn redis_holds_no_token() {
+    if let Some(data) = redis_data::redis() {
+        the_data_holds_no_token(data).await;
+    }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn redis_cluster_holds_no_token() {
+    if let Some(data) = redis_data::redis_cluster() {
+        the_data_holds_no_token(data).await;
+    }
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn a_backup_of_redis_may_be_restored() {
+    if let Some(data) = redis_data::redis() {
+        a_backup_may_be_restored(data).await;
+    }
+}

@@ -1,0 +1,593 @@
+//! A small store in memory that can be broken in one way at a time, as real ones have been.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kippu::NumericDate;
+use kippu::session::{
+    RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
+    UnixMillis,
+    conformance::{Harness, Stall},
+    rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest},
+    store::{CompareAndSwap, InsertOutcome, rotate_by_swapping},
+};
+use tokio::{sync::RwLock, time::timeout};
+
+/// How long a rotation waits for the gate.
+pub const DEADLINE: Duration = Duration::from_millis(600);
+
+/// What is wrong with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Nothing.
+    None,
+    /// Nothing either: it reads, decides and swaps, with others in between.
+    Swaps,
+
+    // Inserting and loading.
+    InsertOverwrites,
+    InsertIsNotAtomic,
+    EmptyLabelIsNone,
+    TextsAreTrimmed,
+    GenerationIsFloat,
+    RevocationLosesItsTime,
+    LoadMakesSessions,
+
+    // Rotating.
+    RotateIsNotAtomic,
+    RotateWritesWholeRecords,
+    RotateUpserts,
+    RotateMakesSessions,
+    GraceSlides,
+    GraceProlongs,
+    GraceIsInSeconds,
+    GraceIsEndless,
+    WaitIsForgotten,
+    WaitExpires,
+    StallIsForgotten,
+    StallIsGuessed,
+    WaitsForEver,
+    OvertakenIsReuse,
+    GraceOfZeroIsSome,
+    GrandparentsReplay,
+    ReplaysRevoked,
+    ReplaysExpired,
+    ReplaysTheRequestedKid,
+    ReuseRollsBack,
+    ReuseIsToldTwice,
+    KidIsNotStored,
+    AheadIsReuse,
+    AheadIsHealedFromTheStored,
+    AheadIsAlwaysHealed,
+    GenerationsEndAtI64,
+    LosesAnswers,
+
+    // Times.
+    ExpiresOnlyBySweep,
+    ExpiresLate,
+    SecondsOnly,
+    AbsoluteEndMoves,
+    FirstExpiryStays,
+    BackwardClockIsReuse,
+    ForwardClockRevokes,
+    DurationsOverflow,
+
+    // Ending and listing.
+    RevokeOverwrites,
+    RevokeFindsOnlyLive,
+    RevokeLeavesTombstones,
+    RevokeIsNotDone,
+    RevokeSubjectIgnoresKeep,
+    RevokeSubjectIsNotAtomic,
+    RevokeSubjectOverwrites,
+    RevokeSubjectCountsAll,
+    IndexOfItsOwn,
+    ListsRevoked,
+    ListsInOrderOfIds,
+    ListHasPages,
+    SubjectsIgnoreCase,
+    SubjectsAreShards,
+
+    // Purging.
+    PurgeTakesLive,
+    PurgeTakesRevoked,
+    PurgeIgnoresTheLimit,
+    PurgeDoesNothing,
+    PurgeIsNotAtomic,
+    PurgeCountsTwice,
+    PurgeLeavesTheIndex,
+    PurgeTrustsTheCaller,
+
+    // Handles.
+    CacheOfItsOwn,
+    SnapshotOfItsOwn,
+
+    // No answer that counts.
+    Panics,
+    Hangs,
+}
+
+/// Opens handles on a store with this flaw.
+pub struct Broken {
+    flaw: Flaw,
+    data: Arc<Mutex<Data>>,
+    gate: Arc<RwLock<()>>,
+}
+
+/// One handle.
+pub struct BrokenStore {
+    flaw: Flaw,
+    data: Arc<Mutex<Data>>,
+    /// Every rotation waits for it.
+    gate: Arc<RwLock<()>>,
+    own: Mutex<Own>,
+}
+
+#[derive(Clone, Default)]
+struct Data {
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    /// Counts those that a purge has left in an index.
+    purged: HashMap<String, u64>,
+}
+
+/// What a handle remembers, and should not.
+#[derive(Default)]
+struct Own {
+    cache: HashMap<SessionId, Option<SessionRecord>>,
+    inserted: HashSet<SessionId>,
+    snapshot: Option<Data>,
+    rotated: HashSet<(SessionId, u64)>,
+}
+
+impl Broken {
+    pub fn new(flaw: Flaw) -> Self {
+        Self { flaw, data: Arc::default(), gate: Arc::default() }
+    }
+}
+
+impl Harness for Broken {
+    type Store = BrokenStore;
+
+    async fn open(&self) -> BrokenStore {
+        let own = Own {
+            snapshot: self.is(Flaw::SnapshotOfItsOwn).then(|| self.data.lock().unwrap().clone()),
+            ..Own::default()
+        };
+        let (data, gate) = (self.data.clone(), self.gate.clone());
+        BrokenStore { flaw: self.flaw, data, gate, own: Mutex::new(own) }
+    }
+
+    async fn stall(&self) -> Option<Stall> {
+        let held = self.gate.clone().write_owned().await;
+        Some(Stall::new(async { drop(held) }))
+    }
+}
+
+impl Broken {
+    fn is(&self, flaw: Flaw) -> bool {
+        self.flaw == flaw
+    }
+}
+
+/// Long enough for every other step of a race to come in between.
+async fn others_first() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}
+
+fn seconds(time: UnixMillis) -> UnixMillis {
+    UnixMillis::new(time.get().div_euclid(1000) * 1000)
+}
+
+impl BrokenStore {
+    fn is(&self, flaw: Flaw) -> bool {
+        self.flaw == flaw
+    }
+
+    fn data(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap()
+    }
+
+    fn is_of(&self, record: &SessionRecord, subject: &str) -> bool {
+        if self.is(Flaw::IndexOfItsOwn) && !self.own().inserted.contains(&record.id) {
+            return false;
+        }
+        match self.flaw {
+            Flaw::SubjectsIgnoreCase => record.subject.to_lowercase() == subject.to_lowercase(),
+            Flaw::SubjectsAreShards => record.id.shard() == SessionId::shard_of(subject),
+            _ => record.subject == subject,
+        }
+    }
+
+    /// What the store keeps of a record.
+    fn kept(&self, record: &SessionRecord) -> SessionRecord {
+        let mut kept = record.clone();
+        match self.flaw {
+            Flaw::EmptyLabelIsNone => kept.label = kept.label.filter(|label| !label.is_empty()),
+            Flaw::TextsAreTrimmed => kept.client = kept.client.trim().into(),
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                clippy::cast_sign_loss
+            )]
+            #[allow(clippy::as_conversions, reason = "it is what goes wrong")]
+            Flaw::GenerationIsFloat => kept.generation = f64::from(kept.generation as f32) as u64,
+            Flaw::SecondsOnly => {
+                kept.created_at = seconds(kept.created_at);
+                kept.rotated_at = seconds(kept.rotated_at);
+                kept.expires_at = seconds(kept.expires_at);
+                kept.absolute_expires_at = seconds(kept.absolute_expires_at);
+            }
+            Flaw::RevocationLosesItsTime => {
+                if let Some(revoked) = &mut kept.revoked {
+                    revoked.at = kept.created_at;
+                }
+            }
+            _ => {}
+        }
+        kept
+    }
+
+    /// The decision, with what is wrong with it: the outcome, and the record afterwards if it changed.
+    fn decide(
+        &self,
+        request: &RotateRequest,
+        record: &SessionRecord,
+    ) -> (RotateOutcome, Option<SessionRecord>) {
+        let RotateRequest { generation, now, grace, .. } = request;
+        // What the rules are asked about, when they are asked the wrong question.
+        let mut asked = request.clone();
+        let mut seen = record.clone();
+        let is_previous = generation.checked_add(1) == Some(record.generation);
+        match self.flaw {
+            Flaw::GraceIsInSeconds => {
+                (asked.now, seen.rotated_at) = (seconds(*now), seconds(record.rotated_at));
+            }
+            Flaw::GraceIsEndless if is_previous => asked.grace = Duration::MAX,
+            Flaw::WaitIsForgotten => asked.waited = Duration::ZERO,
+            Flaw::OvertakenIsReuse => asked.was_current = false,
+            Flaw::WaitExpires => (asked.now, asked.waited) = (request.rotated_at(), Duration::ZERO),
+            Flaw::GraceOfZeroIsSome => asked.grace = (*grace).max(Duration::from_secs(1)),
+            Flaw::GrandparentsReplay if *generation < record.generation => {
+                asked.generation = record.generation - 1;
+            }
+            Flaw::ReplaysRevoked if is_previous => seen.revoked = None,
+            Flaw::ReplaysExpired if is_previous && record.is_expired(*now) => {
+                seen.expires_at = UnixMillis::MAX;
+                seen.absolute_expires_at = UnixMillis::MAX;
+            }
+            Flaw::ExpiresOnlyBySweep => {
+                seen.expires_at = UnixMillis::MAX;
+                seen.absolute_expires_at = UnixMillis::MAX;
+            }
+            Flaw::ExpiresLate if *now == record.expires_at => {
+                seen.expires_at = UnixMillis::new(now.get() + 1);
+                seen.absolute_expires_at = seen.absolute_expires_at.max(seen.expires_at);
+            }
+            Flaw::AheadIsAlwaysHealed => asked.ahead = AheadPolicy::Heal,
+            Flaw::AheadIsHealedFromTheStored
+                if record.generation < *generation && asked.ahead == AheadPolicy::Heal =>
+            {
+                asked.generation = record.generation;
+            }
+            Flaw::AheadIsReuse if record.generation < *generation => {
+                asked.generation = 0;
+                seen.generation = 2;
+            }
+            Flaw::GenerationsEndAtI64 if *generation > MAX_GENERATION => asked.generation = 0,
+            Flaw::BackwardClockIsReuse if *now < record.rotated_at => asked.grace = Duration::ZERO,
+            Flaw::DurationsOverflow => {
+                asked.grace = Duration::from_millis(u64::try_from(grace.as_millis()).unwrap());
+            }
+            Flaw::AbsoluteEndMoves => {
+                seen.absolute_expires_at = UnixMillis::MAX;
+            }
+            _ => {}
+        }
+        let decision = asked.decide(&seen);
+        let mut outcome = decision.outcome;
+        let mut change = decision.change;
+        if let (Flaw::ReplaysTheRequestedKid, RotateOutcome::Replayed(next)) =
+            (self.flaw, &mut outcome)
+        {
+            next.kid.clone_from(&request.kid);
+        }
+        match (self.flaw, &outcome) {
+            (Flaw::ReuseRollsBack, RotateOutcome::Reused) => change = None,
+            (Flaw::ReuseIsToldTwice, RotateOutcome::Revoked(RevokeReason::Reuse)) => {
+                outcome = RotateOutcome::Reused;
+            }
+            (Flaw::ForwardClockRevokes, RotateOutcome::Expired) => {
+                change = Some(Change::Revoke { at: *now, reason: RevokeReason::Denied });
+            }
+            _ => {}
+        }
+        let replayed = matches!(outcome, RotateOutcome::Replayed(_));
+        let mut after = record.clone();
+        let changed = change.is_some();
+        if let Some(change) = change {
+            after.apply(change);
+        }
+        match self.flaw {
+            Flaw::GraceSlides if replayed => after.rotated_at = *now,
+            Flaw::GraceProlongs if replayed => {
+                after.expires_at =
+                    now.saturating_add(request.idle_lifetime).min(record.absolute_expires_at);
+            }
+            Flaw::AbsoluteEndMoves => {
+                after.absolute_expires_at = after.absolute_expires_at.max(after.expires_at);
+            }
+            Flaw::FirstExpiryStays => after.expires_at = record.expires_at,
+            Flaw::KidIsNotStored => after.kid.clone_from(&record.kid),
+            _ => {}
+        }
+        (outcome, (changed || after != *record).then(|| self.kept(&after)))
+    }
+
+    fn ended(
+        &self,
+        record: &SessionRecord,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> SessionRecord {
+        self.kept(&SessionRecord { revoked: Some(Revoked { at: now, reason }), ..record.clone() })
+    }
+}
+
+impl RefreshStore for BrokenStore {
+    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+        let there = self.data().sessions.contains_key(&session.id);
+        if there && !self.is(Flaw::InsertOverwrites) {
+            return Ok(InsertOutcome::Duplicate);
+        }
+        if self.is(Flaw::InsertIsNotAtomic) {
+            others_first().await;
+        }
+        self.own().inserted.insert(session.id);
+        let kept = self.kept(session);
+        let mut data = self.data();
+        if data.sessions.contains_key(&session.id)
+            && !matches!(self.flaw, Flaw::InsertOverwrites | Flaw::InsertIsNotAtomic)
+        {
+            return Ok(InsertOutcome::Duplicate);
+        }
+        data.sessions.insert(session.id, kept);
+        Ok(InsertOutcome::Inserted)
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        if self.is(Flaw::Hangs) {
+            std::future::pending::<()>().await;
+        }
+        assert!(!self.is(Flaw::Panics), "a load that panics");
+        let mut data = self.data();
+        if let (Flaw::SnapshotOfItsOwn, Some(old)) = (self.flaw, &self.own().snapshot) {
+            if let Some(record) = old.sessions.get(id) {
+                return Ok(Some(record.clone()));
+            }
+        }
+        let found = data.sessions.get(id).cloned();
+        if self.is(Flaw::CacheOfItsOwn) {
+            return Ok(self.own().cache.entry(*id).or_insert(found).clone());
+        }
+        if self.is(Flaw::LoadMakesSessions) && found.is_none() {
+            data.sessions.insert(*id, blank(*id));
+        }
+        Ok(found)
+    }
+
+    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        let asked = Instant::now();
+        let deadline = if self.is(Flaw::WaitsForEver) { Duration::MAX } else { DEADLINE };
+        let is_late = |_| StoreError::new(StoreErrorKind::Unavailable, "the gate stays shut");
+        let _open = timeout(deadline, self.gate.read()).await.map_err(is_late)?;
+        let request = &match self.flaw {
+            Flaw::StallIsForgotten => request.clone(),
+            Flaw::StallIsGuessed => request.after(Duration::from_secs(5)),
+            _ => request.after(asked.elapsed()),
+        };
+        if self.is(Flaw::Swaps) {
+            return rotate_by_swapping(self, request).await;
+        }
+        let read = self.data().sessions.get(&request.id).cloned();
+        let Some(mut record) = read else {
+            if self.is(Flaw::RotateMakesSessions) {
+                self.data().sessions.insert(request.id, blank(request.id));
+            }
+            return Ok(RotateOutcome::Unknown);
+        };
+        match self.flaw {
+            Flaw::RotateIsNotAtomic | Flaw::RotateWritesWholeRecords | Flaw::RotateUpserts => {
+                others_first().await;
+            }
+            Flaw::LosesAnswers => {
+                let key = (request.id, request.generation);
+                if !self.own().rotated.insert(key) {
+                    return Err(StoreError::new(StoreErrorKind::Contention, "seen before"));
+                }
+            }
+            _ => {}
+        }
+        let mut data = self.data();
+        let current = data.sessions.get(&request.id).cloned();
+        match (self.flaw, current) {
+            // Whoever rotated meanwhile is noticed; whoever revoked is not.
+            (Flaw::RotateWritesWholeRecords, Some(current))
+                if current.generation == record.generation => {}
+            // What was read is written, whatever has happened to it; or is noticed only as long as it is there.
+            (Flaw::RotateIsNotAtomic, Some(_)) | (Flaw::RotateUpserts, None) => {}
+            (_, Some(current)) => record = current,
+            (_, None) => return Ok(RotateOutcome::Unknown),
+        }
+        let (outcome, after) = self.decide(request, &record);
+        if let Some(after) = after {
+            data.sessions.insert(request.id, after);
+        }
+        Ok(outcome)
+    }
+
+    async fn revoke(
+        &self,
+        id: &SessionId,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let mut data = self.data();
+        let Some(record) = data.sessions.get(id).cloned() else {
+            if self.is(Flaw::RevokeLeavesTombstones) {
+                let tombstone = self.ended(&blank(*id), reason, now);
+                data.sessions.insert(*id, tombstone);
+            }
+            return Ok(false);
+        };
+        let first = record.revoked.is_none();
+        if self.is(Flaw::RevokeIsNotDone) {
+            return Ok(first);
+        }
+        if self.is(Flaw::RevokeFindsOnlyLive) && record.is_expired(now) {
+            return Ok(false);
+        }
+        if first || self.is(Flaw::RevokeOverwrites) {
+            data.sessions.insert(*id, self.ended(&record, reason, now));
+        }
+        Ok(first)
+    }
+
+    async fn revoke_subject(
+        &self,
+        subject: &str,
+        keep: Option<&SessionId>,
+        reason: RevokeReason,
+        now: UnixMillis,
+    ) -> Result<u64, StoreError> {
+        let keep = keep.filter(|_| !self.is(Flaw::RevokeSubjectIgnoresKeep));
+        let all: Vec<_> = self.data().sessions.values().cloned().collect();
+        if self.is(Flaw::RevokeSubjectIsNotAtomic) {
+            others_first().await;
+        }
+        let mut data = self.data();
+        let mut revoked = 0;
+        for read in all {
+            if !self.is_of(&read, subject) || Some(&read.id) == keep {
+                continue;
+            }
+            let current = data.sessions.get(&read.id).cloned();
+            let record = if self.is(Flaw::RevokeSubjectIsNotAtomic) { Some(read) } else { current };
+            let Some(record) = record else { continue };
+            if record.revoked.is_some() {
+                match self.flaw {
+                    Flaw::RevokeSubjectOverwrites => {
+                        data.sessions.insert(record.id, self.ended(&record, reason, now));
+                    }
+                    Flaw::RevokeSubjectCountsAll => revoked += 1,
+                    _ => {}
+                }
+                continue;
+            }
+            data.sessions.insert(record.id, self.ended(&record, reason, now));
+            revoked += 1;
+        }
+        if self.is(Flaw::PurgeLeavesTheIndex) {
+            revoked += data.purged.get(subject).copied().unwrap_or(0);
+        }
+        Ok(revoked)
+    }
+
+    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+        let listed = |record: &&SessionRecord| {
+            let is_live = match self.flaw {
+                Flaw::ListsRevoked => !record.is_expired(now),
+                Flaw::ExpiresOnlyBySweep => record.revoked.is_none(),
+                _ => record.is_live(now),
+            };
+            is_live && self.is_of(record, subject)
+        };
+        let mut records: Vec<_> = self.data().sessions.values().filter(listed).cloned().collect();
+        if !self.is(Flaw::ListsInOrderOfIds) {
+            records.sort_by_key(|record| (record.created_at, record.id));
+        }
+        if self.is(Flaw::ListHasPages) {
+            records.truncate(100);
+        }
+        Ok(records)
+    }
+
+    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        if self.is(Flaw::PurgeDoesNothing) {
+            return Ok(0);
+        }
+        let now = match self.flaw {
+            Flaw::PurgeTrustsTheCaller => now,
+            _ => now.min(NumericDate::now().into()),
+        };
+        let over = |record: &&SessionRecord| match self.flaw {
+            // As if nobody used it in its last two hours.
+            Flaw::PurgeTakesLive => {
+                now.saturating_add(Duration::from_secs(7200)) >= record.expires_at
+            }
+            Flaw::PurgeTakesRevoked => record.is_expired(now) || record.revoked.is_some(),
+            _ => record.is_expired(now),
+        };
+        let limit = usize::try_from(limit).unwrap();
+        let limit = if self.is(Flaw::PurgeIgnoresTheLimit) { usize::MAX } else { limit };
+        let ids: Vec<_> = {
+            let data = self.data();
+            data.sessions.values().filter(over).take(limit).map(|record| record.id).collect()
+        };
+        if matches!(self.flaw, Flaw::PurgeIsNotAtomic | Flaw::PurgeCountsTwice) {
+            others_first().await;
+        }
+        let mut data = self.data();
+        let mut removed = 0;
+        for id in ids {
+            let is_over = data.sessions.get(&id).is_some_and(|record| over(&record));
+            if self.is(Flaw::PurgeCountsTwice) {
+                removed += 1;
+            }
+            if !is_over && !self.is(Flaw::PurgeIsNotAtomic) {
+                continue;
+            }
+            let Some(record) = data.sessions.remove(&id) else { continue };
+            *data.purged.entry(record.subject).or_default() += 1;
+            if !self.is(Flaw::PurgeCountsTwice) {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl CompareAndSwap for BrokenStore {
+    async fn swap(&self, seen: &SessionRecord, change: &Change) -> Result<bool, StoreError> {
+        others_first().await;
+        let mut data = self.data();
+        let current = data
+            .sessions
+            .get_mut(&seen.id)
+            .filter(|current| current.revoked.is_none() && current.generation == seen.generation);
+        Ok(current.map(|current| current.apply(change.clone())).is_some())
+    }
+}
+
+/// A record of which nothing is known.
+fn blank(id: SessionId) -> SessionRecord {
+    SessionRecord {
+        id,
+        subject: String::new(),
+        client: String::new(),
+        label: None,
+        created_at: UnixMillis::default(),
+        absolute_expires_at: UnixMillis::MAX,
+        generation: 0,
+        kid: String::new(),
+        rotated_at: UnixMillis::default(),
+        expires_at: UnixMillis::MAX,
+        revoked: None,
+    }
+}

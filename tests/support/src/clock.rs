@@ -1,0 +1,29 @@
+//! A clock that a test sets, in milliseconds, which is what stores keep.
+#![allow(dead_code, reason = "a test sets it or moves it on")]
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kippu::{Clock, NumericDate, session::UnixMillis};
+
+#[derive(Debug)]
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn at(millis: i64) -> &'static Self {
+        Box::leak(Box::new(Self(AtomicI64::new(millis))))
+    }
+
+    pub fn set(&self, millis: i64) {
+        self.0.store(millis, Ordering::SeqCst);
+    }
+
+    pub fn advance(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> NumericDate {
+        UnixMillis::new(self.0.load(Ordering::SeqCst)).into()
+    }
+}

@@ -1,0 +1,12 @@
+//! What the tests of several packages share: servers that they start and end, a proxy between them, a clock that a test
+//! sets, and stores that break one rule each. A test calls it; a helper that fails panics.
+
+pub mod broken_stores;
+pub mod clock;
+pub mod postgres;
+pub mod provider;
+pub mod proxy;
+pub mod records;
+pub mod redis;
+pub mod servers;
+pub mod signing;

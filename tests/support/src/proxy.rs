@@ -1,0 +1,122 @@
+//! A TCP proxy for tests: an address that moves from one server to another while its old connections stay open, and a
+//! network that swallows what it is given.
+
+use std::{future::pending, sync::Arc};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+#[derive(Clone, Copy)]
+struct Route {
+    /// None: connections are accepted, and never answered.
+    target: Option<u16>,
+    /// Connections before this one are dead, without having been closed.
+    first_alive: u64,
+    /// How many there were.
+    count: u64,
+    /// Whether nothing is passed on for the moment, in either direction.
+    is_silent: bool,
+}
+
+/// It ends when this does.
+pub struct Proxy {
+    port: u16,
+    route: Arc<watch::Sender<Route>>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub async fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let route = Route { target: Some(target), first_alive: 0, count: 0, is_silent: false };
+        let route = Arc::new(watch::Sender::new(route));
+        let task = tokio::spawn(serve(listener, Arc::clone(&route)));
+        Self { port, route, task }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// New connections go to this port. Those that are open stay where they are.
+    pub fn switch(&self, target: u16) {
+        self.route.send_modify(|route| route.target = Some(target));
+    }
+
+    /// Every connection, open or new, is dead from now on. [`switch`](Self::switch) brings only new ones back.
+    pub fn swallow(&self) {
+        self.route.send_modify(|route| {
+            (route.target, route.first_alive) = (None, route.count);
+        });
+    }
+
+    /// Holds back what connections old and new are given, and closes none of them, until it is no longer silent.
+    pub fn set_silent(&self, is_silent: bool) {
+        self.route.send_modify(|route| route.is_silent = is_silent);
+    }
+
+    /// How many connections were opened.
+    pub fn count(&self) -> u64 {
+        self.route.borrow().count
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, route: Arc<watch::Sender<Route>>) {
+    let (mut held, mut forwarders) = (Vec::new(), JoinSet::new());
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let mut accepted = *route.borrow();
+        route.send_modify(|route| {
+            accepted = *route;
+            route.count += 1;
+        });
+        let Some(target) = accepted.target else {
+            held.push(client);
+            continue;
+        };
+        // Without a server, the client sees its connection closed.
+        let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { continue };
+        let ((from_client, to_client), (from_server, to_server)) =
+            (client.into_split(), server.into_split());
+        for (from, to) in [(from_client, to_server), (from_server, to_client)] {
+            forwarders.spawn(forward(from, to, accepted.count, route.subscribe()));
+        }
+    }
+}
+
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    number: u64,
+    mut route: watch::Receiver<Route>,
+) {
+    let is_dead = |route: &watch::Receiver<Route>| number < route.borrow().first_alive;
+    let mut buffer = [0; 8192];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if route.wait_for(|route| !route.is_silent).await.is_err() {
+            return;
+        }
+        if !is_dead(&route) && to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    let _ = route.wait_for(|route| !route.is_silent).await;
+    if is_dead(&route) {
+        // Nor does the other side learn of the end.
+        pending::<()>().await;
+    }
+}
