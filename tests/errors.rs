@@ -66,10 +66,10 @@ fn main_prints_a_sentence() {
 #[cfg(feature = "axum")]
 #[test]
 fn main_prints_a_sentence_about_sessions_too() {
-    use kippu::{
-        session::{MemoryStore, SessionError, SessionId, Sessions, StoreError, StoreErrorKind},
-        web::{Cookies, Rejection},
+    use kippu::session::{
+        MemoryStore, SessionError, SessionId, Sessions, StoreError, StoreErrorKind,
     };
+    use kippu_web::{Cookies, Rejection};
 
     printed(
         Sessions::builder(MemoryStore::new(1)).issuer("i").client("c").build(),

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use kippu_test_support::clock;
 use kippu::{
     Algorithm, DecodeError, Key, KeySet, SharedKeySet, base64url,
     hmac::Hmac,
@@ -20,6 +19,7 @@ use kippu::{
         UnixMillis, rotation::AheadPolicy,
     },
 };
+use kippu_test_support::clock;
 use serde_json::json;
 
 use clock::TestClock;

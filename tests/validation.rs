@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use kippu_test_support::signing;
 use kippu::{
     Audience, ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation,
     ValidationError, decode, decode_borrowed, explain,
 };
+use kippu_test_support::signing;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use signing::{key, signed, signed_with_header};

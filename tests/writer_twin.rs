@@ -10,8 +10,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use kippu_test_support::signing;
 use kippu::{DecodeError, EncodeError, NumericDate, Validation, decode, encode};
+use kippu_test_support::signing;
 use proptest::{prelude::*, sample::select};
 use serde::{
     Serialize, Serializer,

@@ -107,7 +107,7 @@ fn compare(effort: Effort) -> Report {
 
 /// Names and versions of what is compared.
 fn crates() -> Vec<String> {
-    let lock = include_str!("../Cargo.lock");
+    let lock = include_str!("../../../Cargo.lock");
     let mut names = vec![
         "kippu",
         "jsonwebtoken",

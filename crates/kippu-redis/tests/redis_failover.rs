@@ -17,10 +17,10 @@ use std::{
 };
 
 use kippu::session::{
-    BoxStore, RedisStore, RefreshStore, RevokeReason, SessionRecord, StoreError, StoreErrorKind,
-    UnixMillis,
+    BoxStore, RefreshStore, RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
 };
+use kippu_redis::RedisStore;
 use kippu_test_support::{proxy, records, redis as redis_server, servers};
 use redis::{
     AsyncConnectionConfig, Client,

@@ -15,12 +15,13 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use kippu::{
     NumericDate,
     session::{
-        RedisStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
-        StoreErrorKind, UnixMillis,
+        RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
+        UnixMillis,
         rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
         store::InsertOutcome,
     },
 };
+use kippu_redis::RedisStore;
 use kippu_test_support::{records, redis as redis_server, servers};
 use proptest::{prelude::*, test_runner::TestRunner};
 use redis::{

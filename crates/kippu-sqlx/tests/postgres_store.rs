@@ -24,12 +24,13 @@ use std::{
 use kippu::{
     NumericDate,
     session::{
-        PostgresStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
-        StoreErrorKind, UnixMillis,
+        RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
+        UnixMillis,
         rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
         store::{CompareAndSwap, InsertOutcome},
     },
 };
+use kippu_sqlx::PostgresStore;
 use kippu_test_support::{postgres as postgres_server, proxy, records, servers};
 use sqlx::{
     PgPool,

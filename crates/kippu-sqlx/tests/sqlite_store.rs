@@ -23,11 +23,12 @@ use std::{
 };
 
 use kippu::session::{
-    MemoryStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, SqliteStore,
-    StoreError, StoreErrorKind, UnixMillis,
+    MemoryStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
+    StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
     store::InsertOutcome,
 };
+use kippu_sqlx::SqliteStore;
 use kippu_test_support::{records, servers};
 use proptest::{prelude::*, test_runner::TestRunner};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};

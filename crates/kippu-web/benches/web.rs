@@ -15,10 +15,11 @@ use std::{
 use axum::{Json, Router, extract::FromRef, routing::get};
 use kippu::{
     Algorithm, Key,
-    session::{BoxStore, NoClaims, Session, Sessions, SqliteStore},
-    web::{Access, Guard, SessionRoutes},
+    session::{BoxStore, NoClaims, Session, Sessions},
 };
+use kippu_sqlx::SqliteStore;
 use kippu_test_support::servers;
+use kippu_web::{Access, Guard, SessionRoutes};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

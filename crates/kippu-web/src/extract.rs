@@ -84,7 +84,8 @@ where
 /// `Arc` of the [`Sessions`].
 ///
 /// ```
-/// use kippu::{session::{MemoryStore, NoClaims}, web::Live};
+/// use kippu::session::{MemoryStore, NoClaims};
+/// use kippu_web::Live;
 ///
 /// async fn change_password(Live { token, .. }: Live<NoClaims, MemoryStore>) -> String {
 ///     token.subject.clone()

@@ -31,7 +31,8 @@ impl Guard {
     /// use std::sync::Arc;
     ///
     /// use axum::{Extension, Router, routing::get};
-    /// use kippu::{Algorithm, Key, session::{AccessToken, AccessVerifier, NoClaims}, web::Guard};
+    /// use kippu::{Algorithm, Key, session::{AccessToken, AccessVerifier, NoClaims}};
+    /// use kippu_web::Guard;
     ///
     /// # fn main() -> Result<(), kippu::KeyError> {
     /// # let key = Key::generate(Algorithm::Hs256)?;

@@ -5,7 +5,8 @@
 //! use std::sync::Arc;
 //!
 //! use axum::{Router, extract::FromRef, routing::get};
-//! use kippu::{Algorithm, Key, session::{AccessVerifier, NoClaims}, web::{Access, Guard}};
+//! use kippu::{Algorithm, Key, session::{AccessVerifier, NoClaims}};
+//! use kippu_web::{Access, Guard};
 //!
 //! #[derive(Clone, FromRef)]
 //! struct App { guard: Guard }
@@ -108,7 +109,8 @@ impl Guard {
     /// ```
     /// use std::sync::Arc;
     ///
-    /// use kippu::{session::{MemoryStore, Sessions}, web::{Cookies, Guard}};
+    /// use kippu::session::{MemoryStore, Sessions};
+    /// use kippu_web::{Cookies, Guard};
     /// # use kippu::{Algorithm, Key};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -175,7 +177,8 @@ impl Guard {
     /// ```
     /// # use std::sync::Arc;
     /// # use axum::{extract::State, http::{StatusCode, request::Parts}, response::IntoResponse};
-    /// # use kippu::{session::{MemoryStore, NoClaims, Sessions}, web::{Guard, Rejection}};
+    /// # use kippu::session::{MemoryStore, NoClaims, Sessions};
+    /// # use kippu_web::{Guard, Rejection};
     /// # #[derive(Clone)] struct App { guard: Guard, sessions: Arc<Sessions<MemoryStore>> }
     /// async fn login(State(app): State<App>, request: Parts) -> Result<impl IntoResponse, Rejection> {
     ///     // … after the password was checked:

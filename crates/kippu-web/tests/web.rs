@@ -35,9 +35,9 @@ use kippu::{
         rotation::{RotateOutcome, RotateRequest},
         store::InsertOutcome,
     },
-    web::{
-        Access, CookieError, Cookies, Guard, GuardLayer, Live, Rejection, Scoped, SessionRoutes,
-    },
+};
+use kippu_web::{
+    Access, CookieError, Cookies, Guard, GuardLayer, Live, Rejection, Scoped, SessionRoutes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

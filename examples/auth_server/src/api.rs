@@ -6,10 +6,8 @@ use axum::{
     http::header::CACHE_CONTROL,
     response::{IntoResponse, Response},
 };
-use kippu::{
-    session::{AccessToken, SessionId},
-    web::{Access, Live},
-};
+use kippu::session::{AccessToken, SessionId};
+use kippu_web::{Access, Live};
 use serde::{Deserialize, Serialize};
 
 use crate::{accounts::Account, app::Lifetimes};

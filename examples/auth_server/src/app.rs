@@ -10,10 +10,8 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use kippu::{
-    session::{BoxStore, Session, Sessions},
-    web::{Cookies, Guard, SessionRoutes},
-};
+use kippu::session::{BoxStore, Session, Sessions};
+use kippu_web::{Cookies, Guard, SessionRoutes};
 
 use crate::{
     accounts::{Accounts, AccountsError},

@@ -9,10 +9,8 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use kippu::{
-    session::{Login, Session, SessionError},
-    web::{Live, Rejection},
-};
+use kippu::session::{Login, Session, SessionError};
+use kippu_web::{Live, Rejection, Tokens};
 
 use crate::{
     accounts::{Account, AccountsError, MEMBER},
@@ -92,7 +90,7 @@ pub(crate) async fn login(
             (cookies, Json(body)).into_response()
         })
     } else {
-        login.await.map(IntoResponse::into_response).map_err(Rejection::from)
+        login.await.map(|tokens| Tokens(tokens).into_response()).map_err(Rejection::from)
     };
     match answer {
         Ok(response) => {

@@ -32,7 +32,7 @@ mod storage;
 use std::{error::Error, io::Write, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use kippu::session::SqliteStore;
+use kippu_sqlx::SqliteStore;
 use tokio::{net::TcpListener, runtime::Runtime, task::AbortHandle, time::timeout};
 use tracing::{error, info, warn};
 

@@ -12,7 +12,8 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use kippu::{session::SessionError, web::Rejection};
+use kippu::session::SessionError;
+use kippu_web::{GrantError, Rejection};
 
 use crate::{
     accounts::AccountsError,
@@ -73,7 +74,7 @@ impl From<TooOften> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let refusal = match self {
-            Self::Session(error) => return error.into_response(),
+            Self::Session(error) => return GrantError(error).into_response(),
             Self::Web(rejection) => return rejection.into_response(),
             refusal => refusal,
         };

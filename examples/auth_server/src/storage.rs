@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use kippu::session::{BoxStore, MemoryStore, PostgresStore, RedisStore, SqliteStore};
+use kippu::session::{BoxStore, MemoryStore};
+use kippu_redis::RedisStore;
+use kippu_sqlx::{PostgresStore, SqliteStore};
 use redis::{RedisError, aio::ConnectionManager};
 use sqlx::{
     PgPool,

@@ -17,9 +17,6 @@ pub(crate) mod session {
     pub(crate) mod rotation {
         pub(crate) use kippu::session::rotation::{RotateOutcome, RotateRequest};
     }
-    pub(crate) mod store {
-        pub(crate) use kippu::session::StoreError;
-    }
     pub(crate) mod time {
         pub(crate) use kippu::session::UnixMillis;
     }

@@ -1,6 +1,6 @@
 //! Logins on each store: how many a second, and how long the slowest wait.
 //!
-//! `cargo bench --all-features --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [STORE …]]`. Servers are
+//! `cargo bench -p kippu-store-tests [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [STORE …]]`. Servers are
 //! started for it, and share the machine's cores with it. `--loaded=1000000` has so many sessions in the store
 //! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
 //! much the store has grown. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
@@ -14,9 +14,9 @@
     reason = "a bench that fails ends"
 )]
 
-#[path = "chart.rs"]
+#[path = "../../../benches/chart.rs"]
 mod chart;
-#[path = "machine.rs"]
+#[path = "../../../benches/machine.rs"]
 mod machine;
 #[path = "session_charts.rs"]
 mod session_charts;
@@ -29,7 +29,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
 use kippu::{
     Algorithm, Key, NumericDate,
     session::{
@@ -38,6 +37,7 @@ use kippu::{
         rotation::{AheadPolicy, RotateOutcome, RotateRequest},
     },
 };
+use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
 use tokio::runtime::Runtime;
 
 use self::session_charts::Row;
@@ -90,12 +90,11 @@ fn main() {
         let store = MemoryStore::new(usize::MAX);
         runtime.block_on(all("memory", BoxStore::new(store), size, &mut rows, async || resident()));
     }
-    #[cfg(feature = "sqlite")]
     if wanted("sqlite") {
         let folder = servers::Scratch::new("bench");
         runtime.block_on(async {
             let path = folder.path().join("sessions.db");
-            let store = kippu::session::SqliteStore::open(&path).await.expect("a new file");
+            let store = kippu_sqlx::SqliteStore::open(&path).await.expect("a new file");
             let held = async || {
                 let files =
                     ["", "-wal"].map(|end| path.with_file_name(format!("sessions.db{end}")));
@@ -104,7 +103,6 @@ fn main() {
             all("sqlite", BoxStore::new(store), size, &mut rows, held).await;
         });
     }
-    #[cfg(feature = "postgres")]
     if wanted("postgres") {
         if let Some(server) = postgres_server::Postgres::start() {
             runtime.block_on(async {
@@ -113,7 +111,7 @@ fn main() {
                     .max_connections(32)
                     .test_before_acquire(false);
                 let pool = options.connect(&server.url()).await.expect("it runs");
-                let store = kippu::session::PostgresStore::new(pool.clone());
+                let store = kippu_sqlx::PostgresStore::new(pool.clone());
                 store.create_schema().await.expect("a new database");
                 let held = async || {
                     let query = "SELECT pg_total_relation_size('kippu_sessions')";
@@ -125,14 +123,13 @@ fn main() {
             });
         }
     }
-    #[cfg(feature = "redis")]
     if wanted("redis") {
         let options = redis_server::RedisOptions { append: Some("everysec"), ..Default::default() };
         if let Some(server) = redis_server::Redis::start_with(options) {
             runtime.block_on(async {
                 let client = redis::Client::open(server.url()).expect("a URL");
                 let connection = redis::aio::ConnectionManager::new(client).await.expect("it runs");
-                let store = kippu::session::RedisStore::new(connection);
+                let store = kippu_redis::RedisStore::new(connection);
                 let held = async || {
                     let answer = server.command(&["INFO", "memory"]);
                     let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));

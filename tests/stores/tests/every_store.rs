@@ -1,13 +1,11 @@
 //! What has to hold on every store: the conformance suite, races between logins of several servers, and what
 //! a thief of the data finds in it.
-#![cfg(feature = "conformance")]
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
-#![allow(dead_code, unused_imports, reason = "not every store is there with every set of features")]
 
 use std::{
     collections::HashSet,
@@ -17,7 +15,6 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
 use kippu::{
     Key,
     session::{
@@ -27,6 +24,7 @@ use kippu::{
         rotation::AheadPolicy,
     },
 };
+use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
 use tokio::sync::Barrier;
 
 /// One set of data, and what keeps it there.
@@ -85,11 +83,10 @@ fn files(folder: &Path) -> Vec<u8> {
     bytes
 }
 
-#[cfg(feature = "redis")]
 mod redis_data {
     use std::time::Duration;
 
-    use kippu::session::RedisStore;
+    use kippu_redis::RedisStore;
     use redis::{Client, cluster::ClusterClient};
 
     use super::{
@@ -178,11 +175,10 @@ mod redis_data {
     }
 }
 
-#[cfg(feature = "sqlite")]
 mod sqlite_data {
     use std::sync::Mutex;
 
-    use kippu::session::SqliteStore;
+    use kippu_sqlx::SqliteStore;
     use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 
     use super::{BoxStore, Data, PathBuf, Restorable, Stall, files, servers::Scratch};
@@ -232,9 +228,8 @@ mod sqlite_data {
     }
 }
 
-#[cfg(feature = "postgres")]
 mod postgres_data {
-    use kippu::session::PostgresStore;
+    use kippu_sqlx::PostgresStore;
     use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
 
     use super::{BoxStore, Data, PathBuf, Restorable, Stall, files, postgres_server::Postgres};
@@ -519,13 +514,9 @@ macro_rules! on {
 }
 
 on!(in_memory, Some(memory()), conformance: Suite::new().shares_the_clock(), races: 200, logouts: 1000);
-#[cfg(feature = "sqlite")]
 on!(in_sqlite, Some(sqlite_data::file()), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
-#[cfg(feature = "postgres")]
 on!(in_postgres, postgres_server::Postgres::start(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
-#[cfg(feature = "redis")]
 on!(in_redis, redis_data::redis(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 200, logouts: 1000);
-#[cfg(feature = "redis")]
 on!(in_redis_cluster, redis_data::redis_cluster(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 50, logouts: 200);
 
 #[tokio::test]
@@ -533,19 +524,16 @@ async fn memory_holds_no_token() {
     the_data_holds_no_token(memory()).await;
 }
 
-#[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn sqlite_holds_no_token() {
     the_data_holds_no_token(sqlite_data::file()).await;
 }
 
-#[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn a_backup_of_sqlite_may_be_restored() {
     a_backup_may_be_restored(sqlite_data::file()).await;
 }
 
-#[cfg(feature = "postgres")]
 #[tokio::test]
 async fn postgres_holds_no_token() {
     if let Some(data) = postgres_server::Postgres::start() {
@@ -553,7 +541,6 @@ async fn postgres_holds_no_token() {
     }
 }
 
-#[cfg(feature = "postgres")]
 #[tokio::test]
 async fn a_backup_of_postgres_may_be_restored() {
     if let Some(data) = postgres_server::Postgres::start() {
@@ -561,7 +548,6 @@ async fn a_backup_of_postgres_may_be_restored() {
     }
 }
 
-#[cfg(feature = "redis")]
 #[tokio::test]
 async fn redis_holds_no_token() {
     if let Some(data) = redis_data::redis() {
@@ -569,7 +555,6 @@ async fn redis_holds_no_token() {
     }
 }
 
-#[cfg(feature = "redis")]
 #[tokio::test]
 async fn redis_cluster_holds_no_token() {
     if let Some(data) = redis_data::redis_cluster() {
@@ -577,7 +562,6 @@ async fn redis_cluster_holds_no_token() {
     }
 }
 
-#[cfg(feature = "redis")]
 #[tokio::test]
 async fn a_backup_of_redis_may_be_restored() {
     if let Some(data) = redis_data::redis() {

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use kippu::session::{RedisStore, RefreshStore, StoreErrorKind, rotation::RotateOutcome};
+use kippu::session::{RefreshStore, StoreErrorKind, rotation::RotateOutcome};
+use kippu_redis::RedisStore;
 use redis::aio::ConnectionLike;
 use tokio::{task::JoinSet, time::timeout};
 

@@ -6,8 +6,9 @@ use std::{env, error::Error, fs, process, time::Duration};
 
 use kippu::{
     Algorithm, Key, base64url,
-    session::{EventKind, Login, Session, SessionError, Sessions, SqliteStore},
+    session::{EventKind, Login, Session, SessionError, Sessions},
 };
+use kippu_sqlx::SqliteStore;
 use serde::{Deserialize, Serialize};
 
 /// What the application says of a user in its access tokens.

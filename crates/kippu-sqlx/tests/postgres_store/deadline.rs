@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use kippu::session::{PostgresStore, RefreshStore, StoreErrorKind};
+use kippu::session::{RefreshStore, StoreErrorKind};
+use kippu_sqlx::PostgresStore;
 use sqlx::{
     AssertSqlSafe, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},

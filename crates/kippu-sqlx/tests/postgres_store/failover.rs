@@ -10,9 +10,9 @@ use std::{
 };
 
 use kippu::session::{
-    PostgresStore, RefreshStore, RevokeReason, SessionRecord, StoreErrorKind,
-    rotation::RotateOutcome,
+    RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, rotation::RotateOutcome,
 };
+use kippu_sqlx::PostgresStore;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},

@@ -7,7 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use kippu::session::{PostgresStore, RefreshStore, StoreErrorKind};
+use kippu::session::{RefreshStore, StoreErrorKind};
+use kippu_sqlx::PostgresStore;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 use super::{

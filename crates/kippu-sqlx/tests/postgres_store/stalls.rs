@@ -4,9 +4,10 @@
 use std::{future::Future, time::Duration};
 
 use kippu::session::{
-    PostgresStore, RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
+    RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
 };
+use kippu_sqlx::PostgresStore;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::{
     task::JoinSet,
