@@ -10,7 +10,7 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 23] = [
     "debug",
     "base64url",
     "hex",
@@ -29,7 +29,6 @@ const ROOMS: [&str; 24] = [
     "error",
     "jws",
     "jwt",
-    "batch",
     "explain",
     "session",
     "web",
