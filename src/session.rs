@@ -61,8 +61,6 @@ use core::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-#[cfg(feature = "axum")]
-pub(crate) use self::access::Standing;
 #[cfg(feature = "postgres")]
 pub use self::store::PostgresStore;
 #[cfg(feature = "redis")]

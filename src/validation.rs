@@ -440,17 +440,11 @@ impl Validation {
     ) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::ExpirationTime;
         match self.present(claim, &claims.expiration_time, !self.expiry_optional)? {
-            Some(date) if now >= self.end(date.earliest) => {
+            Some(date) if now >= date.earliest.saturating_add(self.leeway) => {
                 Err(ClaimError::Expired { exp: date.earliest, now, leeway: self.leeway })
             }
             _ => Ok(()),
         }
-    }
-
-    /// From when on a token with this `exp` is refused.
-    #[inline]
-    pub(crate) fn end(&self, expires_at: NumericDate) -> NumericDate {
-        expires_at.saturating_add(self.leeway)
     }
 
     fn check_not_before(

@@ -58,7 +58,7 @@ const SESSION_ROOMS: [&str; 17] = [
 ];
 
 /// The same within `web`.
-const WEB_ROOMS: [&str; 12] = [
+const WEB_ROOMS: [&str; 11] = [
     "origin",
     "cookie",
     "rejection",
@@ -66,7 +66,6 @@ const WEB_ROOMS: [&str; 12] = [
     "bearer",
     "csrf",
     "form",
-    "memory",
     "web",
     "layer",
     "extract",

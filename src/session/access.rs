@@ -22,12 +22,6 @@ use crate::{
     validation::{ClaimError, Validation, ValidationError},
 };
 
-#[cfg(feature = "axum")]
-mod standing;
-
-#[cfg(feature = "axum")]
-pub(crate) use self::standing::Standing;
-
 /// By which an access token is told from every other JWT.
 const TYP: &str = header::ACCESS_TOKEN_TYP;
 
