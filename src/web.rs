@@ -26,7 +26,6 @@
 //! - [`Access`] gives a handler the token of its request, `Option<Access>` also accepts requests without one, [`Live`]
 //!   refuses a token whose session has ended.
 //! - [`Guard::layer`] protects a whole router.
-//! - [`Guard::remember`] spares a server the verification of a token that it verified a moment ago.
 //! - [`SessionRoutes`] answers `refresh`, `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
 //!   application's.
 //! - [`Cookies`] keeps both tokens where no script reads them, and refuses forged requests.
@@ -41,7 +40,6 @@ mod csrf;
 mod extract;
 mod form;
 mod layer;
-mod memory;
 mod origin;
 mod rejection;
 mod routes;
@@ -52,7 +50,6 @@ use core::future::Future;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use self::memory::Memory;
 pub use self::{
     cookie::{CookieError, Cookies, SetCookies},
     extract::{Access, Live},
@@ -85,15 +82,13 @@ pub struct Guard(Arc<Admission>);
 struct Admission {
     verifier: Arc<AccessVerifier>,
     cookies: Option<Cookies>,
-    memory: Arc<Memory>,
 }
 
 impl Guard {
     /// Lets in requests whose access token `verifier` verifies, for example the
     /// [`verifier`](crate::session::Sessions::verifier) of the sessions.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
-        let memory = Arc::new(Memory::new(0));
-        Self(Arc::new(Admission { verifier: verifier.into(), cookies: None, memory }))
+        Self(Arc::new(Admission { verifier: verifier.into(), cookies: None }))
     }
 
     /// Lets in requests that have the token in a cookie, too. One that changes something has to come from a page of the
@@ -126,25 +121,9 @@ impl Guard {
     /// [`CookieError::Limit`] for a verifier that accepts longer tokens than [`Cookies::MAX_ACCESS_TOKEN_LEN`].
     pub fn cookies(self, cookies: Cookies) -> Result<Self, CookieError> {
         Cookies::check_limit(self.0.verifier.token_len_limit())?;
-        Ok(self.with(|admission| admission.cookies = Some(cookies)))
-    }
-
-    /// Remembers about as many access tokens as this, of those that [`Access`] and [`Guard::layer`] verified last,
-    /// with what they say. The same token again is not verified again as long as it would be verified: until it
-    /// expires, its key retires or the keys are replaced, by the clock of each request.
-    ///
-    /// It saves the MAC and the reading of the claims, and costs a copy of each of these tokens in memory until
-    /// another one takes its place. Without this call nothing is remembered. As for all access tokens, only [`Live`] sees
-    /// that a session has ended.
-    #[must_use]
-    pub fn remember(self, tokens: usize) -> Self {
-        self.with(|admission| admission.memory = Arc::new(Memory::new(tokens)))
-    }
-
-    fn with(self, change: impl FnOnce(&mut Admission)) -> Self {
         let mut admission = Arc::unwrap_or_clone(self.0);
-        change(&mut admission);
-        Self(Arc::new(admission))
+        admission.cookies = Some(cookies);
+        Ok(Self(Arc::new(admission)))
     }
 
     /// Verifies the access token of a request. Handlers use [`Access`] for this.
@@ -156,15 +135,6 @@ impl Guard {
         request: &Parts,
     ) -> Result<AccessToken<C>, Rejection> {
         Ok(self.authenticate_by(request, |token| self.0.verifier.verify(token))?.0)
-    }
-
-    /// As [`Guard::authenticate`], with the memory.
-    fn admit<C: DeserializeOwned + Send + Sync + 'static>(
-        &self,
-        request: &Parts,
-    ) -> Result<Arc<AccessToken<C>>, Rejection> {
-        let Admission { verifier, memory, .. } = &*self.0;
-        Ok(self.authenticate_by(request, |token| memory.verify(token, verifier))?.0)
     }
 
     /// Returns the result of `verify` for the token of a request, and the cookies, if the token is in one.

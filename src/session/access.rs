@@ -22,12 +22,6 @@ use crate::{
     validation::{ClaimError, Validation, ValidationError},
 };
 
-#[cfg(feature = "axum")]
-mod standing;
-
-#[cfg(feature = "axum")]
-pub(crate) use self::standing::Standing;
-
 /// By which an access token is told from every other JWT.
 const TYP: &str = header::ACCESS_TOKEN_TYP;
 
@@ -102,7 +96,7 @@ impl AccessVerifier {
 
     /// Reads `clock` in the place of the system's.
     #[must_use]
-    pub fn clock(self, clock: &'static dyn Clock) -> Self {
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self { validation: self.validation.clock(clock), ..self }
     }
 

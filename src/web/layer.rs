@@ -97,7 +97,7 @@ impl<C> GuardLayer<C> {
     where
         C: DeserializeOwned + Send + Sync + 'static,
     {
-        let token: Arc<AccessToken<C>> = self.guard.admit(request)?;
+        let token: Arc<AccessToken<C>> = Arc::new(self.guard.authenticate(request)?);
         for (scope, has_scope) in &self.scopes {
             has_scope(&token.claims, scope)?;
         }

@@ -32,14 +32,11 @@ use self::{
     writer::SqliteWriter,
 };
 use super::{InsertOutcome, RefreshStore, StoreError, StoreErrorKind};
-use crate::{
-    numeric_date::{Clock, SystemClock},
-    session::{
-        id::SessionId,
-        record::{RevokeReason, SessionRecord},
-        rotation::{RotateOutcome, RotateRequest},
-        time::UnixMillis,
-    },
+use crate::session::{
+    id::SessionId,
+    record::{RevokeReason, SessionRecord},
+    rotation::{RotateOutcome, RotateRequest},
+    time::UnixMillis,
 };
 
 /// Sessions in an SQLite file, for the processes of one machine.
@@ -351,7 +348,7 @@ impl RefreshStore for SqliteStore {
     /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the
     /// whole table, the next call goes on where this one stopped.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        let now = now.min(SystemClock.now().into());
+        let now = now.min(UnixMillis::now());
         let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);
         in_time(self.deadline, async {
             let (mut removed, mut left) = (0, limit);
