@@ -88,6 +88,9 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 /// assert_eq!(claims.role, "admin");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A key and a validation are shared by threads as they are. With the crate `rayon`, many tokens are verified on
+/// all processors by `tokens.par_iter().map(|token| decode::<Claims>(token, &key, &validation)).collect()`.
 #[inline]
 pub fn decode<C: DeserializeOwned>(
     token: &str,

@@ -19,7 +19,7 @@
 //!   flattened into one's own.
 //! - [`decode`] verifies a token and gives its claims as any type. [`decode_borrowed`] does so without
 //!   allocating. Neither can skip a check, and what was not said is refused: see [`Validation`] for what
-//!   can be said, [`DecodeError`] for what can be wrong. [`decode_many`] shares many tokens between all processors.
+//!   can be said, [`DecodeError`] for what can be wrong.
 //! - [`Key`] is one secret for one algorithm, [`KeySet`] several, for rotation; [`SharedKeySet`] swaps a set
 //!   in a running server. [`Jwk`] and [`JwkSet`] are how they are stored.
 //! - A [`KeySource`] is where they are kept: [`EnvKeys`], [`KeyFile`], [`KeyDirectory`], or a secret manager.
@@ -69,8 +69,6 @@ pub mod base64url;
 pub mod hmac;
 
 mod algorithm;
-#[cfg(feature = "std")]
-mod batch;
 mod claims;
 mod debug;
 mod error;
@@ -110,7 +108,6 @@ pub use crate::{
 };
 #[cfg(feature = "std")]
 pub use crate::{
-    batch::decode_many,
     key_set::SharedKeySet,
     key_source::{
         EnvKeys, KeyDirectory, KeyFile, KeyFormat, KeySource, KeySourceError, KeyWatcher,

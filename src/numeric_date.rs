@@ -1,54 +1,51 @@
 //! NumericDate (RFC 7519 §2): seconds since the epoch in, an instant out, without overflow or panic.
 //!
-//! Any finite JSON number is a time: fractions, times before 1970 and times far beyond any calendar.
-//! Arithmetic saturates. Also the [`Clock`], from which a verification takes its one reading.
+//! Any finite JSON number is a time: fractions, times before 1970 and times far beyond any calendar. Only whole
+//! seconds are kept. Arithmetic saturates. Also the [`Clock`], from which a verification takes its one reading.
 
 use core::{fmt, time::Duration};
+#[cfg(feature = "std")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// An instant, as seconds since 1970-01-01T00:00:00Z without leap seconds (RFC 7519 §2, "NumericDate").
+/// An instant, as whole seconds since 1970-01-01T00:00:00Z without leap seconds (RFC 7519 §2, "NumericDate").
 ///
-/// It is kept in whole microseconds, between about 290,000 years before and after the epoch; what lies
-/// outside is the nearest end of that range. Fractions of a second are kept until the year 2106, as
-/// long as a JSON number that other implementations read as a double can carry them.
+/// A number with a fraction is read too, and rounded down. A verifier rounds the times of a token so that a fraction
+/// never counts in the token's favour: `exp` down, `nbf` and `iat` up. A number outside the range of an `i64`
+/// becomes the nearest end of that range.
 ///
 /// ```
 /// use kippu::NumericDate;
 ///
 /// let exp = NumericDate::from_seconds(1_300_819_380);
 /// assert_eq!(serde_json::to_string(&exp)?, "1300819380");
-/// assert_eq!(serde_json::from_str::<NumericDate>("1300819380.5")?.to_string(), "1300819380.5");
+/// assert_eq!(serde_json::from_str::<NumericDate>("1300819380.5")?, exp);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NumericDate {
-    micros: i64,
+    seconds: i64,
 }
-
-/// Microseconds in a second.
-const SECOND: i64 = 1_000_000;
-
-/// From here on two neighbouring doubles may be more than half a microsecond apart, so that a fraction
-/// would not survive a round trip through JSON: 2^32 seconds, the year 2106.
-const FRACTIONS_END: i64 = (1 << 32) * SECOND;
-
-/// The same in seconds.
-const WHOLE_SECONDS_START: f64 = 4_294_967_296.0;
 
 impl NumericDate {
     /// 1970-01-01T00:00:00Z.
-    pub const EPOCH: Self = Self { micros: 0 };
+    pub const EPOCH: Self = Self::from_seconds(0);
 
     /// The instant `seconds` after the epoch; before it when negative.
     pub const fn from_seconds(seconds: i64) -> Self {
-        Self::from_micros(seconds.saturating_mul(SECOND))
+        Self { seconds }
     }
 
-    /// The system clock's current second, without its fraction: what one writes into `iat`.
+    /// The instant `millis` milliseconds after the epoch, rounded down.
+    pub(crate) const fn from_millis(millis: i64) -> Self {
+        Self::from_seconds(millis.div_euclid(1000))
+    }
+
+    /// The system clock's current second: what one writes into `iat`.
     #[cfg(feature = "std")]
     pub fn now() -> Self {
-        Self::from_seconds(SystemClock.now().seconds())
+        Self::from_millis(SystemClock.unix_millis())
     }
 
     /// `seconds` after [`NumericDate::now`]: what one writes into `exp`.
@@ -57,98 +54,44 @@ impl NumericDate {
         Self::now().saturating_add(Duration::from_secs(u64::from(seconds)))
     }
 
-    /// Whole seconds since the epoch; a fraction is rounded down, towards the past.
+    /// Seconds since the epoch.
     pub const fn seconds(self) -> i64 {
-        self.micros.div_euclid(SECOND)
+        self.seconds
     }
 
-    /// Whole milliseconds since the epoch, rounded down.
-    #[cfg(feature = "session")]
-    pub(crate) const fn millis(self) -> i64 {
-        self.micros.div_euclid(1000)
-    }
-
-    /// The instant `millis` milliseconds after the epoch; before it when negative.
-    #[cfg(feature = "session")]
-    pub(crate) const fn from_millis(millis: i64) -> Self {
-        Self::from_micros(millis.saturating_mul(1000))
-    }
-
-    /// This instant and `duration` more, or the end of the range. A nanosecond that is no whole
-    /// microsecond is dropped.
+    /// This instant and the whole seconds of `duration` more, or the end of the range.
     #[must_use]
-    #[inline]
-    pub fn saturating_add(self, duration: Duration) -> Self {
-        if let Some(micros) = few_micros(duration) {
-            return Self::from_micros(self.micros.saturating_add(micros));
-        }
-        let sum = i128::from(self.micros).saturating_add_unsigned(duration.as_micros());
-        Self::from_micros(i64::try_from(sum).unwrap_or(i64::MAX))
+    pub const fn saturating_add(self, duration: Duration) -> Self {
+        Self::from_seconds(self.seconds.saturating_add_unsigned(duration.as_secs()))
     }
 
-    /// This instant and `duration` less, or the start of the range. A nanosecond that is no whole
-    /// microsecond is dropped.
+    /// This instant and the whole seconds of `duration` less, or the start of the range.
     #[must_use]
-    #[inline]
-    pub fn saturating_sub(self, duration: Duration) -> Self {
-        if let Some(micros) = few_micros(duration) {
-            return Self::from_micros(self.micros.saturating_sub(micros));
-        }
-        let difference = i128::from(self.micros).saturating_sub_unsigned(duration.as_micros());
-        Self::from_micros(i64::try_from(difference).unwrap_or(i64::MIN))
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        Self::from_seconds(self.seconds.saturating_sub_unsigned(duration.as_secs()))
     }
 
     /// How much later this instant is than `earlier`; nothing when it is not later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
-        let micros = self.micros.saturating_sub(earlier.micros);
-        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        let is_later = self > earlier;
+        Duration::from_secs(if is_later { self.seconds.abs_diff(earlier.seconds) } else { 0 })
     }
 
-    /// Rounds down, where it has to round at all.
-    #[inline]
-    const fn from_micros(micros: i64) -> Self {
-        if -FRACTIONS_END < micros && micros < FRACTIONS_END {
-            return Self { micros };
+    /// This instant for the standard library; none outside the range of the operating system's times.
+    #[cfg(feature = "std")]
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let distance = Duration::from_secs(self.seconds.unsigned_abs());
+        if self.seconds < 0 {
+            return UNIX_EPOCH.checked_sub(distance);
         }
-        if micros < i64::MIN + SECOND {
-            return Self { micros: i64::MIN / SECOND * SECOND };
-        }
-        Self { micros: micros.div_euclid(SECOND) * SECOND }
+        UNIX_EPOCH.checked_add(distance)
     }
-
-    /// Rounds up, where it has to round at all.
-    const fn from_micros_up(micros: i64) -> Self {
-        let down = Self::from_micros(micros);
-        if down.micros < micros {
-            return Self::from_micros(down.micros.saturating_add(SECOND));
-        }
-        down
-    }
-}
-
-/// A duration below 136 years, as all but made-up ones are, which takes no wide arithmetic.
-#[inline]
-fn few_micros(duration: Duration) -> Option<i64> {
-    let seconds = u32::try_from(duration.as_secs()).ok()?;
-    Some(i64::from(seconds) * SECOND + i64::from(duration.subsec_micros()))
 }
 
 impl fmt::Display for NumericDate {
-    /// Seconds since the epoch, with as many decimals as there are.
+    /// Seconds since the epoch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.micros < 0 { "-" } else { "" };
-        let micros = self.micros.unsigned_abs();
-        let (seconds, mut fraction) = (micros / 1_000_000, micros % 1_000_000);
-        write!(f, "{sign}{seconds}")?;
-        if fraction == 0 {
-            return Ok(());
-        }
-        let mut digits = 6;
-        while fraction % 10 == 0 {
-            fraction /= 10;
-            digits -= 1;
-        }
-        write!(f, ".{fraction:0digits$}")
+        self.seconds.fmt(f)
     }
 }
 
@@ -159,22 +102,14 @@ impl fmt::Debug for NumericDate {
 }
 
 impl Serialize for NumericDate {
-    /// A JSON integer; a number with decimals only when there is a fraction of a second. In formats that
-    /// nobody reads, microseconds.
+    /// A JSON integer.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !serializer.is_human_readable() {
-            return serializer.serialize_i64(self.micros);
-        }
-        if self.micros % SECOND == 0 {
-            return serializer.serialize_i64(self.micros / SECOND);
-        }
-        #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "below 2^53")]
-        serializer.serialize_f64(self.micros as f64 / 1e6)
+        serializer.serialize_i64(self.seconds)
     }
 }
 
 impl<'de> Deserialize<'de> for NumericDate {
-    /// Any finite number, rounded to the nearest microsecond; from 2106 on, down to the second.
+    /// Any finite number, rounded down.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberVisitor;
 
@@ -197,33 +132,21 @@ impl<'de> Deserialize<'de> for NumericDate {
                 if !seconds.is_finite() {
                     return Err(E::invalid_value(de::Unexpected::Float(seconds), &self));
                 }
-                // Whole seconds are all that is kept from here on, and a product would be rounded.
-                if seconds.abs() >= WHOLE_SECONDS_START {
-                    #[expect(
-                        clippy::as_conversions,
-                        clippy::cast_possible_truncation,
-                        clippy::cast_precision_loss,
-                        reason = "saturates"
-                    )]
-                    let (towards_zero, is_below) =
-                        (seconds as i64, seconds < (seconds as i64) as f64);
-                    let whole = towards_zero.saturating_sub(i64::from(is_below));
-                    return Ok(NumericDate::from_seconds(whole));
-                }
-                let micros = seconds * 1e6;
-                // Below 2^52, so that there is room for a half.
-                let micros = if micros < 0.0 { micros - 0.5 } else { micros + 0.5 };
+                // `f64::floor` is not in core.
                 #[expect(
                     clippy::as_conversions,
                     clippy::cast_possible_truncation,
-                    reason = "saturates"
+                    clippy::cast_precision_loss,
+                    reason = "saturates, and a double with a fraction is far below 2^53"
                 )]
-                Ok(NumericDate::from_micros(micros as i64))
+                let (towards_zero, is_below) = (seconds as i64, seconds < (seconds as i64) as f64);
+                let whole = towards_zero.saturating_sub(i64::from(is_below));
+                Ok(NumericDate::from_seconds(whole))
             }
         }
 
         if !deserializer.is_human_readable() {
-            return i64::deserialize(deserializer).map(NumericDate::from_micros);
+            return deserializer.deserialize_i64(NumberVisitor);
         }
         // Not any value, which serde_json has another way to spell when it is told not to round.
         deserializer.deserialize_f64(NumberVisitor)
@@ -231,14 +154,15 @@ impl<'de> Deserialize<'de> for NumericDate {
 }
 
 #[cfg(feature = "std")]
-impl From<std::time::SystemTime> for NumericDate {
-    /// Rounds down to the microsecond; a time outside the range becomes its nearest end.
-    fn from(time: std::time::SystemTime) -> Self {
-        match time.duration_since(std::time::UNIX_EPOCH) {
+impl From<SystemTime> for NumericDate {
+    /// Rounds down; a time outside the range becomes its nearest end.
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
             Ok(since) => Self::EPOCH.saturating_add(since),
             Err(before) => {
-                let up = before.duration().saturating_add(Duration::from_nanos(999));
-                Self::EPOCH.saturating_sub(up)
+                let before = before.duration();
+                let up = before.as_secs().saturating_add(u64::from(before.subsec_nanos() > 0));
+                Self::EPOCH.saturating_sub(Duration::from_secs(up))
             }
         }
     }
@@ -258,49 +182,41 @@ impl SpelledDate {
     /// Reads a number of the grammar of RFC 8259 §6; what does not follow it has no defined value.
     #[cold]
     pub(crate) fn from_decimal(text: &str) -> Self {
-        let (negative, text) = match text.strip_prefix('-') {
-            Some(magnitude) => (true, magnitude),
-            None => (false, text),
+        let (sign, text) = match text.strip_prefix('-') {
+            Some(magnitude) => (-1, magnitude),
+            None => (1, text),
         };
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, saturating_exponent(exponent)),
             None => (text, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        // How many of the digits stand before the point once the number counts microseconds.
+        // How many of the digits count whole seconds.
         let whole_digits = i64::try_from(whole.len()).unwrap_or(i64::MAX);
-        let point = whole_digits.saturating_add(exponent).saturating_add(6);
+        let point = whole_digits.saturating_add(exponent);
 
-        let (mut micros, mut between, mut read) = (0_i64, false, 0_i64);
+        let (mut seconds, mut has_fraction, mut read) = (0_i64, false, 0_i64);
         for digit in whole.bytes().chain(fraction.bytes()).map(|digit| i64::from(digit & 0x0f)) {
             if read < point {
-                micros = micros.saturating_mul(10).saturating_add(digit);
+                seconds = seconds.saturating_mul(10).saturating_add(sign * digit);
             } else {
-                between |= digit != 0;
+                has_fraction |= digit != 0;
             }
             read += 1;
         }
-        while read < point && 0 < micros && micros < i64::MAX {
-            micros = micros.saturating_mul(10);
+        while read < point && ![0, i64::MIN, i64::MAX].contains(&seconds) {
+            seconds = seconds.saturating_mul(10);
             read += 1;
         }
-        let next = micros.saturating_add(i64::from(between));
-        if negative {
-            let (earliest, latest) = (next.saturating_neg(), micros.saturating_neg());
-            return Self {
-                earliest: NumericDate::from_micros(earliest),
-                latest: NumericDate::from_micros_up(latest),
-            };
-        }
+        let next = seconds.saturating_add(if has_fraction { sign } else { 0 });
         Self {
-            earliest: NumericDate::from_micros(micros),
-            latest: NumericDate::from_micros_up(next),
+            earliest: NumericDate::from_seconds(seconds.min(next)),
+            latest: NumericDate::from_seconds(seconds.max(next)),
         }
     }
 }
 
 impl From<NumericDate> for SpelledDate {
-    #[inline]
     fn from(date: NumericDate) -> Self {
         Self { earliest: date, latest: date }
     }
@@ -321,25 +237,39 @@ fn saturating_exponent(text: &str) -> i64 {
 
 /// Where the time comes from: one reading for each verification.
 ///
-/// A clock is shared by threads and outlives what uses it: a `static`, mostly.
-///
 /// ```
-/// use kippu::{Clock, NumericDate};
+/// use kippu::{Clock, Validation};
 ///
 /// struct Stopped;
 ///
 /// impl Clock for Stopped {
-///     fn now(&self) -> NumericDate {
-///         NumericDate::from_seconds(1_300_819_379)
+///     fn unix_millis(&self) -> i64 {
+///         1_300_819_379_000
 ///     }
 /// }
 ///
-/// let validation = kippu::Validation::new().clock(&Stopped);
+/// let validation = Validation::new().clock(Stopped);
 /// ```
 pub trait Clock: Send + Sync {
-    /// The current time. It may step backwards and may lie before 1970: nothing panics.
-    fn now(&self) -> NumericDate;
+    /// Milliseconds since 1970-01-01T00:00:00Z. The clock may step backwards and may be set before 1970: nothing
+    /// panics. Access tokens count whole seconds, sessions count milliseconds.
+    fn unix_millis(&self) -> i64;
 }
+
+/// A pointer to a clock is a clock.
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<C: Clock + ?Sized> Clock for $pointer {
+            fn unix_millis(&self) -> i64 {
+                C::unix_millis(self)
+            }
+        }
+    )*};
+}
+
+pointers!(&C, alloc::boxed::Box<C>);
+#[cfg(target_has_atomic = "ptr")]
+pointers!(alloc::sync::Arc<C>);
 
 /// The operating system's clock, in UTC.
 #[cfg(feature = "std")]
@@ -348,8 +278,12 @@ pub struct SystemClock;
 
 #[cfg(feature = "std")]
 impl Clock for SystemClock {
-    fn now(&self) -> NumericDate {
-        std::time::SystemTime::now().into()
+    fn unix_millis(&self) -> i64 {
+        let saturated = |millis| i64::try_from(millis).unwrap_or(i64::MAX);
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => saturated(since.as_millis()),
+            Err(before) => -saturated(before.duration().as_nanos().div_ceil(1_000_000)),
+        }
     }
 }
 
@@ -361,94 +295,94 @@ mod tests {
 
     use super::*;
 
-    fn micros(earliest: i64, latest: i64) -> SpelledDate {
+    fn between(earliest: i64, latest: i64) -> SpelledDate {
         SpelledDate {
-            earliest: NumericDate { micros: earliest },
-            latest: NumericDate { micros: latest },
+            earliest: NumericDate::from_seconds(earliest),
+            latest: NumericDate::from_seconds(latest),
         }
     }
 
-    fn seconds(seconds: i64) -> SpelledDate {
-        micros(seconds * SECOND, seconds * SECOND)
+    fn exactly(seconds: i64) -> SpelledDate {
+        between(seconds, seconds)
     }
 
     #[test]
     fn a_spelled_date_is_read_from_its_digits() {
-        let last = i64::MAX / SECOND;
         for (text, expected) in [
-            ("0", seconds(0)),
-            ("-0", seconds(0)),
-            ("-0.0", seconds(0)),
-            ("1760000000", seconds(1_760_000_000)),
-            ("1760000000.0", seconds(1_760_000_000)),
-            ("1.76e9", seconds(1_760_000_000)),
-            ("1.76E+9", seconds(1_760_000_000)),
-            ("17600000000000e-4", seconds(1_760_000_000)),
-            ("-1", seconds(-1)),
-            ("253402300799", seconds(253_402_300_799)),
-            ("1.5", micros(1_500_000, 1_500_000)),
-            ("-1.5", micros(-1_500_000, -1_500_000)),
-            ("0.0000001", micros(0, 1)),
-            ("-0.0000001", micros(-1, 0)),
-            ("1e-400", micros(0, 1)),
-            ("0e400", seconds(0)),
-            ("0e99999999999999999999999", seconds(0)),
-            ("1760000000.0000000001", micros(1_760_000_000_000_000, 1_760_000_000_000_001)),
-            ("1759999999.9999999999", micros(1_759_999_999_999_999, 1_760_000_000_000_000)),
-            ("1e30", seconds(last)),
-            ("-1e30", seconds(-last)),
-            ("1e308", seconds(last)),
-            ("18446744073709551616", seconds(last)),
-            ("9223372036854", seconds(last)),
-            ("9000000000.5", micros(9_000_000_000 * SECOND, 9_000_000_001 * SECOND)),
-            ("-9000000000.5", micros(-9_000_000_001 * SECOND, -9_000_000_000 * SECOND)),
-            ("1e99999999999999999999999", seconds(last)),
-            ("1e-99999999999999999999999", micros(0, 1)),
+            ("0", exactly(0)),
+            ("-0", exactly(0)),
+            ("-0.0", exactly(0)),
+            ("1760000000", exactly(1_760_000_000)),
+            ("1760000000.0", exactly(1_760_000_000)),
+            ("1.76e9", exactly(1_760_000_000)),
+            ("1.76E+9", exactly(1_760_000_000)),
+            ("17600000000000e-4", exactly(1_760_000_000)),
+            ("-1", exactly(-1)),
+            ("253402300799", exactly(253_402_300_799)),
+            ("1.5", between(1, 2)),
+            ("-1.5", between(-2, -1)),
+            ("15e-1", between(1, 2)),
+            ("0.0000001", between(0, 1)),
+            ("-0.0000001", between(-1, 0)),
+            ("1e-400", between(0, 1)),
+            ("0e400", exactly(0)),
+            ("0e99999999999999999999999", exactly(0)),
+            ("1760000000.0000000001", between(1_760_000_000, 1_760_000_001)),
+            ("1759999999.9999999999", between(1_759_999_999, 1_760_000_000)),
+            ("9223372036854775806.5", between(i64::MAX - 1, i64::MAX)),
+            ("1e30", exactly(i64::MAX)),
+            ("-1e30", exactly(i64::MIN)),
+            ("-9223372036854775808", exactly(i64::MIN)),
+            ("-9223372036854775807.5", between(i64::MIN, -i64::MAX)),
+            ("1e308", exactly(i64::MAX)),
+            ("18446744073709551616", exactly(i64::MAX)),
+            ("1e99999999999999999999999", exactly(i64::MAX)),
+            ("1e-99999999999999999999999", between(0, 1)),
         ] {
             assert_eq!(SpelledDate::from_decimal(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn arithmetic_saturates_at_whole_seconds() {
-        let (first, last) =
-            (NumericDate::from_seconds(i64::MIN), NumericDate::from_seconds(i64::MAX));
-        for end in [first, last] {
-            assert_eq!(end.micros % SECOND, 0);
-            assert_eq!(end.micros.abs(), i64::MAX / SECOND * SECOND);
-        }
-        for (date, end) in [(first, last), (NumericDate::EPOCH, last), (last, last)] {
-            assert_eq!(date.saturating_add(Duration::MAX), end);
-        }
-        for (date, end) in [(last, first), (NumericDate::EPOCH, first), (first, first)] {
-            assert_eq!(date.saturating_sub(Duration::MAX), end);
+    fn arithmetic_saturates() {
+        let [first, last] = [i64::MIN, i64::MAX].map(NumericDate::from_seconds);
+        for date in [first, NumericDate::EPOCH, last] {
+            assert_eq!(date.saturating_add(Duration::MAX), last);
+            assert_eq!(date.saturating_sub(Duration::MAX), first);
         }
         assert_eq!(first.saturating_since(last), Duration::ZERO);
-        assert!(last.saturating_since(first) > Duration::from_secs(9_000_000_000_000));
+        assert_eq!(last.saturating_since(last), Duration::ZERO);
+        assert_eq!(last.saturating_since(first), Duration::from_secs(u64::MAX));
     }
 
     #[test]
-    fn a_date_is_written_with_the_decimals_it_has() {
-        for (micros, text) in [
-            (0, "0"),
-            (1_500_000, "1.5"),
-            (-500_000, "-0.5"),
-            (-1_000_001, "-1.000001"),
-            (1_300_819_380_000_010, "1300819380.00001"),
-        ] {
-            let date = NumericDate { micros };
+    fn a_duration_counts_its_whole_seconds() {
+        let date = NumericDate::from_seconds(10);
+        let duration = Duration::from_millis(1_999);
+        assert_eq!(date.saturating_add(duration).seconds(), 11);
+        assert_eq!(date.saturating_sub(duration).seconds(), 9);
+    }
+
+    #[test]
+    fn a_date_prints_its_seconds() {
+        for (seconds, text) in [(0, "0"), (-1, "-1"), (1_300_819_380, "1300819380")] {
+            let date = NumericDate::from_seconds(seconds);
             assert_eq!(date.to_string(), text);
             assert_eq!(alloc::format!("{date:?}"), alloc::format!("NumericDate({text})"));
         }
     }
 
-    /// Of a format that hands over a double: this crate's reader of JSON hands over digits.
     #[test]
-    fn a_double_is_rounded_down_where_whole_seconds_are_kept() {
+    fn a_double_is_rounded_down() {
         for (double, seconds) in [
+            (0.0, 0),
+            (-0.0, 0),
+            (1.5, 1),
+            (-0.5, -1),
+            (-1.0, -1),
+            (-1.5, -2),
             (4_294_967_296.0, 4_294_967_296),
             (5e9 + 0.5, 5_000_000_000),
-            (-5e9, -5_000_000_000),
             (-5e9 - 0.5, -5_000_000_001),
             (1e300, i64::MAX),
             (-1e300, i64::MIN),
@@ -456,12 +390,33 @@ mod tests {
             let read = NumericDate::deserialize(F64Deserializer::<Error>::new(double));
             assert_eq!(read.unwrap(), NumericDate::from_seconds(seconds), "{double}");
         }
+        for double in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(NumericDate::deserialize(F64Deserializer::<Error>::new(double)).is_err());
+        }
     }
 
     #[cfg(feature = "std")]
     #[test]
-    fn a_clock_before_1970_is_a_time() {
-        let before = std::time::UNIX_EPOCH - Duration::from_nanos(1_500_000_001);
-        assert_eq!(NumericDate::from(before), NumericDate { micros: -1_500_001 });
+    fn a_system_time_is_rounded_down() {
+        for (time, seconds) in [
+            (UNIX_EPOCH + Duration::from_nanos(1_999_999_999), 1),
+            (UNIX_EPOCH, 0),
+            (UNIX_EPOCH - Duration::from_nanos(1), -1),
+            (UNIX_EPOCH - Duration::from_secs(1), -1),
+            (UNIX_EPOCH - Duration::from_nanos(1_500_000_001), -2),
+        ] {
+            assert_eq!(NumericDate::from(time), NumericDate::from_seconds(seconds));
+        }
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn a_date_is_a_system_time_where_there_is_one() {
+        for seconds in [0, 1, -1, 1_300_819_380] {
+            let date = NumericDate::from_seconds(seconds);
+            assert_eq!(date.to_system_time().map(NumericDate::from), Some(date));
+        }
+        let last = NumericDate::from_seconds(i64::MAX).to_system_time();
+        assert!(last.is_none_or(|last| NumericDate::from(last).seconds() == i64::MAX));
     }
 }

@@ -87,7 +87,7 @@ use crate::{
     claims::Audience,
     error::DecodeError,
     key_set::Lookup,
-    numeric_date::{Clock, NumericDate, SystemClock},
+    numeric_date::{Clock, NumericDate},
 };
 
 /// The sessions of an application: made once, and shared by all its requests.
@@ -100,7 +100,7 @@ pub struct Sessions<S> {
     refresh_keys: Keyring,
     lifetimes: Lifetimes,
     ahead: AheadPolicy,
-    clock: Option<&'static dyn Clock>,
+    clock: Arc<dyn Clock>,
     on_event: Option<OnEvent>,
 }
 
@@ -200,7 +200,7 @@ impl<S: RefreshStore> Sessions<S> {
             Ok(access_token) => self.logged_in(&record, access_token, &keys, now),
             Err(error) => {
                 // No token of it was given to anyone: it would stand in a list, and be of no use.
-                let _ = self.store.revoke(&record.id, RevokeReason::Denied, now.into()).await;
+                let _ = self.store.revoke(&record.id, RevokeReason::Denied, now).await;
                 Err(error)
             }
         }
@@ -278,7 +278,7 @@ impl<S: RefreshStore> Sessions<S> {
         let now = self.now();
         let keys = self.refresh_keys.load();
         let kid = refresh_token::check_key(keys.signing_key())?.to_owned();
-        let presented = refresh_token::verify(refresh_token, &keys, Some(now))
+        let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
             .ok_or(SessionError::InvalidToken)?;
         let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
         if record.client != self.client || record.origin() != presented.origin {
@@ -308,8 +308,8 @@ impl<S: RefreshStore> Sessions<S> {
         self.respond(&record, &granted(outcome)?, access_token, &keys, now)
     }
 
-    fn now(&self) -> NumericDate {
-        self.clock.map_or_else(|| SystemClock.now(), Clock::now)
+    fn now(&self) -> UnixMillis {
+        UnixMillis::new(self.clock.unix_millis())
     }
 
     /// A new session, not stored yet.
@@ -317,21 +317,20 @@ impl<S: RefreshStore> Sessions<S> {
         &self,
         login: Login,
         keys: &Current<'_>,
-    ) -> Result<(SessionRecord, NumericDate), SessionError> {
+    ) -> Result<(SessionRecord, UnixMillis), SessionError> {
         login.check()?;
         let now = self.now();
-        let created_at = UnixMillis::from(now);
         let record = SessionRecord {
             id: SessionId::generate(&login.subject).map_err(|_| SessionError::NoRandomness)?,
             subject: login.subject,
             client: self.client.clone(),
             label: login.label,
-            created_at,
-            absolute_expires_at: created_at.saturating_add(self.lifetimes.absolute),
+            created_at: now,
+            absolute_expires_at: now.saturating_add(self.lifetimes.absolute),
             generation: 0,
             kid: refresh_token::check_key(keys.signing_key())?.to_owned(),
-            rotated_at: created_at,
-            expires_at: created_at.saturating_add(self.lifetimes.idle),
+            rotated_at: now,
+            expires_at: now.saturating_add(self.lifetimes.idle),
             revoked: None,
         };
         Ok((record, now))
@@ -354,7 +353,7 @@ impl<S: RefreshStore> Sessions<S> {
         record: &SessionRecord,
         access_token: String,
         keys: &Current<'_>,
-        now: NumericDate,
+        now: UnixMillis,
     ) -> Result<TokenResponse, SessionError> {
         self.tell(EventKind::LoggedIn, Some(record.id), Some(&record.subject));
         let first = Successor {
@@ -369,7 +368,7 @@ impl<S: RefreshStore> Sessions<S> {
     async fn authorized<C, E, F>(
         &self,
         record: &SessionRecord,
-        now: NumericDate,
+        now: UnixMillis,
         authorize: impl FnOnce(Session) -> F,
     ) -> Result<C, SessionError>
     where
@@ -379,7 +378,7 @@ impl<S: RefreshStore> Sessions<S> {
         let authorized = authorize(record.clone().into()).await;
         let claims = authorized.map_err(|error| SessionError::Authorize(error.into()))?;
         if claims.is_none() {
-            self.store.revoke(&record.id, RevokeReason::Denied, now.into()).await?;
+            self.store.revoke(&record.id, RevokeReason::Denied, now).await?;
             self.tell(EventKind::Denied, Some(record.id), Some(&record.subject));
         }
         claims.ok_or(SessionError::Denied)
@@ -390,7 +389,7 @@ impl<S: RefreshStore> Sessions<S> {
         &self,
         id: &SessionId,
         subject: &str,
-        now: NumericDate,
+        now: UnixMillis,
     ) -> Result<SessionRecord, SessionError> {
         let record = self.store.load(id).await?.ok_or(SessionError::InvalidToken)?;
         if record.subject != subject {
@@ -398,17 +397,17 @@ impl<S: RefreshStore> Sessions<S> {
         }
         match record.revoked {
             Some(revoked) => Err(SessionError::Revoked(revoked.reason)),
-            None if record.is_expired(now.into()) => Err(SessionError::Expired),
+            None if record.is_expired(now) => Err(SessionError::Expired),
             None => Ok(record),
         }
     }
 
-    fn request(&self, presented: &Presented, kid: String, now: NumericDate) -> RotateRequest {
+    fn request(&self, presented: &Presented, kid: String, now: UnixMillis) -> RotateRequest {
         RotateRequest {
             id: presented.id,
             generation: presented.generation,
             kid,
-            now: now.into(),
+            now,
             was_current: false,
             waited: Duration::ZERO,
             grace: self.lifetimes.grace,
@@ -421,7 +420,7 @@ impl<S: RefreshStore> Sessions<S> {
     fn access_token<C: Serialize>(
         &self,
         record: &SessionRecord,
-        now: NumericDate,
+        now: UnixMillis,
         claims: &C,
     ) -> Result<String, SessionError> {
         let grant = Grant {
@@ -430,17 +429,16 @@ impl<S: RefreshStore> Sessions<S> {
             subject: &record.subject,
             client: &record.client,
             session: &record.id,
-            issued_at: NumericDate::from_seconds(now.seconds()),
+            issued_at: now.into(),
             expires_at: self.access_expires_at(record, now),
-            auth_time: NumericDate::from_seconds(NumericDate::from(record.created_at).seconds()),
+            auth_time: record.created_at.into(),
         };
         Ok(access::issue(&grant, claims, &self.verifier)?)
     }
 
     /// No access token outlives the end of its session that is known from the start.
-    fn access_expires_at(&self, record: &SessionRecord, now: NumericDate) -> NumericDate {
-        let end = now.saturating_add(self.lifetimes.access).min(record.absolute_expires_at.into());
-        NumericDate::from_seconds(end.seconds())
+    fn access_expires_at(&self, record: &SessionRecord, now: UnixMillis) -> NumericDate {
+        now.saturating_add(self.lifetimes.access).min(record.absolute_expires_at).into()
     }
 
     fn respond(
@@ -449,16 +447,14 @@ impl<S: RefreshStore> Sessions<S> {
         successor: &Successor,
         access_token: String,
         keys: &Current<'_>,
-        now: NumericDate,
+        now: UnixMillis,
     ) -> Result<TokenResponse, SessionError> {
         Ok(TokenResponse {
             access_token,
             // From `iat` on, which has no fraction either.
-            expires_in: self
-                .access_expires_at(record, now)
-                .saturating_since(NumericDate::from_seconds(now.seconds())),
+            expires_in: self.access_expires_at(record, now).saturating_since(now.into()),
             refresh_token: refresh_token_of(record, successor, keys)?,
-            refresh_expires_in: successor.expires_at.saturating_since(now.into()),
+            refresh_expires_in: successor.expires_at.saturating_since(now),
             session_id: record.id,
         })
     }

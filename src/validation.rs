@@ -3,16 +3,20 @@
 //! Strict as it is made. A call that tightens returns the [`Validation`]; one that loosens can fail,
 //! because it may contradict what was said before or go further than is safe.
 
+#[cfg(target_has_atomic = "ptr")]
+use alloc::sync::Arc;
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
+#[cfg(target_has_atomic = "ptr")]
+use crate::numeric_date::Clock;
 use crate::{
     claims::{Claim, ClaimsSet, Names, RegisteredClaim},
     debug::debug_by_message,
     excerpt::Excerpt,
     header,
     json::Text,
-    numeric_date::{Clock, NumericDate},
+    numeric_date::NumericDate,
 };
 
 /// What the recipient of a token expects of it.
@@ -57,12 +61,13 @@ pub struct Validation {
 type Expected = Vec<String>;
 
 /// Where a verification takes its time from.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Time {
     /// The operating system's clock, where there is one.
     System,
     Fixed(NumericDate),
-    Clock(&'static dyn Clock),
+    #[cfg(target_has_atomic = "ptr")]
+    Clock(Arc<dyn Clock>),
 }
 
 /// Why an option cannot be.
@@ -285,7 +290,7 @@ impl Validation {
     }
 
     /// Requires `iat`, and refuses a token that was issued longer ago than `max_age`, whatever its
-    /// `exp`. The leeway is added.
+    /// `exp`. The leeway is added. Both count whole seconds.
     #[must_use]
     pub fn max_age(self, max_age: Duration) -> Self {
         Self { max_age: Some(max_age), ..self }
@@ -298,14 +303,16 @@ impl Validation {
         Self { clock: Time::Fixed(now), ..self }
     }
 
-    /// Reads `clock`, once for each verification, in the place of the system's clock.
+    /// Reads `clock`, once for each verification, in the place of the system's clock. Clones of the validation share
+    /// it.
+    #[cfg(target_has_atomic = "ptr")]
     #[must_use]
-    pub fn clock(self, clock: &'static dyn Clock) -> Self {
-        Self { clock: Time::Clock(clock), ..self }
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        Self { clock: Time::Clock(Arc::new(clock)), ..self }
     }
 
     /// Allows the issuer's clock to differ by up to `leeway`, 60 seconds when this is not said: `exp`
-    /// counts as that much later, `nbf` and `iat` as that much earlier.
+    /// counts as that much later, `nbf` and `iat` as that much earlier. It counts whole seconds.
     ///
     /// # Errors
     /// [`ValidationError::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
@@ -361,11 +368,12 @@ impl Validation {
     #[inline]
     #[cfg_attr(feature = "std", expect(clippy::unnecessary_wraps, reason = "not without std"))]
     pub(crate) fn now(&self) -> Option<NumericDate> {
-        match self.clock {
-            Time::Fixed(now) => Some(now),
-            Time::Clock(clock) => Some(clock.now()),
+        match &self.clock {
+            Time::Fixed(now) => Some(*now),
+            #[cfg(target_has_atomic = "ptr")]
+            Time::Clock(clock) => Some(NumericDate::from_millis(clock.unix_millis())),
             #[cfg(feature = "std")]
-            Time::System => Some(crate::numeric_date::SystemClock.now()),
+            Time::System => Some(NumericDate::now()),
             #[cfg(not(feature = "std"))]
             Time::System => None,
         }
@@ -440,17 +448,11 @@ impl Validation {
     ) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::ExpirationTime;
         match self.present(claim, &claims.expiration_time, !self.expiry_optional)? {
-            Some(date) if now >= self.end(date.earliest) => {
+            Some(date) if now >= date.earliest.saturating_add(self.leeway) => {
                 Err(ClaimError::Expired { exp: date.earliest, now, leeway: self.leeway })
             }
             _ => Ok(()),
         }
-    }
-
-    /// From when on a token with this `exp` is refused.
-    #[inline]
-    pub(crate) fn end(&self, expires_at: NumericDate) -> NumericDate {
-        expires_at.saturating_add(self.leeway)
     }
 
     fn check_not_before(

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use kippu::{Key, KeySet, NumericDate, Validation, base64url, decode};
+use kippu::{Clock, Key, KeySet, NumericDate, Validation, base64url, decode};
 use kippu_test_support::signing;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -139,10 +139,13 @@ fn at(seconds: i64) -> Validation {
     Validation::new().at(NumericDate::from_seconds(seconds)).leeway(Duration::ZERO).unwrap()
 }
 
-/// An instant, in microseconds since the epoch.
-fn instant(micros: i64) -> NumericDate {
-    let part = u64::try_from(micros.rem_euclid(SECOND)).unwrap();
-    NumericDate::from_seconds(micros.div_euclid(SECOND)).saturating_add(Duration::from_micros(part))
+/// A clock that stands still, in microseconds.
+struct Stopped(i64);
+
+impl Clock for Stopped {
+    fn unix_millis(&self) -> i64 {
+        self.0.div_euclid(1000)
+    }
 }
 
 /// Two seconds on either side: in steps of 20 milliseconds, and around each whole and half second of a microsecond.
@@ -157,54 +160,54 @@ fn spelled(micros: i64) -> String {
     format!("{}.{:06}", micros / SECOND, micros % SECOND)
 }
 
-/// Judges a claim that is away from an end by each offset: the claim moves, then the clock.
-fn check(name: &str, validation: &Validation, end: i64, wanted: impl Fn(i64) -> bool) {
+/// Judges a claim that is away from an end by each offset: the claim moves, then the clock. `wanted` takes the claim and
+/// the time.
+fn check(name: &str, validation: &Validation, end: i64, wanted: impl Fn(i64, i64) -> bool) {
     let (mut accepted, mut refused) = (0, 0);
     let now = NOW * SECOND;
     for offset in offsets() {
-        let claim = |micros| {
+        for (claim, now) in [(now + end + offset, now), (now + end, now - offset)] {
             let exp = if name == "exp" { String::new() } else { r#","exp":9999999999"#.to_owned() };
-            signed(format!(r#"{{"{name}":{}{exp}}}"#, spelled(micros)))
-        };
-        let moved = (claim(now + end + offset), now);
-        let clock = (claim(now + end), now - offset);
-        for (token, now) in [moved, clock] {
-            let validation = validation.clone().at(instant(now));
+            let token = signed(format!(r#"{{"{name}":{}{exp}}}"#, spelled(claim)));
+            let validation = validation.clone().clock(Stopped(now));
             let is_accepted = decode::<IgnoredAny>(&token, &key(), &validation).is_ok();
-            assert_eq!(is_accepted, wanted(offset), "{name}, {offset} microseconds off, at {now}");
+            assert_eq!(is_accepted, wanted(claim, now), "{name}: {claim} at {now} microseconds");
             if is_accepted { accepted += 1 } else { refused += 1 }
         }
     }
     assert!(accepted > 100 && refused > 100, "{name}: {accepted} {refused}");
 }
 
+/// A claim's fraction counts against the token, a part of a second of leeway or age does not count.
 #[test]
 fn every_time_around_the_end_of_a_claim_is_judged_by_its_rule() {
+    let down = |micros: i64| micros.div_euclid(SECOND) * SECOND;
+    let up = |micros: i64| down(micros + SECOND - 1);
     for leeway in [0, 1, 59_999_999, 60_000_000, 600_000_000] {
         let validation = Validation::new().leeway(Duration::from_micros(leeway)).unwrap();
-        let leeway = i64::try_from(leeway).unwrap();
+        let leeway = down(i64::try_from(leeway).unwrap());
         // RFC 7519 §4.1.4: not on or after it.
-        check("exp", &validation, -leeway, |offset| offset > 0);
+        check("exp", &validation, -leeway, |exp, now| now < down(exp) + leeway);
         // §4.1.5: not before it.
-        check("nbf", &validation, leeway, |offset| offset <= 0);
-        check("iat", &validation, leeway, |offset| offset <= 0);
+        check("nbf", &validation, leeway, |nbf, now| now + leeway >= up(nbf));
+        check("iat", &validation, leeway, |iat, now| now + leeway >= up(iat));
         // As old as it may be is not too old.
         let age = 3600 * SECOND;
         let young = validation.max_age(Duration::from_secs(3600));
-        check("iat", &young, -age - leeway, |offset| offset >= 0);
+        check("iat", &young, -age - leeway, |iat, now| down(now) <= down(iat) + age + leeway);
     }
 }
 
 /// No leeway prolongs the time of a key.
 #[test]
 fn every_time_around_the_end_of_a_key_is_judged_by_its_rule() {
-    let until = NOW * SECOND + 250_001;
+    let until = NOW * SECOND;
     let new = Key::hs256([1; 32]).unwrap().with_kid("new");
     let old = Key::hs256(SECRET).unwrap().with_kid("old");
-    let keys = KeySet::new(new).unwrap().retire(old, instant(until)).unwrap();
+    let keys = KeySet::new(new).unwrap().retire(old, NumericDate::from_seconds(NOW)).unwrap();
     let token = signed_with_header(r#"{"alg":"HS256","kid":"old"}"#, r#"{"exp":9999999999}"#);
     for offset in offsets() {
-        let validation = Validation::new().at(instant(until + offset));
+        let validation = Validation::new().clock(Stopped(until + offset));
         let is_accepted = decode::<IgnoredAny>(&token, &keys, &validation).is_ok();
         assert_eq!(is_accepted, offset < 0, "{offset} microseconds off");
     }

@@ -10,7 +10,7 @@
 use std::{fs, path::Path};
 
 /// From the ground up. A file in a folder belongs to the file of the folder's name.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 23] = [
     "debug",
     "base64url",
     "hex",
@@ -29,7 +29,6 @@ const ROOMS: [&str; 24] = [
     "error",
     "jws",
     "jwt",
-    "batch",
     "explain",
     "session",
     "web",
@@ -59,7 +58,7 @@ const SESSION_ROOMS: [&str; 17] = [
 ];
 
 /// The same within `web`.
-const WEB_ROOMS: [&str; 12] = [
+const WEB_ROOMS: [&str; 11] = [
     "origin",
     "cookie",
     "rejection",
@@ -67,7 +66,6 @@ const WEB_ROOMS: [&str; 12] = [
     "bearer",
     "csrf",
     "form",
-    "memory",
     "web",
     "layer",
     "extract",

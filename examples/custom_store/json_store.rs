@@ -13,14 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kippu::{
-    NumericDate,
-    session::{
-        RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
-        UnixMillis,
-        rotation::{RotateOutcome, RotateRequest},
-        store::InsertOutcome,
-    },
+use kippu::session::{
+    RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
+    UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+    store::InsertOutcome,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -169,7 +166,7 @@ impl RefreshStore for JsonStore {
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         // A caller whose clock is ahead removes nothing that is live by the clock of this machine.
-        let now = now.min(NumericDate::now().into());
+        let now = now.min(UnixMillis::now());
         self.step(|sessions| {
             let mut removed = 0;
             sessions.retain(|_, record| {

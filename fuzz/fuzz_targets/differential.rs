@@ -9,7 +9,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey, get_current_timestamp};
 use kippu::{ClaimError, DecodeError, JsonError, NumericDate, RegisteredClaim, Validation};
 use kippu_fuzz::{
     claims::{self, json_value},
-    dates::{self, SECOND},
+    dates,
     decimal::Decimal,
     input::{Input, Options, fill_in},
     json::{Tree, member, read_object},
@@ -125,8 +125,8 @@ fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: 
     let leeway = Duration::from_secs(options.pick(&[60, 0, 600]));
     let now = get_current_timestamp();
     let points = {
-        let [now, leeway] = [now, leeway.as_secs()].map(|seconds| i128::from(seconds) * SECOND);
-        [(b'n', now), (b'e', now - leeway), (b'l', now + leeway), (b'f', now + 3600 * SECOND)]
+        let [now, leeway] = [now, leeway.as_secs()].map(i128::from);
+        [(b'n', now), (b'e', now - leeway), (b'l', now + leeway), (b'f', now + 3600)]
     };
     let mut noise = Unstructured::new(payload);
     let header = match header {
@@ -135,7 +135,7 @@ fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: 
         _ => claims::header(&mut noise, pair.secret.algorithm).expect("may run out").into_bytes(),
     };
     let payload = match written {
-        1 => fill_in(payload, &points.map(|(letter, time)| (letter, dates::spelled(time)))),
+        1 => fill_in(payload, &points.map(|(letter, time)| (letter, time.to_string()))),
         _ => claims::claims(&mut noise, &GOOD, &points).expect("bytes may run out").into_bytes(),
     };
     let [header_segment, payload_segment] =
@@ -211,10 +211,8 @@ struct Turn {
 
 /// When kippu may refuse what `jsonwebtoken` accepts: the rules that kippu is stricter by.
 fn we_have_a_reason(error: &DecodeError, turn: &Turn) -> bool {
-    let now = i128::from(turn.now) * SECOND;
-    let leeway = i128::from(turn.leeway.as_secs()) * SECOND;
-    // It rounds to the nearest second.
-    let half = SECOND / 2;
+    let now = i128::from(turn.now);
+    let leeway = i128::from(turn.leeway.as_secs());
     match error {
         // Too long; a name twice; more members than a header has.
         DecodeError::TooLong { .. }
@@ -238,15 +236,15 @@ fn we_have_a_reason(error: &DecodeError, turn: &Turn) -> bool {
                     | RegisteredClaim::JwtId
             ),
             ClaimError::IssuedInFuture { .. } => true,
-            // RFC 7519 §4.1.4 says "on or after": it accepts the very second of `exp`, and half a
-            // second before.
+            // RFC 7519 §4.1.4 says "on or after": it accepts the very second of `exp`, which it rounds to the
+            // nearest.
             ClaimError::Expired { exp, .. } => {
                 let exp = dates::from_kippu(*exp);
-                exp + leeway <= now && now - leeway <= exp + half
+                exp + leeway <= now && now - leeway <= exp + 1
             }
-            // It rounds `nbf` down, too.
+            // It rounds `nbf` to the nearest, too.
             ClaimError::NotYetValid { nbf, .. } => {
-                dates::from_kippu(*nbf) - leeway - now <= half
+                dates::from_kippu(*nbf) - leeway - now <= 1
             }
             _ => false,
         },

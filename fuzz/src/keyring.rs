@@ -4,10 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use kippu::{Algorithm, Key, KeySet};
 use sha2::{Sha256, Sha384, Sha512};
 
-use crate::{
-    dates::{self, SECOND},
-    input::Options,
-};
+use crate::{dates, input::Options};
 
 /// Keys to sign and to verify with.
 #[derive(Clone, Debug)]
@@ -110,8 +107,8 @@ impl Keyring {
                 Secret::new("HS256", 3, 64, Some("c")),
                 Secret::new("HS384", 4, 48, Some("")),
             ];
-            keys[1].until = Some(dates::down(now));
-            keys[2].until = Some(dates::down(now + SECOND));
+            keys[1].until = Some(now);
+            keys[2].until = Some(dates::within(now + 1));
             Self { secrets: keys, set: Some(tries_all) }
         };
         let one = |algorithm, length, kid| Self {

@@ -56,8 +56,8 @@ thread_local! {
 pub(crate) struct Still;
 
 impl Clock for Still {
-    fn now(&self) -> NumericDate {
-        date(NOW.get())
+    fn unix_millis(&self) -> i64 {
+        NOW.get()
     }
 }
 
@@ -431,7 +431,6 @@ impl<'s> Machine<'s> {
         if by < 0 {
             self.happened.insert("the clock went back");
         }
-        // From 2106 on dates have whole seconds alone.
         self.model.now = (self.model.now + by).clamp(-1_000_000_000_000, 4_200_000_000_000);
         NOW.set(self.model.now);
     }
@@ -514,7 +513,9 @@ impl<'s> Machine<'s> {
     /// R13
     fn replace_keys(&mut self, number: u8) {
         let signing = number % 3;
-        let until = [None, Some(self.model.now + 1000), Some(self.model.now)];
+        // The time of a key ends with a whole second.
+        let second = self.model.now.div_euclid(1000) * 1000;
+        let until = [None, Some(second + 1000), Some(second)];
         let until = until[usize::from(number / 3) % until.len()];
         let kept = number / 9;
         let others = (0..3).filter(|key| *key != signing && kept >> key & 1 == 0);
@@ -608,8 +609,7 @@ fn key_set(keys: &Keys) -> KeySet {
 }
 
 fn date(millis: i64) -> NumericDate {
-    let rest = u64::try_from(millis.rem_euclid(1000)).expect("not negative");
-    NumericDate::from_seconds(millis.div_euclid(1000)).saturating_add(Duration::from_millis(rest))
+    NumericDate::from_seconds(millis.div_euclid(1000))
 }
 
 fn name(kind: &EventKind) -> &'static str {

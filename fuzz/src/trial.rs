@@ -4,7 +4,7 @@ use arbitrary::Unstructured;
 use kippu::base64url;
 
 use crate::{
-    claims, dates,
+    claims,
     expectations::Expectations,
     input::{Input, Options, fill_in},
     keyring::Keyring,
@@ -46,7 +46,7 @@ impl Trial {
         };
         let payload = match written {
             1 | 3 => text(claims::claims(&mut noise, &[claims::FAR_EXP], &times)),
-            _ => fill_in(payload, &times.map(|(letter, time)| (letter, dates::spelled(time)))),
+            _ => fill_in(payload, &times.map(|(letter, time)| (letter, time.to_string()))),
         };
         let [mut header, mut payload] = [header, payload].map(|text| base64url::encode(&text));
         match spelling {

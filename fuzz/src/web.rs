@@ -74,7 +74,6 @@ pub fn run(data: &[u8]) -> Happened {
         happened.insert("no request".into());
         return happened;
     };
-    servers.remember();
     servers.guarded(&request, &mut happened);
     servers.extracted(&request, &mut happened);
     servers.routed(&request, &mut happened);
@@ -113,8 +112,7 @@ impl Servers {
             _ => Some(["__Host-access", "__Secure-refresh", "__Host-csrf"]),
         };
         let names = names.map(|names| names.map(str::to_owned));
-        // Few places, so that tokens take each other's.
-        let bare = Guard::new(Arc::clone(sessions.verifier())).remember(2);
+        let bare = Guard::new(Arc::clone(sessions.verifier()));
         let with_cookies = bare.clone().cookies(cookies()).expect("short tokens");
         let guard = if names.is_some() { with_cookies.clone() } else { bare };
 
@@ -195,21 +193,6 @@ impl Servers {
             body: fill_in(rest, &self.words),
         };
         target(&request).map(|_| request)
-    }
-
-    /// Makes the guard remember the good tokens, so that what an input has is compared with them.
-    fn remember(&self) {
-        for known in self.model.tokens.iter().filter(|known| known.access == Some(true)) {
-            let request =
-                Request::get("/").header("authorization", format!("Bearer {}", known.text));
-            let (mut parts, ()) = request.body(()).expect("a token").into_parts();
-            let access = <Access<NoClaims> as FromRequestParts<_>>::from_request_parts(
-                &mut parts,
-                &self.guard,
-            );
-            let Access(token) = now(access).expect("a good token");
-            self.is_of(&token, known.session);
-        }
     }
 
     /// The layer before a service, which is called if and only if the model lets the request in.

@@ -96,7 +96,7 @@ impl AccessVerifier {
 
     /// Reads `clock` in the place of the system's.
     #[must_use]
-    pub fn clock(self, clock: &'static dyn Clock) -> Self {
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self { validation: self.validation.clock(clock), ..self }
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     claims::Audience,
     debug::debug_by_message,
-    numeric_date::Clock,
+    numeric_date::{Clock, SystemClock},
     validation::{Validation, ValidationError},
 };
 
@@ -34,7 +34,7 @@ pub struct SessionsBuilder<S> {
     ahead: AheadPolicy,
     leeway: Option<Duration>,
     max_access_token_len: usize,
-    clock: Option<&'static dyn Clock>,
+    clock: Arc<dyn Clock>,
     on_event: Option<OnEvent>,
 }
 
@@ -127,7 +127,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             ahead: AheadPolicy::default(),
             leeway: None,
             max_access_token_len: Validation::DEFAULT_MAX_TOKEN_LEN,
-            clock: None,
+            clock: Arc::new(SystemClock),
             on_event: None,
         }
     }
@@ -207,8 +207,8 @@ impl<S: RefreshStore> SessionsBuilder<S> {
     }
 
     /// Reads `clock` in the place of the system's, once for each call.
-    pub fn clock(self, clock: &'static dyn Clock) -> Self {
-        Self { clock: Some(clock), ..self }
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        Self { clock: Arc::new(clock), ..self }
     }
 
     /// Tells `on_event` what happens to sessions, besides the log. It is called within the request: it has to
@@ -234,15 +234,13 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         self.lifetimes.check()?;
 
         let mut verifier = AccessVerifier::new(access_keys, self.issuer.as_str(), first.as_str())
+            .clock(Arc::clone(&self.clock))
             .max_token_len(self.max_access_token_len)?;
         for audience in others {
             verifier = verifier.audience(audience.as_str());
         }
         if let Some(leeway) = self.leeway {
             verifier = verifier.leeway(leeway)?;
-        }
-        if let Some(clock) = self.clock {
-            verifier = verifier.clock(clock);
         }
         let audience = match others {
             [] => Audience::One(first.clone()),

@@ -86,14 +86,14 @@ impl<S: RefreshStore> Sessions<S> {
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn list(&self, subject: &str) -> Result<Vec<Session>, SessionError> {
-        let records = self.store.list(subject, self.now().into()).await?;
+        let records = self.store.list(subject, self.now()).await?;
         Ok(records.into_iter().map(Session::from).collect())
     }
 
     /// Ends one session, and reports the event where it had not ended before.
     async fn revoke(&self, id: &SessionId, subject: Option<&str>) -> Result<bool, SessionError> {
         let reason = RevokeReason::Logout;
-        let is_first = self.store.revoke(id, reason, self.now().into()).await?;
+        let is_first = self.store.revoke(id, reason, self.now()).await?;
         if is_first {
             self.tell(EventKind::Revoked { reason, sessions: 1 }, Some(*id), subject);
         }
@@ -106,7 +106,7 @@ impl<S: RefreshStore> Sessions<S> {
         keep: Option<&SessionId>,
     ) -> Result<u64, SessionError> {
         let reason = RevokeReason::LogoutAll;
-        let sessions = self.store.revoke_subject(subject, keep, reason, self.now().into()).await?;
+        let sessions = self.store.revoke_subject(subject, keep, reason, self.now()).await?;
         if sessions > 0 {
             self.tell(EventKind::Revoked { reason, sessions }, None, Some(subject));
         }

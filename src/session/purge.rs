@@ -21,7 +21,7 @@ impl<S: RefreshStore> Sessions<S> {
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn purge_expired(&self, limit: u32) -> Result<u64, SessionError> {
-        Ok(self.store.purge_expired(self.now().into(), limit).await?)
+        Ok(self.store.purge_expired(self.now(), limit).await?)
     }
 
     /// A future that removes the sessions that have ended about once in each `pause`, for ever: to be spawned once by each

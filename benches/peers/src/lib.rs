@@ -25,7 +25,7 @@ use kippu::Algorithm;
 
 use crate::{
     fixture::{SECRET, Tokens, USUAL},
-    report::{Allocations, Batch, Case, Codec, First, Part, Report, Threads},
+    report::{Allocations, Case, Codec, First, Part, Report, Threads},
     rounds::{Effort, Measured},
     work::{Given, Operation},
 };
@@ -100,7 +100,6 @@ fn compare(effort: Effort) -> Report {
         first: first(&usual, effort),
         base64url: [43, 223, 1024, 4096].map(|symbols| Codec::of(symbols, effort)).into(),
         threads: threads.into_iter().flatten().collect(),
-        batches: effort.many.iter().map(|&tokens| Batch::of(&usual, tokens, effort)).collect(),
         allocations: allocations(),
     }
 }

@@ -12,7 +12,7 @@ mod limit;
 mod parts;
 
 pub(crate) use self::{
-    kippu::{AGAIN, BORROWED, EACH, MANY, OWNED, batch},
+    kippu::{AGAIN, BORROWED, OWNED},
     limit::LIMIT,
     parts::{are_parts, each_part},
 };

@@ -19,7 +19,6 @@ pub(crate) struct Report {
     pub(crate) first: Vec<First>,
     pub(crate) base64url: Vec<Codec>,
     pub(crate) threads: Vec<Threads>,
-    pub(crate) batches: Vec<Batch>,
     pub(crate) allocations: Vec<Allocations>,
 }
 
@@ -174,26 +173,6 @@ impl Threads {
                 Self { operation, name, one, two, two_over_one: ratio }
             });
         all.filter(|threads| threads.name != AGAIN).collect()
-    }
-}
-
-/// Many tokens at once, in nanoseconds a token.
-#[derive(Serialize)]
-pub(crate) struct Batch {
-    pub(crate) tokens: usize,
-    pub(crate) each: f64,
-    pub(crate) many: f64,
-    /// How many times as long a loop takes.
-    pub(crate) ratio: f64,
-}
-
-impl Batch {
-    pub(crate) fn of(given: &Given, tokens: usize, effort: Effort) -> Self {
-        let effort = Effort { passes: 1, rounds: effort.thread_rounds / 5, ..effort };
-        let measured = Measured::of(&peers::batch(given, tokens), effort);
-        let nanoseconds = |name| measured.nanoseconds(name) / count(tokens);
-        let ratio = measured.ratio(peers::EACH, peers::MANY);
-        Self { tokens, each: nanoseconds(peers::EACH), many: nanoseconds(peers::MANY), ratio }
     }
 }
 

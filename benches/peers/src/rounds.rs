@@ -25,8 +25,6 @@ pub(crate) struct Effort {
     pub(crate) thread_batch: Duration,
     /// How many have their first decode.
     pub(crate) processes: usize,
-    /// How many tokens are verified at once.
-    pub(crate) many: &'static [usize],
 }
 
 impl Effort {
@@ -37,7 +35,6 @@ impl Effort {
         thread_rounds: 100,
         thread_batch: Duration::from_millis(2),
         processes: 201,
-        many: &[100, 1_000, 10_000, 100_000],
     };
 
     pub(crate) const QUICK: Self = Self {
@@ -47,7 +44,6 @@ impl Effort {
         thread_rounds: 5,
         thread_batch: Duration::from_micros(500),
         processes: 3,
-        many: &[100, 1_000],
     };
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     ALGORITHMS, OPERATIONS,
     fixture::USUAL,
-    report::{Batch, Case, First, Part, Report, Row},
+    report::{Case, First, Part, Report, Row},
     work::Operation,
 };
 
@@ -29,8 +29,6 @@ pub(crate) fn print(report: &Report) {
     base64url(report);
     println!("## One thread and two, HS256, {USUAL} bytes of claims\n");
     threads(report);
-    println!("## Many tokens at once, HS256, {USUAL} bytes of claims\n");
-    batches(report);
     println!("## Allocations of one call, HS256, {USUAL} bytes of claims\n");
     allocations(report);
 }
@@ -115,15 +113,6 @@ fn threads(report: &Report) {
     for row in &report.threads {
         print!("| {} | {} | {:.0} | ", row.operation, row.name, row.one);
         println!("{:.0} | {:.2} |", row.two, row.two_over_one);
-    }
-    println!();
-}
-
-fn batches(report: &Report) {
-    println!("| tokens | decode in a loop, ns a token | decode_many | times as fast |");
-    println!("|---:|---:|---:|---:|");
-    for Batch { tokens, each, many, ratio } in &report.batches {
-        println!("| {tokens} | {each:.0} | {many:.0} | {ratio:.2} |");
     }
     println!();
 }

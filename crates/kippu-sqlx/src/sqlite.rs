@@ -32,7 +32,6 @@ use self::{
     writer::SqliteWriter,
 };
 use kippu::{
-    Clock, SystemClock,
     session::{
         RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind,
         UnixMillis,
@@ -350,7 +349,7 @@ impl RefreshStore for SqliteStore {
     /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the
     /// whole table, the next call goes on where this one stopped.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        let now = now.min(SystemClock.now().into());
+        let now = now.min(UnixMillis::now());
         let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);
         in_time(self.deadline, async {
             let (mut removed, mut left) = (0, limit);

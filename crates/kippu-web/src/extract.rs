@@ -62,7 +62,7 @@ where
             Some(admitted) if Arc::ptr_eq(&admitted.verifier, &guard.0.verifier) => {
                 Ok(Self(Arc::clone(&admitted.token)))
             }
-            _ => guard.authenticate(parts).map(|token| Self(Arc::new(token))),
+            _ => Ok(Self(Arc::new(guard.authenticate(parts)?))),
         }
     }
 }

@@ -131,13 +131,9 @@ impl Guard {
     /// [`CookieError::Limit`] for a verifier that accepts longer tokens than [`Cookies::MAX_ACCESS_TOKEN_LEN`].
     pub fn cookies(self, cookies: Cookies) -> Result<Self, CookieError> {
         Cookies::check_limit(self.0.verifier.token_len_limit())?;
-        Ok(self.with(|admission| admission.cookies = Some(cookies)))
-    }
-
-    fn with(self, change: impl FnOnce(&mut Admission)) -> Self {
         let mut admission = Arc::unwrap_or_clone(self.0);
-        change(&mut admission);
-        Self(Arc::new(admission))
+        admission.cookies = Some(cookies);
+        Ok(Self(Arc::new(admission)))
     }
 
     /// Verifies the access token of a request. Handlers use [`Access`] for this.

@@ -68,9 +68,6 @@ const SESSION_ROUTES: &str = "/auth";
 /// More than an address with two passwords, or a token, needs.
 pub(crate) const MAX_BODY: usize = 32 * 1024;
 
-/// Users who are busy at once: each of them asks many times with the same token. About a KiB for each.
-const REMEMBERED_TOKENS: usize = 1024;
-
 impl App {
     pub(crate) fn new(
         url: &str,
@@ -98,9 +95,7 @@ impl App {
         // Ports do not keep cookies apart: other servers on this machine have theirs.
         let cookies = Cookies::new(SESSION_ROUTES)?.named("auth-server")?;
         Ok(Self {
-            guard: Guard::new(Arc::clone(sessions.verifier()))
-                .cookies(cookies)?
-                .remember(REMEMBERED_TOKENS),
+            guard: Guard::new(Arc::clone(sessions.verifier())).cookies(cookies)?,
             sessions,
             accounts,
             passwords,

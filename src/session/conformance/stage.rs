@@ -188,7 +188,7 @@ fn fault(step: &'static str) -> impl FnOnce(StoreError) -> Complaint {
 
 impl<S: RefreshStore> Stage<S> {
     pub(super) fn new(handles: Vec<Arc<S>>, keeps: bool, rounds: u32, seed: u64) -> Self {
-        let now = if keeps { LONG_AGO } else { crate::numeric_date::NumericDate::now().into() };
+        let now = if keeps { LONG_AGO } else { UnixMillis::now() };
         let steps = AtomicUsize::new(0);
         Self {
             handles,

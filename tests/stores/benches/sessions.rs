@@ -30,7 +30,7 @@ use std::{
 };
 
 use kippu::{
-    Algorithm, Key, NumericDate,
+    Algorithm, Key,
     session::{
         BoxStore, MemoryStore, NoClaims, RefreshStore, Session, SessionId, Sessions, TokenResponse,
         UnixMillis,
@@ -260,7 +260,7 @@ async fn rotate_once(store: &BoxStore, id: SessionId, generation: u64) {
         id,
         generation,
         kid: "1".to_owned(),
-        now: UnixMillis::from(NumericDate::now()),
+        now: UnixMillis::now(),
         was_current: false,
         waited: Duration::ZERO,
         grace: Duration::from_secs(10),

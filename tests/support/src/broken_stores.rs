@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kippu::NumericDate;
 use kippu::session::{
     RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
     UnixMillis,
@@ -524,7 +523,7 @@ impl RefreshStore for BrokenStore {
         }
         let now = match self.flaw {
             Flaw::PurgeTrustsTheCaller => now,
-            _ => now.min(NumericDate::now().into()),
+            _ => now.min(UnixMillis::now()),
         };
         let over = |record: &&SessionRecord| match self.flaw {
             // As if nobody used it in its last two hours.

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use kippu::{Clock, NumericDate, session::UnixMillis};
+use kippu::Clock;
 
 #[derive(Debug)]
 pub struct TestClock(AtomicI64);
@@ -23,7 +23,7 @@ impl TestClock {
 }
 
 impl Clock for TestClock {
-    fn now(&self) -> NumericDate {
-        UnixMillis::new(self.0.load(Ordering::SeqCst)).into()
+    fn unix_millis(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
     }
 }

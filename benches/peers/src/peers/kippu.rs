@@ -1,8 +1,6 @@
 //! kippu, with claims that own what they hold and with claims that borrow it.
 
-use kippu::{
-    ClaimError, DecodeError, Key, Validation, decode, decode_borrowed, decode_many, encode,
-};
+use kippu::{ClaimError, DecodeError, Key, Validation, decode, decode_borrowed, encode};
 
 use crate::{
     fixture::{BorrowedClaims, Claims, SECRET, Tokens},
@@ -14,11 +12,6 @@ pub(crate) const OWNED: &str = "kippu";
 pub(crate) const BORROWED: &str = "kippu, borrowed";
 /// The same as [`OWNED`], at another place in the round: its ratio shows the noise.
 pub(crate) const AGAIN: &str = "kippu, again";
-
-/// Each of many tokens, in a loop.
-pub(crate) const EACH: &str = "decode, in a loop";
-/// The same by one call.
-pub(crate) const MANY: &str = "decode_many";
 
 pub(super) fn candidates(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
     let owning = |name| work::candidate(name, Kippu::new(&given.tokens), given, operation);
@@ -67,20 +60,6 @@ impl Peer for Kippu<'_> {
             _ => Refusal::Other,
         }
     }
-}
-
-/// So many good tokens.
-pub(crate) fn batch(given: &Given, count: usize) -> [Candidate<'_>; 2] {
-    let tokens = || vec![given.tokens.token.clone(); count];
-    let [each, many] = [Kippu::new(&given.tokens), Kippu::new(&given.tokens)];
-    let (one_by_one, at_once) = (tokens(), tokens());
-    let in_a_loop = move || -> Vec<Result<Claims, DecodeError>> {
-        one_by_one.iter().map(|token| each.verify(token)).collect()
-    };
-    let by_one_call = move || decode_many::<Claims>(&at_once, &many.key, &many.validation);
-    assert_eq!(in_a_loop(), by_one_call());
-    assert!(in_a_loop().iter().all(|result| result.as_ref() == Ok(&given.tokens.claims)));
-    [Candidate::new(EACH, in_a_loop), Candidate::new(MANY, by_one_call)]
 }
 
 fn borrowing(given: &Given, operation: Operation) -> Candidate<'_> {

@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::numeric_date::NumericDate;
 use crate::session::{
     conformance::{
         report::{Book, Case},
@@ -108,7 +107,7 @@ async fn live_sessions_stay<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
 
 /// Sessions of the present, and a caller that believes them to have ended long ago. Where the clock is right, they end.
 async fn a_clock_ahead<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    let now = UnixMillis::from(NumericDate::now());
+    let now = UnixMillis::now();
     let real = |idle: Duration, absolute: Duration| -> Verdict<SessionRecord> {
         let (expires_at, absolute_expires_at) =
             (now.saturating_add(idle), now.saturating_add(absolute));
