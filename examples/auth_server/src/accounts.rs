@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{RedisError, aio::ConnectionManager};
-use kippu::base64url;
+use ::redis::RedisError;
+use kippu::{base64url, session::store::PrimaryConnection};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, SqlitePool};
 use tokio::time::{error::Elapsed, timeout};
@@ -115,7 +115,7 @@ impl Accounts {
         PostgresAccounts::open(pool).await.map(Self::Postgres)
     }
 
-    pub(crate) fn redis(connection: ConnectionManager) -> Self {
+    pub(crate) fn redis(connection: PrimaryConnection) -> Self {
         Self::Redis(RedisAccounts::new(connection))
     }
 
