@@ -646,11 +646,23 @@ async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
     };
     let error = fixture.sessions.login_checked("alice", overtaken).await.unwrap_err();
     assert!(matches!(error, SessionError::Revoked(RevokeReason::LogoutAll)), "{error}");
+    assert_eq!(fixture.store.calls(), (1, 2), "an insert and a logout");
     let changed = async |_: Session| Ok::<Option<Profile>, io::Error>(None);
     let error = fixture.sessions.login_checked("alice", changed).await.unwrap_err();
     assert!(matches!(error, SessionError::Denied), "{error}");
+    assert_eq!(fixture.store.calls(), (0, 2));
     let away = async |_: Session| Err::<Option<Profile>, _>("away");
     assert!(fixture.sessions.login_checked("alice", away).await.is_err());
+    assert_eq!(fixture.store.calls(), (0, 2));
+    // No call takes more steps: each of them may last until the deadline.
+    let unanswered = async |_: Session| {
+        *fixture.store.is_away.lock().unwrap() = Away::After;
+        Ok::<_, io::Error>(Some(admin()))
+    };
+    let error = fixture.sessions.login_checked("alice", unanswered).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(fixture.store.calls(), (1, 2));
+    *fixture.store.is_away.lock().unwrap() = Away::No;
     assert!(fixture.sessions.list("alice").await.unwrap().is_empty());
     let tokens = fixture.sessions.login_checked("alice", welcome).await.unwrap();
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());

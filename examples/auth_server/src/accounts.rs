@@ -65,8 +65,9 @@ pub(crate) enum Accounts {
     Redis(RedisAccounts),
 }
 
-/// How long a request waits for a step. A change that timed out may still have been made.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a request waits for a step, as for one of the sessions. A change that timed out may
+/// still have been made.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The role of accounts that register themselves.
 pub(crate) const MEMBER: &str = "member";
