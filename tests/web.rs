@@ -7,6 +7,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/log.rs"]
+mod log;
+
 use std::{
     collections::BTreeMap,
     future::IntoFuture,
@@ -707,6 +710,32 @@ async fn a_logout_with_cookies_ends_the_session() {
 /// The cookie of a name, as a browser sends it.
 fn cookie_of(cookies: &str, name: &str) -> String {
     cookies.split("; ").find(|cookie| cookie.starts_with(name)).unwrap().to_owned()
+}
+
+/// The refresh cookie and the CSRF cookie expire together. The access cookie may be left alone for a moment: a retry within the
+/// grace gets a new one.
+#[tokio::test]
+async fn a_refresh_cookie_that_has_another_path_is_warned_of_and_one_that_has_expired_is_not() {
+    let fixture = Fixture::with_cookies();
+    let own = fixture.cookies().await;
+    let [access, csrf] = ["__Host-access", "__Host-csrf"].map(|name| cookie_of(&own, name));
+    let both = format!("{access}; {csrf}");
+    for route in ["/auth/refresh", "/auth/logout"] {
+        for (cookie, is_warned_of) in [
+            (&*both, true),
+            (&csrf, true),
+            (&access, false),
+            ("__Host-csrf=", false),
+            (&own, false),
+        ] {
+            let log = log::Log::default();
+            let guard = tracing::subscriber::set_default(log.clone());
+            fixture.ask("POST", route, &[("cookie", cookie), SAME_ORIGIN], "").await;
+            drop(guard);
+            let text = log.text();
+            assert_eq!(text.contains("sent no refresh cookie"), is_warned_of, "{route}: {text}");
+        }
+    }
 }
 
 const NOTHING_VALID: (u16, &str) =
