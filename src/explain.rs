@@ -147,6 +147,17 @@ impl Explanation {
         })
     }
 
+    /// Notes that a claim which the token has is not as it has to be.
+    #[cfg(feature = "session")]
+    pub(crate) fn fail(&mut self, claim: &'static str, error: DecodeError) {
+        let failed = Outcome::Failed(error);
+        match self.findings.iter_mut().find(|finding| finding.check == claim) {
+            Some(Finding { outcome: outcome @ Outcome::Passed, .. }) => *outcome = failed,
+            Some(_) => {}
+            None => self.findings.push(Finding { check: claim.into(), outcome: failed }),
+        }
+    }
+
     /// Runs the checks until there is nothing left to look at.
     fn run(&mut self, token: &str, keys: &impl Keys, validation: &Validation) -> Option<()> {
         self.note(LENGTH, jws::check_length(token, validation))?;

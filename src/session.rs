@@ -91,6 +91,19 @@ use crate::{
 };
 
 /// The sessions of an application: made once, and shared by all its requests.
+///
+/// Each step of a store ends within the deadline of that store, 3 seconds as delivered. A call waits for its steps one after
+/// the other. A step that fails ends the call, except in `login_checked`:
+///
+/// | call | steps |
+/// |---|---|
+/// | `verify` | none |
+/// | `login`, `logout`, `logout_all`, `logout_others`, `list`, `verify_live`, `purge_expired` | 1 |
+/// | `refresh`, `logout_session`, `logout_by_access_token` | 2: it reads the session first |
+/// | `login_checked` | 2, and a third one when the second one or the application's check fails: it ends the session, so that no session without a client is in a list |
+///
+/// A login reads the session once more when a driver has repeated the step that stores it. The time that `authorize` takes is
+/// added.
 pub struct Sessions<S> {
     store: S,
     verifier: Arc<AccessVerifier>,
@@ -198,8 +211,9 @@ impl<S: RefreshStore> Sessions<S> {
         };
         match checked.await {
             Ok(access_token) => self.logged_in(&record, access_token, &keys, now),
+            Err(error @ (SessionError::Denied | SessionError::Revoked(_))) => Err(error),
             Err(error) => {
-                // No token of it was given to anyone: it would stand in a list, and be of no use.
+                // No client has a token of it: it would only be one more session in a list.
                 let _ = self.store.revoke(&record.id, RevokeReason::Denied, now).await;
                 Err(error)
             }

@@ -29,17 +29,8 @@ const NOW: &str = "1300819320";
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let features = [
-            ("session", cfg!(feature = "session")),
-            ("sqlite", cfg!(feature = "sqlite")),
-            ("postgres", cfg!(feature = "postgres")),
-            ("redis", cfg!(feature = "redis")),
-            ("conformance", cfg!(feature = "conformance")),
-        ];
-        let on = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name);
         let built = Command::new(env!("CARGO"))
             .args(["build", "--locked", "--example", "jwt", "--message-format=json"])
-            .args(["--features", &on.collect::<Vec<_>>().join(",")])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .unwrap();

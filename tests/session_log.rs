@@ -2,59 +2,16 @@
 #![cfg(feature = "session")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fmt::{self, Write},
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use kippu::{
     Key,
     session::{MemoryStore, NoClaims, Session, Sessions},
 };
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
+use kippu_test_support::log;
+use tracing::Level;
 
-/// Keeps each event as a line of its level and its fields.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-struct Line<'l>(&'l mut String);
-
-impl Visit for Line<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, " {}={value:?}", field.name()).unwrap();
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut text = self.0.lock().unwrap();
-        write!(text, "{} {}", event.metadata().level(), event.metadata().target()).unwrap();
-        event.record(&mut Line(&mut text));
-        text.push('\n');
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
+use log::Log;
 
 #[tokio::test]
 async fn each_event_is_a_line_without_a_secret() {
@@ -87,7 +44,7 @@ async fn each_event_is_a_line_without_a_secret() {
     given.extend([first, second, third, fourth]);
     drop(guard);
 
-    let text = log.0.lock().unwrap().clone();
+    let text = log.text();
     let told: Vec<&str> = text
         .lines()
         .map(|line| line.split("message=").nth(1).unwrap().split(" session=").next().unwrap())

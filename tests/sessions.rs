@@ -316,13 +316,15 @@ async fn a_claim_of_an_access_token_is_what_it_says_once() {
     let fixture = Fixture::new();
     let sid = fixture.login().await.session_id;
     let verifier = AccessVerifier::new(signing::key(), ISSUER, "api").clock(fixture.clock);
-    let verify = |members: &str| {
-        let now = START / SECOND;
+    let signed = |ends: i64, members: &str| {
+        let end = START / SECOND + ends;
         let payload = format!(
-            r#"{{"iss":"{ISSUER}","aud":"api","sub":"ali\u0063e","jti":"1","role":"admin","exp":{},{members}}}"#,
-            now + 60
+            r#"{{"iss":"{ISSUER}","aud":"api","sub":"ali\u0063e","jti":"1","role":"admin","exp":{end},{members}}}"#
         );
-        let token = signing::signed_with_header(r#"{"alg":"HS256","typ":"at+jwt"}"#, &payload);
+        signing::signed_with_header(r#"{"alg":"HS256","typ":"at+jwt"}"#, &payload)
+    };
+    let verify = |members: &str| {
+        let token = signed(60, members);
         verifier.verify::<Profile>(&token).map_err(|error| error.to_string())
     };
     let rest = format!(r#""iat":1,"client_id":"web","sid":"{sid}""#);
@@ -350,7 +352,16 @@ async fn a_claim_of_an_access_token_is_what_it_says_once() {
         let members = format!(r#""iat":1,{}"#, members.replace("SID", &sid.to_string()));
         let error = verify(&members).unwrap_err();
         assert!(error.contains(says), "{error}");
+        // It is explained too, whatever else is wrong.
+        for (ends, failures) in [(60, 1), (-60, 2)] {
+            let explanation = verifier.explain(&signed(ends, &members));
+            assert!(explanation.to_string().contains(says), "{explanation}");
+            let is_text = explanation.failures().all(|(check, _)| check != "payload");
+            assert_eq!(explanation.failures().count(), if is_text { failures } else { 1 });
+        }
     }
+    let explanation = verifier.explain(&signed(60, &format!(r#"{rest},"auth_time":7"#)));
+    assert!(explanation.is_accepted(), "{explanation}");
 }
 
 #[tokio::test]
@@ -631,11 +642,23 @@ async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
     };
     let error = fixture.sessions.login_checked("alice", overtaken).await.unwrap_err();
     assert!(matches!(error, SessionError::Revoked(RevokeReason::LogoutAll)), "{error}");
+    assert_eq!(fixture.store.calls(), (1, 2), "an insert and a logout");
     let changed = async |_: Session| Ok::<Option<Profile>, io::Error>(None);
     let error = fixture.sessions.login_checked("alice", changed).await.unwrap_err();
     assert!(matches!(error, SessionError::Denied), "{error}");
+    assert_eq!(fixture.store.calls(), (0, 2));
     let away = async |_: Session| Err::<Option<Profile>, _>("away");
     assert!(fixture.sessions.login_checked("alice", away).await.is_err());
+    assert_eq!(fixture.store.calls(), (0, 2));
+    // No call takes more steps: each of them may last until the deadline.
+    let unanswered = async |_: Session| {
+        *fixture.store.is_away.lock().unwrap() = Away::After;
+        Ok::<_, io::Error>(Some(admin()))
+    };
+    let error = fixture.sessions.login_checked("alice", unanswered).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(fixture.store.calls(), (1, 2));
+    *fixture.store.is_away.lock().unwrap() = Away::No;
     assert!(fixture.sessions.list("alice").await.unwrap().is_empty());
     let tokens = fixture.sessions.login_checked("alice", welcome).await.unwrap();
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());

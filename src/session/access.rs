@@ -10,11 +10,12 @@ use super::{
     keyring::Keyring,
 };
 use crate::{
+    base64url,
     claims::{self, Audience, Claim, ClaimsSet, Noted, RegisteredClaim},
     error::{DecodeError, EncodeError},
     explain::{self, Explanation},
     header,
-    json::{Kind, Registered, Text, Value},
+    json::{self, Kind, Registered, Text, Value},
     jws::{self, Verified},
     jwt,
     key::KeyError,
@@ -125,7 +126,13 @@ impl AccessVerifier {
     /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
     /// tells them all; see [`explain()`](crate::explain()).
     pub fn explain(&self, access_token: &str) -> Explanation {
-        explain::explain(access_token, &self.keys.load(), &self.validation)
+        let mut explanation = explain::explain(access_token, &self.keys.load(), &self.validation);
+        if explanation.is_authentic() {
+            for (claim, error) in faults(access_token).into_iter().flatten() {
+                explanation.fail(claim, error);
+            }
+        }
+        explanation
     }
 
     /// The session of a token that is authentic, whether or not it has expired or its key has retired since: its
@@ -156,6 +163,19 @@ impl AccessVerifier {
     pub fn token_len_limit(&self) -> usize {
         self.validation.token_len_limit()
     }
+}
+
+/// Returns what is wrong with the claims that only an access token has.
+fn faults(authentic: &str) -> Option<impl Iterator<Item = (&'static str, DecodeError)>> {
+    let payload = base64url::decode(authentic.split('.').nth(1)?).ok()?;
+    let mut claims = AccessClaims::from(ClaimsSet::wanting(&[]));
+    json::members(&payload, usize::MAX, &mut claims).ok()?;
+    let results = [
+        (SESSION_ID, claims.session_id().map(drop)),
+        (CLIENT_ID, required(CLIENT_ID, claims.client_id).map(drop)),
+        (AUTH_TIME, claims.auth_time().map(drop)),
+    ];
+    Some(results.into_iter().filter_map(|(claim, result)| Some((claim, result.err()?))))
 }
 
 fn read<C: DeserializeOwned>(
@@ -283,23 +303,30 @@ impl<'c> Registered<'c> for AccessClaims<'_, 'c> {
 }
 
 impl AccessClaims<'_, '_> {
+    fn session_id(&self) -> Result<SessionId, DecodeError> {
+        let text = required(SESSION_ID, self.session_id)?;
+        text.read().parse().map_err(|error| unfit(SESSION_ID, &error))
+    }
+
+    fn auth_time(&self) -> Result<Option<NumericDate>, DecodeError> {
+        match self.auth_time {
+            Claim::Absent => Ok(None),
+            auth_time => required(AUTH_TIME, auth_time).map(|date| Some(date.latest)),
+        }
+    }
+
     /// The token whose claims these are, after they have passed every check.
     fn into_token<C>(self, claims: C) -> Result<AccessToken<C>, DecodeError> {
-        let Self { registered, session_id, client_id, auth_time } = self;
+        let (session_id, auth_time) = (self.session_id()?, self.auth_time());
+        let Self { registered, client_id, .. } = self;
         Ok(AccessToken {
             subject: required("sub", registered.subject)?.read().into_owned(),
-            session_id: required(SESSION_ID, session_id)?
-                .read()
-                .parse()
-                .map_err(|error| unfit(SESSION_ID, &error))?,
+            session_id,
             client_id: required(CLIENT_ID, client_id)?.read().into_owned(),
             jwt_id: required("jti", registered.jwt_id)?.read().into_owned(),
             issued_at: required("iat", registered.issued_at)?.latest,
             expires_at: required("exp", registered.expiration_time)?.earliest,
-            auth_time: match auth_time {
-                Claim::Absent => None,
-                auth_time => Some(required(AUTH_TIME, auth_time)?.latest),
-            },
+            auth_time: auth_time?,
             claims,
         })
     }

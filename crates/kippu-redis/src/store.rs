@@ -232,6 +232,12 @@ impl<C> RedisStore<C> {
         Self { deadline, ..self }
     }
 
+    /// Returns the connection, for other data of the application in the same Redis. A clone of a [`PrimaryConnection`]
+    /// follows each failover too.
+    pub fn connection(&self) -> &C {
+        &self.connection
+    }
+
     fn key(&self, shard: u16) -> String {
         let (tag, rest) = (tag_of(shard), shard % SHARDS_PER_TAG);
         format!("{}:{{{tag:03x}}}:{rest:02x}", self.prefix)

@@ -1,6 +1,5 @@
 //! The store in Redis when servers fail, stall, fall silent or change their part: what a step answers then, when it ends,
 //! and that all goes on afterwards.
-#![cfg(feature = "redis")]
 #![allow(
     clippy::indexing_slicing,
     clippy::items_after_statements,
@@ -21,7 +20,7 @@ use kippu::session::{
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
 };
 use kippu_redis::RedisStore;
-use kippu_test_support::{proxy, records, redis as redis_server, servers};
+use kippu_test_support::{proxy, records, redis as redis_server};
 use redis::{
     AsyncConnectionConfig, Client,
     aio::{ConnectionManager, ConnectionManagerConfig},

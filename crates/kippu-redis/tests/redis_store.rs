@@ -1,6 +1,5 @@
 //! The store in Redis, on servers that these tests start: each step, races on several connections, and what happens
 //! when scripts are forgotten, servers end, masters fail, and slots move.
-#![cfg(feature = "redis")]
 #![allow(
     clippy::indexing_slicing,
     clippy::items_after_statements,
@@ -22,7 +21,7 @@ use kippu::{
     },
 };
 use kippu_redis::RedisStore;
-use kippu_test_support::{records, redis as redis_server, servers};
+use kippu_test_support::{records, redis as redis_server};
 use proptest::{prelude::*, test_runner::TestRunner};
 use redis::{
     AsyncConnectionConfig, Client,

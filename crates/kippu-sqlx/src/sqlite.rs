@@ -31,13 +31,10 @@ use self::{
     queue::{Pending, Queue, Step},
     writer::SqliteWriter,
 };
-use kippu::{
-    session::{
-        RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind,
-        UnixMillis,
-        rotation::{RotateOutcome, RotateRequest},
-        store::InsertOutcome,
-    },
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+    store::InsertOutcome,
 };
 
 /// Sessions in an SQLite file, for the processes of one machine.

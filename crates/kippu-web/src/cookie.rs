@@ -306,9 +306,10 @@ impl Cookies {
         texts(headers, &self.access).collect()
     }
 
-    /// Returns whether a browser has been logged in with these cookies, judged by the two others than the refresh cookie.
-    pub(super) fn are_in(&self, headers: &HeaderMap) -> bool {
-        [&self.access, &self.csrf].into_iter().any(|name| all(headers, name).next().is_some())
+    /// Returns whether a browser that has the refresh cookie of a login sends it to another path than that of this request.
+    /// The CSRF cookie, which it sends to every path, expires with the refresh cookie.
+    pub(super) fn are_without_refresh(&self, headers: &HeaderMap) -> bool {
+        all(headers, &self.csrf).next().is_some() && all(headers, &self.refresh).next().is_none()
     }
 }
 

@@ -280,10 +280,7 @@ where
 
     /// Warns of a browser that is logged in and sends no refresh cookie here: it was given another path.
     fn warn_of_path(&self, request: &Parts) {
-        let is_without = |cookies: &Cookies| {
-            cookies.are_in(&request.headers) && cookies.refresh_tokens(&request.headers).is_empty()
-        };
-        if self.cookies().is_some_and(is_without) {
+        if self.cookies().is_some_and(|cookies| cookies.are_without_refresh(&request.headers)) {
             tracing::warn!(
                 target: "kippu_web",
                 "a browser with cookies sent no refresh cookie: is Cookies::new given the path at \

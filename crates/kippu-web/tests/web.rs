@@ -1,5 +1,4 @@
 //! The web: which requests are let in, what the others are answered, and what becomes of cookies and forged requests.
-#![cfg(feature = "axum")]
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -27,7 +26,7 @@ use axum::{
     routing::{get, post},
 };
 use kippu::{
-    Algorithm, DecodeError, Key, KeySet, NumericDate, SharedKeySet, encode,
+    Algorithm, DecodeError, Key, KeySet, NumericDate, SharedKeySet, Validation, decode, encode,
     session::{
         AccessToken, AccessVerifier, BoxStore, EventKind, MemoryStore, NoClaims, RefreshKeyError,
         RefreshStore, RevokeReason, Session, SessionError, SessionId, SessionRecord, Sessions,
@@ -36,8 +35,10 @@ use kippu::{
         store::InsertOutcome,
     },
 };
+use kippu_test_support::log;
 use kippu_web::{
-    Access, CookieError, Cookies, Guard, GuardLayer, Live, Rejection, Scoped, SessionRoutes,
+    Access, CookieError, Cookies, GrantError, Guard, GuardLayer, Live, Rejection, Scoped,
+    SessionRoutes, Tokens,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -709,6 +710,32 @@ fn cookie_of(cookies: &str, name: &str) -> String {
     cookies.split("; ").find(|cookie| cookie.starts_with(name)).unwrap().to_owned()
 }
 
+/// The refresh cookie and the CSRF cookie expire together. The access cookie may be left alone for a moment: a retry within the
+/// grace gets a new one.
+#[tokio::test]
+async fn a_refresh_cookie_that_has_another_path_is_warned_of_and_one_that_has_expired_is_not() {
+    let fixture = Fixture::with_cookies();
+    let own = fixture.cookies().await;
+    let [access, csrf] = ["__Host-access", "__Host-csrf"].map(|name| cookie_of(&own, name));
+    let both = format!("{access}; {csrf}");
+    for route in ["/auth/refresh", "/auth/logout"] {
+        for (cookie, is_warned_of) in [
+            (&*both, true),
+            (&csrf, true),
+            (&access, false),
+            ("__Host-csrf=", false),
+            (&own, false),
+        ] {
+            let log = log::Log::default();
+            let guard = tracing::subscriber::set_default(log.clone());
+            fixture.ask("POST", route, &[("cookie", cookie), SAME_ORIGIN], "").await;
+            drop(guard);
+            let text = log.text();
+            assert_eq!(text.contains("sent no refresh cookie"), is_warned_of, "{route}: {text}");
+        }
+    }
+}
+
 const NOTHING_VALID: (u16, &str) =
     (400, "invalid_grant: no session was ended: the request has no valid token");
 
@@ -1261,7 +1288,8 @@ async fn no_refresh_token_is_used_up_for_sessions_whose_tokens_may_not_fit() {
     let cookie = Answer::of((set, ()).into_response()).await.cookies();
     let request =
         Request::post("/refresh").header("cookie", cookie).header(SAME_ORIGIN.0, SAME_ORIGIN.1);
-    let answer = Answer::of(routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap());
+    let response = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let answer = Answer::of(response.into_response());
     assert_eq!(answer.await.error(), (500, "server_error".into()));
     // Without a grace, a token that was used up would end the session.
     sessions.refresh(&tokens.refresh_token, authorize).await.unwrap();
@@ -1375,7 +1403,7 @@ async fn every_error_of_the_sessions_has_an_answer() {
     for (error, of_grant, of_access) in all {
         let debug = format!("{:?}", error());
         for (response, (status, words)) in [
-            (error().into_response(), of_grant),
+            (GrantError(error()).into_response(), of_grant),
             (Rejection::from(error()).into_response(), of_access),
         ] {
             let answer = Answer::of(response).await;
@@ -1563,7 +1591,7 @@ async fn nothing_printed_shows_a_token() {
     for token in [&tokens.access_token, &tokens.refresh_token] {
         assert!(!printed.contains(&token[..20]));
     }
-    let answer = Answer::of(tokens.clone().into_response()).await;
+    let answer = Answer::of(Tokens(tokens.clone()).into_response()).await;
     assert_eq!(answer.header("cache-control"), "no-store");
     assert_eq!(answer.json()["refresh_token"], json!(tokens.refresh_token));
 }
@@ -1731,4 +1759,21 @@ impl Nonsense {
         request.extend(body);
         request
     }
+}
+
+/// A `main` that returns an error prints it by `Debug`.
+#[test]
+fn errors_print_their_message_in_debug() {
+    let key = Key::hs256([7; 32]).unwrap();
+    let refused = decode::<Value>("a.b", &key, &Validation::new()).unwrap_err();
+    let rejection = Rejection::from(refused);
+    assert_eq!(
+        format!("{rejection:?}"),
+        "the access token: the token does not have three segments"
+    );
+    let fault = StoreError::from_driver(StoreErrorKind::Unavailable, "code 7").with_message("gone");
+    let rejection = Rejection::from(SessionError::from(fault));
+    assert_eq!(format!("{rejection:?}"), "the session store is not available: gone: code 7");
+    let path = Cookies::new("auth").unwrap_err();
+    assert_eq!(format!("{path:?}"), path.to_string());
 }

@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{RedisError, aio::ConnectionManager};
+use ::redis::RedisError;
 use kippu::base64url;
+use kippu_redis::PrimaryConnection;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, SqlitePool};
 use tokio::time::{error::Elapsed, timeout};
@@ -65,8 +66,9 @@ pub(crate) enum Accounts {
     Redis(RedisAccounts),
 }
 
-/// How long a request waits for a step. A change that timed out may still have been made.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a request waits for a step, as for one of the sessions. A change that timed out may
+/// still have been made.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The role of accounts that register themselves.
 pub(crate) const MEMBER: &str = "member";
@@ -115,7 +117,7 @@ impl Accounts {
         PostgresAccounts::open(pool).await.map(Self::Postgres)
     }
 
-    pub(crate) fn redis(connection: ConnectionManager) -> Self {
+    pub(crate) fn redis(connection: PrimaryConnection) -> Self {
         Self::Redis(RedisAccounts::new(connection))
     }
 

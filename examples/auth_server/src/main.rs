@@ -29,11 +29,16 @@ mod serve;
 mod stop;
 mod storage;
 
-use std::{error::Error, io::Write, process::ExitCode, time::Duration};
+use std::{error::Error, io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use kippu_sqlx::SqliteStore;
-use tokio::{net::TcpListener, runtime::Runtime, task::AbortHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
 use tracing::{error, info, warn};
 
 use self::{
@@ -55,9 +60,6 @@ const LAST_REQUESTS: Duration = Duration::from_secs(6);
 /// How long closing the store may take then. With the log, a stop takes at most nine seconds:
 /// Docker kills a container after ten.
 const CLOSING: Duration = Duration::from_secs(2);
-
-/// How many expired sessions are removed at once.
-const PURGED_AT_ONCE: u32 = 10_000;
 
 fn main() -> ExitCode {
     let mut options = Options::parse();
@@ -127,7 +129,8 @@ impl Server {
         }
         let lifetimes = options.lifetimes();
         let app = App::new(&url, keys, lifetimes, sessions, accounts.clone(), passwords)?;
-        let purge = tokio::spawn(purge(app.clone(), options.purge_every())).abort_handle();
+        let purge = Arc::clone(&app.sessions).purge_task(options.purge_every(), sleep);
+        let purge = tokio::spawn(purge).abort_handle();
         let router = app.router(options.connections.request_timeouts());
         let proxies = options.proxies.into();
         let entrance = Entrance::new(listener, router, proxies, &options.connections);
@@ -151,16 +154,5 @@ impl Server {
         if closed.await.is_err() {
             warn!("the store was not closed in time");
         }
-    }
-}
-
-async fn purge(app: App, pause: Duration) {
-    loop {
-        match app.sessions.purge_expired(PURGED_AT_ONCE).await {
-            Ok(0) => {}
-            Ok(removed) => info!(removed, "removed expired sessions"),
-            Err(error) => warn!(error = logs::with_sources(&error), "sessions cannot be purged"),
-        }
-        tokio::time::sleep(pause).await;
     }
 }

@@ -2,19 +2,11 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, ErrorKind, Write},
     path::Path,
     time::Duration,
 };
-
-/// Makes an empty file if there is none.
-pub(crate) fn ensure(path: &Path) -> io::Result<()> {
-    match options().open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(|_: File| ()),
-    }
-}
 
 /// Makes a file that has all its content from the moment on that it exists. Returns false if there
 /// is one already, for example because another server that starts at the same time has made it.
@@ -69,12 +61,4 @@ fn draft_prefix(path: &Path) -> io::Result<OsString> {
     let mut prefix = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_owned();
     prefix.push(".draft-");
     Ok(prefix)
-}
-
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }

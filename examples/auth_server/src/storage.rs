@@ -9,16 +9,19 @@ use std::{
 };
 
 use kippu::session::{BoxStore, MemoryStore};
-use kippu_redis::RedisStore;
+use kippu_redis::{PrimaryConnection, RedisStore};
 use kippu_sqlx::{PostgresStore, SqliteStore};
-use redis::{RedisError, aio::ConnectionManager};
+use redis::{
+    IntoConnectionInfo,
+    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
+};
 use sqlx::{
     PgPool,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{accounts::Accounts, private_file};
+use crate::accounts::Accounts;
 
 /// The value of `--store`.
 #[derive(Clone)]
@@ -31,7 +34,7 @@ pub(crate) enum Location {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("a store is memory, sqlite:PATH, postgres://… or redis://…")]
+#[error("a store is memory, sqlite:PATH, postgres://…, redis://… or redis-sentinel://…")]
 pub(crate) struct NoLocation;
 
 /// Sessions and accounts, in one place.
@@ -56,7 +59,7 @@ impl FromStr for Location {
             None if text == "memory" => Ok(Self::Memory),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(text.to_owned())),
-            Some(("redis", _)) => Ok(Self::Redis(text.to_owned())),
+            Some(("redis" | "redis-sentinel", _)) => Ok(Self::Redis(text.to_owned())),
             _ => Err(NoLocation),
         }
     }
@@ -86,7 +89,8 @@ impl Location {
 /// Accounts in memory would be lost when the command ends.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "accounts cannot be imported into memory: give --store sqlite:PATH, postgres://… or redis://…"
+    "accounts cannot be imported into memory: give --store sqlite:PATH, postgres://…, redis://… or \
+     redis-sentinel://…"
 )]
 struct NoImport;
 
@@ -107,8 +111,7 @@ impl Storage {
                 ))
             }
             Location::Sqlite(path) => {
-                // Only the owner may read the file, which contains password hashes.
-                private_file::ensure(path)?;
+                // It makes the file for its owner alone: there will be password hashes in it.
                 let store = SqliteStore::open(path).await?;
                 let storage = Self::new(store.clone(), sqlite_accounts(path).await?);
                 Ok(Self { sqlite: Some(store), ..storage })
@@ -120,8 +123,9 @@ impl Storage {
                 Ok(Self::new(store, Accounts::postgres(pool).await?))
             }
             Location::Redis(url) => {
-                let connection = redis_connection(url).await?;
-                Ok(Self::new(RedisStore::new(connection.clone()), Accounts::redis(connection)))
+                let store = redis_store(url).await?;
+                let accounts = Accounts::redis(store.connection().clone());
+                Ok(Self::new(store, accounts))
             }
         }
     }
@@ -131,13 +135,12 @@ impl Storage {
         Ok(match location {
             Location::Memory => return Err(NoImport.into()),
             Location::Sqlite(path) => {
-                private_file::ensure(path)?;
                 // The store refuses a file that another application has begun: this one is its own.
                 SqliteStore::open(path).await?.close().await;
                 sqlite_accounts(path).await?
             }
             Location::Postgres(url) => Accounts::postgres(postgres_pool(url).await?).await?,
-            Location::Redis(url) => Accounts::redis(redis_connection(url).await?),
+            Location::Redis(url) => Accounts::redis(redis_store(url).await?.connection().clone()),
         })
     }
 
@@ -163,6 +166,24 @@ async fn postgres_pool(url: &str) -> Result<PgPool, sqlx::Error> {
     PgPoolOptions::new().acquire_timeout(PATIENCE).connect(url).await
 }
 
-async fn redis_connection(url: &str) -> Result<ConnectionManager, RedisError> {
-    ConnectionManager::new(redis::Client::open(url)?).await
+async fn redis_store(url: &str) -> Result<RedisStore<PrimaryConnection>, Box<dyn Error>> {
+    Ok(match url.strip_prefix("redis-sentinel://") {
+        Some(rest) => RedisStore::sentinel(sentinel_client(rest)?).await?,
+        None => RedisStore::connect(redis::Client::open(url)?).await?,
+    })
+}
+
+/// Reads `user:password@sentinel:26379,other:26379/name`: the name of the primary, and a user of the
+/// servers that the sentinels watch.
+fn sentinel_client(text: &str) -> Result<SentinelClient, Box<dyn Error>> {
+    let (credentials, rest) = text.rsplit_once('@').unwrap_or(("", text));
+    let (sentinels, name) = rest.split_once('/').ok_or(NoLocation)?;
+    let (mut addresses, mut servers) = (Vec::new(), SentinelNodeConnectionInfo::default());
+    for sentinel in sentinels.split(',') {
+        let info = format!("redis://{credentials}@{sentinel}").into_connection_info()?;
+        addresses.push(info.addr().clone());
+        servers = servers.set_redis_connection_info(info.redis_settings().clone());
+    }
+    let master = SentinelServerType::Master;
+    Ok(SentinelClient::build(addresses, name.to_owned(), Some(servers), master)?)
 }

@@ -103,25 +103,23 @@ fn main() {
             all("sqlite", BoxStore::new(store), size, &mut rows, held).await;
         });
     }
-    if wanted("postgres") {
-        if let Some(server) = postgres_server::Postgres::start() {
-            runtime.block_on(async {
-                // A server on this machine breaks off no connection, so that none has to be tried out first.
-                let options = sqlx::postgres::PgPoolOptions::new()
-                    .max_connections(32)
-                    .test_before_acquire(false);
-                let pool = options.connect(&server.url()).await.expect("it runs");
-                let store = kippu_sqlx::PostgresStore::new(pool.clone());
-                store.create_schema().await.expect("a new database");
-                let held = async || {
-                    let query = "SELECT pg_total_relation_size('kippu_sessions')";
-                    let bytes: i64 =
-                        sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs");
-                    bytes.unsigned_abs()
-                };
-                all("postgres", BoxStore::new(store), size, &mut rows, held).await;
-            });
-        }
+    if wanted("postgres")
+        && let Some(server) = postgres_server::Postgres::start()
+    {
+        runtime.block_on(async {
+            // A server on this machine breaks off no connection, so that none has to be tried out first.
+            let options =
+                sqlx::postgres::PgPoolOptions::new().max_connections(32).test_before_acquire(false);
+            let pool = options.connect(&server.url()).await.expect("it runs");
+            let store = kippu_sqlx::PostgresStore::new(pool.clone());
+            store.create_schema().await.expect("a new database");
+            let held = async || {
+                let query = "SELECT pg_total_relation_size('kippu_sessions')";
+                let bytes: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs");
+                bytes.unsigned_abs()
+            };
+            all("postgres", BoxStore::new(store), size, &mut rows, held).await;
+        });
     }
     if wanted("redis") {
         let options = redis_server::RedisOptions { append: Some("everysec"), ..Default::default() };

@@ -366,10 +366,10 @@ impl RefreshStore for BrokenStore {
         }
         assert!(!self.is(Flaw::Panics), "a load that panics");
         let mut data = self.data();
-        if let (Flaw::SnapshotOfItsOwn, Some(old)) = (self.flaw, &self.own().snapshot) {
-            if let Some(record) = old.sessions.get(id) {
-                return Ok(Some(record.clone()));
-            }
+        if let (Flaw::SnapshotOfItsOwn, Some(old)) = (self.flaw, &self.own().snapshot)
+            && let Some(record) = old.sessions.get(id)
+        {
+            return Ok(Some(record.clone()));
         }
         let found = data.sessions.get(id).cloned();
         if self.is(Flaw::CacheOfItsOwn) {

@@ -3,6 +3,7 @@
 
 pub mod broken_stores;
 pub mod clock;
+pub mod log;
 pub mod postgres;
 pub mod provider;
 pub mod proxy;

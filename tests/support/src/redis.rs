@@ -72,8 +72,9 @@ impl Redis {
 
     /// A replica of this server, which has its data.
     pub fn start_replica(&self) -> Self {
-        let mut replica =
-            Self::prepare(self.programs.clone(), free_port(), RedisOptions::default());
+        let options =
+            RedisOptions { password: self.password.as_deref(), ..RedisOptions::default() };
+        let mut replica = Self::prepare(self.programs.clone(), free_port(), options);
         replica.options.extend(["--repl-diskless-sync-delay", "0"].map(Into::into));
         replica.restart();
         replica.follow(self);
@@ -112,7 +113,7 @@ impl Redis {
         let mut arguments: Vec<String> =
             ["--appendonly", append, "--appendfsync", sync, "--save", ""].map(Into::into).into();
         if let Some(password) = options.password {
-            arguments.extend(["--requirepass".into(), password.into()]);
+            arguments.extend(["--requirepass", password, "--masterauth", password].map(Into::into));
         }
         arguments.extend(options.more.iter().copied().map(Into::into));
         Self {
@@ -230,9 +231,12 @@ impl RedisSentinels {
             let file = sentinel.folder.path().join("sentinel.conf");
             let name = Self::NAME;
             let port = servers[2].port;
+            let password = servers[2].password.as_ref();
+            let password = password.map(|text| format!("sentinel auth-pass {name} {text}\n"));
             let lines = format!(
                 "sentinel monitor {name} 127.0.0.1 {port} 2\nsentinel down-after-milliseconds {name} 500\n\
-                 sentinel failover-timeout {name} 5000\n"
+                 sentinel failover-timeout {name} 5000\n{}",
+                password.unwrap_or_default()
             );
             std::fs::write(&file, lines).unwrap();
             sentinel.options = vec!["--sentinel".into()];

@@ -4,15 +4,13 @@
 
 use std::sync::LazyLock;
 
-use redis::{
-    AsyncCommands, AsyncIter, ErrorKind, FromRedisValue, Script, ServerErrorKind,
-    aio::ConnectionManager,
-};
+use kippu_redis::PrimaryConnection;
+use redis::{AsyncCommands, AsyncIter, ErrorKind, FromRedisValue, Script, ServerErrorKind};
 
 use super::{Account, AccountsError};
 
 #[derive(Clone)]
-pub(crate) struct RedisAccounts(ConnectionManager);
+pub(crate) struct RedisAccounts(PrimaryConnection);
 
 const ACCOUNTS: &str = "auth_server:accounts";
 const NAMES: &str = "auth_server:names";
@@ -73,7 +71,7 @@ static BY_ID: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl RedisAccounts {
-    pub(super) fn new(connection: ConnectionManager) -> Self {
+    pub(super) fn new(connection: PrimaryConnection) -> Self {
         Self(connection)
     }
 
@@ -129,18 +127,12 @@ impl RedisAccounts {
         for argument in arguments {
             call.arg(*argument);
         }
-        let mut connection = self.0.clone();
-        let error = match call.invoke_async(&mut connection).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) =
-            error.kind()
-        else {
-            return Err(error.into());
-        };
-        // The server closes the connection, and the manager makes another, to the primary by then.
-        let _: Result<(), _> = redis::cmd("QUIT").query_async(&mut connection).await;
-        Err(AccountsError::Replica)
+        // A connection to a replica is closed, and the next step connects again.
+        call.invoke_async(&mut self.0.clone()).await.map_err(|error| match error.kind() {
+            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
+                AccountsError::Replica
+            }
+            _ => error.into(),
+        })
     }
 }

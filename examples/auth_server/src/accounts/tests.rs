@@ -3,7 +3,11 @@
 use kippu_test_support::{postgres, redis, servers};
 use sqlx::{AssertSqlSafe, Executor, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
 
-use self::{postgres::Postgres, redis::Redis, servers::Scratch};
+use self::{
+    postgres::Postgres,
+    redis::{Redis, RedisOptions, RedisSentinels},
+    servers::{Scratch, wait_until},
+};
 use super::*;
 use crate::storage::{Location, Storage};
 
@@ -274,14 +278,38 @@ async fn a_replica_of_redis_is_not_asked() {
         assert!(accounts.remove(&ada).await.is_err());
     }
     redis.command(&["REPLICAOF", "NO", "ONE"]);
-    let mut found = accounts.by_id(&ada.id).await;
-    // The manager connects in the background.
-    while let Err(AccountsError::Redis(error)) = found {
-        assert!(error.is_io_error(), "{error}");
-        found = accounts.by_id(&ada.id).await;
+    // The connection is made again after a tenth of a second.
+    while let Err(error) = accounts.by_id(&ada.id).await {
+        assert!(matches!(error, AccountsError::Replica), "{error}");
     }
     assert!(is_there(&accounts, &ada).await);
     assert!(!connections().contains(&format!("{connection} ")), "it is the same connection");
+}
+
+/// The steps after a failover reach the new primary.
+#[tokio::test]
+async fn accounts_follow_the_primary_that_sentinels_name() {
+    let options = RedisOptions { password: Some("p@ss/word"), ..RedisOptions::default() };
+    let Some(primary) = Redis::start_with(options) else { return };
+    let mut sentinels = RedisSentinels::start(primary);
+    let hosts: Vec<_> =
+        sentinels.urls().iter().map(|url| url["redis://".len()..].replace('/', "")).collect();
+    let (hosts, name) = (hosts.join(","), RedisSentinels::NAME);
+    let accounts = open(&format!("redis-sentinel://default:p%40ss%2Fword@{hosts}/{name}")).await;
+    let ada = account("ada@example.com", "hash");
+    assert!(accounts.add(&ada).await.unwrap());
+    let is_copied = |redis: &Redis| redis.command(&["HLEN", "auth_server:accounts"]).trim() == "1";
+    wait_until("the copies", DEADLINE, || sentinels.servers.iter().all(is_copied));
+    let primary = sentinels.primary().unwrap();
+    sentinels.servers[primary].kill();
+    sentinels.wait_for_failover(primary);
+    let begin = std::time::Instant::now();
+    while accounts.by_id(&ada.id).await.is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_there(&accounts, &ada).await);
+    assert!(accounts.replace_hash(&ada, "new").await.unwrap());
 }
 
 /// A read-only server refuses changes, and its connection is not used again.

@@ -79,11 +79,13 @@ pub(super) fn used_up_by_a_failure(story: &Story<'_>) -> Vec<String> {
     })
 }
 
-/// The deadline of the store, and a margin; the margin alone where the store is not asked.
+/// The deadline of the step that fails, and a margin; the margin alone where the store is not asked. A login that fails when
+/// its session is in the store takes one step more: it ends the session.
 pub(super) fn late(story: &Story<'_>) -> Vec<String> {
     let settings = &story.server.settings;
     let limit = |what| match what {
         What::Me | What::Forged | What::FalseLogout => settings.margin,
+        What::Login => 2 * settings.deadline + settings.margin,
         _ => settings.deadline + settings.margin,
     };
     let is_late = |request: &&Request| {
