@@ -268,6 +268,7 @@ impl Servers {
     fn routed(mut self, request: &model::Request, happened: &mut Happened) {
         let routes = SessionRoutes::new(Arc::clone(&self.sessions), self.guard.clone(), welcome);
         let response = now(routes.oneshot(sent(request))).expect("it has no other answers");
+        let response = response.map(Body::from);
         let before = self.model.ended.clone();
         let (wanted, session) = self.model.answer(request);
         happened.insert(format!(

@@ -1,11 +1,4 @@
 //! Project Wycheproof: 522 HMAC tags, and 75 compact serializations.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use kippu::{
     Algorithm, DecodeError, JsonError, JwkError, JwkSet, Key, KeySet, KeySetError, Validation,

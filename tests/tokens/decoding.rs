@@ -1,12 +1,5 @@
 //! What a verifier reads: the form of a token, its header, and one strict JSON object for claims,
 //! whatever type the caller decodes into.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::{
     borrow::Cow,

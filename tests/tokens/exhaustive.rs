@@ -1,11 +1,5 @@
 //! Domains that are small enough to be gone through: groups of base64url, a byte of a header, and the seconds around
 //! each end that a claim or a key has.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::time::Duration;
 

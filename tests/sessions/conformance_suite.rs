@@ -1,13 +1,5 @@
 //! The conformance suite: stores that keep to the contract pass, and each way to break it is found by the case that is
 //! there for it.
-#![cfg(feature = "conformance")]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -1,11 +1,4 @@
 //! The examples of the specifications: RFC 4648, 4231, 7515, 7519 and 7520.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use kippu::{
     Algorithm, DecodeError, JsonError, Jwk, Key, NumericDate, Validation, base64url, decode,

@@ -1,11 +1,4 @@
 //! The claims validator, check by check: what it accepts, what it refuses, with which words and numbers.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! What an attacker gains who has one thing that he should not have: each test is a row of SECURITY.md, with what he
 //! can do and what he cannot.
-#![cfg(feature = "session")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::HashSet,

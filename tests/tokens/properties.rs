@@ -1,12 +1,5 @@
 //! What holds for every input: the codec and HMAC against their oracles, round trips, and no token but the
 //! one that was signed.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::collections::BTreeMap;
 

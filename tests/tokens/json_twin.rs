@@ -1,12 +1,5 @@
 //! The JSON reader beside its slow twin: serde_json, which judges the same texts alike but for what it lets
 //! through, and that is put right here in the obvious way.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::{collections::BTreeSet, fmt};
 

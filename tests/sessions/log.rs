@@ -1,6 +1,4 @@
 //! What sessions write to the log: each event once, as what it is, with no token and no key in it.
-#![cfg(feature = "session")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{io, time::Duration};
 

@@ -1,6 +1,4 @@
 //! The rules of a login, from the outside: what tokens do, what a store sees, and what is told to whom.
-#![cfg(feature = "session")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::HashSet,

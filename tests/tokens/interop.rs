@@ -1,11 +1,4 @@
 //! Tokens of this crate verify in jsonwebtoken, and the reverse.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
 //! What a program prints when one of the crate's errors reaches its `main`, or an `unwrap`.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{error::Error, fs, path::Path, time::Duration};
 

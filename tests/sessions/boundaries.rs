@@ -1,7 +1,5 @@
 //! Each moment at which a session, a token or a key of one ends, two seconds before it and after it, against its rule
 //! written out: by the millisecond, which is what stores keep.
-#![cfg(feature = "session")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,12 +1,5 @@
 //! Where keys come from: what each source reads, what it refuses and says about it, and that a reload which fails
 //! leaves the last good keys where they are.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::{
     fs,

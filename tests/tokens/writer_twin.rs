@@ -1,12 +1,5 @@
 //! The writer of claims beside its slow twin: serde_json writes them, and what it has written is read over before it is
 //! signed. Neither the bytes of a token nor the reason why there is none may differ.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::items_after_statements,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
 use std::{collections::BTreeMap, fmt};
 

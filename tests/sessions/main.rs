@@ -1,0 +1,13 @@
+//! Sessions: logins, refreshes, logouts, their events, and the suite that every store passes.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod boundaries;
+mod conformance_suite;
+mod flows;
+mod log;
+mod threats;

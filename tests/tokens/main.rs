@@ -1,0 +1,23 @@
+//! Tokens: what is issued, what is accepted, what is refused and why.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod attacks;
+mod decoding;
+mod errors;
+mod exhaustive;
+mod interop;
+mod interop_vectors;
+mod json_twin;
+mod key_sources;
+mod keys;
+mod properties;
+mod rfc_vectors;
+mod validation;
+mod writer_twin;
+mod wycheproof;
