@@ -4,6 +4,8 @@
 
 #[path = "support/clock.rs"]
 mod clock;
+#[path = "support/log.rs"]
+mod log;
 #[path = "support/signing.rs"]
 mod signing;
 
@@ -31,6 +33,7 @@ use kippu::{
 use serde::{Deserialize, Serialize};
 
 use clock::TestClock;
+use log::Log;
 
 const ISSUER: &str = "https://auth.example";
 /// 2026-11-24T00:00:00Z, in milliseconds.
@@ -125,6 +128,8 @@ enum Away {
     Again,
     /// Another's session has the id.
     Taken,
+    /// A portion of a purge is done, and the next one is not.
+    Halfway,
 }
 
 impl Default for Counting {
@@ -199,6 +204,11 @@ impl RefreshStore for Counting {
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        let is_halfway = *self.is_away.lock().unwrap() == Away::Halfway;
+        if is_halfway {
+            *self.is_away.lock().unwrap() = Away::Before;
+            return self.inner.purge_expired(now, limit).await;
+        }
         self.counted(&self.writes, self.inner.purge_expired(now, limit)).await
     }
 }
@@ -1145,6 +1155,8 @@ async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
     let (round, rounds) = tokio::sync::mpsc::channel::<()>(1);
     let rounds = Arc::new(tokio::sync::Mutex::new(rounds));
     let pause = Duration::from_secs(300);
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
     let task = tokio::spawn(Arc::clone(&sessions).purge_task(pause, move |wait| {
         let (waits, rounds) = (waits.clone(), Arc::clone(&rounds));
         async move {
@@ -1158,6 +1170,7 @@ async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
     for (advance, away, left) in [
         (0, Away::No, 2501),
         (SECOND, Away::Before, 2501),
+        (0, Away::Halfway, 1501),
         (0, Away::No, 1),
         (14 * DAY, Away::No, 0),
     ] {
@@ -1168,6 +1181,18 @@ async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
         assert_eq!(store.inner.len(), left);
     }
     task.abort();
+    let text = log.text();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("have ended")).collect();
+    let [failed, some, failed_again, rest, late] = &lines[..] else { panic!("{text}") };
+    for (line, removed) in [(some, 1000), (rest, 1500), (late, 1)] {
+        assert!(
+            line.starts_with("INFO ") && line.contains(&format!("removed={removed}")),
+            "{line}"
+        );
+    }
+    for line in [failed, failed_again] {
+        assert!(line.starts_with("WARN ") && line.contains("the cable is out"), "{line}");
+    }
 }
 
 /// 64 tasks present one token.
