@@ -1,24 +1,8 @@
 //! Accounts as a client and an operator see them, over each database: registrations, passwords,
 //! imports, the log.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/auth_server.rs"]
-mod auth_server;
-#[path = "support/client.rs"]
-mod client;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
-#[path = "support/program.rs"]
-mod program;
-#[path = "../../../tests/support/redis.rs"]
-mod redis;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     fs,
@@ -31,7 +15,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, pool::PoolConnection};
 use tokio::runtime::Runtime;
 
-use self::{
+use self::support::{
     auth_server::{Answer, AuthServer, PASSWORD, email},
     postgres::Postgres,
     redis::Redis,

@@ -1,22 +1,8 @@
 //! Clients that are slow, silent, too many, or do not speak HTTP: the server ends each of them in
 //! time, and serves the others.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/lock.rs"]
-mod lock;
-#[path = "../../../tests/support/postgres.rs"]
-mod postgres;
-#[path = "support/program.rs"]
-mod program;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     io::Write,
@@ -26,11 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{
+use self::support::{
     client::{Connection, fresh_source},
     lock::Lock,
     postgres::Postgres,
-    program::{PASSWORD, Program, credentials},
+    program::{self, PASSWORD, Program, credentials},
     servers::{Scratch, wait_until},
 };
 

@@ -1,19 +1,8 @@
 //! Many logins: how much memory the server needs for them, and how long other requests take
 //! meanwhile.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and the long forms print what they measured"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/program.rs"]
-mod program;
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     env,
@@ -22,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{
+use self::support::{
     client::Connection,
     program::{PASSWORD, Program, credentials},
     servers::Scratch,
