@@ -121,8 +121,8 @@ use crate::session::{
 ///
 /// # The grace
 /// It begins when the rotation is stored: a rotation that waits for a server that stalls is made that much later. The
-/// wait is measured by the server's clock, whose time comes with each answer. What follows on the rotation, an `appendfsync
-/// always` that takes longer than the grace, is not measured.
+/// wait is measured by the server's clock, whose time comes with each answer. Redis syncs the rotation after that with
+/// `appendfsync always`: a sync that takes longer than the grace is not measured.
 ///
 /// # Steps that are repeated
 /// A `ClusterConnection` sends a request again when the answer is lost, and reports the second answer: a rotation may
