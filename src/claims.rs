@@ -6,7 +6,7 @@ use alloc::{
 };
 use core::{fmt, slice};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use crate::{
     json::{Kind, Number, Registered, Text, Texts, Value},

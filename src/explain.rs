@@ -90,7 +90,7 @@ pub enum Outcome {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
-pub fn explain(token: &str, keys: &impl Keys, validation: &Validation) -> Explanation {
+pub fn explain(token: &str, keys: &(impl Keys + ?Sized), validation: &Validation) -> Explanation {
     let mut explanation = Explanation { findings: Vec::new() };
     explanation.run(token, keys, validation);
     let claims = CHECKS.iter().map(|(claim, _)| Cow::Borrowed(claim.name()));
@@ -159,7 +159,12 @@ impl Explanation {
     }
 
     /// Runs the checks until there is nothing left to look at.
-    fn run(&mut self, token: &str, keys: &impl Keys, validation: &Validation) -> Option<()> {
+    fn run(
+        &mut self,
+        token: &str,
+        keys: &(impl Keys + ?Sized),
+        validation: &Validation,
+    ) -> Option<()> {
         self.note(LENGTH, jws::check_length(token, validation))?;
         let segments = self.note(SEGMENTS, Segments::split(token))?;
         let read = segments.with_header(|header| {

@@ -46,7 +46,7 @@ mod writer;
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 
-use serde::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
+use serde_core::{Deserialize, Deserializer, de::Visitor, forward_to_deserialize_any};
 
 pub(crate) use self::writer::{Written, write};
 use self::{

@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec, vec::Vec};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_core::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     base64url::{self, Base64urlError},
@@ -65,7 +65,8 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 /// Verifies `token` and gives its claims as a `C`.
 ///
 /// All of it is checked: the form, the header, the signature, the claims. There is no way to the claims
-/// that leaves one out. `keys` is a [`Key`] or a [`KeySet`](crate::KeySet). `C` is any type that owns
+/// that leaves one out. `keys` is a [`Key`], a [`KeySet`](crate::KeySet), or
+/// whatever else is [`Keys`]. `C` is any type that owns
 /// what it holds; for one that borrows, see [`decode_borrowed`]. It is read once the signature has held, and
 /// told what it has against a token only when nothing else is wrong with it.
 ///
@@ -94,7 +95,7 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 #[inline]
 pub fn decode<C: DeserializeOwned>(
     token: &str,
-    keys: &impl Keys,
+    keys: &(impl Keys + ?Sized),
     validation: &Validation,
 ) -> Result<C, DecodeError> {
     let verified = jws::verify(token, keys, validation)?;
@@ -133,7 +134,7 @@ pub fn decode<C: DeserializeOwned>(
 #[inline]
 pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     token: &str,
-    keys: &impl Keys,
+    keys: &(impl Keys + ?Sized),
     validation: &Validation,
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
@@ -335,7 +336,7 @@ mod tests {
     /// Usual claims are not read a second time: without this, that could be lost and nobody would see it.
     #[test]
     fn the_writer_vouches_for_usual_claims() {
-        #[derive(Serialize)]
+        #[derive(serde::Serialize)]
         struct Claims {
             #[serde(flatten)]
             registered: RegisteredClaims,
@@ -345,7 +346,7 @@ mod tests {
             realm_access: BTreeMap<&'static str, Vec<Access>>,
         }
 
-        #[derive(Serialize)]
+        #[derive(serde::Serialize)]
         enum Access {
             Read,
             Write { until: Option<f64>, exp: [char; 1] },
@@ -389,7 +390,7 @@ mod tests {
     #[cfg(not(feature = "std"))]
     #[test]
     fn a_time_has_to_be_given() {
-        use serde::de::IgnoredAny;
+        use serde_core::de::IgnoredAny;
 
         let key = Key::hs256([7; 32]).unwrap();
         let token = encode(&serde_json::json!({ "exp": 1000 }), &key).unwrap();

@@ -7,7 +7,7 @@ use core::{fmt, time::Duration};
 #[cfg(feature = "std")]
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// An instant, as whole seconds since 1970-01-01T00:00:00Z without leap seconds (RFC 7519 §2, "NumericDate").
 ///
@@ -291,7 +291,7 @@ impl Clock for SystemClock {
 mod tests {
     use alloc::string::ToString;
 
-    use serde::de::value::{Error, F64Deserializer};
+    use serde_core::de::value::{Error, F64Deserializer};
 
     use super::*;
 

@@ -327,7 +327,7 @@ proptest! {
             let kid = format!("key-{number}");
             Key::hs256([u8::try_from(number).unwrap(); 32]).unwrap().with_kid(kid)
         };
-        let mut set = KeySet::new(key(0)).unwrap();
+        let mut set = KeySet::new(key(0));
         for number in 1..count {
             set = set.accept(key(number)).unwrap();
         }

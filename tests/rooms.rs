@@ -37,13 +37,12 @@ const ROOMS: [&str; 23] = [
 ];
 
 /// The same within `session`; there `session` is what session.rs itself has.
-const SESSION_ROOMS: [&str; 17] = [
+const SESSION_ROOMS: [&str; 16] = [
     "id",
     "time",
     "record",
     "rotation",
     "store",
-    "keyring",
     "access",
     "refresh_token",
     "event",

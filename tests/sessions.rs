@@ -22,7 +22,7 @@ use std::{
 use kippu::{
     Algorithm, Key, KeySet, NumericDate, SharedKeySet, Validation, base64url, decode, encode,
     session::{
-        AccessVerifier, ConfigError, Event, EventKind, Keyring, Login, MemoryStore, NoClaims,
+        AccessVerifier, ConfigError, Event, EventKind, Login, MemoryStore, NoClaims,
         RefreshKeyError, RefreshStore, RevokeReason, Session, SessionError, SessionId,
         SessionRecord, Sessions, SessionsBuilder, StoreError, StoreErrorKind, TokenResponse,
         UnixMillis,
@@ -761,13 +761,13 @@ async fn a_login_takes_nobodys_place() {
 #[tokio::test]
 async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change() {
     let old = || refresh_key(0x5b, "old");
-    let shared = Arc::new(SharedKeySet::new(KeySet::new(old()).unwrap()));
-    let fixture = Fixture::with(|builder| builder.refresh_key(Keyring::from(Arc::clone(&shared))));
+    let shared = SharedKeySet::from(old());
+    let fixture = Fixture::with(|builder| builder.refresh_key(shared.clone()));
     let first = fixture.login().await;
     let second = fixture.refresh(&first.refresh_token).await.unwrap();
 
     let until = NumericDate::from(UnixMillis::new(START + DAY));
-    let new = KeySet::new(refresh_key(0x5c, "new")).unwrap().retire(old(), until).unwrap();
+    let new = KeySet::new(refresh_key(0x5c, "new")).retire(old(), until).unwrap();
     shared.replace(new);
     let replayed = fixture.refresh(&first.refresh_token).await.unwrap();
     assert_eq!(replayed.refresh_token, second.refresh_token);
@@ -781,10 +781,7 @@ async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change()
     // The time of the old key is over.
     let late = fixture.login().await;
     shared.replace(
-        KeySet::new(refresh_key(0x5d, "newest"))
-            .unwrap()
-            .retire(refresh_key(0x5c, "new"), until)
-            .unwrap(),
+        KeySet::new(refresh_key(0x5d, "newest")).retire(refresh_key(0x5c, "new"), until).unwrap(),
     );
     fixture.clock.advance(DAY - 1);
     let replayed = fixture.refresh(&late.refresh_token).await.unwrap();
@@ -799,7 +796,7 @@ async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change()
 async fn a_server_that_lacks_a_key_uses_nothing_up() {
     let old = || refresh_key(0x5b, "1");
     let until = NumericDate::from(UnixMillis::new(START + DAY));
-    let ahead = KeySet::new(refresh_key(0x5c, "2")).unwrap().retire(old(), until).unwrap();
+    let ahead = KeySet::new(refresh_key(0x5c, "2")).retire(old(), until).unwrap();
     let fixture = Fixture::new();
     let other = builder(Arc::clone(&fixture.store))
         .refresh_key(ahead)
@@ -903,7 +900,7 @@ fn what_cannot_be_safe_is_not_built() {
     assert_eq!(build(|b| b.refresh_key(refresh_key(0x5a, "1"))), Some(ConfigError::SameKey));
     let retired = build(|b| {
         let until = NumericDate::in_seconds(60);
-        let keys = KeySet::new(refresh_key(0x5b, "2")).unwrap();
+        let keys = KeySet::new(refresh_key(0x5b, "2"));
         b.refresh_key(keys.retire(refresh_key(0x5a, "1"), until).unwrap())
     });
     assert_eq!(retired, Some(ConfigError::SameKey));
@@ -1032,10 +1029,10 @@ async fn logout_takes_a_token_of_a_key_that_has_retired() {
     let with =
         |keys: KeySet| builder(Arc::clone(&store)).refresh_key(keys).clock(clock).build().unwrap();
     let end = UnixMillis::new(START + SECOND).into();
-    let old = with(KeySet::new(refresh_key(1, "old")).unwrap());
+    let old = with(KeySet::new(refresh_key(1, "old")));
     let tokens = old.login("alice", &admin()).await.unwrap();
     clock.advance(60 * SECOND);
-    let retired = KeySet::new(refresh_key(2, "new")).unwrap();
+    let retired = KeySet::new(refresh_key(2, "new"));
     let sessions = with(retired.retire(refresh_key(1, "old"), end).unwrap());
     let refused = sessions.refresh(&tokens.refresh_token, welcome).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken));
@@ -1043,7 +1040,7 @@ async fn logout_takes_a_token_of_a_key_that_has_retired() {
     let ended = sessions.verify_live::<Profile>(&tokens.access_token).await.unwrap_err();
     assert!(matches!(ended, SessionError::Revoked(RevokeReason::Logout)));
     // A key that is no longer there proves nothing, and nothing is claimed.
-    let sessions = with(KeySet::new(refresh_key(2, "new")).unwrap());
+    let sessions = with(KeySet::new(refresh_key(2, "new")));
     let refused = sessions.logout(&tokens.refresh_token).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken));
 }
@@ -1101,7 +1098,7 @@ async fn a_session_is_ended_by_its_own_subjects_token_alone() {
     let key = |byte: u8, kid: &str| Key::hs256([byte; 32]).unwrap().with_kid(kid);
     let with =
         |keys: KeySet| builder(Arc::clone(&store)).access_key(keys).clock(clock).build().unwrap();
-    let old = with(KeySet::new(key(1, "old")).unwrap());
+    let old = with(KeySet::new(key(1, "old")));
     let [alice, bob] = [old.login("alice", &admin()).await, old.login("bob", &admin()).await];
     let (alice, bob) = (alice.unwrap(), bob.unwrap());
     // Every resource server has the access key, and could sign this.
@@ -1116,7 +1113,7 @@ async fn a_session_is_ended_by_its_own_subjects_token_alone() {
     let mixed = kippu::encode_with_typ(&claims, &key(1, "old"), "at+jwt").unwrap();
     clock.advance(3600 * SECOND);
     let end = UnixMillis::new(START + SECOND).into();
-    let keys = KeySet::new(key(2, "new")).unwrap().retire(key(1, "old"), end).unwrap();
+    let keys = KeySet::new(key(2, "new")).retire(key(1, "old"), end).unwrap();
     let sessions = with(keys);
     let refused = sessions.logout_by_access_token(&mixed).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken), "{refused}");

@@ -11,7 +11,7 @@
 use alloc::boxed::Box;
 use core::{fmt, str::FromStr};
 
-use serde::{
+use serde_core::{
     Deserializer,
     de::{
         self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected,

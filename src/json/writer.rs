@@ -19,7 +19,7 @@ use core::{
     marker::PhantomData,
 };
 
-use serde::{
+use serde_core::{
     Serialize, Serializer,
     ser::{
         Error as _, Impossible, SerializeMap, SerializeSeq, SerializeStruct,

@@ -12,7 +12,7 @@ use crate::{
     excerpt::Excerpt,
     json::{self, Kind, Registered, Value},
     key::Key,
-    key_set::KeySet,
+    key_set::{KeySet, KeySetError},
 };
 
 /// A JWK Set (RFC 7517 §5) whose keys are all symmetric and for this crate's algorithms.
@@ -135,7 +135,10 @@ impl KeySet {
             (None, _) if set.keys.is_empty() => return Err(JwkError::NoKeys),
             (None, _) => return Err(JwkError::NoSigningKey),
         };
-        let keys = Self::new(Key::from_jwk(first)?)?;
+        if first.kid().is_none() {
+            return Err(KeySetError::MissingKid.into());
+        }
+        let keys = Self::new(Key::from_jwk(first)?);
         set.keys
             .iter()
             .filter(|key| !key.may_sign())

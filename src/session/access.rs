@@ -1,14 +1,14 @@
 //! The access token of a session: what a resource server needs to verify one. No store, no I/O.
 
-use alloc::string::String;
-use core::{fmt::Display, time::Duration};
+use alloc::{boxed::Box, string::String};
+use core::{
+    fmt::{self, Display},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{
-    id::{self, SessionId},
-    keyring::Keyring,
-};
+use super::id::{self, SessionId};
 use crate::{
     base64url,
     claims::{self, Audience, Claim, ClaimsSet, Noted, RegisteredClaim},
@@ -18,7 +18,8 @@ use crate::{
     json::{self, Kind, Registered, Text, Value},
     jws::{self, Verified},
     jwt,
-    key::KeyError,
+    key::{Key, KeyError},
+    key_set::Keys,
     numeric_date::{Clock, NumericDate, SpelledDate},
     validation::{ClaimError, Validation, ValidationError},
 };
@@ -53,24 +54,24 @@ const AUTH_TIME: &str = "auth_time";
 /// assert_eq!(token.subject, "user-12345");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct AccessVerifier {
-    keys: Keyring,
+    keys: Box<dyn Keys + Send + Sync>,
     validation: Validation,
 }
 
 impl AccessVerifier {
     /// Verifies the tokens that `issuer` signs with `keys` for `audience`: an allowance of 60 seconds for
-    /// clocks that differ, the system's clock.
+    /// clocks that differ, the system's clock. The keys are a [`Key`](crate::Key), a [`KeySet`](crate::KeySet), a
+    /// [`SharedKeySet`](crate::SharedKeySet) that a reload replaces, or an application's own [`Keys`].
     pub fn new(
-        keys: impl Into<Keyring>,
+        keys: impl Keys + Send + Sync + 'static,
         issuer: impl Into<String>,
         audience: impl Into<String>,
     ) -> Self {
         let required = ["sub", CLIENT_ID, "iat", "jti", SESSION_ID];
         let validation = Validation::new().issuer(issuer).audience(audience).typ(TYP);
         let validation = required.into_iter().fold(validation, Validation::require);
-        Self { keys: keys.into(), validation }
+        Self { keys: Box::new(keys), validation }
     }
 
     /// Accepts tokens for `audience` too.
@@ -119,14 +120,13 @@ impl AccessVerifier {
         access_token: &str,
         validation: &Validation,
     ) -> Result<AccessToken<C>, DecodeError> {
-        let keys = self.keys.load();
-        read(&jws::verify(access_token, &keys, validation)?, validation)
+        read(&jws::verify(access_token, &*self.keys, validation)?, validation)
     }
 
     /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
     /// tells them all; see [`explain()`](crate::explain()).
     pub fn explain(&self, access_token: &str) -> Explanation {
-        let mut explanation = explain::explain(access_token, &self.keys.load(), &self.validation);
+        let mut explanation = explain::explain(access_token, &*self.keys, &self.validation);
         if explanation.is_authentic() {
             for (claim, error) in faults(access_token).into_iter().flatten() {
                 explanation.fail(claim, error);
@@ -175,6 +175,14 @@ fn faults(authentic: &str) -> Option<impl Iterator<Item = (&'static str, DecodeE
         (AUTH_TIME, claims.auth_time().map(drop)),
     ];
     Some(results.into_iter().filter_map(|(claim, result)| Some((claim, result.err()?))))
+}
+
+impl fmt::Debug for AccessVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessVerifier")
+            .field("validation", &self.validation)
+            .finish_non_exhaustive()
+    }
 }
 
 fn read<C: DeserializeOwned>(
@@ -379,7 +387,8 @@ pub(super) struct Grant<'g> {
 pub(super) fn issue<C: Serialize>(
     grant: &Grant<'_>,
     claims: &C,
-    verifier: &AccessVerifier,
+    key: &Key,
+    token_len_limit: usize,
 ) -> Result<String, IssueError> {
     let jti = id::random_name()?;
     let written = Written {
@@ -402,8 +411,8 @@ pub(super) fn issue<C: Serialize>(
         payload.extend(own.into_iter().skip(1));
         jwt::check_payload(&payload)?;
     }
-    let token = jwt::sign_payload(&payload, verifier.keys.load().signing_key(), TYP)?;
-    match (token.len(), verifier.token_len_limit()) {
+    let token = jwt::sign_payload(&payload, key, TYP)?;
+    match (token.len(), token_len_limit) {
         (length, limit) if length > limit => Err(IssueError::TooLong { length, limit }),
         _ => Ok(token),
     }
