@@ -349,10 +349,13 @@ async fn a_claim_of_an_access_token_is_what_it_says_once() {
     assert_eq!(token.expires_at.seconds(), START / SECOND + 60);
     assert_eq!(verify(&rest).unwrap().auth_time, None);
     for (members, says) in [
-        (r#""sid":"short","client_id":"web""#, "sid: a session id is 22 symbols"),
-        (r#""sid":7,"client_id":"web""#, "sid: a value of another type"),
-        (r#""sid":"SID","client_id":null"#, "client_id: a value of another type"),
-        (r#""sid":"SID","client_id":"web","auth_time":null"#, "auth_time: a value of another type"),
+        (r#""sid":"short","client_id":"web""#, "sid is malformed: a session id is 22 symbols"),
+        (r#""sid":7,"client_id":"web""#, "sid is malformed: a value of another type"),
+        (r#""sid":"SID","client_id":null"#, "client_id is malformed: a value of another type"),
+        (
+            r#""sid":"SID","client_id":"web","auth_time":null"#,
+            "auth_time is malformed: a value of another type",
+        ),
         (r#""sid":"SID","client_id":"web","sid":"SID""#, "the member \"sid\" stands twice"),
         (
             r#""sid":"SID","client_id":"web","client_id":"web""#,

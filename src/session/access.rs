@@ -1,6 +1,9 @@
 //! The access token of a session: what a resource server needs to verify one. No store, no I/O.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{
+    boxed::Box,
+    string::{String, ToString},
+};
 use core::{
     fmt::{self, Display},
     time::Duration,
@@ -11,16 +14,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::id::{self, SessionId};
 use crate::{
     base64url,
-    claims::{self, Audience, Claim, ClaimsSet, Noted, RegisteredClaim},
+    claims::{self, Audience},
     error::{DecodeError, EncodeError},
     explain::{self, Explanation},
     header,
-    json::{self, Kind, Registered, Text, Value},
+    json::{self, Text, Value},
     jws::{self, Verified},
     jwt,
     key::{Key, KeyError},
     key_set::Keys,
-    numeric_date::{Clock, NumericDate, SpelledDate},
+    numeric_date::{Clock, NumericDate},
     validation::{ClaimError, Validation, ValidationError},
 };
 
@@ -167,11 +170,10 @@ impl AccessVerifier {
 /// Returns what is wrong with the claims that only an access token has.
 fn faults(authentic: &str) -> Option<impl Iterator<Item = (&'static str, DecodeError)>> {
     let payload = base64url::decode(authentic.split('.').nth(1)?).ok()?;
-    let mut claims = AccessClaims::from(ClaimsSet::wanting(&[]));
-    json::members(&payload, usize::MAX, &mut claims).ok()?;
+    let claims = AccessClaims::scan(&payload).ok()?;
     let results = [
         (SESSION_ID, claims.session_id().map(drop)),
-        (CLIENT_ID, required(CLIENT_ID, claims.client_id).map(drop)),
+        (CLIENT_ID, text(CLIENT_ID, claims.client_id).map(drop)),
         (AUTH_TIME, claims.auth_time().map(drop)),
     ];
     Some(results.into_iter().filter_map(|(claim, result)| Some((claim, result.err()?))))
@@ -190,8 +192,8 @@ fn read<C: DeserializeOwned>(
     validation: &Validation,
 ) -> Result<AccessToken<C>, DecodeError> {
     jwt::with_buffer(verified, |buffer| {
-        let (noted, claims) = jwt::read(verified, validation, buffer)?;
-        AccessClaims::into_token(noted, claims)
+        let (text, claims) = jwt::read(verified, validation, buffer)?;
+        AccessClaims::scan(text.as_bytes())?.into_token(claims)
     })
 }
 
@@ -221,136 +223,82 @@ pub struct AccessToken<C> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoClaims {}
 
-/// What is noted of the claims of an access token, while the application's type reads them.
-struct AccessClaims<'w, 'c> {
-    registered: ClaimsSet<'w, 'c>,
-    session_id: Claim<Text<'c>>,
-    client_id: Claim<Text<'c>>,
-    auth_time: Claim<SpelledDate>,
+/// How the claims of an access token are spelled.
+#[derive(Default)]
+struct AccessClaims<'c> {
+    subject: Option<Value<'c>>,
+    session_id: Option<Value<'c>>,
+    client_id: Option<Value<'c>>,
+    jwt_id: Option<Value<'c>>,
+    issued_at: Option<Value<'c>>,
+    expires_at: Option<Value<'c>>,
+    auth_time: Option<Value<'c>>,
 }
 
-/// A claim that is noted of an access token.
-#[derive(Clone, Copy)]
-enum Name {
-    Registered(RegisteredClaim),
-    SessionId,
-    ClientId,
-    AuthTime,
-}
-
-impl<'w, 'c> From<ClaimsSet<'w, 'c>> for AccessClaims<'w, 'c> {
-    fn from(registered: ClaimsSet<'w, 'c>) -> Self {
-        let (session_id, client_id) = (Claim::Absent, Claim::Absent);
-        Self { registered, session_id, client_id, auth_time: Claim::Absent }
-    }
-}
-
-impl<'w, 'c> Noted<'w, 'c> for AccessClaims<'w, 'c> {
-    fn registered(&self) -> &ClaimsSet<'w, 'c> {
-        &self.registered
-    }
-}
-
-impl<'c> Registered<'c> for AccessClaims<'_, 'c> {
-    type Name = Name;
-
-    #[inline]
-    fn name(member: &str) -> Option<(Name, Kind)> {
-        Some(match member {
-            SESSION_ID => (Name::SessionId, Kind::Text),
-            CLIENT_ID => (Name::ClientId, Kind::Text),
-            AUTH_TIME => (Name::AuthTime, Kind::Number),
-            _ => {
-                let (name, kind) = ClaimsSet::name(member)?;
-                (Name::Registered(name), kind)
-            }
+impl<'c> AccessClaims<'c> {
+    fn scan(payload: &'c [u8]) -> Result<Self, DecodeError> {
+        let mut claims = Self::default();
+        json::scan(payload, usize::MAX, |name, value| {
+            let claim = match name {
+                "sub" => &mut claims.subject,
+                SESSION_ID => &mut claims.session_id,
+                CLIENT_ID => &mut claims.client_id,
+                "jti" => &mut claims.jwt_id,
+                "iat" => &mut claims.issued_at,
+                "exp" => &mut claims.expires_at,
+                AUTH_TIME => &mut claims.auth_time,
+                _ => return,
+            };
+            *claim = Some(value);
         })
+        .map_err(DecodeError::Payload)?;
+        Ok(claims)
     }
 
-    #[inline]
-    fn has(&mut self, name: Name) -> bool {
-        match name {
-            Name::Registered(name) => self.registered.has(name),
-            Name::SessionId => !self.session_id.is_absent(),
-            Name::ClientId => !self.client_id.is_absent(),
-            Name::AuthTime => !self.auth_time.is_absent(),
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as for the registered ones")]
-    fn note(&mut self, name: Name, value: Value<'c>) {
-        match name {
-            Name::Registered(name) => self.registered.note(name, value),
-            Name::SessionId => {
-                self.registered.pass_by(SESSION_ID);
-                self.session_id = claims::text(value);
-            }
-            Name::ClientId => {
-                self.registered.pass_by(CLIENT_ID);
-                self.client_id = claims::text(value);
-            }
-            Name::AuthTime => self.auth_time = claims::date(&value),
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as above")]
-    fn note_text(&mut self, name: Name, text: Text<'c>) {
-        match name {
-            Name::Registered(name) => self.registered.note_text(name, text),
-            name => self.note(name, Value::Text(text)),
-        }
-    }
-
-    #[inline]
-    fn pass_by(&mut self, name: &str) {
-        self.registered.pass_by(name);
-    }
-}
-
-impl AccessClaims<'_, '_> {
     fn session_id(&self) -> Result<SessionId, DecodeError> {
-        let text = required(SESSION_ID, self.session_id)?;
-        text.read().parse().map_err(|error| unfit(SESSION_ID, &error))
+        let text = text(SESSION_ID, self.session_id)?;
+        text.read().parse().map_err(|error| malformed(SESSION_ID, &error))
     }
 
     fn auth_time(&self) -> Result<Option<NumericDate>, DecodeError> {
         match self.auth_time {
-            Claim::Absent => Ok(None),
-            auth_time => required(AUTH_TIME, auth_time).map(|date| Some(date.latest)),
+            None => Ok(None),
+            auth_time => Ok(Some(required(AUTH_TIME, auth_time, claims::date)?.latest)),
         }
     }
 
     /// The token whose claims these are, after they have passed every check.
     fn into_token<C>(self, claims: C) -> Result<AccessToken<C>, DecodeError> {
-        let (session_id, auth_time) = (self.session_id()?, self.auth_time());
-        let Self { registered, client_id, .. } = self;
         Ok(AccessToken {
-            subject: required("sub", registered.subject)?.read().into_owned(),
-            session_id,
-            client_id: required(CLIENT_ID, client_id)?.read().into_owned(),
-            jwt_id: required("jti", registered.jwt_id)?.read().into_owned(),
-            issued_at: required("iat", registered.issued_at)?.latest,
-            expires_at: required("exp", registered.expiration_time)?.earliest,
-            auth_time: auth_time?,
+            subject: text("sub", self.subject)?.read().into_owned(),
+            session_id: self.session_id()?,
+            client_id: text(CLIENT_ID, self.client_id)?.read().into_owned(),
+            jwt_id: text("jti", self.jwt_id)?.read().into_owned(),
+            issued_at: required("iat", self.issued_at, claims::date)?.latest,
+            expires_at: required("exp", self.expires_at, claims::date)?.earliest,
+            auth_time: self.auth_time()?,
             claims,
         })
     }
 }
 
+fn text<'c>(name: &'static str, value: Option<Value<'c>>) -> Result<Text<'c>, DecodeError> {
+    required(name, value, Value::text)
+}
+
 /// A claim that an access token has.
-fn required<T>(name: &'static str, claim: Claim<T>) -> Result<T, DecodeError> {
-    match claim {
-        Claim::Is(value) => Ok(value),
-        Claim::Absent => Err(ClaimError::Missing { claim: name.into() }.into()),
-        Claim::WrongType => Err(unfit(name, &"a value of another type")),
-    }
+fn required<'c, T>(
+    name: &'static str,
+    value: Option<Value<'c>>,
+    read: impl FnOnce(Value<'c>) -> Option<T>,
+) -> Result<T, DecodeError> {
+    let value = value.ok_or(ClaimError::Missing { claim: name.into() })?;
+    read(value).ok_or_else(|| malformed(name, &"a value of another type"))
 }
 
 #[cold]
-fn unfit(name: &str, found: &dyn Display) -> DecodeError {
-    DecodeError::Claims { reason: alloc::format!("{name}: {found}").into() }
+fn malformed(claim: &'static str, reason: &dyn Display) -> DecodeError {
+    ClaimError::Malformed { claim, reason: reason.to_string().into() }.into()
 }
 
 /// The claims that are written into every access token: those of RFC 9068 §2.2, and `sid`.
