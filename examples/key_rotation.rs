@@ -18,30 +18,29 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Yesterday: one key, in a secret manager that keeps a JWK Set.
     let october = Jwk::generate(Algorithm::Hs256)?.with_kid("2026-10");
-    let server = SharedKeySet::new(KeySet::new(Key::from_jwk(&october)?)?);
+    let server = SharedKeySet::new(KeySet::new(Key::from_jwk(&october)?));
     let old_token = encode(&claims(), server.load().signing_key())?;
     println!("signed with {:?}", server.load().signing_key().kid());
 
     // Step 1: every server learns the next key, before any of them signs with it.
     let november = Jwk::generate(Algorithm::Hs256)?.with_kid("2026-11");
-    let keys = KeySet::new(Key::from_jwk(&october)?)?.accept(Key::from_jwk(&november)?)?;
+    let keys = KeySet::new(Key::from_jwk(&october)?).accept(Key::from_jwk(&november)?)?;
     server.replace(keys);
-    decode::<Value>(&old_token, &server.load(), &validation)?;
+    decode::<Value>(&old_token, &server, &validation)?;
 
     // Step 2: the next key signs. The old one verifies for as long as its last token lives.
     let until = NumericDate::in_seconds(LIFETIME);
-    server
-        .replace(KeySet::new(Key::from_jwk(&november)?)?.retire(Key::from_jwk(&october)?, until)?);
+    server.replace(KeySet::new(Key::from_jwk(&november)?).retire(Key::from_jwk(&october)?, until)?);
     let new_token = encode(&claims(), server.load().signing_key())?;
     println!("signed with {:?}", server.load().signing_key().kid());
     for token in [&old_token, &new_token] {
-        decode::<Value>(token, &server.load(), &validation)?;
+        decode::<Value>(token, &server, &validation)?;
     }
     println!("both tokens are accepted");
 
     // Step 3: its time is over, to the second, even for a token that would live on.
     let late = validation.clone().at(until);
-    match decode::<Value>(&old_token, &server.load(), &late) {
+    match decode::<Value>(&old_token, &server, &late) {
         Err(error @ DecodeError::KeyRetired { .. }) => {
             println!("the old token is refused: {error}");
         }
@@ -49,8 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // Step 4: the old key leaves the server. What is stored is read again at the next start.
-    server.replace(KeySet::new(Key::from_jwk(&november)?)?);
-    match decode::<Value>(&old_token, &server.load(), &validation) {
+    server.replace(KeySet::new(Key::from_jwk(&november)?));
+    match decode::<Value>(&old_token, &server, &validation) {
         Err(error @ DecodeError::UnknownKid { .. }) => {
             println!("the old token is refused: {error}");
         }

@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The secret has leaked: a new one takes its place, and every token of the old one ends at once.
     let new_key = Key::generate(kippu::Algorithm::Hs256)?.with_kid("2026-11");
-    let keys = KeySet::new(new_key)?;
+    let keys = KeySet::new(new_key);
     show("leaked key", &token, &keys, &validation)?;
     let token = encode(&Claims::of("user-12345", "reader"), keys.signing_key())?;
     let claims: Claims = decode(&token, &keys, &validation)?;

@@ -6,10 +6,10 @@ use alloc::{
 };
 use core::{fmt, slice};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use crate::{
-    json::{Kind, Number, Registered, Text, Texts, Value},
+    json::{self, JsonError, Text, Value},
     numeric_date::{NumericDate, SpelledDate},
 };
 
@@ -290,6 +290,29 @@ pub enum RegisteredClaim {
 impl RegisteredClaim {
     const NAMES: &'static [&'static str] = &["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
+    const ALL: [Self; 7] = [
+        Self::Issuer,
+        Self::Subject,
+        Self::Audience,
+        Self::ExpirationTime,
+        Self::NotBefore,
+        Self::IssuedAt,
+        Self::JwtId,
+    ];
+
+    /// Its place in [`RegisteredClaim::ALL`].
+    const fn index(self) -> usize {
+        match self {
+            Self::Issuer => 0,
+            Self::Subject => 1,
+            Self::Audience => 2,
+            Self::ExpirationTime => 3,
+            Self::NotBefore => 4,
+            Self::IssuedAt => 5,
+            Self::JwtId => 6,
+        }
+    }
+
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -335,30 +358,12 @@ impl fmt::Display for RegisteredClaim {
     }
 }
 
-/// A registered claim as a token has it. A value of another type is never the same as none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Claim<T> {
-    #[default]
-    Absent,
-    WrongType,
-    Is(T),
-}
-
-impl<T> Claim<T> {
-    pub(crate) fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-
-    fn is_wrong(&self) -> bool {
-        matches!(self, Self::WrongType)
-    }
-}
-
 /// The names in `aud`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Names<'c> {
     One(Text<'c>),
-    Many(Texts<'c>),
+    /// An array of strings.
+    Many(Value<'c>),
 }
 
 impl<'c> Names<'c> {
@@ -366,36 +371,19 @@ impl<'c> Names<'c> {
     pub(crate) fn find(self, mut matches: impl FnMut(Text<'c>) -> bool) -> Option<Text<'c>> {
         match self {
             Self::One(name) => Some(name).filter(|name| matches(*name)),
-            Self::Many(names) => names.iter().find(|name| matches(*name)),
+            Self::Many(names) => names.texts()?.find(|name| matches(*name)),
         }
     }
 }
 
-/// What a verifier notes of a claims set.
+/// The claims that matter to a verifier, as they are spelled.
 #[derive(Debug)]
 pub(crate) struct ClaimsSet<'w, 'c> {
-    pub(crate) issuer: Claim<Text<'c>>,
-    pub(crate) subject: Claim<Text<'c>>,
-    pub(crate) audience: Claim<Names<'c>>,
-    pub(crate) expiration_time: Claim<SpelledDate>,
-    pub(crate) not_before: Claim<SpelledDate>,
-    pub(crate) issued_at: Claim<SpelledDate>,
-    pub(crate) jwt_id: Claim<Text<'c>>,
+    registered: [Option<Value<'c>>; RegisteredClaim::ALL.len()],
     /// Other claims whose presence matters.
     wanted: &'w [String],
     /// Which of them are there.
     found: Found,
-}
-
-/// What is noted of a claims set: the registered claims, and whatever else somebody wants to know.
-pub(crate) trait Noted<'w, 'c>: Registered<'c> + From<ClaimsSet<'w, 'c>> {
-    fn registered(&self) -> &ClaimsSet<'w, 'c>;
-}
-
-impl<'w, 'c> Noted<'w, 'c> for ClaimsSet<'w, 'c> {
-    fn registered(&self) -> &Self {
-        self
-    }
 }
 
 /// A set of small numbers, which is allocated only when they are not so small.
@@ -405,47 +393,47 @@ struct Found {
     more: Vec<usize>,
 }
 
-impl<'w> ClaimsSet<'w, '_> {
-    /// Nothing noted yet. Of the unregistered claims, those named in `wanted` will be.
-    pub(crate) fn wanting(wanted: &'w [String]) -> Self {
-        Self {
-            issuer: Claim::Absent,
-            subject: Claim::Absent,
-            audience: Claim::Absent,
-            expiration_time: Claim::Absent,
-            not_before: Claim::Absent,
-            issued_at: Claim::Absent,
-            jwt_id: Claim::Absent,
-            wanted,
-            found: Found::default(),
+impl<'w, 'c> ClaimsSet<'w, 'c> {
+    /// Scans a payload, and returns its text too. Of the unregistered claims, those in `wanted` are looked for.
+    pub(crate) fn scan(
+        payload: &'c [u8],
+        wanted: &'w [String],
+    ) -> Result<(Self, &'c str), JsonError> {
+        let mut claims = Self { registered: [None; 7], wanted, found: Found::default() };
+        let text =
+            json::scan(payload, usize::MAX, |name, value| {
+                match RegisteredClaim::from_name(name) {
+                    Some(claim) => claims.set(claim, value),
+                    None => claims.pass_by(name),
+                }
+            })?;
+        Ok((claims, text))
+    }
+
+    fn set(&mut self, claim: RegisteredClaim, value: Value<'c>) {
+        if let Some(slot) = self.registered.get_mut(claim.index()) {
+            *slot = Some(value);
         }
     }
 
-    /// Whether the token has the registered claim, with whatever value.
-    pub(crate) fn has_registered(&self, claim: RegisteredClaim) -> bool {
-        !match claim {
-            RegisteredClaim::Issuer => self.issuer.is_absent(),
-            RegisteredClaim::Subject => self.subject.is_absent(),
-            RegisteredClaim::Audience => self.audience.is_absent(),
-            RegisteredClaim::ExpirationTime => self.expiration_time.is_absent(),
-            RegisteredClaim::NotBefore => self.not_before.is_absent(),
-            RegisteredClaim::IssuedAt => self.issued_at.is_absent(),
-            RegisteredClaim::JwtId => self.jwt_id.is_absent(),
-        }
+    /// The value of the registered claim, of whatever type.
+    pub(crate) fn get(&self, claim: RegisteredClaim) -> Option<Value<'c>> {
+        self.registered.get(claim.index()).copied().flatten()
     }
 
     /// A registered claim whose value has the wrong type, if there is one.
     pub(crate) fn wrong_type(&self) -> Option<RegisteredClaim> {
-        let wrong = [
-            (self.issuer.is_wrong(), RegisteredClaim::Issuer),
-            (self.subject.is_wrong(), RegisteredClaim::Subject),
-            (self.audience.is_wrong(), RegisteredClaim::Audience),
-            (self.expiration_time.is_wrong(), RegisteredClaim::ExpirationTime),
-            (self.not_before.is_wrong(), RegisteredClaim::NotBefore),
-            (self.issued_at.is_wrong(), RegisteredClaim::IssuedAt),
-            (self.jwt_id.is_wrong(), RegisteredClaim::JwtId),
-        ];
-        wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, claim)| claim)
+        RegisteredClaim::ALL.into_iter().find(|claim| {
+            self.get(*claim).is_some_and(|value| match claim {
+                RegisteredClaim::Issuer | RegisteredClaim::Subject | RegisteredClaim::JwtId => {
+                    value.text().is_none()
+                }
+                RegisteredClaim::Audience => names(value).is_none(),
+                RegisteredClaim::ExpirationTime
+                | RegisteredClaim::NotBefore
+                | RegisteredClaim::IssuedAt => value.number().is_none(),
+            })
+        })
     }
 
     /// Whether the token has the `index`th of the claims that were wanted.
@@ -455,99 +443,7 @@ impl<'w> ClaimsSet<'w, '_> {
             None => self.found.more.contains(&index),
         }
     }
-}
 
-fn bit(index: usize) -> Option<u64> {
-    1_u64.checked_shl(u32::try_from(index).ok()?)
-}
-
-pub(crate) fn text(value: Value<'_>) -> Claim<Text<'_>> {
-    match value {
-        Value::Text(text) => Claim::Is(text),
-        _ => Claim::WrongType,
-    }
-}
-
-fn names(value: Value<'_>) -> Claim<Names<'_>> {
-    match value {
-        Value::Text(name) => Claim::Is(Names::One(name)),
-        Value::Texts(names) => Claim::Is(Names::Many(names)),
-        _ => Claim::WrongType,
-    }
-}
-
-pub(crate) fn date(value: &Value<'_>) -> Claim<SpelledDate> {
-    match value {
-        Value::Number(Number::Integer(seconds)) => {
-            Claim::Is(NumericDate::from_seconds(*seconds).into())
-        }
-        Value::Number(Number::Spelled(spelled)) => Claim::Is(SpelledDate::from_decimal(spelled)),
-        _ => Claim::WrongType,
-    }
-}
-
-impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
-    type Name = RegisteredClaim;
-
-    #[inline]
-    fn name(member: &str) -> Option<(RegisteredClaim, Kind)> {
-        let claim = RegisteredClaim::from_name(member)?;
-        let kind = match claim {
-            RegisteredClaim::Issuer | RegisteredClaim::Subject | RegisteredClaim::JwtId => {
-                Kind::Text
-            }
-            RegisteredClaim::Audience => Kind::TextOrTexts,
-            RegisteredClaim::ExpirationTime
-            | RegisteredClaim::NotBefore
-            | RegisteredClaim::IssuedAt => Kind::Number,
-        };
-        Some((claim, kind))
-    }
-
-    #[inline]
-    fn has(&mut self, name: RegisteredClaim) -> bool {
-        self.has_registered(name)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "measured: the value would be moved through memory")]
-    fn note(&mut self, name: RegisteredClaim, value: Value<'c>) {
-        match name {
-            RegisteredClaim::Issuer => self.issuer = text(value),
-            RegisteredClaim::Subject => self.subject = text(value),
-            RegisteredClaim::Audience => self.audience = names(value),
-            RegisteredClaim::ExpirationTime => self.expiration_time = date(&value),
-            RegisteredClaim::NotBefore => self.not_before = date(&value),
-            RegisteredClaim::IssuedAt => self.issued_at = date(&value),
-            RegisteredClaim::JwtId => self.jwt_id = text(value),
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as above")]
-    fn note_text(&mut self, name: RegisteredClaim, text: Text<'c>) {
-        match name {
-            RegisteredClaim::Issuer => self.issuer = Claim::Is(text),
-            RegisteredClaim::Subject => self.subject = Claim::Is(text),
-            RegisteredClaim::Audience => self.audience = Claim::Is(Names::One(text)),
-            RegisteredClaim::JwtId => self.jwt_id = Claim::Is(text),
-            name => self.note(name, Value::Text(text)),
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as above")]
-    fn note_integer(&mut self, name: RegisteredClaim, integer: i64) {
-        let date = Claim::Is(NumericDate::from_seconds(integer).into());
-        match name {
-            RegisteredClaim::ExpirationTime => self.expiration_time = date,
-            RegisteredClaim::NotBefore => self.not_before = date,
-            RegisteredClaim::IssuedAt => self.issued_at = date,
-            name => self.note(name, Value::Number(Number::Integer(integer))),
-        }
-    }
-
-    #[inline]
     fn pass_by(&mut self, name: &str) {
         if let Some(index) = self.wanted.iter().position(|wanted| wanted == name) {
             match bit(index) {
@@ -558,51 +454,23 @@ impl<'c> Registered<'c> for ClaimsSet<'_, 'c> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::json;
+fn bit(index: usize) -> Option<u64> {
+    1_u64.checked_shl(u32::try_from(index).ok()?)
+}
 
-    /// Notes whatever comes in the one way that the trait asks for.
-    struct General<'w, 'c>(ClaimsSet<'w, 'c>);
-
-    impl<'c> Registered<'c> for General<'_, 'c> {
-        type Name = RegisteredClaim;
-
-        fn name(member: &str) -> Option<(RegisteredClaim, Kind)> {
-            ClaimsSet::name(member)
-        }
-
-        fn has(&mut self, name: RegisteredClaim) -> bool {
-            self.0.has(name)
-        }
-
-        fn note(&mut self, name: RegisteredClaim, value: Value<'c>) {
-            self.0.note(name, value);
-        }
+/// The value of `aud`: a string or an array of strings.
+pub(crate) fn names(value: Value<'_>) -> Option<Names<'_>> {
+    match value.text() {
+        Some(name) => Some(Names::One(name)),
+        None => value.texts().map(|_| Names::Many(value)),
     }
+}
 
-    /// What comes by the ways that are there for speed is noted as what does not.
-    #[test]
-    fn a_text_and_an_integer_are_noted_as_any_value_is() {
-        for name in RegisteredClaim::NAMES {
-            for value in [r#""a""#, r#""\u0061""#, r#"["a","b"]"#, "1", "1.5", "null"] {
-                let text = alloc::format!(r#"{{"{name}":{value}}}"#);
-                let mut noted = ClaimsSet::wanting(&[]);
-                let mut general = General(ClaimsSet::wanting(&[]));
-                json::members_and::<_, de::IgnoredAny>(text.as_bytes(), &mut noted)
-                    .unwrap()
-                    .unwrap();
-                json::members_and::<_, de::IgnoredAny>(text.as_bytes(), &mut general)
-                    .unwrap()
-                    .unwrap();
-                assert_eq!(
-                    alloc::format!("{noted:?}"),
-                    alloc::format!("{:?}", general.0),
-                    "{text}"
-                );
-                assert!(noted.has_registered(RegisteredClaim::from_name(name).unwrap()), "{text}");
-            }
-        }
-    }
+/// The value of `exp`, `nbf` or `iat`: a number, of which no digit is rounded away.
+pub(crate) fn date(value: Value<'_>) -> Option<SpelledDate> {
+    let spelled = value.number()?;
+    Some(match spelled.parse() {
+        Ok(seconds) => NumericDate::from_seconds(seconds).into(),
+        Err(_) => SpelledDate::from_decimal(spelled),
+    })
 }

@@ -144,10 +144,16 @@ pub enum DecodeError {
     #[error(transparent)]
     Claim(#[from] ClaimError),
     /// The token is good, but its claims do not fit the caller's type.
-    #[error("the claims do not fit the type they are decoded into: {reason}")]
+    #[error(
+        "the claims do not fit the type they are decoded into: {reason} at line {line} column {column}"
+    )]
     Claims {
-        /// What serde says, up to 256 bytes of it.
+        /// The message of serde_json, up to 256 bytes.
         reason: Box<str>,
+        /// The line of the payload, from 1 on.
+        line: usize,
+        /// The column in that line, in bytes, from 1 on.
+        column: usize,
     },
 }
 
@@ -215,6 +221,9 @@ fn claim_advice(error: &ClaimError) -> &'static str {
         }
         ClaimError::WrongType { .. } => {
             "report it to the issuer: RFC 7519 gives the claim another type, and null is none"
+        }
+        ClaimError::Malformed { .. } => {
+            "report it to the issuer: the specification of the claim gives it another form"
         }
         ClaimError::Expired { .. } | ClaimError::TooOld { .. } => {
             "get a new token; if this one is new, compare the clocks of issuer and recipient"

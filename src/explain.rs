@@ -9,7 +9,6 @@ use crate::{
     claims::ClaimsSet,
     error::DecodeError,
     header::Parameter,
-    json,
     jws::{self, Segments},
     jwt,
     key_set::Keys,
@@ -90,7 +89,7 @@ pub enum Outcome {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
-pub fn explain(token: &str, keys: &impl Keys, validation: &Validation) -> Explanation {
+pub fn explain(token: &str, keys: &(impl Keys + ?Sized), validation: &Validation) -> Explanation {
     let mut explanation = Explanation { findings: Vec::new() };
     explanation.run(token, keys, validation);
     let claims = CHECKS.iter().map(|(claim, _)| Cow::Borrowed(claim.name()));
@@ -159,7 +158,12 @@ impl Explanation {
     }
 
     /// Runs the checks until there is nothing left to look at.
-    fn run(&mut self, token: &str, keys: &impl Keys, validation: &Validation) -> Option<()> {
+    fn run(
+        &mut self,
+        token: &str,
+        keys: &(impl Keys + ?Sized),
+        validation: &Validation,
+    ) -> Option<()> {
         self.note(LENGTH, jws::check_length(token, validation))?;
         let segments = self.note(SEGMENTS, Segments::split(token))?;
         let read = segments.with_header(|header| {
@@ -175,19 +179,18 @@ impl Explanation {
             Err(error) => return self.note(HEADER, Err(error)),
         };
         let mut buffer = vec![0; base64url::decoded_len(segments.payload.len())];
-        let mut claims = ClaimsSet::wanting(validation.required_others());
         let payload = base64url::decode_to_slice(segments.payload, &mut buffer)
             .map_err(|error| jwt::payload_error(segments.payload, error));
-        let payload = payload.and_then(|payload| {
-            json::members(payload, usize::MAX, &mut claims).map_err(DecodeError::Payload)
+        let claims = payload.and_then(|payload| {
+            ClaimsSet::scan(payload, validation.required_others()).map_err(DecodeError::Payload)
         });
-        self.note(PAYLOAD, payload)?;
+        let (claims, _) = self.note(PAYLOAD, claims)?;
         // Without a time, not even the claims that have nothing to do with it are told apart.
         let now = self.note(CLOCK, validation.now().ok_or(DecodeError::NoClock))?;
         self.note(KEY_TIME, jwt::check_key_time(until, now));
         for (claim, check) in CHECKS {
             let result = check(validation, &claims, now).map_err(DecodeError::from);
-            self.note_value(claim.name(), claims.has_registered(claim), result);
+            self.note_value(claim.name(), claims.get(claim).is_some(), result);
         }
         for (index, claim) in validation.required_others().iter().enumerate() {
             let result = validation.check_other(&claims, index).map_err(DecodeError::from);

@@ -7,7 +7,7 @@ use alloc::{borrow::Cow, string::String};
 use crate::{
     algorithm::Algorithm,
     base64url,
-    json::{self, JsonError, Kind, Registered, Value},
+    json::{self, JsonError, Value},
 };
 
 /// A header has three or four members. A verifier reads this many before it knows who wrote them.
@@ -50,54 +50,24 @@ impl Parameter<'_> {
 impl<'h> JoseHeader<'h> {
     pub(crate) fn from_json(text: &'h [u8]) -> Result<Self, JsonError> {
         let mut header = Self::default();
-        json::members(text, MAX_MEMBERS, &mut header)?;
+        json::scan(text, MAX_MEMBERS, |name, value| {
+            let parameter = match name {
+                "alg" => &mut header.alg,
+                "typ" => &mut header.typ,
+                "kid" => &mut header.kid,
+                "crit" => &mut header.crit,
+                "b64" => &mut header.b64,
+                _ => return,
+            };
+            *parameter = Parameter::from(value);
+        })?;
         Ok(header)
     }
-
-    fn parameter(&mut self, name: ParameterName) -> &mut Parameter<'h> {
-        match name {
-            ParameterName::Alg => &mut self.alg,
-            ParameterName::Typ => &mut self.typ,
-            ParameterName::Kid => &mut self.kid,
-            ParameterName::Crit => &mut self.crit,
-            ParameterName::B64 => &mut self.b64,
-        }
-    }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum ParameterName {
-    Alg,
-    Typ,
-    Kid,
-    Crit,
-    B64,
-}
-
-impl<'h> Registered<'h> for JoseHeader<'h> {
-    type Name = ParameterName;
-
-    fn name(member: &str) -> Option<(ParameterName, Kind)> {
-        let name = match member {
-            "alg" => ParameterName::Alg,
-            "typ" => ParameterName::Typ,
-            "kid" => ParameterName::Kid,
-            "crit" => ParameterName::Crit,
-            "b64" => ParameterName::B64,
-            _ => return None,
-        };
-        Some((name, Kind::Text))
-    }
-
-    fn has(&mut self, name: ParameterName) -> bool {
-        *self.parameter(name) != Parameter::Absent
-    }
-
-    fn note(&mut self, name: ParameterName, value: Value<'h>) {
-        *self.parameter(name) = match value {
-            Value::Text(text) => Parameter::Text(text.read()),
-            _ => Parameter::OtherType,
-        };
+impl<'h> From<Value<'h>> for Parameter<'h> {
+    fn from(value: Value<'h>) -> Self {
+        value.text().map_or(Self::OtherType, |text| Self::Text(text.read()))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     base64url,
     debug::debug_by_message,
     excerpt::Excerpt,
-    json::{self, JsonError, Kind, Registered, Text, Value},
+    json::{self, JsonError, Text, Value},
     key::{Key, KeyError},
     key_set::KeySetError,
 };
@@ -214,7 +214,7 @@ impl Jwk {
 
     fn read(json: &str, expected: Option<Algorithm>) -> Result<Self, JwkError> {
         let mut parameters = Parameters::default();
-        json::members(json.as_bytes(), usize::MAX, &mut parameters)?;
+        json::scan(json.as_bytes(), usize::MAX, |name, value| parameters.note(name, value))?;
         let k = parameters.take_secret();
 
         let key_type = parameters.required("kty")?.read();
@@ -286,16 +286,24 @@ struct Parameters<'j> {
 }
 
 impl<'j> Parameters<'j> {
+    fn note(&mut self, name: &str, value: Value<'j>) {
+        if let Some(slot) = Self::index(name).and_then(|index| self.values.get_mut(index)) {
+            *slot = Some(value);
+        }
+    }
+
+    fn index(parameter: &str) -> Option<usize> {
+        PARAMETERS.iter().position(|known| *known == parameter)
+    }
+
     fn take(&mut self, parameter: &str) -> Option<Value<'j>> {
-        let index = PARAMETERS.iter().position(|known| *known == parameter)?;
-        self.values.get_mut(index)?.take()
+        self.values.get_mut(Self::index(parameter)?)?.take()
     }
 
     fn text(&mut self, parameter: &'static str) -> Result<Option<Text<'j>>, JwkError> {
         match self.take(parameter) {
             None => Ok(None),
-            Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(JwkError::WrongType { parameter }),
+            Some(value) => value.text().map(Some).ok_or(JwkError::WrongType { parameter }),
         }
     }
 
@@ -312,13 +320,10 @@ impl<'j> Parameters<'j> {
     /// Whether `sign` is among the operations. Of those that RFC 7517 §4.3 lists, a MAC has two, and none
     /// stands twice.
     fn operations(&mut self) -> Result<bool, JwkError> {
-        let operations = match self.take("key_ops") {
-            None => return Ok(true),
-            Some(Value::Texts(operations)) => operations,
-            Some(_) => return Err(JwkError::WrongType { parameter: "key_ops" }),
-        };
+        let Some(operations) = self.take("key_ops") else { return Ok(true) };
+        let operations = operations.texts().ok_or(JwkError::WrongType { parameter: "key_ops" })?;
         let (mut sign, mut verify) = (false, false);
-        for operation in operations.iter().map(Text::read) {
+        for operation in operations.map(Text::read) {
             let known = match operation.as_ref() {
                 "sign" => &mut sign,
                 "verify" => &mut verify,
@@ -332,24 +337,5 @@ impl<'j> Parameters<'j> {
             return Err(JwkError::KeyOperations { found: Excerpt::new("") });
         }
         Ok(sign)
-    }
-}
-
-impl<'j> Registered<'j> for Parameters<'j> {
-    type Name = usize;
-
-    fn name(member: &str) -> Option<(usize, Kind)> {
-        let index = PARAMETERS.iter().position(|known| *known == member)?;
-        Some((index, if member == "key_ops" { Kind::TextOrTexts } else { Kind::Text }))
-    }
-
-    fn has(&mut self, name: usize) -> bool {
-        self.values.get(name).is_some_and(Option::is_some)
-    }
-
-    fn note(&mut self, name: usize, value: Value<'j>) {
-        if let Some(slot) = self.values.get_mut(name) {
-            *slot = Some(value);
-        }
     }
 }

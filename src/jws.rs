@@ -11,8 +11,8 @@ use crate::{
     excerpt::Excerpt,
     header::{JoseHeader, Parameter},
     hmac::MAX_TAG_LEN,
-    key::Key,
-    key_set::{ByOwnHeader, Keys, LookupError},
+    key::{Key, OwnHeader},
+    key_set::{Candidates, Keys},
     numeric_date::NumericDate,
     validation::Validation,
 };
@@ -30,24 +30,26 @@ pub(crate) struct Verified<'t> {
 #[inline]
 pub(crate) fn verify<'t>(
     token: &'t str,
-    keys: &impl Keys,
+    keys: &(impl Keys + ?Sized),
     validation: &Validation,
 ) -> Result<Verified<'t>, DecodeError> {
     check_length(token, validation)?;
-    // A header that this crate wrote for this key: what it says is known, and where it ends.
-    let own = keys.by_own_header(token).and_then(|own| Some((Segments::of_own(token, &own)?, own)));
-    if let Some((segments, own)) = own {
-        // Nobody has looked for a fourth segment yet, which is the first thing to say about a token that is refused.
-        if let Err(error) = check_typ(Some(own.header.typ), validation) {
-            return Err(segments.unless_more(error));
-        }
-        return match segments.compare(own.key) {
-            Signature::Right => Ok(Verified { payload: segments.payload, until: own.until }),
-            // A signature that was compared has been decoded, and has no dot.
-            Signature::Wrong if has_dot(segments.payload.as_bytes()) => Err(DecodeError::Segments),
-            Signature::Wrong => Err(DecodeError::Signature),
-            Signature::Misspelled => Err(segments.unless_more(segments.misspelled())),
-        };
+    // A header that this crate wrote for a key: what it says is known, and where it ends.
+    let mut verdict = None;
+    let mut verifies = |key: &Key, until| {
+        verdict = key.own_header(token).and_then(|header| {
+            let segments = Segments::of_own(token, key, header)?;
+            Some(
+                segments
+                    .verify_own(key, header, validation)
+                    .map(|payload| Verified { payload, until }),
+            )
+        });
+        verdict.is_some()
+    };
+    keys.find_by_header(token, &mut Candidates::new(&mut verifies));
+    if let Some(verdict) = verdict {
+        return verdict;
     }
     let segments = Segments::split(token)?;
     let until = segments.with_header(|header| {
@@ -92,13 +94,34 @@ impl<'t> Segments<'t> {
     /// signature of the right length; where the segments end is known then. There may be a dot in the
     /// payload: it has to be refused where the payload is decoded, or before.
     #[inline]
-    fn of_own(token: &'t str, own: &ByOwnHeader<'_>) -> Option<Self> {
-        let signature_len = base64url::encoded_len(own.key.algorithm().hash_len());
+    fn of_own(token: &'t str, key: &Key, header: &OwnHeader) -> Option<Self> {
+        let signature_len = base64url::encoded_len(key.algorithm().hash_len());
         let (front, signature) = token.split_at_checked(token.len().checked_sub(signature_len)?)?;
         let signing_input = front.strip_suffix('.')?;
-        let (header, rest) = signing_input.split_at_checked(own.header.segment.len())?;
+        let (header, rest) = signing_input.split_at_checked(header.segment.len())?;
         let payload = rest.strip_prefix('.')?;
         Some(Self { header, payload, signature, signing_input })
+    }
+
+    /// Verifies a token whose header is one that `key` writes, and hands out its payload.
+    #[inline]
+    fn verify_own(
+        &self,
+        key: &Key,
+        header: &OwnHeader,
+        validation: &Validation,
+    ) -> Result<&'t str, DecodeError> {
+        // Nobody has looked for a fourth segment yet, which is the first thing to say about a token that is refused.
+        if let Err(error) = check_typ(Some(header.typ), validation) {
+            return Err(self.unless_more(error));
+        }
+        match self.compare(key) {
+            Signature::Right => Ok(self.payload),
+            // A signature that was compared has been decoded, and has no dot.
+            Signature::Wrong if has_dot(self.payload.as_bytes()) => Err(DecodeError::Segments),
+            Signature::Wrong => Err(DecodeError::Signature),
+            Signature::Misspelled => Err(self.unless_more(self.misspelled())),
+        }
     }
 
     /// The fault of a token, unless it is that it has a fourth segment.
@@ -132,7 +155,7 @@ impl<'t> Segments<'t> {
     pub(crate) fn check_signature(
         &self,
         header: &JoseHeader<'_>,
-        keys: &impl Keys,
+        keys: &(impl Keys + ?Sized),
     ) -> Result<Option<NumericDate>, DecodeError> {
         let kid = match &header.kid {
             Parameter::Absent => None,
@@ -142,7 +165,7 @@ impl<'t> Segments<'t> {
         // What is to say when no key fits: of the last one that could be tried, if any could.
         let mut outcome = Err(DecodeError::Signature);
         let mut tried = false;
-        let visit = |key: &Key, until| {
+        let mut verifies = |key: &Key, until| {
             let checked = check_algorithm(header, key).and_then(|()| {
                 tried = true;
                 self.check_mac(key)
@@ -152,14 +175,12 @@ impl<'t> Segments<'t> {
             }
             outcome.is_ok()
         };
-        match (keys.look_up(kid, visit), kid) {
-            (Ok(_), _) => outcome,
-            (Err(LookupError::MissingKid), _) | (Err(LookupError::UnknownKid), None) => {
-                Err(DecodeError::MissingKid)
-            }
-            (Err(LookupError::UnknownKid), Some(kid)) => {
-                Err(DecodeError::UnknownKid { kid: Excerpt::new(kid) })
-            }
+        let mut candidates = Candidates::new(&mut verifies);
+        keys.find(kid, &mut candidates);
+        match (candidates.is_empty(), kid) {
+            (false, _) => outcome,
+            (true, None) => Err(DecodeError::MissingKid),
+            (true, Some(kid)) => Err(DecodeError::UnknownKid { kid: Excerpt::new(kid) }),
         }
     }
 

@@ -2,15 +2,14 @@
 
 use alloc::{string::String, vec, vec::Vec};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_core::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     base64url::{self, Base64urlError},
-    claims::{ClaimsSet, Noted},
+    claims::ClaimsSet,
     error::{DecodeError, EncodeError, Segment},
     excerpt::parser_message,
     header::{self, Parameter},
-    json::{self, Written},
     jws::{self, Segments, Verified},
     key::Key,
     key_set::Keys,
@@ -65,9 +64,10 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 /// Verifies `token` and gives its claims as a `C`.
 ///
 /// All of it is checked: the form, the header, the signature, the claims. There is no way to the claims
-/// that leaves one out. `keys` is a [`Key`] or a [`KeySet`](crate::KeySet). `C` is any type that owns
-/// what it holds; for one that borrows, see [`decode_borrowed`]. It is read once the signature has held, and
-/// told what it has against a token only when nothing else is wrong with it.
+/// that leaves one out. `keys` is a [`Key`], a [`KeySet`](crate::KeySet), or whatever else is [`Keys`]. `C` is any type that owns
+/// what it holds; for one that borrows, see [`decode_borrowed`]. serde_json reads it, once nothing else is wrong with
+/// the token: every type that works with serde_json works here, with serde_json's rules below the top level. A derived
+/// struct there accepts an array too, and an `f64` is exact to the last bit with serde_json's feature `float_roundtrip`.
 ///
 /// # Errors
 /// [`DecodeError`], with the first check that the token does not pass.
@@ -94,14 +94,11 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 #[inline]
 pub fn decode<C: DeserializeOwned>(
     token: &str,
-    keys: &impl Keys,
+    keys: &(impl Keys + ?Sized),
     validation: &Validation,
 ) -> Result<C, DecodeError> {
     let verified = jws::verify(token, keys, validation)?;
-    with_buffer(&verified, |buffer| {
-        let (ClaimsSet { .. }, claims) = read(&verified, validation, buffer)?;
-        Ok(claims)
-    })
+    with_buffer(&verified, |buffer| Ok(read(&verified, validation, buffer)?.1))
 }
 
 /// As [`decode`], for claims that borrow from `buffer`: nothing is allocated.
@@ -133,13 +130,12 @@ pub fn decode<C: DeserializeOwned>(
 #[inline]
 pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     token: &str,
-    keys: &impl Keys,
+    keys: &(impl Keys + ?Sized),
     validation: &Validation,
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
     let verified = jws::verify(token, keys, validation)?;
-    let (ClaimsSet { .. }, claims) = read(&verified, validation, buffer)?;
-    Ok(claims)
+    Ok(read(&verified, validation, buffer)?.1)
 }
 
 /// What a token's header says, **with nothing verified**: anyone can have written it.
@@ -182,8 +178,7 @@ pub fn unverified_header(token: &str) -> Result<UnverifiedHeader, DecodeError> {
 
 /// Refuses a payload that every [`decode`] would refuse.
 pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
-    let mut claims = ClaimsSet::wanting(&[]);
-    json::members(payload, usize::MAX, &mut claims).map_err(EncodeError::Claims)?;
+    let (claims, _) = ClaimsSet::scan(payload, &[]).map_err(EncodeError::Claims)?;
     match claims.wrong_type() {
         Some(claim) => Err(EncodeError::WrongType { claim }),
         None => Ok(()),
@@ -242,11 +237,13 @@ fn write_claims<C: Serialize + ?Sized>(
     output: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = output.len();
-    match json::write::<ClaimsSet<'_, '_>, C>(claims, output) {
-        Ok(Written::Strict) => Ok(()),
-        Ok(Written::Unjudged) => check_payload(output.get(start..).unwrap_or_default()),
-        Err(error) => Err(EncodeError::Serialize { reason: parser_message(&error) }),
-    }
+    #[cfg(feature = "std")]
+    let written = serde_json::to_writer(&mut *output, claims);
+    // Without std, serde_json writes only into a new vector.
+    #[cfg(not(feature = "std"))]
+    let written = serde_json::to_vec(claims).map(|json| output.extend(json));
+    written.map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })?;
+    check_payload(output.get(start..).unwrap_or_default())
 }
 
 /// Room for a decoded payload: on the stack, where no more is cleared than is of use; longer claims are
@@ -260,27 +257,36 @@ pub(crate) fn with_buffer<T>(verified: &Verified<'_>, then: impl FnOnce(&mut [u8
     }
 }
 
-/// The claims of a token whose signature is right, decoded into `buffer`, and what is noted of them.
+/// The claims of a token whose signature is right, decoded into `buffer`: their text, and as a `C`.
 #[inline]
-pub(crate) fn read<'w, 'b, N: Noted<'w, 'b>, C: Deserialize<'b>>(
+pub(crate) fn read<'b, C: Deserialize<'b>>(
     verified: &Verified<'_>,
-    validation: &'w Validation,
+    validation: &Validation,
     buffer: &'b mut [u8],
-) -> Result<(N, C), DecodeError> {
+) -> Result<(&'b str, C), DecodeError> {
     let payload = base64url::decode_to_slice(verified.payload, buffer)
         .map_err(|error| payload_error(verified.payload, error))?;
-    let nothing = || N::from(ClaimsSet::wanting(validation.required_others()));
-    let mut noted = nothing();
-    let value = json::members_and(payload, &mut noted).map_err(DecodeError::Payload)?;
-    if value.is_err() {
-        noted = nothing();
-        json::members(payload, usize::MAX, &mut noted).map_err(DecodeError::Payload)?;
-    }
+    let (claims, text) =
+        ClaimsSet::scan(payload, validation.required_others()).map_err(DecodeError::Payload)?;
     let now = validation.now().ok_or(DecodeError::NoClock)?;
     check_key_time(verified.until, now)?;
-    validation.check(noted.registered(), now)?;
-    let claims = value.map_err(|mismatch| DecodeError::Claims { reason: mismatch.reason })?;
-    Ok((noted, claims))
+    validation.check(&claims, now)?;
+    // From the text, not from the bytes: they have been found to be UTF-8.
+    let claims = serde_json::from_str(text).map_err(|error| mismatch(&error))?;
+    Ok((text, claims))
+}
+
+/// Reports why serde_json cannot read the claims as the caller's type.
+#[cold]
+fn mismatch(error: &serde_json::Error) -> DecodeError {
+    let (line, column) = (error.line(), error.column());
+    let message = parser_message(error);
+    let place = alloc::format!(" at line {line} column {column}");
+    DecodeError::Claims {
+        reason: message.strip_suffix(&*place).unwrap_or(&message).into(),
+        line,
+        column,
+    }
 }
 
 /// Why a payload was not decoded. A dot in it begins a fourth segment, whatever else there is.
@@ -306,91 +312,15 @@ pub(crate) fn check_key_time(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "std")))]
 mod tests {
-    use alloc::{collections::BTreeMap, string::ToString};
+    use serde_core::de::IgnoredAny;
 
     use super::*;
-    use crate::claims::{Audience, RegisteredClaims};
-
-    #[track_caller]
-    fn written(claims: &impl Serialize) -> Written {
-        json::write::<ClaimsSet<'_, '_>, _>(claims, &mut Vec::new()).unwrap()
-    }
-
-    fn registered() -> RegisteredClaims {
-        RegisteredClaims {
-            issuer: Some("https://auth.example".into()),
-            subject: Some("user \"12345\"".into()),
-            audience: Some("https://api.example".into()),
-            expiration_time: Some(NumericDate::from_seconds(1_300_819_380)),
-            not_before: Some(
-                NumericDate::EPOCH.saturating_add(core::time::Duration::from_millis(1)),
-            ),
-            issued_at: Some(NumericDate::from_seconds(-1)),
-            jwt_id: Some("0192f0c1-7b1e-7cc0-a8f4-3f5d2b9e6a10".into()),
-        }
-    }
-
-    /// Usual claims are not read a second time: without this, that could be lost and nobody would see it.
-    #[test]
-    fn the_writer_vouches_for_usual_claims() {
-        #[derive(Serialize)]
-        struct Claims {
-            #[serde(flatten)]
-            registered: RegisteredClaims,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            absent: Option<u8>,
-            admin: bool,
-            realm_access: BTreeMap<&'static str, Vec<Access>>,
-        }
-
-        #[derive(Serialize)]
-        enum Access {
-            Read,
-            Write { until: Option<f64>, exp: [char; 1] },
-            Grant(u64),
-            Pair(i8, ()),
-        }
-
-        let several = Audience::from(Vec::from(["a".to_string(), "b".to_string()]));
-        let many = RegisteredClaims { audience: Some(several), ..registered() };
-        let access = || {
-            Vec::from([
-                Access::Read,
-                Access::Write { until: Some(0.5), exp: ['a'] },
-                Access::Grant(u64::MAX),
-                Access::Pair(-1, ()),
-            ])
-        };
-        for registered in [registered(), many, RegisteredClaims::default()] {
-            assert_eq!(written(&registered), Written::Strict);
-            let realm_access =
-                BTreeMap::from([("a name of some length", access()), ("", access())]);
-            let claims = Claims { registered, absent: None, admin: true, realm_access };
-            assert_eq!(written(&claims), Written::Strict);
-        }
-        // As many names as there is room for; once an object is written, there is room again.
-        let object =
-            |names: u8| -> BTreeMap<u8, u8> { (0..names).map(|name| (name, name)).collect() };
-        assert_eq!(written(&object(32)), Written::Strict);
-        assert_eq!(written(&object(33)), Written::Unjudged);
-        let objects =
-            |names: u8| BTreeMap::from([("a", [object(names), object(names), object(names)])]);
-        assert_eq!(written(&objects(31)), Written::Strict);
-        assert_eq!(written(&objects(32)), Written::Unjudged);
-        let alike: BTreeMap<_, _> = (0..20).map(|length| ("a".repeat(length), length)).collect();
-        assert_eq!(written(&alike), Written::Strict);
-        let value = serde_json::json!({ "sub": "a", "roles": [{}, []], "\u{e9}\"\n": null });
-        assert_eq!(written(&value), Written::Strict);
-    }
 
     /// Without a clock nothing is accepted until someone says what time it is.
-    #[cfg(not(feature = "std"))]
     #[test]
     fn a_time_has_to_be_given() {
-        use serde::de::IgnoredAny;
-
         let key = Key::hs256([7; 32]).unwrap();
         let token = encode(&serde_json::json!({ "exp": 1000 }), &key).unwrap();
         let decoded = decode::<IgnoredAny>(&token, &key, &Validation::new());

@@ -1,12 +1,9 @@
 //! Several keys for one issuer: one signs, others still or already verify. Looked up by `kid`, exactly.
 
 use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
 
-use crate::{
-    debug::debug_by_message,
-    key::{Key, OwnHeader},
-    numeric_date::NumericDate,
-};
+use crate::{debug::debug_by_message, key::Key, numeric_date::NumericDate};
 
 /// The keys of an issuer whose secret changes from time to time.
 ///
@@ -19,7 +16,7 @@ use crate::{
 ///
 /// let october = Key::hs256([0x0a; 32])?.with_kid("2026-10");
 /// let november = Key::hs256([0x0b; 32])?.with_kid("2026-11");
-/// let keys = KeySet::new(november)?.retire(october, NumericDate::in_seconds(900))?;
+/// let keys = KeySet::new(november).retire(october, NumericDate::in_seconds(900))?;
 /// assert_eq!(keys.signing_key().kid(), Some("2026-11"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -34,7 +31,7 @@ pub struct KeySet {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
-    /// A key of a set is found by its id: give it one with [`Key::with_kid`].
+    /// A key among several is found by its id: give it one with [`Key::with_kid`].
     #[error("a key in a set needs a kid")]
     MissingKid,
     /// Two keys under one id. RFC 7517 §4.5 asks for distinct ones.
@@ -48,16 +45,11 @@ pub enum KeySetError {
 debug_by_message!(KeySetError);
 
 impl KeySet {
-    /// A set of one key, which signs and verifies.
-    ///
-    /// # Errors
-    /// [`KeySetError::MissingKid`] when the key has no id.
-    pub fn new(signing_key: Key) -> Result<Self, KeySetError> {
-        if signing_key.kid().is_none() {
-            return Err(KeySetError::MissingKid);
-        }
+    /// A set of one key, which signs and verifies. It needs an id once another key joins it; until then a set without
+    /// one verifies tokens of any `kid`, as the [`Key`] does.
+    pub const fn new(signing_key: Key) -> Self {
         let signing = Entry { key: signing_key, until: None };
-        Ok(Self { signing, others: Vec::new(), tries_all: false })
+        Self { signing, others: Vec::new(), tries_all: false }
     }
 
     /// This set, with a key that no longer signs. Its tokens are accepted before `until`, which is
@@ -67,7 +59,7 @@ impl KeySet {
     /// A key that has leaked is not retired but left out.
     ///
     /// # Errors
-    /// [`KeySetError`] when the key has no id or one that the set has already.
+    /// [`KeySetError`] when a key has no id, or when the set has the id already.
     pub fn retire(self, key: Key, until: NumericDate) -> Result<Self, KeySetError> {
         self.with(Entry { key, until: Some(until) })
     }
@@ -76,7 +68,7 @@ impl KeySet {
     /// handed to every verifier before the first issuer signs with it.
     ///
     /// # Errors
-    /// [`KeySetError`] when the key has no id or one that the set has already.
+    /// [`KeySetError`] when a key has no id, or when the set has the id already.
     pub fn accept(self, key: Key) -> Result<Self, KeySetError> {
         self.with(Entry { key, until: None })
     }
@@ -84,7 +76,7 @@ impl KeySet {
     /// This set after a rotation: `signing_key` signs, and the key that did so far retires at `until`.
     ///
     /// # Errors
-    /// [`KeySetError`] when the key has no id or one that the set has already.
+    /// [`KeySetError`] when a key has no id, or when the set has the id already.
     pub fn rotate(self, signing_key: Key, until: NumericDate) -> Result<Self, KeySetError> {
         let mut set = self.accept(signing_key)?;
         if let Some(newest) = set.others.last_mut() {
@@ -106,10 +98,27 @@ impl KeySet {
         &self.signing.key
     }
 
+    /// The ids of the keys, that of the signing key first: for a log or a page of the operator's.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.entries().filter_map(|entry| entry.key.kid())
+    }
+
     /// All of them, the signing key first.
     #[cfg(feature = "session")]
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.entries().map(|entry| &entry.key)
+    }
+
+    /// The key of this id, and the end of its time.
+    pub(crate) fn get(&self, kid: &str) -> Option<(&Key, Option<NumericDate>)> {
+        let entry = self.entries().find(|entry| entry.key.kid() == Some(kid))?;
+        Some((&entry.key, entry.until))
+    }
+
+    /// Whether a key of one has the same secret as a key of the other. Only keys for the same algorithm are compared.
+    #[cfg(feature = "session")]
+    pub(crate) fn shares_a_secret_with(&self, other: &Self) -> bool {
+        self.keys().any(|key| other.keys().any(|other| other.has_secret_of(key)))
     }
 
     /// Whether `other` would sign and verify the same tokens, for as long.
@@ -131,6 +140,9 @@ impl KeySet {
 
     fn with(mut self, entry: Entry) -> Result<Self, KeySetError> {
         let kid = entry.key.kid().ok_or(KeySetError::MissingKid)?;
+        if self.signing.key.kid().is_none() {
+            return Err(KeySetError::MissingKid);
+        }
         if self.entries().any(|known| known.key.kid() == Some(kid)) {
             return Err(KeySetError::DuplicateKid { kid: kid.into() });
         }
@@ -143,6 +155,12 @@ impl KeySet {
     }
 }
 
+impl From<Key> for KeySet {
+    fn from(key: Key) -> Self {
+        Self::new(key)
+    }
+}
+
 /// A key, and until when it verifies.
 #[derive(Debug)]
 struct Entry {
@@ -150,107 +168,142 @@ struct Entry {
     until: Option<NumericDate>,
 }
 
-/// What a token can be verified with: a [`Key`], a [`KeySet`], or a reference, `Box` or `Arc` of one.
+/// Finds the keys for a token. Implemented for [`Key`], [`KeySet`] and [`SharedKeySet`], and for a reference, `Box` or `Arc`
+/// of any keys.
 ///
-/// The trait is sealed.
-pub trait Keys: Lookup {}
+/// An application with keys of another kind, for example a key for each tenant, implements the trait itself. The author
+/// of a token chose its `kid`, which selects a key and proves nothing. The algorithm is that of the key which is offered; a
+/// header that names another one is refused.
+///
+/// ```
+/// use std::collections::HashMap;
+///
+/// use kippu::{Candidates, Key, Keys, NumericDate, RegisteredClaims, Validation, decode, encode};
+///
+/// /// The key of each tenant, under the tenant's id.
+/// struct Tenants(HashMap<String, Key>);
+///
+/// impl Keys for Tenants {
+///     fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+///         if let Some(key) = kid.and_then(|kid| self.0.get(kid)) {
+///             candidates.offer(key);
+///         }
+///     }
+/// }
+///
+/// let key = |byte, tenant| Key::hs256([byte; 32]).map(|key| key.with_kid(tenant));
+/// let keys = Tenants([("acme".into(), key(1, "acme")?), ("globex".into(), key(2, "globex")?)].into());
+/// let claims = serde_json::json!({ "exp": NumericDate::in_seconds(60) });
+/// let token = encode(&claims, &key(2, "globex")?)?;
+/// decode::<RegisteredClaims>(&token, &keys, &Validation::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Keys {
+    /// Offers each key that may have signed a token with this `kid` in its header. A token for which no key is offered
+    /// is refused, with [`UnknownKid`](crate::DecodeError::UnknownKid) or [`MissingKid`](crate::DecodeError::MissingKid).
+    fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>);
 
-impl<K: Lookup + ?Sized> Keys for K {}
-
-/// How a token's `kid` finds keys.
-pub trait Lookup {
-    /// Gives each key that a token with this `kid` may have been signed with to `visit`, with the end
-    /// of its time, until `visit` says that it was the one.
+    /// Offers keys of which one may have written the header with which `token` begins: it need not be decoded then. The
+    /// verdict is the same without this method.
     #[doc(hidden)]
-    fn look_up(
-        &self,
-        kid: Option<&str>,
-        visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
-    ) -> Result<bool, LookupError>;
-
-    /// The key that writes the header with which the token begins, and the end of its time.
-    #[doc(hidden)]
-    fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>>;
+    fn find_by_header(&self, token: &str, candidates: &mut Candidates<'_>) {
+        let _ = (token, candidates);
+    }
 }
 
-/// A key whose own header a token has.
-#[derive(Debug)]
-pub struct ByOwnHeader<'k> {
-    pub(crate) key: &'k Key,
-    pub(crate) header: &'k OwnHeader,
-    pub(crate) until: Option<NumericDate>,
+/// Takes the keys that [`Keys::find`] offers for a token, until one of them has signed it.
+pub struct Candidates<'c> {
+    verifies: &'c mut dyn FnMut(&Key, Option<NumericDate>) -> bool,
+    progress: Progress,
 }
 
-/// Why there is no key to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LookupError {
-    UnknownKid,
-    MissingKid,
+enum Progress {
+    NoneOffered,
+    NoneFits,
+    Found,
 }
 
-impl Lookup for Key {
+impl<'c> Candidates<'c> {
+    pub(crate) fn new(verifies: &'c mut dyn FnMut(&Key, Option<NumericDate>) -> bool) -> Self {
+        Self { verifies, progress: Progress::NoneOffered }
+    }
+
+    /// Whether no key has been offered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.progress == Progress::NoneOffered
+    }
+
+    /// Offers a key. Returns whether this key or one before it has signed the token: no further one is looked at.
+    pub fn offer(&mut self, key: &Key) -> bool {
+        self.take(key, None)
+    }
+
+    /// Offers a key whose tokens are accepted before `until`; see [`KeySet::retire`].
+    pub fn offer_until(&mut self, key: &Key, until: NumericDate) -> bool {
+        self.take(key, Some(until))
+    }
+
+    fn take(&mut self, key: &Key, until: Option<NumericDate>) -> bool {
+        if self.progress != Progress::Found {
+            let verifies = (self.verifies)(key, until);
+            self.progress = if verifies { Progress::Found } else { Progress::NoneFits };
+        }
+        self.progress == Progress::Found
+    }
+}
+
+impl fmt::Debug for Candidates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidates").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
+impl Keys for Key {
     /// A `kid` is a hint that a single key may do without. Where both have one they must agree.
-    #[inline]
-    fn look_up(
-        &self,
-        kid: Option<&str>,
-        mut visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
-    ) -> Result<bool, LookupError> {
+    fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
         match (self.kid(), kid) {
-            (Some(own), Some(named)) if own != named => Err(LookupError::UnknownKid),
-            _ => Ok(visit(self, None)),
+            (Some(own), Some(named)) if own != named => {}
+            _ => {
+                candidates.offer(self);
+            }
         }
     }
 
-    #[inline]
-    fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>> {
-        Some(ByOwnHeader { key: self, header: self.own_header(token)?, until: None })
+    fn find_by_header(&self, _: &str, candidates: &mut Candidates<'_>) {
+        candidates.offer(self);
     }
 }
 
-impl Lookup for KeySet {
-    #[inline]
-    fn look_up(
-        &self,
-        kid: Option<&str>,
-        mut visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
-    ) -> Result<bool, LookupError> {
-        if kid.is_none() {
-            if !self.tries_all {
-                return Err(LookupError::MissingKid);
+impl Keys for KeySet {
+    fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+        // A key without an id is the only one.
+        if self.signing.key.kid().is_none() {
+            candidates.offer(&self.signing.key);
+        } else if let Some(kid) = kid {
+            if let Some((key, until)) = self.get(kid) {
+                candidates.take(key, until);
             }
-            return Ok(self.entries().any(|entry| visit(&entry.key, entry.until)));
-        }
-        match self.entries().find(|entry| entry.key.kid() == kid) {
-            Some(entry) => Ok(visit(&entry.key, entry.until)),
-            None => Err(LookupError::UnknownKid),
+        } else if self.tries_all {
+            self.find_by_header("", candidates);
         }
     }
 
-    #[inline]
-    fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>> {
-        self.entries().find_map(|entry| {
-            Some(ByOwnHeader { until: entry.until, ..entry.key.by_own_header(token)? })
-        })
+    fn find_by_header(&self, _: &str, candidates: &mut Candidates<'_>) {
+        let _ = self.entries().any(|entry| candidates.take(&entry.key, entry.until));
     }
 }
 
 /// A pointer to keys is keys.
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
-        impl<K: Lookup + ?Sized> Lookup for $pointer {
-            #[inline]
-            fn look_up(
-                &self,
-                kid: Option<&str>,
-                visit: impl FnMut(&Key, Option<NumericDate>) -> bool,
-            ) -> Result<bool, LookupError> {
-                K::look_up(self, kid, visit)
+        impl<K: Keys + ?Sized> Keys for $pointer {
+            fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+                K::find(self, kid, candidates);
             }
 
-            #[inline]
-            fn by_own_header(&self, token: &str) -> Option<ByOwnHeader<'_>> {
-                K::by_own_header(self, token)
+            fn find_by_header(&self, token: &str, candidates: &mut Candidates<'_>) {
+                K::find_by_header(self, token, candidates);
             }
         }
     )*};
@@ -262,55 +315,73 @@ pointers!(alloc::sync::Arc<K>);
 
 #[cfg(feature = "std")]
 mod shared {
-    use std::sync::{Arc, PoisonError, RwLock};
+    use std::sync::Arc;
 
-    use super::KeySet;
+    use arc_swap::ArcSwap;
 
-    /// The key set of a running server, which a reload replaces while requests are verified.
+    use super::{Candidates, Key, KeySet, Keys};
+
+    /// The key set of a running server, which can be replaced while tokens are verified. A clone is another handle of
+    /// the same set.
     ///
-    /// A reader takes the current set with [`SharedKeySet::load`] and verifies with that. The lock is
-    /// held for as long as it takes to copy a pointer, never during a verification; the old set, with
-    /// its secrets, goes when the last request that uses it ends.
+    /// A verification takes no lock and counts no reference: threads that verify do not wait for each other. The old set,
+    /// with its secrets, is dropped when the last call that uses it ends.
     ///
     /// ```
     /// use kippu::{Key, KeySet, NumericDate, SharedKeySet, Validation, decode, encode};
     ///
     /// let key = |byte, kid| Key::hs256([byte; 32]).map(|key| key.with_kid(kid));
-    /// let shared = SharedKeySet::new(KeySet::new(key(1, "old")?)?);
+    /// let keys = SharedKeySet::from(key(1, "old")?);
     /// let claims = serde_json::json!({ "exp": NumericDate::in_seconds(60) });
-    /// let token = encode(&claims, shared.load().signing_key())?;
+    /// let token = encode(&claims, keys.load().signing_key())?;
     ///
     /// let retired = key(1, "old")?;
-    /// shared.replace(KeySet::new(key(2, "new")?)?.retire(retired, NumericDate::in_seconds(60))?);
-    /// decode::<serde_json::Value>(&token, &shared.load(), &Validation::new())?;
+    /// keys.replace(KeySet::new(key(2, "new")?).retire(retired, NumericDate::in_seconds(60))?);
+    /// decode::<serde_json::Value>(&token, &keys, &Validation::new())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     pub struct SharedKeySet {
-        current: RwLock<Arc<KeySet>>,
+        current: Arc<ArcSwap<KeySet>>,
     }
 
     impl SharedKeySet {
         /// Shares `keys`.
-        pub fn new(keys: KeySet) -> Self {
-            Self { current: RwLock::new(Arc::new(keys)) }
+        pub fn new(keys: impl Into<KeySet>) -> Self {
+            Self { current: Arc::new(ArcSwap::from_pointee(keys.into())) }
         }
 
-        /// The set as it is now. It does not change afterwards: load again for the next request.
+        /// Returns the current set, which does not change afterwards: to sign with its
+        /// [`signing_key`](KeySet::signing_key).
         pub fn load(&self) -> Arc<KeySet> {
-            // A pointer is never half written, so there is nothing that a panic could have left behind.
-            Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+            self.current.load_full()
         }
 
-        /// Puts `keys` in the place of the current set.
-        pub fn replace(&self, keys: KeySet) {
-            let keys = Arc::new(keys);
-            let old = core::mem::replace(
-                &mut *self.current.write().unwrap_or_else(PoisonError::into_inner),
-                keys,
-            );
-            // Wiped, where this was its last owner, after the lock is free again.
-            drop(old);
+        /// Replaces the current set by `keys`.
+        pub fn replace(&self, keys: impl Into<KeySet>) {
+            self.current.store(Arc::new(keys.into()));
+        }
+    }
+
+    impl Keys for SharedKeySet {
+        fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+            self.current.load().find(kid, candidates);
+        }
+
+        fn find_by_header(&self, token: &str, candidates: &mut Candidates<'_>) {
+            self.current.load().find_by_header(token, candidates);
+        }
+    }
+
+    impl From<KeySet> for SharedKeySet {
+        fn from(keys: KeySet) -> Self {
+            Self::new(keys)
+        }
+    }
+
+    impl From<Key> for SharedKeySet {
+        fn from(key: Key) -> Self {
+            Self::new(key)
         }
     }
 }

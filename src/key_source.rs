@@ -23,18 +23,15 @@ mod file;
 mod reload;
 
 pub use self::{
-    content::KeyFormat,
-    directory::KeyDirectory,
-    environment::EnvKeys,
-    file::KeyFile,
-    reload::{KeyWatcher, ReloadedKeys},
+    content::KeyFormat, directory::KeyDirectory, environment::EnvKeys, file::KeyFile,
+    reload::ReloadedKeys,
 };
 
 /// A place where the keys of a server are kept.
 ///
 /// Here are [`EnvKeys`], [`KeyFile`] and [`KeyDirectory`]; a secret manager is this one method, and a closure is a
 /// source too. It may block: [`ReloadedKeys`] calls it when it is made, at each [`ReloadedKeys::reload`], and on a
-/// thread of its own while a [`KeyWatcher`] watches.
+/// separate thread after [`ReloadedKeys::watch`].
 ///
 /// ```
 /// use kippu::{JwkSet, KeySet, KeySource, KeySourceError};

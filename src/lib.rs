@@ -21,7 +21,8 @@
 //!   allocating. Neither can skip a check, and what was not said is refused: see [`Validation`] for what
 //!   can be said, [`DecodeError`] for what can be wrong.
 //! - [`Key`] is one secret for one algorithm, [`KeySet`] several, for rotation; [`SharedKeySet`] swaps a set
-//!   in a running server. [`Jwk`] and [`JwkSet`] are how they are stored.
+//!   in a running server. An application with other keys, for example one for each tenant, implements [`Keys`].
+//!   [`Jwk`] and [`JwkSet`] are how they are stored.
 //! - A [`KeySource`] is where they are kept: [`EnvKeys`], [`KeyFile`], [`KeyDirectory`], or a secret manager.
 //!   [`ReloadedKeys`] reads them again while the server runs.
 //! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
@@ -102,7 +103,7 @@ pub use crate::{
     jwk::{Jwk, JwkError, JwkSet},
     jwt::{UnverifiedHeader, decode, decode_borrowed, encode, encode_with_typ, unverified_header},
     key::{Key, KeyError},
-    key_set::{KeySet, KeySetError, Keys},
+    key_set::{Candidates, KeySet, KeySetError, Keys},
     numeric_date::{Clock, NumericDate},
     validation::{ClaimError, Validation, ValidationError},
 };
@@ -110,8 +111,7 @@ pub use crate::{
 pub use crate::{
     key_set::SharedKeySet,
     key_source::{
-        EnvKeys, KeyDirectory, KeyFile, KeyFormat, KeySource, KeySourceError, KeyWatcher,
-        ReloadedKeys,
+        EnvKeys, KeyDirectory, KeyFile, KeyFormat, KeySource, KeySourceError, ReloadedKeys,
     },
     numeric_date::SystemClock,
 };

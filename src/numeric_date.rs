@@ -7,7 +7,7 @@ use core::{fmt, time::Duration};
 #[cfg(feature = "std")]
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// An instant, as whole seconds since 1970-01-01T00:00:00Z without leap seconds (RFC 7519 §2, "NumericDate").
 ///
@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberVisitor;
 
-        impl de::Visitor<'_> for NumberVisitor {
+        impl<'de> de::Visitor<'de> for NumberVisitor {
             type Value = NumericDate;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,13 +143,23 @@ impl<'de> Deserialize<'de> for NumericDate {
                 let whole = towards_zero.saturating_sub(i64::from(is_below));
                 Ok(NumericDate::from_seconds(whole))
             }
+
+            /// serde_json hands a number over as a map where its feature `arbitrary_precision` is on.
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<NumericDate, A::Error> {
+                let map = de::value::MapAccessDeserializer::new(map);
+                let number = serde_json::Number::deserialize(map)?;
+                match (number.as_i64(), number.as_f64()) {
+                    (Some(seconds), _) => self.visit_i64(seconds),
+                    (None, Some(seconds)) => self.visit_f64(seconds),
+                    (None, None) => Err(de::Error::custom("a number beyond the range of a double")),
+                }
+            }
         }
 
         if !deserializer.is_human_readable() {
             return deserializer.deserialize_i64(NumberVisitor);
         }
-        // Not any value, which serde_json has another way to spell when it is told not to round.
-        deserializer.deserialize_f64(NumberVisitor)
+        deserializer.deserialize_any(NumberVisitor)
     }
 }
 
@@ -291,7 +301,7 @@ impl Clock for SystemClock {
 mod tests {
     use alloc::string::ToString;
 
-    use serde::de::value::{Error, F64Deserializer};
+    use serde_core::de::value::{Error, F64Deserializer};
 
     use super::*;
 

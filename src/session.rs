@@ -45,7 +45,6 @@ mod event;
 #[doc = include_str!("session/guide.md")]
 pub mod guide {}
 mod id;
-mod keyring;
 mod login;
 mod logout;
 mod purge;
@@ -64,7 +63,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::{
     access::Grant,
     event::OnEvent,
-    keyring::Current,
     refresh_token::Presented,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest, Successor},
     store::InsertOutcome,
@@ -75,7 +73,6 @@ pub use self::{
     error::SessionError,
     event::{Event, EventKind},
     id::{SessionId, SessionIdError},
-    keyring::Keyring,
     login::{Login, Session},
     record::{RevokeReason, Revoked, SessionRecord},
     refresh_token::{REFRESH_TOKEN_PREFIX, RefreshKeyError},
@@ -86,7 +83,7 @@ pub use self::{
 use crate::{
     claims::Audience,
     error::DecodeError,
-    key_set::Lookup,
+    key_set::{KeySet, SharedKeySet},
     numeric_date::{Clock, NumericDate},
 };
 
@@ -110,7 +107,8 @@ pub struct Sessions<S> {
     issuer: String,
     audience: Audience,
     client: String,
-    refresh_keys: Keyring,
+    access_keys: SharedKeySet,
+    refresh_keys: SharedKeySet,
     lifetimes: Lifetimes,
     ahead: AheadPolicy,
     clock: Arc<dyn Clock>,
@@ -311,7 +309,7 @@ impl<S: RefreshStore> Sessions<S> {
             return Err(granted(outcome).err().unwrap_or(SessionError::InvalidToken));
         };
         // For a token that this server cannot make nothing is asked, and nothing used up.
-        if keys.look_up(Some(&successor.kid), |_, _| true).is_err() {
+        if keys.get(&successor.kid).is_none() {
             return Err(SessionError::MissingRefreshKey { kid: successor.kid });
         }
         let claims = self.authorized(&record, now, authorize).await?;
@@ -330,7 +328,7 @@ impl<S: RefreshStore> Sessions<S> {
     fn begin(
         &self,
         login: Login,
-        keys: &Current<'_>,
+        keys: &KeySet,
     ) -> Result<(SessionRecord, UnixMillis), SessionError> {
         login.check()?;
         let now = self.now();
@@ -366,7 +364,7 @@ impl<S: RefreshStore> Sessions<S> {
         &self,
         record: &SessionRecord,
         access_token: String,
-        keys: &Current<'_>,
+        keys: &KeySet,
         now: UnixMillis,
     ) -> Result<TokenResponse, SessionError> {
         self.tell(EventKind::LoggedIn, Some(record.id), Some(&record.subject));
@@ -447,7 +445,9 @@ impl<S: RefreshStore> Sessions<S> {
             expires_at: self.access_expires_at(record, now),
             auth_time: record.created_at.into(),
         };
-        Ok(access::issue(&grant, claims, &self.verifier)?)
+        let keys = self.access_keys.load();
+        let limit = self.verifier.token_len_limit();
+        Ok(access::issue(&grant, claims, keys.signing_key(), limit)?)
     }
 
     /// No access token outlives the end of its session that is known from the start.
@@ -460,7 +460,7 @@ impl<S: RefreshStore> Sessions<S> {
         record: &SessionRecord,
         successor: &Successor,
         access_token: String,
-        keys: &Current<'_>,
+        keys: &KeySet,
         now: UnixMillis,
     ) -> Result<TokenResponse, SessionError> {
         Ok(TokenResponse {
@@ -499,16 +499,13 @@ impl<S: RefreshStore> Sessions<S> {
 fn refresh_token_of(
     record: &SessionRecord,
     successor: &Successor,
-    keys: &Current<'_>,
+    keys: &KeySet,
 ) -> Result<String, SessionError> {
     let kid = &successor.kid;
-    let mut token = Err(SessionError::MissingRefreshKey { kid: kid.clone() });
-    let _ = keys.look_up(Some(kid), |key, _| {
-        token = refresh_token::mint(key, &record.id, &record.origin(), successor.generation)
-            .map_err(SessionError::RefreshKey);
-        true
-    });
-    token
+    let (key, _) =
+        keys.get(kid).ok_or_else(|| SessionError::MissingRefreshKey { kid: kid.clone() })?;
+    refresh_token::mint(key, &record.id, &record.origin(), successor.generation)
+        .map_err(SessionError::RefreshKey)
 }
 
 /// What an outcome grants.

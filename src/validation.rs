@@ -11,11 +11,11 @@ use core::{fmt, time::Duration};
 #[cfg(target_has_atomic = "ptr")]
 use crate::numeric_date::Clock;
 use crate::{
-    claims::{Claim, ClaimsSet, Names, RegisteredClaim},
+    claims::{self, ClaimsSet, Names, RegisteredClaim},
     debug::debug_by_message,
     excerpt::Excerpt,
     header,
-    json::Text,
+    json::{Text, Value},
     numeric_date::NumericDate,
 };
 
@@ -115,6 +115,14 @@ pub enum ClaimError {
     WrongType {
         /// The claim.
         claim: RegisteredClaim,
+    },
+    /// A claim that RFC 7519 does not register has another form than its specification gives it.
+    #[error("the claim {claim} is malformed: {reason}")]
+    Malformed {
+        /// Its name.
+        claim: &'static str,
+        /// The fault.
+        reason: Box<str>,
     },
     /// `now` is not before `exp`, with the leeway added (RFC 7519 §4.1.4).
     #[error("expired: exp {exp}, now {now}, leeway {leeway:?}")]
@@ -423,21 +431,21 @@ impl Validation {
         }
     }
 
-    /// Returns the value of a claim, which may be absent unless it is required or a value of it
-    /// `is_expected`. Whether or not the claim is asked for, a value of another type is an error.
-    fn present<'v, T>(
+    /// Returns the value of a claim as `read` reads it, which may be absent unless it is required or a value
+    /// of it `is_expected`. Whether or not the claim is asked for, a value of another type is an error.
+    fn present<'c, T>(
         &self,
+        claims: &ClaimsSet<'_, 'c>,
         claim: RegisteredClaim,
-        value: &'v Claim<T>,
         is_expected: bool,
-    ) -> Result<Option<&'v T>, ClaimError> {
-        match value {
-            Claim::Is(value) => Ok(Some(value)),
-            Claim::WrongType => Err(ClaimError::WrongType { claim }),
-            Claim::Absent if is_expected || self.required.contains(&claim) => {
+        read: impl FnOnce(Value<'c>) -> Option<T>,
+    ) -> Result<Option<T>, ClaimError> {
+        match claims.get(claim) {
+            Some(value) => read(value).map(Some).ok_or(ClaimError::WrongType { claim }),
+            None if is_expected || self.required.contains(&claim) => {
                 Err(ClaimError::Missing { claim: Cow::Borrowed(claim.name()) })
             }
-            Claim::Absent => Ok(None),
+            None => Ok(None),
         }
     }
 
@@ -447,7 +455,7 @@ impl Validation {
         now: NumericDate,
     ) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::ExpirationTime;
-        match self.present(claim, &claims.expiration_time, !self.expiry_optional)? {
+        match self.present(claims, claim, !self.expiry_optional, claims::date)? {
             Some(date) if now >= date.earliest.saturating_add(self.leeway) => {
                 Err(ClaimError::Expired { exp: date.earliest, now, leeway: self.leeway })
             }
@@ -461,7 +469,7 @@ impl Validation {
         now: NumericDate,
     ) -> Result<(), ClaimError> {
         let leeway = self.leeway;
-        match self.present(RegisteredClaim::NotBefore, &claims.not_before, false)? {
+        match self.present(claims, RegisteredClaim::NotBefore, false, claims::date)? {
             Some(date) if date.latest > now.saturating_add(leeway) => {
                 Err(ClaimError::NotYetValid { nbf: date.latest, now, leeway })
             }
@@ -476,7 +484,8 @@ impl Validation {
     ) -> Result<(), ClaimError> {
         let leeway = self.leeway;
         let claim = RegisteredClaim::IssuedAt;
-        match (self.present(claim, &claims.issued_at, self.max_age.is_some())?, self.max_age) {
+        let issued_at = self.present(claims, claim, self.max_age.is_some(), claims::date)?;
+        match (issued_at, self.max_age) {
             (Some(date), _) if date.latest > now.saturating_add(leeway) => {
                 Err(ClaimError::IssuedInFuture { iat: date.latest, now, leeway })
             }
@@ -490,33 +499,33 @@ impl Validation {
     }
 
     fn check_issuer(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match self.unexpected(RegisteredClaim::Issuer, &claims.issuer, &self.issuers)? {
+        match self.unexpected(claims, RegisteredClaim::Issuer, &self.issuers)? {
             Some((found, expected)) => Err(ClaimError::Issuer { found, expected }),
             None => Ok(()),
         }
     }
 
     fn check_subject(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match self.unexpected(RegisteredClaim::Subject, &claims.subject, &self.subjects)? {
+        match self.unexpected(claims, RegisteredClaim::Subject, &self.subjects)? {
             Some((found, expected)) => Err(ClaimError::Subject { found, expected }),
             None => Ok(()),
         }
     }
 
     fn check_jwt_id(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match self.unexpected(RegisteredClaim::JwtId, &claims.jwt_id, &self.jwt_ids)? {
+        match self.unexpected(claims, RegisteredClaim::JwtId, &self.jwt_ids)? {
             Some((found, expected)) => Err(ClaimError::JwtId { found, expected }),
             None => Ok(()),
         }
     }
 
     fn check_audience(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        let first = |names: &Names<'_>| {
+        let first = |names: Names<'_>| {
             Excerpt::new(&names.find(|_| true).map(Text::read).unwrap_or_default())
         };
         let is_ours = |name: Text<'_>| self.audiences.iter().any(|expected| name == **expected);
         let is_expected = !self.audiences.is_empty();
-        match self.present(RegisteredClaim::Audience, &claims.audience, is_expected)? {
+        match self.present(claims, RegisteredClaim::Audience, is_expected, claims::names)? {
             Some(names) if is_expected && names.find(is_ours).is_none() => {
                 Err(ClaimError::Audience { found: first(names), expected: listed(&self.audiences) })
             }
@@ -530,13 +539,13 @@ impl Validation {
     /// Returns what was found and what was expected of a string claim, where the two differ.
     fn unexpected(
         &self,
+        claims: &ClaimsSet<'_, '_>,
         claim: RegisteredClaim,
-        value: &Claim<Text<'_>>,
         expected: &Expected,
     ) -> Result<Option<(Excerpt, Box<str>)>, ClaimError> {
-        match self.present(claim, value, !expected.is_empty())? {
+        match self.present(claims, claim, !expected.is_empty(), Value::text)? {
             Some(found)
-                if !expected.is_empty() && !expected.iter().any(|value| *found == **value) =>
+                if !expected.is_empty() && !expected.iter().any(|value| found == **value) =>
             {
                 Ok(Some((Excerpt::new(&found.read()), listed(expected))))
             }

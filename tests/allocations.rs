@@ -97,7 +97,7 @@ fn borrowed_claims_allocate_nothing() {
         let one = key(algorithm);
         let named = key(algorithm).with_kid("2026-11");
         let old = Key::new(algorithm, [1; 64]).unwrap().with_kid("2026-10");
-        let set = KeySet::new(old).unwrap().accept(key(algorithm).with_kid("2026-11")).unwrap();
+        let set = KeySet::new(old).accept(key(algorithm).with_kid("2026-11")).unwrap();
         let verify = |claims: Result<BorrowedClaims<'_>, DecodeError>| {
             let claims = claims.unwrap();
             assert_eq!(

@@ -88,7 +88,7 @@ fn parse(text: &str) -> Result<AnyKeys, String> {
     let mut keys =
         set.keys().iter().map(|jwk| Key::from_jwk(jwk).map_err(|error| error.to_string()));
     let first = keys.next().ok_or("the JWK Set is empty")??;
-    let set = KeySet::new(first).map_err(|error| error.to_string())?;
+    let set = KeySet::new(first);
     keys.try_fold(set, |set, key| set.accept(key?).map_err(|error| error.to_string()))
         .map(AnyKeys::Several)
 }

@@ -35,6 +35,21 @@ impl Decimal {
         Self { negative, digits, exponent: exponent.saturating_sub(places) }
     }
 
+    /// Whether this number is nearer to zero than `other`.
+    pub fn is_nearer_to_zero_than(&self, other: &Self) -> bool {
+        if self.digits.is_empty() || other.digits.is_empty() {
+            return self.digits.is_empty() && !other.digits.is_empty();
+        }
+        // Where the first digit stands, and then the digits.
+        let key = |number: &Self| {
+            let length =
+                i64::try_from(number.digits.len()).expect("shorter than the address space");
+            let digits = number.digits.trim_end_matches('0').to_owned();
+            (number.exponent.saturating_add(length), digits)
+        };
+        key(self) < key(other)
+    }
+
     /// The two integers that this number, multiplied by 10^`shift`, lies between: the same one twice
     /// where it is an integer. Neither is further away than [`FAR`].
     pub fn bounds(&self, shift: i64) -> (i128, i128) {
@@ -71,6 +86,20 @@ impl Decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_compares_magnitudes() {
+        let numbers =
+            ["0", "1e-400", "0.09", "-0.1", "1", "1.5", "-9.99", "10", "1e308", "1.1e308"];
+        for (index, one) in numbers.iter().enumerate() {
+            for (other_index, other) in numbers.iter().enumerate() {
+                let [one, other] = [one, other].map(|spelled| Decimal::from_json(spelled));
+                assert_eq!(one.is_nearer_to_zero_than(&other), index < other_index);
+            }
+        }
+        let [one, other] = ["-0.0100e3", "10"].map(Decimal::from_json);
+        assert!(!one.is_nearer_to_zero_than(&other) && !other.is_nearer_to_zero_than(&one));
+    }
 
     #[test]
     fn bounds_are_exact() {

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::decimal::Decimal;
+
 /// A JSON value. Numbers keep their spelling, objects their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tree {
@@ -33,6 +35,8 @@ pub enum TextDefect {
     Syntax,
     /// A name twice in one object.
     DuplicateMember,
+    /// A name by which serde_json marks the values of some of its types.
+    ReservedMember,
     /// More members than there may be, at all depths together.
     TooManyMembers,
 }
@@ -128,6 +132,9 @@ impl Reader {
             if members.iter().any(|(known, _)| *known == name) {
                 self.defects.insert(TextDefect::DuplicateMember);
             }
+            if name.starts_with("$serde_json::private::") {
+                self.defects.insert(TextDefect::ReservedMember);
+            }
             self.space();
             self.expect(':')?;
             let value = self.value(depth)?;
@@ -173,7 +180,9 @@ impl Reader {
             self.digits()?;
         }
         let spelled: String = self.chars[start..self.at].iter().collect();
-        if !spelled.parse::<f64>().ok()?.is_finite() {
+        // Nearer to the largest double, serde_json may round a number up to infinity.
+        let end = Decimal::from_json("1.797693134862315e308");
+        if !Decimal::from_json(&spelled).is_nearer_to_zero_than(&end) {
             self.defects.insert(TextDefect::Syntax);
         }
         Some(Tree::Number(spelled))
@@ -300,9 +309,12 @@ impl Tree {
     }
 }
 
-/// An integer of up to 64 bits is kept as it is, every other number as the nearest double.
+/// An integer of up to 64 bits is kept as it is, every other number as the nearest double; a zero with a sign is one.
 fn is_number(spelled: &str, number: &serde_json::Number) -> bool {
     match (spelled.parse::<u64>(), spelled.parse::<i64>()) {
+        (_, Ok(0)) if spelled == "-0" => {
+            number.as_f64().map(f64::to_bits) == Some((-0.0_f64).to_bits())
+        }
         (Ok(integer), _) => number.as_u64() == Some(integer),
         (_, Ok(integer)) => number.as_i64() == Some(integer),
         _ => {
@@ -356,7 +368,8 @@ mod tests {
             ("-9223372036854775808", serde_json::json!(i64::MIN), true),
             ("1", serde_json::json!(1.0), false),
             ("1.0", serde_json::json!(1), false),
-            ("-0", serde_json::json!(0), true),
+            ("-0", serde_json::json!(0), false),
+            ("-0", serde_json::json!(-0.0), true),
             ("-0.0", serde_json::json!(-0.0), true),
             ("-0.0", serde_json::json!(0.0), false),
             ("0.1", serde_json::json!(0.1), true),
@@ -427,6 +440,8 @@ mod tests {
         ] {
             assert_eq!(defects(text), [TextDefect::DuplicateMember], "{text}");
         }
+        let reserved = r#"{"x":[{"\u0024serde_json::private::Number":"1"}]}"#;
+        assert_eq!(defects(reserved), [TextDefect::ReservedMember]);
         let both = r#"{"a":1,"a":1e999}"#;
         assert_eq!(defects(both), [TextDefect::Syntax, TextDefect::DuplicateMember]);
         assert_eq!(defects(r#"{"x":1,"a":1e999"#), [TextDefect::Syntax]);

@@ -254,9 +254,9 @@ fn read_digits(text: &[u8], algorithm: Algorithm, happened: &mut Happened) {
 
 /// Changes a set as the steps say; in the end, both say the same of every token.
 fn change_a_set(steps: &[u8], happened: &mut Happened) {
-    let shared = SharedKeySet::new(KeySet::new(made(&POOL[0])).expect("it has a kid"));
+    let shared = SharedKeySet::new(KeySet::new(made(&POOL[0])));
     let mut done: Vec<Step> = vec![Step { letter: b'n', key: 0, until: 0 }];
-    let mut model = ModelSet::default().with(POOL[0].clone(), None).expect("it has a kid");
+    let mut model = ModelSet::alone(POOL[0].clone());
     for bytes in steps.chunks_exact(2).take(24) {
         let letter = STEPS.iter().find(|letter| **letter == bytes[0]);
         let letter = *letter.unwrap_or(&STEPS[usize::from(bytes[0]) % STEPS.len()]);
@@ -298,7 +298,7 @@ impl Step {
             (b'r', Some(set)) => set.retire(key, until),
             (b'o', Some(set)) => set.rotate(key, until),
             (b't', Some(set)) => Ok(set.try_all_without_kid()),
-            _ => KeySet::new(key),
+            _ => Ok(KeySet::new(key)),
         }
     }
 
@@ -309,7 +309,7 @@ impl Step {
             b'r' => model.with(key, Some(self.until)),
             b'o' => model.rotated(key, self.until),
             b't' => Ok(ModelSet { tries_all: true, ..model }),
-            _ => ModelSet::default().with(key, None),
+            _ => Ok(ModelSet::alone(key)),
         }
     }
 }

@@ -141,13 +141,10 @@ impl Keyring {
         let Some(tries_all) = self.set else {
             return KippuKeys::One(first);
         };
-        let set =
-            secrets.try_fold(KeySet::new(first).expect("it has a kid"), |set, secret| match secret
-                .until
-            {
-                Some(until) => set.retire(secret.kippu_key(), dates::to_kippu(until)),
-                None => set.accept(secret.kippu_key()),
-            });
+        let set = secrets.try_fold(KeySet::new(first), |set, secret| match secret.until {
+            Some(until) => set.retire(secret.kippu_key(), dates::to_kippu(until)),
+            None => set.accept(secret.kippu_key()),
+        });
         let set = set.expect("the kids differ");
         KippuKeys::Set(if tries_all { set.try_all_without_kid() } else { set })
     }

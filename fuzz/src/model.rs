@@ -361,6 +361,7 @@ pub(crate) fn text_defect(error: &JsonError) -> TextDefect {
         JsonError::NotAnObject => TextDefect::NotAnObject,
         JsonError::Syntax { .. } => TextDefect::Syntax,
         JsonError::DuplicateMember { .. } => TextDefect::DuplicateMember,
+        JsonError::ReservedMember { .. } => TextDefect::ReservedMember,
         JsonError::TooManyMembers { .. } => TextDefect::TooManyMembers,
         other => panic!("an error that the model does not know: {other:?}"),
     }

@@ -86,7 +86,7 @@ pub fn run(data: &[u8]) -> Happened {
     NOW.set(1_760_000_000_123);
     let events = Arc::new(Mutex::new(Vec::new()));
     let keys = Keys { signing: 0, others: Vec::new() };
-    let shared = Arc::new(SharedKeySet::new(key_set(&keys)));
+    let shared = SharedKeySet::new(key_set(&keys));
     let millis = |millis: i64| Duration::from_millis(u64::try_from(millis).expect("not negative"));
     let noted = Arc::clone(&events);
     let store = LossyStore::new(capacity);
@@ -95,7 +95,7 @@ pub fn run(data: &[u8]) -> Happened {
         .audience("api")
         .client("web")
         .access_key(Key::hs256([0xaa; 32]).expect("32 bytes"))
-        .refresh_key(Arc::clone(&shared))
+        .refresh_key(shared.clone())
         .access_lifetime(millis(lifetimes.access))
         .idle_lifetime(millis(lifetimes.idle))
         .absolute_lifetime(millis(lifetimes.absolute))
@@ -600,7 +600,7 @@ fn kid(key: u8) -> String {
 
 fn key_set(keys: &Keys) -> KeySet {
     let key = |number| Key::hs256([number + 1; 32]).expect("32 bytes").with_kid(kid(number));
-    let set = KeySet::new(key(keys.signing)).expect("it has a kid");
+    let set = KeySet::new(key(keys.signing));
     let set = keys.others.iter().try_fold(set, |set, &(other, until)| match until {
         None => set.accept(key(other)),
         Some(until) => set.retire(key(other), date(until)),

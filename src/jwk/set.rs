@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use super::{Jwk, JwkError, concatenated};
 use crate::{
     excerpt::Excerpt,
-    json::{self, Kind, Registered, Value},
+    json,
     key::Key,
-    key_set::KeySet,
+    key_set::{KeySet, KeySetError},
 };
 
 /// A JWK Set (RFC 7517 §5) whose keys are all symmetric and for this crate's algorithms.
@@ -53,14 +53,17 @@ impl JwkSet {
     /// # Errors
     /// What is wrong with the set or with the first of its keys that is refused.
     pub fn from_json(json: &str) -> Result<Self, JwkError> {
-        let mut parameters = SetParameters::default();
-        json::members(json.as_bytes(), usize::MAX, &mut parameters)?;
-        let parameter = "keys";
-        let keys = parameters.keys.ok_or(JwkError::Missing { parameter })?;
-        let keys = json::elements(keys).ok_or(JwkError::WrongType { parameter })?;
-        let mut set = Self { keys: Vec::with_capacity(keys.len()) };
+        let (mut keys, parameter) = (None, "keys");
+        json::scan(json.as_bytes(), usize::MAX, |name, value| {
+            if name == parameter {
+                keys = Some(value);
+            }
+        })?;
+        let keys = keys.ok_or(JwkError::Missing { parameter })?;
+        let keys = keys.elements().ok_or(JwkError::WrongType { parameter })?;
+        let mut set = Self { keys: Vec::new() };
         for key in keys {
-            set.push(Jwk::from_json(key)?)?;
+            set.push(Jwk::from_json(key.spelled())?)?;
         }
         Ok(set)
     }
@@ -135,33 +138,13 @@ impl KeySet {
             (None, _) if set.keys.is_empty() => return Err(JwkError::NoKeys),
             (None, _) => return Err(JwkError::NoSigningKey),
         };
-        let keys = Self::new(Key::from_jwk(first)?)?;
+        if first.kid().is_none() {
+            return Err(KeySetError::MissingKid.into());
+        }
+        let keys = Self::new(Key::from_jwk(first)?);
         set.keys
             .iter()
             .filter(|key| !key.may_sign())
             .try_fold(keys, |keys, key| Ok(keys.accept(Key::from_jwk(key)?)?))
-    }
-}
-
-#[derive(Default)]
-struct SetParameters<'j> {
-    keys: Option<&'j str>,
-}
-
-impl<'j> Registered<'j> for SetParameters<'j> {
-    type Name = ();
-
-    fn name(member: &str) -> Option<((), Kind)> {
-        (member == "keys").then_some(((), Kind::Raw))
-    }
-
-    fn has(&mut self, (): ()) -> bool {
-        self.keys.is_some()
-    }
-
-    fn note(&mut self, (): (), value: Value<'j>) {
-        if let Value::Raw(keys) = value {
-            self.keys = Some(keys);
-        }
     }
 }

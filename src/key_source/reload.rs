@@ -2,7 +2,7 @@
 //! that were good.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
-use core::{fmt, ops::Deref, time::Duration};
+use core::{fmt, time::Duration};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -17,7 +17,7 @@ use crate::key_set::SharedKeySet;
 
 /// The keys of a source, and the source, to read them again.
 ///
-/// With a timer or a signal of one's own: [`ReloadedKeys::reload`]. With neither: [`ReloadedKeys::watch`].
+/// An application with a timer or a signal calls [`ReloadedKeys::reload`]. One with neither calls [`ReloadedKeys::watch`].
 ///
 /// ```
 /// use kippu::{Jwk, JwkSet, KeySet, ReloadedKeys};
@@ -28,14 +28,21 @@ use crate::key_set::SharedKeySet;
 ///
 /// let source = || Ok(KeySet::from_jwk_set(&JwkSet::from_json(&stored())?)?);
 /// let keys = ReloadedKeys::load(source)?; // or an EnvKeys, a KeyFile, a KeyDirectory
-/// let watcher = keys.watch(|error| eprintln!("the keys are still the old ones: {error}"))?;
-/// let keys = watcher.keys(); // for `decode`, or for `Sessions`
-/// assert_eq!(keys.load().signing_key().kid(), Some("2026-11"));
+/// let keys = keys.watch(|error| eprintln!("the keys are still the old ones: {error}"))?;
+/// let shared = keys.keys(); // for `decode`, or for `Sessions`
+/// assert_eq!(shared.load().signing_key().kid(), Some("2026-11"));
 /// # Ok::<(), kippu::KeySourceError>(())
 /// ```
 pub struct ReloadedKeys {
+    reloaded: Arc<Reloaded>,
+    /// Ends the thread that watches, when it is dropped.
+    _watch: Option<mpsc::Sender<()>>,
+}
+
+/// The state that the thread and its owner share.
+struct Reloaded {
     source: Box<dyn KeySource + Send + Sync>,
-    keys: Arc<SharedKeySet>,
+    keys: SharedKeySet,
     /// One reload at a time: a slow one does not put older keys in the place of newer ones.
     turn: Mutex<()>,
     last_error: Mutex<Option<Arc<KeySourceError>>>,
@@ -53,21 +60,77 @@ impl ReloadedKeys {
     /// # Errors
     /// As [`KeySource::load`]: a server does not start without keys.
     pub fn load(source: impl KeySource + Send + Sync + 'static) -> Result<Self, KeySourceError> {
-        let keys = Arc::new(SharedKeySet::new(source.load()?));
+        let keys = SharedKeySet::new(source.load()?);
         let (turn, last_error) = (Mutex::new(()), Mutex::new(None));
-        Ok(Self { source: Box::new(source), keys, turn, last_error })
+        let reloaded = Reloaded { source: Box::new(source), keys, turn, last_error };
+        Ok(Self { reloaded: Arc::new(reloaded), _watch: None })
     }
 
-    /// The keys, which a reload replaces.
-    pub fn keys(&self) -> Arc<SharedKeySet> {
-        Arc::clone(&self.keys)
+    /// Returns a handle of the keys, which a reload replaces.
+    pub fn keys(&self) -> SharedKeySet {
+        self.reloaded.keys.clone()
     }
 
-    /// Reads the source again, and says whether its keys are others than before. The set is replaced only then.
+    /// Reads the source again, and returns whether its keys are others than before. The set is replaced only then.
     ///
     /// # Errors
     /// Why there are no new keys. The ones that were good stay.
     pub fn reload(&self) -> Result<bool, Arc<KeySourceError>> {
+        self.reloaded.reload()
+    }
+
+    /// Returns why the last reload failed; nothing, when it did not.
+    pub fn last_error(&self) -> Option<Arc<KeySourceError>> {
+        self.reloaded.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the source again every 30 seconds, on a separate thread, until the value that is returned is dropped. The
+    /// thread ends then, at once or after the reload that is under way; the keys stay as they are. `on_error` is called
+    /// for each reload that fails: log it, since the keys stay the old ones until somebody acts.
+    ///
+    /// # Errors
+    /// [`KeySourceError::Thread`] when the operating system gives no thread.
+    #[must_use = "the keys are no longer re-read when this is dropped"]
+    pub fn watch(
+        self,
+        on_error: impl FnMut(&KeySourceError) + Send + 'static,
+    ) -> Result<Self, KeySourceError> {
+        self.watch_every(Self::INTERVAL, on_error)
+    }
+
+    /// As [`ReloadedKeys::watch`], with another interval, counted from the end of one reload to the start of the next;
+    /// less than 10 milliseconds are taken as 10. A thread that watched before ends.
+    ///
+    /// # Errors
+    /// As [`ReloadedKeys::watch`].
+    #[must_use = "the keys are no longer re-read when this is dropped"]
+    pub fn watch_every(
+        self,
+        interval: Duration,
+        mut on_error: impl FnMut(&KeySourceError) + Send + 'static,
+    ) -> Result<Self, KeySourceError> {
+        let interval = interval.max(Self::SHORTEST);
+        let (stop, stopped) = mpsc::channel();
+        let watched = Arc::clone(&self.reloaded);
+        // Nothing is ever sent: the wait ends early when the owner drops its end.
+        let watch = move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                if let Err(error) = watched.reload() {
+                    // Its panic has been printed; the next reload is no less wanted.
+                    let _ = catch_unwind(AssertUnwindSafe(|| on_error(&error)));
+                }
+            }
+        };
+        thread::Builder::new()
+            .name(String::from("kippu-keys"))
+            .spawn(watch)
+            .map_err(KeySourceError::Thread)?;
+        Ok(Self { _watch: Some(stop), ..self })
+    }
+}
+
+impl Reloaded {
+    fn reload(&self) -> Result<bool, Arc<KeySourceError>> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = catch_unwind(AssertUnwindSafe(|| self.source.load()))
             .unwrap_or(Err(KeySourceError::Panicked))
@@ -82,79 +145,13 @@ impl ReloadedKeys {
         }
         Ok(changed)
     }
-
-    /// Why the last reload failed; nothing, when it did not.
-    pub fn last_error(&self) -> Option<Arc<KeySourceError>> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads the source again every 30 seconds, on a thread of its own, for as long as the watcher lives.
-    /// `on_error` is told of each reload that fails: log it, since the keys stay the old ones until somebody acts.
-    ///
-    /// # Errors
-    /// [`KeySourceError::Thread`] when the operating system gives no thread.
-    pub fn watch(
-        self,
-        on_error: impl FnMut(&KeySourceError) + Send + 'static,
-    ) -> Result<KeyWatcher, KeySourceError> {
-        self.watch_every(Self::INTERVAL, on_error)
-    }
-
-    /// As [`ReloadedKeys::watch`], with an interval of one's own, counted from the end of one reload to the start of
-    /// the next; less than 10 milliseconds are taken as 10.
-    ///
-    /// # Errors
-    /// As [`ReloadedKeys::watch`].
-    pub fn watch_every(
-        self,
-        interval: Duration,
-        mut on_error: impl FnMut(&KeySourceError) + Send + 'static,
-    ) -> Result<KeyWatcher, KeySourceError> {
-        let interval = interval.max(Self::SHORTEST);
-        let reloaded = Arc::new(self);
-        let (stop, stopped) = mpsc::channel();
-        let watched = Arc::clone(&reloaded);
-        // Nothing is ever sent: the wait ends early when the watcher drops its end.
-        let watch = move || {
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = watched.reload() {
-                    // Its panic has been printed; the next reload is no less wanted.
-                    let _ = catch_unwind(AssertUnwindSafe(|| on_error(&error)));
-                }
-            }
-        };
-        thread::Builder::new()
-            .name(String::from("kippu-keys"))
-            .spawn(watch)
-            .map_err(KeySourceError::Thread)?;
-        Ok(KeyWatcher { reloaded, _stop: stop })
-    }
 }
 
 impl fmt::Debug for ReloadedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReloadedKeys")
-            .field("keys", &self.keys)
+            .field("keys", &self.reloaded.keys)
             .field("last_error", &self.last_error())
             .finish_non_exhaustive()
-    }
-}
-
-/// [`ReloadedKeys`] that a thread reads again from time to time.
-///
-/// Keep it for as long as the server runs. When it is dropped the thread ends, at once or after the reload that is
-/// under way; the keys stay as they are.
-#[derive(Debug)]
-#[must_use = "the keys are no longer re-read when the watcher is dropped"]
-pub struct KeyWatcher {
-    reloaded: Arc<ReloadedKeys>,
-    _stop: mpsc::Sender<()>,
-}
-
-impl Deref for KeyWatcher {
-    type Target = ReloadedKeys;
-
-    fn deref(&self) -> &ReloadedKeys {
-        &self.reloaded
     }
 }

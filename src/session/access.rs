@@ -1,25 +1,29 @@
 //! The access token of a session: what a resource server needs to verify one. No store, no I/O.
 
-use alloc::string::String;
-use core::{fmt::Display, time::Duration};
+use alloc::{
+    boxed::Box,
+    string::{String, ToString},
+};
+use core::{
+    fmt::{self, Display},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{
-    id::{self, SessionId},
-    keyring::Keyring,
-};
+use super::id::{self, SessionId};
 use crate::{
     base64url,
-    claims::{self, Audience, Claim, ClaimsSet, Noted, RegisteredClaim},
+    claims::{self, Audience},
     error::{DecodeError, EncodeError},
     explain::{self, Explanation},
     header,
-    json::{self, Kind, Registered, Text, Value},
+    json::{self, Text, Value},
     jws::{self, Verified},
     jwt,
-    key::KeyError,
-    numeric_date::{Clock, NumericDate, SpelledDate},
+    key::{Key, KeyError},
+    key_set::Keys,
+    numeric_date::{Clock, NumericDate},
     validation::{ClaimError, Validation, ValidationError},
 };
 
@@ -53,24 +57,24 @@ const AUTH_TIME: &str = "auth_time";
 /// assert_eq!(token.subject, "user-12345");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct AccessVerifier {
-    keys: Keyring,
+    keys: Box<dyn Keys + Send + Sync>,
     validation: Validation,
 }
 
 impl AccessVerifier {
     /// Verifies the tokens that `issuer` signs with `keys` for `audience`: an allowance of 60 seconds for
-    /// clocks that differ, the system's clock.
+    /// clocks that differ, the system's clock. The keys are a [`Key`](crate::Key), a [`KeySet`](crate::KeySet), a
+    /// [`SharedKeySet`](crate::SharedKeySet) that a reload replaces, or an application's own [`Keys`].
     pub fn new(
-        keys: impl Into<Keyring>,
+        keys: impl Keys + Send + Sync + 'static,
         issuer: impl Into<String>,
         audience: impl Into<String>,
     ) -> Self {
         let required = ["sub", CLIENT_ID, "iat", "jti", SESSION_ID];
         let validation = Validation::new().issuer(issuer).audience(audience).typ(TYP);
         let validation = required.into_iter().fold(validation, Validation::require);
-        Self { keys: keys.into(), validation }
+        Self { keys: Box::new(keys), validation }
     }
 
     /// Accepts tokens for `audience` too.
@@ -119,14 +123,13 @@ impl AccessVerifier {
         access_token: &str,
         validation: &Validation,
     ) -> Result<AccessToken<C>, DecodeError> {
-        let keys = self.keys.load();
-        read(&jws::verify(access_token, &keys, validation)?, validation)
+        read(&jws::verify(access_token, &*self.keys, validation)?, validation)
     }
 
     /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
     /// tells them all; see [`explain()`](crate::explain()).
     pub fn explain(&self, access_token: &str) -> Explanation {
-        let mut explanation = explain::explain(access_token, &self.keys.load(), &self.validation);
+        let mut explanation = explain::explain(access_token, &*self.keys, &self.validation);
         if explanation.is_authentic() {
             for (claim, error) in faults(access_token).into_iter().flatten() {
                 explanation.fail(claim, error);
@@ -168,14 +171,21 @@ impl AccessVerifier {
 /// Returns what is wrong with the claims that only an access token has.
 fn faults(authentic: &str) -> Option<impl Iterator<Item = (&'static str, DecodeError)>> {
     let payload = base64url::decode(authentic.split('.').nth(1)?).ok()?;
-    let mut claims = AccessClaims::from(ClaimsSet::wanting(&[]));
-    json::members(&payload, usize::MAX, &mut claims).ok()?;
+    let claims = AccessClaims::scan(&payload).ok()?;
     let results = [
         (SESSION_ID, claims.session_id().map(drop)),
-        (CLIENT_ID, required(CLIENT_ID, claims.client_id).map(drop)),
+        (CLIENT_ID, text(CLIENT_ID, claims.client_id).map(drop)),
         (AUTH_TIME, claims.auth_time().map(drop)),
     ];
     Some(results.into_iter().filter_map(|(claim, result)| Some((claim, result.err()?))))
+}
+
+impl fmt::Debug for AccessVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessVerifier")
+            .field("validation", &self.validation)
+            .finish_non_exhaustive()
+    }
 }
 
 fn read<C: DeserializeOwned>(
@@ -183,8 +193,8 @@ fn read<C: DeserializeOwned>(
     validation: &Validation,
 ) -> Result<AccessToken<C>, DecodeError> {
     jwt::with_buffer(verified, |buffer| {
-        let (noted, claims) = jwt::read(verified, validation, buffer)?;
-        AccessClaims::into_token(noted, claims)
+        let (text, claims) = jwt::read(verified, validation, buffer)?;
+        AccessClaims::scan(text.as_bytes())?.into_token(claims)
     })
 }
 
@@ -214,136 +224,82 @@ pub struct AccessToken<C> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoClaims {}
 
-/// What is noted of the claims of an access token, while the application's type reads them.
-struct AccessClaims<'w, 'c> {
-    registered: ClaimsSet<'w, 'c>,
-    session_id: Claim<Text<'c>>,
-    client_id: Claim<Text<'c>>,
-    auth_time: Claim<SpelledDate>,
+/// How the claims of an access token are spelled.
+#[derive(Default)]
+struct AccessClaims<'c> {
+    subject: Option<Value<'c>>,
+    session_id: Option<Value<'c>>,
+    client_id: Option<Value<'c>>,
+    jwt_id: Option<Value<'c>>,
+    issued_at: Option<Value<'c>>,
+    expires_at: Option<Value<'c>>,
+    auth_time: Option<Value<'c>>,
 }
 
-/// A claim that is noted of an access token.
-#[derive(Clone, Copy)]
-enum Name {
-    Registered(RegisteredClaim),
-    SessionId,
-    ClientId,
-    AuthTime,
-}
-
-impl<'w, 'c> From<ClaimsSet<'w, 'c>> for AccessClaims<'w, 'c> {
-    fn from(registered: ClaimsSet<'w, 'c>) -> Self {
-        let (session_id, client_id) = (Claim::Absent, Claim::Absent);
-        Self { registered, session_id, client_id, auth_time: Claim::Absent }
-    }
-}
-
-impl<'w, 'c> Noted<'w, 'c> for AccessClaims<'w, 'c> {
-    fn registered(&self) -> &ClaimsSet<'w, 'c> {
-        &self.registered
-    }
-}
-
-impl<'c> Registered<'c> for AccessClaims<'_, 'c> {
-    type Name = Name;
-
-    #[inline]
-    fn name(member: &str) -> Option<(Name, Kind)> {
-        Some(match member {
-            SESSION_ID => (Name::SessionId, Kind::Text),
-            CLIENT_ID => (Name::ClientId, Kind::Text),
-            AUTH_TIME => (Name::AuthTime, Kind::Number),
-            _ => {
-                let (name, kind) = ClaimsSet::name(member)?;
-                (Name::Registered(name), kind)
-            }
+impl<'c> AccessClaims<'c> {
+    fn scan(payload: &'c [u8]) -> Result<Self, DecodeError> {
+        let mut claims = Self::default();
+        json::scan(payload, usize::MAX, |name, value| {
+            let claim = match name {
+                "sub" => &mut claims.subject,
+                SESSION_ID => &mut claims.session_id,
+                CLIENT_ID => &mut claims.client_id,
+                "jti" => &mut claims.jwt_id,
+                "iat" => &mut claims.issued_at,
+                "exp" => &mut claims.expires_at,
+                AUTH_TIME => &mut claims.auth_time,
+                _ => return,
+            };
+            *claim = Some(value);
         })
+        .map_err(DecodeError::Payload)?;
+        Ok(claims)
     }
 
-    #[inline]
-    fn has(&mut self, name: Name) -> bool {
-        match name {
-            Name::Registered(name) => self.registered.has(name),
-            Name::SessionId => !self.session_id.is_absent(),
-            Name::ClientId => !self.client_id.is_absent(),
-            Name::AuthTime => !self.auth_time.is_absent(),
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as for the registered ones")]
-    fn note(&mut self, name: Name, value: Value<'c>) {
-        match name {
-            Name::Registered(name) => self.registered.note(name, value),
-            Name::SessionId => {
-                self.registered.pass_by(SESSION_ID);
-                self.session_id = claims::text(value);
-            }
-            Name::ClientId => {
-                self.registered.pass_by(CLIENT_ID);
-                self.client_id = claims::text(value);
-            }
-            Name::AuthTime => self.auth_time = claims::date(&value),
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "as above")]
-    fn note_text(&mut self, name: Name, text: Text<'c>) {
-        match name {
-            Name::Registered(name) => self.registered.note_text(name, text),
-            name => self.note(name, Value::Text(text)),
-        }
-    }
-
-    #[inline]
-    fn pass_by(&mut self, name: &str) {
-        self.registered.pass_by(name);
-    }
-}
-
-impl AccessClaims<'_, '_> {
     fn session_id(&self) -> Result<SessionId, DecodeError> {
-        let text = required(SESSION_ID, self.session_id)?;
-        text.read().parse().map_err(|error| unfit(SESSION_ID, &error))
+        let text = text(SESSION_ID, self.session_id)?;
+        text.read().parse().map_err(|error| malformed(SESSION_ID, &error))
     }
 
     fn auth_time(&self) -> Result<Option<NumericDate>, DecodeError> {
         match self.auth_time {
-            Claim::Absent => Ok(None),
-            auth_time => required(AUTH_TIME, auth_time).map(|date| Some(date.latest)),
+            None => Ok(None),
+            auth_time => Ok(Some(required(AUTH_TIME, auth_time, claims::date)?.latest)),
         }
     }
 
     /// The token whose claims these are, after they have passed every check.
     fn into_token<C>(self, claims: C) -> Result<AccessToken<C>, DecodeError> {
-        let (session_id, auth_time) = (self.session_id()?, self.auth_time());
-        let Self { registered, client_id, .. } = self;
         Ok(AccessToken {
-            subject: required("sub", registered.subject)?.read().into_owned(),
-            session_id,
-            client_id: required(CLIENT_ID, client_id)?.read().into_owned(),
-            jwt_id: required("jti", registered.jwt_id)?.read().into_owned(),
-            issued_at: required("iat", registered.issued_at)?.latest,
-            expires_at: required("exp", registered.expiration_time)?.earliest,
-            auth_time: auth_time?,
+            subject: text("sub", self.subject)?.read().into_owned(),
+            session_id: self.session_id()?,
+            client_id: text(CLIENT_ID, self.client_id)?.read().into_owned(),
+            jwt_id: text("jti", self.jwt_id)?.read().into_owned(),
+            issued_at: required("iat", self.issued_at, claims::date)?.latest,
+            expires_at: required("exp", self.expires_at, claims::date)?.earliest,
+            auth_time: self.auth_time()?,
             claims,
         })
     }
 }
 
+fn text<'c>(name: &'static str, value: Option<Value<'c>>) -> Result<Text<'c>, DecodeError> {
+    required(name, value, Value::text)
+}
+
 /// A claim that an access token has.
-fn required<T>(name: &'static str, claim: Claim<T>) -> Result<T, DecodeError> {
-    match claim {
-        Claim::Is(value) => Ok(value),
-        Claim::Absent => Err(ClaimError::Missing { claim: name.into() }.into()),
-        Claim::WrongType => Err(unfit(name, &"a value of another type")),
-    }
+fn required<'c, T>(
+    name: &'static str,
+    value: Option<Value<'c>>,
+    read: impl FnOnce(Value<'c>) -> Option<T>,
+) -> Result<T, DecodeError> {
+    let value = value.ok_or(ClaimError::Missing { claim: name.into() })?;
+    read(value).ok_or_else(|| malformed(name, &"a value of another type"))
 }
 
 #[cold]
-fn unfit(name: &str, found: &dyn Display) -> DecodeError {
-    DecodeError::Claims { reason: alloc::format!("{name}: {found}").into() }
+fn malformed(claim: &'static str, reason: &dyn Display) -> DecodeError {
+    ClaimError::Malformed { claim, reason: reason.to_string().into() }.into()
 }
 
 /// The claims that are written into every access token: those of RFC 9068 §2.2, and `sid`.
@@ -380,7 +336,8 @@ pub(super) struct Grant<'g> {
 pub(super) fn issue<C: Serialize>(
     grant: &Grant<'_>,
     claims: &C,
-    verifier: &AccessVerifier,
+    key: &Key,
+    token_len_limit: usize,
 ) -> Result<String, IssueError> {
     let jti = id::random_name()?;
     let written = Written {
@@ -403,8 +360,8 @@ pub(super) fn issue<C: Serialize>(
         payload.extend(own.into_iter().skip(1));
         jwt::check_payload(&payload)?;
     }
-    let token = jwt::sign_payload(&payload, verifier.keys.load().signing_key(), TYP)?;
-    match (token.len(), verifier.token_len_limit()) {
+    let token = jwt::sign_payload(&payload, key, TYP)?;
+    match (token.len(), token_len_limit) {
         (length, limit) if length > limit => Err(IssueError::TooLong { length, limit }),
         _ => Ok(token),
     }

@@ -8,7 +8,6 @@ use super::{
     Lifetimes, Sessions,
     access::AccessVerifier,
     event::{Event, OnEvent},
-    keyring::Keyring,
     login::is_name,
     refresh_token::{self, RefreshKeyError},
     rotation::AheadPolicy,
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     claims::Audience,
     debug::debug_by_message,
+    key_set::SharedKeySet,
     numeric_date::{Clock, SystemClock},
     validation::{Validation, ValidationError},
 };
@@ -28,8 +28,8 @@ pub struct SessionsBuilder<S> {
     issuer: String,
     audiences: Vec<String>,
     client: String,
-    access_keys: Option<Keyring>,
-    refresh_keys: Option<Keyring>,
+    access_keys: Option<SharedKeySet>,
+    refresh_keys: Option<SharedKeySet>,
     lifetimes: Lifetimes,
     ahead: AheadPolicy,
     leeway: Option<Duration>,
@@ -149,14 +149,15 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         Self { client: client.into(), ..self }
     }
 
-    /// The key or keys that access tokens are signed with; every resource server has them. Required.
-    pub fn access_key(self, keys: impl Into<Keyring>) -> Self {
+    /// The key or keys that access tokens are signed with: a [`Key`](crate::Key), a [`KeySet`](crate::KeySet), or a
+    /// [`SharedKeySet`] that a reload replaces. Every resource server has them. Required.
+    pub fn access_key(self, keys: impl Into<SharedKeySet>) -> Self {
         Self { access_keys: Some(keys.into()), ..self }
     }
 
     /// The key or keys that refresh tokens are made with: HS256, with a `kid`, and nobody else's. A retired one
     /// still reads its tokens until its time is over. Required.
-    pub fn refresh_key(self, keys: impl Into<Keyring>) -> Self {
+    pub fn refresh_key(self, keys: impl Into<SharedKeySet>) -> Self {
         Self { refresh_keys: Some(keys.into()), ..self }
     }
 
@@ -233,9 +234,10 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         check_keys(&access_keys, &refresh_keys)?;
         self.lifetimes.check()?;
 
-        let mut verifier = AccessVerifier::new(access_keys, self.issuer.as_str(), first.as_str())
-            .clock(Arc::clone(&self.clock))
-            .max_token_len(self.max_access_token_len)?;
+        let mut verifier =
+            AccessVerifier::new(access_keys.clone(), self.issuer.as_str(), first.as_str())
+                .clock(Arc::clone(&self.clock))
+                .max_token_len(self.max_access_token_len)?;
         for audience in others {
             verifier = verifier.audience(audience.as_str());
         }
@@ -248,6 +250,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         };
         Ok(Sessions {
             store: self.store,
+            access_keys,
             verifier: Arc::new(verifier),
             issuer: self.issuer,
             audience,
@@ -270,12 +273,12 @@ fn name(what: &'static str, given: &str) -> Result<(), ConfigError> {
 }
 
 /// All refresh keys, the retired ones too: a shared set is looked at as it is now.
-fn check_keys(access_keys: &Keyring, refresh_keys: &Keyring) -> Result<(), ConfigError> {
+fn check_keys(access_keys: &SharedKeySet, refresh_keys: &SharedKeySet) -> Result<(), ConfigError> {
     let refresh_keys = refresh_keys.load();
     for key in refresh_keys.keys() {
         refresh_token::check_key(key)?;
     }
-    if refresh_keys.share_a_key(&access_keys.load()) {
+    if refresh_keys.shares_a_secret_with(&access_keys.load()) {
         return Err(ConfigError::SameKey);
     }
     Ok(())

@@ -12,8 +12,9 @@ use super::{Sessions, error::SessionError, store::RefreshStore};
 const PORTION: u32 = 1000;
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Removes up to `limit` sessions that have ended from the store, and returns how many. Any number of servers may
-    /// call it at any time.
+    /// Removes up to `limit` sessions that have ended from the store, and returns how many. Fewer than `limit` means that
+    /// none is left, or that the store is so large that its deadline came first; the next call goes on from there. Any
+    /// number of servers may call it at any time.
     ///
     /// A session is removed once it has ended by the clock of this server and by the store's: a server whose clock is
     /// ahead removes no live session.
@@ -25,11 +26,15 @@ impl<S: RefreshStore> Sessions<S> {
     }
 
     /// A future that removes the sessions that have ended about once in each `pause`, for ever: to be spawned once by each
-    /// server, and dropped or aborted at its end. Five minutes suit most stores; Redis, where a purge reads all sessions,
-    /// is better served by hours.
+    /// server, and dropped or aborted at its end. Five minutes suit most stores; where many servers share a Redis, which reads
+    /// through all sessions, use hours.
+    ///
+    /// A round calls [`purge_expired`](Self::purge_expired) until a call removes less than it may. An error ends the round: the
+    /// task logs it as a warning, and the number of sessions that the round has removed as information. The next round goes on
+    /// behind what has failed.
     ///
     /// Each wait is between one half and three halves of `pause`, at random, so that the servers of one store do not meet.
-    /// `sleep` is the timer of the runtime. A failure is logged, and the next round tries again.
+    /// `sleep` is the timer of the runtime.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};
@@ -48,27 +53,28 @@ impl<S: RefreshStore> Sessions<S> {
     {
         loop {
             sleep(jittered(pause)).await;
-            match self.purge_all().await {
-                Ok(0) => {}
-                Ok(removed) => {
-                    tracing::info!(target: "kippu::session", removed, "removed sessions that have ended");
-                }
-                Err(error) => {
-                    let error = tracing::field::display(error);
-                    tracing::warn!(target: "kippu::session", error, "the sessions that have ended were not removed");
-                }
+            let (removed, error) = self.purge_all().await;
+            if removed > 0 {
+                tracing::info!(target: "kippu::session", removed, "removed sessions that have ended");
+            }
+            if let Some(error) = error {
+                let error = tracing::field::display(error);
+                tracing::warn!(target: "kippu::session", error, "not all sessions that have ended were removed");
             }
         }
     }
 
-    /// Removes, portion by portion, all sessions that have ended.
-    async fn purge_all(&self) -> Result<u64, SessionError> {
+    /// Removes, portion by portion, all sessions that have ended. Returns how many, and the error that came before the end.
+    async fn purge_all(&self) -> (u64, Option<SessionError>) {
         let mut removed = 0;
         loop {
-            let portion = self.purge_expired(PORTION).await?;
+            let portion = match self.purge_expired(PORTION).await {
+                Ok(portion) => portion,
+                Err(error) => return (removed, Some(error)),
+            };
             removed += portion;
             if portion < u64::from(PORTION) {
-                return Ok(removed);
+                return (removed, None);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::{
     record::{MAX_GENERATION, MAX_KID_LEN, Origin},
 };
 use crate::{
-    algorithm::Algorithm, base64url, debug::debug_by_message, key::Key, key_set::Keys,
+    algorithm::Algorithm, base64url, debug::debug_by_message, key::Key, key_set::KeySet,
     numeric_date::NumericDate,
 };
 
@@ -101,7 +101,7 @@ pub(super) struct Presented {
 
 /// Reads a token that one of `keys` made whose time has not ended at `now`; without `now`, one that any of them made.
 /// For any other text the answer does not depend on what is wrong with it: R5.
-pub(super) fn verify(text: &str, keys: &impl Keys, now: Option<NumericDate>) -> Option<Presented> {
+pub(super) fn verify(text: &str, keys: &KeySet, now: Option<NumericDate>) -> Option<Presented> {
     let symbols = text.strip_prefix(REFRESH_TOKEN_PREFIX)?;
     let mut buffer = [0; MAX_BODY_LEN];
     // A text that is too long is not looked at, since it has no room.
@@ -109,12 +109,11 @@ pub(super) fn verify(text: &str, keys: &impl Keys, now: Option<NumericDate>) -> 
     let (signed, tag) = body.split_last_chunk::<TAG_LEN>()?;
     let (kid, presented) = parse(signed)?;
     let message = [REFRESH_TOKEN_PREFIX.as_bytes(), signed].concat();
-    let made_by = |key: &Key, until: Option<NumericDate>| {
-        key.algorithm() == Algorithm::Hs256
-            && now.zip(until).is_none_or(|(now, until)| now < until)
-            && key.hmac().verify(&message, tag)
-    };
-    matches!(keys.look_up(Some(kid), made_by), Ok(true)).then_some(presented)
+    let (key, until) = keys.get(kid)?;
+    let is_authentic = key.algorithm() == Algorithm::Hs256
+        && now.zip(until).is_none_or(|(now, until)| now < until)
+        && key.hmac().verify(&message, tag);
+    is_authentic.then_some(presented)
 }
 
 fn parse(signed: &[u8]) -> Option<(&str, Presented)> {
@@ -139,13 +138,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key_set::KeySet;
 
     const NOW: Option<NumericDate> = Some(NumericDate::EPOCH);
     const ORIGIN: Origin = *b"what it began as";
 
     fn key(kid: &str) -> Key {
         Key::hs256([7; 32]).unwrap().with_kid(kid)
+    }
+
+    fn set(kid: &str) -> KeySet {
+        KeySet::new(key(kid))
     }
 
     /// The token as the first comment of this file spells it, by other means.
@@ -168,18 +170,18 @@ mod tests {
         let id = SessionId::from_bytes(*b"0123456789abcdef");
         let token = mint(&key("2026-11"), &id, &ORIGIN, 513).unwrap();
         assert_eq!(token, by_hand(1, b"2026-11", *id.as_bytes(), 513, b""));
-        let presented = verify(&token, &key("2026-11"), NOW);
+        let presented = verify(&token, &set("2026-11"), NOW);
         assert_eq!(presented, Some(Presented { id, origin: ORIGIN, generation: 513 }));
     }
 
     /// Under a right tag: what stands in the way of a second reading.
     #[test]
     fn what_the_key_signed_has_to_be_well_formed_too() {
-        let key = key("k");
+        let keys = set("k");
         let token = |version, kid: &[u8], generation, behind: &[u8]| {
             by_hand(version, kid, [3; 16], generation, behind)
         };
-        assert!(verify(&token(1, b"k", MAX_GENERATION, b""), &key, NOW).is_some());
+        assert!(verify(&token(1, b"k", MAX_GENERATION, b""), &keys, NOW).is_some());
         for (what, token) in [
             ("version", token(2, b"k", 1, b"")),
             ("kid", token(1, b"l", 1, b"")),
@@ -189,20 +191,19 @@ mod tests {
             ("last generation", token(1, b"k", u64::MAX, b"")),
             ("something behind", token(1, b"k", 1, b"x")),
         ] {
-            assert_eq!(verify(&token, &key, NOW), None, "{what}");
+            assert_eq!(verify(&token, &keys, NOW), None, "{what}");
         }
     }
 
     #[test]
     fn a_retired_key_reads_its_tokens_until_its_end_and_then_only_without_a_time() {
         let end = NumericDate::from_seconds(100);
-        let set = || KeySet::new(key("new")).unwrap();
-        let keys = set().retire(key("old"), end).unwrap();
+        let keys = set("new").retire(key("old"), end).unwrap();
         let token = mint(&key("old"), &SessionId::from_bytes([9; 16]), &ORIGIN, 7).unwrap();
         let at = |now| verify(&token, &keys, now).is_some();
         let is_read = [Some(99), Some(100), None].map(|now| at(now.map(NumericDate::from_seconds)));
         assert_eq!(is_read, [true, false, true]);
-        assert_eq!(verify(&token, &set(), None), None);
+        assert_eq!(verify(&token, &set("new"), None), None);
     }
 
     #[test]
@@ -218,46 +219,46 @@ mod tests {
         }
         let longest = key(&"k".repeat(64));
         let token = mint(&longest, &id, &ORIGIN, 0).unwrap();
-        assert!(verify(&token, &longest, NOW).is_some());
+        assert!(verify(&token, &KeySet::new(longest), NOW).is_some());
         assert_eq!(mint(&key("a\0b"), &id, &ORIGIN, 0), Err(RefreshKeyError::KidControl));
         let other = Key::hs512([7; 64]).unwrap().with_kid("k");
         let error = RefreshKeyError::Algorithm { given: Algorithm::Hs512 };
         assert_eq!(mint(&other, &id, &ORIGIN, 0), Err(error));
-        assert_eq!(verify(&by_hand(1, b"k", [0; 16], 0, b""), &other, NOW), None);
+        assert_eq!(verify(&by_hand(1, b"k", [0; 16], 0, b""), &other.into(), NOW), None);
     }
 
     #[test]
     fn every_changed_byte_and_every_cut_is_refused() {
-        let key = key("2026-11");
-        let token = mint(&key, &SessionId::from_bytes([9; 16]), &ORIGIN, 7).unwrap();
+        let keys = set("2026-11");
+        let token = mint(keys.signing_key(), &SessionId::from_bytes([9; 16]), &ORIGIN, 7).unwrap();
         for offset in 0..token.len() {
-            assert_eq!(verify(&token[..offset], &key, NOW), None);
+            assert_eq!(verify(&token[..offset], &keys, NOW), None);
             for byte in (0..=0x7f).filter(|byte| *byte != token.as_bytes()[offset]) {
                 let mut changed = token.clone().into_bytes();
                 changed[offset] = byte;
-                assert_eq!(verify(core::str::from_utf8(&changed).unwrap(), &key, NOW), None);
+                assert_eq!(verify(core::str::from_utf8(&changed).unwrap(), &keys, NOW), None);
             }
         }
         for behind in ["A", "AA", "=", "\n", " ", ".", "\0", &"A".repeat(1 << 20)] {
-            assert_eq!(verify(&format!("{token}{behind}"), &key, NOW), None);
+            assert_eq!(verify(&format!("{token}{behind}"), &keys, NOW), None);
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_answered(text in ".*", symbols in "[A-Za-z0-9_-]{0,200}") {
-            prop_assert_eq!(verify(&text, &key("k"), NOW), None);
-            prop_assert_eq!(verify(&format!("kippu_rt_{symbols}"), &key("k"), NOW), None);
+            prop_assert_eq!(verify(&text, &set("k"), NOW), None);
+            prop_assert_eq!(verify(&format!("kippu_rt_{symbols}"), &set("k"), NOW), None);
         }
 
         #[test]
         fn what_goes_in_comes_out(
             kid in "\\PC{1,16}", id: [u8; 16], origin: [u8; 16], generation in 0..=MAX_GENERATION,
         ) {
-            let (key, id) = (key(&kid), SessionId::from_bytes(id));
-            let token = mint(&key, &id, &origin, generation).unwrap();
-            prop_assert_eq!(&token, &mint(&key, &id, &origin, generation).unwrap());
-            prop_assert_eq!(verify(&token, &key, NOW), Some(Presented { id, origin, generation }));
+            let (keys, id) = (set(&kid), SessionId::from_bytes(id));
+            let token = mint(keys.signing_key(), &id, &origin, generation).unwrap();
+            prop_assert_eq!(&token, &mint(keys.signing_key(), &id, &origin, generation).unwrap());
+            prop_assert_eq!(verify(&token, &keys, NOW), Some(Presented { id, origin, generation }));
         }
     }
 }

@@ -115,7 +115,10 @@ pub trait RefreshStore: Send + Sync + 'static {
 
     /// Removes up to `limit` sessions that [have ended](SessionRecord::is_expired) both at `now` and by the store's own
     /// clock, revoked or not, and no other: a caller whose clock is ahead removes no live session. Returns how many it
-    /// removed: fewer than `limit` when none is left.
+    /// removed: fewer than `limit` when none is left, or when its deadline came before the end of a large store.
+    ///
+    /// A call goes on where the one before it stopped, after an error too, so that no part of a store stays unpurged because
+    /// another part is large or cannot be read.
     ///
     /// # Errors
     /// [`StoreError`] when the store is at fault.

@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use kippu::{
-    Key, KeySet,
+    Key, KeySet, SharedKeySet,
     session::{
-        Keyring, MemoryStore, NoClaims, RefreshStore, Session, SessionError, Sessions,
-        TokenResponse, UnixMillis,
+        MemoryStore, NoClaims, RefreshStore, Session, SessionError, Sessions, TokenResponse,
+        UnixMillis,
     },
 };
 use kippu_test_support::clock;
@@ -41,7 +41,7 @@ impl Fixture {
         Self::with(key(1, "1"), Duration::ZERO)
     }
 
-    fn with(refresh_keys: impl Into<Keyring>, leeway: Duration) -> Self {
+    fn with(refresh_keys: impl Into<SharedKeySet>, leeway: Duration) -> Self {
         let clock = TestClock::at(START);
         let store = Arc::new(MemoryStore::new(10));
         let sessions = Sessions::builder(Arc::clone(&store))
@@ -209,7 +209,7 @@ async fn every_millisecond_around_the_end_of_a_refresh_key() {
     let login = old.login().await;
     let record = old.store.load(&login.session_id).await.unwrap().unwrap();
     for offset in offsets() {
-        let keys = KeySet::new(key(3, "2")).unwrap();
+        let keys = KeySet::new(key(3, "2"));
         let keys = keys.retire(key(1, "1"), UnixMillis::new(until).into()).unwrap();
         let fixture = Fixture::with(keys, Duration::from_secs(60));
         fixture.store.insert(&record).await.unwrap();

@@ -13,7 +13,7 @@ use std::{
 use kippu::{
     Algorithm, Key, KeySet, NumericDate, SharedKeySet, Validation, base64url, decode, encode,
     session::{
-        AccessVerifier, ConfigError, Event, EventKind, Keyring, Login, MemoryStore, NoClaims,
+        AccessVerifier, ConfigError, Event, EventKind, Login, MemoryStore, NoClaims,
         RefreshKeyError, RefreshStore, RevokeReason, Session, SessionError, SessionId,
         SessionRecord, Sessions, SessionsBuilder, StoreError, StoreErrorKind, TokenResponse,
         UnixMillis,
@@ -21,10 +21,11 @@ use kippu::{
         store::InsertOutcome,
     },
 };
-use kippu_test_support::{clock, signing};
+use kippu_test_support::{clock, log, signing};
 use serde::{Deserialize, Serialize};
 
 use clock::TestClock;
+use log::Log;
 
 const ISSUER: &str = "https://auth.example";
 /// 2026-11-24T00:00:00Z, in milliseconds.
@@ -119,6 +120,8 @@ enum Away {
     Again,
     /// Another's session has the id.
     Taken,
+    /// A portion of a purge is done, and the next one is not.
+    Halfway,
 }
 
 impl Default for Counting {
@@ -193,6 +196,11 @@ impl RefreshStore for Counting {
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        let is_halfway = *self.is_away.lock().unwrap() == Away::Halfway;
+        if is_halfway {
+            *self.is_away.lock().unwrap() = Away::Before;
+            return self.inner.purge_expired(now, limit).await;
+        }
         self.counted(&self.writes, self.inner.purge_expired(now, limit)).await
     }
 }
@@ -333,10 +341,13 @@ async fn a_claim_of_an_access_token_is_what_it_says_once() {
     assert_eq!(token.expires_at.seconds(), START / SECOND + 60);
     assert_eq!(verify(&rest).unwrap().auth_time, None);
     for (members, says) in [
-        (r#""sid":"short","client_id":"web""#, "sid: a session id is 22 symbols"),
-        (r#""sid":7,"client_id":"web""#, "sid: a value of another type"),
-        (r#""sid":"SID","client_id":null"#, "client_id: a value of another type"),
-        (r#""sid":"SID","client_id":"web","auth_time":null"#, "auth_time: a value of another type"),
+        (r#""sid":"short","client_id":"web""#, "sid is malformed: a session id is 22 symbols"),
+        (r#""sid":7,"client_id":"web""#, "sid is malformed: a value of another type"),
+        (r#""sid":"SID","client_id":null"#, "client_id is malformed: a value of another type"),
+        (
+            r#""sid":"SID","client_id":"web","auth_time":null"#,
+            "auth_time is malformed: a value of another type",
+        ),
         (r#""sid":"SID","client_id":"web","sid":"SID""#, "the member \"sid\" stands twice"),
         (
             r#""sid":"SID","client_id":"web","client_id":"web""#,
@@ -745,13 +756,13 @@ async fn a_login_takes_nobodys_place() {
 #[tokio::test]
 async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change() {
     let old = || refresh_key(0x5b, "old");
-    let shared = Arc::new(SharedKeySet::new(KeySet::new(old()).unwrap()));
-    let fixture = Fixture::with(|builder| builder.refresh_key(Keyring::from(Arc::clone(&shared))));
+    let shared = SharedKeySet::from(old());
+    let fixture = Fixture::with(|builder| builder.refresh_key(shared.clone()));
     let first = fixture.login().await;
     let second = fixture.refresh(&first.refresh_token).await.unwrap();
 
     let until = NumericDate::from(UnixMillis::new(START + DAY));
-    let new = KeySet::new(refresh_key(0x5c, "new")).unwrap().retire(old(), until).unwrap();
+    let new = KeySet::new(refresh_key(0x5c, "new")).retire(old(), until).unwrap();
     shared.replace(new);
     let replayed = fixture.refresh(&first.refresh_token).await.unwrap();
     assert_eq!(replayed.refresh_token, second.refresh_token);
@@ -765,10 +776,7 @@ async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change()
     // The time of the old key is over.
     let late = fixture.login().await;
     shared.replace(
-        KeySet::new(refresh_key(0x5d, "newest"))
-            .unwrap()
-            .retire(refresh_key(0x5c, "new"), until)
-            .unwrap(),
+        KeySet::new(refresh_key(0x5d, "newest")).retire(refresh_key(0x5c, "new"), until).unwrap(),
     );
     fixture.clock.advance(DAY - 1);
     let replayed = fixture.refresh(&late.refresh_token).await.unwrap();
@@ -783,7 +791,7 @@ async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change()
 async fn a_server_that_lacks_a_key_uses_nothing_up() {
     let old = || refresh_key(0x5b, "1");
     let until = NumericDate::from(UnixMillis::new(START + DAY));
-    let ahead = KeySet::new(refresh_key(0x5c, "2")).unwrap().retire(old(), until).unwrap();
+    let ahead = KeySet::new(refresh_key(0x5c, "2")).retire(old(), until).unwrap();
     let fixture = Fixture::new();
     let other = builder(Arc::clone(&fixture.store))
         .refresh_key(ahead)
@@ -887,7 +895,7 @@ fn what_cannot_be_safe_is_not_built() {
     assert_eq!(build(|b| b.refresh_key(refresh_key(0x5a, "1"))), Some(ConfigError::SameKey));
     let retired = build(|b| {
         let until = NumericDate::in_seconds(60);
-        let keys = KeySet::new(refresh_key(0x5b, "2")).unwrap();
+        let keys = KeySet::new(refresh_key(0x5b, "2"));
         b.refresh_key(keys.retire(refresh_key(0x5a, "1"), until).unwrap())
     });
     assert_eq!(retired, Some(ConfigError::SameKey));
@@ -1016,10 +1024,10 @@ async fn logout_takes_a_token_of_a_key_that_has_retired() {
     let with =
         |keys: KeySet| builder(Arc::clone(&store)).refresh_key(keys).clock(clock).build().unwrap();
     let end = UnixMillis::new(START + SECOND).into();
-    let old = with(KeySet::new(refresh_key(1, "old")).unwrap());
+    let old = with(KeySet::new(refresh_key(1, "old")));
     let tokens = old.login("alice", &admin()).await.unwrap();
     clock.advance(60 * SECOND);
-    let retired = KeySet::new(refresh_key(2, "new")).unwrap();
+    let retired = KeySet::new(refresh_key(2, "new"));
     let sessions = with(retired.retire(refresh_key(1, "old"), end).unwrap());
     let refused = sessions.refresh(&tokens.refresh_token, welcome).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken));
@@ -1027,7 +1035,7 @@ async fn logout_takes_a_token_of_a_key_that_has_retired() {
     let ended = sessions.verify_live::<Profile>(&tokens.access_token).await.unwrap_err();
     assert!(matches!(ended, SessionError::Revoked(RevokeReason::Logout)));
     // A key that is no longer there proves nothing, and nothing is claimed.
-    let sessions = with(KeySet::new(refresh_key(2, "new")).unwrap());
+    let sessions = with(KeySet::new(refresh_key(2, "new")));
     let refused = sessions.logout(&tokens.refresh_token).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken));
 }
@@ -1085,7 +1093,7 @@ async fn a_session_is_ended_by_its_own_subjects_token_alone() {
     let key = |byte: u8, kid: &str| Key::hs256([byte; 32]).unwrap().with_kid(kid);
     let with =
         |keys: KeySet| builder(Arc::clone(&store)).access_key(keys).clock(clock).build().unwrap();
-    let old = with(KeySet::new(key(1, "old")).unwrap());
+    let old = with(KeySet::new(key(1, "old")));
     let [alice, bob] = [old.login("alice", &admin()).await, old.login("bob", &admin()).await];
     let (alice, bob) = (alice.unwrap(), bob.unwrap());
     // Every resource server has the access key, and could sign this.
@@ -1100,7 +1108,7 @@ async fn a_session_is_ended_by_its_own_subjects_token_alone() {
     let mixed = kippu::encode_with_typ(&claims, &key(1, "old"), "at+jwt").unwrap();
     clock.advance(3600 * SECOND);
     let end = UnixMillis::new(START + SECOND).into();
-    let keys = KeySet::new(key(2, "new")).unwrap().retire(key(1, "old"), end).unwrap();
+    let keys = KeySet::new(key(2, "new")).retire(key(1, "old"), end).unwrap();
     let sessions = with(keys);
     let refused = sessions.logout_by_access_token(&mixed).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken), "{refused}");
@@ -1139,6 +1147,8 @@ async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
     let (round, rounds) = tokio::sync::mpsc::channel::<()>(1);
     let rounds = Arc::new(tokio::sync::Mutex::new(rounds));
     let pause = Duration::from_secs(300);
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
     let task = tokio::spawn(Arc::clone(&sessions).purge_task(pause, move |wait| {
         let (waits, rounds) = (waits.clone(), Arc::clone(&rounds));
         async move {
@@ -1152,6 +1162,7 @@ async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
     for (advance, away, left) in [
         (0, Away::No, 2501),
         (SECOND, Away::Before, 2501),
+        (0, Away::Halfway, 1501),
         (0, Away::No, 1),
         (14 * DAY, Away::No, 0),
     ] {
@@ -1162,6 +1173,18 @@ async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
         assert_eq!(store.inner.len(), left);
     }
     task.abort();
+    let text = log.text();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("have ended")).collect();
+    let [failed, some, failed_again, rest, late] = &lines[..] else { panic!("{text}") };
+    for (line, removed) in [(some, 1000), (rest, 1500), (late, 1)] {
+        assert!(
+            line.starts_with("INFO ") && line.contains(&format!("removed={removed}")),
+            "{line}"
+        );
+    }
+    for line in [failed, failed_again] {
+        assert!(line.starts_with("WARN ") && line.contains("the cable is out"), "{line}");
+    }
 }
 
 /// 64 tasks present one token.

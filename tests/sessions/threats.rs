@@ -34,8 +34,8 @@ const DAY: i64 = 24 * 3600 * SECOND;
 struct Server {
     sessions: Sessions<Arc<MemoryStore>>,
     store: Arc<MemoryStore>,
-    access_keys: Arc<SharedKeySet>,
-    refresh_keys: Arc<SharedKeySet>,
+    access_keys: SharedKeySet,
+    refresh_keys: SharedKeySet,
     clock: &'static TestClock,
     events: Arc<Mutex<Vec<EventKind>>>,
 }
@@ -51,8 +51,7 @@ impl Server {
     ) -> Self {
         let store = Arc::new(store);
         let clock = TestClock::at(START);
-        let keys =
-            |secret: [u8; 32]| Arc::new(SharedKeySet::new(KeySet::new(key(secret, "1")).unwrap()));
+        let keys = |secret: [u8; 32]| SharedKeySet::from(key(secret, "1"));
         let (access_keys, refresh_keys) = (keys(ACCESS_SECRET), keys(REFRESH_SECRET));
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
@@ -60,8 +59,8 @@ impl Server {
             .issuer(ISSUER)
             .audience("api")
             .client("web")
-            .access_key(Arc::clone(&access_keys))
-            .refresh_key(Arc::clone(&refresh_keys))
+            .access_key(access_keys.clone())
+            .refresh_key(refresh_keys.clone())
             .leeway(Duration::ZERO)
             .clock(clock)
             .on_event(move |event| told.lock().unwrap().push(event.kind));
@@ -265,7 +264,7 @@ async fn with_the_access_key_alone_no_session_is_had_and_its_end_ends_what_it_ma
     }
 
     // The answer: a new key in its place, at once. Sessions go on.
-    server.access_keys.replace(KeySet::new(key([0x6a; 32], "2")).unwrap());
+    server.access_keys.replace(KeySet::new(key([0x6a; 32], "2")));
     for token in [&forged, &forged_live, &owner.access_token] {
         let refused = server.sessions.verify::<NoClaims>(token).unwrap_err();
         assert!(matches!(refused, DecodeError::UnknownKid { .. }), "{refused}");
@@ -297,7 +296,7 @@ async fn with_the_refresh_key_a_known_session_is_taken_over_and_its_end_ends_tha
 
     // The answer: a new key, and the old one left out. All sessions of before are over, for the thief as well.
     let victim = server.login("bob").await;
-    server.refresh_keys.replace(KeySet::new(key([0x6b; 32], "2")).unwrap());
+    server.refresh_keys.replace(KeySet::new(key([0x6b; 32], "2")));
     let (signed, _) = body(&victim.refresh_token);
     server.events();
     for token in [&victim.refresh_token, &tagged(&signed, REFRESH_SECRET)] {

@@ -25,7 +25,8 @@ fn main_prints_a_sentence() {
         Key::hs256("secret"),
         "HS256 needs a secret of at least 32 random bytes, this one has 6",
     );
-    printed(KeySet::new(Key::hs256([7; 32]).unwrap()), "a key in a set needs a kid");
+    let nameless = || Key::hs256([7; 32]).unwrap();
+    printed(KeySet::new(nameless()).accept(nameless()), "a key in a set needs a kid");
     printed(
         Jwk::from_json(r#"{"kty":"RSA","k":""}"#),
         r#"the JWK is of the key type "RSA", not "oct""#,

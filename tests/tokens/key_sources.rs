@@ -575,19 +575,19 @@ fn the_last_good_keys_stay_when_a_reload_fails() {
 fn keys_that_have_not_changed_are_not_replaced() {
     let key = |number, kid| Key::hs256(secret(number)).unwrap().with_kid(kid);
     let until = NumericDate::from_seconds(4_000_000_000);
-    let base = || KeySet::new(key(1, "1")).unwrap();
+    let base = || KeySet::new(key(1, "1"));
     let with_2 = || base().accept(key(2, "2")).unwrap();
     type Make<'m> = &'m (dyn Fn() -> KeySet + Sync);
     let sets: [Make<'_>; 9] = [
         &base,
         &with_2,
-        &|| KeySet::new(key(2, "2")).unwrap().accept(key(1, "1")).unwrap(),
+        &|| KeySet::new(key(2, "2")).accept(key(1, "1")).unwrap(),
         &|| base().retire(key(2, "2"), until).unwrap(),
         &|| base().accept(key(3, "2")).unwrap(),
         &|| base().accept(key(2, "3")).unwrap(),
         &|| with_2().try_all_without_kid(),
-        &|| KeySet::new(key(3, "1")).unwrap(),
-        &|| KeySet::new(Key::hs384([7; 48]).unwrap().with_kid("1")).unwrap(),
+        &|| KeySet::new(key(3, "1")),
+        &|| KeySet::new(Key::hs384([7; 48]).unwrap().with_kid("1")),
     ];
     let next = Arc::new(Mutex::new(Vec::new()));
     let source = {
@@ -666,7 +666,7 @@ fn a_watcher_ends_while_it_waits() {
     let (alive, ended) = mpsc::channel::<()>();
     let source = move || {
         let _ = &alive;
-        Ok(KeySet::new(Key::hs256(secret(1)).unwrap().with_kid("1")).unwrap())
+        Ok(KeySet::new(Key::hs256(secret(1)).unwrap().with_kid("1")))
     };
     let watcher = ReloadedKeys::load(source).unwrap().watch(|_| {}).unwrap();
     assert_eq!(ended.try_recv(), Err(mpsc::TryRecvError::Empty));
@@ -681,7 +681,7 @@ fn a_source_that_panics_is_a_failed_reload() {
     let source = move || match calls.fetch_add(1, Ordering::Relaxed) {
         1 => panic!("a source that panics"),
         2 => Err(KeySourceError::other("the secret manager is away")),
-        _ => Ok(KeySet::new(Key::hs256(secret(1))?.with_kid("1"))?),
+        _ => Ok(KeySet::new(Key::hs256(secret(1))?.with_kid("1"))),
     };
     let keys = ReloadedKeys::load(source).unwrap();
     assert_eq!(keys.reload().unwrap_err().to_string(), "the source of the keys panicked");

@@ -1,8 +1,10 @@
 //! Keys, sets of them, and their JSON: what makes one, what does not, and which token each verifies.
 
+use std::sync::Arc;
+
 use kippu::{
-    Algorithm, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError, Keys,
-    NumericDate, SharedKeySet, Validation, base64url, decode, encode, explain, hmac::Hmac,
+    Algorithm, Candidates, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError,
+    Keys, NumericDate, SharedKeySet, Validation, base64url, decode, encode, explain, hmac::Hmac,
 };
 use kippu_test_support::signing;
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use signing::{SECRET, signed_with_header};
 
 const NOW: i64 = 1_760_000_000;
 
-fn judge(token: &str, keys: &impl Keys) -> Result<(), DecodeError> {
+fn judge(token: &str, keys: &(impl Keys + ?Sized)) -> Result<(), DecodeError> {
     let validation =
         Validation::new().at(NumericDate::from_seconds(NOW)).expiry_optional().unwrap();
     let verdict = decode::<Value>(token, keys, &validation).map(|_| ());
@@ -164,8 +166,8 @@ fn debug_shows_no_secret() {
         format!("{:#?}", Hmac::new(Algorithm::Hs512, &secret)),
         format!("{:?}", Hmac::new(Algorithm::Hs256, &secret).tag(b"message")),
         format!("{:?}", Jwk::new(Algorithm::Hs256, secret).unwrap()),
-        format!("{:?}", KeySet::new(Key::hs256(secret).unwrap().with_kid("7")).unwrap()),
-        format!("{:?}", SharedKeySet::new(KeySet::new(key("7")).unwrap())),
+        format!("{:?}", KeySet::new(Key::hs256(secret).unwrap().with_kid("7"))),
+        format!("{:?}", SharedKeySet::new(KeySet::new(key("7")))),
     ];
     let tag = Hmac::new(Algorithm::Hs256, &secret).tag(b"message");
     for text in shown {
@@ -205,7 +207,6 @@ fn a_single_key_takes_kid_as_a_hint() {
 #[test]
 fn a_set_finds_a_key_by_its_kid_alone() {
     let set = KeySet::new(key("new"))
-        .unwrap()
         .retire(key("old"), seconds(NOW + 1))
         .unwrap()
         .accept(key("next"))
@@ -231,7 +232,7 @@ fn a_set_finds_a_key_by_its_kid_alone() {
 
 #[test]
 fn a_retired_key_verifies_until_its_end() {
-    let set = |until| KeySet::new(key("new")).unwrap().retire(key("old"), seconds(until)).unwrap();
+    let set = |until| KeySet::new(key("new")).retire(key("old"), seconds(until)).unwrap();
     assert_eq!(judge(&token("old"), &set(NOW + 1)), Ok(()));
     for until in [NOW, NOW - 1, i64::MIN] {
         let error = judge(&token("old"), &set(until)).unwrap_err();
@@ -260,7 +261,7 @@ fn a_retired_key_verifies_until_its_end() {
 
 #[test]
 fn a_rotation_retires_the_key_that_signed() {
-    let set = KeySet::new(key("1")).unwrap().rotate(key("2"), seconds(NOW + 9)).unwrap();
+    let set = KeySet::new(key("1")).rotate(key("2"), seconds(NOW + 9)).unwrap();
     assert_eq!(set.signing_key().kid(), Some("2"));
     assert_eq!(judge(&token("1"), &set), Ok(()));
     let set = set.rotate(key("3"), seconds(NOW)).unwrap();
@@ -279,7 +280,6 @@ fn a_token_without_kid_is_tried_only_where_the_set_says_so() {
     let nameless = encode(&json!({}), &Key::hs256(SECRET).unwrap()).unwrap();
     let set = || {
         KeySet::new(key("new"))
-            .unwrap()
             .accept(Key::hs512(SECRET).unwrap().with_kid("other algorithm"))
             .unwrap()
             .retire(Key::hs256(SECRET).unwrap().with_kid("nameless once"), seconds(NOW + 1))
@@ -298,7 +298,6 @@ fn a_token_without_kid_is_tried_only_where_the_set_says_so() {
     let error = judge(&none_has_it, &set().try_all_without_kid()).unwrap_err();
     assert!(matches!(error, DecodeError::Algorithm { .. }), "{error}");
     let late = KeySet::new(key("new"))
-        .unwrap()
         .retire(Key::hs256(SECRET).unwrap().with_kid("late"), seconds(NOW))
         .unwrap()
         .try_all_without_kid();
@@ -308,8 +307,10 @@ fn a_token_without_kid_is_tried_only_where_the_set_says_so() {
 #[test]
 fn a_set_has_each_kid_once_and_no_key_without() {
     let nameless = || Key::hs256(SECRET).unwrap();
-    assert_eq!(KeySet::new(nameless()).unwrap_err(), KeySetError::MissingKid);
-    let set = || KeySet::new(key("a")).unwrap();
+    let alone = || KeySet::from(nameless());
+    assert_eq!(alone().accept(key("a")).unwrap_err(), KeySetError::MissingKid);
+    assert_eq!(alone().rotate(key("a"), seconds(0)).unwrap_err(), KeySetError::MissingKid);
+    let set = || KeySet::new(key("a"));
     assert_eq!(set().accept(nameless()).unwrap_err(), KeySetError::MissingKid);
     assert_eq!(set().retire(nameless(), seconds(0)).unwrap_err(), KeySetError::MissingKid);
     assert_eq!(set().rotate(nameless(), seconds(0)).unwrap_err(), KeySetError::MissingKid);
@@ -321,10 +322,98 @@ fn a_set_has_each_kid_once_and_no_key_without() {
     assert_eq!(KeySetError::MissingKid.to_string(), "a key in a set needs a kid");
 }
 
+/// As the key by itself.
+#[test]
+fn a_key_without_a_kid_is_alone_in_its_set_and_verifies_whatever_the_header_names() {
+    let nameless = || Key::hs256(SECRET).unwrap();
+    let keys: [&dyn Keys; 3] =
+        [&nameless(), &KeySet::new(nameless()), &SharedKeySet::from(nameless())];
+    for keys in keys {
+        for header in [r#"{"alg":"HS256"}"#, r#"{"alg":"HS256","kid":"a"}"#] {
+            assert_eq!(judge(&signed_with_header(header, "{}"), keys), Ok(()));
+        }
+        assert_eq!(judge(&token("a"), keys), Err(DecodeError::Signature));
+    }
+}
+
+#[test]
+fn the_kids_of_a_set_are_listed_and_the_signing_one_is_first() {
+    let set = KeySet::new(key("old")).rotate(key("new"), seconds(0)).unwrap();
+    assert_eq!(set.kids().collect::<Vec<_>>(), ["new", "old"]);
+    assert_eq!(KeySet::new(Key::hs256(SECRET).unwrap()).kids().count(), 0);
+}
+
+/// Keys of an application: one for each tenant, and for a tenant in the middle of a change several.
+struct Tenants(Vec<(&'static str, Vec<Key>)>);
+
+impl Keys for Tenants {
+    fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+        for (tenant, keys) in &self.0 {
+            if kid == Some(tenant) {
+                // Whether the right one was among them is not looked at.
+                for key in keys {
+                    candidates.offer(key);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_application_finds_its_own_keys() {
+    let named = |secret: [u8; 64], tenant| Key::hs256(secret).unwrap().with_kid(tenant);
+    let tenants = Tenants(vec![
+        ("acme", vec![named([1; 64], "acme"), named([2; 64], "acme"), named([3; 64], "acme")]),
+        ("globex", vec![Key::hs512([4; 64]).unwrap()]),
+    ]);
+    let of = |key: Key| encode(&json!({}), &key).unwrap();
+    for byte in [1, 2, 3] {
+        assert_eq!(judge(&of(named([byte; 64], "acme")), &tenants), Ok(()));
+    }
+    let foreign = of(named([4; 64], "acme"));
+    assert_eq!(judge(&foreign, &tenants), Err(DecodeError::Signature));
+    let unknown = judge(&of(named([1; 64], "initech")), &tenants).unwrap_err();
+    assert_eq!(unknown.to_string(), "no key has the kid \"initech\"");
+    let nameless = of(Key::hs256([1; 64]).unwrap());
+    assert_eq!(judge(&nameless, &tenants), Err(DecodeError::MissingKid));
+    // The algorithm is the key's, whatever the header says.
+    assert_eq!(judge(&of(Key::hs512([4; 64]).unwrap().with_kid("globex")), &tenants), Ok(()));
+    let confused = judge(&of(named([4; 64], "globex")), &tenants).unwrap_err();
+    assert!(matches!(confused, DecodeError::Algorithm { expected: Algorithm::Hs512, .. }));
+    // By whatever pointer.
+    let good = of(named([2; 64], "acme"));
+    let shared: Arc<dyn Keys> = Arc::new(tenants);
+    let boxed: Box<dyn Keys> = Box::new(Arc::clone(&shared));
+    let borrowed: &dyn Keys = &boxed;
+    assert_eq!(judge(&good, &shared), Ok(()));
+    assert_eq!(judge(&good, &boxed), Ok(()));
+    assert_eq!(judge(&good, &borrowed), Ok(()));
+    assert_eq!(judge(&good, borrowed), Ok(()));
+}
+
+/// A key whose time ends, found by an application.
+#[test]
+fn a_key_is_offered_with_its_end() {
+    struct Until(i64);
+
+    impl Keys for Until {
+        fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+            assert_eq!(kid, Some("a"));
+            assert!(!candidates.offer(&key("b")));
+            assert!(candidates.offer_until(&key("a"), seconds(self.0)));
+            assert!(candidates.offer(&key("b")), "no further key is looked at");
+        }
+    }
+
+    assert_eq!(judge(&token("a"), &Until(NOW + 1)), Ok(()));
+    let retired = judge(&token("a"), &Until(NOW)).unwrap_err();
+    assert!(matches!(retired, DecodeError::KeyRetired { .. }));
+}
+
 /// While one thread replaces the set again and again, every reader sees one whole set.
 #[test]
 fn a_shared_set_is_replaced_under_readers() {
-    let shared = SharedKeySet::new(KeySet::new(key("0")).unwrap());
+    let shared = SharedKeySet::new(KeySet::new(key("0")));
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..4)
             .map(|_| {
@@ -335,6 +424,11 @@ fn a_shared_set_is_replaced_under_readers() {
                         let signing = keys.signing_key();
                         let token = encode(&json!({}), signing).unwrap();
                         assert_eq!(judge(&token, &keys), Ok(()));
+                        // The next set has this key, too, and the one after that has not.
+                        let validation =
+                            Validation::new().at(seconds(NOW)).expiry_optional().unwrap();
+                        let by_newest = decode::<Value>(&token, &shared, &validation);
+                        assert!(matches!(by_newest, Ok(_) | Err(DecodeError::UnknownKid { .. })));
                         let newest = signing.kid().unwrap().parse().unwrap();
                         assert!(newest >= seen, "from {seen} back to {newest}");
                         seen = newest;
@@ -344,7 +438,7 @@ fn a_shared_set_is_replaced_under_readers() {
             .collect();
         for kid in 1..=200 {
             let retired = key(&(kid - 1).to_string());
-            let set = KeySet::new(key(&kid.to_string())).unwrap();
+            let set = KeySet::new(key(&kid.to_string()));
             shared.replace(set.retire(retired, seconds(NOW + 1)).unwrap());
         }
         for reader in readers {
@@ -354,15 +448,15 @@ fn a_shared_set_is_replaced_under_readers() {
     // However a header is written, a set behind a pointer finds the same key.
     let header = r#"{"kid":"spaced" , "alg":"HS256"}"#;
     let named = Key::hs256(SECRET).unwrap().with_kid("spaced");
-    let set = SharedKeySet::new(KeySet::new(named).unwrap());
-    assert_eq!(judge(&signed_with_header(header, "{}"), &set.load()), Ok(()));
-    let unknown = judge(&signed_with_header(header, "{}"), &shared.load());
+    let set = SharedKeySet::new(KeySet::new(named));
+    assert_eq!(judge(&signed_with_header(header, "{}"), &set), Ok(()));
+    let unknown = judge(&signed_with_header(header, "{}"), &shared);
     assert!(matches!(unknown, Err(DecodeError::UnknownKid { .. })));
     // A set that was taken before does not change, and a reader does not hold the writer up.
     let before = shared.load();
-    shared.replace(KeySet::new(key("other")).unwrap());
+    shared.replace(KeySet::new(key("other")));
     assert_eq!(before.signing_key().kid(), Some("200"));
-    assert_eq!(shared.load().signing_key().kid(), Some("other"));
+    assert_eq!(shared.clone().load().signing_key().kid(), Some("other"));
 }
 
 fn jwk(members: &str) -> Result<Jwk, JwkError> {

@@ -18,6 +18,6 @@ mod key_sources;
 mod keys;
 mod properties;
 mod rfc_vectors;
+mod round_trips;
 mod validation;
-mod writer_twin;
 mod wycheproof;

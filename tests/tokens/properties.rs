@@ -82,9 +82,11 @@ fn hmac_agrees_with_its_oracle_at_every_length() {
     }
 }
 
-/// Any JSON value that Rust can hold. Floats are finite: JSON has no others.
+/// Any JSON value that Rust can hold. Floats are those that serde_json reads exactly without its feature
+/// `float_roundtrip`: of few digits.
 fn json() -> impl Strategy<Value = Value> {
-    let float = any::<f64>().prop_filter("finite", |float| float.is_finite());
+    let float = (any::<i32>(), 0..9_i32)
+        .prop_map(|(digits, places)| f64::from(digits) / 10_f64.powi(places));
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -318,7 +320,7 @@ proptest! {
             let kid = format!("key-{number}");
             Key::hs256([u8::try_from(number).unwrap(); 32]).unwrap().with_kid(kid)
         };
-        let mut set = KeySet::new(key(0)).unwrap();
+        let mut set = KeySet::new(key(0));
         for number in 1..count {
             set = set.accept(key(number)).unwrap();
         }

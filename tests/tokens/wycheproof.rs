@@ -118,7 +118,7 @@ fn key_set(key: &Value) -> Result<KeySet, Box<dyn std::error::Error>> {
     let set = JwkSet::from_json(&text)?;
     let mut keys = set.keys().iter().map(Key::from_jwk);
     let first = keys.next().ok_or(JwkError::Missing { parameter: "keys" })??;
-    let set = keys.try_fold(KeySet::new(first)?, |set, key| {
+    let set = keys.try_fold(KeySet::new(first), |set, key| {
         set.accept(key.map_err(|_| KeySetError::MissingKid)?)
     })?;
     Ok(set.try_all_without_kid())

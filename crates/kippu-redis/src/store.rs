@@ -119,8 +119,8 @@ use kippu::session::{
 ///
 /// # The grace
 /// It begins when the rotation is stored: a rotation that waits for a server that stalls is made that much later. The
-/// wait is measured by the server's clock, whose time comes with each answer. What follows on the rotation, an `appendfsync
-/// always` that takes longer than the grace, is not measured.
+/// wait is measured by the server's clock, whose time comes with each answer. Redis syncs the rotation after that with
+/// `appendfsync always`: a sync that takes longer than the grace is not measured.
 ///
 /// # Steps that are repeated
 /// A `ClusterConnection` sends a request again when the answer is lost, and reports the second answer: a rotation may
@@ -142,7 +142,8 @@ use kippu::session::{
 /// any number of servers may do so at once. A server with a first version fails on a shard that was converted
 /// ([`StoreErrorKind::Corrupt`]), and changes nothing there: end those servers when the new ones start.
 ///
-/// Sessions that have ended stay until [`purge_expired`](RefreshStore::purge_expired) removes them: call it every few hours.
+/// Sessions that have ended stay until [`purge_expired`](RefreshStore::purge_expired) removes them. It reads through all
+/// sessions, or as many as it can until the deadline: call it every few minutes, or every few hours on each of many servers.
 /// A shard without logins expires a year after its last session has ended. Neither takes a live session when one clock is
 /// wrong: the purge removes what has ended by the clock of the caller and by that of Redis, and the year allows for a
 /// clock of Redis that is ahead.
@@ -204,7 +205,7 @@ impl<C> RedisStore<C> {
             deadline: RedisStore::DEFAULT_DEADLINE,
             quits: true,
             clocks: Arc::new(Clocks::new(TAGS)),
-            next_tag: Arc::default(),
+            next_tag: Arc::new(AtomicU16::new(purge::first_tag())),
         }
     }
 
@@ -258,12 +259,14 @@ async fn in_time<T>(
     deadline: Duration,
     step: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    timeout(deadline, step).await.unwrap_or_else(|_| {
-        let message = format!(
-            "Redis did not answer within the store's deadline of {deadline:?}: what was asked may have happened, try again"
-        );
-        Err(StoreError::new(StoreErrorKind::Unavailable, message))
-    })
+    timeout(deadline, step).await.unwrap_or_else(|_| Err(late(deadline)))
+}
+
+fn late(deadline: Duration) -> StoreError {
+    let message = format!(
+        "Redis did not answer within the store's deadline of {deadline:?}: what was asked may have happened, try again"
+    );
+    StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
@@ -377,12 +380,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
     }
 
     /// Reads through all sessions, a few hundred in one step of the server, from where the last purge of this handle and
-    /// its clones ended. On an error, what was removed stays removed. On a store of millions of sessions, or far from it,
-    /// the deadline may come first: the answer is [`StoreErrorKind::Unavailable`] then, and the next call goes on from there.
+    /// its clones ended; the first one begins anywhere. On a store of millions of sessions, or far from it, the deadline may
+    /// come first: the answer is the number of sessions that were removed by then, and the next call goes on from there.
+    ///
+    /// On an error, what was removed stays removed, and the next call goes on behind the shards that failed. A shard that
+    /// holds something else than sessions keeps no other from being purged: it is reported when the rest is done.
     ///
     /// It is the only step that takes several keys of a slot, and fails as unavailable while that slot is moved.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        in_time(self.deadline, self.purge(now, u64::from(limit))).await
+        self.purge(now, u64::from(limit)).await
     }
 }
 

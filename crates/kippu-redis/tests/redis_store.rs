@@ -996,20 +996,52 @@ fn what_was_not_stored_is_corrupt() {
     });
 }
 
-/// A purge that fails somewhere is gone on with behind it.
+/// Stores a session in two shards of each tag.
+async fn fill(store: &impl RefreshStore) -> usize {
+    let shards: Vec<u16> = (1..=u16::MAX).filter(|shard| matches!(shard % 64, 1 | 63)).collect();
+    for shard in &shards {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&shard.to_be_bytes());
+        let id = SessionId::from_bytes(id);
+        assert_eq!(id.shard(), *shard);
+        store.insert(&SessionRecord { id, ..session("alice") }).await.unwrap();
+    }
+    shards.len()
+}
+
+/// The purge reports it when all other shards are done, also those with the same tag.
 #[test]
-fn what_cannot_be_purged_keeps_nothing_else() {
+fn a_shard_that_cannot_be_purged_keeps_no_other_from_it() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
-        let record = session("alice");
-        store.insert(&record).await.unwrap();
-        redis.command(&["SET", "kippu:{000}:00", "a string"]);
-        for _ in 0..2 {
-            assert!(store.load(&record.id).await.unwrap().is_some());
-            let purged = store.purge_expired(UnixMillis::MAX, 10).await;
-            assert_eq!(kind(purged), Some(StoreErrorKind::Corrupt));
+        redis.command(&["SET", "kippu:{000}:02", "a string"]);
+        let all = fill(&store).await;
+        assert_eq!(store.purge_expired(UnixMillis::MAX, 100).await.unwrap(), 100);
+        assert_eq!(redis.command(&["DBSIZE"]).trim(), (all - 100 + 1).to_string());
+        let purged = store.purge_expired(UnixMillis::MAX, 10_000).await;
+        assert_eq!(kind(purged), Some(StoreErrorKind::Corrupt));
+        assert_eq!(redis.command(&["DBSIZE"]).trim(), "1");
+    });
+}
+
+/// A store that is too large for one deadline is purged by several calls.
+#[test]
+fn a_purge_that_runs_out_of_time_makes_progress() {
+    on_server(RedisOptions::default(), |redis| async move {
+        let store = bare(&redis).await;
+        let all = fill(&store).await;
+        let hasty = store.clone().with_deadline(Duration::from_millis(30));
+        let (mut calls, mut progress) = (0, 0);
+        while redis.command(&["DBSIZE"]).trim() != "0" {
+            calls += 1;
+            assert!(calls <= all);
+            match hasty.purge_expired(UnixMillis::MAX, 10_000).await {
+                Ok(_) => progress += 1,
+                // Not one tag was done in this time.
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
+            }
         }
-        assert_eq!(store.load(&record.id).await.unwrap(), None);
+        assert!(calls > 1 && progress > 0, "{calls}, {progress}");
     });
 }
 

@@ -99,6 +99,8 @@ use kippu::session::{
 /// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
 /// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
 /// ten. It removes what has ended by the server's clock too, so that a host whose clock is ahead ends no live session.
+/// A table that takes longer to read than the deadline, of tens of millions of sessions, is purged through a clone of the
+/// store with a longer one.
 ///
 /// [`Unavailable`]: kippu::session::StoreErrorKind::Unavailable
 #[derive(Clone, Debug)]

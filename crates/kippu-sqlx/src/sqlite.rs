@@ -119,7 +119,7 @@ struct Inner {
     queue: Queue<Job>,
     /// None where only the writer sees the data: in memory.
     readers: Option<Readers>,
-    /// Where the next purge begins: where the last one ran into its deadline, or else at the start.
+    /// Where the next purge begins: where the last one stopped, or at the start.
     purged: Mutex<SessionId>,
 }
 
@@ -345,16 +345,23 @@ impl RefreshStore for SqliteStore {
 
     /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the
     /// whole table, the next call goes on where this one stopped.
+    /// Reads through the table from where the last purge stopped. The deadline may come first in a table of many millions: the
+    /// answer is the number of sessions that were removed by then, and the next call goes on from there.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         let now = now.min(UnixMillis::now());
         let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);
-        in_time(self.deadline, async {
-            let (mut removed, mut left) = (0, limit);
+        let (mut removed, mut is_begun) = (0, false);
+        let purge = in_time(self.deadline, async {
+            let mut left = limit;
             let mut from = *purged();
             let mut is_whole = from == FIRST_ID;
             while left > 0 {
                 let ask = |pending| Job::Purge { from, now, limit: left, pending };
-                let portion = self.inner.queue.ask(ask).await?;
+                let portion = match self.inner.queue.ask(ask).await {
+                    Ok(portion) => portion,
+                    Err(error) => return Ok(Err(error)),
+                };
+                is_begun = true;
                 removed += portion.removed;
                 left = left.saturating_sub(u32::try_from(portion.removed).unwrap_or(left));
                 from = portion.next.unwrap_or(FIRST_ID);
@@ -366,8 +373,12 @@ impl RefreshStore for SqliteStore {
                     is_whole = true;
                 }
             }
-            Ok(removed)
-        })
-        .await
+            Ok(Ok(()))
+        });
+        match purge.await {
+            Err(late) if !is_begun => Err(late),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(removed),
+        }
     }
 }

@@ -135,7 +135,7 @@ struct Fixture {
     router: Router,
     app: App,
     store: Store,
-    refresh_keys: Arc<SharedKeySet>,
+    refresh_keys: SharedKeySet,
     /// The events of the sessions, in their order.
     events: Arc<Mutex<Vec<EventKind>>>,
     /// How many bytes the claims have that the application gives at a refresh.
@@ -156,13 +156,13 @@ impl Fixture {
         let store = Store { inner, is_away: Arc::default(), fault: Arc::default() };
         let events = Arc::<Mutex<Vec<_>>>::default();
         let heard = Arc::clone(&events);
-        let refresh_keys = Arc::new(SharedKeySet::new(KeySet::new(refresh_key(1)).unwrap()));
+        let refresh_keys = SharedKeySet::from(refresh_key(1));
         let sessions = Sessions::builder(store.clone())
             .issuer(ISSUER)
             .audience("api")
             .client("web")
             .access_key(Key::hs256(ACCESS_SECRET).unwrap())
-            .refresh_key(Arc::clone(&refresh_keys))
+            .refresh_key(refresh_keys.clone())
             .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
             .on_event(move |event| heard.lock().unwrap().push(event.kind))
             .build()
@@ -770,7 +770,7 @@ async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
         let own = fixture.cookies().await;
         let id = fixture.app.sessions.list("alice").await.unwrap()[0].id;
         if is_left_out {
-            fixture.refresh_keys.replace(KeySet::new(refresh_key(2)).unwrap());
+            fixture.refresh_keys.replace(KeySet::new(refresh_key(2)));
         }
         let (name, value) = header(&own, &Fixture::access_token(&id, -3600));
         let answer = fixture.ask("POST", "/auth/logout", &[(name, &value), SAME_ORIGIN], "").await;
@@ -785,7 +785,7 @@ async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
     for in_form in [false, true] {
         let fixture = Fixture::with_cookies();
         let own = fixture.cookies().await;
-        let keys = KeySet::new(refresh_key(2)).unwrap();
+        let keys = KeySet::new(refresh_key(2));
         let yesterday = NumericDate::from_seconds(NumericDate::now().seconds() - 24 * 3600);
         fixture.refresh_keys.replace(keys.retire(refresh_key(1), yesterday).unwrap());
         let refresh = cookie_of(&own, "__Secure-refresh");
@@ -854,7 +854,7 @@ async fn a_logout_without_a_valid_token_says_that_no_session_was_ended() {
     let key = Key::hs256([1; 32]).unwrap();
     let forged = kippu::encode_with_typ(&json!({ "sub": "alice" }), &key, "at+jwt").unwrap();
     let forged = (format!("Bearer {forged}"), format!("__Host-access={forged}"));
-    fixture.refresh_keys.replace(KeySet::new(refresh_key(2)).unwrap());
+    fixture.refresh_keys.replace(KeySet::new(refresh_key(2)));
     for headers in [
         &[("cookie", &*refresh)][..],
         &[("cookie", &forged.1)],

@@ -188,4 +188,53 @@ mod sql {
         "UPDATE auth_server_accounts SET hash = $3 WHERE id = $1 AND hash = $2";
     pub(super) const HIGHEST_BCRYPT_COST: &str =
         "SELECT MAX(substr(hash, 5, 2)) FROM auth_server_accounts WHERE hash LIKE '$2_$%'";
+
+    /// The steps of both, whose types differ: the statements above go through `read` and `change` of
+    /// the database, and two that are its own.
+    macro_rules! steps {
+        () => {
+            pub(super) async fn add(&self, account: &Account) -> Result<bool, AccountsError> {
+                let Account { id, name, email, hash, role } = account;
+                let add =
+                    sqlx::query(sql::ADD).bind(id).bind(name).bind(email).bind(hash).bind(role);
+                self.change(add).await
+            }
+
+            pub(super) async fn remove(&self, account: &Account) -> Result<bool, AccountsError> {
+                self.change(sqlx::query(sql::REMOVE).bind(&account.id).bind(&account.hash)).await
+            }
+
+            pub(super) async fn replace_hash(
+                &self,
+                account: &Account,
+                new: &str,
+            ) -> Result<bool, AccountsError> {
+                let replace =
+                    sqlx::query(sql::REPLACE_HASH).bind(&account.id).bind(&account.hash).bind(new);
+                self.change(replace).await
+            }
+
+            pub(super) async fn by_name(
+                &self,
+                name: &str,
+            ) -> Result<Option<Account>, AccountsError> {
+                self.read(sqlx::query_as(BY_NAME).bind(name)).await
+            }
+
+            pub(super) async fn by_id(&self, id: &str) -> Result<Option<Account>, AccountsError> {
+                self.read(sqlx::query_as(BY_ID).bind(id)).await
+            }
+
+            pub(super) async fn highest_bcrypt_cost(
+                &self,
+            ) -> Result<Option<String>, AccountsError> {
+                Ok(sqlx::query_scalar(sql::HIGHEST_BCRYPT_COST).fetch_one(&self.pool).await?)
+            }
+
+            pub(super) async fn close(&self) {
+                self.pool.close().await;
+            }
+        };
+    }
+    pub(super) use steps;
 }

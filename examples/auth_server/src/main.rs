@@ -5,6 +5,9 @@
 //! `cargo run --release --manifest-path examples/auth_server/Cargo.toml`. README.md explains how to run
 //! it behind a proxy, its limits, and how to operate it.
 
+// Tests fail by panicking.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used))]
+
 mod accounts;
 mod api;
 mod app;

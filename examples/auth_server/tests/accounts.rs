@@ -1,18 +1,8 @@
 //! Accounts as a client and an operator see them, over each database: registrations, passwords,
 //! imports, the log.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/auth_server.rs"]
-mod auth_server;
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     fs,
@@ -21,12 +11,11 @@ use std::{
     time::Duration,
 };
 
-use kippu_test_support::{postgres, redis, servers};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, pool::PoolConnection};
 use tokio::runtime::Runtime;
 
-use self::{
+use self::support::{
     auth_server::{Answer, AuthServer, PASSWORD, email},
     postgres::Postgres,
     redis::Redis,

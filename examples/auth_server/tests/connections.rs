@@ -1,18 +1,8 @@
 //! Clients that are slow, silent, too many, or do not speak HTTP: the server ends each of them in
 //! time, and serves the others.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/lock.rs"]
-mod lock;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     io::Write,
@@ -22,15 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{
+use self::support::{
     client::{Connection, fresh_source},
     lock::Lock,
     postgres::Postgres,
-    program::{PASSWORD, Program, credentials},
+    program::{self, PASSWORD, Program, credentials},
     servers::{Scratch, wait_until},
 };
-
-use kippu_test_support::{postgres, servers};
 
 const HALF_A_HEAD: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: auth.example\r\nx-half: ";
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: auth.example\r\n\r\n";

@@ -1,17 +1,8 @@
 //! Many logins: how much memory the server needs for them, and how long other requests take
 //! meanwhile.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and the long forms print what they measured"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     env,
@@ -20,13 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{
+use self::support::{
     client::Connection,
     program::{PASSWORD, Program, credentials},
     servers::Scratch,
 };
-
-use kippu_test_support::servers;
 
 /// Twenty clients log in at once, with the right password and with wrong ones. With ten thousand
 /// logins:

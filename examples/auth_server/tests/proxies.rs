@@ -1,15 +1,7 @@
 //! The server behind proxies: it tells clients apart, and ignores the headers that they invent.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     fs::{self, File},
@@ -19,13 +11,11 @@ use std::{
     time::Duration,
 };
 
-use self::{
+use self::support::{
     client::{Connection, fresh_source},
-    program::{PASSWORD, Program, credentials},
+    program::{self, PASSWORD, Program, credentials},
     servers::{Scratch, Server, find_program, free_port, not_run, wait_until},
 };
-
-use kippu_test_support::servers;
 
 /// More attempts than one address has, which gets another one every three seconds.
 const TRIES: u32 = 30;

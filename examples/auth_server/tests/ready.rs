@@ -1,24 +1,13 @@
 //! `/healthz` and `/readyz`, while the database is down, stopped, locked, or read-only.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/lock.rs"]
-mod lock;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::time::Duration;
 
-use kippu_test_support::{postgres, redis, servers};
 use serde_json::{Value, json};
 
-use self::{
+use self::support::{
     lock::{Lock, Paused},
     postgres::Postgres,
     program::Program,

@@ -1,29 +1,18 @@
 //! The server as a client sees it, over each store: started, asked over HTTP, and told to stop.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/auth_server.rs"]
-mod auth_server;
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::fs;
 
-use kippu_test_support::{postgres, redis, servers};
 use serde_json::{Value, json};
 use ureq::http::header::SET_COOKIE;
 
-use self::{
+use self::support::{
     auth_server::{AuthServer, PASSWORD, email, read, refused},
     postgres::Postgres,
     redis::Redis,
-    servers::Scratch,
+    servers::{Scratch, wait_until},
 };
 
 /// A login from its first token to its last.
@@ -215,7 +204,7 @@ fn an_access_token_ends_to_the_second() {
     server.register("ada");
     let tokens = server.log_in("ada");
     let mut answer = server.get("/api/me", &tokens.access);
-    servers::wait_until("its end", std::time::Duration::from_secs(3), || {
+    wait_until("its end", std::time::Duration::from_secs(3), || {
         answer = server.get("/api/me", &tokens.access);
         answer.status() != 200
     });

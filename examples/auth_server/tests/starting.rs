@@ -1,16 +1,8 @@
 //! Key files that are missing, damaged, left half made by a crash, or made by several servers at
 //! once.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     fs::{self, File},
@@ -21,9 +13,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use self::{program::Program, servers::Scratch};
-
-use kippu_test_support::servers;
+use self::support::{
+    program::{self, Program},
+    servers::Scratch,
+};
 
 /// Returns a shell command that runs `before` and then becomes the server.
 fn after(before: &str, options: &str) -> Command {

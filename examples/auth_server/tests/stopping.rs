@@ -1,17 +1,7 @@
 //! The server stops in time after a signal, and serves while its log is blocked.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/lock.rs"]
-mod lock;
-#[path = "support/program.rs"]
-mod program;
+#[path = "support/all.rs"]
+mod support;
 
 use std::{
     fs::File,
@@ -27,14 +17,13 @@ use std::{
     time::Duration,
 };
 
-use kippu_test_support::{postgres, servers};
 use serde_json::Value;
 
-use self::{
+use self::support::{
     client::Connection,
     lock::{Lock, Paused},
     postgres::Postgres,
-    program::{PASSWORD, Program, credentials, send_signal},
+    program::{self, PASSWORD, Program, credentials, send_signal},
     servers::{Scratch, wait_until},
 };
 

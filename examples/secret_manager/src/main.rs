@@ -43,17 +43,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Without a time limit a manager that hangs would hold up every reload after it.
     let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5)));
     let source = SecretManager { agent: config.build().into(), url: stub.url.clone() };
-    let watcher = ReloadedKeys::load(source)?
+    let reloaded = ReloadedKeys::load(source)?
         .watch(|error| eprintln!("the keys are still the old ones: {error}"))?;
-    let keys = watcher.keys(); // for `decode` and `encode`, or for `Sessions`
+    let keys = reloaded.keys(); // for `decode` and `encode`, or for `Sessions`
 
     let claims = || json!({ "sub": "user-12345", "exp": NumericDate::in_seconds(900) });
     let old_token = encode(&claims(), keys.load().signing_key())?;
     println!("signed with {:?}", keys.load().signing_key().kid());
 
-    // Somebody rotates the key at the manager. The watcher sees it within 30 seconds; here, at once.
+    // Somebody rotates the key at the manager. The thread that watches sees it within 30 seconds; here, at once.
     stub.set(&JwkSet::new([october()?.verify_only(), Jwk::from_json(&november)?])?);
-    println!("the keys have changed: {}", watcher.reload()?);
+    println!("the keys have changed: {}", reloaded.reload()?);
     let new_token = encode(&claims(), keys.load().signing_key())?;
     println!("signed with {:?}", keys.load().signing_key().kid());
     for token in [&old_token, &new_token] {
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Somebody breaks the secret. The last good keys stay, and it is told.
     stub.set(&JwkSet::new([])?);
-    match watcher.reload() {
+    match reloaded.reload() {
         Err(error) => println!("the keys are still the old ones: {error}"),
         Ok(_) => return Err("a set without keys should have been refused".into()),
     }

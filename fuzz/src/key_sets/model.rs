@@ -204,12 +204,17 @@ impl ModelSet {
         if defects.is_empty() { Ok(Self { keys, tries_all: false }) } else { Err(defects) }
     }
 
+    /// A set of one key, which need not have an id.
+    pub fn alone(key: ModelKey) -> Self {
+        Self { keys: vec![(key, None)], ..Self::default() }
+    }
+
     /// This set with one more key.
     ///
     /// # Errors
     /// Why there is none.
     pub fn with(mut self, key: ModelKey, until: Option<i64>) -> Result<Self, Defect> {
-        if key.kid.is_none() {
+        if key.kid.is_none() || self.is_nameless() {
             return Err(Defect::MissingKid);
         }
         if self.keys.iter().any(|(known, _)| known.kid == key.kid) {
@@ -231,9 +236,14 @@ impl ModelSet {
         Ok(set)
     }
 
+    fn is_nameless(&self) -> bool {
+        self.keys.first().is_some_and(|(key, _)| key.kid.is_none())
+    }
+
     /// What becomes at `now` of a token that was signed with the key `by`, under an id or none.
     pub fn judge(&self, message: &str, kid: Option<&str>, by: &ModelKey, now: i64) -> Verdict {
         let named: Vec<_> = match kid {
+            _ if self.is_nameless() => self.keys.iter().collect(),
             None if !self.tries_all => return Verdict::MissingKid,
             None => self.keys.iter().collect(),
             Some(kid) => {

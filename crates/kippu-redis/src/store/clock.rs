@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-/// What was seen of the servers' clocks, and on which server each hash tag was.
+/// The clocks of the servers as their answers showed them, and the server of each hash tag.
 pub(super) struct Clocks {
     seen: Mutex<Vec<Seen>>,
     /// The server of each tag, 0 when it is not known.

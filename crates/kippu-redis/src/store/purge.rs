@@ -1,4 +1,5 @@
-//! Sessions that have ended are removed from all shards, from where the last purge stopped.
+//! Sessions that have ended are removed from all shards, from where the last purge stopped. A shard that cannot be purged keeps
+//! no other from it.
 
 use std::sync::atomic::Ordering;
 use std::{
@@ -8,21 +9,51 @@ use std::{
 };
 
 use redis::{Value, aio::ConnectionLike};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
-use super::{RedisStore, SHARDS_PER_TAG, TAGS, count, fault::corrupt, step::PURGE};
+use super::{RedisStore, SHARDS_PER_TAG, TAGS, count, fault::corrupt, late, step::PURGE};
 use kippu::session::{StoreError, StoreErrorKind, UnixMillis};
 
 /// How many tags a purge works on at once: the server runs so many steps between two of other callers.
 const AT_ONCE: u64 = 8;
 
+/// The progress of a purge.
+#[derive(Default)]
+struct Done {
+    removed: u64,
+    tags: u64,
+}
+
+/// A tag at random: a server that starts often and has many sessions would not get further than to the first ones.
+pub(super) fn first_tag() -> u16 {
+    let mut random = [0; 2];
+    // Without randomness it is the first.
+    let _ = getrandom::fill(&mut random);
+    u16::from_le_bytes(random) % TAGS
+}
+
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    /// Removes up to `limit` sessions, several tags at once, each of them its share of the limit.
+    /// Removes up to `limit` sessions, until the deadline. That it comes is an error where nothing was done until then.
     pub(super) async fn purge(&self, now: UnixMillis, limit: u64) -> Result<u64, StoreError> {
+        let mut done = Done::default();
+        match timeout(self.deadline, self.purge_tags(now, limit, &mut done)).await {
+            Ok(Err(error)) => Err(error),
+            Err(_) if done.tags == 0 => Err(late(self.deadline)),
+            Ok(Ok(())) | Err(_) => Ok(done.removed),
+        }
+    }
+
+    /// Purges several tags at once, each of them by its share of the limit.
+    async fn purge_tags(
+        &self,
+        now: UnixMillis,
+        limit: u64,
+        done: &mut Done,
+    ) -> Result<(), StoreError> {
         let start = self.next_tag.load(Ordering::Relaxed);
         let mut tags: VecDeque<u16> = (start..TAGS).chain(0..start).collect();
-        let mut removed = 0;
-        while let left @ 1.. = limit - removed {
+        let mut damage = None;
+        while let left @ 1.. = limit - done.removed {
             let count = left.min(AT_ONCE).try_into().unwrap_or(usize::MAX);
             let some: Vec<u16> = tags.drain(..tags.len().min(count)).collect();
             let Some(last) = some.last() else { break };
@@ -34,41 +65,84 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                 let store = self.clone();
                 tasks.spawn(async move { (tag, store.purge_tag(tag, now, share).await) });
             }
-            while let Some(done) = tasks.join_next().await {
-                let (tag, purged) = done.map_err(|_| ended())?;
-                let purged = purged?;
-                removed += purged;
+            let mut fault = None;
+            while let Some(task) = tasks.join_next().await {
+                let (tag, purged) = task.map_err(|_| ended())?;
+                let (purged, damaged) = match purged {
+                    Ok(purged) => purged,
+                    Err(error) => {
+                        fault = Some(error);
+                        continue;
+                    }
+                };
+                damage = damaged.or(damage);
+                done.removed += purged;
+                done.tags += 1;
                 // The tag may have more expired sessions.
                 if purged >= share {
                     tags.push_front(tag);
                 }
             }
+            if let Some(fault) = fault {
+                return Err(fault);
+            }
         }
         if let Some(next) = tags.front() {
             self.next_tag.store(*next, Ordering::Relaxed);
         }
-        Ok(removed)
+        match damage {
+            Some(error) if done.removed < limit => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    /// Removes up to `limit` sessions of the shards of `tag`.
-    async fn purge_tag(&self, tag: u16, now: UnixMillis, limit: u64) -> Result<u64, StoreError> {
+    /// Removes up to `limit` sessions of the shards of `tag`. Returns how many, and what is wrong with a shard of them.
+    async fn purge_tag(
+        &self,
+        tag: u16,
+        now: UnixMillis,
+        limit: u64,
+    ) -> Result<(u64, Option<StoreError>), StoreError> {
         let shards = (0..SHARDS_PER_TAG).map(|rest| tag * SHARDS_PER_TAG + rest);
         let keys: Vec<String> = shards.map(|shard| self.key(shard)).collect();
-        let (mut removed, mut next, mut first) = (0, 1, Value::BulkString(b"-".to_vec()));
-        while removed < limit && next <= u64::from(SHARDS_PER_TAG) {
-            let args = [now.to_string(), (limit - removed).to_string(), next.to_string()];
+        let mut removed = 0;
+        let damage = match self.purge_keys(tag, &keys, now, limit, &mut removed).await {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => error,
+            purged => return purged.map(|()| (removed, None)),
+        };
+        // One by one, since the server says not which it is.
+        for key in keys.chunks(1) {
+            match self.purge_keys(tag, key, now, limit, &mut removed).await {
+                Err(error) if error.kind() != StoreErrorKind::Corrupt => return Err(error),
+                _ => {}
+            }
+        }
+        Ok((removed, Some(damage)))
+    }
+
+    async fn purge_keys(
+        &self,
+        tag: u16,
+        keys: &[String],
+        now: UnixMillis,
+        limit: u64,
+        removed: &mut u64,
+    ) -> Result<(), StoreError> {
+        let (mut next, mut first) = (1, Value::BulkString(b"-".to_vec()));
+        while *removed < limit && usize::try_from(next).is_ok_and(|next| next <= keys.len()) {
+            let args = [now.to_string(), (limit - *removed).to_string(), next.to_string()];
             let [now, limit, shard] = &args;
             let Value::BulkString(from) = &first else { return Err(corrupt()) };
             let args = [now.as_bytes(), limit.as_bytes(), shard.as_bytes(), from];
-            let answer = self.run_on(&PURGE, tag, &keys, &args).await?;
+            let answer = self.run_on(&PURGE, tag, keys, &args).await?;
             let Value::Array(answers) = answer else { return Err(corrupt()) };
             let Ok([more, then, on]) = <[Value; 3]>::try_from(answers) else {
                 return Err(corrupt());
             };
-            removed += count(&more)?;
+            *removed += count(&more)?;
             (next, first) = (count(&then)?, on);
         }
-        Ok(removed)
+        Ok(())
     }
 }
 

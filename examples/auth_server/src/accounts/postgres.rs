@@ -13,7 +13,9 @@ use sqlx::{
 use super::{Account, AccountsError, sql};
 
 #[derive(Clone)]
-pub(crate) struct PostgresAccounts(PgPool);
+pub(crate) struct PostgresAccounts {
+    pool: PgPool,
+}
 
 /// The key of the advisory lock: a random number, so that no other application uses it.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(x'5f1be7d3a90c246'::bigint)";
@@ -44,50 +46,16 @@ impl PostgresAccounts {
             }
             transaction.commit().await?;
         }
-        Ok(Self(pool))
+        Ok(Self { pool })
     }
 
-    pub(super) async fn add(&self, account: &Account) -> Result<bool, AccountsError> {
-        let Account { id, name, email, hash, role } = account;
-        let add = sqlx::query(sql::ADD).bind(id).bind(name).bind(email).bind(hash).bind(role);
-        self.change(add).await
-    }
-
-    pub(super) async fn remove(&self, account: &Account) -> Result<bool, AccountsError> {
-        self.change(sqlx::query(sql::REMOVE).bind(&account.id).bind(&account.hash)).await
-    }
-
-    pub(super) async fn replace_hash(
-        &self,
-        account: &Account,
-        new: &str,
-    ) -> Result<bool, AccountsError> {
-        let replace =
-            sqlx::query(sql::REPLACE_HASH).bind(&account.id).bind(&account.hash).bind(new);
-        self.change(replace).await
-    }
-
-    pub(super) async fn by_name(&self, name: &str) -> Result<Option<Account>, AccountsError> {
-        self.read(sqlx::query_as(BY_NAME).bind(name)).await
-    }
-
-    pub(super) async fn by_id(&self, id: &str) -> Result<Option<Account>, AccountsError> {
-        self.read(sqlx::query_as(BY_ID).bind(id)).await
-    }
-
-    pub(super) async fn highest_bcrypt_cost(&self) -> Result<Option<String>, AccountsError> {
-        Ok(sqlx::query_scalar(sql::HIGHEST_BCRYPT_COST).fetch_one(&self.0).await?)
-    }
-
-    pub(super) async fn close(&self) {
-        self.0.close().await;
-    }
+    sql::steps!();
 
     async fn read(
         &self,
         query: QueryAs<'_, Postgres, Row, PgArguments>,
     ) -> Result<Option<Account>, AccountsError> {
-        let mut connection = self.0.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         match query.fetch_one(&mut *connection).await? {
             (true, ..) => Err(replica(connection)),
             (false, Some(id), Some(name), email, Some(hash), Some(role)) => {
@@ -99,7 +67,7 @@ impl PostgresAccounts {
 
     /// Executes a statement that changes at most one row, and returns whether it did.
     async fn change(&self, query: Query<'_, Postgres, PgArguments>) -> Result<bool, AccountsError> {
-        let mut connection = self.0.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         match query.execute(&mut *connection).await {
             Ok(done) => Ok(done.rows_affected() == 1),
             Err(error) if is_read_only(&error) => Err(replica(connection)),

@@ -26,33 +26,31 @@ static ADD: LazyLock<Script> = LazyLock::new(|| {
         return true",
     )
 });
-/// ARGV: name, id, hash.
-static REMOVE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "#!lua
+/// Ends a script unless the account is still as the caller has read it. ARGV: name, id, hash.
+const FIND: &str = "#!lua
         local text = redis.call('HGET', KEYS[1], ARGV[1])
         local account = text and cjson.decode(text)
         if not account or account.id ~= ARGV[2] or account.hash ~= ARGV[3] then
             return false
         end
+";
+/// ARGV: name, id, hash.
+static REMOVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&format!(
+        "{FIND}
         redis.call('HDEL', KEYS[1], ARGV[1])
         redis.call('HDEL', KEYS[2], ARGV[2])
-        return true",
-    )
+        return true"
+    ))
 });
 /// ARGV: name, id, hash, new hash.
 static REPLACE_HASH: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "#!lua
-        local text = redis.call('HGET', KEYS[1], ARGV[1])
-        local account = text and cjson.decode(text)
-        if not account or account.id ~= ARGV[2] or account.hash ~= ARGV[3] then
-            return false
-        end
+    Script::new(&format!(
+        "{FIND}
         account.hash = ARGV[4]
         redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(account))
-        return true",
-    )
+        return true"
+    ))
 });
 /// ARGV: name.
 static BY_NAME: LazyLock<Script> = LazyLock::new(|| {

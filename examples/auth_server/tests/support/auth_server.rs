@@ -1,5 +1,4 @@
 //! The server for tests: started on a free port, asked over HTTP, and told to stop.
-#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::{
     fs::{self, File},

@@ -1,5 +1,4 @@
 //! HTTP/1.1 over a plain socket, from any loopback address.
-#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},

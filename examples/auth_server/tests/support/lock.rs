@@ -1,12 +1,11 @@
 //! Databases that keep the server waiting: locked as by another process, or paused.
-#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::path::Path;
 
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use tokio::runtime::Runtime;
 
-use crate::postgres::Postgres;
+use super::postgres::Postgres;
 
 /// The lock, until this is dropped.
 pub(crate) struct Lock {

@@ -1,5 +1,4 @@
 //! The auth server as a process.
-#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::{
     env,
@@ -14,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
     client::{Connection, Reply, fresh_source},
     servers::{Scratch, wait_until},
 };

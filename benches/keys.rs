@@ -1,0 +1,87 @@
+//! The keys of a running server: one thread that verifies, and two at once, with a key by itself, a set behind a lock, and
+//! a `SharedKeySet`.
+//!
+//! A time is that of one token on each thread: where threads do not wait for each other, it is the same for one and two.
+
+use std::{
+    hint::black_box,
+    sync::{Arc, Barrier, RwLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use criterion::{BenchmarkId, Criterion};
+use kippu::{Candidates, Key, KeySet, Keys, NumericDate, SharedKeySet, Validation, decode, encode};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    exp: NumericDate,
+}
+
+/// As a server does without a `SharedKeySet`: a pointer is copied under a lock.
+struct Locked(RwLock<Arc<KeySet>>);
+
+impl Keys for Locked {
+    fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+        let keys = Arc::clone(&self.0.read().expect("nobody panics"));
+        keys.find(kid, candidates);
+    }
+
+    fn find_by_header(&self, token: &str, candidates: &mut Candidates<'_>) {
+        let keys = Arc::clone(&self.0.read().expect("nobody panics"));
+        keys.find_by_header(token, candidates);
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    let key = || Key::hs256([0x5a; 32]).expect("long enough").with_kid("2026-11");
+    let [iss, aud, sub] = ["https://auth.example", "api", "user-12345"].map(String::from);
+    let claims = Claims { iss, aud, sub, exp: NumericDate::in_seconds(86_400) };
+    let token = encode(&claims, &key()).expect("strings and numbers");
+    let validation = Validation::new().issuer(&*claims.iss).audience(&*claims.aud);
+    let each: [(&str, &(dyn Keys + Sync)); 3] = [
+        ("Key", &key()),
+        ("RwLock<Arc<KeySet>>", &Locked(RwLock::new(Arc::new(key().into())))),
+        ("SharedKeySet", &SharedKeySet::from(key())),
+    ];
+
+    let mut group = criterion.benchmark_group("keys that threads share");
+    for (name, keys) in each {
+        assert_eq!(decode::<Claims>(&token, keys, &validation).as_ref(), Ok(&claims), "{name}");
+        for threads in [1, 2] {
+            group.bench_function(BenchmarkId::new(name, threads), |bencher| {
+                bencher.iter_custom(|times| {
+                    at_once(threads, times, || {
+                        black_box(decode::<Claims>(black_box(&token), keys, &validation)).is_ok()
+                    })
+                });
+            });
+        }
+    }
+    group.finish();
+    criterion.final_summary();
+}
+
+/// Verifies so many times on each of so many threads. Returns the time of the slowest.
+fn at_once(threads: usize, times: u64, verify: impl Fn() -> bool + Sync) -> Duration {
+    let start = Barrier::new(threads);
+    let work = || {
+        start.wait();
+        let begun = Instant::now();
+        assert!((0..times).all(|_| verify()));
+        begun.elapsed()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let elapsed = threads.into_iter().map(|thread| thread.join().expect("nobody panics"));
+        elapsed.max().unwrap_or_default()
+    })
+}
