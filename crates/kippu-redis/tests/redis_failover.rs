@@ -140,8 +140,9 @@ fn contents(redis: &Redis) -> String {
 
 /// Neither one that refuses to write, nor one that was told to take writes.
 #[test]
+#[ignore = "needs Redis"]
 fn no_replica_answers_any_step() {
-    let Some(primary) = Redis::start() else { return };
+    let primary = Redis::start();
     let replica = primary.start_replica();
     runtime().block_on(async {
         let alice = session("alice");
@@ -182,8 +183,9 @@ fn clients(redis: &Redis) -> usize {
 /// The primary becomes a replica of the server that takes over, and closes no connection. The address leads to the new
 /// one from then on.
 #[test]
+#[ignore = "needs Redis"]
 fn a_primary_may_be_demoted_behind_its_address() {
-    let Some(old) = Redis::start() else { return };
+    let old = Redis::start();
     let new = old.start_replica();
     runtime().block_on(async {
         let proxy = Proxy::to(old.port()).await;
@@ -228,8 +230,9 @@ fn a_primary_may_be_demoted_behind_its_address() {
 
 /// The sentinels promote another: because they are asked to, because the primary has died, and because it does not move.
 #[test]
+#[ignore = "needs Redis"]
 fn sentinels_name_another_primary() {
-    let Some(primary) = Redis::start() else { return };
+    let primary = Redis::start();
     let mut sentinels = RedisSentinels::start(primary);
     runtime().block_on(async {
         let store = by_sentinels(&sentinels).await.with_deadline(Duration::from_secs(2));
@@ -265,12 +268,13 @@ fn sentinels_name_another_primary() {
 
 /// Down, stopped and silent: each step ends at its deadline, or before, and the store is there when the server is.
 #[test]
+#[ignore = "needs Redis"]
 fn each_step_ends_in_time() {
     let deadline = Duration::from_millis(500);
     // For a machine that does much else. Less than a single time limit of the client, or the default deadline.
     let late = deadline + Duration::from_secs(2);
     let options = RedisOptions { append: Some("everysec"), ..RedisOptions::default() };
-    let Some(mut redis) = Redis::start_with(options) else { return };
+    let mut redis = Redis::start_with(options);
     runtime().block_on(async {
         let proxy = Proxy::to(redis.port()).await;
         let direct = stores(&redis.url(), deadline).await;
@@ -308,6 +312,7 @@ fn each_step_ends_in_time() {
 }
 
 #[test]
+#[ignore = "needs Redis"]
 fn each_step_ends_in_time_in_a_cluster_and_under_sentinels() {
     let deadline = Duration::from_millis(500);
     let late = deadline + Duration::from_secs(2);
@@ -401,8 +406,9 @@ impl Stall {
 /// R1 and R2 through a stall that is longer than the grace: every token that was presented meanwhile gets the successor,
 /// and the grace begins when the rotation is stored.
 #[test]
+#[ignore = "needs Redis"]
 fn the_grace_begins_after_a_stall() {
-    let Some(redis) = Redis::start() else { return };
+    let redis = Redis::start();
     runtime().block_on(async {
         for kind in ["stopped", "busy", "paused"] {
             for (name, store) in stores(&redis.url(), LIMIT).await {
@@ -463,8 +469,9 @@ fn the_grace_begins_after_a_stall() {
 
 /// A token that is ahead of the store, and one that waits on its way: the wait counts too.
 #[test]
+#[ignore = "needs Redis"]
 fn a_wait_on_the_way_counts() {
-    let Some(redis) = Redis::start() else { return };
+    let redis = Redis::start();
     runtime().block_on(async {
         let proxy = Proxy::to(redis.port()).await;
         for (name, store) in stores(&url_of(&proxy), LIMIT).await {
@@ -491,8 +498,9 @@ fn a_wait_on_the_way_counts() {
 
 /// Of a rotation whose caller has been answered, nothing comes later; a logout takes place nevertheless.
 #[test]
+#[ignore = "needs Redis"]
 fn a_rotation_that_is_late_does_not_happen() {
-    let Some(redis) = Redis::start() else { return };
+    let redis = Redis::start();
     runtime().block_on(async {
         for (name, store) in stores(&redis.url(), Duration::from_millis(300)).await {
             let (alice, bob) = (session("alice"), session("bob"));
@@ -516,8 +524,9 @@ fn a_rotation_that_is_late_does_not_happen() {
 
 /// A clock of Redis that is set prolongs nothing.
 #[test]
+#[ignore = "needs Redis"]
 fn a_clock_that_is_set_is_not_a_wait() {
-    let Some(redis) = Redis::start_with_clock() else { return };
+    let redis = Redis::start_with_clock();
     runtime().block_on(async {
         let [(_, store), ..] = &stores(&redis.url(), LIMIT).await[..] else { panic!("a store") };
         let (mut alice, mut offset) = (session("alice"), 0);
@@ -538,9 +547,10 @@ fn a_clock_that_is_set_is_not_a_wait() {
 
 /// What a server that refuses says, and what to do about it.
 #[test]
+#[ignore = "needs Redis"]
 fn refusals_say_what_to_do() {
     let options = RedisOptions { more: &["--maxclients", "10"], ..RedisOptions::default() };
-    let Some(redis) = Redis::start_with(options) else { return };
+    let redis = Redis::start_with(options);
     runtime().block_on(async {
         let store = RedisStore::connect(Client::open(redis.url()).unwrap()).await.unwrap();
         let alice = session("alice");

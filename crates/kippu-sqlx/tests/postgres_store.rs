@@ -58,16 +58,16 @@ use self::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// One server for all tests that leave it running, while there is one that needs it.
-fn server() -> Option<Arc<Postgres>> {
+fn server() -> Arc<Postgres> {
     static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
 
     let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(server) = shared.upgrade() {
-        return Some(server);
+        return server;
     }
-    let server = Arc::new(Postgres::start()?);
+    let server = Arc::new(Postgres::start());
     *shared = Arc::downgrade(&server);
-    Some(server)
+    server
 }
 
 /// With further settings of its connections.
@@ -120,8 +120,9 @@ fn text(error: &StoreError) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn each_step() {
-    let Some(server) = server() else { return };
+    let server = server();
     let store = store(&server.database()).await;
     let alice = session("alice");
 
@@ -204,8 +205,9 @@ async fn each_step() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn the_sessions_of_a_subject() {
-    let Some(server) = server() else { return };
+    let server = server();
     let store = store(&server.database()).await;
     let reason = RevokeReason::LogoutAll;
     // Equal under many collations, and different subjects; what SQL, LIKE and paths would mean by them.
@@ -248,8 +250,9 @@ async fn the_sessions_of_a_subject() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn the_ends_of_what_is_stored() {
-    let Some(server) = server() else { return };
+    let server = server();
     let store = store(&server.database()).await;
     let longest = "é".repeat(256);
     for (subject, time, generation, label) in [
@@ -281,8 +284,9 @@ async fn the_ends_of_what_is_stored() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn purging_takes_what_is_over() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let store = store(&url).await;
     let unused = SessionRecord { expires_at: after(10), ..session("alice") };
@@ -336,8 +340,9 @@ async fn purging_takes_what_is_over() {
 
 /// One host whose clock is ahead, of several, and a live session of everybody.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_purge_by_a_clock_that_is_ahead() {
-    let Some(server) = server() else { return };
+    let server = server();
     let store = store(&server.database()).await;
     let now = UnixMillis::from(NumericDate::now());
     let at = |seconds: u64| now.saturating_add(Duration::from_secs(seconds));
@@ -358,8 +363,9 @@ async fn a_purge_by_a_clock_that_is_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn eight_nodes_create_the_table_at_once() {
-    let Some(server) = server() else { return };
+    let server = server();
     for _ in 0..5 {
         let url = server.database();
         let barrier = Arc::new(Barrier::new(8));
@@ -529,7 +535,7 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
 
 /// With a statement that sets the database up.
 async fn races(setting: &'static str) {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     sql(&pool(&url), setting).await;
     store(&url).await;
@@ -568,8 +574,9 @@ async fn races_under_serializable() {
 
 /// A commit that fails after the row was sent is no rotation; one that fails for ever is given up.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_commit_that_fails_is_a_fault() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let (store, admin) = (store(&url).await, pool(&url));
     let alice = session("alice");
@@ -643,8 +650,9 @@ async fn kinds_of_all(store: &PostgresStore) -> Vec<(&'static str, Option<StoreE
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_missing_table_says_what_to_do() {
-    let Some(server) = server() else { return };
+    let server = server();
     let store = patient(pool(&server.database()));
     for (step, error) in kinds_of_all(&store).await {
         let error = error.unwrap_or_else(|| panic!("{step}"));
@@ -660,8 +668,9 @@ async fn a_missing_table_says_what_to_do() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn who_is_refused_shows_no_password() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let database = url.rsplit('/').next().unwrap().split('?').next().unwrap();
     let admin = pool(&url);
@@ -730,8 +739,9 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn rows_that_the_store_did_not_write() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let (store, admin) = (store(&url).await, pool(&url));
     sql(
@@ -777,8 +787,9 @@ async fn rows_that_the_store_did_not_write() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn the_search_path_names_the_schema() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     sql(&pool(&url), "CREATE SCHEMA auth").await;
     let first = patient(pool_with(&url, 1, &[("search_path", "auth")]));
@@ -794,10 +805,11 @@ async fn the_search_path_names_the_schema() {
 
 /// Rotations and revocations write no index, and find room without anybody's cleaning up.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn updates_are_hot() {
     // Of its own: whoever looks at a database keeps its old rows from making room meanwhile, and the autovacuum of
     // many databases looks at one after the other.
-    let Some(server) = Postgres::start() else { return };
+    let server = Postgres::start();
     let url = server.database();
     let admin = pool(&url);
     // How soon a commit is on the disk makes no difference here, but to the time it takes.
@@ -920,8 +932,9 @@ async fn more(what: &str, count: &AtomicU64, more: u64) {
 /// The server ends under load, crashed or in order, and comes back: callers are told that it is not available, what
 /// was acknowledged stays, and the same stores go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_server_that_ends_under_load() {
-    let Some(mut server) = Postgres::start() else { return };
+    let mut server = Postgres::start();
     let url = server.database();
     let creator = store(&url).await;
     let stores = || {

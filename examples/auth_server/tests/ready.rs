@@ -47,8 +47,9 @@ fn a_server_whose_file_is_locked_is_not_ready() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL"]
 fn a_server_over_a_paused_or_read_only_database_or_a_standby_is_not_ready() {
-    let Some(mut postgres) = Postgres::start() else { return };
+    let mut postgres = Postgres::start();
     let folder = Scratch::new("auth-ready-postgres");
     let server = Program::start(&folder, &postgres.url(), &[]);
     wait_for(&server, &[]);
@@ -78,8 +79,9 @@ fn a_server_over_a_paused_or_read_only_database_or_a_standby_is_not_ready() {
 }
 
 #[test]
+#[ignore = "needs Redis"]
 fn a_server_over_a_replica_or_without_redis_is_not_ready() {
-    let Some(mut redis) = Redis::start() else { return };
+    let mut redis = Redis::start();
     let folder = Scratch::new("auth-ready-redis");
     let server = Program::start(&folder, &redis.url(), &[]);
     wait_for(&server, &[]);
@@ -94,9 +96,10 @@ fn a_server_over_a_replica_or_without_redis_is_not_ready() {
 }
 
 #[test]
+#[ignore = "needs Redis"]
 fn the_reasons_are_only_in_the_log() {
     let options = RedisOptions { password: Some("hunter2"), ..RedisOptions::default() };
-    let Some(mut redis) = Redis::start_with(options) else { return };
+    let mut redis = Redis::start_with(options);
     let folder = Scratch::new("auth-ready-secret");
     let server = Program::start(&folder, &redis.url_with("default", "hunter2"), &[]);
     wait_for(&server, &[]);

@@ -90,8 +90,9 @@ fn a_login_goes_its_way_in_sqlite() {
 }
 
 #[test]
+#[ignore = "needs PostgreSQL"]
 fn a_login_goes_its_way_in_postgresql() {
-    let Some(postgres) = Postgres::start() else { return };
+    let postgres = Postgres::start();
     let folder = Scratch::new("auth-postgres");
     let server = AuthServer::start(&folder, &postgres.url(), &[]);
     a_login(&server);
@@ -99,8 +100,9 @@ fn a_login_goes_its_way_in_postgresql() {
 }
 
 #[test]
+#[ignore = "needs Redis"]
 fn a_login_goes_its_way_in_redis() {
-    let Some(mut redis) = Redis::start() else { return };
+    let mut redis = Redis::start();
     let folder = Scratch::new("auth-redis");
     let server = AuthServer::start(&folder, &redis.url(), &[]);
     a_login(&server);

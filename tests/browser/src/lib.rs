@@ -27,7 +27,7 @@ use kippu_test_support::servers;
 use serde_json::{Value, json};
 use url::{ParseError, Url};
 
-use self::servers::{Scratch, find_program, not_run, wait_until};
+use self::servers::{Scratch, program, wait_until};
 
 /// How long a test waits for what should take a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -217,18 +217,9 @@ impl Look {
 }
 
 impl Browser {
-    /// None, and a line that says so, where there is no Chromium or no driver of it.
-    pub async fn open(server: &AuthServer) -> Option<Self> {
-        let what = "the browser tests";
-        let Some(chromium) = find_program(["chromium", "chromium-browser", "google-chrome"]) else {
-            not_run(what, "chromium");
-            return None;
-        };
-        let Some(driver) = find_program(["chromedriver"]) else {
-            not_run(what, "chromedriver");
-            return None;
-        };
-        let driver = Driver::start(&driver);
+    pub async fn open(server: &AuthServer) -> Self {
+        let chromium = program(["chromium", "chromium-browser", "google-chrome"]);
+        let driver = Driver::start(&program(["chromedriver"]));
         let mut arguments = vec![
             "--headless=new",
             "--disable-gpu",
@@ -252,7 +243,7 @@ impl Browser {
         let browser = Self { client, url: server.url.clone(), _driver: driver };
         browser.look(Look::DESKTOP).await;
         browser.go("/").await;
-        Some(browser)
+        browser
     }
 
     /// Looks at a page of the server, when its program has started.

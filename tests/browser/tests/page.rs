@@ -41,9 +41,10 @@ async fn until_requests_are(browser: &Browser, expected: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry() {
     let server = AuthServer::start(&["--access-lifetime", "4", "--grace", "1"]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     log_in(&browser, "ada").await;
 
     let inks = "return [...document.querySelectorAll('#token span:not(.dot)')].map((part) => getComputedStyle(part).color)";
@@ -95,9 +96,10 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn a_payload_that_is_edited_by_hand_is_found_out_and_every_check_is_listed() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     log_in(&browser, "eve").await;
     let checks = "return document.querySelectorAll('#checks li').length";
     let failed = "return document.querySelector('#checks .failed')?.innerText";
@@ -131,9 +133,10 @@ async fn a_payload_that_is_edited_by_hand_is_found_out_and_every_check_is_listed
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
     let server = AuthServer::start(&["--access-lifetime", "30", "--grace", "2"]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     log_in(&browser, "mallory").await;
     let generations = "return [...document.querySelectorAll('#generations .generation')].map((each) => each.textContent)";
 
@@ -162,9 +165,10 @@ async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn a_second_device_is_listed_and_is_logged_out_from_the_first() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     log_in(&browser, "grace").await;
     browser.click("second").await;
     browser.tab(1).await;
@@ -193,9 +197,10 @@ async fn a_second_device_is_listed_and_is_logged_out_from_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn everywhere_is_logged_out_at_once() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     log_in(&browser, "joan").await;
     browser.new_tab().await;
     browser.fill("email", &email("joan")).await;
@@ -212,9 +217,10 @@ async fn everywhere_is_logged_out_at_once() {
 
 /// Both tabs have one cookie, and present it at the same moment.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     browser.click_first("input[value=cookies]").await;
     log_in(&browser, "alan").await;
     assert_eq!(browser.run("return document.cookie.includes('access')").await, false);
@@ -257,9 +263,10 @@ async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn a_changed_password_ends_the_other_device() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     log_in(&browser, "hedy").await;
     browser.click("second").await;
     browser.tab(1).await;
@@ -296,9 +303,10 @@ async fn a_changed_password_ends_the_other_device() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn what_the_server_refuses_is_shown_in_its_words() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     for (address, password, words) in [
         ("", "", "This is not an email address"),
         ("ada", PASSWORD, "This is not an email address"),
@@ -324,9 +332,10 @@ async fn what_the_server_refuses_is_shown_in_its_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn a_wrong_password_is_told_and_tried_only_so_often() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     browser.fill("email", &email("trudy")).await;
     browser.fill("password", "incorrect").await;
     for _ in 0..5 {
@@ -343,9 +352,10 @@ const ENTER: &str = "\u{e007}";
 const SPACE: &str = "\u{e00d}";
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn all_of_it_works_with_a_keyboard() {
     let server = AuthServer::start(&["--grace", "2"]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     // The focus is on the address.
     browser.keys(&email("barbara")).await;
     browser.keys(TAB).await;
@@ -381,9 +391,10 @@ async fn all_of_it_works_with_a_keyboard() {
 
 /// A request with both would be refused for having one credential too many.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn a_login_in_memory_and_one_in_cookies_do_not_meet() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     log_in(&browser, "radia").await;
     browser.new_tab().await;
     browser.click_first("input[value=cookies]").await;
@@ -433,9 +444,10 @@ const FAINT: &str = "
     return faint";
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
 async fn it_can_be_read_by_day_and_by_night_on_a_desk_and_on_a_phone() {
     let server = AuthServer::start(&[]);
-    let Some(browser) = Browser::open(&server).await else { return };
+    let browser = Browser::open(&server).await;
     let looks = [
         ("desktop-light", Look::DESKTOP),
         ("desktop-dark", Look { scheme: "dark", ..Look::DESKTOP }),

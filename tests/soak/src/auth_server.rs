@@ -23,10 +23,10 @@ pub(crate) struct AuthServer {
 }
 
 impl AuthServer {
-    /// Not started yet. None where libfaketime is not installed.
-    pub(crate) fn new(program: &Path, pace: Pace) -> Option<Self> {
+    /// Not started yet.
+    pub(crate) fn new(program: &Path, pace: Pace) -> Self {
         let folder = Scratch::new("soak");
-        let clock = FakeClock::new(folder.path())?;
+        let clock = FakeClock::new(folder.path());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let arguments = [
             ("--listen", address.to_string()),
@@ -40,7 +40,7 @@ impl AuthServer {
         ];
         let arguments = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
         let arguments = arguments.collect();
-        Some(Self { program: program.to_owned(), folder, address, arguments, clock, process: None })
+        Self { program: program.to_owned(), folder, address, arguments, clock, process: None }
     }
 
     /// The server's working directory.

@@ -85,10 +85,9 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
     let pace = if seconds < LONG_FROM { SHORT } else { LONG };
     let count = u32::try_from((seconds * 4).clamp(8, 200))?;
     let runtime = Runtime::new()?;
-    let mut server =
-        AuthServer::new(&program.canonicalize()?, pace).ok_or("libfaketime is not installed")?;
-    let mut store_of_server =
-        stores::start(store, &server, &runtime).ok_or("the store is unknown, or not installed")?;
+    let mut server = AuthServer::new(&program.canonicalize()?, pace);
+    let mut store_of_server = stores::start(store, &server, &runtime)
+        .ok_or("the stores are sqlite, postgres and redis")?;
     server.keep_in(&store_of_server.url());
     server.start();
     let recorder = Arc::new(Recorder::create(path)?);
@@ -160,9 +159,13 @@ fn client(server: &AuthServer, recorder: &Arc<Recorder>, user: u32) -> Client {
 
 async fn register(clients: &[Client]) -> Result<(), Box<dyn Error>> {
     for client in clients {
-        let status = client.register(&email(client.user), PASSWORD).await;
-        if status != Some(201) {
-            return Err(format!("a user cannot be registered: {status:?}").into());
+        // The server may be busy.
+        for tries in 1.. {
+            match client.register(&email(client.user), PASSWORD).await {
+                Some(201) => break,
+                Some(503) if tries < 10 => {}
+                status => return Err(format!("a user cannot be registered: {status:?}").into()),
+            }
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::servers::{Scratch, Server, find_program, free_port, not_run, wait_until};
+use crate::servers::{Scratch, Server, find_program, free_port, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -28,17 +28,8 @@ pub struct Postgres {
 impl Postgres {
     pub const GUARDED: &str = "guarded";
 
-    /// None, and a line that says so, where PostgreSQL is not installed.
-    pub fn start() -> Option<Self> {
-        let what = "the PostgreSQL tests";
-        let Some(programs) = folder_of_programs() else {
-            not_run(what, "initdb");
-            return None;
-        };
-        if is_root() && find_program(["setpriv"]).is_none() {
-            not_run(what, "setpriv");
-            return None;
-        }
+    pub fn start() -> Self {
+        let programs = folder_of_programs().expect("PostgreSQL is installed, as scripts/test does");
         let mut postgres = Self {
             programs,
             folder: Scratch::new("postgres"),
@@ -48,7 +39,7 @@ impl Postgres {
         };
         postgres.create();
         postgres.restart();
-        Some(postgres)
+        postgres
     }
 
     /// A standby of this server, which streams from it.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::servers::{FakeClock, Scratch, Server, find_program, free_port, not_run, wait_until};
+use crate::servers::{FakeClock, Scratch, Server, free_port, program, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -41,33 +41,24 @@ struct Programs {
 }
 
 impl Programs {
-    fn find(what: &str) -> Option<Self> {
-        let server = find_program(["redis-server", "valkey-server"]);
-        let cli = find_program(["redis-cli", "valkey-cli"]);
-        match (server, cli) {
-            (Some(server), Some(cli)) => Some(Self { server, cli }),
-            (None, _) => {
-                not_run(what, "redis-server");
-                None
-            }
-            (_, None) => {
-                not_run(what, "redis-cli");
-                None
-            }
+    fn find() -> Self {
+        Self {
+            server: program(["redis-server", "valkey-server"]),
+            cli: program(["redis-cli", "valkey-cli"]),
         }
     }
 }
 
 impl Redis {
-    pub fn start() -> Option<Self> {
+    pub fn start() -> Self {
         Self::start_with(RedisOptions::default())
     }
 
-    pub fn start_with(options: RedisOptions<'_>) -> Option<Self> {
-        let programs = Programs::find("the Redis tests")?;
+    pub fn start_with(options: RedisOptions<'_>) -> Self {
+        let programs = Programs::find();
         let mut redis = Self::prepare(programs, free_port(), options);
         redis.restart();
-        Some(redis)
+        redis
     }
 
     /// A replica of this server, which has its data.
@@ -91,16 +82,11 @@ impl Redis {
     }
 
     /// One whose clock can be set.
-    pub fn start_with_clock() -> Option<Self> {
-        let what = "the Redis tests with another clock";
-        let mut redis = Self::prepare(Programs::find(what)?, free_port(), RedisOptions::default());
-        redis.clock = FakeClock::new(redis.folder.path());
-        if redis.clock.is_none() {
-            not_run(what, "libfaketime");
-            return None;
-        }
+    pub fn start_with_clock() -> Self {
+        let mut redis = Self::prepare(Programs::find(), free_port(), RedisOptions::default());
+        redis.clock = Some(FakeClock::new(redis.folder.path()));
         redis.restart();
-        Some(redis)
+        redis
     }
 
     /// Sets the clock, so many seconds ahead of the machine's.
@@ -317,8 +303,8 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    pub fn start() -> Option<Self> {
-        let programs = Programs::find("the Redis Cluster tests")?;
+    pub fn start() -> Self {
+        let programs = Programs::find();
         let options = RedisOptions {
             more: &[
                 "--cluster-enabled",
@@ -360,7 +346,7 @@ impl RedisCluster {
                         || replication.contains("state=online"))
             })
         });
-        Some(cluster)
+        cluster
     }
 
     pub fn nodes(&self) -> &[Redis] {

@@ -46,19 +46,22 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// None where libfaketime is not installed.
-    pub fn new(folder: &Path) -> Option<Self> {
+    /// Sets the clock by libfaketime, which has to be installed.
+    pub fn new(folder: &Path) -> Self {
         // The folder of this machine's architecture is the one that has it.
-        let folders = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+        let folders = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
         let within = |folder: PathBuf| (folder.join("faketime/libfaketimeMT.so.1"), folder);
-        let (library, beside) = folders.map(within).find(|(library, _)| library.exists())?;
+        let (library, beside) = folders
+            .map(within)
+            .find(|(library, _)| library.exists())
+            .expect("libfaketime is installed, as scripts/test does");
         // jemalloc asks for the time before the library knows it. With libc's malloc in its place, nothing does.
         let mut libraries = library.into_os_string();
         libraries.push(" ");
         libraries.push(beside.join("libc.so.6"));
         let clock = Self { libraries, offset: folder.join("offset") };
         clock.set(0);
-        Some(clock)
+        clock
     }
 
     /// Sets it in one step, whenever the server looks.
@@ -123,7 +126,15 @@ pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The first of these programs that is there: names are looked up in `PATH`, paths are not.
+/// Returns the first of these programs that is installed, and fails where none is.
+pub fn program<'p>(candidates: impl IntoIterator<Item = &'p str> + Clone) -> PathBuf {
+    let names = candidates.clone().into_iter().collect::<Vec<_>>().join(" or ");
+    find_program(candidates).unwrap_or_else(|| {
+        panic!("{names} is not installed: scripts/test installs what the tests of servers need")
+    })
+}
+
+/// Returns the first of these programs that is installed. Names are looked up in `PATH`, paths are not.
 pub fn find_program<'p>(candidates: impl IntoIterator<Item = &'p str>) -> Option<PathBuf> {
     let folders: Vec<PathBuf> =
         env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
@@ -135,14 +146,6 @@ pub fn find_program<'p>(candidates: impl IntoIterator<Item = &'p str>) -> Option
         };
         paths.into_iter().find(|path| path.is_file())
     })
-}
-
-/// What to do where a server's program is not there: to say so in a line, or to fail where servers are required.
-pub fn not_run(what: &str, missing: &str) {
-    let line = format!("NOT RUN: {what}: there is no {missing} on this machine");
-    assert!(env::var_os("KIPPU_REQUIRE_SERVERS").is_none_or(|value| value != "1"), "{line}");
-    // Past the capture of the test's output.
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
 }
 
 /// Tries until it comes true, for at most `limit`.

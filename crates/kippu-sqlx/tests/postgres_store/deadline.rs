@@ -41,8 +41,9 @@ async fn all_end(store: &PostgresStore) {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_server_that_stands_still() {
-    let Some(server) = Postgres::start() else { return };
+    let server = Postgres::start();
     let url = server.database();
     store(&url).await;
     for (size, is_tested) in [(1, true), (1, false), (10, true), (10, false)] {
@@ -61,8 +62,9 @@ async fn a_server_that_stands_still() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_network_that_swallows_everything() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     store(&url).await;
     for (size, is_tested) in [(1, true), (1, false), (10, true), (10, false)] {
@@ -93,8 +95,9 @@ async fn a_network_that_swallows_everything() {
 /// A client that hangs up, or a time-out around the call: the connection is used again if it answers, and its place is free
 /// if it does not.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_step_that_its_caller_gives_up() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     store(&url).await;
     for isolation in ["read committed", "serializable"] {
@@ -137,8 +140,9 @@ async fn a_step_that_its_caller_gives_up() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn the_ends_of_a_deadline() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     store(&url).await;
     let address = Proxy::to(server.port()).await;
@@ -159,8 +163,9 @@ async fn the_ends_of_a_deadline() {
 
 /// The deadline is the default one.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn connecting_ends() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let address = Proxy::to(server.port()).await;
     address.swallow();
@@ -172,8 +177,9 @@ async fn connecting_ends() {
 
 /// A connection can stay open and be useless. The store closes it, and the next call has another one.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_connection_that_is_spoilt() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let fine = store(&url).await;
     let alice = session("alice");

@@ -15,7 +15,7 @@ use super::{
     LIMIT, kinds_of_all, patient,
     postgres_server::Postgres,
     records::{kind, session},
-    servers::{Server, find_program, free_port, not_run, wait_until},
+    servers::{self, Server, free_port, wait_until},
     store,
 };
 
@@ -25,12 +25,8 @@ struct PgBouncer {
     _server: Server,
 }
 
-fn program() -> Option<PathBuf> {
-    let program = find_program(["pgbouncer", "/usr/sbin/pgbouncer"]);
-    if program.is_none() {
-        not_run("the tests of the PostgreSQL store behind PgBouncer", "pgbouncer");
-    }
-    program
+fn program() -> PathBuf {
+    servers::program(["pgbouncer", "/usr/sbin/pgbouncer"])
 }
 
 impl PgBouncer {
@@ -76,8 +72,9 @@ fn without_statements(program: &PathBuf) -> &'static str {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and PgBouncer"]
 async fn a_startup_parameter_that_it_refuses() {
-    let (Some(program), Some(server)) = (program(), super::server()) else { return };
+    let (program, server) = (program(), super::server());
     let url = server.database();
     let pooler = PgBouncer::start(&program, &server, &[]);
     let error = PostgresStore::connect(&pooler.url(&server, &url)).await.unwrap_err();
@@ -95,8 +92,9 @@ async fn a_startup_parameter_that_it_refuses() {
 
 /// Two clients have a statement of the same name on one connection of the server.
 #[tokio::test]
+#[ignore = "needs PostgreSQL and PgBouncer"]
 async fn statements_that_it_mixes_up() {
-    let (Some(program), Some(server)) = (program(), super::server()) else { return };
+    let (program, server) = (program(), super::server());
     let url = server.database();
     store(&url).await;
     let settings =
@@ -113,8 +111,9 @@ async fn statements_that_it_mixes_up() {
 
 /// It has one code for what it refuses for good, and for a server that it cannot reach at the moment.
 #[tokio::test]
+#[ignore = "needs PostgreSQL and PgBouncer"]
 async fn a_server_that_is_down_behind_it() {
-    let (Some(program), Some(mut server)) = (program(), Postgres::start()) else { return };
+    let (program, mut server) = (program(), Postgres::start());
     let url = server.database();
     store(&url).await;
     let settings = [IGNORE, "pool_mode = session", "query_wait_timeout = 1"];

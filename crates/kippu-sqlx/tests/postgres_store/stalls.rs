@@ -140,8 +140,9 @@ async fn holding(pool: &PgPool, statement: &'static str) -> Transaction<'static,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_table_that_is_locked() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let store = store(&url).await;
     let lock = "LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE";
@@ -159,8 +160,9 @@ async fn a_table_that_is_locked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_row_that_is_locked() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let store = store(&url).await;
     for change in [
@@ -181,8 +183,9 @@ async fn a_row_that_is_locked() {
 
 /// A wait that is short beside the grace is counted too, by the statement alone: nothing is corrected afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_short_wait_counts() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     store(&url).await;
     let short = Duration::from_millis(300);
@@ -228,8 +231,9 @@ async fn a_short_wait_counts() {
 
 /// The absolute end, and the latest time that there is, are not passed by a wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_wait_prolongs_nothing_beyond_the_end() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let store = store(&url).await;
     let (alice, bob) = (session("alice"), session("bob"));
@@ -262,8 +266,9 @@ async fn a_wait_prolongs_nothing_beyond_the_end() {
 /// Another process rotates, and its commit takes longer than the grace. A request that waits for the row was overtaken,
 /// whatever the times say.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_rotation_of_another_process_that_commits_late() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let store = store(&url).await;
     for isolation in ["read committed", "repeatable read", "serializable"] {
@@ -296,8 +301,9 @@ async fn a_rotation_of_another_process_that_commits_late() {
 
 /// A change that waits for a standby that stands still. The change was made long before it can be seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_commit_that_waits_for_a_standby() {
-    let Some(server) = postgres_server::Postgres::start() else { return };
+    let server = postgres_server::Postgres::start();
     let url = server.database();
     let store = store(&url).await.with_deadline(LIMIT);
     let standby = server.standby();
@@ -346,8 +352,9 @@ async fn a_commit_that_waits_for_a_standby() {
 
 /// A reuse was decided on, and the time of the rotation is put right before the session is revoked: it is decided again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn a_rotation_that_is_corrected_before_a_revocation() {
-    let Some(server) = server() else { return };
+    let server = server();
     let url = server.database();
     let store = store(&url).await.with_deadline(LIMIT);
     let alice = session("alice");

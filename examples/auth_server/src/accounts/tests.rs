@@ -150,14 +150,16 @@ async fn accounts_hold_in_sqlite() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn accounts_hold_in_postgresql() {
-    let Some(postgres) = Postgres::start() else { return };
+    let postgres = Postgres::start();
     hold(open(&postgres.url()).await, open(&postgres.url()).await).await;
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn accounts_hold_in_redis() {
-    let Some(redis) = Redis::start() else { return };
+    let redis = Redis::start();
     hold(open(&redis.url()).await, open(&redis.url()).await).await;
 }
 
@@ -201,8 +203,9 @@ async fn accounts_of_earlier_versions_are_opened_in_sqlite() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn accounts_of_earlier_versions_are_opened_in_postgresql() {
-    let Some(postgres) = Postgres::start() else { return };
+    let postgres = Postgres::start();
     let pool = PgPoolOptions::new().connect(&postgres.url()).await.unwrap();
     pool.execute(OLD_SCHEMA).await.unwrap();
     pool.execute(OLD_ROWS).await.unwrap();
@@ -220,8 +223,9 @@ async fn accounts_of_earlier_versions_are_opened_in_postgresql() {
 }
 
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn accounts_of_earlier_versions_are_opened_in_redis() {
-    let Some(redis) = Redis::start() else { return };
+    let redis = Redis::start();
     for (id, name, role) in [("1", "ada", "admin"), ("2", "bob@example.com", "member")] {
         let text = format!(r#"{{"id":"{id}","name":"{name}","hash":"hash","role":"{role}"}}"#);
         redis.command(&["HSET", "auth_server:accounts", name, &text]);
@@ -262,8 +266,9 @@ async fn a_file_that_was_removed_or_replaced_is_noticed() {
 
 /// A demoted primary keeps its connections and answers with old accounts.
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn a_replica_of_redis_is_not_asked() {
-    let Some(redis) = Redis::start() else { return };
+    let redis = Redis::start();
     let accounts = open(&redis.url()).await;
     let ada = account("ada@example.com", "hash");
     assert!(accounts.add(&ada).await.unwrap());
@@ -288,9 +293,10 @@ async fn a_replica_of_redis_is_not_asked() {
 
 /// The steps after a failover reach the new primary.
 #[tokio::test]
+#[ignore = "needs Redis"]
 async fn accounts_follow_the_primary_that_sentinels_name() {
     let options = RedisOptions { password: Some("p@ss/word"), ..RedisOptions::default() };
-    let Some(primary) = Redis::start_with(options) else { return };
+    let primary = Redis::start_with(options);
     let mut sentinels = RedisSentinels::start(primary);
     let hosts: Vec<_> =
         sentinels.urls().iter().map(|url| url["redis://".len()..].replace('/', "")).collect();
@@ -314,8 +320,9 @@ async fn accounts_follow_the_primary_that_sentinels_name() {
 
 /// A read-only server refuses changes, and its connection is not used again.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_server_that_only_reads_changes_no_account() {
-    let Some(postgres) = Postgres::start() else { return };
+    let postgres = Postgres::start();
     let accounts = open(&postgres.url()).await;
     let ada = account("ada@example.com", "hash");
     assert!(accounts.add(&ada).await.unwrap());
@@ -342,8 +349,9 @@ async fn a_server_that_only_reads_changes_no_account() {
 
 /// A locked table holds the step up for longer than the deadline.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_database_that_does_not_answer_is_given_up() {
-    let Some(postgres) = Postgres::start() else { return };
+    let postgres = Postgres::start();
     let accounts = open(&postgres.url()).await;
     let locker = PgPoolOptions::new().connect(&postgres.url()).await.unwrap();
     let mut lock = locker.begin().await.unwrap();
@@ -358,8 +366,9 @@ async fn a_database_that_does_not_answer_is_given_up() {
 
 /// A standby is behind its primary, and so is an old primary that comes back as one.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_standby_of_postgresql_is_not_asked() {
-    let Some(primary) = Postgres::start() else { return };
+    let primary = Postgres::start();
     let ada = account("ada@example.com", "hash");
     let accounts = open(&primary.url()).await;
     assert!(accounts.add(&ada).await.unwrap());

@@ -36,8 +36,8 @@ const STALLS: [Stall; 4] = [
 ];
 
 impl PostgresPair {
-    pub(super) fn start(runtime: &Runtime) -> Option<Self> {
-        let mut primary = Postgres::start()?;
+    pub(super) fn start(runtime: &Runtime) -> Self {
+        let mut primary = Postgres::start();
         primary.stop();
         // A run of minutes must not wait a minute for what removes dead rows, nor long for a standby.
         primary.set(&["autovacuum_naptime=5s", "wal_retrieve_retry_interval=200ms"]);
@@ -46,7 +46,7 @@ impl PostgresPair {
         let address = runtime.block_on(Proxy::to(primary.port()));
         let pair = Self { primary, standby, address };
         pair.wait_for_standby(runtime);
-        Some(pair)
+        pair
     }
 
     /// Has the primary wait for its standby with each commit, so that a failover loses nothing.

@@ -21,16 +21,16 @@ pub(super) struct RedisPair {
 }
 
 impl RedisPair {
-    pub(super) fn start(runtime: &Runtime) -> Option<Self> {
+    pub(super) fn start(runtime: &Runtime) -> Self {
         // With `always`, what is acknowledged is kept. The file is rewritten when it is twice as large.
         let more = ["--auto-aof-rewrite-min-size", "1mb", "--repl-diskless-sync-delay", "0"];
         let options = RedisOptions { append: Some("always"), more: &more, ..Default::default() };
-        let (primary, replica) = (Redis::start_with(options)?, Redis::start_with(options)?);
+        let (primary, replica) = (Redis::start_with(options), Redis::start_with(options));
         replica.follow(&primary);
         let address = runtime.block_on(Proxy::to(primary.port()));
         let pair = Self { primary, replica, address };
         pair.wait_for_replica();
-        Some(pair)
+        pair
     }
 
     /// Has the primary refuse to write without a replica that was there two seconds ago. So it loses less, not nothing: it

@@ -1,6 +1,6 @@
 //! Logins on each store: how many a second, and how long the slowest wait.
 //!
-//! `cargo bench -p kippu-store-tests [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [STORE …]]`. Servers are
+//! `cargo bench -p kippu-benches --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [STORE …]]`. Servers are
 //! started for it, and share the machine's cores with it. `--loaded=1000000` has so many sessions in the store
 //! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
 //! much the store has grown. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
@@ -14,9 +14,9 @@
     reason = "a bench that fails ends"
 )]
 
-#[path = "../../../benches/chart.rs"]
+#[path = "chart.rs"]
 mod chart;
-#[path = "../../../benches/machine.rs"]
+#[path = "machine.rs"]
 mod machine;
 #[path = "session_charts.rs"]
 mod session_charts;
