@@ -103,9 +103,8 @@ fn main() {
             all("sqlite", BoxStore::new(store), size, &mut rows, held).await;
         });
     }
-    if wanted("postgres")
-        && let Some(server) = postgres_server::Postgres::start()
-    {
+    if wanted("postgres") {
+        let server = postgres_server::Postgres::start();
         runtime.block_on(async {
             // A server on this machine breaks off no connection, so that none has to be tried out first.
             let options =
@@ -123,19 +122,18 @@ fn main() {
     }
     if wanted("redis") {
         let options = redis_server::RedisOptions { append: Some("everysec"), ..Default::default() };
-        if let Some(server) = redis_server::Redis::start_with(options) {
-            runtime.block_on(async {
-                let client = redis::Client::open(server.url()).expect("a URL");
-                let connection = redis::aio::ConnectionManager::new(client).await.expect("it runs");
-                let store = kippu_redis::RedisStore::new(connection);
-                let held = async || {
-                    let answer = server.command(&["INFO", "memory"]);
-                    let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
-                    used.expect("a line of it").trim().parse().expect("a number")
-                };
-                all("redis", BoxStore::new(store), size, &mut rows, held).await;
-            });
-        }
+        let server = redis_server::Redis::start_with(options);
+        runtime.block_on(async {
+            let client = redis::Client::open(server.url()).expect("a URL");
+            let connection = redis::aio::ConnectionManager::new(client).await.expect("it runs");
+            let store = kippu_redis::RedisStore::new(connection);
+            let held = async || {
+                let answer = server.command(&["INFO", "memory"]);
+                let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
+                used.expect("a line of it").trim().parse().expect("a number")
+            };
+            all("redis", BoxStore::new(store), size, &mut rows, held).await;
+        });
     }
     session_charts::write(&folder, size.loaded, &rows).expect("a folder to write to");
     println!("written to {}", folder.display());
