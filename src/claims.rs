@@ -44,19 +44,19 @@ use crate::{
 /// any type, and `decode` checks the registered claims whether the type has fields for them or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegisteredClaims {
-    /// Who issued the token (RFC 7519 §4.1.1).
+    /// The issuer (RFC 7519 §4.1.1).
     pub iss: Option<String>,
-    /// Whom it is about (RFC 7519 §4.1.2).
+    /// The subject: whom the token is about (RFC 7519 §4.1.2).
     pub sub: Option<String>,
-    /// Whom it is for (RFC 7519 §4.1.3).
+    /// The audience: whom the token is for (RFC 7519 §4.1.3).
     pub aud: Option<Audience>,
-    /// From when on it is refused (RFC 7519 §4.1.4).
+    /// The time from which on the token is refused (RFC 7519 §4.1.4).
     pub exp: Option<NumericDate>,
-    /// Until when it is refused (RFC 7519 §4.1.5).
+    /// The time before which the token is refused (RFC 7519 §4.1.5).
     pub nbf: Option<NumericDate>,
-    /// When it was issued (RFC 7519 §4.1.6).
+    /// The time at which the token was issued (RFC 7519 §4.1.6).
     pub iat: Option<NumericDate>,
-    /// A name that no other token of the issuer has (RFC 7519 §4.1.7).
+    /// The id of the token: no other token of the issuer has it (RFC 7519 §4.1.7).
     pub jti: Option<String>,
 }
 

@@ -174,7 +174,7 @@ impl DecodeError {
         }
     }
 
-    /// Whether the token was good and its time is over, by its `exp` or by [`Validation::max_age`](crate::Validation::max_age):
+    /// Whether the token was good once and has expired, by its `exp` or by [`Validation::max_age`](crate::Validation::max_age):
     /// the client gets a new one.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Claim(ClaimError::Expired { .. } | ClaimError::TooOld { .. }))
