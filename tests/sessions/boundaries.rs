@@ -55,6 +55,7 @@ impl Fixture {
             .absolute_lifetime(millis(ABSOLUTE))
             .grace(millis(GRACE))
             .leeway(leeway)
+            .unwrap()
             .clock(clock)
             .build()
             .unwrap();

@@ -2,7 +2,7 @@
 
 use std::string::String;
 
-use kippu::session::{RevokeReason, Revoked, SessionId, SessionRecord, UnixMillis};
+use kippu::session::{Revoked, SessionId, SessionRecord, UnixMillis};
 
 pub(crate) struct Columns<'r> {
     pub(crate) id: &'r [u8],
@@ -23,9 +23,7 @@ impl Columns<'_> {
     pub(crate) fn into_record(self) -> Option<SessionRecord> {
         let revoked = match (self.revoked_at, self.revoked_reason) {
             (None, None) => None,
-            (Some(at), Some(word)) => {
-                Some(Revoked { at: time(at)?, reason: RevokeReason::from_word(word)? })
-            }
+            (Some(at), Some(word)) => Some(Revoked { at: time(at)?, reason: word.parse().ok()? }),
             _ => return None,
         };
         let record = SessionRecord {

@@ -3,7 +3,7 @@
 use std::str::{self, FromStr};
 use std::{borrow::ToOwned, format, string::String};
 
-use kippu::session::{RevokeReason, Revoked, SessionId, SessionRecord, UnixMillis};
+use kippu::session::{Revoked, SessionId, SessionRecord, UnixMillis};
 
 /// Writes the value of a session as `session.lua` describes it.
 pub(super) fn encode(session: &SessionRecord) -> String {
@@ -48,7 +48,7 @@ pub(super) fn decode(id: SessionId, value: &[u8]) -> Option<SessionRecord> {
     };
     let revoked = match (revoked_at, reason) {
         ("-", "-") => None,
-        (at, reason) => Some(Revoked { at: time(at)?, reason: RevokeReason::from_word(reason)? }),
+        (at, reason) => Some(Revoked { at: time(at)?, reason: reason.parse().ok()? }),
     };
     let session = SessionRecord {
         id,
@@ -85,7 +85,7 @@ mod tests {
     use std::string::ToString;
 
     use super::*;
-    use kippu::session::rotation::MAX_GENERATION;
+    use kippu::session::{RevokeReason, rotation::MAX_GENERATION};
 
     fn session() -> SessionRecord {
         SessionRecord {
