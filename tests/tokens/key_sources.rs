@@ -498,7 +498,7 @@ fn a_variable_holds_keys() {
         ("large", &"x".repeat(70_000)),
     ] {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_variable_holds_keys"])
+            .args(["--exact", "key_sources::a_variable_holds_keys"])
             .env("KIPPU_TEST_CASE", case)
             .env("KIPPU_TEST_KEYS", value)
             .output()

@@ -546,11 +546,13 @@ async fn races(setting: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn races_under_read_committed() {
     races("SELECT").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn races_under_repeatable_read() {
     races(
         "DO $$ BEGIN
@@ -562,6 +564,7 @@ async fn races_under_repeatable_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
 async fn races_under_serializable() {
     races(
         "DO $$ BEGIN

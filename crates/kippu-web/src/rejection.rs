@@ -75,12 +75,15 @@ pub enum Rejection {
 }
 
 impl fmt::Debug for Rejection {
-    /// As its message, for a `main` that returns it.
+    /// As its message with its causes, for a `main` that returns it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.source() {
-            None => write!(f, "{self}"),
-            Some(cause) => write!(f, "{self}: {cause:?}"),
+        write!(f, "{self}")?;
+        let mut source = self.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
         }
+        Ok(())
     }
 }
 
