@@ -5,6 +5,11 @@ run() {
     "$@"
 }
 
+# A program of crates.io, in target/tools. Unoptimised, which halves its build.
+tool() {
+    [[ -x $root/target/tools/bin/$1 ]] || run cargo install "$1" --version "$2" --locked --debug --root "$root/target/tools"
+}
+
 die() {
     echo "error: $*" >&2
     exit 1
