@@ -22,7 +22,7 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     for algorithm in [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512] {
-        let mut group = criterion.benchmark_group(algorithm.name());
+        let mut group = criterion.benchmark_group(algorithm.as_str());
         for bytes in MESSAGES {
             let message: Vec<u8> = (0..=u8::MAX).cycle().take(bytes).collect();
             group.throughput(Throughput::Bytes(u64::try_from(bytes).expect("a few KiB")));

@@ -44,7 +44,7 @@ fn sizes(criterion: &mut Criterion, tokens: &Tokens, bytes: usize) {
     let Tokens { algorithm, claims, token, forged, .. } = tokens;
     let (key, validation) = (key(*algorithm), expecting(claims));
     let mut buffer = vec![0; token.len()];
-    let mut group = criterion.benchmark_group(algorithm.name());
+    let mut group = criterion.benchmark_group(algorithm.as_str());
 
     assert_eq!(encode(claims, &key).as_ref(), Ok(token));
     group.bench_function(BenchmarkId::new("encode", bytes), |bencher| {

@@ -50,11 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = Key::generate(Algorithm::Hs256)?;
     let claims = Flattened {
         registered: RegisteredClaims {
-            issuer: Some("https://auth.example".into()),
-            subject: Some("user-12345".into()),
-            audience: Some(Audience::Many(vec!["api".into(), "web".into()])),
-            expiration_time: Some(NumericDate::in_seconds(900)),
-            issued_at: Some(NumericDate::now()),
+            iss: Some("https://auth.example".into()),
+            sub: Some("user-12345".into()),
+            aud: Some(Audience::Many(vec!["api".into(), "web".into()])),
+            exp: Some(NumericDate::in_seconds(900)),
+            iat: Some(NumericDate::now()),
             ..RegisteredClaims::default()
         },
         role: Role::Admin,
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(claims) => return Err(format!("there is no tenant: {claims:?}").into()),
     }
     // What the type itself has against a token is told last.
-    let machine = RegisteredClaims { subject: Some("machine-7".into()), ..claims.registered };
+    let machine = RegisteredClaims { sub: Some("machine-7".into()), ..claims.registered };
     let token = encode_with_typ(&machine, &key, "at+jwt")?;
     let validation = Validation::new().audience("web");
     match decode::<Own>(&token, &key, &validation) {

@@ -4,11 +4,12 @@ use alloc::{
     string::String,
     vec::{self, Vec},
 };
-use core::{fmt, slice};
+use core::{fmt, slice, str::FromStr};
 
 use serde_core::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use crate::{
+    excerpt::UnknownName,
     json::{self, JsonError, Text, Value},
     numeric_date::{NumericDate, SpelledDate},
 };
@@ -28,8 +29,8 @@ use crate::{
 ///
 /// let claims = Claims {
 ///     registered: RegisteredClaims {
-///         issuer: Some("https://auth.example".into()),
-///         expiration_time: Some(NumericDate::from_seconds(1_300_819_380)),
+///         iss: Some("https://auth.example".into()),
+///         exp: Some(NumericDate::from_seconds(1_300_819_380)),
 ///         ..RegisteredClaims::default()
 ///     },
 ///     role: "admin".into(),
@@ -43,20 +44,20 @@ use crate::{
 /// any type, and `decode` checks the registered claims whether the type has fields for them or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegisteredClaims {
-    /// `iss`, who issued the token (RFC 7519 §4.1.1).
-    pub issuer: Option<String>,
-    /// `sub`, whom it is about (RFC 7519 §4.1.2).
-    pub subject: Option<String>,
-    /// `aud`, whom it is for (RFC 7519 §4.1.3).
-    pub audience: Option<Audience>,
-    /// `exp`, from when on it is refused (RFC 7519 §4.1.4).
-    pub expiration_time: Option<NumericDate>,
-    /// `nbf`, until when it is refused (RFC 7519 §4.1.5).
-    pub not_before: Option<NumericDate>,
-    /// `iat`, when it was issued (RFC 7519 §4.1.6).
-    pub issued_at: Option<NumericDate>,
-    /// `jti`, a name that no other token of the issuer has (RFC 7519 §4.1.7).
-    pub jwt_id: Option<String>,
+    /// The issuer (RFC 7519 §4.1.1).
+    pub iss: Option<String>,
+    /// The subject: whom the token is about (RFC 7519 §4.1.2).
+    pub sub: Option<String>,
+    /// The audience: whom the token is for (RFC 7519 §4.1.3).
+    pub aud: Option<Audience>,
+    /// The time from which on the token is refused (RFC 7519 §4.1.4).
+    pub exp: Option<NumericDate>,
+    /// The time before which the token is refused (RFC 7519 §4.1.5).
+    pub nbf: Option<NumericDate>,
+    /// The time at which the token was issued (RFC 7519 §4.1.6).
+    pub iat: Option<NumericDate>,
+    /// The id of the token: no other token of the issuer has it (RFC 7519 §4.1.7).
+    pub jti: Option<String>,
 }
 
 /// The value of `aud`: one name, or several (RFC 7519 §4.1.3). It is written as it was read: one name as
@@ -172,29 +173,29 @@ impl Serialize for RegisteredClaims {
             value: Option<&T>,
         ) -> Result<(), S::Error> {
             match value {
-                Some(value) => claims.serialize_field(claim.name(), value),
-                None => claims.skip_field(claim.name()),
+                Some(value) => claims.serialize_field(claim.as_str(), value),
+                None => claims.skip_field(claim.as_str()),
             }
         }
 
         let present = [
-            self.issuer.is_some(),
-            self.subject.is_some(),
-            self.audience.is_some(),
-            self.expiration_time.is_some(),
-            self.not_before.is_some(),
-            self.issued_at.is_some(),
-            self.jwt_id.is_some(),
+            self.iss.is_some(),
+            self.sub.is_some(),
+            self.aud.is_some(),
+            self.exp.is_some(),
+            self.nbf.is_some(),
+            self.iat.is_some(),
+            self.jti.is_some(),
         ];
         let count = present.into_iter().filter(|&present| present).count();
         let mut claims = serializer.serialize_struct("RegisteredClaims", count)?;
-        field(&mut claims, RegisteredClaim::Issuer, self.issuer.as_ref())?;
-        field(&mut claims, RegisteredClaim::Subject, self.subject.as_ref())?;
-        field(&mut claims, RegisteredClaim::Audience, self.audience.as_ref())?;
-        field(&mut claims, RegisteredClaim::ExpirationTime, self.expiration_time.as_ref())?;
-        field(&mut claims, RegisteredClaim::NotBefore, self.not_before.as_ref())?;
-        field(&mut claims, RegisteredClaim::IssuedAt, self.issued_at.as_ref())?;
-        field(&mut claims, RegisteredClaim::JwtId, self.jwt_id.as_ref())?;
+        field(&mut claims, RegisteredClaim::Issuer, self.iss.as_ref())?;
+        field(&mut claims, RegisteredClaim::Subject, self.sub.as_ref())?;
+        field(&mut claims, RegisteredClaim::Audience, self.aud.as_ref())?;
+        field(&mut claims, RegisteredClaim::ExpirationTime, self.exp.as_ref())?;
+        field(&mut claims, RegisteredClaim::NotBefore, self.nbf.as_ref())?;
+        field(&mut claims, RegisteredClaim::IssuedAt, self.iat.as_ref())?;
+        field(&mut claims, RegisteredClaim::JwtId, self.jti.as_ref())?;
         claims.end()
     }
 }
@@ -215,21 +216,21 @@ impl<'de> Deserialize<'de> for RegisteredClaims {
                 let mut claims = RegisteredClaims::default();
                 while let Some(ClaimName(name)) = map.next_key()? {
                     match name {
-                        Some(RegisteredClaim::Issuer) => claims.issuer = Some(map.next_value()?),
-                        Some(RegisteredClaim::Subject) => claims.subject = Some(map.next_value()?),
+                        Some(RegisteredClaim::Issuer) => claims.iss = Some(map.next_value()?),
+                        Some(RegisteredClaim::Subject) => claims.sub = Some(map.next_value()?),
                         Some(RegisteredClaim::Audience) => {
-                            claims.audience = Some(map.next_value()?);
+                            claims.aud = Some(map.next_value()?);
                         }
                         Some(RegisteredClaim::ExpirationTime) => {
-                            claims.expiration_time = Some(map.next_value()?);
+                            claims.exp = Some(map.next_value()?);
                         }
                         Some(RegisteredClaim::NotBefore) => {
-                            claims.not_before = Some(map.next_value()?);
+                            claims.nbf = Some(map.next_value()?);
                         }
                         Some(RegisteredClaim::IssuedAt) => {
-                            claims.issued_at = Some(map.next_value()?);
+                            claims.iat = Some(map.next_value()?);
                         }
-                        Some(RegisteredClaim::JwtId) => claims.jwt_id = Some(map.next_value()?),
+                        Some(RegisteredClaim::JwtId) => claims.jti = Some(map.next_value()?),
                         None => {
                             map.next_value::<de::IgnoredAny>()?;
                         }
@@ -313,8 +314,8 @@ impl RegisteredClaim {
         }
     }
 
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
+    /// The name on the wire: `iss`, `sub`, `aud`, `exp`, `nbf`, `iat` or `jti`.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Issuer => "iss",
             Self::Subject => "sub",
@@ -328,7 +329,7 @@ impl RegisteredClaim {
 
     /// The claim of that exact name; names are case-sensitive (RFC 7519 §10.1.1).
     #[inline]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         // Letter by letter, which is quicker than one comparison after the other.
         Some(match name.as_bytes() {
             [b'i', b's', b's'] => Self::Issuer,
@@ -354,7 +355,16 @@ impl RegisteredClaim {
 
 impl fmt::Display for RegisteredClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RegisteredClaim {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::from_name(name)
+            .ok_or_else(|| UnknownName::new(name, "iss, sub, aud, exp, nbf, iat and jti"))
     }
 }
 

@@ -164,9 +164,7 @@ impl DecodeError {
     /// can act on, and nothing of keys or of the names that the recipient expects.
     pub fn client_message(&self) -> &'static str {
         match self {
-            Self::Claim(ClaimError::Expired { .. } | ClaimError::TooOld { .. }) => {
-                "the token has expired"
-            }
+            _ if self.is_expired() => "the token has expired",
             Self::Claim(ClaimError::NotYetValid { .. } | ClaimError::IssuedInFuture { .. }) => {
                 "the token is not valid yet"
             }
@@ -174,6 +172,12 @@ impl DecodeError {
             Self::NoClock | Self::BufferTooShort { .. } => "the token could not be verified",
             _ => "the token is invalid",
         }
+    }
+
+    /// Whether the token was good once and has expired, by its `exp` or by [`Validation::max_age`](crate::Validation::max_age):
+    /// the client gets a new one.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Claim(ClaimError::Expired { .. } | ClaimError::TooOld { .. }))
     }
 
     /// What the operator can do about it, in one sentence; [`explain()`](crate::explain()) finds what "it" is. Like

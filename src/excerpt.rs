@@ -3,6 +3,8 @@
 use alloc::{boxed::Box, string::ToString};
 use core::fmt::{self, Write};
 
+use crate::debug::debug_by_message;
+
 /// The first bytes of a text that came from outside.
 ///
 /// An error carries it so that an operator can see what was found. It is never longer than 64
@@ -25,6 +27,22 @@ impl Excerpt {
     /// The text itself, unescaped, as far as it was kept.
     pub fn as_str(&self) -> &str {
         &self.start
+    }
+}
+
+/// A text that names none of the values there are.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found} is not one of {expected}")]
+pub struct UnknownName {
+    found: Excerpt,
+    expected: &'static str,
+}
+
+debug_by_message!(UnknownName);
+
+impl UnknownName {
+    pub(crate) fn new(found: &str, expected: &'static str) -> Self {
+        Self { found: Excerpt::new(found), expected }
     }
 }
 

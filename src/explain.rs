@@ -92,7 +92,7 @@ pub enum Outcome {
 pub fn explain(token: &str, keys: &(impl Keys + ?Sized), validation: &Validation) -> Explanation {
     let mut explanation = Explanation { findings: Vec::new() };
     explanation.run(token, keys, validation);
-    let claims = CHECKS.iter().map(|(claim, _)| Cow::Borrowed(claim.name()));
+    let claims = CHECKS.iter().map(|(claim, _)| Cow::Borrowed(claim.as_str()));
     let others = validation.required_others().iter().cloned().map(Cow::Owned);
     let checks = STAGES.into_iter().map(Cow::Borrowed).chain(claims).chain(others);
     for check in checks.skip(explanation.findings.len()) {
@@ -190,7 +190,7 @@ impl Explanation {
         self.note(KEY_TIME, jwt::check_key_time(until, now));
         for (claim, check) in CHECKS {
             let result = check(validation, &claims, now).map_err(DecodeError::from);
-            self.note_value(claim.name(), claims.get(claim).is_some(), result);
+            self.note_value(claim.as_str(), claims.get(claim).is_some(), result);
         }
         for (index, claim) in validation.required_others().iter().enumerate() {
             let result = validation.check_other(&claims, index).map_err(DecodeError::from);

@@ -224,7 +224,9 @@ impl Jwk {
         let algorithm = match (parameters.text("alg")?.map(Text::read), expected) {
             (None, None) => return Err(JwkError::Missing { parameter: "alg" }),
             (None, Some(expected)) => expected,
-            (Some(name), expected) => Algorithm::from_name(&name)
+            (Some(name), expected) => name
+                .parse()
+                .ok()
                 .filter(|found| expected.is_none_or(|expected| *found == expected))
                 .ok_or_else(|| JwkError::Algorithm { found: Excerpt::new(&name) })?,
         };

@@ -237,7 +237,7 @@ fn has_dot(text: &[u8]) -> bool {
 pub(crate) fn check_algorithm(header: &JoseHeader<'_>, key: &Key) -> Result<(), DecodeError> {
     let expected = key.algorithm();
     match header.alg.as_text() {
-        Some(name) if name == expected.name() => Ok(()),
+        Some(name) if name == expected.as_str() => Ok(()),
         found => Err(DecodeError::Algorithm { expected, found: found.map(Excerpt::new) }),
     }
 }

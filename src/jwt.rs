@@ -33,8 +33,8 @@ use crate::{
 /// let key = Key::hs256([0x5a; 32])?; // from the secret manager
 /// let token = encode(
 ///     &RegisteredClaims {
-///         subject: Some("user-12345".into()),
-///         expiration_time: Some(NumericDate::in_seconds(900)),
+///         sub: Some("user-12345".into()),
+///         exp: Some(NumericDate::in_seconds(900)),
 ///         ..RegisteredClaims::default()
 ///     },
 ///     &key,
@@ -153,22 +153,28 @@ pub struct UnverifiedHeader {
     pub kid: Option<String>,
 }
 
-/// Reads a token's header **without verifying anything**. There is no such function for the claims.
+/// Reads a token's header **without verifying anything**. There is no such function for the claims. A token of more than
+/// `max_token_len` bytes is not looked at, as by [`Validation::max_token_len`].
 ///
 /// # Errors
-/// [`DecodeError`] when the token has no three segments, is longer than 16 KiB, or its header is not one
-/// strict JSON object.
+/// [`DecodeError`] when the token is too long, does not have three segments, or its header is not one strict JSON object.
 ///
 /// ```
 /// let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjcifQ.e30.c2ln";
-/// let header = kippu::unverified_header(token)?;
+/// let header = kippu::unverified_header(token, kippu::Validation::DEFAULT_MAX_TOKEN_LEN)?;
 /// assert_eq!(header.alg.as_deref(), Some("RS256"));
 /// assert_eq!(header.kid.as_deref(), Some("7"));
 /// # Ok::<(), kippu::DecodeError>(())
 /// ```
-pub fn unverified_header(token: &str) -> Result<UnverifiedHeader, DecodeError> {
+pub fn unverified_header(
+    token: &str,
+    max_token_len: usize,
+) -> Result<UnverifiedHeader, DecodeError> {
     let text = |parameter: &Parameter<'_>| parameter.as_text().map(String::from);
-    jws::check_length(token, &Validation::new())?;
+    let (length, limit) = (token.len(), max_token_len);
+    if length > limit {
+        return Err(DecodeError::TooLong { length, limit });
+    }
     Segments::split(token)?.with_header(|header| UnverifiedHeader {
         alg: text(&header.alg),
         typ: text(&header.typ),

@@ -101,7 +101,7 @@ pub use crate::{
     algorithm::Algorithm,
     claims::{Audience, RegisteredClaim, RegisteredClaims},
     error::{DecodeError, EncodeError, Segment},
-    excerpt::Excerpt,
+    excerpt::{Excerpt, UnknownName},
     explain::{Explanation, Finding, Outcome, explain},
     json::JsonError,
     jwk::{Jwk, JwkError, JwkSet},
@@ -109,7 +109,7 @@ pub use crate::{
     key::{Key, KeyError},
     key_set::{Candidates, KeySet, KeySetError, Keys},
     numeric_date::{Clock, NumericDate},
-    validation::{ClaimError, Validation, ValidationError},
+    validation::{ClaimError, InvalidOption, Validation},
 };
 #[cfg(feature = "std")]
 pub use crate::{

@@ -38,7 +38,7 @@ use crate::{
 ///     .typ("at+jwt")
 ///     .max_age(Duration::from_secs(3600))
 ///     .leeway(Duration::from_secs(5))?;
-/// # Ok::<(), kippu::ValidationError>(())
+/// # Ok::<(), kippu::InvalidOption>(())
 /// ```
 #[derive(Clone)]
 pub struct Validation {
@@ -73,7 +73,7 @@ enum Time {
 /// Why an option cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ValidationError {
+pub enum InvalidOption {
     /// RFC 7519 §4.1.4 allows "some small leeway, usually no more than a few minutes".
     #[error("a leeway of {given:?} is too long: at most {limit:?}")]
     LeewayTooLong {
@@ -98,7 +98,7 @@ pub enum ValidationError {
     },
 }
 
-debug_by_message!(ValidationError);
+debug_by_message!(InvalidOption);
 
 /// What is wrong with the claims of a token whose signature is right.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -323,11 +323,11 @@ impl Validation {
     /// counts as that much later, `nbf` and `iat` as that much earlier. It counts whole seconds.
     ///
     /// # Errors
-    /// [`ValidationError::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
-    pub fn leeway(self, leeway: Duration) -> Result<Self, ValidationError> {
+    /// [`InvalidOption::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
+    pub fn leeway(self, leeway: Duration) -> Result<Self, InvalidOption> {
         if leeway > Self::MAX_LEEWAY {
             let limit = Self::MAX_LEEWAY;
-            return Err(ValidationError::LeewayTooLong { given: leeway, limit });
+            return Err(InvalidOption::LeewayTooLong { given: leeway, limit });
         }
         Ok(Self { leeway, ..self })
     }
@@ -336,10 +336,10 @@ impl Validation {
     /// named later is expected all the same.
     ///
     /// # Errors
-    /// [`ValidationError::AudienceExpected`] when an audience has been named.
-    pub fn any_audience(self) -> Result<Self, ValidationError> {
+    /// [`InvalidOption::AudienceExpected`] when an audience has been named.
+    pub fn any_audience(self) -> Result<Self, InvalidOption> {
         if !self.audiences.is_empty() {
-            return Err(ValidationError::AudienceExpected);
+            return Err(InvalidOption::AudienceExpected);
         }
         Ok(Self { any_audience: true, ..self })
     }
@@ -348,10 +348,10 @@ impl Validation {
     /// there is checked all the same.
     ///
     /// # Errors
-    /// [`ValidationError::ExpiryRequired`] when `exp` has been required by [`Validation::require`].
-    pub fn expiry_optional(self) -> Result<Self, ValidationError> {
+    /// [`InvalidOption::ExpiryRequired`] when `exp` has been required by [`Validation::require`].
+    pub fn expiry_optional(self) -> Result<Self, InvalidOption> {
         if self.required.contains(&RegisteredClaim::ExpirationTime) {
-            return Err(ValidationError::ExpiryRequired);
+            return Err(InvalidOption::ExpiryRequired);
         }
         Ok(Self { expiry_optional: true, ..self })
     }
@@ -359,11 +359,11 @@ impl Validation {
     /// Refuses a token of more than `bytes` bytes before it is looked at, 16 KiB when this is not said.
     ///
     /// # Errors
-    /// [`ValidationError::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
-    pub fn max_token_len(self, bytes: usize) -> Result<Self, ValidationError> {
+    /// [`InvalidOption::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
+    pub fn max_token_len(self, bytes: usize) -> Result<Self, InvalidOption> {
         let limit = Self::HIGHEST_MAX_TOKEN_LEN;
         if bytes == 0 || bytes > limit {
-            return Err(ValidationError::MaxTokenLen { given: bytes, limit });
+            return Err(InvalidOption::MaxTokenLen { given: bytes, limit });
         }
         Ok(Self { max_token_len: bytes, ..self })
     }
@@ -443,7 +443,7 @@ impl Validation {
         match claims.get(claim) {
             Some(value) => read(value).map(Some).ok_or(ClaimError::WrongType { claim }),
             None if is_expected || self.required.contains(&claim) => {
-                Err(ClaimError::Missing { claim: Cow::Borrowed(claim.name()) })
+                Err(ClaimError::Missing { claim: Cow::Borrowed(claim.as_str()) })
             }
             None => Ok(None),
         }

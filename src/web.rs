@@ -105,7 +105,7 @@ impl Guard {
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let sessions = Sessions::builder(MemoryStore::new(100_000))
-    ///     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+    ///     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)?
     ///     .issuer("https://auth.example").audience("api").client("web")
     /// #   .access_key(Key::generate(Algorithm::Hs256)?)
     /// #   .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))

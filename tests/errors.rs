@@ -47,7 +47,7 @@ fn main_prints_a_sentence() {
     );
     printed(kippu::base64url::decode("Zm9v\n"), "byte 0x0a at offset 4 is no base64url symbol");
     printed(encode(&json!([]), &key()), "the claims are no claims set: not a JSON object");
-    printed(unverified_header("a.b"), "the token does not have three segments");
+    printed(unverified_header("a.b", 3), "the token does not have three segments");
 
     let claims = json!({ "iss": "https://auth.example", "exp": 1_300_819_380 });
     let token = encode(&claims, &key()).unwrap();

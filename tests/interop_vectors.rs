@@ -57,11 +57,11 @@ fn secrets(algorithm: Algorithm) -> [Vec<u8>; 2] {
 /// of ours.
 fn requests() -> Vec<Value> {
     let mut requests = Vec::new();
-    for algorithm in Algorithm::ALL {
+    for &algorithm in Algorithm::ALL {
         let [secret, other] = secrets(algorithm);
         let request = |direction: &str, (case, claims, audience): &(&str, Value, Option<&str>)| {
             let mut request = json!({
-                "direction": direction, "alg": algorithm.name(), "case": case, "claims": claims,
+                "direction": direction, "alg": algorithm.as_str(), "case": case, "claims": claims,
                 "key": base64url::encode(&secret),
             });
             if let Some(audience) = audience {
@@ -151,7 +151,7 @@ fn the_tokens_of_every_peer_verify_with_the_claims_they_were_made_of() {
                 unsigned.push(format!("{peer}: {} {}", line["alg"], line["case"]));
                 continue;
             };
-            let algorithm = Algorithm::from_name(line["alg"].as_str().unwrap()).unwrap();
+            let algorithm = line["alg"].as_str().unwrap().parse::<Algorithm>().unwrap();
             let [secret, other] =
                 secrets(algorithm).map(|secret| Key::new(algorithm, secret).unwrap());
             let validation = match line["audience"].as_str() {

@@ -96,7 +96,7 @@ fn the_text_of_a_key_file_is_no_secret() {
         (format!(r#"{{"kty":"oct","k":"{rest}"}}"#), "JWK"),
         (format!(r#" {{ "keys" : [], "x":"{rest}" }}"#), "JWK"),
     ] {
-        for algorithm in Algorithm::ALL {
+        for &algorithm in Algorithm::ALL {
             assert_eq!(Key::new(algorithm, &secret).unwrap_err(), KeyError::KeyFile { format });
             let error = Key::new_dangerously_short(algorithm, &secret).unwrap_err();
             assert_eq!(
@@ -119,7 +119,7 @@ fn a_secret_is_spelled_in_hex_or_base64url() {
     let secret: Vec<u8> = (0xc0..=0xff).collect();
     let lower = secret.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let symbols = base64url::encode(&secret);
-    for algorithm in Algorithm::ALL {
+    for &algorithm in Algorithm::ALL {
         let token = encode(&json!({}), &Key::new(algorithm, &secret).unwrap()).unwrap();
         for key in [
             Key::from_hex(algorithm, &lower),
@@ -155,7 +155,7 @@ fn a_secret_is_spelled_in_hex_or_base64url() {
 
 #[test]
 fn generated_keys_differ() {
-    for algorithm in Algorithm::ALL {
+    for &algorithm in Algorithm::ALL {
         let (one, other) = (Key::generate(algorithm).unwrap(), Key::generate(algorithm).unwrap());
         let token = encode(&json!({}), &one).unwrap();
         assert_eq!(judge(&token, &one), Ok(()));
@@ -489,7 +489,7 @@ fn a_jwk_is_read_and_written() {
     let token = encode(&json!({}), &from_secret).unwrap();
     assert_eq!(judge(&token, &from_jwk), Ok(()));
 
-    for algorithm in Algorithm::ALL {
+    for &algorithm in Algorithm::ALL {
         for jwk in [
             Jwk::generate(algorithm).unwrap(),
             Jwk::generate(algorithm).unwrap().with_kid("é\n"),

@@ -263,7 +263,7 @@ async fn the_ends_of_what_is_stored() {
         (&*longest, UnixMillis::MAX, MAX_GENERATION, Some("é".repeat(64))),
     ] {
         for revoked in iter::once(None)
-            .chain(RevokeReason::ALL.map(|reason| Some(Revoked { at: time, reason })))
+            .chain(RevokeReason::ALL.iter().map(|&reason| Some(Revoked { at: time, reason })))
         {
             let session = SessionRecord {
                 id: SessionId::generate(subject).unwrap(),

@@ -435,8 +435,7 @@ fn rotation_is_what_was_decided() {
         let edges = [0, 1, 2, 3, 1000, 1 << 53, u64::MAX].map(Duration::from_millis);
         prop::sample::select([&edges[..], &[Duration::MAX, Duration::from_nanos(1)]].concat())
     };
-    let revoked =
-        prop::option::weighted(0.1, (time(), prop::sample::select(&RevokeReason::ALL[..])));
+    let revoked = prop::option::weighted(0.1, (time(), prop::sample::select(RevokeReason::ALL)));
     let text = || prop_oneof!["[a-z]{1,3}", "\\PC{1,20}", "[ -{}0-9\n]{1,5}"];
     let record = (
         (generation(), text(), text(), text(), prop::option::of(text())),

@@ -101,7 +101,7 @@ fn rfc_4231_section_4() {
         ),
     ];
     for (secret, data, tags) in cases {
-        for (algorithm, expected) in Algorithm::ALL.into_iter().zip(tags) {
+        for (algorithm, expected) in Algorithm::ALL.iter().copied().zip(tags) {
             let tag = Hmac::new(algorithm, secret).tag(data);
             assert!(tag.as_ref().starts_with(&unhex(expected)), "{algorithm} {secret:x?}");
             assert_eq!(tag.as_ref().len(), algorithm.hash_len());

@@ -169,9 +169,9 @@ fn flattened_registered_claims_come_back() {
         role: String,
     }
     let registered = RegisteredClaims {
-        issuer: Some("https://auth.example".into()),
-        expiration_time: Some(NumericDate::from_seconds(1_300_819_380)),
-        not_before: Some(NumericDate::from_seconds(-1)),
+        iss: Some("https://auth.example".into()),
+        exp: Some(NumericDate::from_seconds(1_300_819_380)),
+        nbf: Some(NumericDate::from_seconds(-1)),
         ..RegisteredClaims::default()
     };
     comes_back(&Claims { registered, role: "admin".into() });

@@ -59,6 +59,7 @@ impl Fixture {
             .absolute_lifetime(millis(ABSOLUTE))
             .grace(millis(GRACE))
             .leeway(leeway)
+            .unwrap()
             .clock(clock)
             .build()
             .unwrap();

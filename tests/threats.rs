@@ -66,6 +66,7 @@ impl Server {
             .access_key(access_keys.clone())
             .refresh_key(refresh_keys.clone())
             .leeway(Duration::ZERO)
+            .unwrap()
             .clock(clock)
             .on_event(move |event| told.lock().unwrap().push(event.kind));
         let sessions = options(builder).build().unwrap();

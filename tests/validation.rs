@@ -13,8 +13,8 @@ mod signing;
 use std::time::Duration;
 
 use kippu::{
-    Audience, ClaimError, Clock, DecodeError, NumericDate, RegisteredClaim, Validation,
-    ValidationError, decode, decode_borrowed, explain,
+    Audience, ClaimError, Clock, DecodeError, InvalidOption, NumericDate, RegisteredClaim,
+    Validation, decode, decode_borrowed, explain,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -250,7 +250,7 @@ fn a_registered_claim_of_another_type_is_refused() {
         )
         .unwrap();
         accepted(&serde_json::to_string(&good).unwrap(), &expecting);
-        good.insert(claim.name().into(), serde_json::from_str(value).unwrap());
+        good.insert(claim.as_str().into(), serde_json::from_str(value).unwrap());
         let claims = serde_json::to_string(&good).unwrap();
         assert_eq!(judge(&claims, &expecting), expected, "{claims}");
     }
@@ -507,7 +507,7 @@ fn unsafe_options_are_errors_when_they_are_made() {
     assert!(Validation::new().leeway(limit).is_ok());
     for given in [limit + Duration::from_nanos(1), Duration::MAX] {
         let error = Validation::new().leeway(given).unwrap_err();
-        assert_eq!(error, ValidationError::LeewayTooLong { given, limit });
+        assert_eq!(error, InvalidOption::LeewayTooLong { given, limit });
     }
     let error = Validation::new().leeway(Duration::from_secs(3600)).unwrap_err();
     assert_eq!(error.to_string(), "a leeway of 3600s is too long: at most 600s");
@@ -523,7 +523,7 @@ fn unsafe_options_are_errors_when_they_are_made() {
     for given in [0, Validation::HIGHEST_MAX_TOKEN_LEN + 1, usize::MAX] {
         let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
         let error = Validation::new().max_token_len(given).unwrap_err();
-        assert_eq!(error, ValidationError::MaxTokenLen { given, limit });
+        assert_eq!(error, InvalidOption::MaxTokenLen { given, limit });
     }
     let error = Validation::new().max_token_len(0).unwrap_err();
     assert_eq!(error.to_string(), "a token length limit of 0 bytes is not between 1 and 1048576");
@@ -575,6 +575,10 @@ fn a_client_is_told_what_it_can_act_on() {
     assert_eq!(message(r#"{"exp":1}"#, &lax()), "the token has expired");
     let young = lax().max_age(Duration::ZERO);
     assert_eq!(message(r#"{"iat":1}"#, &young), "the token has expired");
+    let is_expired =
+        |claims: &str, validation: &Validation| judge(claims, validation).unwrap_err().is_expired();
+    assert!(is_expired(r#"{"exp":1}"#, &lax()) && is_expired(r#"{"iat":1}"#, &young));
+    assert!(!is_expired(r#"{"nbf":1e12}"#, &lax()) && !is_expired(r#"{"exp":[]}"#, &lax()));
     assert_eq!(message(r#"{"nbf":1e12}"#, &lax()), "the token is not valid yet");
     assert_eq!(message(r#"{"iat":1e12}"#, &lax()), "the token is not valid yet");
     assert_eq!(message(r#"{"iss":"x"}"#, &lax().issuer("y")), "the token is invalid");

@@ -166,6 +166,7 @@ impl Fixture {
             .access_key(Key::hs256(ACCESS_SECRET).unwrap())
             .refresh_key(refresh_keys.clone())
             .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+            .unwrap()
             .on_event(move |event| heard.lock().unwrap().push(event.kind))
             .build()
             .unwrap();
@@ -1264,7 +1265,7 @@ fn a_guard_with_cookies_verifies_no_token_that_is_too_long_for_one() {
     assert_eq!(
         error.to_string(),
         "access tokens may have 16384 bytes, and a cookie holds 3900: call \
-         .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN) on the builder of the sessions, or \
+         .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)? on the builder of the sessions, or \
          .max_token_len(Cookies::MAX_ACCESS_TOKEN_LEN) on a verifier without sessions"
     );
     let verifier = || AccessVerifier::new(Key::hs256(ACCESS_SECRET).unwrap(), ISSUER, "api");

@@ -266,7 +266,7 @@ impl Row {
         let revoked = match (self.revoked_at, self.revoke_reason.as_deref()) {
             (None, None) => None,
             (Some(at), Some(word)) => {
-                let reason = RevokeReason::from_word(word).ok_or_else(unreadable)?;
+                let reason = word.parse().map_err(|_| unreadable())?;
                 Some(Revoked { at: UnixMillis::new(at), reason })
             }
             _ => return Err(unreadable()),

@@ -4,7 +4,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use kippu::{Algorithm, NumericDate, Validation, ValidationError};
+use kippu::{Algorithm, InvalidOption, NumericDate, Validation};
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::Failure;
@@ -128,8 +128,9 @@ impl Options {
             }
             "typ" if self.command == Sign => self.typ = Some(text(name, arguments)?),
             "alg" if self.command == Keygen => {
-                self.algorithm = Algorithm::from_name(&text(name, arguments)?)
-                    .ok_or_else(|| usage("--alg wants HS256, HS384 or HS512"))?;
+                let algorithm: Result<Algorithm, _> = text(name, arguments)?.parse();
+                self.algorithm =
+                    algorithm.map_err(|_| usage("--alg wants HS256, HS384 or HS512"))?;
             }
             "kid" if self.command == Keygen => self.kid = Some(text(name, arguments)?),
             "out" if self.command == Keygen => self.out = Some(value(name, arguments)?.into()),
@@ -238,6 +239,6 @@ fn usage(problem: &str) -> Failure {
     Failure::Broken(format!("{problem}; see jwt help"))
 }
 
-fn contradiction(error: ValidationError) -> Failure {
+fn contradiction(error: InvalidOption) -> Failure {
     usage(&error.to_string())
 }

@@ -62,7 +62,7 @@ impl Case {
 
     /// Accepted, or the reason why not; an error when the ways to decode do not agree.
     fn verdict(&self) -> Result<Result<(), &'static str>, String> {
-        let algorithm = Algorithm::from_name(&self.alg).ok_or("no algorithm of this crate")?;
+        let algorithm = self.alg.parse::<Algorithm>().map_err(|error| error.to_string())?;
         let secret = base64url::decode(&self.key_b64url).map_err(|error| error.to_string())?;
         let Ok(key) = Key::new(algorithm, secret) else { return Ok(Err("key")) };
         let validation = self.options.validation().map_err(|error| error.to_string())?;
@@ -83,7 +83,7 @@ impl Case {
 }
 
 impl Options {
-    fn validation(&self) -> Result<Validation, kippu::ValidationError> {
+    fn validation(&self) -> Result<Validation, kippu::InvalidOption> {
         fn each(names: Option<&Audience>) -> impl Iterator<Item = String> + use<'_> {
             names.into_iter().flat_map(Audience::iter).cloned()
         }

@@ -126,7 +126,7 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
 fn as_header(text: &[u8], happened: &mut Happened) {
     let Reading { members, defects } = read_object(text, 64);
     let token = format!("{}..", base64url::encode(text));
-    match (unverified_header(&token), members) {
+    match (unverified_header(&token, 16 * 1024), members) {
         (Err(DecodeError::Header(error)), None) => {
             same(text, &error, &defects);
             happened.insert(format!("header: {:?}", text_defect(&error)));

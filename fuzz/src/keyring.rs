@@ -67,7 +67,7 @@ impl Secret {
 
     /// The algorithm that it is for.
     pub fn kippu_algorithm(&self) -> Algorithm {
-        Algorithm::from_name(self.algorithm).expect("one of the three")
+        self.algorithm.parse::<Algorithm>().expect("one of the three")
     }
 
     /// The key that kippu makes of it.

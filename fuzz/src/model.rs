@@ -374,7 +374,7 @@ fn claim_defect(error: &ClaimError, expected: &Expectations) -> Defect {
     };
     match error {
         ClaimError::Missing { claim } => Defect::Missing(claim.to_string()),
-        ClaimError::WrongType { claim } => Defect::WrongType(claim.name()),
+        ClaimError::WrongType { claim } => Defect::WrongType(claim.as_str()),
         ClaimError::Expired { exp, now, leeway } => {
             circumstances(now, leeway);
             Defect::Expired { exp: instant(exp) }

@@ -102,6 +102,7 @@ pub fn run(data: &[u8]) -> Happened {
         .grace(millis(lifetimes.grace))
         .ahead(if heals { AheadPolicy::Heal } else { AheadPolicy::Refuse })
         .leeway(Duration::ZERO)
+        .expect("none is not too long")
         .clock(&Still)
         .on_event(move |event: &Event<'_>| {
             noted.lock().expect("nobody panics").push((event.kind, event.session_id));

@@ -100,6 +100,7 @@ impl Servers {
             .access_key(key(1))
             .refresh_key(key(2).with_kid("2026-11"))
             .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+            .expect("below the highest limit")
             .clock(&Still)
             .build()
             .expect("defaults are safe");

@@ -24,7 +24,7 @@ use crate::{
     key::{Key, KeyError},
     key_set::Keys,
     numeric_date::{Clock, NumericDate},
-    validation::{ClaimError, Validation, ValidationError},
+    validation::{ClaimError, InvalidOption, Validation},
 };
 
 /// By which an access token is told from every other JWT.
@@ -71,8 +71,18 @@ impl AccessVerifier {
         issuer: impl Into<String>,
         audience: impl Into<String>,
     ) -> Self {
+        Self::with(Validation::new(), keys, issuer, audience)
+    }
+
+    /// As [`AccessVerifier::new`], with the limits and the clock of `validation`.
+    pub(super) fn with(
+        validation: Validation,
+        keys: impl Keys + Send + Sync + 'static,
+        issuer: impl Into<String>,
+        audience: impl Into<String>,
+    ) -> Self {
         let required = ["sub", CLIENT_ID, "iat", "jti", SESSION_ID];
-        let validation = Validation::new().issuer(issuer).audience(audience).typ(TYP);
+        let validation = validation.issuer(issuer).audience(audience).typ(TYP);
         let validation = required.into_iter().fold(validation, Validation::require);
         Self { keys: Box::new(keys), validation }
     }
@@ -86,16 +96,16 @@ impl AccessVerifier {
     /// Allows the issuer's clock to differ by up to `leeway`; see [`Validation::leeway`].
     ///
     /// # Errors
-    /// [`ValidationError::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
-    pub fn leeway(self, leeway: Duration) -> Result<Self, ValidationError> {
+    /// [`InvalidOption::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
+    pub fn leeway(self, leeway: Duration) -> Result<Self, InvalidOption> {
         Ok(Self { validation: self.validation.leeway(leeway)?, ..self })
     }
 
     /// Refuses a token of more than `bytes` bytes before it is looked at; see [`Validation::max_token_len`].
     ///
     /// # Errors
-    /// [`ValidationError::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
-    pub fn max_token_len(self, bytes: usize) -> Result<Self, ValidationError> {
+    /// [`InvalidOption::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
+    pub fn max_token_len(self, bytes: usize) -> Result<Self, InvalidOption> {
         Ok(Self { validation: self.validation.max_token_len(bytes)?, ..self })
     }
 

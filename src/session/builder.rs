@@ -18,7 +18,7 @@ use crate::{
     debug::debug_by_message,
     key_set::SharedKeySet,
     numeric_date::{Clock, SystemClock},
-    validation::{Validation, ValidationError},
+    validation::{InvalidOption, Validation},
 };
 
 /// Builds [`Sessions`]: see [`Sessions::builder`].
@@ -32,8 +32,8 @@ pub struct SessionsBuilder<S> {
     refresh_keys: Option<SharedKeySet>,
     lifetimes: Lifetimes,
     ahead: AheadPolicy,
-    leeway: Option<Duration>,
-    max_access_token_len: usize,
+    /// The limits on access tokens.
+    validation: Validation,
     clock: Arc<dyn Clock>,
     on_event: Option<OnEvent>,
 }
@@ -88,9 +88,6 @@ pub enum ConfigError {
         /// The absolute lifetime.
         absolute_lifetime: Duration,
     },
-    /// The leeway is too long, or the limit on access tokens cannot be one.
-    #[error(transparent)]
-    Validation(#[from] ValidationError),
     /// The refresh key cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
@@ -125,8 +122,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
                 grace: Sessions::<S>::DEFAULT_GRACE,
             },
             ahead: AheadPolicy::default(),
-            leeway: None,
-            max_access_token_len: Validation::DEFAULT_MAX_TOKEN_LEN,
+            validation: Validation::new(),
             clock: Arc::new(SystemClock),
             on_event: None,
         }
@@ -196,15 +192,22 @@ impl<S: RefreshStore> SessionsBuilder<S> {
 
     /// Allows clocks to differ by up to `leeway` when access tokens are verified here, 60 seconds when this is not
     /// said; see [`Validation::leeway`](crate::Validation::leeway). Refresh tokens know no leeway.
-    pub fn leeway(self, leeway: Duration) -> Self {
-        Self { leeway: Some(leeway), ..self }
+    ///
+    /// # Errors
+    /// [`InvalidOption::LeewayTooLong`] above [`Validation::MAX_LEEWAY`](crate::Validation::MAX_LEEWAY).
+    pub fn leeway(self, leeway: Duration) -> Result<Self, InvalidOption> {
+        Ok(Self { validation: self.validation.leeway(leeway)?, ..self })
     }
 
     /// Limits access tokens to `bytes` bytes, 16 KiB unless this is called: a longer one is neither issued, before anything
     /// is stored or used up ([`SessionError::TooLong`](super::SessionError::TooLong)), nor accepted here. Where tokens travel
     /// in cookies or through proxies, their limit belongs here.
-    pub fn max_access_token_len(self, bytes: usize) -> Self {
-        Self { max_access_token_len: bytes, ..self }
+    ///
+    /// # Errors
+    /// [`InvalidOption::MaxTokenLen`] for 0, and above
+    /// [`Validation::HIGHEST_MAX_TOKEN_LEN`](crate::Validation::HIGHEST_MAX_TOKEN_LEN).
+    pub fn max_access_token_len(self, bytes: usize) -> Result<Self, InvalidOption> {
+        Ok(Self { validation: self.validation.max_token_len(bytes)?, ..self })
     }
 
     /// Reads `clock` in the place of the system's, once for each call.
@@ -234,15 +237,11 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         check_keys(&access_keys, &refresh_keys)?;
         self.lifetimes.check()?;
 
-        let mut verifier =
-            AccessVerifier::new(access_keys.clone(), self.issuer.as_str(), first.as_str())
-                .clock(Arc::clone(&self.clock))
-                .max_token_len(self.max_access_token_len)?;
+        let validation = self.validation.clock(Arc::clone(&self.clock));
+        let (keys, issuer) = (access_keys.clone(), self.issuer.as_str());
+        let mut verifier = AccessVerifier::with(validation, keys, issuer, first.as_str());
         for audience in others {
             verifier = verifier.audience(audience.as_str());
-        }
-        if let Some(leeway) = self.leeway {
-            verifier = verifier.leeway(leeway)?;
         }
         let audience = match others {
             [] => Audience::One(first.clone()),

@@ -26,7 +26,7 @@ pub enum SessionError {
     #[error("the session has expired: log in again")]
     Expired,
     /// The session was ended before.
-    #[error("the session was ended before: {}", .0.as_str())]
+    #[error("the session was ended before: {0}")]
     Revoked(RevokeReason),
     /// The refresh token had been used up, too long ago for a retry: somebody else holds a token of this session.
     /// It has been revoked.

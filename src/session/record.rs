@@ -1,10 +1,12 @@
 //! A session as stores keep it: one record for a login, changed in place; nothing in it makes a token.
 
 use alloc::string::String;
+use core::{fmt, str::FromStr};
 
 use sha2::{Digest, Sha256};
 
 use super::{id::SessionId, time::UnixMillis};
+use crate::excerpt::UnknownName;
 
 /// A subject or a client: enough for an e-mail address (254 bytes, RFC 5321 §4.5.3.1) or a URI with a name in it, and
 /// short as a key.
@@ -73,7 +75,7 @@ pub enum RevokeReason {
 
 impl RevokeReason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Logout, Self::LogoutAll, Self::Reuse, Self::Denied];
+    pub const ALL: &[Self] = &[Self::Logout, Self::LogoutAll, Self::Reuse, Self::Denied];
 
     /// The word to store, which does not change: `logout`, `logout_all`, `reuse` or `denied`.
     pub const fn as_str(self) -> &'static str {
@@ -84,10 +86,21 @@ impl RevokeReason {
             Self::Denied => "denied",
         }
     }
+}
 
-    /// The reason that was stored as `word`.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+impl fmt::Display for RevokeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RevokeReason {
+    type Err = UnknownName;
+
+    /// Reads the word that was stored.
+    fn from_str(word: &str) -> Result<Self, UnknownName> {
+        let named = Self::ALL.iter().find(|reason| reason.as_str() == word);
+        named.copied().ok_or_else(|| UnknownName::new(word, "logout, logout_all, reuse and denied"))
     }
 }
 
@@ -159,15 +172,18 @@ impl SessionRecord {
 
 #[cfg(test)]
 mod tests {
+    use alloc::{string::ToString, vec::Vec};
+
     use super::*;
 
     #[test]
     fn a_reason_is_read_from_its_word_alone() {
-        let words = RevokeReason::ALL.map(RevokeReason::as_str);
+        let words: Vec<_> = RevokeReason::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(words, ["logout", "logout_all", "reuse", "denied"]);
-        assert_eq!(words.map(RevokeReason::from_word), RevokeReason::ALL.map(Some));
+        let read: Vec<RevokeReason> = words.iter().map(|word| word.parse().unwrap()).collect();
+        assert_eq!(read, RevokeReason::ALL);
         for word in ["", "Logout", "logout ", "log"] {
-            assert_eq!(RevokeReason::from_word(word), None, "{word:?}");
+            assert!(word.parse::<RevokeReason>().is_err(), "{word:?}");
         }
     }
 }

@@ -101,7 +101,7 @@ pub enum CookieError {
     /// Access tokens may be longer than a cookie: the longest would be made, and then be lost.
     #[error(
         "access tokens may have {limit} bytes, and a cookie holds {}: call \
-         .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN) on the builder of the sessions, or \
+         .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)? on the builder of the sessions, or \
          .max_token_len(Cookies::MAX_ACCESS_TOKEN_LEN) on a verifier without sessions",
         Cookies::MAX_ACCESS_TOKEN_LEN
     )]

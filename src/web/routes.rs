@@ -78,7 +78,7 @@ use crate::session::{
 /// #     .issuer("https://auth.example").audience("api").client("web")
 /// #     .access_key(Key::generate(Algorithm::Hs256)?)
 /// #     .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
-/// #     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+/// #     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)?
 /// #     .build()?;
 /// let sessions = Arc::new(sessions);
 /// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?)?;

@@ -90,8 +90,8 @@ impl App {
             .idle_lifetime(lifetimes.idle)
             .absolute_lifetime(lifetimes.session)
             // One clock issues and verifies, and an end that is watched comes to the second.
-            .leeway(Duration::ZERO)
-            .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+            .leeway(Duration::ZERO)?
+            .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)?
             .build()?;
         let sessions = Arc::new(sessions);
         // Ports do not keep cookies apart: other servers on this machine have theirs.

@@ -121,7 +121,7 @@ impl<S: RefreshStore> Model<'_, S> {
     }
 
     fn reason(&mut self) -> RevokeReason {
-        self.random.pick(&RevokeReason::ALL).copied().unwrap_or(RevokeReason::Logout)
+        self.random.pick(RevokeReason::ALL).copied().unwrap_or(RevokeReason::Logout)
     }
 
     /// One of the last few, most often; sometimes one that was never inserted.

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use crate::session::{
     id::SessionId,
-    record::{MAX_KID_LEN, MAX_LABEL_LEN, MAX_NAME_LEN, RevokeReason, Revoked, SessionRecord},
+    record::{MAX_KID_LEN, MAX_LABEL_LEN, MAX_NAME_LEN, Revoked, SessionRecord},
     rotation::MAX_GENERATION,
     time::UnixMillis,
 };
@@ -31,9 +31,7 @@ impl Columns<'_> {
         let generation = u64::try_from(self.generation).ok()?;
         let revoked = match (self.revoked_at, self.revoked_reason) {
             (None, None) => None,
-            (Some(at), Some(word)) => {
-                Some(Revoked { at: time(at)?, reason: RevokeReason::from_word(word)? })
-            }
+            (Some(at), Some(word)) => Some(Revoked { at: time(at)?, reason: word.parse().ok()? }),
             _ => return None,
         };
         let record = SessionRecord {

@@ -89,7 +89,7 @@ async fn is_revoked<S: RefreshStore>(
 }
 
 async fn ends_the_session<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    for (reason, rotations) in RevokeReason::ALL.into_iter().zip([0, 1, 2, 3]) {
+    for (reason, rotations) in RevokeReason::ALL.iter().copied().zip([0, 1, 2, 3]) {
         let mut session = stage.logged_in().await?;
         for generation in 0..rotations {
             stage.use_token(&mut session, generation).await?;

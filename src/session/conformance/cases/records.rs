@@ -34,7 +34,7 @@ const LABELS: Case = Case(
 const REVOKED: Case = Case(
     "insert/keeps_a_revocation",
     "C1",
-    "store both when and why; the words of RevokeReason::as_str, read by RevokeReason::from_word",
+    "store both when and why; the words of RevokeReason::as_str, which parse() reads",
 );
 const DUPLICATE: Case = Case(
     "insert/never_overwrites",
@@ -134,7 +134,7 @@ async fn tells_labels_apart<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
 }
 
 async fn keeps_a_revocation<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    for reason in RevokeReason::ALL {
+    for &reason in RevokeReason::ALL {
         let mut session = stage.logged_in().await?;
         let at = stage.at(GRACE);
         stage.revoke(&session.id, reason, at).await?;

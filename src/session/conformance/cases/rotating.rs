@@ -217,7 +217,7 @@ async fn grandparent<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
 }
 
 async fn revoked_stays_revoked<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    for reason in RevokeReason::ALL {
+    for &reason in RevokeReason::ALL {
         let session = rotated(stage, 2).await?;
         let at = stage.at(MILLI);
         stage.revoke(&session.id, reason, at).await?;

@@ -5,7 +5,7 @@ use core::str::{self, FromStr};
 
 use crate::session::{
     id::SessionId,
-    record::{RevokeReason, Revoked, SessionRecord},
+    record::{Revoked, SessionRecord},
     time::UnixMillis,
 };
 
@@ -52,7 +52,7 @@ pub(super) fn decode(id: SessionId, value: &[u8]) -> Option<SessionRecord> {
     };
     let revoked = match (revoked_at, reason) {
         ("-", "-") => None,
-        (at, reason) => Some(Revoked { at: time(at)?, reason: RevokeReason::from_word(reason)? }),
+        (at, reason) => Some(Revoked { at: time(at)?, reason: reason.parse().ok()? }),
     };
     let session = SessionRecord {
         id,
@@ -89,7 +89,7 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
-    use crate::session::rotation::MAX_GENERATION;
+    use crate::session::{record::RevokeReason, rotation::MAX_GENERATION};
 
     fn session() -> SessionRecord {
         SessionRecord {
