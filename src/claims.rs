@@ -404,20 +404,17 @@ struct Found {
 }
 
 impl<'w, 'c> ClaimsSet<'w, 'c> {
-    /// Scans a payload, and returns its text too. Of the unregistered claims, those in `wanted` are looked for.
-    pub(crate) fn scan(
-        payload: &'c [u8],
-        wanted: &'w [String],
-    ) -> Result<(Self, &'c str), JsonError> {
-        let mut claims = Self { registered: [None; 7], wanted, found: Found::default() };
-        let text =
-            json::scan(payload, usize::MAX, |name, value| {
-                match RegisteredClaim::from_name(name) {
-                    Some(claim) => claims.set(claim, value),
-                    None => claims.pass_by(name),
-                }
-            })?;
-        Ok((claims, text))
+    /// No claims yet. Of the unregistered ones, those in `wanted` are looked for.
+    pub(crate) fn wanting(wanted: &'w [String]) -> Self {
+        Self { registered: [None; 7], wanted, found: Found::default() }
+    }
+
+    /// Scans a payload for its claims, and returns its text.
+    pub(crate) fn scan(&mut self, payload: &'c [u8]) -> Result<&'c str, JsonError> {
+        json::scan(payload, usize::MAX, |name, value| match RegisteredClaim::from_name(name) {
+            Some(claim) => self.set(claim, value),
+            None => self.pass_by(name),
+        })
     }
 
     fn set(&mut self, claim: RegisteredClaim, value: Value<'c>) {

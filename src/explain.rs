@@ -181,10 +181,9 @@ impl Explanation {
         let mut buffer = vec![0; base64url::decoded_len(segments.payload.len())];
         let payload = base64url::decode_to_slice(segments.payload, &mut buffer)
             .map_err(|error| jwt::payload_error(segments.payload, error));
-        let claims = payload.and_then(|payload| {
-            ClaimsSet::scan(payload, validation.required_others()).map_err(DecodeError::Payload)
-        });
-        let (claims, _) = self.note(PAYLOAD, claims)?;
+        let mut claims = ClaimsSet::wanting(validation.required_others());
+        let text = payload.and_then(|payload| claims.scan(payload).map_err(DecodeError::Payload));
+        self.note(PAYLOAD, text)?;
         // Without a time, not even the claims that have nothing to do with it are told apart.
         let now = self.note(CLOCK, validation.now().ok_or(DecodeError::NoClock))?;
         self.note(KEY_TIME, jwt::check_key_time(until, now));

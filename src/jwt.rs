@@ -184,7 +184,8 @@ pub fn unverified_header(
 
 /// Refuses a payload that every [`decode`] would refuse.
 pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
-    let (claims, _) = ClaimsSet::scan(payload, &[]).map_err(EncodeError::Claims)?;
+    let mut claims = ClaimsSet::wanting(&[]);
+    claims.scan(payload).map_err(EncodeError::Claims)?;
     match claims.wrong_type() {
         Some(claim) => Err(EncodeError::WrongType { claim }),
         None => Ok(()),
@@ -272,8 +273,8 @@ pub(crate) fn read<'b, C: Deserialize<'b>>(
 ) -> Result<(&'b str, C), DecodeError> {
     let payload = base64url::decode_to_slice(verified.payload, buffer)
         .map_err(|error| payload_error(verified.payload, error))?;
-    let (claims, text) =
-        ClaimsSet::scan(payload, validation.required_others()).map_err(DecodeError::Payload)?;
+    let mut claims = ClaimsSet::wanting(validation.required_others());
+    let text = claims.scan(payload).map_err(DecodeError::Payload)?;
     let now = validation.now().ok_or(DecodeError::NoClock)?;
     check_key_time(verified.until, now)?;
     validation.check(&claims, now)?;

@@ -441,7 +441,10 @@ impl Validation {
         read: impl FnOnce(Value<'c>) -> Option<T>,
     ) -> Result<Option<T>, ClaimError> {
         match claims.get(claim) {
-            Some(value) => read(value).map(Some).ok_or(ClaimError::WrongType { claim }),
+            Some(value) => match read(value) {
+                Some(value) => Ok(Some(value)),
+                None => Err(ClaimError::WrongType { claim }),
+            },
             None if is_expected || self.required.contains(&claim) => {
                 Err(ClaimError::Missing { claim: Cow::Borrowed(claim.as_str()) })
             }

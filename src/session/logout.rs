@@ -3,8 +3,14 @@
 use alloc::vec::Vec;
 
 use super::{
-    Sessions, error::SessionError, event::EventKind, id::SessionId, login::Session,
-    record::RevokeReason, refresh_token, store::RefreshStore,
+    Sessions,
+    error::SessionError,
+    event::EventKind,
+    id::SessionId,
+    login::{Session, is_name},
+    record::RevokeReason,
+    refresh_token,
+    store::RefreshStore,
 };
 
 impl<S: RefreshStore> Sessions<S> {
@@ -86,6 +92,9 @@ impl<S: RefreshStore> Sessions<S> {
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn list(&self, subject: &str) -> Result<Vec<Session>, SessionError> {
+        if !is_name(subject) {
+            return Ok(Vec::new());
+        }
         let records = self.store.list(subject, self.now()).await?;
         Ok(records.into_iter().map(Session::from).collect())
     }
@@ -105,6 +114,10 @@ impl<S: RefreshStore> Sessions<S> {
         subject: &str,
         keep: Option<&SessionId>,
     ) -> Result<u64, SessionError> {
+        // No session can have such a subject, and PostgreSQL refuses a text that holds NUL.
+        if !is_name(subject) {
+            return Ok(0);
+        }
         let reason = RevokeReason::LogoutAll;
         let sessions = self.store.revoke_subject(subject, keep, reason, self.now()).await?;
         if sessions > 0 {

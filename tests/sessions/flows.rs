@@ -1236,3 +1236,18 @@ async fn nothing_printed_shows_a_token() {
         }
     }
 }
+
+/// PostgreSQL refuses a text with NUL in it, which a user may have typed.
+#[tokio::test]
+async fn a_subject_that_no_session_can_have_has_none() {
+    let fixture = Fixture::new();
+    let kept = fixture.login().await.session_id;
+    fixture.store.calls();
+    for subject in ["", "\0", "alice\0", "a\nb", "\u{85}", &"a".repeat(513)] {
+        let sessions = &fixture.sessions;
+        assert!(sessions.list(subject).await.unwrap().is_empty(), "{subject:?}");
+        assert_eq!(sessions.logout_all(subject).await.unwrap(), 0, "{subject:?}");
+        assert_eq!(sessions.logout_others(subject, &kept).await.unwrap(), 0, "{subject:?}");
+    }
+    assert_eq!(fixture.store.calls(), (0, 0));
+}

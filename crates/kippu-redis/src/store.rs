@@ -99,7 +99,8 @@ use kippu::session::{
 /// A primary that is cut off from its replicas and sentinels does not know that another has taken over. Until
 /// it does, it goes on answering the clients that still reach it, accepts sessions that have ended on the other, and loses
 /// later what it has accepted. `min-replicas-to-write 1` with `min-replicas-max-lag 10` ends that after ten
-/// seconds, for reads too, and `cluster-node-timeout` does in a cluster. Nothing ends it without one of the two.
+/// seconds, for reads too, and `cluster-node-timeout` does in a cluster. Nothing ends it without one of the two. The store's own
+/// connection is then made again, to the primary that the sentinels or the address name by that time.
 ///
 /// # Durability
 /// As the server is set up:

@@ -228,6 +228,28 @@ fn a_primary_may_be_demoted_behind_its_address() {
     });
 }
 
+/// The primary does not know that another server has taken over, and no sentinel reaches it.
+#[test]
+#[ignore = "needs Redis"]
+fn a_primary_that_is_cut_off_is_left_for_the_one_that_took_over() {
+    let old = Redis::start();
+    let new = old.start_replica();
+    runtime().block_on(async {
+        let proxy = Proxy::to(old.port()).await;
+        let client = Client::open(url_of(&proxy)).unwrap();
+        let store = BoxStore::new(RedisStore::connect(client).await.unwrap());
+        let alice = session("alice");
+        store.insert(&alice).await.unwrap();
+        assert_eq!(old.command(&["WAIT", "1", "10000"]).trim(), "1");
+        assert_eq!(new.command(&["REPLICAOF", "NO", "ONE"]).trim(), "OK");
+        old.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        no_step_works("cut off", &store, &alice).await;
+        proxy.switch(new.port());
+        let loaded = works_again("connect", || async { store.load(&alice.id).await }).await;
+        assert_eq!(loaded, Some(alice));
+    });
+}
+
 /// The sentinels promote another: because they are asked to, because the primary has died, and because it does not move.
 #[test]
 #[ignore = "needs Redis"]

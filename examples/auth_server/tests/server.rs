@@ -299,6 +299,8 @@ fn a_store_that_is_none_is_told_without_its_password() {
         "mysql://ada:hunter2@127.0.0.1/",
         "postgres://ada:hunter2@127.0.0.1:x/",
         "redis://ada:hunter2@:x",
+        "redis-sentinel://ada:hunter2@127.0.0.1:26379",
+        "redis-sentinel://ada:hunter2@127.0.0.1:1,:x/name",
     ] {
         let log = refused(&folder, store);
         assert!(log.contains("the server does not run") && !log.contains("hunter2"), "{log}");

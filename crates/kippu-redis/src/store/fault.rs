@@ -35,6 +35,13 @@ pub(super) fn is_not_primary(error: &RedisError) -> bool {
     replicas.iter().any(|&kind| error.kind() == ErrorKind::Server(kind))
 }
 
+/// Whether another server may be the primary by now: this one is a replica, is cut off from its replicas, or has just started.
+pub(super) fn may_be_superseded(error: &RedisError) -> bool {
+    is_not_primary(error)
+        || error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading)
+        || error.code() == Some("NOREPLICAS")
+}
+
 fn classify(error: &RedisError) -> (StoreErrorKind, &'static str) {
     use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
 
@@ -191,16 +198,21 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_not_the_primary() {
+    fn a_server_may_not_be_the_primary() {
         let server = |kind| RedisError::from((ErrorKind::Server(kind), ""));
-        for (error, says_so) in [
-            (server(ServerErrorKind::ReadOnly), true),
-            (server(ServerErrorKind::MasterDown), true),
-            (server(ServerErrorKind::BusyLoading), false),
-            (make_extension_error("NOREPLICAS".into(), None), false),
+        let code = |code: &str| make_extension_error(code.into(), None);
+        for (error, is_replica, is_doubtful) in [
+            (server(ServerErrorKind::ReadOnly), true, true),
+            (server(ServerErrorKind::MasterDown), true, true),
+            (server(ServerErrorKind::BusyLoading), false, true),
+            (code("NOREPLICAS"), false, true),
+            (code("MISCONF"), false, false),
+            (code("BUSY"), false, false),
+            (server(ServerErrorKind::ResponseError), false, false),
         ] {
             assert!(is_server_error(&error));
-            assert_eq!(is_not_primary(&error), says_so, "{error}");
+            assert_eq!(is_not_primary(&error), is_replica, "{error}");
+            assert_eq!(may_be_superseded(&error), is_doubtful, "{error}");
         }
         assert!(!is_server_error(&RedisError::from((ErrorKind::Parse, ""))));
     }

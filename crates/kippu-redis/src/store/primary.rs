@@ -20,7 +20,7 @@ use redis::{
 };
 use tokio::{sync::Mutex as Turn, task, time::timeout};
 
-use super::fault::{is_not_primary, is_server_error};
+use super::fault::{is_server_error, may_be_superseded};
 
 /// The connection of a [`RedisStore`](super::RedisStore) that connects by itself: to one server, or to the primary that
 /// sentinels name.
@@ -28,7 +28,8 @@ use super::fault::{is_not_primary, is_server_error};
 /// Its clones share one connection, which carries the requests of all of them. The connection is closed, and made again
 /// for the next request,
 /// - when it is lost, or an answer is not Redis's;
-/// - when the server answers that it is a replica, or waits for its primary;
+/// - when the server answers that it is a replica, waits for its primary, has too few replicas for its `min-replicas-to-write`,
+///   or has just started and loads its data: another server may be the primary by then;
 /// - when a request was given up, after the store's [deadline](super::RedisStore::with_deadline) for example, and nothing
 ///   was answered since it was sent: a server that is gone without a word is not waited for until TCP notices.
 ///
@@ -222,11 +223,11 @@ impl Request<'_> {
         };
         match answers {
             Err(error) if !is_server_error(error) => self.shared.discard(&self.live, None),
-            Err(error) if is_not_primary(error) => {
+            Err(error) if may_be_superseded(error) => {
                 self.shared.discard(&self.live, Some(error.clone()));
             }
             Ok(answers) => {
-                let error = answers.iter().filter_map(refused).find(is_not_primary);
+                let error = answers.iter().filter_map(refused).find(may_be_superseded);
                 if error.is_some() {
                     self.shared.discard(&self.live, error);
                 }

@@ -130,3 +130,30 @@ async fn a_server_that_is_down_behind_it() {
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
     }
 }
+
+/// PgBouncer goes on with the address that it has, and asks nobody whether a primary is there.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and PgBouncer"]
+async fn an_old_primary_behind_it_answers_nothing() {
+    let (program, server) = (program(), Postgres::start());
+    let url = server.database();
+    store(&url).await;
+    let pooler = PgBouncer::start(&program, &server, &[IGNORE, "pool_mode = session"]);
+    let store = patient(pool_of(&pooler.url(&server, &url)));
+    store.insert(&session("alice")).await.unwrap();
+    let other = server.standby();
+    other.promote();
+    let mut server = server;
+    server.follow(&other);
+    let id = session("bob").id;
+    // The first call may find a connection that has ended.
+    let _ = store.load(&id).await;
+    for (step, error) in kinds_of_all(&store).await {
+        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
+    }
+    server.promote();
+    while let Err(error) = store.load(&id).await {
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    }
+}

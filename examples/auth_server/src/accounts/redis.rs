@@ -1,6 +1,6 @@
 //! Accounts in Redis: a hash from names to accounts, and a hash from ids to names. Each step is one
 //! script, so that the two always agree. The reads are scripts too: a replica, which may be far
-//! behind its primary, refuses scripts without the flag `no-writes`.
+//! behind its primary, runs none of them.
 
 use std::sync::LazyLock;
 
@@ -17,56 +17,64 @@ const NAMES: &str = "auth_server:names";
 
 /// KEYS: the accounts, the names; the same for all scripts. ARGV: name, id, account.
 static ADD: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "#!lua
-        if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[3]) == 0 then
+    script(
+        "if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[3]) == 0 then
             return false
         end
         redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
         return true",
     )
 });
-/// Ends a script unless the account is still as the caller has read it. ARGV: name, id, hash.
-const FIND: &str = "#!lua
-        local text = redis.call('HGET', KEYS[1], ARGV[1])
+/// ARGV: name, id, hash.
+static REMOVE: LazyLock<Script> = LazyLock::new(|| {
+    script_on_account(
+        "redis.call('HDEL', KEYS[1], ARGV[1])
+        redis.call('HDEL', KEYS[2], ARGV[2])
+        return true",
+    )
+});
+/// ARGV: name, id, hash, new hash.
+static REPLACE_HASH: LazyLock<Script> = LazyLock::new(|| {
+    script_on_account(
+        "account.hash = ARGV[4]
+        redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(account))
+        return true",
+    )
+});
+/// ARGV: name.
+static BY_NAME: LazyLock<Script> =
+    LazyLock::new(|| script("return redis.call('HGET', KEYS[1], ARGV[1])"));
+/// ARGV: id.
+static BY_ID: LazyLock<Script> = LazyLock::new(|| {
+    script(
+        "local name = redis.call('HGET', KEYS[2], ARGV[1])
+        return name and redis.call('HGET', KEYS[1], name)",
+    )
+});
+
+/// Returns a script that a replica refuses: most do by themselves, and one that takes writes by its
+/// role.
+fn script(code: &str) -> Script {
+    Script::new(&format!(
+        "#!lua
+        if not string.find(redis.call('INFO', 'replication'), '\\nrole:master\\r', 1, true) then
+            return redis.error_reply('READONLY this Redis is a replica')
+        end
+        {code}"
+    ))
+}
+
+/// Returns a script that changes nothing unless the account is still as the caller has read it.
+fn script_on_account(code: &str) -> Script {
+    script(&format!(
+        "local text = redis.call('HGET', KEYS[1], ARGV[1])
         local account = text and cjson.decode(text)
         if not account or account.id ~= ARGV[2] or account.hash ~= ARGV[3] then
             return false
         end
-";
-/// ARGV: name, id, hash.
-static REMOVE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&format!(
-        "{FIND}
-        redis.call('HDEL', KEYS[1], ARGV[1])
-        redis.call('HDEL', KEYS[2], ARGV[2])
-        return true"
+        {code}"
     ))
-});
-/// ARGV: name, id, hash, new hash.
-static REPLACE_HASH: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&format!(
-        "{FIND}
-        account.hash = ARGV[4]
-        redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(account))
-        return true"
-    ))
-});
-/// ARGV: name.
-static BY_NAME: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "#!lua
-        return redis.call('HGET', KEYS[1], ARGV[1])",
-    )
-});
-/// ARGV: id.
-static BY_ID: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "#!lua
-        local name = redis.call('HGET', KEYS[2], ARGV[1])
-        return name and redis.call('HGET', KEYS[1], name)",
-    )
-});
+}
 
 impl RedisAccounts {
     pub(super) fn new(connection: PrimaryConnection) -> Self {

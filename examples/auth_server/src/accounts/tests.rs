@@ -276,14 +276,17 @@ async fn a_replica_of_redis_is_not_asked() {
     let connection = connections().split(' ').next().unwrap().to_owned();
     assert!(connection.starts_with("id="), "{connection}");
     redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
-    for _ in 0..2 {
+    for is_read_only in ["yes", "no"] {
+        redis.command(&["CONFIG", "SET", "replica-read-only", is_read_only]);
+        // The connection is made again after a tenth of a second.
+        tokio::time::sleep(Duration::from_millis(150)).await;
         assert!(accounts.by_id(&ada.id).await.is_err());
         assert!(accounts.by_name(&ada.name).await.is_err());
+        assert!(accounts.add(&account("eve@example.com", "hash")).await.is_err());
         assert!(accounts.replace_hash(&ada, "new").await.is_err());
         assert!(accounts.remove(&ada).await.is_err());
     }
     redis.command(&["REPLICAOF", "NO", "ONE"]);
-    // The connection is made again after a tenth of a second.
     while let Err(error) = accounts.by_id(&ada.id).await {
         assert!(matches!(error, AccountsError::Replica), "{error}");
     }

@@ -1,0 +1,506 @@
+//! A position in a text in; out comes the position behind the value there, or the fault.
+//!
+//! Every value is read by the same steps, whether or not the caller wants its members.
+#![expect(clippy::inline_always, reason = "measured: without the hints, a decode takes 4 % longer")]
+
+use alloc::{borrow::Cow, vec::Vec};
+use core::cmp::Ordering;
+
+use super::{JsonError, Text, Value};
+
+/// How deep arrays and objects may nest, so that the stack is bounded. It is serde_json's limit.
+const MAX_DEPTH: usize = 127;
+/// How many names of open objects are compared one by one. Where there are more, a sort decides.
+pub(super) const MAX_OPEN_NAMES: usize = 32;
+
+/// A text, in which each step takes a position and returns another. It is copied, so that it stays in registers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Input<'t>(&'t str);
+
+impl<'t> Input<'t> {
+    pub(super) fn byte(self, at: usize) -> Option<u8> {
+        self.0.as_bytes().get(at).copied()
+    }
+
+    fn rest(self, at: usize) -> &'t [u8] {
+        self.0.as_bytes().get(at..).unwrap_or_default()
+    }
+
+    pub(super) fn span(self, start: usize, end: usize) -> &'t str {
+        self.0.get(start..end).unwrap_or_default()
+    }
+
+    /// The end of the white space here, if there is any.
+    pub(super) fn space(self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.byte(at) {
+            at += 1;
+        }
+        at
+    }
+
+    /// The end of the digits here, if there are any.
+    fn digits(self, at: usize) -> usize {
+        at + self.rest(at).iter().take_while(|byte| byte.is_ascii_digit()).count()
+    }
+
+    /// The value of the four hexadecimal digits here.
+    fn code_unit(self, at: usize) -> Option<u32> {
+        self.rest(at)
+            .first_chunk::<4>()?
+            .iter()
+            .try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+    }
+
+    /// A word for a text: its length, and its bytes or those at its ends. Texts of different words are different.
+    #[inline(always)]
+    fn word(self, at: usize, length: usize) -> u64 {
+        let start = eight(self.0.as_bytes(), at);
+        let word = match length {
+            0..8 => start & !(u64::MAX << (8 * length)),
+            _ => start ^ eight(self.0.as_bytes(), at + length - 8).rotate_left(28),
+        };
+        word ^ u64::try_from(length).unwrap_or(u64::MAX).rotate_right(8)
+    }
+
+    /// The member name here, if it is three letters with a colon right behind, as most registered claims are.
+    fn three_letters(self, at: usize) -> Option<&'t str> {
+        match self.rest(at).first_chunk()? {
+            [b'"', b'a'..=b'z', b'a'..=b'z', b'a'..=b'z', b'"', b':'] => self.0.get(at + 1..at + 4),
+            _ => None,
+        }
+    }
+}
+
+/// The scan of one text.
+#[derive(Default)]
+pub(super) struct Scanner<'t> {
+    pub(super) input: Input<'t>,
+    /// How many members have begun, and how many may.
+    members: usize,
+    max_members: usize,
+    /// A word for each name of the objects that are open, the innermost last.
+    words: [u64; MAX_OPEN_NAMES],
+    open: usize,
+    /// Whether two names may be the same, or one reserved.
+    pub(super) doubt: bool,
+    /// Whether an escape was read.
+    escaped: bool,
+    /// How many objects have begun.
+    objects: usize,
+    /// Every name with the number of its object, where a sort has to decide.
+    pub(super) names: Option<Vec<(usize, Cow<'t, str>)>>,
+    /// The fault that has ended the scan.
+    pub(super) fault: Option<JsonError>,
+}
+
+/// The scan has ended at a fault, which the [`Scanner`] knows: so each step returns in registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop;
+
+/// Each step reads what is at a position, and returns the end of it.
+impl<'t> Scanner<'t> {
+    pub(super) fn new(text: &'t str, max_members: usize) -> Self {
+        Self { input: Input(text), max_members, ..Self::default() }
+    }
+
+    #[inline(always)]
+    pub(super) fn value(&mut self, at: usize, depth: usize) -> Result<usize, Stop> {
+        match self.input.byte(at) {
+            Some(b'"') => self.string(at),
+            Some(b'-' | b'0'..=b'9') => self.number(at),
+            Some(b'{' | b'[') if depth >= MAX_DEPTH => self.fail(at, "it nests deeper than 127"),
+            Some(b'{') => self.object(at, depth, &mut |_, _| ()),
+            Some(b'[') => self.array(at, depth),
+            Some(b't') => self.literal(at, "true"),
+            Some(b'f') => self.literal(at, "false"),
+            Some(b'n') => self.literal(at, "null"),
+            _ => self.fail(at, "a value was expected"),
+        }
+    }
+
+    fn literal(&mut self, at: usize, literal: &str) -> Result<usize, Stop> {
+        if self.input.rest(at).starts_with(literal.as_bytes()) {
+            return Ok(at + literal.len());
+        }
+        self.fail(at, "a value was expected")
+    }
+
+    /// An object within `depth` others, whose members are given to `member`.
+    pub(super) fn object(
+        &mut self,
+        at: usize,
+        depth: usize,
+        member: &mut impl FnMut(&str, Value<'t>),
+    ) -> Result<usize, Stop> {
+        let (input, first, object) = (self.input, self.open, self.objects);
+        self.objects += 1;
+        let mut at = input.space(at + 1);
+        if input.byte(at) == Some(b'}') {
+            return Ok(at + 1);
+        }
+        loop {
+            let (name, colon) = match input.three_letters(at) {
+                Some(name) => {
+                    self.remember(first, input.word(at + 1, 3));
+                    (Cow::Borrowed(name), at + 5)
+                }
+                None => self.name(first, at)?,
+            };
+            if self.members >= self.max_members {
+                self.fault = Some(JsonError::TooManyMembers { limit: self.max_members });
+                return Err(Stop);
+            }
+            self.members += 1;
+            let start = input.space(colon + 1);
+            let end = self.value(start, depth + 1)?;
+            member(&name, Value(input.span(start, end)));
+            if let Some(names) = &mut self.names {
+                names.push((object, name));
+            }
+            at = input.space(end);
+            match input.byte(at) {
+                Some(b',') => at = input.space(at + 1),
+                Some(b'}') => break,
+                _ => return self.fail(at, "a comma or the end of the object was expected"),
+            }
+        }
+        self.open = first;
+        Ok(at + 1)
+    }
+
+    fn array(&mut self, at: usize, depth: usize) -> Result<usize, Stop> {
+        let input = self.input;
+        let mut at = input.space(at + 1);
+        if input.byte(at) == Some(b']') {
+            return Ok(at + 1);
+        }
+        loop {
+            let end = self.value(at, depth + 1)?;
+            at = input.space(end);
+            match input.byte(at) {
+                Some(b',') => at = input.space(at + 1),
+                Some(b']') => return Ok(at + 1),
+                _ => return self.fail(at, "a comma or the end of the array was expected"),
+            }
+        }
+    }
+
+    /// A member name, unescaped, and the white space behind it. Returns the position of the colon too.
+    fn name(&mut self, first: usize, at: usize) -> Result<(Cow<'t, str>, usize), Stop> {
+        let input = self.input;
+        if input.byte(at) != Some(b'"') {
+            self.fail(at, "a member name was expected")?;
+        }
+        self.escaped = false;
+        let end = self.string(at)?;
+        let colon = input.space(end);
+        if input.byte(colon) != Some(b':') {
+            self.fail(colon, "a colon was expected")?;
+        }
+        if self.escaped {
+            self.doubt = true;
+            return Ok((Text(input.span(at, end)).read(), colon));
+        }
+        self.doubt |= input.byte(at + 1) == Some(b'$');
+        self.remember(first, input.word(at + 1, end - at - 2));
+        Ok((Cow::Borrowed(input.span(at + 1, end - 1)), colon))
+    }
+
+    /// Keeps the word of a name. Where two words of one object are equal, the names may be.
+    #[inline(always)]
+    fn remember(&mut self, first: usize, word: u64) {
+        let known = self.words.get(first..self.open).unwrap_or_default();
+        self.doubt |= known.contains(&word);
+        match self.words.get_mut(self.open) {
+            Some(free) => *free = word,
+            None => self.doubt = true,
+        }
+        self.open = MAX_OPEN_NAMES.min(self.open + 1);
+    }
+
+    /// A string, whose quote is at this byte.
+    #[inline(always)]
+    fn string(&mut self, at: usize) -> Result<usize, Stop> {
+        let input = self.input;
+        let mut at = at + 1;
+        loop {
+            at = plain_end(input.0.as_bytes(), at);
+            match input.byte(at) {
+                Some(b'"') => return Ok(at + 1),
+                Some(b'\\') => at = self.escape(at + 1)?,
+                Some(_) => return self.fail(at, "a control character in a string"),
+                None => return self.fail(at, "a string does not end"),
+            }
+        }
+    }
+
+    /// An escape, whose backslash has been read. It stands for a character, which half of a surrogate pair is
+    /// not (RFC 8259 §8.2).
+    #[cold]
+    fn escape(&mut self, at: usize) -> Result<usize, Stop> {
+        const LONE: &str = "half of a surrogate pair";
+        const DIGITS: &str = "an escape needs four hexadecimal digits";
+        self.escaped = true;
+        let input = self.input;
+        match input.byte(at) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => return Ok(at + 1),
+            Some(b'u') => {}
+            _ => return self.fail(at, "an escape is none of those that JSON has"),
+        }
+        match (input.code_unit(at + 1), input.rest(at + 5)) {
+            (Some(0xd800..0xdc00), [b'\\', b'u', ..]) => match input.code_unit(at + 7) {
+                Some(0xdc00..0xe000) => Ok(at + 11),
+                Some(_) => self.fail(at + 11, LONE),
+                None => self.fail(at + 7, DIGITS),
+            },
+            (Some(0xd800..0xe000), _) => self.fail(at + 5, LONE),
+            (Some(_), _) => Ok(at + 5),
+            (None, _) => self.fail(at + 1, DIGITS),
+        }
+    }
+
+    /// A number (RFC 8259 §6) in the range of a double.
+    fn number(&mut self, start: usize) -> Result<usize, Stop> {
+        let input = self.input;
+        let whole = start + usize::from(input.byte(start) == Some(b'-'));
+        let mut end = input.digits(whole);
+        if end == whole || (input.byte(whole) == Some(b'0') && end > whole + 1) {
+            let reason = "a number has a digit, and does not begin with 0 when it has more";
+            return self.fail(end, reason);
+        }
+        // Less than 1e308 without an exponent.
+        let mut is_usual = end - whole <= 308;
+        let mut digits = whole;
+        if input.byte(end) == Some(b'.') {
+            digits = end + 1;
+            end = input.digits(digits);
+        }
+        if let (Some(b'e' | b'E'), true) = (input.byte(end), digits < end) {
+            is_usual = false;
+            digits = end + 1 + usize::from(matches!(input.byte(end + 1), Some(b'+' | b'-')));
+            end = input.digits(digits);
+        }
+        if digits == end {
+            return self.fail(end, "a digit was expected");
+        }
+        if is_usual || is_in_range(input.span(start, end)) {
+            return Ok(end);
+        }
+        self.fail(end, "a number is beyond the range of a double")
+    }
+
+    /// Nothing but white space up to the end of the text.
+    pub(super) fn end(&mut self, at: usize) -> Result<usize, Stop> {
+        let end = self.input.space(at);
+        match self.input.byte(end) {
+            None => Ok(end),
+            Some(_) => self.fail(end, "there is something behind the object"),
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, at: usize, reason: &'static str) -> Result<usize, Stop> {
+        self.fault = Some(JsonError::Syntax { offset: at.min(self.input.0.len()), reason });
+        Err(Stop)
+    }
+}
+
+/// Whether a number of JSON's grammar is less than 1.797693134862315e308, the range of a double but for the last
+/// digits of the largest one.
+///
+/// From there on, serde_json may find a number infinite, depending on how it is spelled: it rounds up to three
+/// times. Asking serde_json would take microseconds for some numbers, and a header may be full of them.
+fn is_in_range(spelled: &str) -> bool {
+    let spelled = spelled.trim_start_matches('-');
+    let (mantissa, exponent) = spelled.split_once(['e', 'E']).unwrap_or((spelled, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = || whole.bytes().chain(fraction.bytes());
+    let zeros = digits().take_while(|digit| *digit == b'0').count();
+    if zeros == whole.len() + fraction.len() {
+        return true;
+    }
+    // An exponent of more digits than there are numbers goes as far as it can.
+    let furthest = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+    let exponent: i64 = exponent.parse().unwrap_or(furthest);
+    let length = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    // The count of digits before the point, once the number is written without an exponent.
+    match exponent.saturating_add(length(whole.len())).saturating_sub(length(zeros)).cmp(&309) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        Ordering::Equal => digits().skip(zeros).lt(*b"1797693134862315"),
+    }
+}
+
+/// The end of the bytes that stand for themselves in a string: the first quote, backslash or control character.
+#[inline(always)]
+fn plain_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        // Sixteen at a time, which the compiler does side by side.
+        if chunk.iter().fold(0, |any, byte| any | is_special(*byte)) != 0 {
+            let (first, second) = (specials(eight(chunk, 0)), specials(eight(chunk, 8)));
+            // A choice between two numbers, and not a branch that would be guessed wrongly.
+            let (found, before) = if first != 0 { (first, 0) } else { (second, 8) };
+            let [bit, ..] = found.trailing_zeros().to_le_bytes();
+            return at + before + usize::from(bit / 8);
+        }
+        at += 16;
+    }
+    loop {
+        // Behind the end of the text there are zeros, which are control characters.
+        let found = specials(eight(text, at));
+        if found != 0 {
+            let [bit, ..] = found.trailing_zeros().to_le_bytes();
+            return at + usize::from(bit / 8);
+        }
+        at += 8;
+    }
+}
+
+/// Without branches, so that the compiler looks at many bytes side by side.
+fn is_special(byte: u8) -> u8 {
+    u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < b' ')
+}
+
+/// Eight bytes, the first in the lowest; zeros behind the end of the text.
+#[inline(always)]
+fn eight(text: &[u8], at: usize) -> u64 {
+    if let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        return u64::from_le_bytes(*eight);
+    }
+    let behind = (at + 8).saturating_sub(text.len());
+    match text.last_chunk() {
+        Some(last) if behind < 8 => u64::from_le_bytes(*last) >> (8 * behind),
+        Some(_) => 0,
+        None => {
+            let rest = text.get(at..).unwrap_or_default();
+            rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
+    }
+}
+
+/// Not zero when there is a quote, a backslash or a control character among eight bytes: the lowest bit that
+/// is set is the highest of the first one.
+///
+/// A byte less than what is subtracted from it borrows, and so sets its highest bit, which in ASCII is clear.
+/// A borrow reaches the bytes behind it too, but only the first one that is found counts.
+fn specials(word: u64) -> u64 {
+    const EACH: u64 = u64::MAX / 255;
+    const HIGHEST: u64 = EACH << 7;
+    let quote = (word ^ (EACH * u64::from(b'"'))).wrapping_sub(EACH);
+    let backslash = (word ^ (EACH * u64::from(b'\\'))).wrapping_sub(EACH);
+    let control = word.wrapping_sub(EACH * u64::from(b' '));
+    (quote | backslash | control) & !word & HIGHEST
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{
+        format,
+        string::{String, ToString},
+    };
+
+    use super::*;
+
+    /// `count` members of distinct names, with a comma behind each.
+    fn members(count: usize) -> String {
+        (0..count)
+            .flat_map(|number| [r#""n"#.into(), number.to_string(), r#"":0,"#.into()])
+            .collect()
+    }
+
+    /// Names of different objects are kept apart however many objects have been left before.
+    #[test]
+    fn an_object_that_has_been_left_gives_its_places_back() {
+        let inner = format!("{{{}\"x\":0}}", members(MAX_OPEN_NAMES - 2));
+        let elements = [&*inner; 20].join(",");
+        let mut scanner = Scanner::new(&elements, usize::MAX);
+        let mut at = 0;
+        while at < elements.len() {
+            at = scanner.value(at, 0).unwrap() + 1;
+            assert!(scanner.open == 0 && !scanner.doubt);
+        }
+    }
+
+    /// Words alone tell most names apart, so that no sort is needed.
+    #[test]
+    fn different_names_raise_no_doubt() {
+        let doubts = |text: &str| {
+            let mut scanner = Scanner::new(text, usize::MAX);
+            scanner.value(0, 0).unwrap();
+            scanner.doubt
+        };
+        for names in [
+            r#"{"":0,"a":0,"aa":0,"aaa":0,"aaaa":0,"aaaaa":0,"aaaaaa":0,"aaaaaaa":0,"aaaaaaaa":0,"aaaaaaaaa":0}"#,
+            r#"{"iss":0,"sub":0,"aud":0,"exp":0,"nbf":0,"iat":0,"jti":0,"x":0}"#,
+            r#"{"preferred_username":0,"given_name":0,"family_name":0,"email_verified":0,"realm_access":0,"resource_access":0}"#,
+            r#"{"x":0,"a":{"x":0},"b":[{"x":0},{"x":0}]}"#,
+        ] {
+            assert!(!doubts(names), "{names}");
+        }
+        for names in [r#"{"a":0,"a":0}"#, r#"{"$":0}"#, r#"{"\n":0}"#] {
+            assert!(doubts(names), "{names}");
+        }
+    }
+
+    /// Against the parser of the standard library, on both sides of the end of the range.
+    #[test]
+    fn a_number_is_in_range_when_it_is_less_than_the_end() {
+        let end = 1.797_693_134_862_315e308;
+        let (mut inside, mut outside) = (0, 0);
+        let mut compare = |case: &str| {
+            let is_less = case.parse::<f64>().unwrap().abs() < end;
+            assert_eq!(is_in_range(case), is_less, "{case}");
+            if is_less { inside += 1 } else { outside += 1 }
+        };
+        for digits in [
+            "1797693134862314",
+            "17976931348623148",
+            "1797693134862315",
+            "1797693134862316",
+            "1",
+            "9",
+            "10",
+            "0",
+            "000",
+        ] {
+            for point in 0..digits.len() {
+                let (whole, fraction) = digits.split_at(point + 1);
+                for exponent in
+                    ["", "e0", "e1", "E+291", "e292", "e293", "e-1", "e307", "e308", "e309"]
+                {
+                    compare(&format!("{whole}.{fraction}0{exponent}"));
+                    compare(&format!("-0.00{digits}{exponent}"));
+                    compare(&format!("{digits}{exponent}"));
+                }
+                compare(&format!("{whole}.{fraction}e{}", 308 - point));
+            }
+            compare(&format!("{digits}{:01$}", 0, 309 - digits.len()));
+        }
+        for exponent in ["e99999999999999999999", "e-99999999999999999999", "e+9223372036854775807"]
+        {
+            compare(&format!("1{exponent}"));
+            compare(&format!("0.0{exponent}"));
+            compare(&format!("1{:0400}{exponent}", 0));
+        }
+        assert!(inside > 300 && outside > 100, "{inside} {outside}");
+    }
+
+    /// Every byte at every place, against the obvious way to look for it.
+    #[test]
+    fn the_plain_part_of_a_string_is_found() {
+        for length in 0..40 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    for filler in [b'a', 0x20, 0x7f, 0x80, 0xff, b'!', b'#', b'['] {
+                        let mut text = Vec::from([filler; 40]);
+                        text.truncate(length);
+                        text[place] = byte;
+                        let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
+                        let expected = text.iter().position(special).unwrap_or(length);
+                        assert_eq!(plain_end(&text, 0), expected, "{text:?}");
+                    }
+                }
+            }
+        }
+    }
+}
