@@ -44,7 +44,7 @@ pub(crate) fn write(folder: &Path, loaded: usize, rows: &[Row]) -> io::Result<()
         subtitle,
         source: vec![
             format!("{} Servers and callers share the cores.", machine.sentence()),
-            format!("cargo bench --all-features --bench sessions -- --loaded={loaded}"),
+            format!("cargo bench -p kippu-benches --bench sessions -- --loaded={loaded}"),
         ],
     };
     let rates = words(

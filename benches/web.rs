@@ -1,6 +1,6 @@
 //! What the web costs: an API route with and without a token, and the refresh route beside the call behind it.
 //!
-//! `cargo bench --all-features --bench web`. A server and its clients share this process and its cores; 64 connections stay
+//! `cargo bench -p kippu-benches --bench web`. A server and its clients share this process and its cores; 64 connections stay
 //! open. The two sides of a comparison take turns, so that whatever else the machine does hits both; each line is the
 //! median of the rounds.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a bench that fails ends")]

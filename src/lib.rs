@@ -28,8 +28,8 @@
 //! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
 //!   refused. [`unverified_header`] reads a header and trusts nothing in it.
 //! - The module `session`, a feature, is the login that is built on tokens: refresh, reuse detection, logout.
-//! - The module `web`, a feature, lets requests into axum and answers as RFC 6750 has it; for other servers there
-//!   is a page, [`servers`].
+//! - The crate `kippu-web` reads requests and answers as RFC 6750 has it, with extractors for axum; its page `servers` is
+//!   for other servers. The crates `kippu-sqlx` and `kippu-redis` keep sessions in SQLite, PostgreSQL and Redis.
 //! - [`base64url`] and [`hmac`] are the parts that the rest is built on, public so that they can be tested on their own.
 //!
 //! Who comes from the crate `jsonwebtoken` finds its calls, and what takes their place, in
@@ -42,10 +42,6 @@
 //! | `std` | yes | the system's clock (`SystemClock`, `NumericDate::now`), [`SharedKeySet`], [`KeySource`] |
 //! | `getrandom` | yes | [`Key::generate`] and [`Jwk::generate`], from the operating system's generator |
 //! | `session` | no | the module `session`: logins with a refresh token, over a store in memory; any async runtime |
-//! | `sqlite` | no | sessions in an SQLite file; needs tokio, and Rust 1.94 with the newest sqlx |
-//! | `postgres` | no | sessions in PostgreSQL; needs tokio, and Rust 1.94 with the newest sqlx |
-//! | `redis` | no | sessions in Redis or Valkey, single or Cluster; Rust 1.88 with the newest redis |
-//! | `axum` | no | the module `web`: extractors for axum 0.8, a tower layer, cookies, routes of sessions |
 //! | `conformance` | no | the tests that every session store has to pass; needs tokio |
 //!
 //! Without `std` the crate needs `alloc` and nothing else; the time is given by [`Validation::at`] or

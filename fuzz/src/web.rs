@@ -22,7 +22,10 @@ use axum_core::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
-use kippu::{Key, session::{AccessToken, MemoryStore, NoClaims, Session, Sessions, TokenResponse}};
+use kippu::{
+    Key,
+    session::{AccessToken, MemoryStore, NoClaims, Session, Sessions, TokenResponse},
+};
 use kippu_web::{Access, Cookies, Guard, Live, SessionRoutes};
 use tower::{Layer, ServiceExt, service_fn};
 

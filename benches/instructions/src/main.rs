@@ -1,6 +1,6 @@
 //! How many instructions kippu takes, counted by callgrind, against those of `baseline.txt`.
 //!
-//!     RUSTFLAGS='--cfg sha2_backend="soft"' cargo run --release --manifest-path benches/instructions/Cargo.toml [-- --update]
+//!     RUSTFLAGS='--cfg sha2_backend="soft"' cargo run --profile instructions -p kippu-instructions [-- --update]
 //!
 //! More by over three in a hundred is a failure. Where it is on purpose, `--update` writes the new numbers, for
 //! the same commit. Counts are alike from run to run and wherever the checkout lies, which a time is not; they
@@ -87,7 +87,7 @@ fn check() -> Result<ExitCode> {
     }
     eprintln!(
         "If it is on purpose, run this with --update, and commit the new baseline with the change that it is the price of:\n  \
-         RUSTFLAGS='--cfg sha2_backend=\"soft\"' cargo run --release --manifest-path benches/instructions/Cargo.toml -- --update"
+         RUSTFLAGS='--cfg sha2_backend=\"soft\"' cargo run --profile instructions -p kippu-instructions -- --update"
     );
     Ok(ExitCode::FAILURE)
 }

@@ -1,7 +1,7 @@
 //! kippu beside other JWT crates, in one process. Prints tables in Markdown, and writes them as JSON
 //! and as charts.
 //!
-//!     cargo run --release --manifest-path benches/peers/Cargo.toml [--features josekit] [-- --quick] [--out=FOLDER]
+//!     cargo run --release -p kippu-peers [--features josekit] [-- --quick] [--out=FOLDER]
 //!
 //! `--quick` takes a few seconds: every result is asserted, and the numbers are worth nothing. FOLDER
 //! is `target/peers` in the checkout; the README shows what is in `docs/charts`.

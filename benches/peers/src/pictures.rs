@@ -128,6 +128,6 @@ fn source(report: &Report) -> Vec<String> {
     let machine = report.machine.sentence();
     let mut lines = vec![format!("{machine} Medians of interleaved rounds in one process.")];
     lines.extend(report.crates.chunks(5).map(|some| some.join(", ")));
-    lines.push(format!("cargo run --release --manifest-path benches/peers/Cargo.toml{josekit}"));
+    lines.push(format!("cargo run --release -p kippu-peers{josekit}"));
     lines
 }

@@ -23,3 +23,8 @@ mod store;
 pub use redis;
 
 pub use self::store::{PrimaryConnection, RedisStore};
+
+/// The example of the README is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

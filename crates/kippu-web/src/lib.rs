@@ -222,3 +222,8 @@ impl Guard {
         Ok((token, Some(cookies)))
     }
 }
+
+/// The example of the README is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

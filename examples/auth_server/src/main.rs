@@ -2,7 +2,7 @@
 //!
 //! The first line on the standard output is the URL; the log goes to the standard error, one JSON object a line.
 //!
-//! `cargo run --release --manifest-path examples/auth_server/Cargo.toml`. README.md explains how to run
+//! `cargo run --release -p kippu-auth-server`. README.md explains how to run
 //! it behind a proxy, its limits, and how to operate it.
 
 // Tests fail by panicking.

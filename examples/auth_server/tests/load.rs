@@ -19,7 +19,7 @@ use self::support::{
 
 /// Twenty clients log in at once, with the right password and with wrong ones. With ten thousand
 /// logins:
-/// `KIPPU_LOGINS=10000 cargo test --release --manifest-path examples/auth_server/Cargo.toml --test load -- --nocapture memory`
+/// `KIPPU_LOGINS=10000 cargo test --release -p kippu-auth-server --test load -- --nocapture memory`
 #[test]
 fn logins_leave_the_memory_of_the_server_bounded() {
     let logins = number("KIPPU_LOGINS", 150);
@@ -68,7 +68,7 @@ fn logins_leave_the_memory_of_the_server_bounded() {
 
 /// Prints how long a request with a token takes, alone and under fifty logins a second. By hand, on
 /// an idle machine:
-/// `cargo test --release --manifest-path examples/auth_server/Cargo.toml --test load -- --ignored --nocapture`
+/// `cargo test --release -p kippu-auth-server --test load -- --ignored --nocapture`
 #[test]
 #[ignore = "it measures time, for which the machine has to be idle"]
 fn the_time_of_a_request_during_a_flood_of_logins() {

@@ -1,6 +1,11 @@
 //! What the tests of several packages share: servers that they start and end, a proxy between them, a clock that a test
 //! sets, and stores that break one rule each. A test calls it; a helper that fails panics.
 
+/// The examples of the README are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 pub mod broken_stores;
 pub mod clock;
 pub mod log;

@@ -1,6 +1,6 @@
 //! The five ways of a login, on an SQLite file: log in, call an API, refresh, log out, and a stolen token.
 //!
-//! `cargo run --features sqlite --example sessions`
+//! `cargo run -p kippu-sqlx --example sessions`
 
 use std::{env, error::Error, fs, process, time::Duration};
 
