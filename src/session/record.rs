@@ -42,7 +42,7 @@ pub struct SessionRecord {
     /// When it ends, however much it is used. It never moves.
     pub absolute_expires_at: UnixMillis,
     /// The generation of the current refresh token: 0 from the login on, at most
-    /// [`MAX_GENERATION`](super::rotation::MAX_GENERATION).
+    /// [`MAX_GENERATION`].
     pub generation: u64,
     /// The `kid` of the refresh key that the current token was made with: 1 to 64 bytes.
     pub kid: String,
