@@ -34,19 +34,19 @@ impl Columns<'_> {
             (Some(at), Some(word)) => Some(Revoked { at: time(at)?, reason: word.parse().ok()? }),
             _ => return None,
         };
-        let record = SessionRecord {
-            id: SessionId::from_bytes(self.id.try_into().ok()?),
-            subject: text(self.subject, MAX_NAME_LEN)?,
-            client: text(self.client, MAX_NAME_LEN)?,
-            label: self.label,
-            created_at: time(self.created_at)?,
-            absolute_expires_at: time(self.absolute_expires_at)?,
-            generation,
-            kid: text(self.kid, MAX_KID_LEN)?,
-            rotated_at: time(self.rotated_at)?,
-            expires_at: time(self.expires_at)?,
-            revoked,
-        };
+        let mut record = SessionRecord::new(
+            SessionId::from_bytes(self.id.try_into().ok()?),
+            text(self.subject, MAX_NAME_LEN)?,
+            text(self.client, MAX_NAME_LEN)?,
+            text(self.kid, MAX_KID_LEN)?,
+            time(self.created_at)?,
+            time(self.absolute_expires_at)?,
+        );
+        record.label = self.label;
+        record.generation = generation;
+        record.rotated_at = time(self.rotated_at)?;
+        record.expires_at = time(self.expires_at)?;
+        record.revoked = revoked;
         (is_label && generation <= MAX_GENERATION).then_some(record)
     }
 }
