@@ -34,7 +34,7 @@ use kippu::{
     session::{
         BoxStore, MemoryStore, NoClaims, RefreshStore, Session, SessionId, Sessions, TokenResponse,
         UnixMillis,
-        rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+        rotation::{RotateOutcome, RotateRequest},
     },
 };
 use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
@@ -252,17 +252,8 @@ async fn rotate(bench: Arc<Bench>, caller: usize, call: usize) {
 }
 
 async fn rotate_once(store: &BoxStore, id: SessionId, generation: u64) {
-    let request = RotateRequest {
-        id,
-        generation,
-        kid: "1".to_owned(),
-        now: UnixMillis::now(),
-        was_current: false,
-        waited: Duration::ZERO,
-        grace: Duration::from_secs(10),
-        idle_lifetime: Duration::from_secs(86_400),
-        ahead: AheadPolicy::Heal,
-    };
+    let (grace, idle_lifetime) = (Duration::from_secs(10), Duration::from_secs(86_400));
+    let request = RotateRequest::new(id, generation, "1", UnixMillis::now(), grace, idle_lifetime);
     let outcome = store.rotate(&request).await.expect("the store is there");
     assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
 }

@@ -415,17 +415,9 @@ impl<S: RefreshStore> Sessions<S> {
     }
 
     fn request(&self, presented: &Presented, kid: String, now: UnixMillis) -> RotateRequest {
-        RotateRequest {
-            id: presented.id,
-            generation: presented.generation,
-            kid,
-            now,
-            was_current: false,
-            waited: Duration::ZERO,
-            grace: self.lifetimes.grace,
-            idle_lifetime: self.lifetimes.idle,
-            ahead: self.ahead,
-        }
+        let Lifetimes { grace, idle, .. } = self.lifetimes;
+        let request = RotateRequest::new(presented.id, presented.generation, kid, now, grace, idle);
+        RotateRequest { ahead: self.ahead, ..request }
     }
 
     /// The access token of a session, complete: nothing of it can fail once the session is stored or rotated (R17).

@@ -271,19 +271,20 @@ impl Row {
             }
             _ => return Err(unreadable()),
         };
-        Ok(SessionRecord {
-            id: self.id,
-            subject: self.subject,
-            client: self.client,
-            label: self.label,
-            created_at: UnixMillis::new(self.created_at),
-            absolute_expires_at: UnixMillis::new(self.absolute_expires_at),
-            generation: self.generation,
-            kid: self.kid,
-            rotated_at: UnixMillis::new(self.rotated_at),
-            expires_at: UnixMillis::new(self.expires_at),
-            revoked,
-        })
+        let mut record = SessionRecord::new(
+            self.id,
+            self.subject,
+            self.client,
+            self.kid,
+            UnixMillis::new(self.created_at),
+            UnixMillis::new(self.absolute_expires_at),
+        );
+        record.label = self.label;
+        record.generation = self.generation;
+        record.rotated_at = UnixMillis::new(self.rotated_at);
+        record.expires_at = UnixMillis::new(self.expires_at);
+        record.revoked = revoked;
+        Ok(record)
     }
 }
 

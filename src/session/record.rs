@@ -27,7 +27,11 @@ pub const MAX_GENERATION: u64 = (1 << 53) - 1;
 /// It holds no token and nothing that a token could be made from: whoever reads the store, or writes it,
 /// cannot refresh. All its fields but the last five are as they were at the login, and a refresh token is bound to
 /// them: a record that was given to another subject, or a later absolute end, is refused.
+///
+/// A store builds one with [`SessionRecord::new`] and sets the fields that it has read. A later
+/// version of this crate may add fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SessionRecord {
     /// Its id.
     pub id: SessionId,
@@ -108,7 +112,11 @@ impl FromStr for RevokeReason {
     }
 }
 
-/// A change to a record that exists. There is none that makes one.
+/// A change to a record that exists. No change creates a record.
+///
+/// It is exhaustive on purpose: a store that overlooks a change, or a field of one, would
+/// acknowledge a step that it has not stored. A store that writes whole records calls
+/// [`SessionRecord::apply`], and need not know the changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The session goes on with a new generation.
@@ -135,6 +143,31 @@ pub enum Change {
 pub(super) type Origin = [u8; 16];
 
 impl SessionRecord {
+    /// A session without a label, with its first refresh token, that begins at `created_at` and
+    /// ends at `absolute_expires_at`.
+    pub fn new(
+        id: SessionId,
+        subject: impl Into<String>,
+        client: impl Into<String>,
+        kid: impl Into<String>,
+        created_at: UnixMillis,
+        absolute_expires_at: UnixMillis,
+    ) -> Self {
+        Self {
+            id,
+            subject: subject.into(),
+            client: client.into(),
+            label: None,
+            created_at,
+            absolute_expires_at,
+            generation: 0,
+            kid: kid.into(),
+            rotated_at: created_at,
+            expires_at: absolute_expires_at,
+            revoked: None,
+        }
+    }
+
     /// What a refresh token of this session is bound to: its subject, its client, its first and its last moment.
     pub(super) fn origin(&self) -> Origin {
         let mut digest = Sha256::new_with_prefix(b"kippu session\0");

@@ -13,6 +13,7 @@ use super::{
 
 /// A refresh token is presented: what its session is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RotateRequest {
     /// The session that the token names.
     pub id: SessionId,
@@ -84,6 +85,7 @@ pub enum RotateOutcome {
 
 /// What the next token of a session is made from, besides the session's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Successor {
     /// Its generation.
     pub generation: u64,
@@ -95,6 +97,7 @@ pub struct Successor {
 
 /// An outcome, and the change to the record that has to be durable before the outcome is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// What to answer.
     pub outcome: RotateOutcome,
@@ -102,7 +105,38 @@ pub struct Decision {
     pub change: Option<Change>,
 }
 
+impl Successor {
+    /// The token of `generation`, made with the key `kid`, in a session that ends at `expires_at`
+    /// unless it is used again.
+    pub fn new(generation: u64, kid: impl Into<String>, expires_at: UnixMillis) -> Self {
+        Self { generation, kid: kid.into(), expires_at }
+    }
+}
+
 impl RotateRequest {
+    /// A token of `generation` is presented at `now`; the store has not been asked yet, and heals
+    /// what it has lost ([`AheadPolicy::Heal`]).
+    pub fn new(
+        id: SessionId,
+        generation: u64,
+        kid: impl Into<String>,
+        now: UnixMillis,
+        grace: Duration,
+        idle_lifetime: Duration,
+    ) -> Self {
+        Self {
+            id,
+            generation,
+            kid: kid.into(),
+            now,
+            was_current: false,
+            waited: Duration::ZERO,
+            grace,
+            idle_lifetime,
+            ahead: AheadPolicy::default(),
+        }
+    }
+
     /// The same request, whose record the store changes `stall` after it was asked: it waited for a lock, a
     /// connection or a queue. A store measures this by its own clock when it holds the record, and decides by
     /// the request that this returns, so that the grace begins with the change and not with the presentation.

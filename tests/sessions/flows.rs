@@ -159,7 +159,8 @@ impl RefreshStore for Counting {
         if away == Away::Again {
             self.inner.insert(session).await?;
         } else if away == Away::Taken {
-            let other = SessionRecord { label: Some("phone".to_owned()), ..session.clone() };
+            let mut other = session.clone();
+            other.label = Some("phone".to_owned());
             self.inner.insert(&other).await?;
         }
         self.counted(&self.writes, self.inner.insert(session)).await
@@ -719,17 +720,9 @@ async fn a_store_that_is_away_costs_nobody_a_session() {
     // The commit happened, and its answer was lost.
     let record = fixture.store.inner.list("alice", UnixMillis::new(START)).await.unwrap();
     assert_eq!(record[0].generation, 2);
-    let request = RotateRequest {
-        id: record[0].id,
-        generation: 2,
-        kid: "1".into(),
-        now: UnixMillis::new(START),
-        was_current: false,
-        waited: Duration::ZERO,
-        grace: Duration::from_secs(10),
-        idle_lifetime: Duration::from_secs(3600),
-        ahead: AheadPolicy::Heal,
-    };
+    let (grace, idle_lifetime) = (Duration::from_secs(10), Duration::from_secs(3600));
+    let now = UnixMillis::new(START);
+    let request = RotateRequest::new(record[0].id, 2, "1", now, grace, idle_lifetime);
     fixture.store.inner.rotate(&request).await.unwrap();
     assert!(fixture.refresh(&token).await.is_ok());
 }

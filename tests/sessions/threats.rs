@@ -196,6 +196,12 @@ async fn with_a_stolen_database_alone_no_token_is_made() {
     assert!(server.refresh(&owner.refresh_token).await.is_ok());
 }
 
+fn changed(record: &SessionRecord, change: impl FnOnce(&mut SessionRecord)) -> SessionRecord {
+    let mut record = record.clone();
+    change(&mut record);
+    record
+}
+
 /// He needs a token of the session, and cannot give it to another user or make it last.
 #[tokio::test]
 async fn who_can_write_the_database_revives_a_session_and_prolongs_none() {
@@ -208,7 +214,10 @@ async fn who_can_write_the_database_revives_a_session_and_prolongs_none() {
 
     // What he can do: bring it back for whoever holds its token, up to its absolute end …
     let forever = UnixMillis::MAX;
-    let revived = SessionRecord { revoked: None, expires_at: forever, ..ended.clone() };
+    let revived = changed(&ended, |it| {
+        it.revoked = None;
+        it.expires_at = forever;
+    });
     let over = Server::with(written([revived.clone()]).await, |builder| builder);
     over.advance(90 * DAY - 60 * SECOND);
     let again = over.refresh(&next.refresh_token).await.unwrap();
@@ -220,16 +229,16 @@ async fn who_can_write_the_database_revives_a_session_and_prolongs_none() {
         assert!(over.sessions.verify::<NoClaims>(&token.access_token).is_err());
     }
     // … and keep a token that was used up from giving its thief away.
-    let blind = SessionRecord { rotated_at: forever, ..revived.clone() };
+    let blind = changed(&revived, |it| it.rotated_at = forever);
     let over = Server::with(written([blind]).await, |builder| builder);
     over.advance(DAY);
     assert!(over.refresh(&tokens.refresh_token).await.is_ok());
 
     // What he cannot do, with a token of his own: be someone else, stay longer, be let in by another client.
     let rewritten = [
-        SessionRecord { subject: "root".into(), ..revived.clone() },
-        SessionRecord { absolute_expires_at: forever, ..revived.clone() },
-        SessionRecord { client: "admin".into(), ..revived.clone() },
+        changed(&revived, |it| it.subject = "root".into()),
+        changed(&revived, |it| it.absolute_expires_at = forever),
+        changed(&revived, |it| it.client = "admin".into()),
     ];
     for record in rewritten {
         let client = record.client.clone();

@@ -35,7 +35,7 @@ mod load;
 use self::{
     load::Load,
     proxy::Proxy,
-    records::{LOGIN, request, session},
+    records::{LOGIN, changed, request, session},
     redis_server::{Redis, RedisCluster, RedisOptions, RedisSentinels},
 };
 
@@ -376,7 +376,7 @@ const GRACE: Duration = Duration::from_millis(300);
 const STALL: Duration = Duration::from_millis(1500);
 
 fn presented(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
-    RotateRequest { grace: GRACE, ..request(session, generation, now) }
+    changed(request(session, generation, now), |it| it.grace = GRACE)
 }
 
 /// What keeps a server from answering for as long as `STALL`, or until it is ended.
@@ -498,8 +498,7 @@ fn a_wait_on_the_way_counts() {
             let alice = session("alice");
             store.insert(&alice).await.unwrap();
             for (generation, policy) in [(0, AheadPolicy::Refuse), (7, AheadPolicy::Heal)] {
-                let request =
-                    RotateRequest { ahead: policy, ..presented(&alice, generation, LOGIN) };
+                let request = changed(presented(&alice, generation, LOGIN), |it| it.ahead = policy);
                 proxy.set_silent(true);
                 let waits = async {
                     tokio::time::sleep(STALL).await;

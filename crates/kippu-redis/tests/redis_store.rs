@@ -37,7 +37,7 @@ mod load;
 
 use self::{
     load::Load,
-    records::{LOGIN, after, kind, request, session},
+    records::{LOGIN, after, changed, kind, request, session},
     redis_server::{Redis, RedisCluster, RedisOptions},
 };
 
@@ -103,12 +103,12 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     let alice = session("alice");
     assert_eq!(store.load(&alice.id).await.unwrap(), None);
     assert_eq!(store.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
-    let other = SessionRecord { generation: 9, ..alice.clone() };
+    let other = changed(alice.clone(), |it| it.generation = 9);
     assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
     // Rotated, replayed, reused. The rotation is made when it is stored, a little after the token was presented.
-    let successor = |generation, end| Successor { generation, kid: "k2".into(), expires_at: end };
+    let successor = |generation, end| Successor::new(generation, "k2", end);
     let answer = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
     let kept = store.load(&alice.id).await.unwrap().unwrap();
     let rotated_at = kept.rotated_at;
@@ -440,18 +440,17 @@ fn rotation_is_what_was_decided() {
     );
     let record = record.prop_map(|((generation, subject, client, kid, label), times)| {
         let (created_at, absolute_expires_at, rotated_at, expires_at, revoked) = times;
-        SessionRecord {
-            client,
-            label,
-            created_at,
-            absolute_expires_at,
-            generation,
-            kid,
-            rotated_at,
-            expires_at,
-            revoked: revoked.map(|(at, reason)| Revoked { at, reason }),
-            ..session(&subject)
-        }
+        changed(session(&subject), |it| {
+            it.client = client;
+            it.label = label;
+            it.created_at = created_at;
+            it.absolute_expires_at = absolute_expires_at;
+            it.generation = generation;
+            it.kid = kid;
+            it.rotated_at = rotated_at;
+            it.expires_at = expires_at;
+            it.revoked = revoked.map(|(at, reason)| Revoked { at, reason });
+        })
     });
     let asked = prop_oneof![
         6 => (-3_i64..=3).prop_map(Some),
@@ -477,17 +476,8 @@ fn rotation_is_what_was_decided() {
                 None => any,
             };
             let id = record.id;
-            let request = RotateRequest {
-                id,
-                generation,
-                kid,
-                now,
-                was_current: false,
-                waited,
-                grace,
-                idle_lifetime,
-                ahead,
-            };
+            let request = RotateRequest::new(id, generation, kid, now, grace, idle_lifetime);
+            let request = changed(request, |it| (it.waited, it.ahead) = (waited, ahead));
             runtime.block_on(async {
                 store.insert(&record).await.unwrap();
                 let outcome = store.rotate(&request).await.unwrap();
@@ -656,13 +646,12 @@ fn in_days(days: i64) -> UnixMillis {
 /// A session from one day to another, counted from now.
 fn lasting(subject: &str, from: i64, to: i64) -> SessionRecord {
     let (from, to) = (in_days(from), in_days(to));
-    SessionRecord {
-        created_at: from,
-        rotated_at: from,
-        expires_at: to,
-        absolute_expires_at: to,
-        ..session(subject)
-    }
+    changed(session(subject), |it| {
+        it.created_at = from;
+        it.rotated_at = from;
+        it.expires_at = to;
+        it.absolute_expires_at = to;
+    })
 }
 
 /// A shard is kept for as long as a session in it may live, and a year more.
@@ -674,8 +663,8 @@ fn a_shard_expires_long_after_its_last_session() {
         let key = key_of("old");
         let days_left = || redis.command(&["PTTL", &key]).trim().parse::<i64>().unwrap() / DAY;
         // A session of long ago, as a test with a clock of its own makes it: it has its whole lifetime.
-        let old = SessionRecord { absolute_expires_at: UnixMillis::new(2), ..session("old") };
-        let old = SessionRecord { created_at: UnixMillis::new(0), ..old };
+        let old = changed(session("old"), |it| it.absolute_expires_at = UnixMillis::new(2));
+        let old = changed(old, |it| it.created_at = UnixMillis::new(0));
         store.insert(&old).await.unwrap();
         assert!((365..=366).contains(&days_left()), "{}", days_left());
         assert_eq!(store.load(&old.id).await.unwrap(), Some(old));
@@ -927,7 +916,7 @@ fn a_subject_is_listed_without_its_neighbours() {
                     let mut id = *SessionId::generate(&subject).unwrap().as_bytes();
                     id[..2].copy_from_slice(&shard.to_be_bytes());
                     let neighbour =
-                        SessionRecord { id: SessionId::from_bytes(id), ..session(&subject) };
+                        changed(session(&subject), |it| it.id = SessionId::from_bytes(id));
                     store.insert(&neighbour).await.unwrap();
                 }
             });
@@ -1015,7 +1004,7 @@ async fn fill(store: &impl RefreshStore) -> usize {
         id[..2].copy_from_slice(&shard.to_be_bytes());
         let id = SessionId::from_bytes(id);
         assert_eq!(id.shard(), *shard);
-        store.insert(&SessionRecord { id, ..session("alice") }).await.unwrap();
+        store.insert(&changed(session("alice"), |it| it.id = id)).await.unwrap();
     }
     shards.len()
 }

@@ -26,19 +26,19 @@ impl Columns<'_> {
             (Some(at), Some(word)) => Some(Revoked { at: time(at)?, reason: word.parse().ok()? }),
             _ => return None,
         };
-        let record = SessionRecord {
-            id: SessionId::from_bytes(self.id.try_into().ok()?),
-            subject: self.subject,
-            client: self.client,
-            label: self.label,
-            created_at: time(self.created_at)?,
-            absolute_expires_at: time(self.absolute_expires_at)?,
-            generation: u64::try_from(self.generation).ok()?,
-            kid: self.kid,
-            rotated_at: time(self.rotated_at)?,
-            expires_at: time(self.expires_at)?,
-            revoked,
-        };
+        let mut record = SessionRecord::new(
+            SessionId::from_bytes(self.id.try_into().ok()?),
+            self.subject,
+            self.client,
+            self.kid,
+            time(self.created_at)?,
+            time(self.absolute_expires_at)?,
+        );
+        record.label = self.label;
+        record.generation = u64::try_from(self.generation).ok()?;
+        record.rotated_at = time(self.rotated_at)?;
+        record.expires_at = time(self.expires_at)?;
+        record.revoked = revoked;
         record.is_well_formed().then_some(record)
     }
 }

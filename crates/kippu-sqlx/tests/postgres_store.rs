@@ -26,7 +26,7 @@ use kippu::{
     session::{
         RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
         UnixMillis,
-        rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+        rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, Successor},
         store::{CompareAndSwap, InsertOutcome},
     },
 };
@@ -53,7 +53,7 @@ mod stalls;
 
 use self::{
     postgres_server::Postgres,
-    records::{LOGIN, after, kind, request, session},
+    records::{LOGIN, after, changed, kind, request, session},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -106,7 +106,10 @@ async fn stored(store: &PostgresStore, wanted: &SessionRecord, at: UnixMillis) -
     let expires_at = wanted.expires_at.saturating_add(wait).min(wanted.absolute_expires_at);
     assert_eq!(
         found,
-        SessionRecord { rotated_at: at.saturating_add(wait), expires_at, ..wanted.clone() }
+        changed(wanted.clone(), |it| {
+            it.rotated_at = at.saturating_add(wait);
+            it.expires_at = expires_at;
+        })
     );
     found
 }
@@ -128,32 +131,39 @@ async fn each_step() {
 
     assert_eq!(store.load(&alice.id).await.unwrap(), None);
     assert_eq!(store.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
-    let other = SessionRecord { generation: 9, ..alice.clone() };
+    let other = changed(alice.clone(), |it| it.generation = 9);
     assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
     // A rotation, its replay within the grace, a token ahead.
     let outcome = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
     let (kid, expires_at) = ("k2".to_owned(), after(3610));
-    let wanted = SessionRecord { generation: 1, kid, expires_at, ..alice.clone() };
+    let wanted = changed(alice.clone(), |it| {
+        it.generation = 1;
+        it.kid = kid;
+        it.expires_at = expires_at;
+    });
     let expires_at = stored(&store, &wanted, after(10)).await.expires_at;
-    let first = Successor { generation: 1, kid: "k2".to_owned(), expires_at };
+    let first = Successor::new(1, "k2", expires_at);
     assert_eq!(outcome, RotateOutcome::Rotated(first.clone()));
-    let later = RotateRequest { kid: "k3".to_owned(), ..request(&alice, 0, after(40)) };
+    let later = changed(request(&alice, 0, after(40)), |it| it.kid = "k3".to_owned());
     assert_eq!(store.rotate(&later).await.unwrap(), RotateOutcome::Replayed(first));
     let outcome = store.rotate(&request(&alice, 5, after(50))).await.unwrap();
-    let refusing = RotateRequest { ahead: AheadPolicy::Refuse, ..request(&alice, 7, after(50)) };
+    let refusing = changed(request(&alice, 7, after(50)), |it| it.ahead = AheadPolicy::Refuse);
     assert_eq!(store.rotate(&refusing).await.unwrap(), RotateOutcome::Ahead { lost: 1 });
-    let wanted = SessionRecord { generation: 6, expires_at: after(3650), ..wanted };
+    let wanted = changed(wanted, |it| {
+        it.generation = 6;
+        it.expires_at = after(3650);
+    });
     let healed = stored(&store, &wanted, after(50)).await;
     let (kid, expires_at) = ("k2".to_owned(), healed.expires_at);
-    let successor = Successor { generation: 6, kid, expires_at };
+    let successor = Successor::new(6, kid, expires_at);
     assert_eq!(outcome, RotateOutcome::Healed { successor, lost: 4 });
 
     // The end never moves behind the absolute one; at the end it is over; the last generation has no next.
     let outcome = store.rotate(&request(&alice, 6, healed.expires_at)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
-    let long = RotateRequest { idle_lifetime: Duration::MAX, ..request(&alice, 6, after(60)) };
+    let long = changed(request(&alice, 6, after(60)), |it| it.idle_lifetime = Duration::MAX);
     let RotateOutcome::Rotated(successor) = store.rotate(&long).await.unwrap() else { panic!() };
     assert_eq!(successor.expires_at, alice.absolute_expires_at);
     let outcome = store.rotate(&request(&alice, 7, after(86_400))).await.unwrap();
@@ -164,7 +174,7 @@ async fn each_step() {
     }
 
     // Of two ends the earlier one counts.
-    let aged = SessionRecord { absolute_expires_at: after(10), ..session("alice") };
+    let aged = changed(session("alice"), |it| it.absolute_expires_at = after(10));
     store.insert(&aged).await.unwrap();
     let outcome = store.rotate(&request(&aged, 0, after(10))).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
@@ -236,7 +246,7 @@ async fn the_sessions_of_a_subject() {
     assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 1);
     assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 0);
     assert_eq!(store.list("bob", LOGIN).await.unwrap(), []);
-    let aged = SessionRecord { absolute_expires_at: after(10), ..session("bob") };
+    let aged = changed(session("bob"), |it| it.absolute_expires_at = after(10));
     store.insert(&aged).await.unwrap();
     assert_eq!(store.list("bob", after(10)).await.unwrap(), []);
     assert_eq!(&store.list("Bob", LOGIN).await.unwrap(), capital);
@@ -262,24 +272,18 @@ async fn the_ends_of_what_is_stored() {
         for revoked in iter::once(None)
             .chain(RevokeReason::ALL.iter().map(|&reason| Some(Revoked { at: time, reason })))
         {
-            let session = SessionRecord {
-                id: SessionId::generate(subject).unwrap(),
-                subject: subject.to_owned(),
-                client: subject.to_owned(),
-                label: label.clone(),
-                created_at: time,
-                absolute_expires_at: time,
-                generation,
-                kid: "k".repeat(64),
-                rotated_at: time,
-                expires_at: time,
-                revoked,
-            };
+            let id = SessionId::generate(subject).unwrap();
+            let session = SessionRecord::new(id, subject, subject, "k".repeat(64), time, time);
+            let session = changed(session, |it| {
+                it.label.clone_from(&label);
+                it.generation = generation;
+                it.revoked = revoked;
+            });
             assert_eq!(store.insert(&session).await.unwrap(), InsertOutcome::Inserted);
             assert_eq!(store.load(&session.id).await.unwrap(), Some(session));
         }
     }
-    let beyond = SessionRecord { generation: u64::MAX, ..session("a") };
+    let beyond = changed(session("a"), |it| it.generation = u64::MAX);
     assert_eq!(kind(store.insert(&beyond).await), Some(StoreErrorKind::Corrupt));
 }
 
@@ -289,11 +293,11 @@ async fn purging_takes_what_is_over() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
-    let unused = SessionRecord { expires_at: after(10), ..session("alice") };
+    let unused = changed(session("alice"), |it| it.expires_at = after(10));
     // Nobody writes that, but it would be over.
-    let aged = SessionRecord { absolute_expires_at: after(10), ..session("alice") };
+    let aged = changed(session("alice"), |it| it.absolute_expires_at = after(10));
     let revoked = Some(Revoked { at: LOGIN, reason: RevokeReason::Logout });
-    let (live, left) = (session("alice"), SessionRecord { revoked, ..session("alice") });
+    let (live, left) = (session("alice"), changed(session("alice"), |it| it.revoked = revoked));
     for session in [&unused, &aged, &live, &left] {
         store.insert(session).await.unwrap();
     }
@@ -328,7 +332,7 @@ async fn purging_takes_what_is_over() {
 
     // Never more than the limit, whatever the plan.
     for _ in 0..100 {
-        store.insert(&SessionRecord { expires_at: LOGIN, ..session("bob") }).await.unwrap();
+        store.insert(&changed(session("bob"), |it| it.expires_at = LOGIN)).await.unwrap();
     }
     let nested = [("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off")];
     let nested = patient(pool_with(&url, 1, &nested));
@@ -346,9 +350,18 @@ async fn a_purge_by_a_clock_that_is_ahead() {
     let store = store(&server.database()).await;
     let now = UnixMillis::from(NumericDate::now());
     let at = |seconds: u64| now.saturating_add(Duration::from_secs(seconds));
-    let live = SessionRecord { expires_at: at(60), absolute_expires_at: at(3600), ..session("a") };
-    let aged = SessionRecord { expires_at: at(3600), absolute_expires_at: at(60), ..session("b") };
-    let over = SessionRecord { expires_at: now, absolute_expires_at: at(3600), ..session("c") };
+    let live = changed(session("a"), |it| {
+        it.expires_at = at(60);
+        it.absolute_expires_at = at(3600);
+    });
+    let aged = changed(session("b"), |it| {
+        it.expires_at = at(3600);
+        it.absolute_expires_at = at(60);
+    });
+    let over = changed(session("c"), |it| {
+        it.expires_at = now;
+        it.absolute_expires_at = at(3600);
+    });
     for session in [&live, &aged, &over] {
         store.insert(session).await.unwrap();
     }
@@ -490,7 +503,7 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
         {
             store.insert(session).await.unwrap();
         }
-        let session = SessionRecord { expires_at: after(10), ..session("over") };
+        let session = changed(session("over"), |it| it.expires_at = after(10));
         store.insert(&session).await.unwrap();
     }
     let is_done = Arc::new(AtomicBool::new(false));

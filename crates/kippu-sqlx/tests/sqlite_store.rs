@@ -46,7 +46,7 @@ mod files;
 mod waiting;
 
 use self::{
-    records::{LOGIN, after, request, session},
+    records::{LOGIN, after, changed, request, session},
     servers::Scratch,
 };
 
@@ -119,9 +119,9 @@ fn rotations_of_one_session_in_one_batch_are_told_apart() {
             let plain = request(&session, 0, after(1));
             // These go another way than most.
             let odd = match number % 3 {
-                0 => RotateRequest { kid: "a\0a".to_owned(), ..plain.clone() },
-                1 => RotateRequest { generation: MAX_GENERATION, ..plain.clone() },
-                _ => RotateRequest { kid: "other".to_owned(), ..plain.clone() },
+                0 => changed(plain.clone(), |it| it.kid = "a\0a".to_owned()),
+                1 => changed(plain.clone(), |it| it.generation = MAX_GENERATION),
+                _ => changed(plain.clone(), |it| it.kid = "other".to_owned()),
             };
             let (first, second) = tokio::join!(store.rotate(&odd), store.rotate(&plain));
             let stored = store.load(&session.id).await.unwrap().unwrap();
@@ -148,7 +148,7 @@ fn each_step_keeps_the_contract() {
             second.label = None;
             assert_eq!(store.load(&first.id).await.unwrap(), None);
             assert_eq!(store.insert(&first).await.unwrap(), InsertOutcome::Inserted);
-            let other = SessionRecord { subject: "mallory".to_owned(), ..first.clone() };
+            let other = changed(first.clone(), |it| it.subject = "mallory".to_owned());
             assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
             assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
             store.insert(&second).await.unwrap();
@@ -158,20 +158,19 @@ fn each_step_keeps_the_contract() {
 
             let (outcome, stall) = rotate(&store, &request(&first, 0, after(60))).await;
             let expires_at = after(3660).saturating_add(stall);
-            let successor = Successor { generation: 1, kid: "k2".to_owned(), expires_at };
+            let successor = Successor::new(1, "k2", expires_at);
             assert_eq!(outcome, RotateOutcome::Rotated(successor.clone()));
             let outcome = store.rotate(&request(&first, 0, after(90))).await.unwrap();
             assert_eq!(outcome, RotateOutcome::Replayed(successor));
             let record = store.load(&first.id).await.unwrap().unwrap();
             assert_eq!(
                 record,
-                SessionRecord {
-                    generation: 1,
-                    kid: "k2".to_owned(),
-                    rotated_at: after(60).saturating_add(stall),
-                    expires_at,
-                    ..first.clone()
-                }
+                changed(first.clone(), |it| {
+                    it.generation = 1;
+                    it.kid = "k2".to_owned();
+                    it.rotated_at = after(60).saturating_add(stall);
+                    it.expires_at = expires_at;
+                })
             );
             let late = after(91).saturating_add(stall);
             let outcome = store.rotate(&request(&first, 0, late)).await.unwrap();
@@ -229,11 +228,7 @@ fn nothing_is_too_large_or_too_strange() {
             let mut rotate = request(&session, generation, LOGIN);
             rotate.kid = kid.to_owned();
             rotate.idle_lifetime = Duration::MAX;
-            let expected = Successor {
-                generation: generation + 1,
-                kid: kid.to_owned(),
-                expires_at: UnixMillis::MAX,
-            };
+            let expected = Successor::new(generation + 1, kid, UnixMillis::MAX);
             assert_eq!(store.rotate(&rotate).await.unwrap(), RotateOutcome::Rotated(expected));
             let record = store.load(&session.id).await.unwrap().unwrap();
             assert_eq!((record.generation, &*record.kid), (generation + 1, kid));
@@ -295,12 +290,18 @@ fn it_answers_as_the_store_in_memory() {
                             model.insert(&sessions[index]).await.unwrap()
                         ),
                         Step::Rotate { session, generation, now, grace, refuse } => {
-                            let request = RotateRequest {
-                                grace: Duration::from_secs(grace),
-                                idle_lifetime: Duration::from_secs(1000),
-                                ahead: if refuse { AheadPolicy::Refuse } else { AheadPolicy::Heal },
-                                ..request(&sessions[session], generation, after(now))
-                            };
+                            let request = changed(
+                                request(&sessions[session], generation, after(now)),
+                                |it| {
+                                    it.grace = Duration::from_secs(grace);
+                                    it.idle_lifetime = Duration::from_secs(1000);
+                                    it.ahead = if refuse {
+                                        AheadPolicy::Refuse
+                                    } else {
+                                        AheadPolicy::Heal
+                                    };
+                                },
+                            );
                             let (outcome, stall) = rotate(&store, &request).await;
                             let wanted = model.rotate(&request.after(stall)).await.unwrap();
                             prop_assert_eq!(outcome, wanted);

@@ -208,19 +208,11 @@ mod tests {
 
     /// A session that ends after so many milliseconds.
     fn session(subject: &str, created_at: i64, lifetime: i64) -> SessionRecord {
-        SessionRecord {
-            id: SessionId::generate(subject).unwrap(),
-            subject: subject.into(),
-            client: "web".into(),
-            label: None,
-            created_at: UnixMillis::new(created_at),
-            absolute_expires_at: UnixMillis::new(created_at + 100),
-            generation: 0,
-            kid: "1".into(),
-            rotated_at: UnixMillis::new(created_at),
-            expires_at: UnixMillis::new(created_at + lifetime),
-            revoked: None,
-        }
+        let at = |after| UnixMillis::new(created_at + after);
+        let id = SessionId::generate(subject).unwrap();
+        let mut session = SessionRecord::new(id, subject, "web", "1", at(0), at(100));
+        session.expires_at = at(lifetime);
+        session
     }
 
     #[test]

@@ -27,33 +27,20 @@ fn now<T>(future: impl Future<Output = Result<T, StoreError>>) -> T {
 }
 
 fn login() -> SessionRecord {
-    SessionRecord {
-        id: SessionId::generate("user").unwrap(),
-        subject: "user".to_owned(),
-        client: "web".to_owned(),
-        label: None,
-        created_at: NOW,
-        absolute_expires_at: UnixMillis::new(1_000_000),
-        generation: 0,
-        kid: "1".to_owned(),
-        rotated_at: NOW,
-        expires_at: UnixMillis::new(100_000),
-        revoked: None,
-    }
+    let (id, end) = (SessionId::generate("user").unwrap(), UnixMillis::new(1_000_000));
+    let session = SessionRecord::new(id, "user", "web", "1", NOW, end);
+    changed(session, |it| it.expires_at = UnixMillis::new(100_000))
 }
 
 fn refresh(id: SessionId, generation: u64, grace: Duration) -> RotateRequest {
-    RotateRequest {
-        id,
-        generation,
-        kid: "1".to_owned(),
-        now: NOW,
-        was_current: false,
-        waited: Duration::ZERO,
-        grace,
-        idle_lifetime: Duration::from_secs(90),
-        ahead: AheadPolicy::Refuse,
-    }
+    let request = RotateRequest::new(id, generation, "1", NOW, grace, Duration::from_secs(90));
+    changed(request, |it| it.ahead = AheadPolicy::Refuse)
+}
+
+/// `value` after `change`: these records have no literals outside the crate.
+fn changed<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut value);
+    value
 }
 
 /// Runs two steps on a store of their own in every order, and hands their answers to `check`.
@@ -175,9 +162,9 @@ fn a_logout_of_all_knows_of_both_logins() {
 
 #[test]
 fn the_last_place_is_given_once() {
-    let (one, other) = (login(), SessionRecord { subject: "other".to_owned(), ..login() });
+    let (one, other) = (login(), changed(login(), |it| it.subject = "other".to_owned()));
     // Another subject, whose lock is another.
-    let other = SessionRecord { id: SessionId::generate("other").unwrap(), ..other };
+    let other = changed(other, |it| it.id = SessionId::generate("other").unwrap());
     in_every_order(
         with(vec![], 1),
         move |store| now(store.insert(&one)),
@@ -199,13 +186,12 @@ fn the_last_place_is_given_once() {
 /// The first finds the session that is over and removes it; the other has another lock, and may be faster.
 #[test]
 fn a_place_that_was_freed_is_given_once() {
-    let over = SessionRecord { expires_at: NOW, ..login() };
+    let over = changed(login(), |it| it.expires_at = NOW);
     let one = login();
-    let other = SessionRecord {
-        id: SessionId::generate("other").unwrap(),
-        subject: "other".to_owned(),
-        ..login()
-    };
+    let other = changed(login(), |it| {
+        it.id = SessionId::generate("other").unwrap();
+        it.subject = "other".to_owned();
+    });
     in_every_order(
         with(vec![over], 1),
         move |store| now(store.insert(&one)),

@@ -335,7 +335,9 @@ impl BrokenStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> SessionRecord {
-        self.kept(&SessionRecord { revoked: Some(Revoked { at: now, reason }), ..record.clone() })
+        let mut ended = record.clone();
+        ended.revoked = Some(Revoked { at: now, reason });
+        self.kept(&ended)
     }
 }
 
@@ -576,17 +578,5 @@ impl CompareAndSwap for BrokenStore {
 
 /// A record of which nothing is known.
 fn blank(id: SessionId) -> SessionRecord {
-    SessionRecord {
-        id,
-        subject: String::new(),
-        client: String::new(),
-        label: None,
-        created_at: UnixMillis::default(),
-        absolute_expires_at: UnixMillis::MAX,
-        generation: 0,
-        kid: String::new(),
-        rotated_at: UnixMillis::default(),
-        expires_at: UnixMillis::MAX,
-        revoked: None,
-    }
+    SessionRecord::new(id, "", "", "", UnixMillis::default(), UnixMillis::MAX)
 }

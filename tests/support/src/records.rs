@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use kippu::session::{
-    SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
-    rotation::{AheadPolicy, RotateRequest},
+    SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis, rotation::RotateRequest,
 };
 
 pub const LOGIN: UnixMillis = UnixMillis::new(1_764_000_000_000);
@@ -15,33 +14,22 @@ pub fn after(seconds: u64) -> UnixMillis {
 
 /// A login now, idle after an hour, over after a day.
 pub fn session(subject: &str) -> SessionRecord {
-    SessionRecord {
-        id: SessionId::generate(subject).unwrap(),
-        subject: subject.to_owned(),
-        client: "web".to_owned(),
-        label: Some("Firefox auf dem Fernseher 📺".to_owned()),
-        created_at: LOGIN,
-        absolute_expires_at: after(86_400),
-        generation: 0,
-        kid: "k1".to_owned(),
-        rotated_at: LOGIN,
-        expires_at: after(3600),
-        revoked: None,
-    }
+    let id = SessionId::generate(subject).unwrap();
+    let mut session = SessionRecord::new(id, subject, "web", "k1", LOGIN, after(86_400));
+    session.label = Some("Firefox auf dem Fernseher 📺".to_owned());
+    session.expires_at = after(3600);
+    session
 }
 
 pub fn request(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
-    RotateRequest {
-        id: session.id,
-        generation,
-        kid: "k2".to_owned(),
-        now,
-        was_current: false,
-        waited: Duration::ZERO,
-        grace: Duration::from_secs(30),
-        idle_lifetime: Duration::from_secs(3600),
-        ahead: AheadPolicy::Heal,
-    }
+    let (grace, idle_lifetime) = (Duration::from_secs(30), Duration::from_secs(3600));
+    RotateRequest::new(session.id, generation, "k2", now, grace, idle_lifetime)
+}
+
+/// `value` after `change`: these records have no literals outside the crate.
+pub fn changed<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut value);
+    value
 }
 
 pub fn kind<T>(result: Result<T, StoreError>) -> Option<StoreErrorKind> {

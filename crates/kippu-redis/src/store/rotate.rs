@@ -75,7 +75,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                 Value::Array(made) => return rotation(request, made),
                 value => record(*id, value)?,
             };
-            let Decision { outcome, change } = request.decide(&seen);
+            let Decision { outcome, change, .. } = request.decide(&seen);
             match change {
                 None => return Ok(outcome),
                 // The script alone rotates: it knows when it does.
@@ -100,11 +100,8 @@ fn rotation(request: &RotateRequest, made: &[Value]) -> Result<RotateOutcome, St
     let [Value::BulkString(before), Value::Int(expires_at)] = made else { return Err(corrupt()) };
     let before = str::from_utf8(before).ok().and_then(|before| before.parse().ok());
     let lost = before.and_then(|before| request.generation.checked_sub(before));
-    let successor = Successor {
-        generation: request.generation + 1,
-        kid: request.kid.clone(),
-        expires_at: UnixMillis::new(*expires_at),
-    };
+    let (generation, expires_at) = (request.generation + 1, UnixMillis::new(*expires_at));
+    let successor = Successor::new(generation, request.kid.clone(), expires_at);
     match lost.ok_or_else(corrupt)? {
         0 => Ok(RotateOutcome::Rotated(successor)),
         lost => Ok(RotateOutcome::Healed { successor, lost }),

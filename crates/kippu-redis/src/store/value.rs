@@ -50,19 +50,13 @@ pub(super) fn decode(id: SessionId, value: &[u8]) -> Option<SessionRecord> {
         ("-", "-") => None,
         (at, reason) => Some(Revoked { at: time(at)?, reason: reason.parse().ok()? }),
     };
-    let session = SessionRecord {
-        id,
-        subject: subject.to_owned(),
-        client: client.to_owned(),
-        label,
-        created_at: time(created_at)?,
-        absolute_expires_at: time(absolute_expires_at)?,
-        generation: generation.parse().ok()?,
-        kid: kid.to_owned(),
-        rotated_at: time(rotated_at)?,
-        expires_at: time(expires_at)?,
-        revoked,
-    };
+    let (created_at, absolute_expires_at) = (time(created_at)?, time(absolute_expires_at)?);
+    let mut session = SessionRecord::new(id, subject, client, kid, created_at, absolute_expires_at);
+    session.label = label;
+    session.generation = generation.parse().ok()?;
+    session.rotated_at = time(rotated_at)?;
+    session.expires_at = time(expires_at)?;
+    session.revoked = revoked;
     // Numbers have one spelling each: scripts compare them as texts.
     (encode(&session) == value).then_some(session)
 }
@@ -88,19 +82,12 @@ mod tests {
     use kippu::session::{RevokeReason, rotation::MAX_GENERATION};
 
     fn session() -> SessionRecord {
-        SessionRecord {
-            id: SessionId::from_bytes([7; 16]),
-            subject: "alice".to_owned(),
-            client: "web app".to_owned(),
-            label: Some("Firefox".to_owned()),
-            created_at: UnixMillis::new(1000),
-            absolute_expires_at: UnixMillis::new(9000),
-            generation: 3,
-            kid: "2026 1".to_owned(),
-            rotated_at: UnixMillis::new(2000),
-            expires_at: UnixMillis::new(4000),
-            revoked: None,
-        }
+        let (id, at) = (SessionId::from_bytes([7; 16]), UnixMillis::new);
+        let mut session = SessionRecord::new(id, "alice", "web app", "2026 1", at(1000), at(9000));
+        session.label = Some("Firefox".to_owned());
+        session.generation = 3;
+        (session.rotated_at, session.expires_at) = (at(2000), at(4000));
+        session
     }
 
     #[test]
@@ -109,7 +96,8 @@ mod tests {
         let text = "1 3 2000 4000 - - 6\n2026 19000 1000 7 7\nweb appFirefoxalice";
         assert_eq!(encode(&live), text);
         let revoked = Some(Revoked { at: UnixMillis::new(-5), reason: RevokeReason::LogoutAll });
-        let bare = SessionRecord { label: None, revoked, ..live };
+        let mut bare = live;
+        (bare.label, bare.revoked) = (None, revoked);
         let text = "1 3 2000 4000 -5 logout_all 6\n2026 19000 1000 7 -\nweb appalice";
         assert_eq!(encode(&bare), text);
     }

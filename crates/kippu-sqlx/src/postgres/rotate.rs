@@ -125,7 +125,7 @@ async fn advance(
         None => row::time(row, "expires_at")?,
     };
     let (generation, kid) = (request.generation + 1, request.kid.clone());
-    Ok(Advanced::To(Successor { generation, kid, expires_at }))
+    Ok(Advanced::To(Successor::new(generation, kid, expires_at)))
 }
 
 /// Revokes the session if its record still is as it was read.

@@ -181,11 +181,8 @@ pub(super) async fn rotate_all(
         let job = place.and_then(|place| batch.get_mut(*place));
         let Some(Job::Rotate { request, pending, .. }) = job else { continue };
         pending.settle(row::time(row, 1).map(|expires_at| {
-            RotateOutcome::Rotated(Successor {
-                generation: request.generation + 1,
-                kid: request.kid.clone(),
-                expires_at,
-            })
+            let generation = request.generation + 1;
+            RotateOutcome::Rotated(Successor::new(generation, request.kid.clone(), expires_at))
         }));
     }
     Ok(())

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     LIMIT, pool, pool_with, postgres_server,
-    records::{kind, session},
+    records::{changed, kind, session},
     server, sql, store,
 };
 
@@ -32,7 +32,7 @@ const FIRST: UnixMillis = UnixMillis::new(1_764_000_010_000);
 /// A token of the first generation, presented so long after the first one.
 fn presented(session: &SessionRecord, after: Duration) -> RotateRequest {
     let now = FIRST.saturating_add(after);
-    RotateRequest { grace: GRACE, ..super::records::request(session, 0, now) }
+    changed(super::records::request(session, 0, now), |it| it.grace = GRACE)
 }
 
 fn is_replayed(outcome: &RotateOutcome) -> bool {
@@ -203,7 +203,7 @@ async fn a_short_wait_counts() {
         let holder = holding(&pool(&url), hold).await;
         let held = Instant::now();
         let request =
-            RotateRequest { grace: Duration::from_secs(3600), ..super::request(&alice, 0, FIRST) };
+            changed(super::request(&alice, 0, FIRST), |it| it.grace = Duration::from_secs(3600));
         let rotating = tokio::spawn({
             let store = store.clone();
             async move { store.rotate(&request).await.unwrap() }
@@ -237,17 +237,18 @@ async fn a_wait_prolongs_nothing_beyond_the_end() {
     let url = server.database();
     let store = store(&url).await;
     let (alice, bob) = (session("alice"), session("bob"));
-    let bob =
-        SessionRecord { absolute_expires_at: UnixMillis::MAX, expires_at: UnixMillis::MAX, ..bob };
+    let bob = changed(bob, |it| {
+        it.absolute_expires_at = UnixMillis::MAX;
+        it.expires_at = UnixMillis::MAX;
+    });
     let last = UnixMillis::new(UnixMillis::MAX.get() - 1);
     for (session, now) in [(&alice, FIRST), (&bob, last)] {
         store.insert(session).await.unwrap();
         let holder =
             holding(&pool(&url), "LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE").await;
-        let request = RotateRequest {
-            idle_lifetime: Duration::from_secs(86_400 * 365),
-            ..super::request(session, 0, now)
-        };
+        let request = changed(super::request(session, 0, now), |it| {
+            it.idle_lifetime = Duration::from_secs(86_400 * 365);
+        });
         let rotating = tokio::spawn({
             let store = store.clone();
             async move { store.rotate(&request).await.unwrap() }

@@ -13,13 +13,12 @@ fn now() -> UnixMillis {
 /// A login of now.
 fn new_session(subject: &str) -> SessionRecord {
     let now = now();
-    SessionRecord {
-        created_at: now,
-        rotated_at: now,
-        expires_at: now.saturating_add(Duration::from_secs(3600)),
-        absolute_expires_at: now.saturating_add(Duration::from_secs(86_400)),
-        ..session(subject)
-    }
+    changed(session(subject), |it| {
+        it.created_at = now;
+        it.rotated_at = now;
+        it.expires_at = now.saturating_add(Duration::from_secs(3600));
+        it.absolute_expires_at = now.saturating_add(Duration::from_secs(86_400));
+    })
 }
 
 fn late(error: &StoreError) {
@@ -34,11 +33,10 @@ fn presents_a_token() {
     let [path, id, grace] = &words[..] else { panic!("{words:?}") };
     run(async {
         let store = open(path).await;
-        let session = SessionRecord { id: id.parse().unwrap(), ..new_session("alice") };
-        let request = RotateRequest {
-            grace: Duration::from_millis(grace.parse().unwrap()),
-            ..request(&session, 0, now())
-        };
+        let session = changed(new_session("alice"), |it| it.id = id.parse().unwrap());
+        let request = changed(request(&session, 0, now()), |it| {
+            it.grace = Duration::from_millis(grace.parse().unwrap());
+        });
         println!("\npresenting");
         println!("\n{:?}", store.rotate(&request).await.unwrap());
     });
@@ -77,7 +75,7 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
             let (store, session) = (stores[number % 3].clone(), session.clone());
             tasks.spawn(async move {
                 sleep(Duration::from_millis(20) * u32::try_from(number).unwrap()).await;
-                let request = RotateRequest { grace, ..request(&session, 0, now()) };
+                let request = changed(request(&session, 0, now()), |it| it.grace = grace);
                 store.rotate(&request).await.unwrap()
             });
         }
@@ -90,8 +88,7 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
         output.read_to_string(&mut rest).unwrap();
         assert!(child.wait().unwrap().success(), "{rest}");
         let record = stores[1].load(&session.id).await.unwrap().unwrap();
-        let successor =
-            Successor { generation: 1, kid: "k2".to_owned(), expires_at: record.expires_at };
+        let successor = Successor::new(1, "k2", record.expires_at);
         let of_child =
             [RotateOutcome::Rotated(successor.clone()), RotateOutcome::Replayed(successor)]
                 .into_iter()
@@ -112,7 +109,7 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
         assert!(record.rotated_at <= answered, "{record:?} {answered:?}");
         assert!(released >= presented.saturating_add(grace * 3));
 
-        let at = |time| RotateRequest { grace, ..request(&session, 0, time) };
+        let at = |time| changed(request(&session, 0, time), |it| it.grace = grace);
         for time in
             [presented, released, record.rotated_at, record.rotated_at.saturating_add(grace)]
         {
@@ -137,8 +134,7 @@ fn rotates_until_it_is_stopped() {
         println!("\nrotating");
         for generation in record.generation.. {
             let start = Instant::now();
-            let request =
-                RotateRequest { grace: STOP_GRACE, ..request(&record, generation, now()) };
+            let request = changed(request(&record, generation, now()), |it| it.grace = STOP_GRACE);
             let outcome = store.rotate(&request).await.unwrap();
             assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
             if start.elapsed() >= STOP_GRACE * 2 {
@@ -191,7 +187,7 @@ fn the_grace_begins_after_a_commit_that_stalls() {
             }
             // A retry that comes right after the answer.
             let time = UnixMillis::new(time.parse().unwrap());
-            let retry = RotateRequest { grace: STOP_GRACE, ..request(&session, generation, time) };
+            let retry = changed(request(&session, generation, time), |it| it.grace = STOP_GRACE);
             let outcome = store.rotate(&retry).await.unwrap();
             assert!(matches!(outcome, RotateOutcome::Replayed(_)), "{time} {record:?} {outcome:?}");
             rounds += 1;
@@ -206,7 +202,7 @@ fn each_step_ends_within_the_deadline_and_is_dropped() {
         let scratch = Scratch::new("sqlite");
         let store = open(file(&scratch)).await;
         let (kept, new) = (session("alice"), session("alice"));
-        let ended = SessionRecord { expires_at: after(1), ..session("bob") };
+        let ended = changed(session("bob"), |it| it.expires_at = after(1));
         for session in [&kept, &ended] {
             store.insert(session).await.unwrap();
         }
@@ -332,7 +328,7 @@ fn a_purge_asks_the_clock_of_the_machine_too() {
         for path in [file(&scratch), ":memory:".into()] {
             let store = open(path).await;
             let live = new_session("alice");
-            let ended = SessionRecord { expires_at: now(), ..new_session("alice") };
+            let ended = changed(new_session("alice"), |it| it.expires_at = now());
             for session in [&live, &ended] {
                 store.insert(session).await.unwrap();
             }
@@ -355,11 +351,10 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
         let store = open(file(&scratch)).await;
         let mut connection = raw(&file(&scratch)).await;
         execute(&mut connection, MANY).await;
-        let ended = SessionRecord {
-            id: SessionId::from_bytes([0xff; 16]),
-            expires_at: after(1),
-            ..session("bob")
-        };
+        let ended = changed(session("bob"), |it| {
+            it.id = SessionId::from_bytes([0xff; 16]);
+            it.expires_at = after(1);
+        });
         store.insert(&ended).await.unwrap();
         let hasty = store.clone().with_deadline(Duration::from_millis(10));
         let hurried = |purged: Result<u64, StoreError>| match purged {
@@ -374,7 +369,7 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
         }
         assert!(calls > 1, "one deadline was enough");
         // From the middle, too, all of the table is looked at.
-        let first = SessionRecord { id: SessionId::from_bytes([0; 16]), ..ended };
+        let first = changed(ended, |it| it.id = SessionId::from_bytes([0; 16]));
         store.insert(&first).await.unwrap();
         hurried(hasty.purge_expired(UnixMillis::MAX, 10).await);
         store.insert(&first).await.unwrap();
