@@ -46,6 +46,11 @@ debug_by_message!(EncodeError);
 
 /// Why a token is refused.
 ///
+/// The error is the first check that fails, in this order: the length, the three segments, the header (base64url, then
+/// JSON), `crit` and `b64`, `typ`, `kid`, `alg`, the signature (base64url, then the MAC), the payload (the caller's buffer,
+/// base64url, then JSON), the clock, the time of the key, `exp`, `nbf`, `iat`, `iss`, `aud`, `sub`, `jti`, other required
+/// claims, and the caller's type.
+///
 /// [`Display`](fmt::Display) and the fields are for the operator. They hold no secret, no signature and
 /// no more of the token than an excerpt of what is wrong with it. What the sender of the token may be
 /// told is [`DecodeError::client_message`].

@@ -5,12 +5,10 @@ use alloc::{borrow::Cow, vec, vec::Vec};
 use core::fmt;
 
 use crate::{
-    base64url,
     claims::ClaimsSet,
     error::DecodeError,
     header::Parameter,
     jws::{self, Segments},
-    jwt,
     key_set::Keys,
     validation::{CHECKS, Validation},
 };
@@ -90,8 +88,18 @@ pub enum Outcome {
 /// ```
 #[must_use]
 pub fn explain(token: &str, keys: &(impl Keys + ?Sized), validation: &Validation) -> Explanation {
+    explain_with(token, keys, validation, |_, _| ())
+}
+
+/// As [`explain`], with further checks of the claims: `more` is given the payload of a token whose claims could be read.
+pub(crate) fn explain_with(
+    token: &str,
+    keys: &(impl Keys + ?Sized),
+    validation: &Validation,
+    more: impl FnOnce(&mut Explanation, &str),
+) -> Explanation {
     let mut explanation = Explanation { findings: Vec::new() };
-    explanation.run(token, keys, validation);
+    explanation.run(token, keys, validation, more);
     let claims = CHECKS.iter().map(|(claim, _)| Cow::Borrowed(claim.as_str()));
     let others = validation.required_others().iter().cloned().map(Cow::Owned);
     let checks = STAGES.into_iter().map(Cow::Borrowed).chain(claims).chain(others);
@@ -163,9 +171,15 @@ impl Explanation {
         token: &str,
         keys: &(impl Keys + ?Sized),
         validation: &Validation,
+        more: impl FnOnce(&mut Self, &str),
     ) -> Option<()> {
-        self.note(LENGTH, jws::check_length(token, validation))?;
-        let segments = self.note(SEGMENTS, Segments::split(token))?;
+        let segments = match Segments::split(token, validation.token_len_limit()) {
+            Err(error @ DecodeError::TooLong { .. }) => return self.note(LENGTH, Err(error)),
+            segments => {
+                self.note(LENGTH, Ok(()));
+                self.note(SEGMENTS, segments)?
+            }
+        };
         let read = segments.with_header(|header| {
             self.note(HEADER, Ok(()));
             self.note(EXTENSIONS, jws::check_extensions(header));
@@ -174,19 +188,18 @@ impl Explanation {
             let has_kid = header.kid != Parameter::Absent;
             self.note_signature(has_kid, segments.check_signature(header, keys))
         });
-        let until = match read {
-            Ok(until) => until?,
+        let signer = match read {
+            Ok(signer) => signer?,
             Err(error) => return self.note(HEADER, Err(error)),
         };
-        let mut buffer = vec![0; base64url::decoded_len(segments.payload.len())];
-        let payload = base64url::decode_to_slice(segments.payload, &mut buffer)
-            .map_err(|error| jwt::payload_error(segments.payload, error));
+        let mut buffer = vec![0; token.len()];
         let mut claims = ClaimsSet::wanting(validation.required_others());
+        let payload = segments.decode_payload(&mut buffer);
         let text = payload.and_then(|payload| claims.scan(payload).map_err(DecodeError::Payload));
-        self.note(PAYLOAD, text)?;
+        let text = self.note(PAYLOAD, text)?;
         // Without a time, not even the claims that have nothing to do with it are told apart.
         let now = self.note(CLOCK, validation.now().ok_or(DecodeError::NoClock))?;
-        self.note(KEY_TIME, jwt::check_key_time(until, now));
+        self.note(KEY_TIME, signer.check_time(now));
         for (claim, check) in CHECKS {
             let result = check(validation, &claims, now).map_err(DecodeError::from);
             self.note_value(claim.as_str(), claims.get(claim).is_some(), result);
@@ -195,6 +208,7 @@ impl Explanation {
             let result = validation.check_other(&claims, index).map_err(DecodeError::from);
             self.note(claim.clone(), result);
         }
+        more(self, text);
         Some(())
     }
 

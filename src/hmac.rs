@@ -101,7 +101,6 @@ pub struct Tag {
 }
 
 impl<const N: usize> From<[u8; N]> for Tag {
-    #[inline]
     fn from(tag: [u8; N]) -> Self {
         let mut bytes = [0; MAX_TAG_LEN];
         bytes.split_at_mut(N).0.copy_from_slice(&tag);
@@ -154,7 +153,6 @@ macro_rules! states {
                 states
             }
 
-            #[inline]
             fn tag<const HASH_LEN: usize>(&self, message: &[u8]) -> [u8; HASH_LEN] {
                 let mut tag = [0; HASH_LEN];
                 write_words(&self.hash::<HASH_LEN>(message), &mut tag);
@@ -163,7 +161,6 @@ macro_rules! states {
 
             /// Compares word by word, since `subtle` hides each element of a slice from the optimiser: 9 ns
             /// for the 32 bytes of HS256 where a slice of bytes takes 30.
-            #[inline]
             fn verify<const HASH_LEN: usize>(&self, message: &[u8], tag: &[u8]) -> bool {
                 if tag.len() != HASH_LEN {
                     return false;
@@ -178,7 +175,6 @@ macro_rules! states {
             }
 
             /// The words of the outer hash, the first of which are the tag.
-            #[inline]
             fn hash<const HASH_LEN: usize>(&self, message: &[u8]) -> [$word; 8] {
                 let inner = Self::finish(self.inner, 1, message, &mut [0; 2 * Self::BLOCK_LEN]);
                 let mut block = const { Self::outer_block(HASH_LEN) };
@@ -197,7 +193,6 @@ macro_rules! states {
 
             /// Goes on from `state`, which has absorbed `blocks_before` blocks, to the end of `message`
             /// and its padding (FIPS 180-4 §5.1), for which `last` has room and zeros.
-            #[inline]
             fn finish(
                 mut state: [$word; 8],
                 blocks_before: usize,
@@ -221,7 +216,6 @@ macro_rules! states {
             }
 
             /// Writes the padding behind `bytes` bytes: a one, zeros, and how many bits there are.
-            #[inline]
             const fn pad(padding: &mut [u8], bytes: usize) {
                 if let Some(first) = padding.first_mut() {
                     *first = 0x80;
@@ -270,7 +264,6 @@ impl Word for u64 {
 }
 
 /// Writes as many words as there is room for.
-#[inline]
 fn write_words<W: Word>(words: &[W; 8], bytes: &mut [u8]) {
     for (to, word) in bytes.chunks_exact_mut(size_of::<W>()).zip(words) {
         to.copy_from_slice(word.to_be().as_ref());

@@ -1,134 +1,161 @@
-//! JWS Compact Serialization (RFC 7515 §7.1): a token in, its payload segment out, after the MAC held.
+//! JWS Compact Serialization (RFC 7515 §7.1): a token in, its payload out, after the MAC held; and back.
 //!
-//! The payload is not decoded here, so nothing can have looked at it before. The algorithm is the
-//! key's; the header has to agree. The work is linear in the token's length, whoever wrote it.
+//! That a token has three segments is known here alone. The payload is not decoded before the MAC holds, so
+//! nothing can have looked at it. The algorithm is the key's; the header has to agree. The work is linear in the
+//! token's length, whoever wrote it.
+//!
+//! The checks come in this order, and the first that fails is the error: length, segments, header (base64url, then
+//! JSON), `crit` and `b64`, `typ`, `kid`, `alg`, signature (base64url, then the MAC), and after that the payload.
 
-use alloc::vec;
+use alloc::{string::String, vec, vec::Vec};
 
 use crate::{
+    algorithm::Algorithm,
     base64url::{self, Base64urlError},
-    error::{DecodeError, Segment},
+    error::{DecodeError, EncodeError, Segment},
     excerpt::Excerpt,
     header::{JoseHeader, Parameter},
     hmac::MAX_TAG_LEN,
-    key::{Key, OwnHeader},
+    key::Key,
     key_set::{Candidates, Keys},
     numeric_date::NumericDate,
     validation::Validation,
 };
 
-/// What a verifier may use of a token whose MAC holds.
-#[derive(Debug)]
-pub(crate) struct Verified<'t> {
-    /// The payload, still encoded.
-    pub(crate) payload: &'t str,
-    /// When the time of the key ends that it was signed with.
+/// A token whose MAC holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Authentic<'t> {
+    segments: Segments<'t>,
+    signer: Signer,
+}
+
+/// The key that a token was signed with, as far as the claims depend on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signer {
+    pub(crate) algorithm: Algorithm,
+    /// When the key's time ends.
     pub(crate) until: Option<NumericDate>,
 }
 
 /// Verifies everything about a token but its claims.
-#[inline]
 pub(crate) fn verify<'t>(
     token: &'t str,
     keys: &(impl Keys + ?Sized),
     validation: &Validation,
-) -> Result<Verified<'t>, DecodeError> {
-    check_length(token, validation)?;
-    // A header that this crate wrote for a key: what it says is known, and where it ends.
-    let mut verdict = None;
-    let mut verifies = |key: &Key, until| {
-        verdict = key.own_header(token).and_then(|header| {
-            let segments = Segments::of_own(token, key, header)?;
-            Some(
-                segments
-                    .verify_own(key, header, validation)
-                    .map(|payload| Verified { payload, until }),
-            )
-        });
-        verdict.is_some()
+) -> Result<Authentic<'t>, DecodeError> {
+    let segments = Segments::split(token, validation.token_len_limit())?;
+    let signer = match segments.compare_own_header(keys, validation) {
+        Some(Own { mac: Some(Mac::Right), signer, .. }) => signer,
+        Some(own) => return Err(own.error(validation)),
+        None => segments.check_header(keys, validation)?,
     };
-    keys.find_by_header(token, &mut Candidates::new(&mut verifies));
-    if let Some(verdict) = verdict {
-        return verdict;
-    }
-    let segments = Segments::split(token)?;
-    let until = segments.with_header(|header| {
-        check_extensions(header)?;
-        check_typ(typ(header)?, validation)?;
-        segments.check_signature(header, keys)
-    })??;
-    Ok(Verified { payload: segments.payload, until })
+    Ok(Authentic { segments, signer })
 }
 
-/// A token that is too long is not looked at.
-#[inline]
-pub(crate) fn check_length(token: &str, validation: &Validation) -> Result<(), DecodeError> {
-    let (length, limit) = (token.len(), validation.token_len_limit());
-    if length > limit {
-        return Err(DecodeError::TooLong { length, limit });
+impl Authentic<'_> {
+    /// The length of the payload once it is decoded.
+    pub(crate) fn payload_len(&self) -> usize {
+        base64url::decoded_len(self.segments.payload.len())
     }
-    Ok(())
+
+    /// Decodes the payload into `buffer`.
+    pub(crate) fn payload<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], DecodeError> {
+        self.segments.decode_payload(buffer)
+    }
+
+    /// The algorithm of the key.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.signer.algorithm
+    }
+
+    /// Hands the header to `then`.
+    pub(crate) fn with_header<T>(&self, then: impl FnOnce(&JoseHeader<'_>) -> T) -> T {
+        self.segments.with_header(then).expect("a token is not authentic unless its header is read")
+    }
+
+    /// Refuses the token once its key's time has ended.
+    pub(crate) fn check_key_time(&self, now: NumericDate) -> Result<(), DecodeError> {
+        self.signer.check_time(now)
+    }
+}
+
+impl Signer {
+    /// A retired key verifies until its time ends; there is no leeway for it.
+    pub(crate) fn check_time(self, now: NumericDate) -> Result<(), DecodeError> {
+        match self.until {
+            Some(until) if now >= until => Err(DecodeError::KeyRetired { until, now }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A token taken apart, with nothing decoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segments<'t> {
-    pub(crate) header: &'t str,
-    pub(crate) payload: &'t str,
+    header: &'t str,
+    payload: &'t str,
     signature: &'t str,
     /// Header and payload with the dot between them: what the MAC is over (RFC 7515 §5.1).
     signing_input: &'t str,
 }
 
 impl<'t> Segments<'t> {
-    pub(crate) fn split(token: &'t str) -> Result<Self, DecodeError> {
+    /// Takes a token of at most `limit` bytes apart. A longer one is not looked at.
+    pub(crate) fn split(token: &'t str, limit: usize) -> Result<Self, DecodeError> {
+        let length = token.len();
+        if length > limit {
+            return Err(DecodeError::TooLong { length, limit });
+        }
         let (signing_input, signature) = token.rsplit_once('.').ok_or(DecodeError::Segments)?;
         let (header, payload) = signing_input.split_once('.').ok_or(DecodeError::Segments)?;
-        if payload.contains('.') {
+        if has_dot(payload.as_bytes()) {
             return Err(DecodeError::Segments);
         }
         Ok(Self { header, payload, signature, signing_input })
     }
 
-    /// As [`Segments::split`], for a token that begins with the key's own header segment and ends with a
-    /// signature of the right length; where the segments end is known then. There may be a dot in the
-    /// payload: it has to be refused where the payload is decoded, or before.
-    #[inline]
-    fn of_own(token: &'t str, key: &Key, header: &OwnHeader) -> Option<Self> {
-        let signature_len = base64url::encoded_len(key.algorithm().hash_len());
-        let (front, signature) = token.split_at_checked(token.len().checked_sub(signature_len)?)?;
-        let signing_input = front.strip_suffix('.')?;
-        let (header, rest) = signing_input.split_at_checked(header.segment.len())?;
-        let payload = rest.strip_prefix('.')?;
-        Some(Self { header, payload, signature, signing_input })
+    /// Decodes the payload into `buffer`.
+    pub(crate) fn decode_payload<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], DecodeError> {
+        match base64url::decode_to_slice(self.payload, buffer) {
+            Ok(payload) => Ok(payload),
+            Err(Base64urlError::OutputTooShort { needed, given }) => {
+                Err(DecodeError::BufferTooShort { needed, given })
+            }
+            Err(error) => Err(DecodeError::Base64url { segment: Segment::Payload, error }),
+        }
     }
 
-    /// Verifies a token whose header is one that `key` writes, and hands out its payload.
-    #[inline]
-    fn verify_own(
+    /// Finds the key that writes this header, and compares the signature with the one that the key makes. What such a
+    /// header says is known, so it is not decoded. [`Segments::check_header`] comes to the same verdict.
+    fn compare_own_header(
         &self,
-        key: &Key,
-        header: &OwnHeader,
+        keys: &(impl Keys + ?Sized),
         validation: &Validation,
-    ) -> Result<&'t str, DecodeError> {
-        // Nobody has looked for a fourth segment yet, which is the first thing to say about a token that is refused.
-        if let Err(error) = check_typ(Some(header.typ), validation) {
-            return Err(self.unless_more(error));
-        }
-        match self.compare(key) {
-            Signature::Right => Ok(self.payload),
-            // A signature that was compared has been decoded, and has no dot.
-            Signature::Wrong if has_dot(self.payload.as_bytes()) => Err(DecodeError::Segments),
-            Signature::Wrong => Err(DecodeError::Signature),
-            Signature::Misspelled => Err(self.unless_more(self.misspelled())),
-        }
+    ) -> Option<Own> {
+        let mut own = None;
+        let mut verifies = |key: &Key, until| {
+            own = key.own_typ(self.header).map(|typ| Own {
+                typ,
+                mac: validation.accepts_typ(Some(typ)).then(|| self.compare_mac(key)),
+                signer: Signer { algorithm: key.algorithm(), until },
+            });
+            own.is_some()
+        };
+        keys.find_by_header(self.header, &mut Candidates::new(&mut verifies));
+        own
     }
 
-    /// The fault of a token, unless it is that it has a fourth segment.
-    #[cold]
-    fn unless_more(&self, fault: DecodeError) -> DecodeError {
-        let is_more = self.payload.contains('.') || self.signature.contains('.');
-        if is_more { DecodeError::Segments } else { fault }
+    /// Reads the header and does what it asks for.
+    fn check_header(
+        &self,
+        keys: &(impl Keys + ?Sized),
+        validation: &Validation,
+    ) -> Result<Signer, DecodeError> {
+        self.with_header(|header| {
+            check_extensions(header)?;
+            check_typ(typ(header)?, validation)?;
+            self.check_signature(header, keys)
+        })?
     }
 
     /// Reads the header and hands it to `then`.
@@ -150,13 +177,12 @@ impl<'t> Segments<'t> {
         Ok(then(&JoseHeader::from_json(json).map_err(DecodeError::Header)?))
     }
 
-    /// Finds the key that the header names and checks the signature with it. Gives back the end of the
-    /// key's time.
+    /// Finds the key that the header names and checks the signature with it.
     pub(crate) fn check_signature(
         &self,
         header: &JoseHeader<'_>,
         keys: &(impl Keys + ?Sized),
-    ) -> Result<Option<NumericDate>, DecodeError> {
+    ) -> Result<Signer, DecodeError> {
         let kid = match &header.kid {
             Parameter::Absent => None,
             Parameter::Text(kid) => Some(kid.as_ref()),
@@ -168,10 +194,10 @@ impl<'t> Segments<'t> {
         let mut verifies = |key: &Key, until| {
             let checked = check_algorithm(header, key).and_then(|()| {
                 tried = true;
-                self.check_mac(key)
+                self.compare_mac(key).verdict()
             });
             if !(tried && matches!(checked, Err(DecodeError::Algorithm { .. }))) {
-                outcome = checked.map(|()| until);
+                outcome = checked.map(|()| Signer { algorithm: key.algorithm(), until });
             }
             outcome.is_ok()
         };
@@ -184,43 +210,78 @@ impl<'t> Segments<'t> {
         }
     }
 
-    /// Whether `key` makes this signature (RFC 7515 §5.2, step 8).
-    fn check_mac(&self, key: &Key) -> Result<(), DecodeError> {
-        match self.compare(key) {
-            Signature::Right => Ok(()),
-            Signature::Wrong => Err(DecodeError::Signature),
-            Signature::Misspelled => Err(self.misspelled()),
-        }
-    }
-
-    /// Compares this signature with the one that `key` makes.
-    #[inline]
-    fn compare(&self, key: &Key) -> Signature {
+    /// Compares this signature with the one that `key` makes (RFC 7515 §5.2, step 8).
+    fn compare_mac(&self, key: &Key) -> Mac {
         let mut buffer = [0; MAX_TAG_LEN];
         match base64url::decode_to_slice(self.signature, &mut buffer) {
-            Ok(tag) if key.hmac().verify(self.signing_input.as_bytes(), tag) => Signature::Right,
+            Ok(tag) if key.hmac().verify(self.signing_input.as_bytes(), tag) => Mac::Right,
             // Longer than any tag is wrong, however it is spelled.
-            Ok(_) | Err(Base64urlError::OutputTooShort { .. }) => Signature::Wrong,
-            Err(_) => Signature::Misspelled,
-        }
-    }
-
-    /// What is wrong about a signature that is no base64url.
-    #[cold]
-    fn misspelled(&self) -> DecodeError {
-        match base64url::decode(self.signature) {
-            Err(error) => DecodeError::Base64url { segment: Segment::Signature, error },
-            Ok(_) => DecodeError::Signature,
+            Ok(_) | Err(Base64urlError::OutputTooShort { .. }) => Mac::Wrong,
+            Err(error) => Mac::Misspelled(error),
         }
     }
 }
 
+/// A header that a key writes.
+struct Own {
+    typ: &'static str,
+    /// None where another `typ` is expected.
+    mac: Option<Mac>,
+    signer: Signer,
+}
+
+impl Own {
+    #[cold]
+    fn error(self, validation: &Validation) -> DecodeError {
+        let verdict = self.mac.map_or_else(|| check_typ(Some(self.typ), validation), Mac::verdict);
+        verdict.err().unwrap_or(DecodeError::Signature)
+    }
+}
+
 /// How a signature compares with the one that a key makes.
-enum Signature {
+#[derive(Clone, Copy)]
+enum Mac {
     Right,
     Wrong,
-    /// No base64url.
-    Misspelled,
+    Misspelled(Base64urlError),
+}
+
+impl Mac {
+    fn verdict(self) -> Result<(), DecodeError> {
+        match self {
+            Self::Right => Ok(()),
+            Self::Wrong => Err(DecodeError::Signature),
+            Self::Misspelled(error) => {
+                Err(DecodeError::Base64url { segment: Segment::Signature, error })
+            }
+        }
+    }
+}
+
+/// Begins a token of `typ` that `key` will sign: the header segment and its dot. The payload goes behind.
+pub(crate) fn begin(key: &Key, typ: &str, capacity: usize) -> Vec<u8> {
+    let mut token = Vec::with_capacity(capacity);
+    token.extend_from_slice(key.header_segment(typ).as_bytes());
+    token.push(b'.');
+    token
+}
+
+/// Encodes the payload in its place, from `start` on to the end of the token, and signs it.
+pub(crate) fn finish(mut token: Vec<u8>, start: usize, key: &Key) -> Result<String, EncodeError> {
+    let payload_len = token.len() - start;
+    let signed_len = start + base64url::encoded_len(payload_len);
+    let length = signed_len + 1 + base64url::encoded_len(key.algorithm().hash_len());
+    let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
+    if length > limit {
+        return Err(EncodeError::TooLong { length, limit });
+    }
+    token.reserve_exact(length - token.len());
+    token.resize(length, b'.'); // One of them stays, before the signature.
+    let (signing_input, signature) = token.split_at_mut(signed_len);
+    base64url::encode_in_place(signing_input.split_at_mut(start).1, payload_len);
+    let tag = key.hmac().tag(signing_input);
+    base64url::encode_exact(tag.as_ref(), signature.split_at_mut(1).1);
+    Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }
 
 /// Looks at all bytes, which the compiler does many at a time.
@@ -263,7 +324,6 @@ pub(crate) fn typ<'h>(header: &'h JoseHeader<'_>) -> Result<Option<&'h str>, Dec
 }
 
 /// `typ` has to be one that is expected.
-#[inline]
 pub(crate) fn check_typ(typ: Option<&str>, validation: &Validation) -> Result<(), DecodeError> {
     if validation.accepts_typ(typ) {
         return Ok(());

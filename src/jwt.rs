@@ -1,19 +1,20 @@
 //! JSON Web Tokens (RFC 7519): claims and a key in, a token out, and back.
 
 use alloc::{string::String, vec, vec::Vec};
+use core::fmt;
 
 use serde_core::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    base64url::{self, Base64urlError},
-    claims::ClaimsSet,
-    error::{DecodeError, EncodeError, Segment},
+    algorithm::Algorithm,
+    base64url,
+    claims::{ClaimsSet, RegisteredClaims},
+    error::{DecodeError, EncodeError},
     excerpt::parser_message,
     header::{self, Parameter},
-    jws::{self, Segments, Verified},
+    jws::{self, Authentic, Segments},
     key::Key,
     key_set::Keys,
-    numeric_date::NumericDate,
     validation::Validation,
 };
 
@@ -55,10 +56,10 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
     key: &Key,
     typ: &str,
 ) -> Result<String, EncodeError> {
-    let mut token = begun(key, typ, USUAL_LEN);
+    let mut token = jws::begin(key, typ, USUAL_LEN);
     let start = token.len();
     write_claims(claims, &mut token)?;
-    finished(token, start, key)
+    jws::finish(token, start, key)
 }
 
 /// Verifies `token` and gives its claims as a `C`.
@@ -91,14 +92,13 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 ///
 /// A key and a validation are shared by threads as they are. With the crate `rayon`, many tokens are verified on
 /// all processors by `tokens.par_iter().map(|token| decode::<Claims>(token, &key, &validation)).collect()`.
-#[inline]
 pub fn decode<C: DeserializeOwned>(
     token: &str,
     keys: &(impl Keys + ?Sized),
     validation: &Validation,
 ) -> Result<C, DecodeError> {
-    let verified = jws::verify(token, keys, validation)?;
-    with_buffer(&verified, |buffer| Ok(read(&verified, validation, buffer)?.1))
+    let authentic = jws::verify(token, keys, validation)?;
+    with_buffer(authentic.payload_len(), |buffer| read(check(&authentic, validation, buffer)?))
 }
 
 /// As [`decode`], for claims that borrow from `buffer`: nothing is allocated.
@@ -127,15 +127,110 @@ pub fn decode<C: DeserializeOwned>(
 /// assert_eq!(claims.sub, "user-12345");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[inline]
 pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     token: &str,
     keys: &(impl Keys + ?Sized),
     validation: &Validation,
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
-    let verified = jws::verify(token, keys, validation)?;
-    Ok(read(&verified, validation, buffer)?.1)
+    let authentic = jws::verify(token, keys, validation)?;
+    read(check(&authentic, validation, buffer)?)
+}
+
+/// Verifies `token`, as [`decode`] does, and gives what there is to know of it: its header, its registered claims, and
+/// its claims as any type, or as several.
+///
+/// # Errors
+/// As [`decode`]; what a type has against the claims is reported by [`Verified::claims`].
+///
+/// ```
+/// use kippu::{Key, Validation, encode, verify};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Role<'c> { role: &'c str }
+///
+/// let key = Key::hs256([0x5a; 32])?.with_kid("2026-11"); // from the secret manager
+/// # let exp = kippu::NumericDate::in_seconds(60);
+/// # let token = encode(&serde_json::json!({ "sub": "user-12345", "role": "admin", "exp": exp }), &key)?;
+/// let verified = verify(&token, &key, &Validation::new())?;
+/// assert_eq!(verified.header().kid.as_deref(), Some("2026-11"));
+/// assert_eq!(verified.registered().sub.as_deref(), Some("user-12345"));
+/// let Role { role } = verified.claims()?;
+/// assert_eq!(role, "admin");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn verify<'t>(
+    token: &'t str,
+    keys: &(impl Keys + ?Sized),
+    validation: &Validation,
+) -> Result<Verified<'t>, DecodeError> {
+    let authentic = jws::verify(token, keys, validation)?;
+    let mut payload = vec![0; authentic.payload_len()];
+    check(&authentic, validation, &mut payload)?;
+    // The scan has found it to be UTF-8.
+    let payload = String::from_utf8(payload).unwrap_or_default();
+    Ok(Verified { authentic, payload })
+}
+
+/// A token that has passed every check.
+pub struct Verified<'t> {
+    authentic: Authentic<'t>,
+    payload: String,
+}
+
+impl Verified<'_> {
+    /// The header. Its `alg` is that of the key.
+    pub fn header(&self) -> VerifiedHeader {
+        self.authentic.with_header(|header| VerifiedHeader {
+            alg: self.authentic.algorithm(),
+            typ: header.typ.as_text().map(String::from),
+            kid: header.kid.as_text().map(String::from),
+        })
+    }
+
+    /// The registered claims, whether or not they were expected.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the verification has found each to have its type"
+    )]
+    pub fn registered(&self) -> RegisteredClaims {
+        self.claims().expect("the registered claims of a verified token have their types")
+    }
+
+    /// Reads the claims as a `C`, which may borrow from this. As with [`decode_borrowed`], a `&str` cannot hold a string
+    /// that is spelled with an escape.
+    ///
+    /// # Errors
+    /// [`DecodeError::Claims`] when the claims do not fit the type.
+    pub fn claims<'v, C: Deserialize<'v>>(&'v self) -> Result<C, DecodeError> {
+        read(&self.payload)
+    }
+
+    /// The claims as the issuer has spelled them.
+    #[cfg(feature = "session")]
+    pub(crate) fn payload(&self) -> &str {
+        &self.payload
+    }
+}
+
+impl fmt::Debug for Verified<'_> {
+    /// Without the signature, by which anyone could present the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("header", &self.header()).finish_non_exhaustive()
+    }
+}
+
+/// What the header of a verified token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifiedHeader {
+    /// `alg`, the algorithm of the key.
+    pub alg: Algorithm,
+    /// `typ`, the media type of the token, where there is one.
+    pub typ: Option<String>,
+    /// `kid`, the id of the key, where there is one.
+    pub kid: Option<String>,
 }
 
 /// What a token's header says, **with nothing verified**: anyone can have written it.
@@ -171,11 +266,7 @@ pub fn unverified_header(
     max_token_len: usize,
 ) -> Result<UnverifiedHeader, DecodeError> {
     let text = |parameter: &Parameter<'_>| parameter.as_text().map(String::from);
-    let (length, limit) = (token.len(), max_token_len);
-    if length > limit {
-        return Err(DecodeError::TooLong { length, limit });
-    }
-    Segments::split(token)?.with_header(|header| UnverifiedHeader {
+    Segments::split(token, max_token_len)?.with_header(|header| UnverifiedHeader {
         alg: text(&header.alg),
         typ: text(&header.typ),
         kid: text(&header.kid),
@@ -198,36 +289,10 @@ const USUAL_LEN: usize = 512;
 /// The token of a payload that has been checked.
 #[cfg(feature = "session")]
 pub(crate) fn sign_payload(payload: &[u8], key: &Key, typ: &str) -> Result<String, EncodeError> {
-    let mut token = begun(key, typ, base64url::encoded_len(payload.len()) + USUAL_LEN);
+    let mut token = jws::begin(key, typ, base64url::encoded_len(payload.len()) + USUAL_LEN);
     let start = token.len();
     token.extend_from_slice(payload);
-    finished(token, start, key)
-}
-
-/// A token as far as its payload.
-fn begun(key: &Key, typ: &str, capacity: usize) -> Vec<u8> {
-    let mut token = Vec::with_capacity(capacity);
-    token.extend_from_slice(key.header_segment(typ).as_bytes());
-    token.push(b'.');
-    token
-}
-
-/// Encodes the payload, which stands in the token from `start` on, where it stands, and signs it.
-fn finished(mut token: Vec<u8>, start: usize, key: &Key) -> Result<String, EncodeError> {
-    let payload_len = token.len() - start;
-    let signed_len = start + base64url::encoded_len(payload_len);
-    let length = signed_len + 1 + base64url::encoded_len(key.algorithm().hash_len());
-    let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
-    if length > limit {
-        return Err(EncodeError::TooLong { length, limit });
-    }
-    token.reserve_exact(length - token.len());
-    token.resize(length, b'.'); // One of them stays, before the signature.
-    let (signing_input, signature) = token.split_at_mut(signed_len);
-    base64url::encode_in_place(signing_input.split_at_mut(start).1, payload_len);
-    let tag = key.hmac().tag(signing_input);
-    base64url::encode_exact(tag.as_ref(), signature.split_at_mut(1).1);
-    Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
+    jws::finish(token, start, key)
 }
 
 /// The claims as JSON that a [`decode`] might take.
@@ -253,34 +318,34 @@ fn write_claims<C: Serialize + ?Sized>(
     check_payload(output.get(start..).unwrap_or_default())
 }
 
-/// Room for a decoded payload: on the stack, where no more is cleared than is of use; longer claims are
-/// allocated anyway, by the type that takes them.
-#[inline]
-pub(crate) fn with_buffer<T>(verified: &Verified<'_>, then: impl FnOnce(&mut [u8]) -> T) -> T {
-    match base64url::decoded_len(verified.payload.len()) {
+/// Room for a decoded payload of `length` bytes: on the stack, where no more is cleared than is of use. Longer claims
+/// are allocated anyway, by the type that takes them.
+fn with_buffer<T>(length: usize, then: impl FnOnce(&mut [u8]) -> T) -> T {
+    match length {
         0..=256 => then(&mut [0; 256]),
         257..=1024 => then(&mut [0; 1024]),
         length => then(&mut vec![0; length]),
     }
 }
 
-/// The claims of a token whose signature is right, decoded into `buffer`: their text, and as a `C`.
-#[inline]
-pub(crate) fn read<'b, C: Deserialize<'b>>(
-    verified: &Verified<'_>,
+/// Decodes the payload of an authentic token into `buffer`, and returns it as text once it has passed every check.
+fn check<'b>(
+    authentic: &Authentic<'_>,
     validation: &Validation,
     buffer: &'b mut [u8],
-) -> Result<(&'b str, C), DecodeError> {
-    let payload = base64url::decode_to_slice(verified.payload, buffer)
-        .map_err(|error| payload_error(verified.payload, error))?;
+) -> Result<&'b str, DecodeError> {
+    let payload = authentic.payload(buffer)?;
     let mut claims = ClaimsSet::wanting(validation.required_others());
     let text = claims.scan(payload).map_err(DecodeError::Payload)?;
     let now = validation.now().ok_or(DecodeError::NoClock)?;
-    check_key_time(verified.until, now)?;
+    authentic.check_key_time(now)?;
     validation.check(&claims, now)?;
-    // From the text, not from the bytes: they have been found to be UTF-8.
-    let claims = serde_json::from_str(text).map_err(|error| mismatch(&error))?;
-    Ok((text, claims))
+    Ok(text)
+}
+
+/// Reads the claims as the caller's type. From text, which serde_json need not look through for UTF-8 again.
+fn read<'b, C: Deserialize<'b>>(payload: &'b str) -> Result<C, DecodeError> {
+    serde_json::from_str(payload).map_err(|error| mismatch(&error))
 }
 
 /// Reports why serde_json cannot read the claims as the caller's type.
@@ -289,34 +354,8 @@ fn mismatch(error: &serde_json::Error) -> DecodeError {
     let (line, column) = (error.line(), error.column());
     let message = parser_message(error);
     let place = alloc::format!(" at line {line} column {column}");
-    DecodeError::Claims {
-        reason: message.strip_suffix(&*place).unwrap_or(&message).into(),
-        line,
-        column,
-    }
-}
-
-/// Why a payload was not decoded. A dot in it begins a fourth segment, whatever else there is.
-#[cold]
-pub(crate) fn payload_error(payload: &str, error: Base64urlError) -> DecodeError {
-    match error {
-        _ if payload.contains('.') => DecodeError::Segments,
-        Base64urlError::OutputTooShort { needed, given } => {
-            DecodeError::BufferTooShort { needed, given }
-        }
-        error => DecodeError::Base64url { segment: Segment::Payload, error },
-    }
-}
-
-/// A retired key verifies until its time is over; there is no leeway for it.
-pub(crate) fn check_key_time(
-    until: Option<NumericDate>,
-    now: NumericDate,
-) -> Result<(), DecodeError> {
-    match until {
-        Some(until) if now >= until => Err(DecodeError::KeyRetired { until, now }),
-        _ => Ok(()),
-    }
+    let reason = message.strip_suffix(&*place).unwrap_or(&message).into();
+    DecodeError::Claims { reason, line, column }
 }
 
 #[cfg(all(test, not(feature = "std")))]
@@ -324,6 +363,7 @@ mod tests {
     use serde_core::de::IgnoredAny;
 
     use super::*;
+    use crate::numeric_date::NumericDate;
 
     /// Without a clock nothing is accepted until someone says what time it is.
     #[test]

@@ -30,9 +30,9 @@ pub struct Key {
 
 /// A header that this crate writes: what it says is known wherever it is met again, letter by letter.
 #[derive(Debug)]
-pub(crate) struct OwnHeader {
-    pub(crate) typ: &'static str,
-    pub(crate) segment: String,
+struct OwnHeader {
+    typ: &'static str,
+    segment: String,
 }
 
 impl OwnHeader {
@@ -202,12 +202,10 @@ impl Key {
         &self.hmac
     }
 
-    /// The header of the token, if it is one that this key writes.
-    #[inline]
-    pub(crate) fn own_header(&self, token: &str) -> Option<&OwnHeader> {
-        self.own_headers.iter().find(|header| {
-            token.strip_prefix(&*header.segment).is_some_and(|rest| rest.starts_with('.'))
-        })
+    /// The `typ` that a header segment has, if this key writes that segment.
+    pub(crate) fn own_typ(&self, segment: &str) -> Option<&'static str> {
+        let own = self.own_headers.iter().find(|header| header.segment == segment)?;
+        Some(own.typ)
     }
 
     /// The header segment of a token of `typ`.

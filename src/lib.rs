@@ -18,7 +18,7 @@
 //! - [`encode`] signs any type that serialises to a JSON object; [`RegisteredClaims`] is one, to use alone or
 //!   flattened into one's own.
 //! - [`decode`] verifies a token and gives its claims as any type. [`decode_borrowed`] does so without
-//!   allocating. Neither can skip a check, and what was not said is refused: see [`Validation`] for what
+//!   allocating, [`verify`] with the header and the registered claims. None can skip a check, and what was not said is refused: see [`Validation`] for what
 //!   can be said, [`DecodeError`] for what can be wrong.
 //! - [`Key`] is one secret for one algorithm, [`KeySet`] several, for rotation; [`SharedKeySet`] swaps a set
 //!   in a running server. An application with other keys, for example one for each tenant, implements [`Keys`].
@@ -97,7 +97,10 @@ pub use crate::{
     explain::{Explanation, Finding, Outcome, explain},
     json::JsonError,
     jwk::{Jwk, JwkError, JwkSet},
-    jwt::{UnverifiedHeader, decode, decode_borrowed, encode, encode_with_typ, unverified_header},
+    jwt::{
+        UnverifiedHeader, Verified, VerifiedHeader, decode, decode_borrowed, encode,
+        encode_with_typ, unverified_header, verify,
+    },
     key::{Key, KeyError},
     key_set::{Candidates, KeySet, KeySetError, Keys},
     numeric_date::{Clock, NumericDate},

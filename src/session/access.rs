@@ -13,13 +13,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::id::{self, SessionId};
 use crate::{
-    base64url,
     claims::{self, Audience},
     error::{DecodeError, EncodeError},
     explain::{self, Explanation},
     header,
     json::{self, Text, Value},
-    jws::{self, Verified},
     jwt,
     key::{Key, KeyError},
     key_set::Keys,
@@ -133,19 +131,25 @@ impl AccessVerifier {
         access_token: &str,
         validation: &Validation,
     ) -> Result<AccessToken<C>, DecodeError> {
-        read(&jws::verify(access_token, &*self.keys, validation)?, validation)
+        let verified = jwt::verify(access_token, &*self.keys, validation)?;
+        AccessClaims::scan(verified.payload())?.into_token(verified.claims()?)
     }
 
     /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
     /// tells them all; see [`explain()`](crate::explain()).
     pub fn explain(&self, access_token: &str) -> Explanation {
-        let mut explanation = explain::explain(access_token, &*self.keys, &self.validation);
-        if explanation.is_authentic() {
-            for (claim, error) in faults(access_token).into_iter().flatten() {
-                explanation.fail(claim, error);
-            }
-        }
-        explanation
+        explain::explain_with(
+            access_token,
+            &*self.keys,
+            &self.validation,
+            |explanation, payload| {
+                for (claim, error) in
+                    AccessClaims::scan(payload).iter().flat_map(AccessClaims::faults)
+                {
+                    explanation.fail(claim, error);
+                }
+            },
+        )
     }
 
     /// The session of a token that is authentic, whether or not it has expired or its key has retired since: its
@@ -178,34 +182,12 @@ impl AccessVerifier {
     }
 }
 
-/// Returns what is wrong with the claims that only an access token has.
-fn faults(authentic: &str) -> Option<impl Iterator<Item = (&'static str, DecodeError)>> {
-    let payload = base64url::decode(authentic.split('.').nth(1)?).ok()?;
-    let claims = AccessClaims::scan(&payload).ok()?;
-    let results = [
-        (SESSION_ID, claims.session_id().map(drop)),
-        (CLIENT_ID, text(CLIENT_ID, claims.client_id).map(drop)),
-        (AUTH_TIME, claims.auth_time().map(drop)),
-    ];
-    Some(results.into_iter().filter_map(|(claim, result)| Some((claim, result.err()?))))
-}
-
 impl fmt::Debug for AccessVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessVerifier")
             .field("validation", &self.validation)
             .finish_non_exhaustive()
     }
-}
-
-fn read<C: DeserializeOwned>(
-    verified: &Verified<'_>,
-    validation: &Validation,
-) -> Result<AccessToken<C>, DecodeError> {
-    jwt::with_buffer(verified, |buffer| {
-        let (text, claims) = jwt::read(verified, validation, buffer)?;
-        AccessClaims::scan(text.as_bytes())?.into_token(claims)
-    })
 }
 
 /// What an access token says that was verified.
@@ -247,9 +229,9 @@ struct AccessClaims<'c> {
 }
 
 impl<'c> AccessClaims<'c> {
-    fn scan(payload: &'c [u8]) -> Result<Self, DecodeError> {
+    fn scan(payload: &'c str) -> Result<Self, DecodeError> {
         let mut claims = Self::default();
-        json::scan(payload, usize::MAX, |name, value| {
+        json::scan(payload.as_bytes(), usize::MAX, |name, value| {
             let claim = match name {
                 "sub" => &mut claims.subject,
                 SESSION_ID => &mut claims.session_id,
@@ -276,6 +258,16 @@ impl<'c> AccessClaims<'c> {
             None => Ok(None),
             auth_time => Ok(Some(required(AUTH_TIME, auth_time, claims::date)?.latest)),
         }
+    }
+
+    /// Returns what is wrong with the claims that only an access token has.
+    fn faults(&self) -> impl Iterator<Item = (&'static str, DecodeError)> {
+        let results = [
+            (SESSION_ID, self.session_id().err()),
+            (CLIENT_ID, text(CLIENT_ID, self.client_id).err()),
+            (AUTH_TIME, self.auth_time().err()),
+        ];
+        results.into_iter().filter_map(|(claim, error)| Some((claim, error?)))
     }
 
     /// The token whose claims these are, after they have passed every check.

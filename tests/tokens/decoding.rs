@@ -7,10 +7,12 @@ use std::{
 };
 
 use kippu::{
-    Algorithm, Audience, DecodeError, EncodeError, JsonError, Key, NumericDate, RegisteredClaims,
-    Segment, Validation,
+    Algorithm, Audience, Candidates, DecodeError, EncodeError, JsonError, Key, KeySet, Keys,
+    NumericDate, RegisteredClaims, Segment, Validation,
     base64url::{self, Base64urlError},
-    decode, decode_borrowed, encode, explain, unverified_header,
+    decode, decode_borrowed, encode, encode_with_typ, explain,
+    hmac::Hmac,
+    unverified_header, verify,
 };
 use kippu_test_support::signing;
 use serde::{
@@ -35,6 +37,7 @@ fn judge<C: DeserializeOwned>(token: &str) -> Result<C, DecodeError> {
 fn refused(token: &str, message: &str) {
     let error = judge::<Value>(token).expect_err(token);
     assert_eq!(error.to_string(), message, "{token}");
+    assert_eq!(verify(token, &key(), &validation()).err().as_ref(), Some(&error), "{token}");
     let explanation = explain(token, &key(), &validation());
     assert_eq!(
         explanation.failures().next().map(|(_, error)| error),
@@ -841,4 +844,153 @@ fn the_header_can_be_read_without_a_key() {
     }
     let error = unverified_header(&token, token.len() - 1).unwrap_err();
     assert_eq!(error, DecodeError::TooLong { length: token.len(), limit: token.len() - 1 });
+}
+
+/// The keys of another kind, of which no header is known.
+struct Unknown<K>(K);
+
+impl<K: Keys> Keys for Unknown<K> {
+    fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+        self.0.find(kid, candidates);
+    }
+}
+
+/// Each token has all the faults that come after its own. So the order is the documented one, whether or not the header
+/// is one that the key writes.
+#[test]
+fn errors_come_in_the_documented_order() {
+    let key = key().with_kid("1");
+    let validation = Validation::new()
+        .at(NumericDate::EPOCH)
+        .typ("JWT")
+        .issuer("i")
+        .audience("a")
+        .subject("s")
+        .jwt_id("j")
+        .require("role")
+        .max_token_len(600)
+        .unwrap();
+    let long = "A".repeat(600);
+    let own = encode(&json!({}), &key).unwrap();
+    let own = own.split('.').next().unwrap();
+    let other_typ = encode_with_typ(&json!({}), &key, "at+jwt").unwrap();
+    let other_typ = other_typ.split('.').next().unwrap();
+    let header = |json: &str| base64url::encode(json.as_bytes());
+    let signed = |payload: &str| {
+        let token = encode(&json!({}), &key).unwrap();
+        let payload = base64url::encode(payload.as_bytes());
+        let input = format!("{}.{payload}", token.split('.').next().unwrap());
+        let tag = Hmac::new(Algorithm::Hs256, &signing::SECRET).tag(input.as_bytes());
+        format!("{input}.{}", base64url::encode(tag.as_ref()))
+    };
+    let tokens = [
+        (format!("!.!.!.!{long}"), "the token has 607 bytes"),
+        ("!.!.!.!".into(), "does not have three segments"),
+        (format!("{own}.!.!.!"), "does not have three segments"),
+        (format!("{own}.!"), "does not have three segments"),
+        ("!.!.!".into(), "the header segment"),
+        (format!("{}.!.!", header("[]")), "the header: not a JSON object"),
+        (format!("{}.!.!", header(r#"{"crit":1,"b64":1,"typ":1,"kid":1,"alg":1}"#)), "crit"),
+        (format!("{}.!.!", header(r#"{"b64":1,"typ":1,"kid":1,"alg":1}"#)), "b64"),
+        (format!("{}.!.!", header(r#"{"typ":1,"kid":1,"alg":1}"#)), "typ is no string"),
+        (format!("{}.!.!", header(r#"{"typ":"x","kid":1,"alg":1}"#)), "the type of the token"),
+        (format!("{other_typ}.!.!"), "the type of the token is \"at+jwt\""),
+        (format!("{}.!.!", header(r#"{"typ":"JWT","kid":1,"alg":1}"#)), "kid is no string"),
+        (format!("{}.!.!", header(r#"{"typ":"JWT","kid":"2","alg":1}"#)), "no key has the kid"),
+        (format!("{}.!.!", header(r#"{"typ":"JWT","kid":"1","alg":1}"#)), "the header names none"),
+        (format!("{own}.!.!"), "the signature segment"),
+        (format!("{own}.!.AAAA"), "the signature is wrong"),
+        (signed_segments(own, "!"), "the payload segment"),
+        (signed("[]"), "the payload: not a JSON object"),
+        (signed(r#"{"exp":-99,"nbf":99,"iat":99,"iss":1,"aud":1,"sub":1,"jti":1}"#), "expired"),
+        (signed(r#"{"exp":9,"nbf":99,"iat":99,"iss":1,"aud":1,"sub":1,"jti":1}"#), "nbf"),
+        (signed(r#"{"exp":9,"iat":99,"iss":1,"aud":1,"sub":1,"jti":1}"#), "iat"),
+        (signed(r#"{"exp":9,"iss":1,"aud":1,"sub":1,"jti":1}"#), "iss"),
+        (signed(r#"{"exp":9,"iss":"i","aud":1,"sub":1,"jti":1}"#), "aud"),
+        (signed(r#"{"exp":9,"iss":"i","aud":"a","sub":1,"jti":1}"#), "sub"),
+        (signed(r#"{"exp":9,"iss":"i","aud":"a","sub":"s","jti":1}"#), "jti"),
+        (signed(r#"{"exp":9,"iss":"i","aud":"a","sub":"s","jti":"j"}"#), "role is missing"),
+        (signed(r#"{"exp":9,"iss":"i","aud":"a","sub":"s","jti":"j","role":1}"#), "do not fit"),
+    ];
+    for (token, message) in tokens {
+        let error = decode::<Role>(&token, &key, &validation).expect_err(message);
+        assert!(error.to_string().contains(message), "{token}: {error}, not {message}");
+        let slowly = decode::<Role>(&token, &Unknown(&key), &validation);
+        assert_eq!(slowly.as_ref(), Err(&error), "{token}");
+        let mut buffer = [0; 600];
+        let borrowed = decode_borrowed::<Role>(&token, &key, &validation, &mut buffer);
+        assert_eq!(borrowed.as_ref(), Err(&error), "{token}");
+        let verified = verify(&token, &key, &validation).and_then(|verified| verified.claims());
+        assert_eq!(verified.as_ref(), Err::<&Role, _>(&error), "{token}");
+        let explanation = explain(&token, &key, &validation);
+        let first = explanation.failures().next().map(|(_, error)| error.clone());
+        assert_eq!(first, Some(error).filter(|_| message != "do not fit"), "{token}");
+    }
+}
+
+/// A header that the key writes is compared, any other one is read: with the same verdict, for keys that retire too.
+#[test]
+fn a_known_header_changes_no_verdict() {
+    let kid = |kid: &str| key().with_kid(kid);
+    let other = Key::hs256([1; 32]).unwrap().with_kid("1");
+    let retired = KeySet::new(other).retire(kid("2"), NumericDate::from_seconds(5)).unwrap();
+    let nameless = KeySet::new(key());
+    let all = KeySet::new(kid("1")).accept(kid("3")).unwrap().try_all_without_kid();
+    let sets: [&dyn Keys; 6] = [&key(), &kid("1"), &kid("2"), &retired, &nameless, &all];
+    let mut verdicts = BTreeMap::new();
+    for signer in [key(), kid("1"), kid("2"), kid("3"), Key::hs512([0x5a; 64]).unwrap()] {
+        for typ in ["JWT", "at+jwt", "x"] {
+            let token = encode_with_typ(&json!({ "exp": 9 }), &signer, typ).unwrap();
+            let forged = format!("{}AAAA", token.split_at(token.len() - 4).0);
+            for token in [&*token, &*forged, &format!("{token}="), &format!("{token}.")] {
+                for now in [0, 5, 6] {
+                    let now = validation().at(NumericDate::from_seconds(now));
+                    for validation in [now.clone(), now.typ("at+jwt")] {
+                        for keys in sets {
+                            let verdict = decode::<IgnoredAny>(token, keys, &validation).err();
+                            let slowly = decode::<IgnoredAny>(token, &Unknown(keys), &validation);
+                            assert_eq!(verdict, slowly.err(), "{token}");
+                            *verdicts.entry(format!("{verdict:?}")).or_insert(0) += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(verdicts.len() > 10, "{verdicts:?}");
+}
+
+#[test]
+fn a_verified_token_gives_its_header_and_its_claims_as_several_types() {
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Borrowed<'c> {
+        role: &'c str,
+        #[serde(borrow)]
+        sub: Cow<'c, str>,
+    }
+    let payload = r#"{"role":"admin","sub":"J\u006fe","aud":["a","b"],"exp":1.5,"nbf":-1,"x":0}"#;
+    let validation = validation().audience("b");
+    for (header, typ, kid) in [
+        (HEADER, Some("JWT"), None),
+        (r#"{"alg":"HS256"}"#, None, None),
+        (r#"{"kid":"\u0031","alg":"HS256","typ":"x"}"#, Some("x"), Some("1")),
+    ] {
+        let token = signed_with_header(header, payload);
+        let verified = verify(&token, &key(), &validation).unwrap();
+        let found = verified.header();
+        assert_eq!(found.alg, Algorithm::Hs256);
+        assert_eq!((found.typ.as_deref(), found.kid.as_deref()), (typ, kid));
+        let borrowed = Borrowed { role: "admin", sub: "Joe".into() };
+        assert_eq!(verified.claims(), Ok(borrowed));
+        assert_eq!(verified.claims::<Role>().unwrap().role, "admin");
+        assert_eq!(verified.claims::<Value>().unwrap()["x"], 0);
+        let registered = verified.registered();
+        assert_eq!(registered.sub.as_deref(), Some("Joe"));
+        assert!(registered.aud.unwrap().contains("a") && registered.iss.is_none());
+        assert_eq!(registered.exp, Some(NumericDate::from_seconds(1)));
+        assert_eq!(registered.nbf, Some(NumericDate::from_seconds(-1)));
+        let error = verified.claims::<Vec<u8>>().unwrap_err();
+        assert!(matches!(error, DecodeError::Claims { line: 1, .. }), "{error}");
+        assert!(!format!("{verified:?}").contains(token.split('.').nth(2).unwrap()));
+    }
 }
