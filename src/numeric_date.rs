@@ -38,6 +38,7 @@ impl NumericDate {
     }
 
     /// The instant `millis` milliseconds after the epoch, rounded down.
+    #[cfg(any(feature = "std", target_has_atomic = "ptr"))]
     pub(crate) const fn from_millis(millis: i64) -> Self {
         Self::from_seconds(millis.div_euclid(1000))
     }

@@ -312,7 +312,7 @@ impl Validation {
     }
 
     /// Reads `clock`, once for each verification, in the place of the system's clock. Clones of the validation share
-    /// it.
+    /// it. On processors without atomic pointers, use [`Validation::at`].
     #[cfg(target_has_atomic = "ptr")]
     #[must_use]
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
