@@ -11,6 +11,7 @@ pub mod clock;
 pub mod log;
 pub mod postgres;
 pub mod provider;
+#[cfg(not(target_family = "wasm"))]
 pub mod proxy;
 pub mod records;
 pub mod redis;

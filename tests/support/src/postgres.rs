@@ -266,9 +266,15 @@ fn folder_of_programs() -> Option<PathBuf> {
     folders.into_iter().find(|folder| programs.iter().all(|name| folder.join(name).is_file()))
 }
 
+#[cfg(unix)]
 fn is_root() -> bool {
     // The owner of one's own entry in /proc, where there is one.
     use std::os::unix::fs::MetadataExt;
 
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
 }
