@@ -7,7 +7,6 @@ use serde_core::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     algorithm::Algorithm,
-    base64url,
     claims::{ClaimsSet, RegisteredClaims},
     error::{DecodeError, EncodeError},
     excerpt::parser_message,
@@ -289,7 +288,7 @@ const USUAL_LEN: usize = 512;
 /// The token of a payload that has been checked.
 #[cfg(feature = "session")]
 pub(crate) fn sign_payload(payload: &[u8], key: &Key, typ: &str) -> Result<String, EncodeError> {
-    let mut token = jws::begin(key, typ, base64url::encoded_len(payload.len()) + USUAL_LEN);
+    let mut token = jws::begin(key, typ, crate::base64url::encoded_len(payload.len()) + USUAL_LEN);
     let start = token.len();
     token.extend_from_slice(payload);
     jws::finish(token, start, key)

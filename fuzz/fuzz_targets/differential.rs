@@ -40,8 +40,8 @@ static PAIRS: LazyLock<[Pair; 3]> = LazyLock::new(|| {
         let secret = Keyring::single(algorithm).secrets.remove(0);
         Pair {
             key: secret.kippu_key(),
-            encoding: EncodingKey::from_secret(&secret.bytes),
-            decoding: DecodingKey::from_secret(&secret.bytes),
+            encoding: EncodingKey::from_secret(&secret.bytes).expect("a secret"),
+            decoding: DecodingKey::from_secret(&secret.bytes).expect("a secret"),
             secret,
         }
     })

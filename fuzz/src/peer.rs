@@ -91,10 +91,11 @@ mod tests {
             let header = jsonwebtoken::Header::new(algorithm(name));
             let claims = serde_json::json!({ "exp": jsonwebtoken::get_current_timestamp() });
             let token =
-                jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&good)).unwrap();
+                jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&good).unwrap())
+                    .unwrap();
             let validation = jsonwebtoken::Validation::new(algorithm(name));
             let decode = |secret: &[u8]| {
-                let key = DecodingKey::from_secret(secret);
+                let key = DecodingKey::from_secret(secret).unwrap();
                 jsonwebtoken::decode::<serde_json::Value>(&token, &key, &validation)
             };
             assert_eq!(decode(&good).unwrap().claims, claims);

@@ -52,7 +52,7 @@ fn their_decode(
     validation.set_audience(&["api"]);
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     validation.validate_nbf = true;
-    let key = jsonwebtoken::DecodingKey::from_secret(secret);
+    let key = jsonwebtoken::DecodingKey::from_secret(secret).unwrap();
     jsonwebtoken::decode(token, &key, &validation).map(|data| data.claims)
 }
 
@@ -89,7 +89,7 @@ proptest! {
         for (ours, theirs) in ALGORITHMS {
             let mut header = jsonwebtoken::Header::new(theirs);
             header.kid.clone_from(&kid);
-            let their_key = jsonwebtoken::EncodingKey::from_secret(&secret);
+            let their_key = jsonwebtoken::EncodingKey::from_secret(&secret).unwrap();
             let token = jsonwebtoken::encode(&header, &claims, &their_key).unwrap();
             let key = Key::new(ours, secret).unwrap();
             let key = kid.iter().fold(key, Key::with_kid);

@@ -47,7 +47,7 @@ fn main() {
         }),
         _ => {
             let _ = jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER.install_default();
-            let key = jsonwebtoken::DecodingKey::from_secret(secret.as_bytes());
+            let key = jsonwebtoken::DecodingKey::from_secret(secret.as_bytes()).expect("a secret");
             let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
             validation.set_issuer(&[issuer]);
             validation.set_audience(&[audience]);

@@ -64,8 +64,8 @@ impl<'t> JsonWebToken<'t> {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         Self {
             header: Header::new(algorithm),
-            encoding_key: EncodingKey::from_secret(SECRET),
-            decoding_key: DecodingKey::from_secret(SECRET),
+            encoding_key: EncodingKey::from_secret(SECRET).expect("a secret"),
+            decoding_key: DecodingKey::from_secret(SECRET).expect("a secret"),
             validation,
             claims,
         }
