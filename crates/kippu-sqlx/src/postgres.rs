@@ -8,7 +8,10 @@ mod rotate;
 mod row;
 
 use std::vec::Vec;
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     PgPool,
@@ -99,8 +102,8 @@ use kippu::session::{
 /// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
 /// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
 /// ten. It removes what has ended by the server's clock too, so that a host whose clock is ahead ends no live session.
-/// A table that takes longer to read than the deadline, of tens of millions of sessions, is purged through a clone of the
-/// store with a longer one.
+/// Each call begins somewhere in the table and stops after half of the deadline, so that several calls purge a table of any
+/// size. PostgreSQL 12 and 13 read the whole table for each portion of 64 MiB: there, purge a large table with SQL.
 ///
 /// [`Unavailable`]: kippu::session::StoreErrorKind::Unavailable
 #[derive(Clone, Debug)]
@@ -114,6 +117,27 @@ const CREATE: &str = concat!(
     "SELECT pg_advisory_xact_lock(x'f3814c3bbdec24a'::bigint);\n",
     include_str!("postgres/schema.sql"),
 );
+
+/// The blocks that one statement of a purge reads: 64 MiB, which a slow disk reads within the deadline.
+const PORTION: i64 = 8192;
+
+/// How many portions there are, and one of them.
+const PORTIONS: &str = "SELECT pg_is_in_recovery() AS in_recovery, portions, floor(random() * portions)::bigint AS first \
+    FROM (SELECT pg_relation_size('kippu_sessions') / current_setting('block_size')::bigint / $1 + 1 AS portions) AS size";
+
+// A separate part chooses the rows, and runs once: within IN (…) the planner may run it once a row, and remove more than the
+// limit. The server's own clock is read once too.
+const PURGE: &str = "WITH clock AS MATERIALIZED ( \
+        SELECT LEAST($1, floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS now \
+    ), over AS ( \
+        SELECT id FROM kippu_sessions \
+        WHERE ctid >= $3::text::tid AND ctid < $4::text::tid \
+            AND LEAST(expires_at, absolute_expires_at) <= (SELECT now FROM clock) \
+        LIMIT $2 FOR UPDATE SKIP LOCKED \
+    ), removed AS ( \
+        DELETE FROM kippu_sessions USING over \
+        WHERE kippu_sessions.id = over.id RETURNING kippu_sessions.id \
+    ) SELECT count(*) FROM removed";
 
 impl PostgresStore {
     /// The table and its index, for those who run their migrations themselves. Repeating it changes nothing.
@@ -325,28 +349,30 @@ impl RefreshStore for PostgresStore {
     }
 
     /// It passes over the rows that others are changing or removing at the moment, and waits for nobody.
+    /// Reads through the table from anywhere, in portions, until it has enough or half of the deadline has passed.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        let rows = self
-            .run(|| {
-                sqlx::query(
-                    // The rows are chosen in a part of their own, which is run once: within IN (…) the planner may
-                    // run it once a row, and remove more than the limit. The server's own clock is read once too.
-                    "WITH clock AS MATERIALIZED ( \
-                         SELECT LEAST($1, floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS now \
-                     ), over AS ( \
-                         SELECT id FROM kippu_sessions \
-                         WHERE LEAST(expires_at, absolute_expires_at) <= (SELECT now FROM clock) \
-                         LIMIT $2 FOR UPDATE SKIP LOCKED \
-                     ), removed AS ( \
-                         DELETE FROM kippu_sessions USING over \
-                         WHERE kippu_sessions.id = over.id RETURNING kippu_sessions.id \
-                     ) SELECT count(*) FROM removed",
-                )
-                .bind(now.get())
-                .bind(i64::from(limit))
-            })
-            .await?;
-        row::count(&rows)
+        let (began, enough) = (Instant::now(), self.deadline / 2);
+        let (now, limit) = (now.get(), u64::from(limit));
+        self.step(|mut call| async move {
+            let rows = call.read(|| sqlx::query(PORTIONS).bind(PORTION)).await?;
+            let (portions, first) = (row::number(&rows, "portions")?, row::number(&rows, "first")?);
+            let mut removed = 0;
+            for portion in (first..portions).chain(0..first) {
+                let from = format!("({},0)", portion * PORTION);
+                // The table may have grown.
+                let is_last = portion + 1 == portions;
+                let to = if is_last { u32::MAX.into() } else { (portion + 1) * PORTION };
+                let to = format!("({to},0)");
+                let left = i64::try_from(limit.saturating_sub(removed)).unwrap_or(i64::MAX);
+                let purge = || sqlx::query(PURGE).bind(now).bind(left).bind(&*from).bind(&*to);
+                removed += row::count(&call.run(purge).await?)?;
+                if removed >= limit || began.elapsed() > enough {
+                    break;
+                }
+            }
+            Ok(removed)
+        })
+        .await
     }
 }
 

@@ -342,6 +342,43 @@ async fn purging_takes_what_is_over() {
     assert_eq!(nested.purge_expired(after(10), u32::MAX).await.unwrap(), 86);
 }
 
+/// A table of several portions, which a call leaves when it has used up half of its deadline.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_large_table_is_purged_by_several_calls() {
+    let server = server();
+    let url = server.database();
+    let store = store(&url).await;
+    let pool = pool(&url);
+    // A page holds few of these rows.
+    let fill = "ALTER TABLE kippu_sessions SET (fillfactor = 10); \
+        INSERT INTO kippu_sessions (id, subject, client, created_at, absolute_expires_at, generation, kid, rotated_at, expires_at) \
+        SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), 'user ' || n, 'web', 1, 2, 0, '1', 1, 2 FROM generate_series(1, 60000) AS n";
+    sqlx::raw_sql(fill).execute(&pool).await.unwrap();
+    let blocks =
+        "SELECT pg_relation_size('kippu_sessions') / current_setting('block_size')::bigint";
+    let blocks: i64 = sqlx::query_scalar(blocks).fetch_one(&pool).await.unwrap();
+    assert!(blocks > 8192, "{blocks}");
+    let live = session("alice");
+    store.insert(&live).await.unwrap();
+
+    assert_eq!(store.purge_expired(after(10), 7).await.unwrap(), 7);
+    let hasty = store.clone().with_deadline(Duration::from_millis(200));
+    let (mut calls, mut progress) = (0, 0);
+    let count = "SELECT count(*) FROM kippu_sessions";
+    while sqlx::query_scalar::<_, i64>(count).fetch_one(&pool).await.unwrap() > 1 {
+        calls += 1;
+        assert!(calls < 1000, "{progress}");
+        match hasty.purge_expired(after(10), 5000).await {
+            Ok(_) => progress += 1,
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
+        }
+    }
+    assert!(progress > 0);
+    assert_eq!(store.purge_expired(after(10), u32::MAX).await.unwrap(), 0);
+    assert_eq!(store.load(&live.id).await.unwrap(), Some(live));
+}
+
 /// One host whose clock is ahead, of several, and a live session of everybody.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]

@@ -42,8 +42,12 @@ pub(super) fn is(rows: &[PgRow], name: &str) -> Result<bool, StoreError> {
 
 /// What a statement counted.
 pub(super) fn count(rows: &[PgRow]) -> Result<u64, StoreError> {
-    let count: i64 = column(rows.first().ok_or_else(corrupt)?, "count")?;
-    u64::try_from(count).map_err(|_| corrupt())
+    u64::try_from(number(rows, "count")?).map_err(|_| corrupt())
+}
+
+/// A number of the first row.
+pub(super) fn number(rows: &[PgRow], name: &str) -> Result<i64, StoreError> {
+    column(rows.first().ok_or_else(corrupt)?, name)
 }
 
 /// A generation as it is stored.
