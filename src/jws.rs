@@ -2,7 +2,7 @@
 //!
 //! That a token has three segments is known here alone. The payload is not decoded before the MAC holds, so
 //! nothing can have looked at it. The algorithm is the key's; the header has to agree. The work is linear in the
-//! token's length, whoever wrote it.
+//! length of any token.
 //!
 //! The checks come in this order, and the first that fails is the error: length, segments, header (base64url, then
 //! JSON), `crit` and `b64`, `typ`, `kid`, `alg`, signature (base64url, then the MAC), and after that the payload.
@@ -125,8 +125,8 @@ impl<'t> Segments<'t> {
         }
     }
 
-    /// Finds the key that writes this header, and compares the signature with the one that the key makes. What such a
-    /// header says is known, so it is not decoded. [`Segments::check_header`] comes to the same verdict.
+    /// Finds the key that writes this header, and compares the signature with the one that the key makes. The content
+    /// of such a header is known, so it is not decoded. [`Segments::check_header`] comes to the same verdict.
     fn compare_own_header(
         &self,
         keys: &(impl Keys + ?Sized),

@@ -220,7 +220,7 @@ impl fmt::Debug for Verified<'_> {
     }
 }
 
-/// What the header of a verified token says.
+/// The header of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedHeader {

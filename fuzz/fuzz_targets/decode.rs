@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use kippu::{
     Algorithm, DecodeError, Excerpt, Explanation, Key, KeySet, Keys, NumericDate, Segment,
-    Validation, decode, decode_borrowed, explain, unverified_header,
+    Validation, decode, decode_borrowed, explain, unverified_header, verify,
 };
 use kippu_fuzz::presentable::assert_presentable;
 use libfuzzer_sys::fuzz_target;
@@ -59,6 +59,7 @@ fn refused(token: &str, keys: &impl Keys) {
     );
 
     assert_eq!(decode::<IgnoredAny>(token, keys, &VALIDATION).err().as_ref(), Some(&error));
+    assert_eq!(verify(token, keys, &VALIDATION).err().as_ref(), Some(&error));
     for length in [0, 4_096] {
         let mut buffer = vec![0; length];
         let borrowed = decode_borrowed::<Value>(token, keys, &VALIDATION, &mut buffer);
