@@ -6,7 +6,9 @@ use std::{sync::LazyLock, time::Duration};
 use arbitrary::Unstructured;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, EncodingKey, get_current_timestamp};
-use kippu::{ClaimError, DecodeError, JsonError, NumericDate, RegisteredClaim, Validation};
+use kippu::{
+    ClaimError, DecodeError, EncodeError, JsonError, NumericDate, RegisteredClaim, Validation,
+};
 use kippu_fuzz::{
     claims::{self, json_value},
     dates,
@@ -88,7 +90,11 @@ fn minted(claims: &Map<String, Value>, kid: &[u8], pair: &Pair) {
     let expected = Value::Object(claims.clone());
     let (ours, theirs) = validations(Duration::from_mins(1), get_current_timestamp(), pair);
 
-    let token = kippu::encode(claims, &pair.key).expect("these are good claims");
+    let token = match kippu::encode(claims, &pair.key) {
+        // serde_json would not read what they say.
+        Err(EncodeError::Claims(JsonError::ReservedMember { .. })) => return,
+        token => token.expect("these are good claims"),
+    };
     let read = jsonwebtoken::decode::<Value>(&token, &pair.decoding, &theirs);
     let read = read.expect("jsonwebtoken reads what kippu wrote");
     assert_eq!(read.claims, expected);
@@ -154,7 +160,7 @@ fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: 
     }
     match (our_answer, their_answer) {
         (Ok(our_claims), Ok(their_data)) => {
-            assert!(same(&our_claims, &their_data.claims), "{our_claims} {}", their_data.claims);
+            assert_eq!(our_claims, their_data.claims);
         }
         (Err(_), Err(_)) => {}
         (Ok(_), Err(error)) => {
@@ -164,24 +170,6 @@ fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: 
             let turn = Turn { now, leeway };
             assert!(we_have_a_reason(&error, &turn), "kippu refuses: {error:?}");
         }
-    }
-}
-
-/// Equal, but for `-0`, which is a whole number here and a double there.
-fn same(ours: &Value, theirs: &Value) -> bool {
-    match (ours, theirs) {
-        (Value::Array(ours), Value::Array(theirs)) => {
-            ours.len() == theirs.len()
-                && ours.iter().zip(theirs).all(|(one, other)| same(one, other))
-        }
-        (Value::Object(ours), Value::Object(theirs)) => {
-            let found = |(name, one)| theirs.get(name).is_some_and(|other| same(one, other));
-            ours.len() == theirs.len() && ours.iter().all(found)
-        }
-        (Value::Number(ours), Value::Number(theirs)) if ours.as_u64() == Some(0) => {
-            theirs.as_f64() == Some(0.0)
-        }
-        _ => ours == theirs,
     }
 }
 
@@ -215,15 +203,26 @@ fn we_have_a_reason(error: &DecodeError, turn: &Turn) -> bool {
     let now = i128::from(turn.now);
     let leeway = i128::from(turn.leeway.as_secs());
     match error {
-        // Too long; a name twice; more members than a header has.
+        // Too long; a name twice, or reserved; more members than a header has.
         DecodeError::TooLong { .. }
-        | DecodeError::Header(JsonError::DuplicateMember { .. } | JsonError::TooManyMembers { .. })
-        | DecodeError::Payload(JsonError::DuplicateMember { .. })
+        | DecodeError::Header(
+            JsonError::DuplicateMember { .. }
+            | JsonError::ReservedMember { .. }
+            | JsonError::TooManyMembers { .. },
+        )
+        | DecodeError::Payload(
+            JsonError::DuplicateMember { .. } | JsonError::ReservedMember { .. },
+        )
         // An extension that may not be overlooked: it reads `crit` and does not act on it.
         | DecodeError::Critical { .. }
         // It takes null for absent.
         | DecodeError::TypeNotText
         | DecodeError::KidNotText => true,
+        // It takes the numbers next to the largest double.
+        DecodeError::Header(JsonError::Syntax { reason, .. })
+        | DecodeError::Payload(JsonError::Syntax { reason, .. }) => {
+            reason.ends_with("the range of a double")
+        }
         // It takes `{"HS256":null}` for "HS256".
         DecodeError::Algorithm { found, .. } => found.is_none(),
         DecodeError::Claim(error) => match error {

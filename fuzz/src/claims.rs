@@ -205,19 +205,24 @@ fn value(u: &mut Unstructured<'_>, depth: u8) -> Result<String> {
     })
 }
 
-/// The integer from which on the nearest double is infinite: 2^1024 - 2^970.
-const FIRST_BEYOND: &str = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
-
-/// A number at the end of the doubles' range, shifted by an exponent.
+/// A number at the end of the range, 1.797693134862315e308, shifted by an exponent.
 fn far_number(u: &mut Unstructured<'_>) -> Result<String> {
-    let (front, last) = FIRST_BEYOND.split_at(FIRST_BEYOND.len() - 1);
-    let last = *u.choose(&[last, "1", "1.999", "2.000", "3"])?;
+    let digits = *u.choose(&[
+        "1797693134862315",
+        "1797693134862314",
+        "179769313486231499999999999999999999",
+        "179769313486231500000000000000000001",
+        "17976931348623157",
+        "17976931348623159",
+    ])?;
+    let zeros = "0".repeat(309 - digits.len());
     let shift = u.int_in_range(0..=400)?;
+    let more = "0".repeat(shift);
     Ok(match u.int_in_range(0..=3)? {
-        0 => format!("{front}{last}"),
-        1 => format!("0.{front}{}e309", last.replace('.', "")),
-        2 => format!("-{front}{}{}e-{shift}", last.replace('.', ""), "0".repeat(shift)),
-        _ => format!("0.{}{front}{}e{}", "0".repeat(shift), last.replace('.', ""), 309 + shift),
+        0 => format!("{digits}{zeros}"),
+        1 => format!("0.{digits}e309"),
+        2 => format!("-{digits}{zeros}{more}e-{shift}"),
+        _ => format!("0.{more}{digits}e{}", 309 + shift),
     })
 }
 
@@ -239,7 +244,7 @@ fn odd_value(u: &mut Unstructured<'_>) -> Result<String> {
         r#"[{"y":{"":0,"":0}}]"#,
         r#"{"x":1,"\u0078":2}"#,
         "1e309",
-        FIRST_BEYOND,
+        "1.797693134862315e308",
         r#""\ud800""#,
         r#"["\udc00\ud800"]"#,
         "01",
