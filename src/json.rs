@@ -161,11 +161,16 @@ impl<'t> Value<'t> {
 pub(crate) struct Text<'t>(&'t str);
 
 impl<'t> Text<'t> {
+    /// The text between the quotes, with its escapes.
+    pub(crate) fn quoted(self) -> &'t str {
+        self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default()
+    }
+
     /// The string, if it is spelled without escapes.
-    pub(crate) fn plain(self) -> Option<&'t str> {
+    fn plain(self) -> Option<&'t str> {
         // All bytes are looked at, which the compiler does many at a time.
         let escapes = self.0.bytes().fold(0, |any, byte| any | u8::from(byte == b'\\'));
-        if escapes != 0 { None } else { self.0.get(1..self.0.len().checked_sub(1)?) }
+        if escapes != 0 { None } else { Some(self.quoted()) }
     }
 
     /// The string, unescaped.

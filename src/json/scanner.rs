@@ -334,17 +334,6 @@ fn is_in_range(spelled: &str) -> bool {
 /// The end of the bytes that stand for themselves in a string: the first quote, backslash or control character.
 #[inline(always)]
 fn plain_end(text: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        // Sixteen at a time, which the compiler does side by side.
-        if chunk.iter().fold(0, |any, byte| any | is_special(*byte)) != 0 {
-            let (first, second) = (specials(eight(chunk, 0)), specials(eight(chunk, 8)));
-            // A choice between two numbers, and not a branch that would be guessed wrongly.
-            let (found, before) = if first != 0 { (first, 0) } else { (second, 8) };
-            let [bit, ..] = found.trailing_zeros().to_le_bytes();
-            return at + before + usize::from(bit / 8);
-        }
-        at += 16;
-    }
     loop {
         // Behind the end of the text there are zeros, which are control characters.
         let found = specials(eight(text, at));
@@ -354,11 +343,6 @@ fn plain_end(text: &[u8], mut at: usize) -> usize {
         }
         at += 8;
     }
-}
-
-/// Without branches, so that the compiler looks at many bytes side by side.
-fn is_special(byte: u8) -> u8 {
-    u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < b' ')
 }
 
 /// Eight bytes, the first in the lowest; zeros behind the end of the text.
