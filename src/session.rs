@@ -299,14 +299,18 @@ impl<S: RefreshStore> Sessions<S> {
         let mut request = self.request(&presented, kid, now);
         request.was_current = record.generation == presented.generation;
         let foreseen = request.decide(&record);
-        let Ok(successor) = granted(foreseen.outcome.clone()) else {
-            // Nobody is asked about a user who is refused anyway. What ends the session ends it before it is told.
-            let outcome = match foreseen.change {
-                Some(_) => self.store.rotate(&request).await?,
-                None => foreseen.outcome,
-            };
-            self.tell_outcome(&record, &outcome);
-            return Err(granted(outcome).err().unwrap_or(SessionError::InvalidToken));
+        let successor = match (granted(foreseen.outcome.clone()), foreseen.change) {
+            // The application is not asked about a user who is refused anyway. The session ends before the client is told.
+            (Err(_), Some(_)) => {
+                let outcome = self.store.rotate(&request).await?;
+                // The store may have put the time of a rotation right since the record was read: then it is no reuse.
+                granted(outcome.clone()).inspect_err(|_| self.tell_outcome(&record, &outcome))?
+            }
+            (Err(error), None) => {
+                self.tell_outcome(&record, &foreseen.outcome);
+                return Err(error);
+            }
+            (Ok(successor), _) => successor,
         };
         // For a token that this server cannot make nothing is asked, and nothing used up.
         if keys.get(&successor.kid).is_none() {

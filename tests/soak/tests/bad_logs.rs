@@ -874,7 +874,13 @@ fn a_failure_that_uses_a_token_up() {
 
 #[test]
 fn an_answer_that_comes_too_late() {
-    let limits = [(What::Live, 5.0), (What::Login, 8.0), (What::Me, 2.0), (What::Forged, 2.0)];
+    let limits = [
+        (What::Live, 5.0),
+        (What::Login, 8.0),
+        (What::Refresh, 11.0),
+        (What::Me, 2.0),
+        (What::Forged, 2.0),
+    ];
     for (what, limit) in limits {
         for (more, is_breach) in [(0.0, false), (0.1, true)] {
             let mut story = begun();

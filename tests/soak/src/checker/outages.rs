@@ -79,15 +79,17 @@ pub(super) fn used_up_by_a_failure(story: &Story<'_>) -> Vec<String> {
     })
 }
 
-/// The deadline of the step that fails, and a margin; the margin alone where the store is not asked. A login that fails when
-/// its session is in the store takes one step more: it ends the session.
+/// The deadline of each step that the request takes one after another, and a margin for the rest. A refresh reads the
+/// session, then the account, then rotates; a login whose session is in the store ends it when it fails.
 pub(super) fn late(story: &Story<'_>) -> Vec<String> {
     let settings = &story.server.settings;
-    let limit = |what| match what {
-        What::Me | What::Forged | What::FalseLogout => settings.margin,
-        What::Login => 2 * settings.deadline + settings.margin,
-        _ => settings.deadline + settings.margin,
+    let steps = |what| match what {
+        What::Me | What::Forged | What::FalseLogout => 0,
+        What::Live => 1,
+        What::Refresh => 3,
+        _ => 2,
     };
+    let limit = |what| steps(what) * settings.deadline + settings.margin;
     let is_late = |request: &&Request| {
         let taken = request.ended.saturating_sub(request.sent);
         taken > limit(request.what) * 1_000_000 && request.answer != Answer::Unsent
