@@ -256,6 +256,13 @@ fn a_token_that_is_used_up_twice() {
     let mut story = begun();
     story.0.said.clear();
     story.breaks("R1 a token");
+    // Its event may be lost with the last lines of a log, when the server is killed.
+    for (killed, is_breach) in [(7.55, false), (7.7, true)] {
+        let mut story = begun();
+        story.replay(7.0, "a", 2, 3);
+        story.fault(FaultKind::Kill, killed, killed + 2.0).still = Some(span(killed + 0.01, 9.0));
+        assert_eq!(story.broken().contains(&"R1"), is_breach, "{killed}");
+    }
 }
 
 #[test]

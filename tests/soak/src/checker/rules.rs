@@ -108,7 +108,11 @@ fn used_up_once(story: &Story<'_>) -> Vec<String> {
             life.all_refreshes().filter(|(_, request)| story.server.is_in_doubt(request));
         let in_doubt: Vec<usize> = in_doubt.map(|(generation, _)| generation).collect();
         let most = known + usize::from(in_doubt.contains(&known)) + life.rotations_to_lose();
-        if said > most || said + in_doubt.len() < known {
+        let unlogged = life
+            .all_refreshes()
+            .filter(|(_, request)| story.server.may_be_unlogged(request))
+            .count();
+        if said > most || said + in_doubt.len() + unlogged < known {
             found.push(format!(
                 "session {}: {known} tokens were used up, in {said} rotations; {} requests in doubt",
                 life.id,
@@ -156,7 +160,9 @@ fn reuse_is_told(story: &Story<'_>) -> Vec<String> {
             .map(|(_, request)| request.ended)
             .min();
         let is_certain = first.is_some_and(|at| !life.may_be_ended_otherwise(at))
-            && !possible.iter().any(|(_, request)| story.server.is_in_doubt(request));
+            && !possible.iter().any(|(_, request)| {
+                story.server.is_in_doubt(request) || story.server.may_be_unlogged(request)
+            });
         // The end of the session may be lost, and come again.
         let losses: BTreeSet<Span> =
             possible.iter().flat_map(|(_, request)| story.server.losses_of(request)).collect();

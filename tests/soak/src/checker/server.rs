@@ -4,6 +4,9 @@
 use super::clock::{Clock, seconds};
 use crate::log::{Answer, Fault, FaultKind, Log, Micros, Request, Settings, Span};
 
+/// How long the server may keep a line of its log, in microseconds.
+const LOG_DELAY: Micros = 100_000;
+
 pub(super) struct Server {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
@@ -57,6 +60,19 @@ impl Server {
             }),
             _ => false,
         }
+    }
+
+    /// Whether the event of an answered request may be missing from the server's log. A thread of the server writes the
+    /// log, so that a disk never blocks a request; `kill -9` loses the lines of the last moment.
+    pub(super) fn may_be_unlogged(&self, request: &Request) -> bool {
+        self.faults.iter().any(|fault| {
+            let (from, to) = match (fault.kind, fault.still) {
+                (FaultKind::Kill, Some((gone, _))) => (fault.span.0, gone),
+                (FaultKind::Replacement, Some((_, stopped))) => (stopped, fault.span.1),
+                _ => return false,
+            };
+            from <= request.ended.saturating_add(LOG_DELAY) && request.ended <= to
+        })
     }
 
     /// Whether a fault may be the reason for what happened to a request: it was under way, or had ended less than
