@@ -96,7 +96,8 @@ use crate::{
 /// |---|---|
 /// | `verify` | none |
 /// | `login`, `logout`, `logout_all`, `logout_others`, `list`, `verify_live`, `purge_expired` | 1 |
-/// | `refresh`, `logout_session`, `logout_by_access_token` | 2: it reads the session first |
+/// | `logout_session`, `logout_by_access_token` | 2: it reads the session first |
+/// | `refresh` | 2, and a third one when the store puts the time of a rotation right between them |
 /// | `login_checked` | 2, and a third one when the second one or the application's check fails: it ends the session, so that no session without a client is in a list |
 ///
 /// A login reads the session once more when a driver has repeated the step that stores it. The time that `authorize` takes is
@@ -303,8 +304,12 @@ impl<S: RefreshStore> Sessions<S> {
             // The application is not asked about a user who is refused anyway. The session ends before the client is told.
             (Err(_), Some(_)) => {
                 let outcome = self.store.rotate(&request).await?;
-                // The store may have put the time of a rotation right since the record was read: then it is no reuse.
-                granted(outcome.clone()).inspect_err(|_| self.tell_outcome(&record, &outcome))?
+                // The store may have put the time of a rotation right since the record was read: then it is not a reuse,
+                // and the replay is reported once it is answered.
+                if !matches!(outcome, RotateOutcome::Replayed(_)) {
+                    self.tell_outcome(&record, &outcome);
+                }
+                granted(outcome)?
             }
             (Err(error), None) => {
                 self.tell_outcome(&record, &foreseen.outcome);
