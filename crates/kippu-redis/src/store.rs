@@ -8,15 +8,19 @@ mod rotate;
 mod step;
 mod value;
 
-use std::time::Instant;
-use std::{fmt, future::Future, str, sync::atomic::AtomicU16, time::Duration};
 use std::{
-    format,
-    string::{String, ToString},
-    sync::Arc,
-    vec::Vec,
+    fmt,
+    future::Future,
+    str,
+    sync::{Arc, atomic::AtomicU16},
+    time::{Duration, Instant},
 };
 
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+    store::InsertOutcome,
+};
 use redis::{
     Client, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike,
     sentinel::SentinelClient,
@@ -29,11 +33,6 @@ use self::{
     fault::{corrupt, fault, is_not_primary},
     step::{INSERT, LIST, LOAD, REVOKE, REVOKE_SUBJECT, Step, explain},
     value::{decode, encode},
-};
-use kippu::session::{
-    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
-    rotation::{RotateOutcome, RotateRequest},
-    store::InsertOutcome,
 };
 
 /// Sessions in Redis 7.0 or later, or in Valkey: one server, a primary that Redis Sentinel watches, or a cluster.

@@ -1,7 +1,5 @@
 //! A session as a row of SQL has it: columns in, a record out, or nothing, where no store can have written them.
 
-use std::string::String;
-
 use kippu::session::{Revoked, SessionId, SessionRecord, UnixMillis};
 
 pub(crate) struct Columns<'r> {

@@ -7,12 +7,16 @@ mod late;
 mod rotate;
 mod row;
 
-use std::vec::Vec;
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
+    rotation::{Change, RotateOutcome, RotateRequest},
+    store::{CompareAndSwap, InsertOutcome},
+};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgRow},
@@ -22,11 +26,6 @@ use self::{
     call::{Call, Statement},
     fault::no_url,
     rotate::rotate,
-};
-use kippu::session::{
-    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
-    rotation::{Change, RotateOutcome, RotateRequest},
-    store::{CompareAndSwap, InsertOutcome},
 };
 
 /// Sessions in the table `kippu_sessions` of a PostgreSQL database, version 12 or newer.

@@ -9,14 +9,18 @@ mod queue;
 mod row;
 mod writer;
 
-use std::{borrow::ToOwned, sync::Arc, vec::Vec};
-use std::{fmt, time::Duration};
 use std::{
+    fmt,
     path::Path,
-    sync::{Mutex, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+    store::InsertOutcome,
+};
 use sqlx::{
     ConnectOptions, SqlitePool,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
@@ -30,11 +34,6 @@ use self::{
     opening::{AGAIN, MEMORY, Opened},
     queue::{Pending, Queue, Step},
     writer::SqliteWriter,
-};
-use kippu::session::{
-    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
-    rotation::{RotateOutcome, RotateRequest},
-    store::InsertOutcome,
 };
 
 /// Sessions in an SQLite file, for the processes of one machine.

@@ -1,15 +1,15 @@
 //! The answers of the token endpoint (RFC 6749 §5): tokens, or an error. No cache keeps them.
 
-use std::{borrow::Cow, string::String};
+use std::borrow::Cow;
 
 use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA},
 };
+use kippu::session::{SessionError, TokenResponse};
 use serde::Serialize;
 
 use super::rejection::{ErrorBody, Rejection};
-use kippu::session::{SessionError, TokenResponse};
 
 /// Why a request to a route of sessions is refused.
 pub(super) enum Refusal {

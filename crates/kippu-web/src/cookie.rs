@@ -2,21 +2,16 @@
 //! fail is checked before there are tokens: what a session can make fits.
 
 use std::{fmt, time::Duration};
-use std::{
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-
-use super::origin;
 use kippu::{
     base64url,
     session::{SessionError, TokenResponse},
 };
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::origin;
 
 /// Both tokens in cookies of the browser, instead of in its scripts: `__Host-access`, sent to every path, and
 /// `__Secure-refresh`, sent to the path of the [`SessionRoutes`](super::SessionRoutes) alone. Both are `Secure`, `HttpOnly`
@@ -391,11 +386,12 @@ impl SetCookies {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use kippu::{
         Key,
         session::{MemoryStore, NoClaims, Sessions},
     };
+
+    use super::*;
 
     /// All that is checked before a login makes what comes after it fit: the longest names, path, key id, lifetimes and
     /// access token that there are.

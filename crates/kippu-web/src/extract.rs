@@ -1,10 +1,10 @@
 //! Extractors for handlers of axum: the access token of the request, verified, or the refusal that is sent instead.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
+use kippu::session::{AccessToken, BoxStore, RefreshStore, Sessions};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -12,7 +12,6 @@ use super::{
     layer::Admitted,
     rejection::{Rejection, Scoped, require_scope},
 };
-use kippu::session::{AccessToken, BoxStore, RefreshStore, Sessions};
 
 /// The access token of a request: no store is asked. The state of the application gives the [`Guard`].
 ///

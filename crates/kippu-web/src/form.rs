@@ -2,7 +2,6 @@
 //! else. A form with a repeated parameter, or one that is too long, is refused.
 
 use std::error::Error;
-use std::{boxed::Box, string::String};
 
 use http::{header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};

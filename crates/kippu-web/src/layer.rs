@@ -1,16 +1,19 @@
 //! A guard for a whole router: requests with a valid token go on, with the token in their extensions; all others
 //! are answered here.
 
-use std::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use std::{
     fmt,
     future::Future,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use http::{Request, Response, request::Parts};
+use kippu::session::{
+    AccessToken, AccessVerifier, RefreshStore, SessionError, SessionId, Sessions,
+};
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -18,9 +21,6 @@ use tower_service::Service;
 use super::{
     Guard,
     rejection::{Rejection, Scoped, require_scope},
-};
-use kippu::session::{
-    AccessToken, AccessVerifier, RefreshStore, SessionError, SessionId, Sessions,
 };
 
 impl Guard {

@@ -51,10 +51,13 @@ mod origin;
 mod rejection;
 mod routes;
 
-use std::future::Future;
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use http::request::Parts;
+use kippu::{
+    DecodeError,
+    session::{AccessToken, AccessVerifier, SessionError, TokenResponse},
+};
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "axum")]
@@ -65,10 +68,6 @@ pub use self::{
     layer::{GuardLayer, Guarded},
     rejection::{Rejection, Scoped},
     routes::SessionRoutes,
-};
-use kippu::{
-    DecodeError,
-    session::{AccessToken, AccessVerifier, SessionError, TokenResponse},
 };
 
 /// How requests are let in: with which keys their access tokens are verified, and where tokens may be. It is cheap

@@ -3,10 +3,6 @@
 //! the scheme out, and other clients may write it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::{
-    format,
-    string::{String, ToString},
-};
 
 /// Returns whether a page of `origin` belongs to the host and port in `authority`, by HTTPS, or by HTTP to this machine.
 ///

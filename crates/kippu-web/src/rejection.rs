@@ -6,16 +6,15 @@ use std::{
     fmt::{self, Write},
     time::Duration,
 };
-use std::{format, string::String};
 
 use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use kippu::{ClaimError, DecodeError, session::SessionError};
 use serde::Serialize;
 
 use super::cookie::{CookieError, Unreadable};
-use kippu::{ClaimError, DecodeError, session::SessionError};
 
 /// Why a request is not let in. It is a response; its `Display` is for the operator, and says more.
 #[derive(thiserror::Error)]

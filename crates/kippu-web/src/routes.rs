@@ -1,11 +1,12 @@
 //! The routes that every application with sessions needs, ready to be mounted: a form or cookies in, the answers of
 //! RFC 6749 out. Caches keep none of the answers.
 
-use std::{borrow::Cow, boxed::Box, format, sync::Arc, vec::Vec};
 use std::{
+    borrow::Cow,
     convert::Infallible,
     error::Error,
     future::Future,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -15,6 +16,9 @@ use http::{
     request::Parts,
 };
 use http_body_util::BodyExt;
+use kippu::session::{
+    AccessToken, NoClaims, RefreshStore, Session, SessionError, SessionId, Sessions,
+};
 use serde::Serialize;
 use tower_service::Service;
 
@@ -25,9 +29,6 @@ use super::{
     cookie::{Cookies, SetCookies},
     form::Form,
     rejection::Rejection,
-};
-use kippu::session::{
-    AccessToken, NoClaims, RefreshStore, Session, SessionError, SessionId, Sessions,
 };
 
 /// Routes of sessions, a [tower service](tower_service::Service) that is mounted with `nest_service`; the login stays the

@@ -1,13 +1,11 @@
 //! The clocks of the servers, as far as their answers show them: for how long a step has waited before it ran.
 
-use std::{boxed::Box, vec::Vec};
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 /// The clocks of the servers as their answers showed them, and the server of each hash tag.

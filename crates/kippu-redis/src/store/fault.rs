@@ -1,8 +1,7 @@
 //! Turns the driver's errors into the store's, by their kind and code, never by their text.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
-
 use kippu::session::{StoreError, StoreErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// Keeps the driver's error as the source, unless it is about how to connect: that could show a part of a URL, in which
 /// there is a password.
@@ -139,9 +138,7 @@ fn classify_code(code: &str) -> (StoreErrorKind, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
-    use std::format;
-    use std::io;
+    use std::{error::Error as _, format, io};
 
     use redis::make_extension_error;
 

@@ -1,15 +1,13 @@
 //! A connection to the server that is the primary now. It is given up when that is lost, falls silent, or is the primary
 //! no more, and made again at the next request.
 
-use std::{boxed::Box, sync::Arc, vec::Vec};
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use redis::{

@@ -1,18 +1,13 @@
 //! Sessions that have ended are removed from all shards, from where the last purge stopped. A shard that cannot be purged keeps
 //! no other from it.
 
-use std::sync::atomic::Ordering;
-use std::{
-    collections::VecDeque,
-    string::{String, ToString},
-    vec::Vec,
-};
+use std::{collections::VecDeque, sync::atomic::Ordering};
 
+use kippu::session::{StoreError, StoreErrorKind, UnixMillis};
 use redis::{Value, aio::ConnectionLike};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{RedisStore, SHARDS_PER_TAG, TAGS, count, fault::corrupt, late, step::PURGE};
-use kippu::session::{StoreError, StoreErrorKind, UnixMillis};
 
 /// How many tags a purge works on at once: the server runs so many steps between two of other callers.
 const AT_ONCE: u64 = 8;

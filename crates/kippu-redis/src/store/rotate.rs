@@ -1,12 +1,13 @@
 //! A refresh token that is presented: a rotation in one script, every other decision by `RotateRequest::decide`.
 
-use std::str;
-use std::time::Instant;
-use std::{
-    format,
-    string::{String, ToString},
-};
+use std::{str, time::Instant};
 
+use kippu::session::{
+    StoreError, StoreErrorKind, UnixMillis,
+    rotation::{
+        AheadPolicy, Change, Decision, MAX_GENERATION, RotateOutcome, RotateRequest, Successor,
+    },
+};
 use redis::{Value, aio::ConnectionLike};
 
 use super::{
@@ -17,12 +18,6 @@ use super::{
     step::{LOAD, ROTATE, SWAP},
     tag_of, truth,
     value::encode,
-};
-use kippu::session::{
-    StoreError, StoreErrorKind, UnixMillis,
-    rotation::{
-        AheadPolicy, Change, Decision, MAX_GENERATION, RotateOutcome, RotateRequest, Successor,
-    },
 };
 
 /// How often a rotation is tried: each time another caller has changed the session, of which one grace has few.

@@ -1,14 +1,13 @@
 //! The steps as the server runs them: scripts, which are sent by their names and with their code where it is unknown.
 
 use std::sync::LazyLock;
-use std::{borrow::ToOwned, format, string::String};
 
+use kippu::session::{StoreError, StoreErrorKind};
 use redis::{
     Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value, aio::ConnectionLike,
 };
 
 use super::fault::fault;
-use kippu::session::{StoreError, StoreErrorKind};
 
 /// A step: what the server runs in one piece.
 pub(super) struct Step {
@@ -129,11 +128,11 @@ pub(super) async fn explain(
 
 #[cfg(test)]
 mod tests {
-    use std::{boxed::Box, vec, vec::Vec};
     use std::{
         future::{Future, ready},
         pin::pin,
         task::{Context, Poll, Waker},
+        vec,
     };
 
     use redis::RedisFuture;

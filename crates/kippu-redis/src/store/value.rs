@@ -1,7 +1,6 @@
 //! A session as the bytes that are stored, and back: what is not exactly what was written is refused.
 
 use std::str::{self, FromStr};
-use std::{borrow::ToOwned, format, string::String};
 
 use kippu::session::{Revoked, SessionId, SessionRecord, UnixMillis};
 
@@ -76,10 +75,10 @@ fn time(word: &str) -> Option<UnixMillis> {
 
 #[cfg(test)]
 mod tests {
-    use std::string::ToString;
+
+    use kippu::session::{RevokeReason, rotation::MAX_GENERATION};
 
     use super::*;
-    use kippu::session::{RevokeReason, rotation::MAX_GENERATION};
 
     fn session() -> SessionRecord {
         let (id, at) = (SessionId::from_bytes([7; 16]), UnixMillis::new);

@@ -1,9 +1,9 @@
 //! One step of the store: a connection of the pool, what is asked on it, and the deadline. A connection whose state is
 //! unknown, or whose server is not the primary, never goes back into the pool.
 
-use std::vec::Vec;
 use std::{future::Future, time::Duration};
 
+use kippu::session::{StoreError, UnixMillis, rotation::RotateRequest};
 use sqlx::{
     Connection, Error, Execute, Executor, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
@@ -21,7 +21,6 @@ use super::{
     late::Late,
     row,
 };
-use kippu::session::{StoreError, UnixMillis, rotation::RotateRequest};
 
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 

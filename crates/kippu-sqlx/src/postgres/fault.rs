@@ -1,14 +1,12 @@
 //! Turns the driver's errors into the store's, by their variant, SQLSTATE, severity and routine, never by their text.
 
-use std::time::Duration;
-use std::{borrow::Cow, format};
+use std::{borrow::Cow, time::Duration};
 
+use kippu::session::{StoreError, StoreErrorKind};
 use sqlx::{
     Error,
     postgres::{PgDatabaseError, PgSeverity},
 };
-
-use kippu::session::{StoreError, StoreErrorKind};
 
 /// The driver's error stays the source, unless it could show what nobody should see.
 pub(super) fn fault(error: Error) -> StoreError {
@@ -198,7 +196,7 @@ fn classify_code(code: &str) -> Class {
 
 #[cfg(test)]
 mod tests {
-    use std::{format, io};
+    use std::io;
 
     use super::*;
 

@@ -1,9 +1,8 @@
 //! A rotation whose answer comes late, because its commit stalled: its grace is put right, since it begins with the commit.
 
+use kippu::session::{UnixMillis, rotation::RotateRequest};
 use sqlx::{PgConnection, Row};
 use tokio::time::Instant;
-
-use kippu::session::{UnixMillis, rotation::RotateRequest};
 
 /// A rotation that was sent to the server.
 pub(super) struct Late {

@@ -1,11 +1,12 @@
 //! The rotation: one statement for the token of a live session, which is nearly all of them; for others the record is read,
 //! decided on, and changed if it still is as it was read.
 
-use super::{call::Call, load, row};
 use kippu::session::{
     RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
 };
+
+use super::{call::Call, load, row};
 
 /// It locks the row before it reads the clock: `millis` has every wait since the server received the statement, whether for
 /// the table, the row or the processor. `now()` is that moment; `statement_timestamp()` moves on when a prepared

@@ -1,10 +1,10 @@
 //! Rows in and out: a record of a row that another program may have written, refused where it cannot be one.
 
+use kippu::session::{SessionRecord, StoreError, UnixMillis};
 use sqlx::{Postgres, Row, decode::Decode, postgres::PgRow, types::Type};
 
 use super::fault::{corrupt, fault};
 use crate::columns::{self, Columns};
-use kippu::session::{SessionRecord, StoreError, UnixMillis};
 
 /// The record of a row, or none where the row has only what the server says of itself.
 pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {

@@ -1,11 +1,14 @@
 //! The driver's errors as the store's, told apart by their kind and code, never by their text.
 
-use std::io::{self, ErrorKind};
-use std::time::Duration;
-use std::{format, sync::Arc};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+    time::Duration,
+};
+
+use kippu::session::{StoreError, StoreErrorKind};
 
 use super::files::FileFault;
-use kippu::session::{StoreError, StoreErrorKind};
 
 /// Why the writer cannot go on: one error for all callers of a batch.
 pub(super) enum Fault {
@@ -168,8 +171,7 @@ fn classify_code(code: Option<u32>) -> (StoreErrorKind, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::{collections::BTreeSet, string::ToString};
+    use std::{collections::BTreeSet, io};
 
     use super::*;
 

@@ -4,16 +4,17 @@
 //! Nothing here opens a file that SQLite has open: POSIX drops SQLite's locks on a file when the process closes any
 //! other descriptor of it (<https://www.sqlite.org/howtocorrupt.html>, §2.2).
 
-use std::{borrow::ToOwned, format};
 use std::{
+    format,
     fs::{self, Metadata, OpenOptions},
     io::ErrorKind,
     path::{self, Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::fault::unopened;
 use kippu::session::{StoreError, StoreErrorKind};
+
+use super::fault::unopened;
 
 /// Device and inode.
 type Identity = (u64, u64);

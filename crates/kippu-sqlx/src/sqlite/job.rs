@@ -1,9 +1,16 @@
 //! The steps as statements of SQL, one by one and many at once.
 
-use std::{collections::HashMap, time::Instant};
-use std::{fmt::Write, time::Duration};
-use std::{string::String, vec::Vec};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
+use kippu::session::{
+    RevokeReason, SessionId, SessionRecord, UnixMillis,
+    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+    store::InsertOutcome,
+};
 use sqlx::{SqliteConnection, sqlite::SqliteQueryResult};
 use tokio::time::sleep;
 
@@ -12,11 +19,6 @@ use super::{
     opening::AGAIN,
     queue::{Answer, Pending, Step},
     row::{self, Read},
-};
-use kippu::session::{
-    RevokeReason, SessionId, SessionRecord, UnixMillis,
-    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::InsertOutcome,
 };
 
 /// A step that a caller waits for.

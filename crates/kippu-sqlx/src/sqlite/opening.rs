@@ -1,13 +1,13 @@
 //! Opens a database: options in; a connection to a file that is the store's, private, and ready to be written out. A
 //! file of another application is refused and left as it is.
 
-use std::path::{self, Path, PathBuf};
-use std::time::Duration;
 use std::{
-    string::{String, ToString},
+    path::{self, Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
+use kippu::session::{StoreError, StoreErrorKind};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
@@ -20,7 +20,6 @@ use super::{
     files::{self, Files},
     writer::LOG_LIMIT,
 };
-use kippu::session::{StoreError, StoreErrorKind};
 
 /// The path of a database without a file.
 pub(super) const MEMORY: &str = ":memory:";

@@ -4,13 +4,12 @@
 //! The [`Writer`] knows what a step is and how steps are committed. `tests/interleavings` tries every order of the
 //! threads' steps, with channels of its own.
 
-use std::{boxed::Box, vec::Vec};
+use kippu::session::StoreError;
 
 use super::{
     fault::closed,
     sync::{mpsc, oneshot, watch},
 };
-use kippu::session::StoreError;
 
 /// Steps of one transaction at most, so that none waits for very many.
 const BATCH: usize = 256;

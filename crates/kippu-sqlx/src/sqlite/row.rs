@@ -2,13 +2,11 @@
 //!
 //! Each answers with two results: the outer one is about the connection, the inner one about what was read.
 
-use std::vec::Vec;
-
+use kippu::session::{SessionId, SessionRecord, StoreError, UnixMillis};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::fault::{corrupt, fault};
 use crate::columns::{self, Columns};
-use kippu::session::{SessionId, SessionRecord, StoreError, UnixMillis};
 
 /// Of the driver, which fails the transaction; of the row, which concerns one request alone.
 pub(super) type Read<T> = Result<Result<T, StoreError>, sqlx::Error>;

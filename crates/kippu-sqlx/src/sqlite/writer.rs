@@ -1,9 +1,10 @@
 //! The connection that writes: it takes all steps that wait in one transaction, and acknowledges none that is not in the
 //! file at its path.
 
-use std::time::Duration;
-use std::time::Instant;
-use std::{boxed::Box, sync::Arc, vec::Vec};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::sleep;
