@@ -138,9 +138,12 @@ impl SqliteWriter {
         let (Some(file), Some(connection)) = (&mut self.file, &mut self.connection) else {
             return Ok(());
         };
-        if file.sizes.log > LOG_LIMIT && file.pause_until <= Instant::now() {
+        // Only a reader is a reason to pause: a log that could be emptied may be long again in less than a second.
+        if file.sizes.log > LOG_LIMIT
+            && file.pause_until <= Instant::now()
+            && !empty_log(connection).await?
+        {
             file.pause_until = Instant::now() + LOG_PAUSE;
-            empty_log(connection).await?;
         }
         Ok(())
     }
@@ -203,7 +206,10 @@ async fn log_len(connection: &mut SqliteConnection) -> Option<u64> {
     }
 }
 
-/// Takes the log into the file and empties it, unless a reader holds on to it for longer than a moment.
-async fn empty_log(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await.map(drop)
+/// Takes the log into the file and empties it, unless a reader holds on to it for longer than a moment. Returns whether the
+/// log is empty.
+async fn empty_log(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)");
+    let (is_held, _, _): (bool, i64, i64) = checkpoint.fetch_one(connection).await?;
+    Ok(!is_held)
 }
