@@ -197,7 +197,6 @@ fn named() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn pieces_of_json_are_judged_alike(text in pieces()) {

@@ -422,6 +422,7 @@ fn a_log_behind_a_long_reader_is_emptied_after_it() {
 
 /// Readers of the store itself, without a pause, and short ones of another process.
 #[test]
+#[ignore = "nine busy readers and a writer take ten seconds: scripts/test runs it"]
 fn a_log_stays_short_with_many_readers() {
     run(async {
         let scratch = Scratch::new("sqlite");
