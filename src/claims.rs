@@ -477,8 +477,10 @@ pub(crate) fn names(value: Value<'_>) -> Option<Names<'_>> {
 pub(crate) fn date(value: Value<'_>) -> Option<SpelledDate> {
     let spelled = value.number()?;
     // Of 18 digits none is lost.
-    let mut digits = spelled.iter().take(18).map(|digit| char::from(*digit).to_digit(10));
-    let seconds = digits.try_fold(0, |seconds, digit| Some(10 * seconds + i64::from(digit?)));
+    let digits = spelled.iter().take(18).map(|digit| digit.wrapping_sub(b'0'));
+    let seconds = digits
+        .into_iter()
+        .try_fold(0, |seconds, digit| (digit < 10).then(|| 10 * seconds + i64::from(digit)));
     Some(match seconds {
         Some(seconds) if spelled.len() <= 18 => NumericDate::from_seconds(seconds).into(),
         _ => SpelledDate::from_decimal(value.spelled()),

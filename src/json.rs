@@ -184,11 +184,12 @@ impl<'t> Text<'t> {
 
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        if self.is_escaped() {
-            self.unescaped() == other
-        } else {
-            self.quoted() == other.as_bytes()
-        }
+        let (quoted, other) = (self.quoted(), other.as_bytes());
+        // One look at all bytes, which the compiler does many at a time.
+        let differ = |(one, other): (&u8, &u8)| one ^ other | u8::from(*one == b'\\');
+        let differences = quoted.iter().zip(other).fold(0, |any, pair| any | differ(pair));
+        (differences == 0 && quoted.len() == other.len())
+            || (self.is_escaped() && self.unescaped().as_bytes() == other)
     }
 }
 

@@ -63,11 +63,13 @@ impl<'t> Input<'t> {
         word ^ u64::try_from(length).unwrap_or(u64::MAX).rotate_right(8)
     }
 
-    /// Whether the member name here is three letters with a colon right behind, as most registered
-    /// claims are. What counts as a letter here is no quote, backslash or control character.
-    fn three_letters(self, at: usize) -> bool {
-        let start = u64::from_le_bytes(*b"\"\x60\x60\x60\":\0\0");
-        eight(self.0, at) & u64::from_le_bytes(*b"\xff\xe0\xe0\xe0\xff\xff\0\0") == start
+    /// The word of the member name here, if it is three letters with a colon right behind, as most registered claims
+    /// are. The pattern takes every byte from 0x60 to 0x7f for a letter: none of them ends a string.
+    fn three_letters(self, at: usize) -> Option<u64> {
+        let word = eight(self.0, at);
+        let is_name = word & u64::from_le_bytes(*b"\xff\xe0\xe0\xe0\xff\xff\0\0")
+            == u64::from_le_bytes(*b"\"\x60\x60\x60\":\0\0");
+        is_name.then_some(word >> 8 & 0x00ff_ffff | 3 << 56)
     }
 }
 
@@ -145,11 +147,12 @@ impl<'t> Scanner<'t> {
             return Ok(at + 1);
         }
         loop {
-            let (name, colon) = if input.three_letters(at) {
-                self.remember(first, input.word(at + 1, 3));
-                (Cow::Borrowed(input.span(at + 1, at + 4)), at + 5)
-            } else {
-                self.name(input, first, at)?
+            let (name, colon) = match input.three_letters(at) {
+                Some(word) => {
+                    self.remember(first, word);
+                    (Cow::Borrowed(input.span(at + 1, at + 4)), at + 5)
+                }
+                None => self.name(input, first, at)?,
             };
             if self.members >= self.max_members {
                 self.fault = Some(JsonError::TooManyMembers { limit: self.max_members });
@@ -374,7 +377,6 @@ fn last_eight(text: &[u8], at: usize) -> u64 {
 /// A byte less than what is subtracted from it borrows, and so sets its highest bit, which in ASCII is clear.
 /// A borrow reaches the bytes behind it too, but only the first one that is found counts. With one bit turned, a
 /// quote is a space, a space is more than that, and a control character is another one.
-#[inline(always)]
 fn specials(word: u64) -> u64 {
     const EACH: u64 = u64::MAX / 255;
     let quote_or_control = (word ^ (EACH * 2)).wrapping_sub(EACH * 0x21);
