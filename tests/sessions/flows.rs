@@ -125,6 +125,10 @@ enum Away {
     Halfway,
     /// One read comes before the time of a rotation whose commit stalled is put right.
     Uncorrected,
+    /// One read comes before a failover that loses two rotations.
+    FailingOver,
+    /// A failover has lost the session.
+    Lost,
 }
 
 impl Default for Counting {
@@ -171,10 +175,15 @@ impl RefreshStore for Counting {
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         let mut found = self.counted(&self.reads, self.inner.load(id)).await?;
         let mut away = self.is_away.lock().unwrap();
-        if let (Away::Uncorrected, Some(record)) = (*away, &mut found) {
-            record.rotated_at = UnixMillis::new(record.rotated_at.get() - 60 * SECOND);
-            *away = Away::No;
+        match (*away, &mut found) {
+            (Away::Uncorrected, Some(record)) => {
+                record.rotated_at = UnixMillis::new(record.rotated_at.get() - 60 * SECOND);
+            }
+            (Away::FailingOver, Some(record)) => record.generation += 2,
+            (Away::Lost, found) => *found = None,
+            _ => return Ok(found),
         }
+        *away = Away::No;
         Ok(found)
     }
 
@@ -632,6 +641,20 @@ async fn a_token_is_replayed_when_the_time_of_its_rotation_is_put_right_meanwhil
     assert!(fixture.refresh(&again.refresh_token).await.is_ok());
 }
 
+/// The record that is read first says that the token was reused. The store that answers next lost both rotations in a
+/// failover, and rotates. The successor is the same in the third step.
+#[tokio::test]
+async fn a_rotation_that_the_second_look_at_the_store_makes_is_reported() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    fixture.events();
+    *fixture.store.is_away.lock().unwrap() = Away::FailingOver;
+    let next = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    assert_eq!(fixture.events(), [EventKind::Rotated, EventKind::Replayed]);
+    assert_eq!(fixture.store.calls(), (1, 3), "a read, two rotations, and the login before");
+    assert!(fixture.refresh(&next.refresh_token).await.is_ok());
+}
+
 /// R9.
 #[tokio::test]
 async fn the_application_has_a_say() {
@@ -695,6 +718,18 @@ async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
     assert!(fixture.sessions.list("alice").await.unwrap().is_empty());
     let tokens = fixture.sessions.login_checked("alice", welcome).await.unwrap();
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+}
+
+/// R12: the user is as welcome as before, and the client presented no token that could be wrong.
+#[tokio::test]
+async fn a_login_whose_session_the_store_has_lost_is_to_be_tried_again() {
+    let fixture = Fixture::new();
+    *fixture.store.is_away.lock().unwrap() = Away::Lost;
+    let error = fixture.sessions.login_checked("alice", welcome).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(error.oauth_error(), "temporarily_unavailable");
+    assert_eq!(fixture.events(), []);
+    assert!(fixture.sessions.login_checked("alice", welcome).await.is_ok());
 }
 
 /// R10.
