@@ -103,11 +103,12 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
             };
             assert_eq!((to.generation, to.expires_at), (1, record.expires_at));
         }
-        // The caller's time and the stall are rounded down to a millisecond each.
-        let milli = Duration::from_millis(2);
-        assert!(record.rotated_at.saturating_add(milli) >= released, "{record:?} {released:?}");
-        assert!(record.rotated_at <= answered, "{record:?} {answered:?}");
-        assert!(released >= presented.saturating_add(grace * 3));
+        // The store measures the stall by a clock that never steps. The clock of the machine may be slewed meanwhile.
+        let slack = grace / 10;
+        let is_by = |time: UnixMillis, limit: UnixMillis| time <= limit.saturating_add(slack);
+        assert!(is_by(released, record.rotated_at), "{record:?} {released:?}");
+        assert!(is_by(record.rotated_at, answered), "{record:?} {answered:?}");
+        assert!(is_by(presented.saturating_add(grace * 3), released));
 
         let at = |time| changed(request(&session, 0, time), |it| it.grace = grace);
         for time in
@@ -135,7 +136,10 @@ fn rotates_until_it_is_stopped() {
         let mut answered = Instant::now();
         println!("\nrotating");
         for generation in record.generation.. {
-            let request = changed(request(&record, generation, now()), |it| it.grace = STOP_GRACE);
+            let mut request = request(&record, generation, LOGIN);
+            request.grace = STOP_GRACE;
+            // A stop between this and the call would be a stall that no store can measure.
+            request.now = now();
             let outcome = store.rotate(&request).await.unwrap();
             assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
             let before = mem::replace(&mut answered, Instant::now());
