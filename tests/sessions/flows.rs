@@ -398,16 +398,16 @@ async fn a_token_that_no_key_made_never_reaches_the_store() {
     assert_eq!(fixture.store.take_calls(), [Method::Load]);
 }
 
-/// A session id that is right under a million forged tags.
+/// A session id that is right under many forged tags.
 #[tokio::test]
-async fn a_million_forgeries_change_nothing() {
+async fn forged_tags_change_nothing() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     fixture.store.take_calls();
     let body = base64url::decode(tokens.refresh_token.strip_prefix("kippu_rt_").unwrap()).unwrap();
     let (signed, _) = body.split_at(body.len() - 32);
     let mut forged = signed.to_vec();
-    for tag in 0..1_000_000_u32 {
+    for tag in 0..50_000_u32 {
         forged.truncate(signed.len());
         forged.extend_from_slice(&[0x11; 28]);
         forged.extend_from_slice(&tag.to_be_bytes());
