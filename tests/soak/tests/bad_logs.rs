@@ -930,6 +930,15 @@ fn a_server_that_does_not_get_on_by_itself() {
         story.ask(3.0, What::Live, 1002, answer);
         story.breaks("R16 the server");
     }
+    // A sweep by the time before the clock was set back removes the session of a login under way, and nothing else.
+    for (at, what, is_breach) in
+        [(4.0, What::Login, false), (4.0, What::Live, true), (13.2, What::Login, true)]
+    {
+        let mut story = begun();
+        story.step(3.0, -HOUR);
+        story.ask(at, what, 1002, Answer::Unavailable);
+        assert_eq!(story.broken().contains(&"R16"), is_breach, "{at} {what:?}");
+    }
     // It answers, and changes nothing.
     let mut story = begun();
     story.fault(FaultKind::Failover, 3.0, 5.0);

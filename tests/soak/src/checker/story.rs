@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{clock::seconds, server::Server};
+use super::{
+    clock::seconds,
+    server::{SWEEP, Server},
+};
 use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, Span, What};
 
 pub(super) struct Story<'l> {
@@ -53,10 +56,6 @@ pub(super) enum Cause {
     /// One of its authentic tokens was refused, for whatever reason.
     Refusal,
 }
-
-/// How long a sweep of all sessions may take: it goes by the time at which it began. That of Redis asks for many shards,
-/// one after the other.
-const SWEEP: Micros = 10_000_000;
 
 impl<'l> Story<'l> {
     pub(super) fn of(log: &'l Log, server: &'l Server) -> Self {
