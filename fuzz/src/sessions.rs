@@ -6,7 +6,6 @@
 
 pub mod model;
 pub mod seeds;
-pub mod store;
 
 use std::{
     cell::Cell,
@@ -24,14 +23,14 @@ use kippu::{
     session::{
         Event, EventKind, MemoryStore, NoClaims, REFRESH_TOKEN_PREFIX, RefreshStore,
         Session as Seen, SessionError, SessionId, SessionRecord, Sessions, TokenResponse,
-        UnixMillis, rotation::AheadPolicy,
+        UnixMillis,
+        conformance::{Fault, Faulty, Method},
+        rotation::AheadPolicy,
+        store::InsertOutcome,
     },
 };
 
-use self::{
-    model::{Answer, Asked, End, Keys, Lifetimes, Model, Session, Token},
-    store::{Call, Fault, LossyStore},
-};
+use self::model::{Answer, Asked, End, Keys, Lifetimes, Model, Session, Token};
 use crate::input::{Input, Options};
 
 /// The letters of the steps; any other byte is one of them too.
@@ -89,8 +88,8 @@ pub fn run(data: &[u8]) -> Happened {
     let shared = SharedKeySet::new(key_set(&keys));
     let millis = |millis: i64| Duration::from_millis(u64::try_from(millis).expect("not negative"));
     let noted = Arc::clone(&events);
-    let store = LossyStore::new(capacity);
-    let built = Sessions::builder(store.clone())
+    let store = Arc::new(Faulty::new(MemoryStore::new(capacity)));
+    let built = Sessions::builder(Arc::clone(&store))
         .issuer("https://auth.example")
         .audience("api")
         .client("web")
@@ -123,7 +122,7 @@ pub fn run(data: &[u8]) -> Happened {
         now: NOW.get(),
         keys,
         sessions: Vec::new(),
-        fault: None,
+        faults: Vec::new(),
         events: Vec::new(),
     };
     let mut machine = Machine {
@@ -154,8 +153,8 @@ pub fn run(data: &[u8]) -> Happened {
 }
 
 struct Machine<'s> {
-    sessions: &'s Sessions<LossyStore>,
-    store: LossyStore,
+    sessions: &'s Sessions<Arc<Faulty<MemoryStore>>>,
+    store: Arc<Faulty<MemoryStore>>,
     shared: &'s SharedKeySet,
     capacity: usize,
     model: Model,
@@ -234,11 +233,11 @@ impl<'s> Machine<'s> {
             }
             (b'u', _) => self.restore(),
             (b't', _) => {
-                let calls = [Call::Rotate, Call::Load, Call::Revoke, Call::RevokeSubject];
-                let call = calls[index / 2 % calls.len()];
-                let fault = Fault { call, is_made: number % 2 == 1 };
-                self.store.arm(fault);
-                self.model.fault = Some(fault);
+                let methods = [Method::Rotate, Method::Load, Method::Revoke, Method::RevokeSubject];
+                let method = methods[index / 2 % methods.len()];
+                let fault = [Fault::Before, Fault::After][index % 2];
+                self.store.fail(method, fault);
+                self.model.faults.push((method, fault));
             }
             (b'g', Some(token)) => self.present_no_token(token, number),
             _ => {}
@@ -490,10 +489,11 @@ impl<'s> Machine<'s> {
         ));
         assert!(matches!(now(self.sessions.logout(&text)), Err(SessionError::InvalidToken)));
 
+        let is_away = in_time && self.model.fails(Method::Load).is_some();
         let session = &self.model.sessions[access.session];
         let wanted = if !in_time {
             None
-        } else if self.model.fault.take_if(|fault| fault.call == Call::Load).is_some() {
+        } else if is_away {
             Some(End::Away)
         } else if session.is_gone {
             Some(End::Invalid)
@@ -527,7 +527,12 @@ impl<'s> Machine<'s> {
     /// R6: the store has lost what it was told since the backup was made.
     fn restore(&mut self) {
         let (records, known) = &self.backup;
-        now(self.store.restore(records));
+        let store = MemoryStore::new(self.capacity);
+        for record in records {
+            let inserted = now(store.insert(record)).expect("a memory store has no faults");
+            assert_eq!(inserted, InsertOutcome::Inserted);
+        }
+        self.store.restore(store);
         let behind = self.model.sessions.split_off(known.len());
         self.model.sessions = known.clone();
         let gone = |session| Session { is_gone: true, ..session };
@@ -590,8 +595,7 @@ impl<'s> Machine<'s> {
     }
 
     fn record(&self, id: &SessionId) -> Option<SessionRecord> {
-        let store: Arc<MemoryStore> = self.store.current();
-        now(store.load(id)).expect("a memory store has no faults")
+        now(self.store.inner().load(id)).expect("a memory store has no faults")
     }
 }
 

@@ -68,9 +68,8 @@ where
 
 impl<C, S> OptionalFromRequestParts<S> for Access<C>
 where
-    C: DeserializeOwned + Send + Sync + 'static,
+    Self: FromRequestParts<S, Rejection = Rejection>,
     S: Send + Sync,
-    Guard: FromRef<S>,
 {
     type Rejection = Rejection;
 
@@ -119,11 +118,8 @@ where
 
 impl<C, S, State> OptionalFromRequestParts<State> for Live<C, S>
 where
-    C: DeserializeOwned + Send + Sync + 'static,
-    S: RefreshStore + 'static,
+    Self: FromRequestParts<State, Rejection = Rejection>,
     State: Send + Sync,
-    Guard: FromRef<State>,
-    Arc<Sessions<S>>: FromRef<State>,
 {
     type Rejection = Rejection;
 

@@ -12,7 +12,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,10 +29,8 @@ use kippu::{
     Algorithm, DecodeError, Key, KeySet, NumericDate, SharedKeySet, Validation, decode, encode,
     session::{
         AccessToken, AccessVerifier, BoxStore, EventKind, MemoryStore, NoClaims, RefreshKeyError,
-        RefreshStore, RevokeReason, Session, SessionError, SessionId, SessionRecord, Sessions,
-        StoreError, StoreErrorKind, TokenResponse, UnixMillis,
-        rotation::{RotateOutcome, RotateRequest},
-        store::InsertOutcome,
+        RevokeReason, Session, SessionError, SessionId, Sessions, StoreError, StoreErrorKind,
+        TokenResponse, UnixMillis, conformance::Faulty,
     },
 };
 use kippu_test_support::log;
@@ -62,79 +60,17 @@ impl Scoped for Claims {
     }
 }
 
-/// A memory store that can be away.
-#[derive(Clone)]
-struct Store {
-    inner: Arc<MemoryStore>,
-    is_away: Arc<AtomicBool>,
-    /// That it is not for a moment only.
-    fault: Arc<AtomicBool>,
-}
-
-impl Store {
-    fn there(&self) -> Result<&MemoryStore, StoreError> {
-        if self.fault.load(Ordering::SeqCst) {
-            return Err(StoreError::new(StoreErrorKind::Misconfigured, "the cable is a rope"));
-        }
-        if self.is_away.load(Ordering::SeqCst) {
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "the cable is out"));
-        }
-        Ok(&self.inner)
-    }
-}
-
-impl RefreshStore for Store {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        self.there()?.insert(session).await
-    }
-
-    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.there()?.load(id).await
-    }
-
-    async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
-        self.there()?.rotate(request).await
-    }
-
-    async fn revoke(
-        &self,
-        id: &SessionId,
-        reason: RevokeReason,
-        now: UnixMillis,
-    ) -> Result<bool, StoreError> {
-        self.there()?.revoke(id, reason, now).await
-    }
-
-    async fn revoke_subject(
-        &self,
-        subject: &str,
-        keep: Option<&SessionId>,
-        reason: RevokeReason,
-        now: UnixMillis,
-    ) -> Result<u64, StoreError> {
-        self.there()?.revoke_subject(subject, keep, reason, now).await
-    }
-
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        self.there()?.list(subject, now).await
-    }
-
-    async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        self.there()?.purge_expired(now, limit).await
-    }
-}
-
 #[derive(Clone, FromRef)]
 struct App {
     guard: Guard,
-    sessions: Arc<Sessions<Store>>,
+    sessions: Arc<Sessions<Arc<Faulty<MemoryStore>>>>,
 }
 
 /// An application, with a door of each kind.
 struct Fixture {
     router: Router,
     app: App,
-    store: Store,
+    store: Arc<Faulty<MemoryStore>>,
     refresh_keys: SharedKeySet,
     /// The events of the sessions, in their order.
     events: Arc<Mutex<Vec<EventKind>>>,
@@ -152,12 +88,11 @@ impl Fixture {
     }
 
     fn with(options: impl FnOnce(Guard) -> Guard) -> Self {
-        let inner = Arc::new(MemoryStore::new(100_000));
-        let store = Store { inner, is_away: Arc::default(), fault: Arc::default() };
+        let store = Arc::new(Faulty::new(MemoryStore::new(100_000)));
         let events = Arc::<Mutex<Vec<_>>>::default();
         let heard = Arc::clone(&events);
         let refresh_keys = SharedKeySet::from(refresh_key(1));
-        let sessions = Sessions::builder(store.clone())
+        let sessions = Sessions::builder(Arc::clone(&store))
             .issuer(ISSUER)
             .audience("api")
             .client("web")
@@ -315,7 +250,7 @@ async fn maybe(access: Option<Access<Claims>>) -> String {
     access.map_or_else(|| "nobody".into(), |Access(token)| token.subject.clone())
 }
 
-async fn live_me(live: Live<Claims, Store>) -> String {
+async fn live_me(live: Live<Claims, Arc<Faulty<MemoryStore>>>) -> String {
     live.token.subject.clone()
 }
 
@@ -465,7 +400,7 @@ async fn a_session_that_ended_is_not_live() {
     assert_eq!(fixture.get("/me", &tokens.access_token).await.status, 200);
 
     let tokens = fixture.login().await;
-    fixture.store.is_away.store(true, Ordering::SeqCst);
+    fixture.store.outage(Some(StoreErrorKind::Unavailable));
     for path in ["/live", "/layer/live", "/auth/sessions"] {
         let answer = fixture.get(path, &tokens.access_token).await;
         assert_eq!(answer.error(), (503, "temporarily_unavailable".into()), "{path}");
@@ -475,11 +410,11 @@ async fn a_session_that_ended_is_not_live() {
     let answer = fixture.form("/auth/refresh", &refresh).await;
     assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));
     assert_eq!(answer.header("retry-after"), "1");
-    assert!(!answer.body.contains("cable"));
-    fixture.store.is_away.store(false, Ordering::SeqCst);
+    assert!(!answer.body.contains("asked for"));
+    fixture.store.outage(None);
     assert_eq!(fixture.form("/auth/refresh", &refresh).await.status, 200);
 
-    fixture.store.fault.store(true, Ordering::SeqCst);
+    fixture.store.outage(Some(StoreErrorKind::Misconfigured));
     for path in ["/live", "/layer/live"] {
         let answer = fixture.get(path, &tokens.access_token).await;
         assert_eq!(answer.error(), (500, "server_error".into()), "{path}");
@@ -535,10 +470,10 @@ async fn a_refresh_token_comes_in_a_form() {
 
     // What was not ended is not said to have been.
     let token = fixture.login().await.refresh_token;
-    fixture.store.is_away.store(true, Ordering::SeqCst);
+    fixture.store.outage(Some(StoreErrorKind::Unavailable));
     let answer = fixture.form("/auth/logout", &format!("refresh_token={token}")).await;
     assert_eq!(answer.error(), (503, "temporarily_unavailable".into()));
-    fixture.store.fault.store(true, Ordering::SeqCst);
+    fixture.store.outage(Some(StoreErrorKind::Misconfigured));
     let answer = fixture.form("/auth/refresh", &body(&token)).await;
     assert_eq!(answer.error(), (500, "server_error".into()));
     assert_eq!(fixture.form("/auth/logout", &body(&token)).await.status, 500);
@@ -897,7 +832,7 @@ async fn nothing_is_cleared_while_the_store_is_away() {
     let own = fixture.cookies().await;
     let id = fixture.app.sessions.list("alice").await.unwrap()[0].id.to_string();
     let access = cookie_of(&own, "__Host-access");
-    fixture.store.is_away.store(true, Ordering::SeqCst);
+    fixture.store.outage(Some(StoreErrorKind::Unavailable));
     let one = format!("/auth/sessions/{id}");
     for (method, path, cookie) in [
         ("POST", "/auth/logout", &own),
@@ -911,7 +846,7 @@ async fn nothing_is_cleared_while_the_store_is_away() {
         assert_eq!(answer.header("retry-after"), "1");
         assert!(answer.headers.get(header::SET_COOKIE).is_none(), "{method} {path}");
     }
-    fixture.store.is_away.store(false, Ordering::SeqCst);
+    fixture.store.outage(None);
     assert_eq!(fixture.live().await, 1);
     let answer = fixture.ask("POST", "/auth/logout", &[("cookie", &*own), SAME_ORIGIN], "").await;
     assert_eq!((answer.status, answer.cleared(), fixture.live().await), (204, 3, 0));

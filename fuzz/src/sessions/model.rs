@@ -3,9 +3,10 @@
 //! Written from the rules and not from the code: no session is ever looked up here, all of them are gone through.
 //! Times are milliseconds since the epoch.
 
-use kippu::session::{EventKind, RevokeReason, SessionId};
-
-use super::store::{Call, Fault};
+use kippu::session::{
+    EventKind, RevokeReason, SessionId,
+    conformance::{Fault, Method},
+};
 
 /// All that there is to know.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub struct Model {
     pub keys: Keys,
     /// Every session that there ever was.
     pub sessions: Vec<Session>,
-    /// The fault that the store has yet to have.
-    pub fault: Option<Fault>,
+    /// The faults that the store has yet to have.
+    pub faults: Vec<(Method, Fault)>,
     /// What has been told since it was last asked.
     pub events: Vec<(EventKind, Option<SessionId>)>,
 }
@@ -195,7 +196,7 @@ impl Model {
         if !asked.keys.read(token.key, self.now) {
             return Err(End::Invalid);
         }
-        if self.fails(Call::Load).is_some() {
+        if self.fails(Method::Load).is_some() {
             return Err(End::Away);
         }
         match self.judge(&asked) {
@@ -215,8 +216,8 @@ impl Model {
         match answer {
             Answer::Unknown => End::NotAuthorized,
             Answer::Unwelcome => {
-                let fault = self.fails(Call::Revoke);
-                if fault.is_none_or(|fault| fault.is_made) {
+                let fault = self.fails(Method::Revoke);
+                if fault != Some(Fault::Before) {
                     self.end(asked.token.session, asked.presented, RevokeReason::Denied);
                 }
                 if fault.is_some() {
@@ -235,8 +236,8 @@ impl Model {
 
     /// The second look at the session, which changes it.
     fn rotate(&mut self, asked: &Asked) -> End {
-        let fault = self.fails(Call::Rotate);
-        if fault.is_some_and(|fault| !fault.is_made) {
+        let fault = self.fails(Method::Rotate);
+        if fault == Some(Fault::Before) {
             return End::Away;
         }
         let verdict = self.judge(asked);
@@ -326,7 +327,7 @@ impl Model {
     /// # Errors
     /// [`End::Away`].
     pub fn logout_session(&mut self, subject: u8, number: usize) -> Result<bool, End> {
-        if self.fails(Call::Load).is_some() {
+        if self.fails(Method::Load).is_some() {
             return Err(End::Away);
         }
         let session = &self.sessions[number];
@@ -339,8 +340,8 @@ impl Model {
     }
 
     fn revoke(&mut self, number: usize) -> Result<bool, End> {
-        let fault = self.fails(Call::Revoke);
-        let is_made = fault.is_none_or(|fault| fault.is_made);
+        let fault = self.fails(Method::Revoke);
+        let is_made = fault != Some(Fault::Before);
         let first = is_made && self.end(number, self.now, RevokeReason::Logout);
         if fault.is_some() { Err(End::Away) } else { Ok(first) }
     }
@@ -350,9 +351,9 @@ impl Model {
     /// # Errors
     /// [`End::Away`].
     pub fn logout_all(&mut self, subject: u8, keep: Option<usize>) -> Result<u64, End> {
-        let fault = self.fails(Call::RevokeSubject);
+        let fault = self.fails(Method::RevokeSubject);
         let mut sessions = 0;
-        if fault.is_none_or(|fault| fault.is_made) {
+        if fault != Some(Fault::Before) {
             for number in 0..self.sessions.len() {
                 if self.sessions[number].subject == subject && Some(number) != keep {
                     let first = self.end(number, self.now, RevokeReason::LogoutAll);
@@ -385,7 +386,8 @@ impl Model {
     }
 
     /// The fault that a call of the store has, which it has once.
-    fn fails(&mut self, call: Call) -> Option<Fault> {
-        self.fault.take_if(|fault| fault.call == call)
+    pub fn fails(&mut self, method: Method) -> Option<Fault> {
+        let next = self.faults.iter().position(|(failing, _)| *failing == method)?;
+        Some(self.faults.remove(next).1)
     }
 }

@@ -1,6 +1,7 @@
 //! A store that fails when told to, before a step or after it, for tests of those who call stores.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
+use core::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::session::{
@@ -27,23 +28,28 @@ use crate::session::{
 /// let error = store.load(&id).await.unwrap_err();
 /// assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 /// assert_eq!(store.load(&id).await?, None);
-/// assert_eq!(store.calls(Method::Load), 2);
+/// assert_eq!(store.take_calls(), [Method::Load, Method::Load]);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Faulty<S> {
-    store: S,
+    store: Mutex<Arc<S>>,
     notes: Mutex<Notes>,
 }
 
-/// When a call fails: always with [`StoreErrorKind::Unavailable`], so that the caller cannot tell.
+/// How one call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
-    /// Nothing has happened.
+    /// It does not fail. The fault that was asked for next waits for a later call.
+    None,
+    /// Nothing is stored, and the call returns [`StoreErrorKind::Unavailable`].
     Before,
-    /// The step was taken, and its answer got lost.
+    /// The step is stored, and its answer is lost: the caller sees the same error as for [`Fault::Before`].
     After,
+    /// The step is stored, its answer is lost, and the driver sends the step again.
+    Repeated,
 }
 
 /// A method of [`RefreshStore`].
@@ -64,69 +70,105 @@ pub enum Method {
 struct Notes {
     calls: Vec<Method>,
     faults: Vec<(Method, Fault)>,
+    outage: Option<StoreErrorKind>,
+    misread: Option<fn(&mut SessionRecord)>,
 }
 
 impl<S> Faulty<S> {
-    /// `store`, which does not fail yet.
-    pub const fn new(store: S) -> Self {
-        Self { store, notes: Mutex::new(Notes { calls: Vec::new(), faults: Vec::new() }) }
+    /// Wraps `store`, and lets each call succeed at first.
+    pub fn new(store: S) -> Self {
+        Self { store: Mutex::new(Arc::new(store)), notes: Mutex::default() }
     }
 
-    /// The next call of `method` fails. Said several times, as many calls fail, in this order.
+    /// Makes the next call of `method` fail. Each further request is for the call after that.
     pub fn fail(&self, method: Method, fault: Fault) {
-        self.notes().faults.push((method, fault));
+        lock(&self.notes).faults.push((method, fault));
     }
 
-    /// How often `method` was called, those calls among them that failed.
-    pub fn calls(&self, method: Method) -> usize {
-        self.notes().calls.iter().filter(|called| **called == method).count()
+    /// Makes every call fail before it stores anything, until `None` ends the outage.
+    pub fn outage(&self, kind: Option<StoreErrorKind>) {
+        lock(&self.notes).outage = kind;
     }
 
-    /// The store within.
-    pub const fn inner(&self) -> &S {
-        &self.store
+    /// Makes the next [`load`](RefreshStore::load) that finds a session return what `change` makes of it. The stored
+    /// record stays as it is.
+    pub fn misread(&self, change: fn(&mut SessionRecord)) {
+        lock(&self.notes).misread = Some(change);
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Replaces the store within, as an operator does who restores a backup.
+    pub fn restore(&self, store: S) {
+        *lock(&self.store) = Arc::new(store);
     }
 
-    /// Notes a call, and says how it is to fail.
-    fn call(&self, method: Method) -> Option<Fault> {
-        let mut notes = self.notes();
+    /// Returns the calls since it was last asked, in their order, including those that failed.
+    pub fn take_calls(&self) -> Vec<Method> {
+        mem::take(&mut lock(&self.notes).calls)
+    }
+
+    /// Returns the store within.
+    pub fn inner(&self) -> Arc<S> {
+        Arc::clone(&lock(&self.store))
+    }
+
+    /// Notes a call, and returns how it fails.
+    fn call(&self, method: Method) -> Result<Fault, StoreError> {
+        let mut notes = lock(&self.notes);
         notes.calls.push(method);
-        let next = notes.faults.iter().position(|(failing, _)| *failing == method)?;
-        Some(notes.faults.remove(next).1)
+        if let Some(kind) = notes.outage {
+            return Err(error(kind));
+        }
+        let next = notes.faults.iter().position(|(failing, _)| *failing == method);
+        Ok(next.map_or(Fault::None, |next| notes.faults.remove(next).1))
     }
 
-    async fn step<T>(
-        &self,
-        method: Method,
-        step: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let error = || StoreError::new(StoreErrorKind::Unavailable, "a fault, as it was asked for");
-        match self.call(method) {
-            None => step.await,
-            Some(Fault::Before) => Err(error()),
-            Some(Fault::After) => {
-                step.await?;
-                Err(error())
+    async fn step<T, F>(&self, method: Method, step: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        match self.call(method)? {
+            Fault::None => step().await,
+            Fault::Before => Err(error(StoreErrorKind::Unavailable)),
+            Fault::After => {
+                step().await?;
+                Err(error(StoreErrorKind::Unavailable))
+            }
+            Fault::Repeated => {
+                step().await?;
+                step().await
             }
         }
     }
 }
 
+fn error(kind: StoreErrorKind) -> StoreError {
+    StoreError::new(kind, "a fault, as it was asked for")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<S: RefreshStore> RefreshStore for Faulty<S> {
     async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        self.step(Method::Insert, self.store.insert(session)).await
+        let store = self.inner();
+        self.step(Method::Insert, || store.insert(session)).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.step(Method::Load, self.store.load(id)).await
+        let store = self.inner();
+        let mut found = self.step(Method::Load, || store.load(id)).await?;
+        if let Some(record) = &mut found {
+            if let Some(change) = lock(&self.notes).misread.take() {
+                change(record);
+            }
+        }
+        Ok(found)
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
-        self.step(Method::Rotate, self.store.rotate(request)).await
+        let store = self.inner();
+        self.step(Method::Rotate, || store.rotate(request)).await
     }
 
     async fn revoke(
@@ -135,7 +177,8 @@ impl<S: RefreshStore> RefreshStore for Faulty<S> {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        self.step(Method::Revoke, self.store.revoke(id, reason, now)).await
+        let store = self.inner();
+        self.step(Method::Revoke, || store.revoke(id, reason, now)).await
     }
 
     async fn revoke_subject(
@@ -145,15 +188,18 @@ impl<S: RefreshStore> RefreshStore for Faulty<S> {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<u64, StoreError> {
-        let step = self.store.revoke_subject(subject, keep, reason, now);
+        let store = self.inner();
+        let step = || store.revoke_subject(subject, keep, reason, now);
         self.step(Method::RevokeSubject, step).await
     }
 
     async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        self.step(Method::List, self.store.list(subject, now)).await
+        let store = self.inner();
+        self.step(Method::List, || store.list(subject, now)).await
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-        self.step(Method::PurgeExpired, self.store.purge_expired(now, limit)).await
+        let store = self.inner();
+        self.step(Method::PurgeExpired, || store.purge_expired(now, limit)).await
     }
 }
