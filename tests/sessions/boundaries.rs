@@ -10,7 +10,7 @@ use kippu::{
         UnixMillis,
     },
 };
-use kippu_test_support::clock;
+use kippu_test_support::{clock, log};
 
 use clock::TestClock;
 
@@ -42,6 +42,7 @@ impl Fixture {
     }
 
     fn with(refresh_keys: impl Into<SharedKeySet>, leeway: Duration) -> Self {
+        log::prepare();
         let clock = TestClock::at(START);
         let store = Arc::new(MemoryStore::new(10));
         let sessions = Sessions::builder(Arc::clone(&store))

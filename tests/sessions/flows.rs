@@ -48,6 +48,7 @@ fn refresh_key(byte: u8, kid: &str) -> Key {
 }
 
 fn builder<S: RefreshStore>(store: S) -> SessionsBuilder<S> {
+    log::prepare();
     Sessions::builder(store)
         .issuer(ISSUER)
         .audience("api")

@@ -13,6 +13,7 @@ use log::Log;
 
 #[tokio::test]
 async fn each_event_is_a_line_without_a_secret() {
+    log::prepare();
     let log = Log::default();
     let guard = tracing::subscriber::set_default(log.clone());
     let (access, refresh) = ([0x61; 32], [0x62; 32]);

@@ -17,7 +17,7 @@ use kippu::{
         UnixMillis, rotation::AheadPolicy,
     },
 };
-use kippu_test_support::clock;
+use kippu_test_support::{clock, log};
 use serde_json::json;
 
 use clock::TestClock;
@@ -49,6 +49,7 @@ impl Server {
         store: MemoryStore,
         options: impl FnOnce(SessionsBuilder<Arc<MemoryStore>>) -> SessionsBuilder<Arc<MemoryStore>>,
     ) -> Self {
+        log::prepare();
         let store = Arc::new(store);
         let clock = TestClock::at(START);
         let keys = |secret: [u8; 32]| SharedKeySet::from(key(secret, "1"));

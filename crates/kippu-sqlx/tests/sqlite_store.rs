@@ -79,6 +79,7 @@ async fn raw(path: &Path) -> SqliteConnection {
 }
 
 /// Leaves a file to its owner alone, as the store wants it.
+#[cfg_attr(not(unix), expect(unused_variables, reason = "there are no such permissions"))]
 fn private(path: &Path) {
     #[cfg(unix)]
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

@@ -30,7 +30,7 @@ use kippu::{
     session::{
         AccessToken, AccessVerifier, BoxStore, EventKind, MemoryStore, NoClaims, RefreshKeyError,
         RevokeReason, Session, SessionError, SessionId, Sessions, StoreError, StoreErrorKind,
-        TokenResponse, UnixMillis, conformance::Faulty,
+        TokenResponse, conformance::Faulty,
     },
 };
 use kippu_test_support::log;
@@ -88,6 +88,7 @@ impl Fixture {
     }
 
     fn with(options: impl FnOnce(Guard) -> Guard) -> Self {
+        log::prepare();
         let store = Arc::new(Faulty::new(MemoryStore::new(100_000)));
         let events = Arc::<Mutex<Vec<_>>>::default();
         let heard = Arc::clone(&events);

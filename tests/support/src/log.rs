@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use tracing::{
@@ -14,6 +14,14 @@ use tracing::{
 /// Keeps each event as a line of its level and its fields.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<String>>);
+
+/// Lets a [`Log`] of one test see all events of its thread, whatever other tests do. Every test of a program that has a `Log` calls
+/// it before its first event: without a subscriber that was there before, tracing may note for good that nobody wants an event
+/// which another thread reaches for the first time while the `Log` is set.
+pub fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Log::default()).unwrap());
+}
 
 impl Log {
     pub fn text(&self) -> String {

@@ -153,6 +153,7 @@ fn rotates_until_it_is_stopped() {
 
 const STOP_GRACE: Duration = Duration::from_millis(200);
 
+#[cfg(unix)]
 pub(super) fn signal(child: &Child, signal: &str) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
