@@ -260,7 +260,7 @@ impl<'de> Deserialize<'de> for ClaimName {
             }
 
             fn visit_str<E>(self, name: &str) -> Result<ClaimName, E> {
-                Ok(ClaimName(RegisteredClaim::from_name(name)))
+                Ok(ClaimName(RegisteredClaim::from_name(name.as_bytes())))
             }
         }
 
@@ -329,9 +329,9 @@ impl RegisteredClaim {
 
     /// The claim of that exact name; names are case-sensitive (RFC 7519 §10.1.1).
     #[inline]
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
         // Letter by letter, which is quicker than one comparison after the other.
-        Some(match name.as_bytes() {
+        Some(match name {
             [b'i', b's', b's'] => Self::Issuer,
             [b's', b'u', b'b'] => Self::Subject,
             [b'a', b'u', b'd'] => Self::Audience,
@@ -363,7 +363,7 @@ impl FromStr for RegisteredClaim {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::from_name(name)
+        Self::from_name(name.as_bytes())
             .ok_or_else(|| UnknownName::new(name, "iss, sub, aud, exp, nbf, iat and jti"))
     }
 }
@@ -451,8 +451,8 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
         }
     }
 
-    fn pass_by(&mut self, name: &str) {
-        if let Some(index) = self.wanted.iter().position(|wanted| wanted == name) {
+    fn pass_by(&mut self, name: &[u8]) {
+        if let Some(index) = self.wanted.iter().position(|wanted| wanted.as_bytes() == name) {
             match bit(index) {
                 Some(bit) => self.found.first |= bit,
                 None => self.found.more.push(index),
@@ -476,8 +476,13 @@ pub(crate) fn names(value: Value<'_>) -> Option<Names<'_>> {
 /// The value of `exp`, `nbf` or `iat`: a number, of which no digit is rounded away.
 pub(crate) fn date(value: Value<'_>) -> Option<SpelledDate> {
     let spelled = value.number()?;
-    Some(match spelled.parse() {
-        Ok(seconds) => NumericDate::from_seconds(seconds).into(),
-        Err(_) => SpelledDate::from_decimal(spelled),
+    // Of 18 digits none is lost.
+    let digits = spelled.iter().take(18).map(|digit| digit.wrapping_sub(b'0'));
+    let seconds = digits
+        .into_iter()
+        .try_fold(0, |seconds, digit| (digit < 10).then(|| 10 * seconds + i64::from(digit)));
+    Some(match seconds {
+        Some(seconds) if spelled.len() <= 18 => NumericDate::from_seconds(seconds).into(),
+        _ => SpelledDate::from_decimal(value.spelled()),
     })
 }

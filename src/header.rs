@@ -52,11 +52,11 @@ impl<'h> JoseHeader<'h> {
         let mut header = Self::default();
         json::scan(text, MAX_MEMBERS, |name, value| {
             let parameter = match name {
-                "alg" => &mut header.alg,
-                "typ" => &mut header.typ,
-                "kid" => &mut header.kid,
-                "crit" => &mut header.crit,
-                "b64" => &mut header.b64,
+                b"alg" => &mut header.alg,
+                b"typ" => &mut header.typ,
+                b"kid" => &mut header.kid,
+                b"crit" => &mut header.crit,
+                b"b64" => &mut header.b64,
                 _ => return,
             };
             *parameter = Parameter::from(value);

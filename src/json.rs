@@ -64,7 +64,7 @@ pub enum JsonError {
 debug_by_message!(JsonError);
 
 /// The start of the names by which serde_json passes numbers and raw values to itself.
-const RESERVED: &str = "$serde_json::private::";
+const RESERVED: &[u8] = b"$serde_json::private::";
 
 /// Scans an object that has at most `max_members` members at all depths together, and returns its text.
 ///
@@ -73,16 +73,16 @@ const RESERVED: &str = "$serde_json::private::";
 pub(crate) fn scan<'t>(
     text: &'t [u8],
     max_members: usize,
-    mut member: impl FnMut(&str, Value<'t>),
+    mut member: impl FnMut(&[u8], Value<'t>),
 ) -> Result<&'t str, JsonError> {
     let text = core::str::from_utf8(text)
         .map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
-    let mut scanner = Scanner::new(text, max_members);
+    let mut scanner = Scanner::new(text.as_bytes(), max_members);
     let start = scanner.input.space(0);
     if scanner.input.byte(start) != Some(b'{') {
         return Err(JsonError::NotAnObject);
     }
-    let end = scanner.object(start, 0, &mut member).and_then(|end| scanner.end(end));
+    let end = scanner.object(scanner.input, start, 0, &mut member).and_then(|end| scanner.end(end));
     match (end, scanner.fault) {
         (Ok(_), _) if scanner.doubt => decide_by_sorting(text, start)?,
         (Ok(_), _) => {}
@@ -94,13 +94,13 @@ pub(crate) fn scan<'t>(
 /// Refuses repeated and reserved names in a text that is strict otherwise.
 #[cold]
 fn decide_by_sorting(text: &str, start: usize) -> Result<(), JsonError> {
-    let mut scanner = Scanner::new(text, usize::MAX);
+    let mut scanner = Scanner::new(text.as_bytes(), usize::MAX);
     scanner.names = Some(Vec::new());
     // The text has been scanned before, so it is scanned to its end now.
-    let _ = scanner.object(start, 0, &mut |_, _| ());
+    let _ = scanner.object(scanner.input, start, 0, &mut |_, _| ());
     let mut names = scanner.names.unwrap_or_default();
     names.sort_unstable();
-    let name_of = |(_, name): &(usize, Cow<'_, str>)| Excerpt::new(name);
+    let name_of = |(_, name): &(usize, Cow<'_, [u8]>)| Excerpt::new(&String::from_utf8_lossy(name));
     if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
         return twice
             .first()
@@ -112,29 +112,29 @@ fn decide_by_sorting(text: &str, start: usize) -> Result<(), JsonError> {
     }
 }
 
-/// A value as it is spelled, without white space around it, after it was found to be strict.
+/// A value as it is spelled, in UTF-8 and without white space around it, after it was found to be strict.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Value<'t>(&'t str);
+pub(crate) struct Value<'t>(&'t [u8]);
 
 impl<'t> Value<'t> {
     /// The string, if this is one.
     pub(crate) fn text(self) -> Option<Text<'t>> {
-        self.0.starts_with('"').then_some(Text(self.0))
+        self.0.starts_with(b"\"").then_some(Text(self.0))
     }
 
     /// The digits of the number, if this is one.
-    pub(crate) fn number(self) -> Option<&'t str> {
-        self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then_some(self.0)
+    pub(crate) fn number(self) -> Option<&'t [u8]> {
+        matches!(self.0, [b'-' | b'0'..=b'9', ..]).then_some(self.0)
     }
 
     /// The elements, if this is an array. They are scanned again, so that nothing has to be allocated for them.
     pub(crate) fn elements(self) -> Option<impl Iterator<Item = Value<'t>>> {
-        let mut scanner = Scanner::new(self.0.strip_prefix('[')?, usize::MAX);
+        let mut scanner = Scanner::new(self.0.strip_prefix(b"[")?, usize::MAX);
         let input = scanner.input;
         let mut at = input.space(0);
         Some(core::iter::from_fn(move || {
             // The bracket at the end is not a value.
-            let end = scanner.value(at, 0).ok()?;
+            let end = scanner.value(input, at, 0).ok()?;
             let element = Value(input.span(at, end));
             at = input.space(end);
             if input.byte(at) == Some(b',') {
@@ -152,48 +152,50 @@ impl<'t> Value<'t> {
 
     /// The value as it is spelled.
     pub(crate) fn spelled(self) -> &'t str {
-        self.0
+        text_of(self.0)
     }
 }
 
 /// A string as it is spelled, with its quotes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Text<'t>(&'t str);
+pub(crate) struct Text<'t>(&'t [u8]);
 
 impl<'t> Text<'t> {
-    /// The text between the quotes, with its escapes.
-    pub(crate) fn quoted(self) -> &'t str {
+    /// What is between the quotes, with its escapes.
+    pub(crate) fn quoted(self) -> &'t [u8] {
         self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default()
     }
 
-    /// The string, if it is spelled without escapes.
-    fn plain(self) -> Option<&'t str> {
+    fn is_escaped(self) -> bool {
         // All bytes are looked at, which the compiler does many at a time.
-        let escapes = self.0.bytes().fold(0, |any, byte| any | u8::from(byte == b'\\'));
-        if escapes != 0 { None } else { Some(self.quoted()) }
+        self.0.iter().fold(0, |any, byte| any | u8::from(*byte == b'\\')) != 0
     }
 
     /// The string, unescaped.
     pub(crate) fn read(self) -> Cow<'t, str> {
-        match self.plain() {
-            Some(plain) => Cow::Borrowed(plain),
-            None => Cow::Owned(self.unescaped()),
-        }
+        if self.is_escaped() { self.unescaped().into() } else { text_of(self.quoted()).into() }
     }
 
     #[cold]
     fn unescaped(self) -> String {
-        serde_json::from_str(self.0).expect("what has been scanned is a string")
+        serde_json::from_slice(self.0).expect("what has been scanned is a string")
     }
 }
 
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        match self.plain() {
-            Some(plain) => plain == other,
-            None => self.unescaped() == other,
-        }
+        let (quoted, other) = (self.quoted(), other.as_bytes());
+        // One look at all bytes, which the compiler does many at a time.
+        let differ = |(one, other): (&u8, &u8)| one ^ other | u8::from(*one == b'\\');
+        let differences = quoted.iter().zip(other).fold(0, |any, pair| any | differ(pair));
+        (differences == 0 && quoted.len() == other.len())
+            || (self.is_escaped() && self.unescaped().as_bytes() == other)
     }
+}
+
+/// A part of a text that has been found to be UTF-8.
+fn text_of(part: &[u8]) -> &str {
+    core::str::from_utf8(part).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -252,12 +254,12 @@ mod tests {
 
     #[test]
     fn elements_are_those_of_the_array() {
-        let array = Value(r#"[ 1 ,"a]",[2,[]], {"b":[3]},null]"#);
+        let array = Value(br#"[ 1 ,"a]",[2,[]], {"b":[3]},null]"#);
         let elements: Vec<_> = array.elements().unwrap().map(Value::spelled).collect();
         assert_eq!(elements, ["1", r#""a]""#, "[2,[]]", r#"{"b":[3]}"#, "null"]);
-        assert!(array.texts().is_none() && Value("{}").elements().is_none());
-        assert_eq!(Value("[ ]").elements().unwrap().count(), 0);
-        let texts = Value(r#"["a","\u0062\ud83d\ude00"]"#).texts().unwrap();
+        assert!(array.texts().is_none() && Value(b"{}").elements().is_none());
+        assert_eq!(Value(b"[ ]").elements().unwrap().count(), 0);
+        let texts = Value(br#"["a","\u0062\ud83d\ude00"]"#).texts().unwrap();
         assert_eq!(texts.map(Text::read).collect::<Vec<_>>(), ["a", "b😀"]);
     }
 }

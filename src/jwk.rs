@@ -288,18 +288,18 @@ struct Parameters<'j> {
 }
 
 impl<'j> Parameters<'j> {
-    fn note(&mut self, name: &str, value: Value<'j>) {
+    fn note(&mut self, name: &[u8], value: Value<'j>) {
         if let Some(slot) = Self::index(name).and_then(|index| self.values.get_mut(index)) {
             *slot = Some(value);
         }
     }
 
-    fn index(parameter: &str) -> Option<usize> {
-        PARAMETERS.iter().position(|known| *known == parameter)
+    fn index(parameter: &[u8]) -> Option<usize> {
+        PARAMETERS.iter().position(|known| known.as_bytes() == parameter)
     }
 
     fn take(&mut self, parameter: &str) -> Option<Value<'j>> {
-        self.values.get_mut(Self::index(parameter)?)?.take()
+        self.values.get_mut(Self::index(parameter.as_bytes())?)?.take()
     }
 
     fn text(&mut self, parameter: &'static str) -> Result<Option<Text<'j>>, JwkError> {
@@ -317,7 +317,7 @@ impl<'j> Parameters<'j> {
     /// secret behind. Looking for a backslash first would branch on the secret.
     fn take_secret(&mut self) -> Result<Zeroizing<Vec<u8>>, JwkError> {
         let k = self.required("k")?.quoted();
-        base64url::decode_secret(k.as_bytes()).ok_or(JwkError::Secret)
+        base64url::decode_secret(k).ok_or(JwkError::Secret)
     }
 
     /// Whether `sign` is among the operations. Of those that RFC 7517 §4.3 lists, a MAC has two, and none

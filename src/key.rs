@@ -202,10 +202,10 @@ impl Key {
         &self.hmac
     }
 
-    /// The `typ` that a header segment has, if this key writes that segment.
-    pub(crate) fn own_typ(&self, segment: &str) -> Option<&'static str> {
-        let own = self.own_headers.iter().find(|header| header.segment == segment)?;
-        Some(own.typ)
+    /// The `typ` and the header segment with which a token begins, if this key writes that segment.
+    pub(crate) fn own_header(&self, token: &str) -> Option<(&'static str, &str)> {
+        let own = self.own_headers.iter().find(|own| token.starts_with(&own.segment))?;
+        Some((own.typ, &own.segment))
     }
 
     /// The header segment of a token of `typ`.

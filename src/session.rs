@@ -188,7 +188,8 @@ impl<S: RefreshStore> Sessions<S> {
     /// ```
     ///
     /// # Errors
-    /// As [`Sessions::login`] and [`Sessions::refresh`]; in all cases no session is left that can be used.
+    /// As [`Sessions::login`] and [`Sessions::refresh`]; in all cases no session is left that can be used. A session that
+    /// the store lost meanwhile, as in a failover, is [`SessionError::Store`]: try again.
     pub async fn login_checked<C, E, F>(
         &self,
         login: impl Into<Login>,
@@ -205,7 +206,16 @@ impl<S: RefreshStore> Sessions<S> {
         let checked = async {
             let claims = self.authorized(&record, now, authorize).await?;
             // Somebody may have ended all sessions of the user meanwhile.
-            self.live(&record.id, &record.subject, now).await?;
+            self.live(&record.id, &record.subject, now).await.map_err(|error| match error {
+                // No logout removes a record. A failover to a replica that lagged does, and a purge that began before
+                // the clock was set back.
+                SessionError::InvalidToken => StoreError::new(
+                    StoreErrorKind::Unavailable,
+                    "the store has lost the session of a login: try again",
+                )
+                .into(),
+                error => error,
+            })?;
             self.access_token(&record, now, &claims)
         };
         match checked.await {

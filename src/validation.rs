@@ -285,7 +285,7 @@ impl Validation {
     #[must_use]
     pub fn require(mut self, claim: impl Into<String>) -> Self {
         let claim = claim.into();
-        match RegisteredClaim::from_name(&claim) {
+        match RegisteredClaim::from_name(claim.as_bytes()) {
             Some(claim) => {
                 // A requirement is the last word on what was optional so far.
                 self.expiry_optional &= claim != RegisteredClaim::ExpirationTime;

@@ -6,27 +6,28 @@
 use alloc::{borrow::Cow, vec::Vec};
 use core::cmp::Ordering;
 
-use super::{JsonError, Text, Value};
+use super::{JsonError, Text, Value, text_of};
 
 /// How deep arrays and objects may nest, so that the stack is bounded. It is serde_json's limit.
 const MAX_DEPTH: usize = 127;
 /// How many names of open objects are compared one by one. Where there are more, a sort decides.
 pub(super) const MAX_OPEN_NAMES: usize = 32;
 
-/// A text, in which each step takes a position and returns another. It is copied, so that it stays in registers.
+/// A text in UTF-8, in which each step takes a position and returns another. It is passed by value, so that it stays in
+/// registers.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Input<'t>(&'t str);
+pub(super) struct Input<'t>(pub(super) &'t [u8]);
 
 impl<'t> Input<'t> {
     pub(super) fn byte(self, at: usize) -> Option<u8> {
-        self.0.as_bytes().get(at).copied()
+        self.0.get(at).copied()
     }
 
     fn rest(self, at: usize) -> &'t [u8] {
-        self.0.as_bytes().get(at..).unwrap_or_default()
+        self.0.get(at..).unwrap_or_default()
     }
 
-    pub(super) fn span(self, start: usize, end: usize) -> &'t str {
+    pub(super) fn span(self, start: usize, end: usize) -> &'t [u8] {
         self.0.get(start..end).unwrap_or_default()
     }
 
@@ -54,20 +55,21 @@ impl<'t> Input<'t> {
     /// A word for a text: its length, and its bytes or those at its ends. Texts of different words are different.
     #[inline(always)]
     fn word(self, at: usize, length: usize) -> u64 {
-        let start = eight(self.0.as_bytes(), at);
+        let start = eight(self.0, at);
         let word = match length {
             0..8 => start & !(u64::MAX << (8 * length)),
-            _ => start ^ eight(self.0.as_bytes(), at + length - 8).rotate_left(28),
+            _ => start ^ eight(self.0, at + length - 8).rotate_left(28),
         };
         word ^ u64::try_from(length).unwrap_or(u64::MAX).rotate_right(8)
     }
 
-    /// The member name here, if it is three letters with a colon right behind, as most registered claims are.
-    fn three_letters(self, at: usize) -> Option<&'t str> {
-        match self.rest(at).first_chunk()? {
-            [b'"', b'a'..=b'z', b'a'..=b'z', b'a'..=b'z', b'"', b':'] => self.0.get(at + 1..at + 4),
-            _ => None,
-        }
+    /// The word of the member name here, if it is three letters with a colon right behind, as most registered claims
+    /// are. The pattern takes every byte from 0x60 to 0x7f for a letter: none of them ends a string.
+    fn three_letters(self, at: usize) -> Option<u64> {
+        let word = eight(self.0, at);
+        let is_name = word & u64::from_le_bytes(*b"\xff\xe0\xe0\xe0\xff\xff\0\0")
+            == u64::from_le_bytes(*b"\"\x60\x60\x60\":\0\0");
+        is_name.then_some(word >> 8 & 0x00ff_ffff | 3 << 56)
     }
 }
 
@@ -88,7 +90,7 @@ pub(super) struct Scanner<'t> {
     /// How many objects have begun.
     objects: usize,
     /// Every name with the number of its object, where a sort has to decide.
-    pub(super) names: Option<Vec<(usize, Cow<'t, str>)>>,
+    pub(super) names: Option<Vec<(usize, Cow<'t, [u8]>)>>,
     /// The fault that has ended the scan.
     pub(super) fault: Option<JsonError>,
 }
@@ -99,18 +101,23 @@ pub(super) struct Stop;
 
 /// Each step reads what is at a position, and returns the end of it.
 impl<'t> Scanner<'t> {
-    pub(super) fn new(text: &'t str, max_members: usize) -> Self {
+    pub(super) fn new(text: &'t [u8], max_members: usize) -> Self {
         Self { input: Input(text), max_members, ..Self::default() }
     }
 
     #[inline(always)]
-    pub(super) fn value(&mut self, at: usize, depth: usize) -> Result<usize, Stop> {
-        match self.input.byte(at) {
-            Some(b'"') => self.string(at),
-            Some(b'-' | b'0'..=b'9') => self.number(at),
+    pub(super) fn value(
+        &mut self,
+        input: Input<'t>,
+        at: usize,
+        depth: usize,
+    ) -> Result<usize, Stop> {
+        match input.byte(at) {
+            Some(b'"') => self.string(input, at),
+            Some(b'-' | b'0'..=b'9') => self.number(input, at),
             Some(b'{' | b'[') if depth >= MAX_DEPTH => self.fail(at, "it nests deeper than 127"),
-            Some(b'{') => self.object(at, depth, &mut |_, _| ()),
-            Some(b'[') => self.array(at, depth),
+            Some(b'{') => self.object(input, at, depth, &mut |_, _| ()),
+            Some(b'[') => self.array(input, at, depth),
             Some(b't') => self.literal(at, "true"),
             Some(b'f') => self.literal(at, "false"),
             Some(b'n') => self.literal(at, "null"),
@@ -128,11 +135,12 @@ impl<'t> Scanner<'t> {
     /// An object within `depth` others, whose members are given to `member`.
     pub(super) fn object(
         &mut self,
+        input: Input<'t>,
         at: usize,
         depth: usize,
-        member: &mut impl FnMut(&str, Value<'t>),
+        member: &mut impl FnMut(&[u8], Value<'t>),
     ) -> Result<usize, Stop> {
-        let (input, first, object) = (self.input, self.open, self.objects);
+        let (first, object) = (self.open, self.objects);
         self.objects += 1;
         let mut at = input.space(at + 1);
         if input.byte(at) == Some(b'}') {
@@ -140,11 +148,11 @@ impl<'t> Scanner<'t> {
         }
         loop {
             let (name, colon) = match input.three_letters(at) {
-                Some(name) => {
-                    self.remember(first, input.word(at + 1, 3));
-                    (Cow::Borrowed(name), at + 5)
+                Some(word) => {
+                    self.remember(first, word);
+                    (Cow::Borrowed(input.span(at + 1, at + 4)), at + 5)
                 }
-                None => self.name(first, at)?,
+                None => self.name(input, first, at)?,
             };
             if self.members >= self.max_members {
                 self.fault = Some(JsonError::TooManyMembers { limit: self.max_members });
@@ -152,7 +160,7 @@ impl<'t> Scanner<'t> {
             }
             self.members += 1;
             let start = input.space(colon + 1);
-            let end = self.value(start, depth + 1)?;
+            let end = self.value(input, start, depth + 1)?;
             member(&name, Value(input.span(start, end)));
             if let Some(names) = &mut self.names {
                 names.push((object, name));
@@ -168,14 +176,13 @@ impl<'t> Scanner<'t> {
         Ok(at + 1)
     }
 
-    fn array(&mut self, at: usize, depth: usize) -> Result<usize, Stop> {
-        let input = self.input;
+    fn array(&mut self, input: Input<'t>, at: usize, depth: usize) -> Result<usize, Stop> {
         let mut at = input.space(at + 1);
         if input.byte(at) == Some(b']') {
             return Ok(at + 1);
         }
         loop {
-            let end = self.value(at, depth + 1)?;
+            let end = self.value(input, at, depth + 1)?;
             at = input.space(end);
             match input.byte(at) {
                 Some(b',') => at = input.space(at + 1),
@@ -186,20 +193,25 @@ impl<'t> Scanner<'t> {
     }
 
     /// A member name, unescaped, and the white space behind it. Returns the position of the colon too.
-    fn name(&mut self, first: usize, at: usize) -> Result<(Cow<'t, str>, usize), Stop> {
-        let input = self.input;
+    fn name(
+        &mut self,
+        input: Input<'t>,
+        first: usize,
+        at: usize,
+    ) -> Result<(Cow<'t, [u8]>, usize), Stop> {
         if input.byte(at) != Some(b'"') {
             self.fail(at, "a member name was expected")?;
         }
         self.escaped = false;
-        let end = self.string(at)?;
+        let end = self.string(input, at)?;
         let colon = input.space(end);
         if input.byte(colon) != Some(b':') {
             self.fail(colon, "a colon was expected")?;
         }
         if self.escaped {
             self.doubt = true;
-            return Ok((Text(input.span(at, end)).read(), colon));
+            let name = Text(input.span(at, end)).read().into_owned().into_bytes();
+            return Ok((Cow::Owned(name), colon));
         }
         self.doubt |= input.byte(at + 1) == Some(b'$');
         self.remember(first, input.word(at + 1, end - at - 2));
@@ -220,11 +232,10 @@ impl<'t> Scanner<'t> {
 
     /// A string, whose quote is at this byte.
     #[inline(always)]
-    fn string(&mut self, at: usize) -> Result<usize, Stop> {
-        let input = self.input;
+    fn string(&mut self, input: Input<'t>, at: usize) -> Result<usize, Stop> {
         let mut at = at + 1;
         loop {
-            at = plain_end(input.0.as_bytes(), at);
+            at = plain_end(input.0, at);
             match input.byte(at) {
                 Some(b'"') => return Ok(at + 1),
                 Some(b'\\') => at = self.escape(at + 1)?,
@@ -260,8 +271,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// A number (RFC 8259 §6) in the range of a double.
-    fn number(&mut self, start: usize) -> Result<usize, Stop> {
-        let input = self.input;
+    fn number(&mut self, input: Input<'t>, start: usize) -> Result<usize, Stop> {
         let whole = start + usize::from(input.byte(start) == Some(b'-'));
         let mut end = input.digits(whole);
         if end == whole || (input.byte(whole) == Some(b'0') && end > whole + 1) {
@@ -283,7 +293,7 @@ impl<'t> Scanner<'t> {
         if digits == end {
             return self.fail(end, "a digit was expected");
         }
-        if is_usual || is_in_range(input.span(start, end)) {
+        if is_usual || is_in_range(text_of(input.span(start, end))) {
             return Ok(end);
         }
         self.fail(end, "a number is beyond the range of a double")
@@ -348,32 +358,30 @@ fn plain_end(text: &[u8], mut at: usize) -> usize {
 /// Eight bytes, the first in the lowest; zeros behind the end of the text.
 #[inline(always)]
 fn eight(text: &[u8], at: usize) -> u64 {
-    if let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk) {
-        return u64::from_le_bytes(*eight);
+    match text.get(at..at + 8).and_then(<[u8]>::first_chunk) {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => last_eight(text, at),
     }
-    let behind = (at + 8).saturating_sub(text.len());
-    match text.last_chunk() {
-        Some(last) if behind < 8 => u64::from_le_bytes(*last) >> (8 * behind),
-        Some(_) => 0,
-        None => {
-            let rest = text.get(at..).unwrap_or_default();
-            rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-        }
-    }
+}
+
+/// As [`eight`], where fewer bytes are left.
+#[cold]
+fn last_eight(text: &[u8], at: usize) -> u64 {
+    let rest = text.get(at..).unwrap_or_default();
+    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Not zero when there is a quote, a backslash or a control character among eight bytes: the lowest bit that
 /// is set is the highest of the first one.
 ///
 /// A byte less than what is subtracted from it borrows, and so sets its highest bit, which in ASCII is clear.
-/// A borrow reaches the bytes behind it too, but only the first one that is found counts.
+/// A borrow reaches the bytes behind it too, but only the first one that is found counts. With one bit turned, a
+/// quote is a space, a space is more than that, and a control character is another one.
 fn specials(word: u64) -> u64 {
     const EACH: u64 = u64::MAX / 255;
-    const HIGHEST: u64 = EACH << 7;
-    let quote = (word ^ (EACH * u64::from(b'"'))).wrapping_sub(EACH);
+    let quote_or_control = (word ^ (EACH * 2)).wrapping_sub(EACH * 0x21);
     let backslash = (word ^ (EACH * u64::from(b'\\'))).wrapping_sub(EACH);
-    let control = word.wrapping_sub(EACH * u64::from(b' '));
-    (quote | backslash | control) & !word & HIGHEST
+    (quote_or_control | backslash) & !word & (EACH << 7)
 }
 
 #[cfg(test)]
@@ -397,10 +405,10 @@ mod tests {
     fn an_object_that_has_been_left_gives_its_places_back() {
         let inner = format!("{{{}\"x\":0}}", members(MAX_OPEN_NAMES - 2));
         let elements = [&*inner; 20].join(",");
-        let mut scanner = Scanner::new(&elements, usize::MAX);
+        let mut scanner = Scanner::new(elements.as_bytes(), usize::MAX);
         let mut at = 0;
         while at < elements.len() {
-            at = scanner.value(at, 0).unwrap() + 1;
+            at = scanner.value(scanner.input, at, 0).unwrap() + 1;
             assert!(scanner.open == 0 && !scanner.doubt);
         }
     }
@@ -409,8 +417,8 @@ mod tests {
     #[test]
     fn different_names_raise_no_doubt() {
         let doubts = |text: &str| {
-            let mut scanner = Scanner::new(text, usize::MAX);
-            scanner.value(0, 0).unwrap();
+            let mut scanner = Scanner::new(text.as_bytes(), usize::MAX);
+            scanner.value(scanner.input, 0, 0).unwrap();
             scanner.doubt
         };
         for names in [

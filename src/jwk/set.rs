@@ -55,7 +55,7 @@ impl JwkSet {
     pub fn from_json(json: &str) -> Result<Self, JwkError> {
         let (mut keys, parameter) = (None, "keys");
         json::scan(json.as_bytes(), usize::MAX, |name, value| {
-            if name == parameter {
+            if name == parameter.as_bytes() {
                 keys = Some(value);
             }
         })?;

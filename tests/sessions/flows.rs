@@ -523,6 +523,21 @@ async fn a_token_is_replayed_when_the_time_of_its_rotation_is_put_right_meanwhil
     assert!(fixture.refresh(&again.refresh_token).await.is_ok());
 }
 
+/// The record that is read first says that the token was reused. The store that answers next lost both rotations in a
+/// failover, and rotates. The successor is the same in the third step.
+#[tokio::test]
+async fn a_rotation_that_the_second_look_at_the_store_makes_is_reported() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    fixture.events();
+    fixture.store.take_calls();
+    fixture.store.misread(|record| record.generation += 2);
+    let next = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    assert_eq!(fixture.events(), [EventKind::Rotated, EventKind::Replayed]);
+    assert_eq!(fixture.store.take_calls(), [Method::Load, Method::Rotate, Method::Rotate]);
+    assert!(fixture.refresh(&next.refresh_token).await.is_ok());
+}
+
 /// R9.
 #[tokio::test]
 async fn the_application_has_a_say() {
@@ -587,6 +602,21 @@ async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
     assert!(fixture.sessions.list("alice").await.unwrap().is_empty());
     let tokens = fixture.sessions.login_checked("alice", welcome).await.unwrap();
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+}
+
+/// R12: the user is as welcome as before, and the client presented no token that could be wrong.
+#[tokio::test]
+async fn a_login_whose_session_the_store_has_lost_is_to_be_tried_again() {
+    let fixture = Fixture::new();
+    let fail_over = async |session| {
+        fixture.store.restore(MemoryStore::new(1000));
+        welcome(session).await
+    };
+    let error = fixture.sessions.login_checked("alice", fail_over).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(error.oauth_error(), "temporarily_unavailable");
+    assert_eq!(fixture.events(), []);
+    assert!(fixture.sessions.login_checked("alice", welcome).await.is_ok());
 }
 
 /// R10.

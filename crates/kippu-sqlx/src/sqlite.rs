@@ -313,7 +313,7 @@ impl RefreshStore for SqliteStore {
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
-        let (request, asked) = (request.clone(), Instant::now());
+        let (asked, request) = (Instant::now(), request.clone());
         self.write(|pending| Job::Rotate { request, asked, pending }).await
     }
 

@@ -697,9 +697,9 @@ fn a_lock_is_waited_for() {
         assert!(start.elapsed() >= Duration::from_millis(500));
 
         // With a shorter deadline the step fails, and the next one is taken.
-        let store = store.with_deadline(Duration::from_millis(50));
+        let hasty = store.clone().with_deadline(Duration::from_millis(50));
         execute(&mut connection, "BEGIN IMMEDIATE").await;
-        let error: StoreError = store.rotate(&request(&session, 1, LOGIN)).await.unwrap_err();
+        let error: StoreError = hasty.rotate(&request(&session, 1, LOGIN)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
         execute(&mut connection, "ROLLBACK").await;
         let outcome = store.rotate(&request(&session, 1, LOGIN)).await.unwrap();

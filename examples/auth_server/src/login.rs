@@ -97,9 +97,15 @@ pub(crate) async fn login(
             attempt.accepted(&account.id);
             Ok(response)
         }
-        Err(Rejection::Ended(_) | Rejection::InvalidGrant(_)) => {
-            attempt.refused("the account has changed", Some(&account.id));
-            Err(Refusal::Credentials)
+        Err(Rejection::Ended(error) | Rejection::InvalidGrant(error)) => {
+            if matches!(error, SessionError::Denied) {
+                attempt.refused("the account has changed", Some(&account.id));
+                return Err(Refusal::Credentials);
+            }
+            // The password is still right: a logout everywhere that was sent before the login, and
+            // waited for the store, may have ended the session.
+            attempt.refused("the session has ended meanwhile", Some(&account.id));
+            Err(Refusal::Changed)
         }
         Err(rejection) => Err(rejection.into()),
     }

@@ -39,8 +39,8 @@ pub(crate) enum Refusal {
     EmailTaken,
     #[error("too many tries: wait {} seconds", .0.as_secs())]
     TooOften(Duration),
-    /// Other requests kept changing the same account.
-    #[error("the account was changed by another request: try again")]
+    /// Other requests kept changing the same account, or ended the session that a login had begun.
+    #[error("another request changed the account or ended its sessions: try again")]
     Changed,
     /// The account was changed, but its sessions could not be ended. The text says what to do.
     #[error("{0}")]

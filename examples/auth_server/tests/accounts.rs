@@ -227,6 +227,30 @@ fn a_login_in_flight_to_a_removed_account_leaves_no_session() {
     }
 }
 
+/// By a logout everywhere that waited for the store, or with what a failover lost.
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn a_login_whose_session_ends_in_flight_is_to_be_tried_again() {
+    let database = Database::start();
+    let folder = Scratch::new("auth-in-flight");
+    let server = AuthServer::start(&folder, &database.postgres.url(), &[]);
+    server.register("eve");
+    for change in [
+        "UPDATE kippu_sessions SET revoked_at = created_at, revoked_reason = 'logout_all'",
+        "DELETE FROM kippu_sessions",
+    ] {
+        database.execute(&format!(
+            "CREATE OR REPLACE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN {change}; RETURN NULL; END $$; \
+             CREATE OR REPLACE TRIGGER change AFTER INSERT ON kippu_sessions EXECUTE FUNCTION change()",
+        ));
+        let login = log_in_with(&server, "eve", PASSWORD);
+        assert_eq!(login.error(), (503, "temporarily_unavailable"), "{change}");
+    }
+    database.execute("DROP TRIGGER change ON kippu_sessions");
+    server.log_in("eve");
+}
+
 /// Made by libxcrypt 4.4.33, of `PASSWORD`.
 const BCRYPT: &str = "$2b$06$abcdefghijklmnopqrstuu10cNU3mXRamSUZYs8I8M/Szu..qXq5K";
 

@@ -676,6 +676,94 @@ fn a_stall_that_makes_a_reuse_of_a_retry() {
     story.breaks("R2");
 }
 
+/// The idle end of `begun` is between 22 s and 22.5 s.
+fn begun_and_refused_while_a_refresh_waits() -> Story {
+    let mut story = begun();
+    story.stall(21.0, 24.0);
+    story.rotate(21.5, "a", 2, 3);
+    story.answered(24.5);
+    story.refresh(23.0, 2, Answer::Refused);
+    story.ask(23.0, What::Live, 1002, Answer::Refused);
+    story
+}
+
+#[test]
+fn a_refresh_that_waits_for_the_store_brings_an_expired_session_back() {
+    let mut story = begun_and_refused_while_a_refresh_waits();
+    story.replay(25.0, "a", 2, 3);
+    story.ask(25.0, What::Live, 1003, Answer::Done);
+    story.list(25.0, 1003, &["a"]);
+    story.rotate(26.0, "a", 3, 4);
+    assert_eq!(story.broken(), [""; 0]);
+    // Nobody got the answer to it. The store makes the change when the stall ends.
+    let mut story = begun();
+    story.stall(21.0, 24.0);
+    story.refresh(21.5, 2, Answer::Unavailable);
+    story.say("a", "rotated");
+    story.refresh(23.0, 2, Answer::Refused);
+    story.replay(25.0, "a", 2, 3);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn an_expired_session_that_no_waiting_refresh_brings_back() {
+    // The one that succeeds is presented after the answer.
+    let mut story = begun();
+    story.stall(21.0, 24.0);
+    story.refresh(23.0, 2, Answer::Refused);
+    story.rotate(24.0, "a", 2, 3);
+    story.breaks("R11");
+    // The one that waited was presented too late as well.
+    let mut story = begun();
+    story.stall(21.0, 24.0);
+    story.rotate(22.9, "a", 2, 3);
+    story.answered(24.5);
+    story.refresh(23.0, 2, Answer::Refused);
+    story.ask(25.0, What::Live, 1003, Answer::Done);
+    story.breaks("R11");
+    // It was refused, too.
+    let mut story = begun();
+    story.stall(21.0, 24.0);
+    story.refresh(21.5, 2, Answer::Refused);
+    story.answered(24.5);
+    story.refresh(23.0, 2, Answer::Refused);
+    story.ask(25.0, What::Live, 1002, Answer::Done);
+    story.breaks("R11");
+    // The store cannot have made its change yet.
+    let mut story = begun_and_refused_while_a_refresh_waits();
+    story.ask(23.55, What::Live, 1002, Answer::Done);
+    story.answered(23.9);
+    story.breaks("R11");
+    // It no longer waited: the stall had ended long before.
+    let mut story = begun();
+    story.stall(3.0, 6.0);
+    story.refresh(3.5, 2, Answer::Unavailable);
+    story.refresh(30.0, 2, Answer::Refused);
+    story.rotate(32.0, "a", 2, 3);
+    story.breaks("R11");
+    // A replay waited, which moves no end.
+    let mut story = begun();
+    story.rotate(3.0, "a", 2, 3);
+    story.replay(8.0, "a", 2, 3);
+    story.answered(24.0);
+    story.refresh(23.6, 3, Answer::Refused);
+    story.ask(25.0, What::Live, 1003, Answer::Done);
+    story.breaks("R11");
+    // The session ended for another reason.
+    let mut story = begun_and_refused_while_a_refresh_waits();
+    story.logout(25.0, 2, Answer::Done);
+    story.rotate(26.0, "a", 3, 4);
+    story.breaks("R11");
+    // It was refused before its time.
+    let mut story = begun();
+    story.stall(11.0, 14.0);
+    story.rotate(11.5, "a", 2, 3);
+    story.answered(14.5);
+    story.refresh(13.0, 2, Answer::Refused);
+    story.replay(15.0, "a", 2, 3);
+    story.breaks("R11");
+}
+
 #[test]
 fn a_change_that_is_acknowledged_and_not_made() {
     let mut story = begun();
@@ -841,6 +929,15 @@ fn a_server_that_does_not_get_on_by_itself() {
         let mut story = begun();
         story.ask(3.0, What::Live, 1002, answer);
         story.breaks("R16 the server");
+    }
+    // A sweep by the time before the clock was set back removes the session of a login under way, and nothing else.
+    for (at, what, is_breach) in
+        [(4.0, What::Login, false), (4.0, What::Live, true), (13.2, What::Login, true)]
+    {
+        let mut story = begun();
+        story.step(3.0, -HOUR);
+        story.ask(at, what, 1002, Answer::Unavailable);
+        assert_eq!(story.broken().contains(&"R16"), is_breach, "{at} {what:?}");
     }
     // It answers, and changes nothing.
     let mut story = begun();

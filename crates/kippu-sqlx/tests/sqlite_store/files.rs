@@ -439,8 +439,11 @@ fn nothing_is_acknowledged_after_a_renaming() {
 /// Runs a test of this file in a process of its own, which is a copy that every user may run.
 fn in_child(scratch: &Scratch, test: &str, before: &[&str]) {
     let program = scratch.path().join("program");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    // Another process writes the copy. A child that another test starts meanwhile would hold the file open for writing
+    // until its own `exec`, and a program that is open for writing cannot be run (ETXTBSY).
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]).arg(env::current_exe().unwrap()).arg(&program);
+    assert!(install.status().unwrap().success());
     let mut words = before.iter().map(|word| (*word).to_owned()).chain([
         program.to_str().unwrap().to_owned(),
         "--exact".to_owned(),

@@ -51,6 +51,7 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
         .iter()
         .filter(is_failure)
         .filter(|request| !server.is_excused(request, SOON))
+        .filter(|request| request.what != What::Login || !server.may_sweep(request))
         .map(|request| {
             let Request { what, answer, sent, ended, .. } = request;
             format!("{what:?} from {sent} to {ended} was {answer:?}, and no fault explains it")

@@ -7,6 +7,13 @@ use crate::log::{Answer, Fault, FaultKind, Log, Micros, Request, Settings, Span}
 /// How long the server may keep a line of its log, in microseconds.
 const LOG_DELAY: Micros = 100_000;
 
+/// How long a store may work on what waited for the end of a fault, in microseconds.
+const BACKLOG: Micros = 1_000_000;
+
+/// How long a sweep of all sessions may take: it goes by the time at which it began. That of Redis asks for many shards,
+/// one after the other.
+pub(super) const SWEEP: Micros = 10_000_000;
+
 pub(super) struct Server {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
@@ -60,6 +67,22 @@ impl Server {
             }),
             _ => false,
         }
+    }
+
+    /// Until when the change of a request was made, if it was. One in doubt may wait in the store for the end of a fault.
+    pub(super) fn made_by(&self, request: &Request) -> Micros {
+        let (sent, ended) = request.span();
+        let faults = self.faults.iter().map(|fault| fault.span);
+        let waited = faults.filter(|(from, to)| *from <= ended && sent <= *to);
+        let waited = waited.map(|(_, to)| to.saturating_add(BACKLOG)).max();
+        waited.filter(|_| self.is_in_doubt(request)).map_or(ended, |waited| waited.max(ended))
+    }
+
+    /// Whether a sweep that began before the clock was set back may have removed the session of a login that is under way.
+    pub(super) fn may_sweep(&self, login: &Request) -> bool {
+        let (sent, ended) = login.span();
+        let lifetime = seconds(self.settings.idle_lifetime);
+        self.clock.may_have_passed(lifetime, (sent, ended), (sent.saturating_sub(SWEEP), ended))
     }
 
     /// Whether the event of an answered request may be missing from the server's log. A thread of the server writes the

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{clock::seconds, server::Server};
+use super::{
+    clock::seconds,
+    server::{SWEEP, Server},
+};
 use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, Span, What};
 
 pub(super) struct Story<'l> {
@@ -36,7 +39,8 @@ pub(super) struct Life<'l> {
 /// From here on a session has ended.
 struct Death {
     at: Micros,
-    /// Where it may have been for its time alone, which can come again, or where the end may be lost.
+    /// Until when it has ended for certain. Later its time may have come again, a refresh that waited may have moved its
+    /// end, or the end may be lost.
     until: Micros,
     cause: Cause,
 }
@@ -52,10 +56,6 @@ pub(super) enum Cause {
     /// One of its authentic tokens was refused, for whatever reason.
     Refusal,
 }
-
-/// How long a sweep of all sessions may take: it goes by the time at which it began. That of Redis asks for many shards,
-/// one after the other.
-const SWEEP: Micros = 10_000_000;
 
 impl<'l> Story<'l> {
     pub(super) fn of(log: &'l Log, server: &'l Server) -> Self {
@@ -271,9 +271,11 @@ impl<'l> Life<'l> {
             }
         }
         let refused = |request: &Request, cause| {
-            let is_forever = !self.may_be_expired(request.ended);
-            let until =
-                if is_forever { NEVER } else { self.server.clock.goes_on_from(request.sent) };
+            let until = if self.may_be_expired(request.ended) {
+                self.server.clock.goes_on_from(request.sent).min(self.may_be_back_from(request))
+            } else {
+                NEVER
+            };
             Death { at: request.ended, until: until.min(kept(request)), cause }
         };
         for (generation, request) in self.all_refreshes() {
@@ -288,6 +290,23 @@ impl<'l> Life<'l> {
             }
         }
         deaths
+    }
+
+    /// From when on a session that a request found expired may be alive again. The time at which a token is presented
+    /// decides (R7): a refresh that was sent before the end, and waits for the store, moves the end when it is made.
+    fn may_be_back_from(&self, refused: &Request) -> Micros {
+        let Server { settings, clock, .. } = self.server;
+        let lifetime = seconds(settings.idle_lifetime);
+        let is_waiting = |(generation, one): (usize, &Request)| {
+            let made = self.made(generation, refused.ended);
+            let until = self.server.made_by(one).min(self.used_surely(generation, refused.ended));
+            self.may_have_done(one)
+                && one.sent < refused.ended
+                && refused.sent < until
+                && !clock.passed(lifetime, made, (one.sent, one.sent))
+        };
+        let is_waiting = self.all_refreshes().any(is_waiting);
+        if is_waiting { self.server.moving_from(refused.sent) } else { NEVER }
     }
 
     /// Whether it had ended for one of these causes before something was asked.
