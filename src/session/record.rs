@@ -234,4 +234,31 @@ mod tests {
             assert!(word.parse::<RevokeReason>().is_err(), "{word:?}");
         }
     }
+
+    #[test]
+    fn a_record_beyond_a_limit_is_not_well_formed() {
+        type Edit = fn(&mut SessionRecord, usize);
+        let edits: [(Edit, bool, usize); 4] = [
+            (|record, length| record.subject = "s".repeat(length), false, 512),
+            (|record, length| record.client = "c".repeat(length), false, 512),
+            (|record, length| record.kid = "k".repeat(length), false, 64),
+            (|record, length| record.label = Some("l".repeat(length)), true, 128),
+        ];
+        let (start, end) = (UnixMillis::new(0), UnixMillis::new(1));
+        let record =
+            SessionRecord::new(SessionId::from_bytes([0; 16]), "alice", "web", "1", start, end);
+        assert!(record.is_well_formed());
+        for (edit, may_be_empty, longest) in edits {
+            for (length, wanted) in
+                [(0, may_be_empty), (1, true), (longest, true), (longest + 1, false)]
+            {
+                let mut record = record.clone();
+                edit(&mut record, length);
+                assert_eq!(record.is_well_formed(), wanted, "{record:?}");
+            }
+        }
+        for (generation, wanted) in [(MAX_GENERATION, true), (MAX_GENERATION + 1, false)] {
+            assert_eq!(SessionRecord { generation, ..record.clone() }.is_well_formed(), wanted);
+        }
+    }
 }
