@@ -130,6 +130,17 @@ pub enum DecodeError {
         /// The recipient's time.
         now: NumericDate,
     },
+    /// The session of the access token has ended, for example by a logout: see
+    /// [`EndedSessions`](crate::session::EndedSessions).
+    #[error("the session of the token has ended")]
+    SessionEnded,
+    /// It is not known whether the session of the access token has ended, and so the token is refused: the token may be valid.
+    /// See [`EndedSessions`](crate::session::EndedSessions).
+    #[error("{reason}")]
+    EndedUnknown {
+        /// Why.
+        reason: &'static str,
+    },
     /// The caller's buffer is shorter than the payload.
     #[error("the payload has {needed} bytes, the buffer {given}")]
     BufferTooShort {
@@ -174,7 +185,9 @@ impl DecodeError {
                 "the token is not valid yet"
             }
             Self::TooLong { .. } => "the token is too long",
-            Self::NoClock | Self::BufferTooShort { .. } => "the token could not be verified",
+            Self::NoClock | Self::BufferTooShort { .. } | Self::EndedUnknown { .. } => {
+                "the token could not be verified"
+            }
             _ => "the token is invalid",
         }
     }
@@ -215,6 +228,10 @@ impl DecodeError {
                 "compare the keys of issuer and recipient, byte by byte after decoding; if they agree, the token was changed"
             }
             Self::KeyRetired { .. } => "get a new token, signed with the current key",
+            Self::SessionEnded => "the user has to log in again",
+            Self::EndedUnknown { .. } => {
+                "look whether the task of EndedSessions runs and reaches the store, and whether its access_lifetime is the issuer's"
+            }
             Self::BufferTooShort { .. } => "give decode_borrowed a longer buffer",
             Self::NoClock => "give the time by Validation::at or Validation::clock",
             Self::Claims { .. } => "compare the type with the claims that the issuer writes",

@@ -40,6 +40,7 @@ mod access;
 mod builder;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod ended;
 mod error;
 mod event;
 #[doc = include_str!("session/guide.md")]
@@ -70,6 +71,7 @@ use self::{
 pub use self::{
     access::{AccessToken, AccessVerifier, NoClaims},
     builder::{ConfigError, SessionsBuilder},
+    ended::{EndedError, EndedOptions, EndedSessions},
     error::SessionError,
     event::{Event, EventKind},
     id::{SessionId, SessionIdError},
@@ -95,7 +97,8 @@ use crate::{
 /// | call | steps |
 /// |---|---|
 /// | `verify` | none |
-/// | `login`, `logout`, `logout_all`, `logout_others`, `list`, `verify_live`, `purge_expired` | 1 |
+/// | `login`, `logout`, `logout_all`, `logout_others`, `list`, `verify_live` | 1 |
+/// | `purge_expired` | 2: it trims the log of ended sessions after the last session |
 /// | `logout_session`, `logout_by_access_token` | 2: it reads the session first |
 /// | `refresh` | 2, and a third one when the store puts the time of a rotation right between them |
 /// | `login_checked` | 2, and a third one when the second one or the application's check fails: it ends the session, so that no session without a client is in a list |

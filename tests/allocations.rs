@@ -254,3 +254,41 @@ async fn an_access_token_has_little_room_to_spare() {
         assert!(token.capacity() < token.len() + 512, "{} {}", token.capacity(), token.len());
     }
 }
+
+/// Neither where the session goes on nor where it has ended.
+#[cfg(feature = "session")]
+#[tokio::test]
+async fn a_look_at_ended_sessions_allocates_nothing() {
+    use kippu::session::{
+        AccessVerifier, EndedOptions, EndedSessions, MemoryStore, NoClaims, Sessions,
+    };
+    use std::sync::Arc;
+
+    let store = Arc::new(MemoryStore::new(8));
+    let sessions = Sessions::builder(store.clone())
+        .issuer("https://auth.example")
+        .audience("api")
+        .client("web")
+        .access_key(key(Algorithm::Hs256))
+        .refresh_key(Key::hs256([1; 32]).unwrap().with_kid("2026-11"))
+        .build()
+        .unwrap();
+    let ended = EndedSessions::follow(store, EndedOptions::new());
+    let plain = AccessVerifier::new(key(Algorithm::Hs256), "https://auth.example", "api");
+    let following = AccessVerifier::new(key(Algorithm::Hs256), "https://auth.example", "api")
+        .ended_sessions(ended.clone());
+    let [live, over] = [(); 2].map(|()| sessions.login("user-12345", &NoClaims {}));
+    let (live, over) = (live.await.unwrap(), over.await.unwrap());
+    sessions.logout(&over.refresh_token).await.unwrap();
+    ended.poll().await.unwrap();
+    let allocations = |verifier: &AccessVerifier, token: &str| {
+        measure(|| drop(black_box(verifier.verify::<NoClaims>(token)))).count_total
+    };
+    // A thread's first look at what it shares with others prepares that.
+    assert!(following.verify::<NoClaims>(&live.access_token).is_ok());
+    let usual = allocations(&plain, &live.access_token);
+    assert_eq!(allocations(&following, &live.access_token), usual);
+    assert_eq!(allocations(&following, &over.access_token), usual);
+    let error = following.verify::<NoClaims>(&over.access_token).unwrap_err();
+    assert_eq!(error, DecodeError::SessionEnded);
+}

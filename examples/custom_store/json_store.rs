@@ -16,8 +16,8 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
     UnixMillis,
-    rotation::{RotateOutcome, RotateRequest},
-    store::InsertOutcome,
+    rotation::{Change, RotateOutcome, RotateRequest},
+    store::{EndedCursor, EndedPage, InsertOutcome},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -36,10 +36,30 @@ pub(crate) struct JsonStore(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     /// The content of the file; `None` where it is not known, after a write that failed.
-    sessions: Arc<Mutex<Option<Sessions>>>,
+    data: Arc<Mutex<Option<Data>>>,
 }
 
-type Sessions = BTreeMap<SessionId, SessionRecord>;
+#[derive(Debug, Default)]
+struct Data {
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    ended: EndedLog,
+}
+
+/// The log of ended sessions. It is apart from the sessions, which a purge removes.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct EndedLog {
+    /// Each id by its number, and when it came by this machine's clock, in Unix milliseconds.
+    ids: BTreeMap<u64, (SessionId, i64)>,
+    /// The last number that was given out. None is given out again.
+    last: u64,
+}
+
+impl EndedLog {
+    fn push(&mut self, id: SessionId) {
+        self.last += 1;
+        self.ids.insert(self.last, (id, UnixMillis::now().get()));
+    }
+}
 
 /// A step that changed nothing has nothing to write.
 enum Step<T> {
@@ -50,40 +70,40 @@ enum Step<T> {
 impl JsonStore {
     /// The sessions in the file of this path; none while there is no file.
     pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
-        let sessions = Arc::new(Mutex::new(Some(read(&path)?)));
-        Ok(Self(Arc::new(Shared { path, sessions })))
+        let data = Arc::new(Mutex::new(Some(read(&path)?)));
+        Ok(Self(Arc::new(Shared { path, data })))
     }
 
     /// Holds up all steps until the guard is dropped.
     pub(crate) async fn hold_up(&self) -> OwnedMutexGuard<impl Sized + use<>> {
-        Arc::clone(&self.0.sessions).lock_owned().await
+        Arc::clone(&self.0.data).lock_owned().await
     }
 
     /// Takes a step under the lock: nothing is in between what it reads and what it writes, and nobody sees a change
     /// that is not on the disk.
-    async fn step<T>(&self, step: impl FnOnce(&mut Sessions) -> Step<T>) -> Result<T, StoreError> {
-        let Shared { path, sessions } = &*self.0;
+    async fn step<T>(&self, step: impl FnOnce(&mut Data) -> Step<T>) -> Result<T, StoreError> {
+        let Shared { path, data } = &*self.0;
         // A panic in the middle of a step has left nothing in it, and the file is read again.
-        let mut held = timeout(DEADLINE, sessions.lock()).await.map_err(|_| late())?;
-        let mut sessions = match held.take() {
-            Some(sessions) => sessions,
+        let mut held = timeout(DEADLINE, data.lock()).await.map_err(|_| late())?;
+        let mut data = match held.take() {
+            Some(data) => data,
             None => read(path)?,
         };
-        let answer = match step(&mut sessions) {
+        let answer = match step(&mut data) {
             Step::Unchanged(answer) => answer,
             Step::Changed(answer) => {
-                write(path, &sessions)?;
+                write(path, &data)?;
                 answer
             }
         };
-        *held = Some(sessions);
+        *held = Some(data);
         Ok(answer)
     }
 }
 
 impl RefreshStore for JsonStore {
     async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        self.step(|sessions| {
+        self.step(|Data { sessions, .. }| {
             if sessions.contains_key(&session.id) {
                 return Step::Unchanged(InsertOutcome::Duplicate);
             }
@@ -94,12 +114,12 @@ impl RefreshStore for JsonStore {
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
-        self.step(|sessions| Step::Unchanged(sessions.get(id).cloned())).await
+        self.step(|data| Step::Unchanged(data.sessions.get(id).cloned())).await
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
         let asked = Instant::now();
-        self.step(|sessions| {
+        self.step(|Data { sessions, ended }| {
             let Some(record) = sessions.get_mut(&request.id) else {
                 return Step::Unchanged(RotateOutcome::Unknown);
             };
@@ -107,6 +127,9 @@ impl RefreshStore for JsonStore {
             let decision = request.after(asked.elapsed()).decide(record);
             match decision.change {
                 Some(change) => {
+                    if matches!(change, Change::Revoke { .. }) {
+                        ended.push(record.id);
+                    }
                     record.apply(change);
                     Step::Changed(decision.outcome)
                 }
@@ -122,12 +145,18 @@ impl RefreshStore for JsonStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        self.step(|sessions| match sessions.get_mut(id) {
-            Some(record) if record.revoked.is_none() => {
-                record.revoked = Some(Revoked { at: now, reason });
-                Step::Changed(true)
+        self.step(|Data { sessions, ended }| {
+            let record = sessions.get_mut(id);
+            if record.as_ref().is_some_and(|record| record.revoked.is_some()) {
+                return Step::Unchanged(false);
             }
-            _ => Step::Unchanged(false),
+            // One that is not there, too: its access token may still be valid.
+            ended.push(*id);
+            let is_there = record.is_some();
+            if let Some(record) = record {
+                record.revoked = Some(Revoked { at: now, reason });
+            }
+            Step::Changed(is_there)
         })
         .await
     }
@@ -139,11 +168,12 @@ impl RefreshStore for JsonStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<u64, StoreError> {
-        self.step(|sessions| {
+        self.step(|Data { sessions, ended }| {
             let mut revoked = 0;
             for record in sessions.values_mut() {
                 let is_meant = record.subject == subject && Some(&record.id) != keep;
                 if is_meant && record.revoked.is_none() {
+                    ended.push(record.id);
                     record.revoked = Some(Revoked { at: now, reason });
                     revoked += 1;
                 }
@@ -154,7 +184,7 @@ impl RefreshStore for JsonStore {
     }
 
     async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        self.step(|sessions| {
+        self.step(|Data { sessions, .. }| {
             let is_meant =
                 |record: &&SessionRecord| record.subject == subject && record.is_live(now);
             let mut live: Vec<_> = sessions.values().filter(is_meant).cloned().collect();
@@ -167,12 +197,36 @@ impl RefreshStore for JsonStore {
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         // A caller whose clock is ahead removes nothing that is live by the clock of this machine.
         let now = now.min(UnixMillis::now());
-        self.step(|sessions| {
+        self.step(|Data { sessions, .. }| {
             let mut removed = 0;
             sessions.retain(|_, record| {
                 let goes = removed < u64::from(limit) && record.is_expired(now);
                 removed += u64::from(goes);
                 !goes
+            });
+            if removed > 0 { Step::Changed(removed) } else { Step::Unchanged(0) }
+        })
+        .await
+    }
+
+    /// A cursor is the number of an id. A number that was not given out yet is of another file: the log begins again.
+    async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+        let number = cursor.as_bytes().try_into().map_or(0, u64::from_be_bytes);
+        self.step(|Data { ended, .. }| {
+            let after = if number <= ended.last { number } else { 0 };
+            let ids = ended.ids.range(after + 1..).map(|(_, (id, _))| *id).collect();
+            Step::Unchanged(EndedPage::last(ids, EndedCursor::new(ended.last.to_be_bytes())))
+        })
+        .await
+    }
+
+    async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        self.step(|Data { ended, .. }| {
+            let (now, mut removed) = (UnixMillis::now(), 0);
+            ended.ids.retain(|_, (_, since)| {
+                let is_old = now.saturating_since(UnixMillis::new(*since)) > kept_for;
+                removed += u64::from(is_old);
+                !is_old
             });
             if removed > 0 { Step::Changed(removed) } else { Step::Unchanged(0) }
         })
@@ -185,21 +239,22 @@ fn late() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
-fn read(path: &Path) -> Result<Sessions, StoreError> {
+fn read(path: &Path) -> Result<Data, StoreError> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sessions::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Data::default()),
         Err(error) => return Err(fault(error)),
     };
-    let rows: Vec<Row> = serde_json::from_slice(&text)
+    let (rows, ended): (Vec<Row>, EndedLog) = serde_json::from_slice(&text)
         .map_err(|error| StoreError::from_driver(StoreErrorKind::Corrupt, error))?;
-    rows.into_iter().map(|row| Ok((row.id, row.into_record()?))).collect()
+    let sessions = rows.into_iter().map(|row| Ok((row.id, row.into_record()?)));
+    Ok(Data { sessions: sessions.collect::<Result<_, StoreError>>()?, ended })
 }
 
 /// To a file beside it, which then takes its place: whoever reads, after a crash for one, finds the old or the new.
-fn write(path: &Path, sessions: &Sessions) -> Result<(), StoreError> {
+fn write(path: &Path, Data { sessions, ended }: &Data) -> Result<(), StoreError> {
     let rows: Vec<Row> = sessions.values().map(Row::of).collect();
-    let text = serde_json::to_vec(&rows)
+    let text = serde_json::to_vec(&(rows, ended))
         .map_err(|error| StoreError::from_driver(StoreErrorKind::Corrupt, error))?;
     replace(path, &text).map_err(fault)
 }

@@ -11,7 +11,10 @@ use core::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::id::{self, SessionId};
+use super::{
+    ended::EndedSessions,
+    id::{self, SessionId},
+};
 use crate::{
     claims::{self, Audience},
     error::{DecodeError, EncodeError},
@@ -58,6 +61,7 @@ const AUTH_TIME: &str = "auth_time";
 pub struct AccessVerifier {
     keys: Box<dyn Keys + Send + Sync>,
     validation: Validation,
+    ended: Option<EndedSessions>,
 }
 
 impl AccessVerifier {
@@ -82,7 +86,7 @@ impl AccessVerifier {
         let required = ["sub", CLIENT_ID, "iat", "jti", SESSION_ID];
         let validation = validation.issuer(issuer).audience(audience).typ(TYP);
         let validation = required.into_iter().fold(validation, Validation::require);
-        Self { keys: Box::new(keys), validation }
+        Self { keys: Box::new(keys), validation, ended: None }
     }
 
     /// Accepts tokens for `audience` too.
@@ -113,17 +117,38 @@ impl AccessVerifier {
         Self { validation: self.validation.clock(clock), ..self }
     }
 
+    /// Refuses tokens whose session has ended, too; see [`EndedSessions`].
+    #[must_use]
+    pub fn ended_sessions(self, ended: EndedSessions) -> Self {
+        Self { ended: Some(ended), ..self }
+    }
+
     /// Verifies an access token, and reads the application's own claims as a `C`, which sees the registered ones
-    /// too. That its session has been logged out since cannot be seen here: the token is accepted until it
-    /// expires, see [`Sessions::verify_live`](super::Sessions::verify_live).
+    /// too. A session that has been logged out since is noticed where the verifier has
+    /// [`ended_sessions`](Self::ended_sessions); without them the token is accepted until it expires, see
+    /// [`Sessions::verify_live`](super::Sessions::verify_live).
     ///
     /// # Errors
-    /// [`DecodeError`], with the first check that the token does not pass.
+    /// [`DecodeError`], with the first check that the token does not pass. Whether the session has ended is checked last.
     pub fn verify<C: DeserializeOwned>(
         &self,
         access_token: &str,
     ) -> Result<AccessToken<C>, DecodeError> {
-        self.verify_by(access_token, &self.validation)
+        let token = self.verify_by(access_token, &self.validation)?;
+        self.check_ended(&token.session_id, token.issued_at, token.expires_at)?;
+        Ok(token)
+    }
+
+    fn check_ended(
+        &self,
+        session: &SessionId,
+        issued_at: NumericDate,
+        expires_at: NumericDate,
+    ) -> Result<(), DecodeError> {
+        match &self.ended {
+            Some(ended) => ended.check(session, expires_at.saturating_since(issued_at)),
+            None => Ok(()),
+        }
     }
 
     fn verify_by<C: DeserializeOwned>(
@@ -143,10 +168,15 @@ impl AccessVerifier {
             &*self.keys,
             &self.validation,
             |explanation, payload| {
-                for (claim, error) in
-                    AccessClaims::scan(payload).iter().flat_map(AccessClaims::faults)
-                {
+                let Ok(claims) = AccessClaims::scan(payload) else { return };
+                for (claim, error) in claims.faults() {
                     explanation.fail(claim, error);
+                }
+                if let Ok(token) = claims.into_token(NoClaims {}) {
+                    let AccessToken { session_id, issued_at, expires_at, .. } = token;
+                    if let Err(error) = self.check_ended(&session_id, issued_at, expires_at) {
+                        explanation.fail(SESSION_ID, error);
+                    }
                 }
             },
         )
@@ -159,7 +189,7 @@ impl AccessVerifier {
         access_token: &str,
     ) -> Result<AccessToken<NoClaims>, DecodeError> {
         let mut validation = self.validation.clone();
-        let mut answer = self.verify(access_token);
+        let mut answer = self.verify_by(access_token, &self.validation);
         // Each of the times that can be wrong is put right once.
         for _ in 0..3 {
             let before = |end: NumericDate| end.saturating_sub(Duration::from_secs(1));
@@ -186,6 +216,7 @@ impl fmt::Debug for AccessVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessVerifier")
             .field("validation", &self.validation)
+            .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use core::{fmt, time::Duration};
 use super::{
     Lifetimes, Sessions,
     access::AccessVerifier,
+    ended::EndedSessions,
     event::{Event, OnEvent},
     login::is_name,
     refresh_token::{self, RefreshKeyError},
@@ -34,6 +35,7 @@ pub struct SessionsBuilder<S> {
     ahead: AheadPolicy,
     /// The limits on access tokens.
     validation: Validation,
+    ended: Option<EndedSessions>,
     clock: Arc<dyn Clock>,
     on_event: Option<OnEvent>,
 }
@@ -88,6 +90,17 @@ pub enum ConfigError {
         /// The absolute lifetime.
         absolute_lifetime: Duration,
     },
+    /// A token would outlive what is known of its session.
+    #[error(
+        "the access lifetime of {access_lifetime:?} is longer than the {ended:?} of EndedOptions::access_lifetime: give the \
+         same to both"
+    )]
+    EndedTooShort {
+        /// The access lifetime.
+        access_lifetime: Duration,
+        /// The access lifetime in the options of the ended sessions.
+        ended: Duration,
+    },
     /// The refresh key cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
@@ -123,6 +136,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             },
             ahead: AheadPolicy::default(),
             validation: Validation::new(),
+            ended: None,
             clock: Arc::new(SystemClock),
             on_event: None,
         }
@@ -210,6 +224,11 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         Ok(Self { validation: self.validation.max_token_len(bytes)?, ..self })
     }
 
+    /// Has [`Sessions::verify`] refuse the tokens of sessions that have ended, too; see [`EndedSessions`].
+    pub fn ended_sessions(self, ended: EndedSessions) -> Self {
+        Self { ended: Some(ended), ..self }
+    }
+
     /// Reads `clock` in the place of the system's, once for each call.
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self { clock: Arc::new(clock), ..self }
@@ -242,6 +261,13 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         let mut verifier = AccessVerifier::with(validation, keys, issuer, first.as_str());
         for audience in others {
             verifier = verifier.audience(audience.as_str());
+        }
+        if let Some(ended) = self.ended {
+            let (access_lifetime, known) = (self.lifetimes.access, ended.access_lifetime());
+            if access_lifetime > known {
+                return Err(ConfigError::EndedTooShort { access_lifetime, ended: known });
+            }
+            verifier = verifier.ended_sessions(ended);
         }
         let audience = match others {
             [] => Audience::One(first.clone()),

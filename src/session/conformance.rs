@@ -72,6 +72,7 @@
 //! | R12 | A step whose answer got lost can be repeated, and loses nothing. |
 //! | R13 | A replay is answered with the key that the current token was made with. |
 //! | R18 | Every step ends within the store's deadline, whatever holds the store up. |
+//! | R19 | The id of a session that a step has ended is in the log of ended sessions when the step is answered, and no other id is. |
 //! | C1 | What was inserted is loaded exactly. |
 //! | C2 | An insert never overwrites. |
 //! | C3 | Absence is an outcome. |

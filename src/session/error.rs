@@ -109,7 +109,9 @@ impl SessionError {
             | Self::Reused
             | Self::Ahead { .. }
             | Self::Denied => "invalid_grant",
-            Self::AccessToken(_) => "invalid_token",
+            Self::AccessToken(error) if !matches!(error, DecodeError::EndedUnknown { .. }) => {
+                "invalid_token"
+            }
             Self::Subject => "invalid_request",
             error if error.is_transient() => "temporarily_unavailable",
             _ => "server_error",
@@ -121,7 +123,8 @@ impl SessionError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.kind().is_transient(),
-            Self::Authorize(_)
+            Self::AccessToken(DecodeError::EndedUnknown { .. })
+            | Self::Authorize(_)
             | Self::Full
             | Self::MissingRefreshKey { .. }
             | Self::NoRandomness => true,

@@ -7,14 +7,21 @@ use alloc::sync::Arc;
 use core::{future::Future, time::Duration};
 
 use super::{Sessions, error::SessionError, store::RefreshStore};
+use crate::validation::Validation;
 
 /// The most sessions that the task removes in one step, so that no other step waits long.
 const PORTION: u32 = 1000;
+
+/// How much longer than needed an ended session stays in the log.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
 
 impl<S: RefreshStore> Sessions<S> {
     /// Removes up to `limit` sessions that have ended from the store, and returns how many. Fewer than `limit` means that
     /// none is left, or that the store is so large that its deadline came first; the next call goes on from there. Any
     /// number of servers may call it at any time.
+    ///
+    /// A call that leaves none also trims the store's log of ended sessions: what was in it for longer than any access token of
+    /// its session can be valid, and an hour more for clocks that differ.
     ///
     /// A session is removed once it has ended by the clock of this server and by the store's: a server whose clock is
     /// ahead removes no live session.
@@ -22,7 +29,12 @@ impl<S: RefreshStore> Sessions<S> {
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn purge_expired(&self, limit: u32) -> Result<u64, SessionError> {
-        Ok(self.store.purge_expired(self.now(), limit).await?)
+        let removed = self.store.purge_expired(self.now(), limit).await?;
+        if removed < u64::from(limit) {
+            let valid_for = self.lifetimes.access.saturating_add(Validation::MAX_LEEWAY);
+            self.store.trim_ended(valid_for.saturating_add(CLOCKS_DIFFER)).await?;
+        }
+        Ok(removed)
     }
 
     /// A future that removes the sessions that have ended about once in each `pause`, for ever: to be spawned once by each

@@ -1,6 +1,7 @@
 //! Where sessions are kept: the steps that a store has to take in one piece, and the errors of stores.
 
 mod boxed;
+mod ended;
 mod memory;
 
 /// What the store in memory shares between threads; `tests/interleavings` gives it loom's in their place.
@@ -10,7 +11,7 @@ mod sync {
 }
 
 use alloc::{boxed::Box, vec::Vec};
-use core::{error::Error, fmt, future::Future};
+use core::{error::Error, fmt, future::Future, time::Duration};
 
 use super::{
     id::SessionId,
@@ -20,7 +21,11 @@ use super::{
 };
 use crate::debug::debug_by_message;
 
-pub use self::{boxed::BoxStore, memory::MemoryStore};
+pub use self::{
+    boxed::BoxStore,
+    ended::{EndedCursor, EndedPage},
+    memory::MemoryStore,
+};
 
 /// A place for sessions.
 ///
@@ -37,9 +42,9 @@ pub use self::{boxed::BoxStore, memory::MemoryStore};
 /// Every step ends within a deadline, which the operator can set; afterwards it answers
 /// [`StoreErrorKind::Unavailable`], and may have happened or happen later.
 ///
-/// Times come with the call. A store reads its own clock for two things alone: how long it stalled before it
-/// changed a record ([`RotateRequest::after`]), and what [`purge_expired`](Self::purge_expired) may remove. When a session
-/// ends is decided by the caller that reads the record, never by the store's having removed it.
+/// Times come with the call. A store reads its own clock for three things alone: how long it stalled before it
+/// changed a record ([`RotateRequest::after`]), what [`purge_expired`](Self::purge_expired) may remove, and how long an id
+/// has been in the log of ended sessions ([`trim_ended`](Self::trim_ended)). When a session ends is decided by the caller that reads the record, never by the store's having removed it.
 ///
 /// A store never sees a token, and nothing that one could be made from.
 ///
@@ -126,6 +131,34 @@ pub trait RefreshStore: Send + Sync + 'static {
         &self,
         now: UnixMillis,
         limit: u32,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// The ids of the sessions that were revoked after `cursor` was made, from the store's log of ended sessions.
+    ///
+    /// The step that revokes a session writes its id into this log: [`revoke`](Self::revoke), also for an id that is not
+    /// there, [`revoke_subject`](Self::revoke_subject), and a [`rotate`](Self::rotate) that finds a reuse. The log is apart
+    /// from the sessions, so that an id stays in it when its session is purged.
+    ///
+    /// Whatever was answered before this call began is in the pages from `cursor` to the
+    /// [last](EndedPage::is_last), whichever handle or process revoked it, and whatever the clocks say. No id comes that was not
+    /// revoked. A store that cannot tell what a cursor stands for begins again, and so repeats ids: the cursor is of another
+    /// server, or of data that a backup has replaced since.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn ended_after(
+        &self,
+        cursor: &EndedCursor,
+    ) -> impl Future<Output = Result<EndedPage, StoreError>> + Send;
+
+    /// Removes the ids that have been in the log of ended sessions for longer than `kept_for` by the store's own clock, and
+    /// returns how many it removed; fewer than there are, when its deadline came first. It never makes a cursor useless.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is at fault.
+    fn trim_ended(
+        &self,
+        kept_for: Duration,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 

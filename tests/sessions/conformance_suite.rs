@@ -101,6 +101,18 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::PurgeCountsTwice, &["races/two_purgers"]),
     (Flaw::PurgeLeavesTheIndex, &["purge/gone_is_gone"]),
     (Flaw::PurgeTrustsTheCaller, &["purge/a_clock_ahead_removes_nothing_live"]),
+    (Flaw::LogMissesReuse, &["ended/has_every_revocation"]),
+    (Flaw::LogMissesUnknown, &["ended/has_unknown_ids"]),
+    (Flaw::LogMissesExpired, &["ended/has_every_revocation"]),
+    (Flaw::LogHasTheKept, &["ended/has_every_revocation"]),
+    (Flaw::LogIsLate, &["ended/misses_none_in_a_race"]),
+    (Flaw::LogGoesWithTheSession, &["ended/outlives_the_session"]),
+    (Flaw::LogNumbersAreDrawnEarly, &["ended/misses_none_in_a_race"]),
+    (Flaw::LogNumbersComeAgain, &["ended/is_trimmed_by_its_age"]),
+    (Flaw::LogIsNotTrimmed, &["ended/is_trimmed_by_its_age"]),
+    (Flaw::LogIsTrimmedWhole, &["ended/is_trimmed_by_its_age"]),
+    (Flaw::LogBelievesCursors, &["ended/begins_again_at_a_foreign_cursor"]),
+    (Flaw::LogHasNoCursor, &["ended/has_every_revocation"]),
     (Flaw::CacheOfItsOwn, &["handles/none_reads_what_was"]),
     (Flaw::SnapshotOfItsOwn, &["handles/one_opened_later_sees_all"]),
 ];
@@ -202,7 +214,7 @@ async fn a_store_that_removes_by_itself_is_not_asked_what_it_purged() {
     let report = run(Flaw::PurgeDoesNothing).await;
     report.assert_passed();
     let not_run = |case: &&conformance::CaseReport| matches!(case.result(), CaseResult::NotRun(_));
-    assert_eq!(report.cases().iter().filter(not_run).count(), 6);
+    assert_eq!(report.cases().iter().filter(not_run).count(), 7);
     for flaw in [Flaw::PurgeTakesLive, Flaw::RotateIsNotAtomic, Flaw::SecondsOnly] {
         assert!(!run(flaw).await.passed(), "{flaw:?}");
     }
@@ -215,7 +227,7 @@ async fn nothing_is_not_a_pass() {
 }
 
 /// What random operations of one after the other cannot show: races, odd texts, crowds, alikeness of subjects.
-const BEYOND_THE_MODEL: [Flaw; 18] = [
+const BEYOND_THE_MODEL: [Flaw; 24] = [
     Flaw::InsertIsNotAtomic,
     Flaw::EmptyLabelIsNone,
     Flaw::TextsAreTrimmed,
@@ -233,6 +245,12 @@ const BEYOND_THE_MODEL: [Flaw; 18] = [
     Flaw::PurgeIsNotAtomic,
     Flaw::PurgeCountsTwice,
     Flaw::PurgeTrustsTheCaller,
+    Flaw::LogIsLate,
+    Flaw::LogNumbersAreDrawnEarly,
+    Flaw::LogNumbersComeAgain,
+    Flaw::LogIsNotTrimmed,
+    Flaw::LogIsTrimmedWhole,
+    Flaw::LogBelievesCursors,
     Flaw::SnapshotOfItsOwn,
 ];
 

@@ -8,6 +8,7 @@
 
 mod boundaries;
 mod conformance_suite;
+mod ended;
 mod flows;
 mod log;
 mod threats;

@@ -2,6 +2,7 @@
 
 mod clock;
 mod fault;
+mod log;
 mod primary;
 mod purge;
 mod rotate;
@@ -12,14 +13,14 @@ use std::{
     fmt,
     future::Future,
     str,
-    sync::{Arc, atomic::AtomicU16},
+    sync::{Arc, OnceLock, atomic::AtomicU16},
     time::{Duration, Instant},
 };
 
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
-    store::InsertOutcome,
+    store::{EndedCursor, EndedPage, InsertOutcome},
 };
 use redis::{
     Client, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike,
@@ -128,7 +129,8 @@ use self::{
 /// [duplicate](InsertOutcome::Duplicate). With a grace of zero the repeated rotation counts as *reused*.
 ///
 /// # Permissions
-/// A user of an access control list needs `~kippu:*` and `+eval +evalsha +info +pexpire +pttl +time +zadd +zrange +zrem`,
+/// A user of an access control list needs `~kippu:*` and `+eval +evalsha +info +pexpire +pttl +time +xadd +xrange +xtrim +zadd
+/// +zrange +zrem`,
 /// and `+del +hgetall` while there is data of the first layout, besides what the client itself needs to connect.
 ///
 /// # What is stored
@@ -141,6 +143,11 @@ use self::{
 /// The first versions of this store kept a hash for each shard. The first step on a shard converts it, in one piece, and
 /// any number of servers may do so at once. A server with a first version fails on a shard that was converted
 /// ([`StoreErrorKind::Corrupt`]), and changes nothing there: end those servers when the new ones start.
+///
+/// The ids of sessions that were revoked go into a log: the stream `kippu:ended`, in a cluster `kippu:{03f}:ended` for each
+/// hash tag. Do not delete it, and do not let it expire. A verifier reads it by one script, in a cluster by 1,024 small
+/// ones over all nodes: give [`EndedOptions::max_lag`](kippu::session::EndedOptions::max_lag) seconds there. While a slot of a
+/// cluster is moved, a logout there may fail as unavailable, since it takes two keys.
 ///
 /// Sessions that have ended stay until [`purge_expired`](RefreshStore::purge_expired) removes them. It reads through all
 /// sessions, or as many as it can until the deadline: call it every few minutes, or every few hours on each of many servers.
@@ -157,6 +164,8 @@ pub struct RedisStore<C> {
     clocks: Arc<Clocks>,
     /// Where the next purge begins.
     next_tag: Arc<AtomicU16>,
+    /// Whether the server is a node of a cluster, once it was asked.
+    is_cluster: Arc<OnceLock<bool>>,
 }
 
 /// Keys have one of so many hash tags, enough that a cluster spreads them evenly, and few enough to visit all.
@@ -206,6 +215,7 @@ impl<C> RedisStore<C> {
             quits: true,
             clocks: Arc::new(Clocks::new(TAGS)),
             next_tag: Arc::new(AtomicU16::new(purge::first_tag())),
+            is_cluster: Arc::default(),
         }
     }
 
@@ -275,7 +285,16 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         in_time(self.deadline, self.run_on(step, tag_of(shard), &[self.key(shard)], args)).await
     }
 
-    /// Runs a step on shards of one tag.
+    /// Runs a step on a shard, and on the log of ended sessions, within the deadline.
+    async fn end(&self, step: &Step, shard: u16, args: &[&[u8]]) -> Result<Value, StoreError> {
+        in_time(self.deadline, async {
+            let tag = tag_of(shard);
+            self.run_on(step, tag, &[self.key(shard), self.log(tag).await?], args).await
+        })
+        .await
+    }
+
+    /// Runs a step on keys of one tag.
     async fn run_on(
         &self,
         step: &Step,
@@ -345,7 +364,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
     ) -> Result<bool, StoreError> {
         let (name, now) = (id.to_string(), now.to_string());
         let args = [name.as_bytes(), now.as_bytes(), reason.as_str().as_bytes()];
-        truth(&self.run(&REVOKE, id.shard(), &args).await?)
+        truth(&self.end(&REVOKE, id.shard(), &args).await?)
     }
 
     /// Where one of the sessions is corrupt, it revokes all the others, and then fails.
@@ -360,7 +379,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         let now = now.to_string();
         let reason = reason.as_str().as_bytes();
         let args = [subject.as_bytes(), keep.as_bytes(), now.as_bytes(), reason];
-        count(&self.run(&REVOKE_SUBJECT, SessionId::shard_of(subject), &args).await?)
+        count(&self.end(&REVOKE_SUBJECT, SessionId::shard_of(subject), &args).await?)
     }
 
     async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
@@ -389,6 +408,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
     /// It is the only step that takes several keys of a slot, and fails as unavailable while that slot is moved.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         self.purge(now, u64::from(limit)).await
+    }
+
+    /// One step of one server; in a cluster one for each of 1,024 hash tags.
+    async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+        in_time(self.deadline, self.read_logs(cursor)).await
+    }
+
+    async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        in_time(self.deadline, self.trim_logs(kept_for.as_millis())).await
     }
 }
 

@@ -9,13 +9,14 @@ mod row;
 
 use std::{
     future::Future,
+    str,
     time::{Duration, Instant},
 };
 
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
     rotation::{Change, RotateOutcome, RotateRequest},
-    store::{CompareAndSwap, InsertOutcome},
+    store::{CompareAndSwap, EndedCursor, EndedPage, InsertOutcome},
 };
 use sqlx::{
     PgPool,
@@ -117,6 +118,31 @@ const CREATE: &str = concat!(
     include_str!("postgres/schema.sql"),
 );
 
+/// The ids that have become visible since a snapshot, in one piece, and the next snapshot, which is the statement's own. A server
+/// that was promoted or has recovered from a crash may give out the numbers of transactions again: the snapshot is then of
+/// another server, and the log is read from its beginning. The server resets its statistics at each recovery.
+const ENDED_AFTER: &str = "\
+    WITH server AS MATERIALIZED ( \
+        SELECT concat_ws(' ', floor(date_part('epoch', pg_postmaster_start_time()) * 1000000)::bigint, \
+            (SELECT floor(date_part('epoch', stats_reset) * 1000000)::bigint FROM pg_stat_bgwriter)) AS name \
+    ), since AS MATERIALIZED ( \
+        SELECT CASE WHEN name = $1 THEN $2 ELSE '1:1:' END::txid_snapshot AS snapshot FROM server \
+    ) SELECT pg_is_in_recovery() AS in_recovery, (SELECT name FROM server) AS server, \
+        txid_current_snapshot()::text AS snapshot, ( \
+            SELECT string_agg(id, '') FROM kippu_ended \
+            WHERE txid >= txid_snapshot_xmin((SELECT snapshot FROM since)) \
+            AND NOT txid_visible_in_snapshot(txid, (SELECT snapshot FROM since)) \
+        ) AS ids";
+
+/// The oldest ids of the log, as many as one statement removes.
+const TRIM: &str = "WITH old AS ( \
+        SELECT ctid FROM kippu_ended \
+        WHERE ended_at < floor(date_part('epoch', clock_timestamp()) * 1000)::bigint - $1 \
+        ORDER BY ended_at LIMIT 10000 FOR UPDATE SKIP LOCKED \
+    ), removed AS ( \
+        DELETE FROM kippu_ended WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING id \
+    ) SELECT count(*) FROM removed";
+
 /// The blocks that one statement of a purge reads: 64 MiB, which a slow disk reads within the deadline.
 const PORTION: i64 = 8192;
 
@@ -189,8 +215,10 @@ impl PostgresStore {
     /// else connecting to the server can bring.
     pub async fn create_schema(&self) -> Result<(), StoreError> {
         // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
-        let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions') IS NOT NULL \
-                    AND to_regclass('kippu_sessions_subject') IS NOT NULL AS is_there";
+        let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions_subject') IS NOT NULL \
+                    AND to_regclass('kippu_ended_ended_at') IS NOT NULL \
+                    AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('kippu_sessions') \
+                        AND tgname = 'kippu_sessions_ended') AS is_there";
         self.step(|mut call| async move {
             let rows = call.read(|| sqlx::query(look)).await?;
             if row::is(&rows, "is_there")? {
@@ -286,8 +314,13 @@ impl RefreshStore for PostgresStore {
         let rows = self
             .run(|| {
                 sqlx::query(
-                    "UPDATE kippu_sessions SET revoked_at = $2, revoked_reason = $3 \
-                     WHERE id = $1 AND revoked_at IS NULL RETURNING id",
+                    "WITH ended AS ( \
+                         UPDATE kippu_sessions SET revoked_at = $2, revoked_reason = $3 \
+                         WHERE id = $1 AND revoked_at IS NULL RETURNING id \
+                     ), unknown AS ( \
+                         INSERT INTO kippu_ended (id) \
+                         SELECT $1 WHERE NOT EXISTS (SELECT FROM kippu_sessions WHERE id = $1) \
+                     ) SELECT id FROM ended",
                 )
                 .bind(id.as_bytes().as_slice())
                 .bind(now.get())
@@ -370,6 +403,33 @@ impl RefreshStore for PostgresStore {
                 }
             }
             Ok(removed)
+        })
+        .await
+    }
+
+    /// Needs no right but to read `kippu_ended`.
+    async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+        let cursor = str::from_utf8(cursor.as_bytes()).ok();
+        let (server, snapshot) =
+            cursor.and_then(|cursor| cursor.split_once('/')).unwrap_or_default();
+        let rows = self.read(|| sqlx::query(ENDED_AFTER).bind(server).bind(snapshot)).await?;
+        row::ended(&rows)
+    }
+
+    /// Removes the oldest, in portions, until there are no more or half of the deadline has passed.
+    async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        let (began, enough) = (Instant::now(), self.deadline / 2);
+        // Longer than there have been computers, and short enough to be subtracted.
+        let kept_for = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX).min(1 << 52);
+        self.step(|mut call| async move {
+            let mut removed = 0;
+            loop {
+                let portion = row::count(&call.run(|| sqlx::query(TRIM).bind(kept_for)).await?)?;
+                removed += portion;
+                if portion == 0 || began.elapsed() > enough {
+                    return Ok(removed);
+                }
+            }
         })
         .await
     }

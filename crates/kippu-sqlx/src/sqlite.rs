@@ -19,7 +19,7 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
-    store::InsertOutcome,
+    store::{EndedCursor, EndedPage, InsertOutcome},
 };
 use sqlx::{
     ConnectOptions, SqlitePool,
@@ -103,8 +103,12 @@ use self::{
 /// log is emptied with the next step, five seconds later at most.
 ///
 /// # What is stored
-/// One table: [`SCHEMA`](Self::SCHEMA). A new or empty file gets it; a file of another application is refused and left
+/// Two tables: [`SCHEMA`](Self::SCHEMA). A new or empty file gets them; a file of another application is refused and left
 /// as it is.
+///
+/// `kippu_ended` is the log of ended sessions. A trigger writes it, so that it also has the sessions that somebody revokes by
+/// hand. Its numbers begin at a random one and never come again: a cursor of another file, or of a file that a backup has
+/// replaced, does not fit.
 ///
 /// A rotation writes the session's row and no index, so that expired sessions are found by reading through the table.
 /// [`purge_expired`](RefreshStore::purge_expired) does that in small portions: other steps go in between.
@@ -142,7 +146,7 @@ const ONE_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const FIRST_ID: SessionId = SessionId::from_bytes([0; 16]);
 
 impl SqliteStore {
-    /// The table and its indexes, and the marks that tell the file from others'. It can be run again.
+    /// The tables, the index and the trigger, and the marks that tell the file from others'. It can be run again.
     pub const SCHEMA: &str = "\
 CREATE TABLE IF NOT EXISTS kippu_sessions (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
@@ -160,8 +164,20 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
+CREATE TABLE IF NOT EXISTS kippu_ended (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    ended_at INTEGER NOT NULL DEFAULT (CAST(1000 * unixepoch('subsec') AS INTEGER))
+) STRICT;
+INSERT INTO sqlite_sequence (name, seq) SELECT 'kippu_ended', random() & 0x3fffffffffffffff
+    WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'kippu_ended');
+CREATE TRIGGER IF NOT EXISTS kippu_sessions_ended AFTER UPDATE OF revoked_at ON kippu_sessions
+WHEN OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL
+BEGIN
+    INSERT INTO kippu_ended (id) VALUES (NEW.id);
+END;
 PRAGMA application_id = 1802072176;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
 
     /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
@@ -378,6 +394,27 @@ impl RefreshStore for SqliteStore {
             Err(late) if !is_begun => Err(late),
             Ok(Err(error)) => Err(error),
             Ok(Ok(())) | Err(_) => Ok(removed),
+        }
+    }
+
+    async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+        let after = cursor.as_bytes().try_into().map_or(0, i64::from_be_bytes);
+        self.read(|pending| Job::EndedAfter { after, pending }).await
+    }
+
+    /// Removes the oldest, portion by portion, until the deadline.
+    async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        let now = UnixMillis::now().get();
+        let kept_for = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
+        let before = UnixMillis::new(now.saturating_sub(kept_for));
+        let mut removed = 0;
+        loop {
+            match self.write(|pending| Job::TrimEnded { before, pending }).await {
+                Ok(0) => return Ok(removed),
+                Ok(portion) => removed += portion,
+                Err(error) if removed == 0 => return Err(error),
+                Err(_) => return Ok(removed),
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use std::{
     error::Error,
     fmt::Write,
     iter,
+    process::Command,
     str::FromStr,
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -27,13 +28,13 @@ use kippu::{
         RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
         UnixMillis,
         rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, Successor},
-        store::{CompareAndSwap, InsertOutcome},
+        store::{CompareAndSwap, EndedCursor, InsertOutcome},
     },
 };
 use kippu_sqlx::PostgresStore;
 use kippu_test_support::{postgres as postgres_server, proxy, records, servers};
 use sqlx::{
-    PgPool,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{
@@ -442,6 +443,118 @@ async fn eight_nodes_create_the_table_at_once() {
     }
 }
 
+/// Several nodes migrate at once, while one of the first version still writes.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn tables_of_the_first_version_get_a_log_of_ended_sessions() {
+    let server = server();
+    let url = server.database();
+    let old = pool(&url);
+    sql(
+        &old,
+        "CREATE TABLE kippu_sessions (
+             id BYTEA PRIMARY KEY CHECK (octet_length(id) = 16), subject TEXT COLLATE \"C\" NOT NULL,
+             client TEXT COLLATE \"C\" NOT NULL, label TEXT, created_at BIGINT NOT NULL,
+             absolute_expires_at BIGINT NOT NULL, generation BIGINT NOT NULL CHECK (generation >= 0),
+             kid TEXT NOT NULL, rotated_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+             revoked_at BIGINT, revoked_reason TEXT,
+             CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
+         ) WITH (fillfactor = 80);
+         CREATE INDEX kippu_sessions_subject ON kippu_sessions (subject);
+         INSERT INTO kippu_sessions SELECT decode(repeat(id, 16), 'hex'), subject, 'web', NULL, 1, 4000000000000, 0, '1', 1,
+             4000000000000, revoked_at, reason
+         FROM (VALUES ('01', 'alice', NULL::bigint, NULL), ('02', 'alice', 2, 'logout'), ('03', 'bob', NULL, NULL))
+             AS rows (id, subject, revoked_at, reason)",
+    )
+    .await;
+    let nodes: JoinSet<PostgresStore> =
+        [(); 4].map(|()| store_of(url.clone())).into_iter().collect();
+    let stores = nodes.join_all().await;
+    let [store, other, ..] = &stores[..] else { panic!("four nodes") };
+    let [live, revoked, by_hand] = [1, 2, 3].map(|byte| SessionId::from_bytes([byte; 16]));
+    let record = store.load(&live).await.unwrap().unwrap();
+    let rotated = store.rotate(&request(&record, 0, UnixMillis::now())).await.unwrap();
+    assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
+    let page = other.ended_after(&EndedCursor::default()).await.unwrap();
+    assert_eq!(page.ids, [revoked], "it ended before there was a log");
+    sql(
+        &old,
+        "UPDATE kippu_sessions SET revoked_at = 3, revoked_reason = 'logout' WHERE subject = 'bob'",
+    )
+    .await;
+    store.revoke(&live, RevokeReason::Logout, UnixMillis::now()).await.unwrap();
+    let mut page = other.ended_after(&page.next).await.unwrap();
+    page.ids.sort();
+    assert_eq!(page.ids, [live, by_hand]);
+}
+
+async fn store_of(url: String) -> PostgresStore {
+    store(&url).await
+}
+
+/// A transaction is not missed that had begun before others and commits after them, nor one that is in doubt or rolled back in
+/// part.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn the_log_misses_no_transaction_that_commits_late() {
+    let server = server();
+    let url = server.database();
+    let (store, pool) = (store(&url).await, pool(&url));
+    let sessions = [(); 4].map(|()| session("alice"));
+    for session in &sessions {
+        store.insert(session).await.unwrap();
+    }
+    let [held, between, cancelled, kept] = sessions.each_ref().map(|session| session.id);
+    let revoke =
+        "UPDATE kippu_sessions SET revoked_at = 1, revoked_reason = 'logout' WHERE id = $1";
+    let by_hand = async |connection: &mut PgConnection, id: SessionId| {
+        sqlx::query(revoke).bind(id.as_bytes().to_vec()).execute(connection).await.unwrap();
+    };
+    let mut late = pool.begin().await.unwrap();
+    by_hand(&mut late, held).await;
+    let mut nested = late.begin().await.unwrap();
+    by_hand(&mut nested, cancelled).await;
+    nested.rollback().await.unwrap();
+    let mut nested = late.begin().await.unwrap();
+    by_hand(&mut nested, kept).await;
+    nested.commit().await.unwrap();
+    store.revoke(&between, RevokeReason::Logout, LOGIN).await.unwrap();
+    let page = store.ended_after(&EndedCursor::default()).await.unwrap();
+    assert_eq!(page.ids, [between]);
+    late.commit().await.unwrap();
+    let page = store.ended_after(&page.next).await.unwrap();
+    assert_eq!(page.ids, [held, kept]);
+    assert_eq!(store.ended_after(&page.next).await.unwrap().ids, []);
+}
+
+/// Where the server has recovered from a crash, it may have given out the numbers of transactions again.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn the_log_is_read_anew_after_a_recovery() {
+    let server = Postgres::start();
+    let url = server.database();
+    let (store, pool) = (store(&url).await, pool_with(&url, 1, &[]));
+    let session = session("alice");
+    store.insert(&session).await.unwrap();
+    store.revoke(&session.id, RevokeReason::Logout, LOGIN).await.unwrap();
+    let page = store.ended_after(&EndedCursor::default()).await.unwrap();
+    let page = store.ended_after(&page.next).await.unwrap();
+    assert_eq!(page.ids, [], "it was read");
+    let process: i32 =
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&pool).await.unwrap();
+    let killed = Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
+    assert!(killed.success());
+    let again = loop {
+        match store.ended_after(&page.next).await {
+            Ok(page) if !page.ids.is_empty() => break page,
+            // The server ends the other connections a moment later.
+            Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
+        }
+    };
+    assert_eq!(again.ids, [session.id]);
+}
+
 /// 64 present one generation over 4 pools: one of them rotates, the others get the same.
 async fn a_race_has_one_winner(url: &str, rounds: u64) {
     let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 8, &[]))).collect();
@@ -699,6 +812,8 @@ async fn kinds_of_all(store: &PostgresStore) -> Vec<(&'static str, Option<StoreE
         ("revoke_subject", store.revoke_subject("alice", None, reason, LOGIN).await.err()),
         ("swap", store.swap(&alice, &revoke).await.err()),
         ("purge_expired", store.purge_expired(LOGIN, 1).await.err()),
+        ("ended_after", store.ended_after(&EndedCursor::default()).await.err()),
+        ("trim_ended", store.trim_ended(Duration::ZERO).await.err()),
     ]
 }
 

@@ -26,7 +26,7 @@ use kippu::session::{
     MemoryStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
     StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::InsertOutcome,
+    store::{EndedCursor, InsertOutcome},
 };
 use kippu_sqlx::SqliteStore;
 use kippu_test_support::{records, servers};
@@ -472,6 +472,82 @@ fn a_caller_may_give_up() {
     });
 }
 
+/// As the first version made them.
+const FIRST_SCHEMA: &str = "\
+CREATE TABLE kippu_sessions (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    subject TEXT NOT NULL,
+    client TEXT NOT NULL,
+    label TEXT,
+    created_at INTEGER NOT NULL,
+    absolute_expires_at INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    kid TEXT NOT NULL,
+    rotated_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    revoked_reason TEXT,
+    CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kippu_sessions_subject ON kippu_sessions (subject);
+PRAGMA application_id = 1802072176;
+PRAGMA user_version = 1;
+INSERT INTO kippu_sessions VALUES
+    (x'01010101010101010101010101010101', 'alice', 'web', NULL, 1, 4000000000000, 0, '1', 1, 4000000000000, NULL, NULL),
+    (x'02020202020202020202020202020202', 'alice', 'web', NULL, 1, 4000000000000, 0, '1', 1, 4000000000000, 2, 'logout'),
+    (x'03030303030303030303030303030303', 'bob', 'web', NULL, 1, 4000000000000, 0, '1', 1, 4000000000000, NULL, NULL);
+";
+
+/// Several processes open it at once, while one of the first version still writes.
+#[test]
+fn a_file_of_the_first_version_gets_a_log_of_ended_sessions() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let path = file(&scratch);
+        let mut old = raw(&path).await;
+        execute(&mut old, FIRST_SCHEMA).await;
+        let (store, other, _) = tokio::join!(open(&path), open(&path), open(&path));
+        let [live, revoked, by_hand] = [1, 2, 3].map(|byte| SessionId::from_bytes([byte; 16]));
+        let session = store.load(&live).await.unwrap().unwrap();
+        let rotated = store.rotate(&request(&session, 0, UnixMillis::now())).await.unwrap();
+        assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
+        let page = other.ended_after(&EndedCursor::default()).await.unwrap();
+        assert_eq!(page.ids, [revoked], "it ended before there was a log");
+        execute(&mut old, "UPDATE kippu_sessions SET revoked_at = 3, revoked_reason = 'logout' WHERE subject = 'bob'").await;
+        store.revoke(&live, RevokeReason::Logout, UnixMillis::now()).await.unwrap();
+        let page = other.ended_after(&page.next).await.unwrap();
+        assert_eq!(page.ids, [by_hand, live]);
+    });
+}
+
+/// A log of many pages is read to its end, and one page's ids come once.
+#[test]
+fn a_long_log_has_pages() {
+    run(async {
+        let scratch = Scratch::new("sqlite");
+        let store = open(file(&scratch)).await;
+        let mut other = raw(&file(&scratch)).await;
+        execute(
+            &mut other,
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000) \
+             INSERT INTO kippu_ended (id) SELECT unhex(format('%032x', i)) FROM n",
+        )
+        .await;
+        let (mut cursor, mut ids, mut pages) = (EndedCursor::default(), Vec::new(), 0);
+        loop {
+            let page = store.ended_after(&cursor).await.unwrap();
+            (cursor, pages) = (page.next, pages + 1);
+            ids.extend(page.ids);
+            if page.is_last {
+                break;
+            }
+        }
+        let number = |id: &SessionId| u128::from_be_bytes(*id.as_bytes());
+        assert_eq!(pages, 3);
+        assert!(ids.iter().map(number).eq(1..=25_000));
+    });
+}
+
 #[test]
 fn only_its_own_file_is_opened() {
     run(async {
@@ -484,7 +560,7 @@ fn only_its_own_file_is_opened() {
             ("tables", "CREATE TABLE notes (text)"),
             ("application", "PRAGMA application_id = 7"),
             ("version", "PRAGMA user_version = 7"),
-            ("newer", "PRAGMA application_id = 1802072176; PRAGMA user_version = 2"),
+            ("newer", "PRAGMA application_id = 1802072176; PRAGMA user_version = 3"),
             ("older", "PRAGMA application_id = 1802072176"),
         ] {
             let mut connection = raw(&at(name)).await;

@@ -62,7 +62,7 @@ pub enum Rejection {
         "the request has none of Sec-Fetch-Site, Origin, and X-CSRF-Token with the value of the CSRF cookie"
     )]
     UnknownOrigin,
-    /// 503 with `Retry-After`: for example, the store is away.
+    /// 503 with `Retry-After`: for example, the store is away, or was not read lately for the sessions that have ended.
     #[error(transparent)]
     Unavailable(SessionError),
     /// 500: for example, the store is set up wrongly, or the application's claims are too long.
@@ -88,7 +88,10 @@ impl fmt::Debug for Rejection {
 
 impl From<DecodeError> for Rejection {
     fn from(error: DecodeError) -> Self {
-        Self::InvalidToken(error)
+        match error {
+            DecodeError::EndedUnknown { .. } => Self::Unavailable(error.into()),
+            error => Self::InvalidToken(error),
+        }
     }
 }
 
@@ -227,7 +230,7 @@ impl From<SessionError> for Rejection {
     /// The answer where [`Sessions::verify_live`](kippu::session::Sessions::verify_live) failed.
     fn from(error: SessionError) -> Self {
         match error {
-            SessionError::AccessToken(error) => Self::InvalidToken(error),
+            SessionError::AccessToken(error) => error.into(),
             // Only a refresh or a login can say these.
             SessionError::Reused | SessionError::Ahead { .. } | SessionError::Denied => {
                 Self::InvalidGrant(error)

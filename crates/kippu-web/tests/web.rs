@@ -28,9 +28,9 @@ use axum::{
 use kippu::{
     Algorithm, DecodeError, Key, KeySet, NumericDate, SharedKeySet, Validation, decode, encode,
     session::{
-        AccessToken, AccessVerifier, BoxStore, EventKind, MemoryStore, NoClaims, RefreshKeyError,
-        RevokeReason, Session, SessionError, SessionId, Sessions, StoreError, StoreErrorKind,
-        TokenResponse, conformance::Faulty,
+        AccessToken, AccessVerifier, BoxStore, EndedOptions, EndedSessions, EventKind, MemoryStore,
+        NoClaims, RefreshKeyError, RevokeReason, Session, SessionError, SessionId, Sessions,
+        StoreError, StoreErrorKind, TokenResponse, conformance::Faulty,
     },
 };
 use kippu_test_support::log;
@@ -387,6 +387,36 @@ async fn a_token_has_to_be_good_for_what_is_asked() {
     let claims = Claims { scope: "writer rewrite".into() };
     let other = fixture.app.sessions.login("eve", &claims).await.unwrap().access_token;
     assert_eq!(ask("GET", "/layer/scoped", &other).await.challenge(), (403, lacks));
+}
+
+/// A token of a session that has ended is invalid. One may be good of whose session nothing is known: the client keeps it.
+#[tokio::test]
+async fn a_guard_may_follow_the_ended_sessions() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let ended = EndedSessions::follow(fixture.store.clone(), EndedOptions::new());
+    let verifier = AccessVerifier::new(Key::hs256(ACCESS_SECRET).unwrap(), ISSUER, "api");
+    let guard = Guard::new(Arc::new(verifier.ended_sessions(ended.clone())));
+    let router = Router::new().route("/me", get(async |_: Access<Claims>| ())).with_state(guard);
+    let get = async || {
+        let bearer = format!("Bearer {}", tokens.access_token);
+        let request = Request::get("/me").header("authorization", bearer).body(Body::empty());
+        router.clone().oneshot(request.unwrap()).await.unwrap()
+    };
+    let unknown = get().await;
+    assert_eq!(
+        (unknown.status(), &unknown.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    assert!(!unknown.headers().contains_key("www-authenticate"));
+    ended.poll().await.unwrap();
+    assert_eq!(get().await.status(), StatusCode::OK);
+    fixture.app.sessions.logout(&tokens.refresh_token).await.unwrap();
+    ended.poll().await.unwrap();
+    let refused = get().await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! One store, one step after the other: what each rule wants, in the smallest session that shows it.
 
+mod ended;
 mod ending;
 mod faults;
 mod handles;
@@ -17,6 +18,7 @@ pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: 
     rotating::run(stage, book).await;
     times::run(stage, book).await;
     ending::run(stage, book).await;
+    ended::run(stage, book).await;
     subjects::run(stage, book).await;
     purging::run(stage, book).await;
     handles::run(harness, stage, book).await;

@@ -1,14 +1,14 @@
 //! A store that fails when told to, before a step or after it, for tests of those who call stores.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::mem;
+use core::{mem, time::Duration};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
     rotation::{RotateOutcome, RotateRequest},
-    store::{InsertOutcome, RefreshStore, StoreError, StoreErrorKind},
+    store::{EndedCursor, EndedPage, InsertOutcome, RefreshStore, StoreError, StoreErrorKind},
     time::UnixMillis,
 };
 
@@ -50,6 +50,8 @@ pub enum Fault {
     After,
     /// The step is stored, its answer is lost, and the driver sends the step again.
     Repeated,
+    /// The step is stored, and its answer comes so much later.
+    Late(Duration),
 }
 
 /// A method of [`RefreshStore`].
@@ -64,6 +66,8 @@ pub enum Method {
     RevokeSubject,
     List,
     PurgeExpired,
+    EndedAfter,
+    TrimEnded,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +141,11 @@ impl<S> Faulty<S> {
                 step().await?;
                 step().await
             }
+            Fault::Late(delay) => {
+                let answer = step().await;
+                tokio::time::sleep(delay).await;
+                answer
+            }
         }
     }
 }
@@ -201,5 +210,15 @@ impl<S: RefreshStore> RefreshStore for Faulty<S> {
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         let store = self.inner();
         self.step(Method::PurgeExpired, || store.purge_expired(now, limit)).await
+    }
+
+    async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+        let store = self.inner();
+        self.step(Method::EndedAfter, || store.ended_after(cursor)).await
+    }
+
+    async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        let store = self.inner();
+        self.step(Method::TrimEnded, || store.trim_ended(kept_for)).await
     }
 }

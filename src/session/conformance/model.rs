@@ -1,23 +1,23 @@
 //! Random operations on a few sessions, each answer and each record compared with a model: the pure decision, and a map.
 
 use alloc::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     format,
     string::String,
     vec::Vec,
 };
-use core::time::Duration;
+use core::{mem, time::Duration};
 
 use super::{
     random::Random,
     report::{Book, Case},
-    stage::{ABSOLUTE, Complaint, DAY, GRACE, HOUR, MILLI, Stage, Verdict, same},
+    stage::{ABSOLUTE, Complaint, DAY, GRACE, HOUR, MILLI, Stage, Verdict, ended, same},
 };
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, Revoked, SessionRecord},
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
-    store::{InsertOutcome, RefreshStore},
+    store::{EndedCursor, InsertOutcome, RefreshStore},
     time::UnixMillis,
 };
 
@@ -49,6 +49,8 @@ async fn random_operations<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             now: stage.now,
             held: BTreeMap::new(),
             known: Vec::new(),
+            ended: BTreeSet::new(),
+            cursor: ended(&**stage.next(), EndedCursor::default()).await?.1,
             log: Vec::new(),
         };
         for _ in 0..OPERATIONS {
@@ -74,6 +76,9 @@ struct Model<'s, S> {
     held: BTreeMap<SessionId, SessionRecord>,
     /// Those that were purged, or never inserted, among them.
     known: Vec<SessionRecord>,
+    /// Those that have ended since the log of ended sessions was read, up to the cursor.
+    ended: BTreeSet<SessionId>,
+    cursor: EndedCursor,
     log: Vec<String>,
 }
 
@@ -84,7 +89,8 @@ impl<S: RefreshStore> Model<'_, S> {
             0 | 1 => self.insert().await,
             2 => self.revoke().await,
             3 => self.revoke_subject().await,
-            4 | 5 => self.list().await,
+            4 => self.list().await,
+            5 => self.follow().await,
             6 if self.stage.keeps => self.purge().await,
             6 => self.load_all().await,
             _ => self.rotate().await,
@@ -210,7 +216,10 @@ impl<S: RefreshStore> Model<'_, S> {
         };
         self.note(format!("{request:?}"));
         if let Some(session) = self.held.get_mut(&id) {
-            return self.stage.present(session, &request).await.map(|_| ());
+            if self.stage.present(session, &request).await? == RotateOutcome::Reused {
+                self.ended.insert(id);
+            }
+            return Ok(());
         }
         same("rotate", &self.stage.rotate(&request).await?, &RotateOutcome::Unknown)?;
         self.compare(&id).await
@@ -219,7 +228,11 @@ impl<S: RefreshStore> Model<'_, S> {
     async fn revoke(&mut self) -> Verdict {
         let (id, reason, now) = (self.session()?.id, self.reason(), self.now);
         self.note(format!("revoke {id:?}, {reason:?}, at {now}"));
-        let session = self.held.get_mut(&id).filter(|session| session.revoked.is_none());
+        let session = self.held.get_mut(&id);
+        if session.as_ref().is_none_or(|session| session.revoked.is_none()) {
+            self.ended.insert(id);
+        }
+        let session = session.filter(|session| session.revoked.is_none());
         let wanted = session.map(|session| session.revoked = Some(Revoked { at: now, reason }));
         same("revoke", &self.stage.revoke(&id, reason, now).await?, &wanted.is_some())?;
         self.compare(&id).await
@@ -234,6 +247,7 @@ impl<S: RefreshStore> Model<'_, S> {
             let ours = session.subject == subject && Some(session.id) != keep;
             if ours && session.revoked.is_none() {
                 session.revoked = Some(Revoked { at: now, reason });
+                self.ended.insert(session.id);
                 wanted += 1;
             }
         }
@@ -249,6 +263,17 @@ impl<S: RefreshStore> Model<'_, S> {
         let mut wanted: Vec<_> = self.held.values().filter(live).cloned().collect();
         wanted.sort_by_key(|session| (session.created_at, session.id));
         same("list", &self.stage.list(&subject, now).await?, &wanted)
+    }
+
+    /// Reads the log of ended sessions on. Others write it, too.
+    async fn follow(&mut self) -> Verdict {
+        self.note("ended_after".into());
+        let (come, next) = ended(&**self.stage.next(), self.cursor.clone()).await?;
+        self.cursor = next;
+        let come: BTreeSet<SessionId> = come.into_iter().collect();
+        let known: BTreeSet<SessionId> = self.known.iter().map(|session| session.id).collect();
+        let wanted = mem::take(&mut self.ended);
+        same("ended_after", &come.intersection(&known).copied().collect(), &wanted)
     }
 
     async fn purge(&mut self) -> Verdict {

@@ -16,7 +16,7 @@ use crate::{
         id::SessionId,
         record::{RevokeReason, SessionRecord},
         rotation::{AheadPolicy, Change, RotateOutcome, RotateRequest},
-        store::{InsertOutcome, RefreshStore, StoreError},
+        store::{EndedCursor, InsertOutcome, RefreshStore, StoreError},
         time::UnixMillis,
     },
 };
@@ -308,6 +308,10 @@ impl<S: RefreshStore> Stage<S> {
         self.next().purge_expired(now, limit).await.map_err(fault("purge_expired"))
     }
 
+    pub(super) async fn trim(&self, kept_for: Duration) -> Verdict<u64> {
+        self.next().trim_ended(kept_for).await.map_err(fault("trim_ended"))
+    }
+
     /// Fails unless the store holds exactly this.
     pub(super) async fn holds(&self, what: impl Display, session: &SessionRecord) -> Verdict {
         same_record(what, self.load(&session.id).await?.as_ref(), session)
@@ -408,4 +412,20 @@ pub(super) async fn list(
     now: UnixMillis,
 ) -> Verdict<Vec<SessionRecord>> {
     store.list(subject, now).await.map_err(fault("list"))
+}
+
+/// The log of ended sessions from `cursor` to its end, through this handle, and where it ends.
+pub(super) async fn ended(
+    store: &impl RefreshStore,
+    mut cursor: EndedCursor,
+) -> Verdict<(Vec<SessionId>, EndedCursor)> {
+    let mut ids = Vec::new();
+    loop {
+        let page = store.ended_after(&cursor).await.map_err(fault("ended_after"))?;
+        ids.extend(page.ids);
+        cursor = page.next;
+        if page.is_last {
+            return Ok((ids, cursor));
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! A store behind a pointer: one whose type is chosen at run time, or one that several parts of a program share.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{fmt, future::Future, pin::Pin};
+use core::{fmt, future::Future, pin::Pin, time::Duration};
 
-use super::{InsertOutcome, RefreshStore, StoreError};
+use super::{EndedCursor, EndedPage, InsertOutcome, RefreshStore, StoreError};
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
@@ -64,6 +64,10 @@ trait DynStore: Send + Sync + 'static {
     fn list<'a>(&'a self, subject: &'a str, now: UnixMillis) -> Answer<'a, Vec<SessionRecord>>;
 
     fn purge_expired(&self, now: UnixMillis, limit: u32) -> Answer<'_, u64>;
+
+    fn ended_after<'a>(&'a self, cursor: &'a EndedCursor) -> Answer<'a, EndedPage>;
+
+    fn trim_ended(&self, kept_for: Duration) -> Answer<'_, u64>;
 }
 
 impl<S: RefreshStore> DynStore for S {
@@ -104,6 +108,14 @@ impl<S: RefreshStore> DynStore for S {
 
     fn purge_expired(&self, now: UnixMillis, limit: u32) -> Answer<'_, u64> {
         Box::pin(RefreshStore::purge_expired(self, now, limit))
+    }
+
+    fn ended_after<'a>(&'a self, cursor: &'a EndedCursor) -> Answer<'a, EndedPage> {
+        Box::pin(RefreshStore::ended_after(self, cursor))
+    }
+
+    fn trim_ended(&self, kept_for: Duration) -> Answer<'_, u64> {
+        Box::pin(RefreshStore::trim_ended(self, kept_for))
     }
 }
 
@@ -152,6 +164,14 @@ macro_rules! pointer {
 
         async fn purge_expired(&$self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
             $trait::purge_expired($pointee, now, limit).await
+        }
+
+        async fn ended_after(&$self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+            $trait::ended_after($pointee, cursor).await
+        }
+
+        async fn trim_ended(&$self, kept_for: Duration) -> Result<u64, StoreError> {
+            $trait::trim_ended($pointee, kept_for).await
         }
     }
     };

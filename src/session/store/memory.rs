@@ -1,16 +1,20 @@
 //! Sessions in the memory of one process: bounded, and gone when the process ends.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use std::collections::{BTreeSet, HashMap};
+use core::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    time::Instant,
+};
 
 use super::{
-    InsertOutcome, RefreshStore, StoreError,
+    EndedCursor, EndedPage, InsertOutcome, RefreshStore, StoreError,
     sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError},
 };
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, Revoked, SessionRecord},
-    rotation::{RotateOutcome, RotateRequest},
+    rotation::{Change, RotateOutcome, RotateRequest},
     time::UnixMillis,
 };
 
@@ -31,6 +35,7 @@ pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
     held: AtomicUsize,
     capacity: usize,
+    ended: Mutex<EndedLog>,
 }
 
 /// Enough that threads of one machine seldom meet in one.
@@ -43,11 +48,31 @@ struct Shard {
     by_subject: HashMap<String, BTreeSet<SessionId>>,
 }
 
+/// The ids of the sessions that were revoked. It is locked by those who hold a shard, and never the other way round.
+#[derive(Debug, Default)]
+struct EndedLog {
+    /// When, and which.
+    ids: VecDeque<(Instant, SessionId)>,
+    /// How many ids were removed from the front.
+    removed: u64,
+}
+
+impl EndedLog {
+    fn push(&mut self, id: SessionId) {
+        self.ids.push_back((Instant::now(), id));
+    }
+
+    /// The number that the next id gets.
+    fn end(&self) -> u64 {
+        self.removed.saturating_add(u64::try_from(self.ids.len()).unwrap_or(u64::MAX))
+    }
+}
+
 impl MemoryStore {
     /// A store for at most `capacity` sessions, live or not yet removed. One takes about 0.8 KiB.
     pub fn new(capacity: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, held: AtomicUsize::new(0), capacity }
+        Self { shards, held: AtomicUsize::new(0), capacity, ended: Mutex::default() }
     }
 
     /// How many sessions it holds, those among them that are over but not yet removed.
@@ -65,6 +90,10 @@ impl MemoryStore {
         let shard = self.shards.get(index).expect("a remainder is below its divisor");
         // No step leaves a shard half changed, so there is nothing that a panic could have left behind.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> MutexGuard<'_, EndedLog> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the place of one more session, if there is one.
@@ -110,6 +139,9 @@ impl RefreshStore for MemoryStore {
         };
         let decision = request.decide(record);
         if let Some(change) = decision.change {
+            if matches!(change, Change::Revoke { .. }) {
+                self.log().push(request.id);
+            }
             record.apply(change);
         }
         Ok(decision.outcome)
@@ -122,7 +154,11 @@ impl RefreshStore for MemoryStore {
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
         let mut shard = self.shard(id.shard());
-        Ok(shard.sessions.get_mut(id).is_some_and(|record| revoke(record, reason, now)))
+        let record = shard.sessions.get_mut(id);
+        if record.as_ref().is_none_or(|record| record.revoked.is_none()) {
+            self.log().push(*id);
+        }
+        Ok(record.is_some_and(|record| revoke(record, reason, now)))
     }
 
     async fn revoke_subject(
@@ -137,6 +173,7 @@ impl RefreshStore for MemoryStore {
         let mut revoked = 0;
         for id in by_subject.get(subject).into_iter().flatten().filter(|id| Some(*id) != keep) {
             if sessions.get_mut(id).is_some_and(|record| revoke(record, reason, now)) {
+                self.log().push(*id);
                 revoked += 1;
             }
         }
@@ -160,6 +197,25 @@ impl RefreshStore for MemoryStore {
             removed += self.purge(&mut shard, now, limit - removed);
         }
         Ok(u64::try_from(removed).unwrap_or(u64::MAX))
+    }
+
+    /// The cursor is the number of an id. One that the log has not reached is of another store: it begins again.
+    async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+        let log = self.log();
+        let from = cursor.as_bytes().try_into().map_or(0, u64::from_be_bytes);
+        let from = if from <= log.end() { from } else { 0 };
+        let seen = usize::try_from(from.saturating_sub(log.removed)).unwrap_or(usize::MAX);
+        let ids = log.ids.iter().skip(seen).map(|(_, id)| *id).collect();
+        Ok(EndedPage::last(ids, EndedCursor::new(log.end().to_be_bytes())))
+    }
+
+    async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        let mut log = self.log();
+        let end = log.ids.partition_point(|(since, _)| since.elapsed() > kept_for);
+        log.ids.drain(..end);
+        let removed = u64::try_from(end).unwrap_or(u64::MAX);
+        log.removed += removed;
+        Ok(removed)
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod session {
         pub(crate) use kippu::session::{RevokeReason, Revoked, SessionRecord};
     }
     pub(crate) mod rotation {
-        pub(crate) use kippu::session::rotation::{RotateOutcome, RotateRequest};
+        pub(crate) use kippu::session::rotation::{Change, RotateOutcome, RotateRequest};
     }
     pub(crate) mod time {
         pub(crate) use kippu::session::UnixMillis;

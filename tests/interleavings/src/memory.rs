@@ -9,7 +9,10 @@ mod sync {
     };
 }
 
-pub(crate) use kippu::session::{RefreshStore, StoreError, store::InsertOutcome};
+pub(crate) use kippu::session::{
+    RefreshStore, StoreError,
+    store::{EndedCursor, EndedPage, InsertOutcome},
+};
 
 #[path = "../../../src/session/store/memory.rs"]
 mod file;

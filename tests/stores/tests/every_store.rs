@@ -13,19 +13,20 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use kippu::{
-    Key,
+    DecodeError, Key,
     session::{
-        BoxStore, Event, EventKind, MemoryStore, NoClaims, RefreshStore, RevokeReason, Session,
-        SessionError, Sessions, SessionsBuilder,
+        AccessVerifier, BoxStore, EndedOptions, EndedSessions, Event, EventKind, MemoryStore,
+        NoClaims, RefreshStore, RevokeReason, Session, SessionError, Sessions, SessionsBuilder,
         conformance::{Harness, Stall, Suite},
         rotation::AheadPolicy,
     },
 };
 use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
-use tokio::sync::Barrier;
+use tokio::{sync::Barrier, time::sleep};
 
 /// One set of data, and what keeps it there.
 trait Data: Send + Sync + 'static {
@@ -386,6 +387,58 @@ async fn nothing_survives_a_logout(data: impl Data, rounds: u32) {
     println!("{refreshed} of {rounds} refreshes came first");
 }
 
+/// How many times a token is verified after the logout.
+const CHECKS: u32 = 20;
+
+/// Many log out on one server. Another one, which follows the ended sessions, accepts none of their tokens once `max_lag` has
+/// passed since the answer, and accepts the tokens of sessions that go on whenever it is fresh.
+async fn a_logout_reaches_a_verifier_in_time(data: impl Data, logouts: usize) {
+    const MAX_LAG: Duration = Duration::from_millis(500);
+    let issuer = Arc::new(server(data.open().await));
+    let ended = EndedSessions::follow(data.open().await, EndedOptions::new().max_lag(MAX_LAG));
+    let verifier =
+        AccessVerifier::new(Key::hs256(ACCESS_SECRET).unwrap(), "https://auth.example", "api");
+    let verifier = Arc::new(verifier.ended_sessions(ended.clone()));
+    let follower = tokio::spawn(ended.clone().run(sleep));
+    let stays = issuer.login("stays", &NoClaims {}).await.unwrap();
+    let users = (0..16).map(|user| {
+        let (issuer, verifier, ended) = (Arc::clone(&issuer), Arc::clone(&verifier), ended.clone());
+        tokio::spawn(async move {
+            let verify = |token: &str| verifier.verify::<NoClaims>(token).map(|_| ());
+            for logout in 0..logouts / 16 {
+                let subject = format!("leaver-{user}");
+                let tokens = issuer.login(&*subject, &NoClaims {}).await.unwrap();
+                while verify(&tokens.access_token).is_err() {
+                    // Not fresh, on a machine that does much else.
+                    assert!(!ended.contains(&tokens.session_id));
+                    sleep(Duration::from_millis(10)).await;
+                }
+                if logout % 2 == 0 {
+                    issuer.logout(&tokens.refresh_token).await.unwrap();
+                } else {
+                    issuer.logout_all(&subject).await.unwrap();
+                }
+                sleep(MAX_LAG).await;
+                for _ in 0..CHECKS {
+                    let error = verify(&tokens.access_token).unwrap_err();
+                    let (is_ended, is_unknown) = (
+                        matches!(error, DecodeError::SessionEnded),
+                        matches!(error, DecodeError::EndedUnknown { .. }),
+                    );
+                    assert!(is_ended || is_unknown, "{error}");
+                    tokio::task::yield_now().await;
+                }
+            }
+        })
+    });
+    for user in users.collect::<Vec<_>>() {
+        user.await.unwrap();
+    }
+    ended.poll().await.unwrap();
+    assert!(verifier.verify::<NoClaims>(&stays.access_token).is_ok());
+    follower.abort();
+}
+
 /// A backup is restored that is one rotation old: the token that proves it is accepted and reported, or refused and
 /// reported, as configured; the one that was used up stays so.
 async fn a_backup_may_be_restored(mut data: impl Restorable) {
@@ -505,6 +558,12 @@ macro_rules! on {
             $(#[$ignored])?
             async fn nothing_survives_a_logout() {
                 super::nothing_survives_a_logout($open, $logouts).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$ignored])?
+            async fn a_logout_reaches_a_verifier_in_time() {
+                super::a_logout_reaches_a_verifier_in_time($open, 64).await;
             }
         }
     };

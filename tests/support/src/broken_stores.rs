@@ -11,7 +11,7 @@ use kippu::session::{
     UnixMillis,
     conformance::{Harness, Stall},
     rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest},
-    store::{CompareAndSwap, InsertOutcome, rotate_by_swapping},
+    store::{CompareAndSwap, EndedCursor, EndedPage, InsertOutcome, rotate_by_swapping},
 };
 use tokio::{sync::RwLock, time::timeout};
 
@@ -100,6 +100,20 @@ pub enum Flaw {
     PurgeLeavesTheIndex,
     PurgeTrustsTheCaller,
 
+    // The log of ended sessions.
+    LogMissesReuse,
+    LogMissesUnknown,
+    LogMissesExpired,
+    LogHasTheKept,
+    LogIsLate,
+    LogGoesWithTheSession,
+    LogNumbersAreDrawnEarly,
+    LogNumbersComeAgain,
+    LogIsNotTrimmed,
+    LogIsTrimmedWhole,
+    LogBelievesCursors,
+    LogHasNoCursor,
+
     // Handles.
     CacheOfItsOwn,
     SnapshotOfItsOwn,
@@ -130,6 +144,17 @@ struct Data {
     sessions: BTreeMap<SessionId, SessionRecord>,
     /// Counts those that a purge has left in an index.
     purged: HashMap<String, u64>,
+    /// The log of ended sessions: the number of each id, and when it came.
+    ended: Vec<(u64, SessionId, Instant)>,
+    /// The last number.
+    number: u64,
+}
+
+impl Data {
+    fn log(&mut self, id: SessionId) {
+        self.number += 1;
+        self.ended.push((self.number, id, Instant::now()));
+    }
 }
 
 /// What a handle remembers, and should not.
@@ -427,6 +452,9 @@ impl RefreshStore for BrokenStore {
             (_, None) => return Ok(RotateOutcome::Unknown),
         }
         let (outcome, after) = self.decide(request, &record);
+        if outcome == RotateOutcome::Reused && !self.is(Flaw::LogMissesReuse) {
+            data.log(request.id);
+        }
         if let Some(after) = after {
             data.sessions.insert(request.id, after);
         }
@@ -439,11 +467,34 @@ impl RefreshStore for BrokenStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
+        let drawn = if self.is(Flaw::LogNumbersAreDrawnEarly) {
+            let number = {
+                let mut data = self.data();
+                data.number += 1;
+                data.number
+            };
+            // The later ones get there first.
+            tokio::time::sleep(Duration::from_millis(5 * (4 - number % 4))).await;
+            Some(number)
+        } else {
+            None
+        };
+        let late = self.is(Flaw::LogIsLate);
+        if late {
+            let (data, id) = (self.data.clone(), *id);
+            tokio::spawn(async move {
+                others_first().await;
+                data.lock().unwrap().log(id);
+            });
+        }
         let mut data = self.data();
         let Some(record) = data.sessions.get(id).cloned() else {
             if self.is(Flaw::RevokeLeavesTombstones) {
                 let tombstone = self.ended(&blank(*id), reason, now);
                 data.sessions.insert(*id, tombstone);
+            }
+            if !late && !self.is(Flaw::LogMissesUnknown) {
+                data.log(*id);
             }
             return Ok(false);
         };
@@ -456,6 +507,12 @@ impl RefreshStore for BrokenStore {
         }
         if first || self.is(Flaw::RevokeOverwrites) {
             data.sessions.insert(*id, self.ended(&record, reason, now));
+            let is_overlooked = self.is(Flaw::LogMissesExpired) && record.is_expired(now);
+            match drawn {
+                Some(number) => data.ended.push((number, *id, Instant::now())),
+                None if late || is_overlooked => {}
+                None => data.log(*id),
+            }
         }
         Ok(first)
     }
@@ -476,6 +533,9 @@ impl RefreshStore for BrokenStore {
         let mut revoked = 0;
         for read in all {
             if !self.is_of(&read, subject) || Some(&read.id) == keep {
+                if self.is(Flaw::LogHasTheKept) && self.is_of(&read, subject) {
+                    data.log(read.id);
+                }
                 continue;
             }
             let current = data.sessions.get(&read.id).cloned();
@@ -492,6 +552,7 @@ impl RefreshStore for BrokenStore {
                 continue;
             }
             data.sessions.insert(record.id, self.ended(&record, reason, now));
+            data.log(record.id);
             revoked += 1;
         }
         if self.is(Flaw::PurgeLeavesTheIndex) {
@@ -556,11 +617,43 @@ impl RefreshStore for BrokenStore {
             }
             let Some(record) = data.sessions.remove(&id) else { continue };
             *data.purged.entry(record.subject).or_default() += 1;
+            if self.is(Flaw::LogGoesWithTheSession) {
+                data.ended.retain(|(_, ended, _)| *ended != id);
+            }
             if !self.is(Flaw::PurgeCountsTwice) {
                 removed += 1;
             }
         }
         Ok(removed)
+    }
+
+    async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
+        let data = self.data();
+        let from = cursor.as_bytes().try_into().map_or(0, u64::from_be_bytes);
+        let from = match self.flaw {
+            Flaw::LogHasNoCursor => 0,
+            Flaw::LogBelievesCursors | Flaw::LogNumbersComeAgain => from,
+            _ if from > data.number => 0,
+            _ => from,
+        };
+        let new = data.ended.iter().filter(|(number, ..)| *number > from);
+        let end = new.clone().map(|(number, ..)| *number).max();
+        let ids = new.map(|(_, id, _)| *id).collect();
+        Ok(EndedPage::last(ids, EndedCursor::new(end.unwrap_or(from).to_be_bytes())))
+    }
+
+    async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        let mut data = self.data();
+        let before = data.ended.len();
+        match self.flaw {
+            Flaw::LogIsNotTrimmed => {}
+            Flaw::LogIsTrimmedWhole => data.ended.clear(),
+            _ => data.ended.retain(|(.., since)| since.elapsed() <= kept_for),
+        }
+        if self.is(Flaw::LogNumbersComeAgain) {
+            data.number = data.ended.iter().map(|(number, ..)| *number).max().unwrap_or(0);
+        }
+        Ok(u64::try_from(before - data.ended.len()).unwrap())
     }
 }
 
@@ -572,7 +665,11 @@ impl CompareAndSwap for BrokenStore {
             .sessions
             .get_mut(&seen.id)
             .filter(|current| current.revoked.is_none() && current.generation == seen.generation);
-        Ok(current.map(|current| current.apply(change.clone())).is_some())
+        let is_swapped = current.map(|current| current.apply(change.clone())).is_some();
+        if is_swapped && matches!(change, Change::Revoke { .. }) {
+            data.log(seen.id);
+        }
+        Ok(is_swapped)
     }
 }
 

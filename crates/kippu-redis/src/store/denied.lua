@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Which of the commands of the steps the user may not run on the shard KEYS[1]; of those that bring the first layout into
+-- Which of the commands of the steps the user may not run on the keys of a step; of those that bring the first layout into
 -- this one, if there are no others.
 local denied = {}
 for _, commands in ipairs({
@@ -8,6 +8,9 @@ for _, commands in ipairs({
     {'PEXPIRE', KEYS[1], '1'},
     {'PTTL', KEYS[1]},
     {'TIME'},
+    {'XADD', KEYS[#KEYS], '*', 'id', ''},
+    {'XRANGE', KEYS[#KEYS], '-', '+'},
+    {'XTRIM', KEYS[#KEYS], 'MINID', '0'},
     {'ZADD', KEYS[1], '0', ''},
     {'ZRANGE', KEYS[1], '-', '+', 'BYLEX'},
     {'ZREM', KEYS[1], ''},

@@ -141,6 +141,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
     }
 }
 
-fn ended() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "the runtime has ended during the purge")
+pub(super) fn ended() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the runtime has ended during the step")
 }

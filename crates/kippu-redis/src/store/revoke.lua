@@ -1,9 +1,11 @@
--- Revokes a session that is not revoked yet. Says whether there was one.
+-- Revokes a session of the shard KEYS[1] that is not revoked yet, with the log KEYS[2]. Says whether there was one. An id that
+-- is not there goes into the log too: its session may have been purged while its access token is valid.
 -- ARGV: id, time, reason.
 local id, now, reason = unpack(ARGV)
 
 local value = find(KEYS[1], id)
 if not value then
+  redis.call('XADD', KEYS[2], '*', 'id', id)
   return 0
 end
 local session = parse(value)
@@ -14,5 +16,5 @@ if session.revoked_at ~= '-' then
   return 0
 end
 session.revoked_at, session.reason = now, reason
-replace(KEYS[1], id, value, compose(session))
+revoke(KEYS[1], KEYS[2], id, value, compose(session))
 return 1

@@ -1,4 +1,4 @@
--- Revokes the sessions of a subject that are not revoked yet, but one. Says how many there were; that one of them is
+-- Revokes the sessions of a subject in the shard KEYS[1] that are not revoked yet, but one, with the log KEYS[2]. Says how many there were; that one of them is
 -- corrupt, when the others are revoked.
 -- ARGV: subject, id to keep or nothing, time, reason.
 local subject, keep_id, now, reason = unpack(ARGV)
@@ -7,7 +7,7 @@ local revoked = 0
 local are_sessions = each_of_subject(KEYS[1], subject, function(id, value, session)
   if id ~= keep_id and session.revoked_at == '-' then
     session.revoked_at, session.reason = now, reason
-    replace(KEYS[1], id, value, compose(session))
+    revoke(KEYS[1], KEYS[2], id, value, compose(session))
     revoked = revoked + 1
   end
 end)

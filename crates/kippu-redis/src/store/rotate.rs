@@ -15,7 +15,7 @@ use super::{
     clock::micros,
     fault::corrupt,
     record,
-    step::{LOAD, ROTATE, SWAP},
+    step::{LOAD, REVOKE_SEEN, ROTATE},
     tag_of, truth,
     value::encode,
 };
@@ -80,7 +80,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                     new.apply(revoke);
                     let args = [name.clone(), encode(&seen), encode(&new)];
                     let args = args.each_ref().map(String::as_bytes);
-                    if truth(&self.run_on(&SWAP, tag, &keys, &args).await?)? {
+                    let keys = [self.key(id.shard()), self.log(tag).await?];
+                    if truth(&self.run_on(&REVOKE_SEEN, tag, &keys, &args).await?)? {
                         return Ok(outcome);
                     }
                 }

@@ -67,13 +67,24 @@ local function index_of(subject)
   return '~' .. #subject .. ':' .. subject
 end
 
-local function replace(key, id, old, new)
-  -- An operator who takes away a permission shall not take sessions away with it.
-  if not redis.acl_check_cmd('ZADD', key, '0', id) then
-    error(redis.error_reply('NOPERM the user of the store may not run ZADD'))
+-- An operator who takes away a permission shall not take away the half of a step with it.
+local function require_permission(command, ...)
+  if not redis.acl_check_cmd(command, ...) then
+    error(redis.error_reply('NOPERM the user of the store may not run ' .. command))
   end
+end
+
+local function replace(key, id, old, new)
+  require_permission('ZADD', key, '0', id)
   redis.call('ZREM', key, id .. ' ' .. old)
   redis.call('ZADD', key, 0, id .. ' ' .. new)
+end
+
+-- Revokes a session that is not revoked yet: replaces its value, and writes its id into the log of ended sessions.
+local function revoke(key, log, id, old, new)
+  require_permission('XADD', log, '*', 'id', id)
+  replace(key, id, old, new)
+  redis.call('XADD', log, '*', 'id', id)
 end
 
 -- Brings a shard into this layout that was written by the first one: a hash of ids and values, each behind a time and a

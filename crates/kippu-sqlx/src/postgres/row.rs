@@ -1,6 +1,9 @@
 //! Rows in and out: a record of a row that another program may have written, refused where it cannot be one.
 
-use kippu::session::{SessionRecord, StoreError, UnixMillis};
+use kippu::session::{
+    SessionId, SessionRecord, StoreError, UnixMillis,
+    store::{EndedCursor, EndedPage},
+};
 use sqlx::{Postgres, Row, decode::Decode, postgres::PgRow, types::Type};
 
 use super::fault::{corrupt, fault};
@@ -24,6 +27,17 @@ pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {
         revoked_reason: column(row, "revoked_reason")?,
     };
     columns.into_record().map(Some).ok_or_else(corrupt)
+}
+
+/// The ids that have come into the log of ended sessions.
+pub(super) fn ended(rows: &[PgRow]) -> Result<EndedPage, StoreError> {
+    let row = rows.first().ok_or_else(corrupt)?;
+    let (server, snapshot): (String, String) = (column(row, "server")?, column(row, "snapshot")?);
+    let ids: Option<Vec<u8>> = column(row, "ids")?;
+    let ids = ids.unwrap_or_default();
+    let ids = ids.chunks(16).map(|id| id.try_into().map(SessionId::from_bytes));
+    let ids = ids.collect::<Result<_, _>>().map_err(|_| corrupt())?;
+    Ok(EndedPage::last(ids, EndedCursor::new(format!("{server}/{snapshot}").into_bytes())))
 }
 
 pub(super) fn time(row: &PgRow, name: &str) -> Result<UnixMillis, StoreError> {

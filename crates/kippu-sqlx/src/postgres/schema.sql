@@ -17,3 +17,33 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
+
+-- The log of ended sessions. It is read on by snapshots: no time and no sequence is in the order in which transactions
+-- become visible.
+CREATE TABLE IF NOT EXISTS kippu_ended (
+    txid BIGINT NOT NULL DEFAULT txid_current(),
+    id BYTEA NOT NULL CHECK (octet_length(id) = 16),
+    ended_at BIGINT NOT NULL DEFAULT floor(date_part('epoch', clock_timestamp()) * 1000)
+);
+CREATE INDEX IF NOT EXISTS kippu_ended_txid ON kippu_ended (txid);
+CREATE INDEX IF NOT EXISTS kippu_ended_ended_at ON kippu_ended (ended_at);
+-- By a trigger, so that a session that is revoked by hand is in the log, too.
+CREATE OR REPLACE FUNCTION kippu_log_ended() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO kippu_ended (id) VALUES (NEW.id);
+    RETURN NULL;
+END;
+$$;
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = 'kippu_sessions'::regclass AND tgname = 'kippu_sessions_ended'
+    ) THEN
+        CREATE TRIGGER kippu_sessions_ended AFTER UPDATE OF revoked_at ON kippu_sessions
+        FOR EACH ROW WHEN (OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL)
+        EXECUTE FUNCTION kippu_log_ended();
+        -- The access tokens of sessions that ended before there was a log may still be valid.
+        INSERT INTO kippu_ended (id) SELECT id FROM kippu_sessions WHERE revoked_at IS NOT NULL;
+    END IF;
+END;
+$$;

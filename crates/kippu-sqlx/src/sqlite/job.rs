@@ -9,7 +9,7 @@ use std::{
 use kippu::session::{
     RevokeReason, SessionId, SessionRecord, UnixMillis,
     rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::InsertOutcome,
+    store::{EndedPage, InsertOutcome},
 };
 use sqlx::{SqliteConnection, sqlite::SqliteQueryResult};
 use tokio::time::sleep;
@@ -61,6 +61,14 @@ pub(super) enum Job {
         limit: u32,
         pending: Pending<Purged>,
     },
+    EndedAfter {
+        after: i64,
+        pending: Pending<EndedPage>,
+    },
+    TrimEnded {
+        before: UnixMillis,
+        pending: Pending<u64>,
+    },
 }
 
 /// A portion of a purge.
@@ -77,9 +85,10 @@ impl Step for Job {
             Self::Load { pending, .. } => pending,
             Self::Rotate { pending, .. } => pending,
             Self::Revoke { pending, .. } => pending,
-            Self::RevokeSubject { pending, .. } => pending,
+            Self::RevokeSubject { pending, .. } | Self::TrimEnded { pending, .. } => pending,
             Self::List { pending, .. } => pending,
             Self::Purge { pending, .. } => pending,
+            Self::EndedAfter { pending, .. } => pending,
         }
     }
 }
@@ -109,8 +118,11 @@ pub(super) async fn take(
             }
         }
         Job::Revoke { id, reason, now, pending } => {
-            let revoked = revoke(connection, id, *reason, *now).await;
-            pending.settle(of_one(revoked)?.map(|rows| rows > 0));
+            let revoked = of_one(revoke(connection, id, *reason, *now).await)?;
+            if matches!(revoked, Ok(0)) {
+                log_unknown(connection, id).await?;
+            }
+            pending.settle(revoked.map(|rows| rows > 0));
         }
         Job::RevokeSubject { subject, keep, reason, now, pending } => {
             let revoked = sqlx::query(
@@ -130,6 +142,20 @@ pub(super) async fn take(
         }
         Job::Purge { from, now, limit, pending } => {
             pending.settle(purge(connection, from, *now, *limit).await?);
+        }
+        Job::EndedAfter { after, pending } => {
+            pending.settle(row::ended_after(connection, *after).await?);
+        }
+        Job::TrimEnded { before, pending } => {
+            let removed = sqlx::query(
+                "DELETE FROM kippu_ended WHERE ended_at < ?1 \
+                 AND seq IN (SELECT seq FROM kippu_ended ORDER BY seq LIMIT ?2)",
+            )
+            .bind(before.get())
+            .bind(REMOVED)
+            .execute(connection)
+            .await;
+            pending.settle(of_one(removed)?);
         }
     }
     Ok(())
@@ -297,6 +323,20 @@ async fn revoke(
     )
     .bind(now.get())
     .bind(reason.as_str())
+    .bind(row::bytes(id))
+    .execute(connection)
+    .await
+}
+
+/// Writes an id into the log of ended sessions that is not one of a session; the trigger writes the others.
+async fn log_unknown(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+) -> Result<SqliteQueryResult, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO kippu_ended (id) \
+         SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM kippu_sessions WHERE id = ?1)",
+    )
     .bind(row::bytes(id))
     .execute(connection)
     .await

@@ -35,7 +35,10 @@ pub(super) const AGAIN: Duration = Duration::from_millis(1);
 const APPLICATION_ID: i64 = 0x6b69_7070;
 
 /// The version of the table, in the header of the file.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+
+/// The version that has no log of ended sessions.
+const WITHOUT_LOG: i64 = 1;
 
 /// A database that has been opened.
 pub(super) struct Opened {
@@ -112,7 +115,7 @@ async fn connect(
 /// none where the data is the connection's alone: in memory, or in a temporary file.
 async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, StoreError> {
     // Before anything is written: the journal's mode is.
-    let is_new = is_new(connection).await?;
+    let found = look(connection).await?;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode = WAL")
         .fetch_one(&mut *connection)
         .await
@@ -127,7 +130,7 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, S
         let message = "SQLite cannot keep a write-ahead log for the file: move it to a local disk";
         return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
     }
-    if is_new {
+    if !matches!(found, Found::Current) {
         // Of several who got here, one at a time.
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(fault)?;
         let outcome = make(connection).await;
@@ -147,14 +150,31 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, S
 }
 
 async fn make(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    if is_new(connection).await? {
-        sqlx::raw_sql(SqliteStore::SCHEMA).execute(connection).await.map_err(fault)?;
+    // Another process may have been first.
+    let found = look(connection).await?;
+    if !matches!(found, Found::Current) {
+        sqlx::raw_sql(SqliteStore::SCHEMA).execute(&mut *connection).await.map_err(fault)?;
+    }
+    if matches!(found, Found::Old) {
+        sqlx::raw_sql(LOG_REVOKED).execute(connection).await.map_err(fault)?;
     }
     Ok(())
 }
 
-/// Whether there is nothing in the file yet. One that is not the store's is refused.
-async fn is_new(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+/// The access tokens of sessions that ended before there was a log may still be valid.
+const LOG_REVOKED: &str =
+    "INSERT INTO kippu_ended (id) SELECT id FROM kippu_sessions WHERE revoked_at IS NOT NULL;";
+
+/// The content of a file.
+enum Found {
+    Nothing,
+    /// The tables of an earlier version.
+    Old,
+    Current,
+}
+
+/// Looks at what is in the file. One that is not the store's is refused.
+async fn look(connection: &mut SqliteConnection) -> Result<Found, StoreError> {
     // One statement, so that nobody comes in between.
     let (application, version, things): (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), \
@@ -164,8 +184,9 @@ async fn is_new(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
     .await
     .map_err(fault)?;
     match (application, version) {
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(false),
-        (0, 0) if things == 0 => Ok(true),
+        (APPLICATION_ID, SCHEMA_VERSION) => Ok(Found::Current),
+        (APPLICATION_ID, WITHOUT_LOG) => Ok(Found::Old),
+        (0, 0) if things == 0 => Ok(Found::Nothing),
         (APPLICATION_ID, _) => Err(StoreError::new(
             StoreErrorKind::Misconfigured,
             "the SQLite file was made by another version of kippu: use that, or another file",

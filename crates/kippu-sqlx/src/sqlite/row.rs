@@ -2,7 +2,10 @@
 //!
 //! Each answers with two results: the outer one is about the connection, the inner one about what was read.
 
-use kippu::session::{SessionId, SessionRecord, StoreError, UnixMillis};
+use kippu::session::{
+    SessionId, SessionRecord, StoreError, UnixMillis,
+    store::{EndedCursor, EndedPage},
+};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::fault::{corrupt, fault};
@@ -10,6 +13,9 @@ use crate::columns::{self, Columns};
 
 /// Of the driver, which fails the transaction; of the row, which concerns one request alone.
 pub(super) type Read<T> = Result<Result<T, StoreError>, sqlx::Error>;
+
+/// Ids in a page of the log of ended sessions: 160 kB.
+const PAGE: i64 = 10_000;
 
 pub(super) async fn load(
     connection: &mut SqliteConnection,
@@ -41,6 +47,34 @@ pub(super) async fn list(
     .fetch_all(connection)
     .await?;
     Ok(rows.iter().map(record).collect())
+}
+
+/// A page of the log of ended sessions. A number that the log has not reached is another log's: it begins again.
+pub(super) async fn ended_after(connection: &mut SqliteConnection, after: i64) -> Read<EndedPage> {
+    let rows = sqlx::query(
+        "SELECT id, seq, first FROM ( \
+             SELECT CASE WHEN ?1 <= seq THEN ?1 ELSE 0 END AS first \
+             FROM sqlite_sequence WHERE name = 'kippu_ended' \
+         ) LEFT JOIN kippu_ended ON seq > first ORDER BY seq LIMIT ?2",
+    )
+    .bind(after)
+    .bind(PAGE)
+    .fetch_all(connection)
+    .await?;
+    Ok(page(&rows))
+}
+
+fn page(rows: &[SqliteRow]) -> Result<EndedPage, StoreError> {
+    let number = |row: &SqliteRow, column| row.try_get::<Option<i64>, _>(column).map_err(fault);
+    let [.., last] = rows else { return Err(corrupt()) };
+    let Some(end) = number(last, 1)? else {
+        let first = number(last, 2)?.ok_or_else(corrupt)?;
+        return Ok(EndedPage::last(Vec::new(), EndedCursor::new(first.to_be_bytes())));
+    };
+    let ids = rows.iter().map(session_id).collect::<Result<_, _>>()?;
+    let next = EndedCursor::new(end.to_be_bytes());
+    let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows == PAGE);
+    Ok(if is_full { EndedPage::more(ids, next) } else { EndedPage::last(ids, next) })
 }
 
 pub(super) fn bytes(id: &SessionId) -> &[u8] {
