@@ -5,13 +5,13 @@
 
 use std::{
     hint::black_box,
-    sync::{Arc, Barrier, RwLock},
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use criterion::{BenchmarkId, Criterion};
 use kippu::{Candidates, Key, KeySet, Keys, NumericDate, SharedKeySet, Validation, decode, encode};
+use kippu_benches::at_once;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ fn main() {
         for threads in [1, 2] {
             group.bench_function(BenchmarkId::new(name, threads), |bencher| {
                 bencher.iter_custom(|times| {
-                    at_once(threads, times, || {
+                    at_once(threads, times, |_| {
                         black_box(decode::<Claims>(black_box(&token), keys, &validation)).is_ok()
                     })
                 });
@@ -68,20 +68,4 @@ fn main() {
     }
     group.finish();
     criterion.final_summary();
-}
-
-/// Verifies so many times on each of so many threads. Returns the time of the slowest.
-fn at_once(threads: usize, times: u64, verify: impl Fn() -> bool + Sync) -> Duration {
-    let start = Barrier::new(threads);
-    let work = || {
-        start.wait();
-        let begun = Instant::now();
-        assert!((0..times).all(|_| verify()));
-        begun.elapsed()
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let elapsed = threads.into_iter().map(|thread| thread.join().expect("nobody panics"));
-        elapsed.max().unwrap_or_default()
-    })
 }
