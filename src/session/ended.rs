@@ -20,7 +20,7 @@ use super::{
     id::SessionId,
     store::{BoxStore, EndedCursor, RefreshStore, StoreError},
 };
-use crate::{error::DecodeError, validation::Validation};
+use crate::{debug::debug_by_message, error::DecodeError, validation::Validation};
 
 /// The sessions that have ended, as a store reports them: an [`AccessVerifier`](super::AccessVerifier) that has it refuses their
 /// access tokens, and reads no store for that.
@@ -101,7 +101,7 @@ pub struct EndedOptions {
 }
 
 /// Why [`EndedSessions::poll`] has read nothing, or not all.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EndedError {
     /// The store's fault.
@@ -114,6 +114,8 @@ pub enum EndedError {
         capacity: usize,
     },
 }
+
+debug_by_message!(EndedError);
 
 impl Default for EndedOptions {
     fn default() -> Self {
