@@ -49,6 +49,9 @@ use self::{
 /// the table by their `search_path`:
 /// `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema `auth`.
 ///
+/// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended`; a verifier that only
+/// follows the ended sessions needs `SELECT ON kippu_ended`.
+///
 /// # Durability: as the server's
 /// The store answers a step after its commit. With `synchronous_commit` on, the default, every answered step
 /// survives a crash of the server, and with synchronous replication a failover. With `synchronous_commit` off, or after the

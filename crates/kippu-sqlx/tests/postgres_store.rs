@@ -879,7 +879,8 @@ async fn who_is_refused_shows_no_password() {
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}");
         assert!(error.to_string().contains("GRANT"), "{error}");
     }
-    sql(&admin, "GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions TO guarded").await;
+    sql(&admin, "GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended TO guarded")
+        .await;
     store.create_schema().await.unwrap();
     for (step, error) in kinds_of_all(&store).await {
         assert!(error.is_none(), "{step}: {error:?}");

@@ -169,7 +169,7 @@ fn classify_code(code: &str) -> Class {
         ),
         "42501" => (
             Misconfigured,
-            "the user may not do this: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, and for \
+            "the user may not do this: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended, and for \
              create_schema CREATE ON SCHEMA",
         ),
         "26000" | "42P05" => (Misconfigured, STATEMENTS),
