@@ -62,7 +62,7 @@ use crate::{debug::debug_by_message, error::DecodeError, validation::Validation}
 ///
 /// A verifier is [fresh](Self::is_fresh) while the last reading that it has applied wholly began at most `max_lag` ago. When it
 /// is not, because the store is away or slow, or the task does not run, it refuses every token
-/// ([`DecodeError::EndedUnknown`](crate::DecodeError::EndedUnknown)). With [`EndedOptions::accept_when_stale`] it accepts them,
+/// ([`DecodeError::EndedUnknown`]). With [`EndedOptions::accept_when_stale`] it accepts them,
 /// and then the promise holds only while it is fresh.
 ///
 /// Not promised: a logout that the store itself has lost, when a replica takes over that had not received it; and a clock that
@@ -144,7 +144,7 @@ impl EndedOptions {
     /// The lifetime of the access tokens: 15 minutes unless this is called. It has to be what the issuer gives to
     /// [`SessionsBuilder::access_lifetime`](super::SessionsBuilder::access_lifetime). An id is kept for that long and twice the
     /// greatest leeway, when no token of the session can be valid any more. A token that lives longer is refused
-    /// ([`DecodeError::EndedUnknown`](crate::DecodeError::EndedUnknown)).
+    /// ([`DecodeError::EndedUnknown`]).
     #[must_use]
     pub fn access_lifetime(self, access_lifetime: Duration) -> Self {
         Self { access_lifetime, ..self }
