@@ -368,8 +368,9 @@ fn a_file_that_is_renamed_during_a_commit_is_noticed() {
         assert!(rest.contains("refused"), "{rest}");
         acknowledged += rest.matches("acknowledged").count();
     }
-    // It may have stood still between its last look at the file and the answer.
-    assert!(acknowledged <= 5, "{acknowledged}");
+    // The process may have stopped between its last look at the file and the answer, which takes longer on a busy machine.
+    // Without that look 17 or 18 rounds of 20 acknowledge.
+    assert!(acknowledged <= 10, "{acknowledged}");
 }
 
 /// Run by the test above in a process of its own.
