@@ -161,7 +161,7 @@ impl<'t> Value<'t> {
 pub(crate) struct Text<'t>(&'t [u8]);
 
 impl<'t> Text<'t> {
-    /// What is between the quotes, with its escapes.
+    /// The bytes between the quotes, with their escapes.
     pub(crate) fn quoted(self) -> &'t [u8] {
         self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default()
     }

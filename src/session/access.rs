@@ -263,14 +263,14 @@ impl<'c> AccessClaims<'c> {
     fn scan(payload: &'c str) -> Result<Self, DecodeError> {
         let mut claims = Self::default();
         json::scan(payload.as_bytes(), usize::MAX, |name, value| {
-            let claim = match core::str::from_utf8(name) {
-                Ok("sub") => &mut claims.subject,
-                Ok(SESSION_ID) => &mut claims.session_id,
-                Ok(CLIENT_ID) => &mut claims.client_id,
-                Ok("jti") => &mut claims.jwt_id,
-                Ok("iat") => &mut claims.issued_at,
-                Ok("exp") => &mut claims.expires_at,
-                Ok(AUTH_TIME) => &mut claims.auth_time,
+            let claim = match name {
+                b"sub" => &mut claims.subject,
+                b"sid" => &mut claims.session_id,
+                b"client_id" => &mut claims.client_id,
+                b"jti" => &mut claims.jwt_id,
+                b"iat" => &mut claims.issued_at,
+                b"exp" => &mut claims.expires_at,
+                b"auth_time" => &mut claims.auth_time,
                 _ => return,
             };
             *claim = Some(value);

@@ -87,8 +87,6 @@ struct Reading {
     cursor: EndedCursor,
     /// When the older half of the ids is dropped.
     turn_at: Instant,
-    /// Whether the last poll left it fresh, for the log.
-    was_fresh: bool,
 }
 
 /// How [`EndedSessions`] are followed.
@@ -176,7 +174,7 @@ impl EndedSessions {
     pub fn follow(store: impl RefreshStore, options: EndedOptions) -> Self {
         let start = Instant::now();
         let turn_at = later(start, options.kept_for());
-        let reading = Reading { cursor: EndedCursor::default(), turn_at, was_fresh: false };
+        let reading = Reading { cursor: EndedCursor::default(), turn_at };
         let inner = Inner {
             store: BoxStore::new(store),
             ids: IdSet::new(options.capacity),
@@ -194,9 +192,9 @@ impl EndedSessions {
     where
         F: Future<Output = ()> + Send,
     {
+        let mut was_fresh = false;
         loop {
             let polled = self.poll().await;
-            let was_fresh = self.reading().was_fresh;
             let is_fresh = self.is_fresh();
             if is_fresh && !was_fresh {
                 tracing::info!(target: "kippu::session", "it is known which sessions have ended");
@@ -205,7 +203,7 @@ impl EndedSessions {
                 let error = tracing::field::display(error);
                 tracing::warn!(target: "kippu::session", error, "it is not known which sessions have ended");
             }
-            self.reading().was_fresh = is_fresh;
+            was_fresh = is_fresh;
             sleep(self.inner.options.max_lag / 10).await;
         }
     }

@@ -16,8 +16,8 @@ use tracing::{
 pub struct Log(Arc<Mutex<String>>);
 
 /// Lets a [`Log`] of one test see all events of its thread, whatever other tests do. Every test of a program that has a `Log` calls
-/// it before its first event: without a subscriber that was there before, tracing may note for good that nobody wants an event
-/// which another thread reaches for the first time while the `Log` is set.
+/// it before its first event. Otherwise another thread may reach an event first, and find no subscriber. tracing then remembers
+/// that no subscriber wants this event, and the `Log` never sees it.
 pub fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tracing::subscriber::set_global_default(Log::default()).unwrap());
