@@ -14,6 +14,7 @@ use crate::{
     jws::{self, Authentic, Segments},
     key::Key,
     key_set::Keys,
+    numeric_date::NumericDate,
     validation::Validation,
 };
 
@@ -97,7 +98,7 @@ pub fn decode<C: DeserializeOwned>(
     validation: &Validation,
 ) -> Result<C, DecodeError> {
     let authentic = jws::verify(token, keys, validation)?;
-    with_buffer(authentic.payload_len(), |buffer| read(check(&authentic, validation, buffer)?))
+    with_buffer(authentic.payload_len(), |buffer| read(check(&authentic, validation, buffer)?.0))
 }
 
 /// As [`decode`], for claims that borrow from `buffer`: nothing is allocated.
@@ -133,7 +134,7 @@ pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
     let authentic = jws::verify(token, keys, validation)?;
-    read(check(&authentic, validation, buffer)?)
+    read(check(&authentic, validation, buffer)?.0)
 }
 
 /// Verifies `token`, as [`decode`] does, and gives what there is to know of it: its header, its registered claims, and
@@ -166,16 +167,21 @@ pub fn verify<'t>(
 ) -> Result<Verified<'t>, DecodeError> {
     let authentic = jws::verify(token, keys, validation)?;
     let mut payload = vec![0; authentic.payload_len()];
-    check(&authentic, validation, &mut payload)?;
+    let (_, verified_at) = check(&authentic, validation, &mut payload)?;
     // The scan has found it to be UTF-8.
     let payload = String::from_utf8(payload).unwrap_or_default();
-    Ok(Verified { authentic, payload })
+    Ok(Verified { authentic, payload, verified_at })
 }
 
 /// A token that has passed every check.
 pub struct Verified<'t> {
     authentic: Authentic<'t>,
     payload: String,
+    #[cfg_attr(
+        not(feature = "session"),
+        expect(dead_code, reason = "only an access token is asked for it")
+    )]
+    verified_at: NumericDate,
 }
 
 impl Verified<'_> {
@@ -210,6 +216,12 @@ impl Verified<'_> {
     #[cfg(feature = "session")]
     pub(crate) fn payload(&self) -> &str {
         &self.payload
+    }
+
+    /// When the token passed every check, by the clock of its validation.
+    #[cfg(feature = "session")]
+    pub(crate) const fn verified_at(&self) -> NumericDate {
+        self.verified_at
     }
 }
 
@@ -334,19 +346,20 @@ fn on_the_stack<const N: usize, T>(then: impl FnOnce(&mut [u8]) -> T) -> T {
     then(&mut [0; N])
 }
 
-/// Decodes the payload of an authentic token into `buffer`, and returns it as text once it has passed every check.
+/// Decodes the payload of an authentic token into `buffer`, and returns it as text once it has passed every check, with the
+/// time at which it did.
 fn check<'b>(
     authentic: &Authentic<'_>,
     validation: &Validation,
     buffer: &'b mut [u8],
-) -> Result<&'b str, DecodeError> {
+) -> Result<(&'b str, NumericDate), DecodeError> {
     let payload = authentic.payload(buffer)?;
     let mut claims = ClaimsSet::wanting(validation.required_others());
     let text = claims.scan(payload).map_err(DecodeError::Payload)?;
     let now = validation.now().ok_or(DecodeError::NoClock)?;
     authentic.check_key_time(now)?;
     validation.check(&claims, now)?;
-    Ok(text)
+    Ok((text, now))
 }
 
 /// Reads the claims as the caller's type. From text, which serde_json need not look through for UTF-8 again.

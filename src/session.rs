@@ -40,6 +40,7 @@ mod access;
 mod builder;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod data;
 mod ended;
 mod error;
 mod event;
@@ -49,6 +50,7 @@ mod id;
 mod login;
 mod logout;
 mod purge;
+mod reauthenticate;
 mod record;
 mod refresh_token;
 mod response;
@@ -56,7 +58,7 @@ pub mod rotation;
 pub mod store;
 mod time;
 
-use alloc::{borrow::ToOwned, boxed::Box, string::String, sync::Arc};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -64,22 +66,24 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::{
     access::Grant,
     event::OnEvent,
-    refresh_token::Presented,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest, Successor},
-    store::InsertOutcome,
+    store::{InsertOutcome, InsertRequest},
 };
 pub use self::{
-    access::{AccessToken, AccessVerifier, NoClaims},
+    access::{AccessToken, AccessVerifier, NoClaims, NotRecent, TokenEnd},
     builder::{ConfigError, SessionsBuilder},
+    data::{DataTooLong, SessionData},
     ended::{EndedError, EndedOptions, EndedSessions},
     error::SessionError,
     event::{Event, EventKind},
     id::{SessionId, SessionIdError},
-    login::{Login, Session},
+    login::{IntoRenewal, Login, Renewal, Session, SessionPage},
     record::{RevokeReason, Revoked, SessionRecord},
     refresh_token::{REFRESH_TOKEN_PREFIX, RefreshKeyError},
     response::TokenResponse,
-    store::{BoxStore, MemoryStore, RefreshStore, StoreError, StoreErrorKind},
+    store::{
+        BoxStore, ListCursor, MemoryStore, RefreshStore, SessionLimit, StoreError, StoreErrorKind,
+    },
     time::UnixMillis,
 };
 use crate::{
@@ -100,6 +104,7 @@ use crate::{
 /// | `login`, `logout`, `logout_all`, `logout_others`, `list`, `verify_live` | 1 |
 /// | `purge_expired` | 2: it trims the log of ended sessions after the last session |
 /// | `logout_session`, `logout_by_access_token` | 2: it reads the session first |
+/// | `reauthenticate` | 2, and 2 more each time that another request has moved the session on meanwhile, up to 16 |
 /// | `refresh` | 2, and a third one when the store puts the time of a rotation right between them |
 /// | `login_checked` | 2, and a third one when the second one or the application's check fails: it ends the session, so that no session without a client is in a list |
 ///
@@ -110,10 +115,12 @@ pub struct Sessions<S> {
     verifier: Arc<AccessVerifier>,
     issuer: String,
     audience: Audience,
-    client: String,
+    /// The first is that of a login that names none.
+    clients: Vec<String>,
     access_keys: SharedKeySet,
     refresh_keys: SharedKeySet,
     lifetimes: Lifetimes,
+    limit: Option<SessionLimit>,
     ahead: AheadPolicy,
     clock: Arc<dyn Clock>,
     on_event: Option<OnEvent>,
@@ -138,6 +145,14 @@ impl<S: RefreshStore> Sessions<S> {
     /// How long a session lives at most when nothing else is said: 90 days.
     pub const DEFAULT_ABSOLUTE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 
+    /// How long a session that is [not remembered](Login::remember) lives without a refresh at most, when the login says
+    /// nothing else: 12 hours.
+    pub const UNREMEMBERED_IDLE_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+    /// How long a session that is [not remembered](Login::remember) lives at most, when the login says nothing else: 24
+    /// hours.
+    pub const UNREMEMBERED_ABSOLUTE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
     /// How long a refresh can be repeated when nothing else is said: 10 seconds.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
@@ -160,17 +175,17 @@ impl<S: RefreshStore> Sessions<S> {
         claims: &C,
     ) -> Result<TokenResponse, SessionError> {
         let keys = self.refresh_keys.load();
-        let (record, now) = self.begin(login.into(), &keys)?;
-        let access_token = self.access_token(&record, now, claims)?;
-        self.insert(&record).await?;
-        self.logged_in(&record, access_token, &keys, now)
+        let (request, now) = self.begin(login.into(), &keys)?;
+        let access_token = self.access_token(&request.session, now, claims)?;
+        self.insert(&request).await?;
+        self.logged_in(&request.session, access_token, &keys, now)
     }
 
     /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
     /// in the store already: so a password that is changed, or an account that is closed, while this login is
     /// under way, with a [`Sessions::logout_all`] after it, leaves no session behind.
     ///
-    /// `authorize` answers as that of [`Sessions::refresh`], and has to compare what the login was granted for: not
+    /// `authorize` answers as that of [`Sessions::refresh`], but always with claims, and has to compare what the login was granted for: not
     /// whether the user is welcome, but whether the password is still the one that was checked.
     ///
     /// ```
@@ -204,8 +219,9 @@ impl<S: RefreshStore> Sessions<S> {
         F: Future<Output = Result<Option<C>, E>>,
     {
         let keys = self.refresh_keys.load();
-        let (record, now) = self.begin(login.into(), &keys)?;
-        self.insert(&record).await?;
+        let (request, now) = self.begin(login.into(), &keys)?;
+        self.insert(&request).await?;
+        let record = request.session;
         let checked = async {
             let claims = self.authorized(&record, now, authorize).await?;
             // Somebody may have ended all sessions of the user meanwhile.
@@ -281,7 +297,8 @@ impl<S: RefreshStore> Sessions<S> {
     /// Uses a refresh token up and gives the next one, with a new access token.
     ///
     /// `authorize` is asked whether the session's user is still welcome, and with which claims: `Ok(Some(claims))`;
-    /// `Ok(None)` ends the session; an error leaves everything as it was, so that the client can try again.
+    /// `Ok(None)` ends the session; an error leaves everything as it was, so that the client can try again. With a [`Renewal`]
+    /// in the place of the claims it also replaces the session's data.
     ///
     /// A token that was used up within the grace gets the same successor again, with a new access token. After the
     /// grace it ends the session: somebody else has a token of it (RFC 9700 §4.14.2).
@@ -291,15 +308,15 @@ impl<S: RefreshStore> Sessions<S> {
     ///
     /// # Errors
     /// [`SessionError`]. What a client is told is [`SessionError::oauth_error`].
-    pub async fn refresh<C, E, F>(
+    pub async fn refresh<R, E, F>(
         &self,
         refresh_token: &str,
         authorize: impl FnOnce(Session) -> F,
     ) -> Result<TokenResponse, SessionError>
     where
-        C: Serialize,
+        R: IntoRenewal,
         E: Into<Box<dyn Error + Send + Sync>>,
-        F: Future<Output = Result<Option<C>, E>>,
+        F: Future<Output = Result<Option<R>, E>>,
     {
         let now = self.now();
         let keys = self.refresh_keys.load();
@@ -307,10 +324,10 @@ impl<S: RefreshStore> Sessions<S> {
         let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
             .ok_or(SessionError::InvalidToken)?;
         let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
-        if record.client != self.client || record.origin() != presented.origin {
+        if !self.clients.contains(&record.client) || record.origin() != presented.origin {
             return Err(SessionError::InvalidToken);
         }
-        let mut request = self.request(&presented, kid, now);
+        let mut request = self.request(presented.id, presented.generation, kid, now);
         request.was_current = record.generation == presented.generation;
         let foreseen = request.decide(&record);
         let successor = match (granted(foreseen.outcome.clone()), foreseen.change) {
@@ -334,7 +351,9 @@ impl<S: RefreshStore> Sessions<S> {
         if keys.get(&successor.kid).is_none() {
             return Err(SessionError::MissingRefreshKey { kid: successor.kid });
         }
-        let claims = self.authorized(&record, now, authorize).await?;
+        let Renewal { claims, data } =
+            self.authorized(&record, now, authorize).await?.into_renewal();
+        request.data = data;
         let access_token = self.access_token(&record, now, &claims)?;
         request.waited = self.now().saturating_since(now);
         let outcome = self.store.rotate(&request).await?;
@@ -351,28 +370,57 @@ impl<S: RefreshStore> Sessions<S> {
         &self,
         login: Login,
         keys: &KeySet,
-    ) -> Result<(SessionRecord, UnixMillis), SessionError> {
+    ) -> Result<(InsertRequest, UnixMillis), SessionError> {
         login.check()?;
-        let now = self.now();
-        let record = SessionRecord {
-            id: SessionId::generate(&login.subject).map_err(|_| SessionError::NoRandomness)?,
-            subject: login.subject,
-            client: self.client.clone(),
-            label: login.label,
-            created_at: now,
-            absolute_expires_at: now.saturating_add(self.lifetimes.absolute),
-            generation: 0,
-            kid: refresh_token::check_key(keys.signing_key())?.to_owned(),
-            rotated_at: now,
-            expires_at: now.saturating_add(self.lifetimes.idle),
-            revoked: None,
+        let limit = login.limit.or(self.limit);
+        builder::check_limit(limit)?;
+        let Lifetimes { idle, absolute, .. } = self.lifetimes_of(&login)?;
+        let has_own_idle_lifetime = login.idle_lifetime.is_some() || !login.remembered;
+        let client = match (login.client, &*self.clients) {
+            (None, [client, ..]) => client.clone(),
+            (Some(client), clients) if clients.contains(&client) => client,
+            _ => return Err(SessionError::Client),
         };
-        Ok((record, now))
+        let now = self.now();
+        let id = SessionId::generate(&login.subject).map_err(|_| SessionError::NoRandomness)?;
+        let kid = refresh_token::check_key(keys.signing_key())?;
+        let end = now.saturating_add(absolute);
+        let record = SessionRecord {
+            label: login.label,
+            remembered: login.remembered,
+            idle_lifetime: has_own_idle_lifetime.then_some(idle),
+            data: login.data,
+            expires_at: now.saturating_add(idle).min(end),
+            ..SessionRecord::new(id, login.subject, client, kid, now, end)
+        };
+        Ok((InsertRequest { limit, ..InsertRequest::new(record) }, now))
     }
 
-    async fn insert(&self, record: &SessionRecord) -> Result<(), SessionError> {
-        match self.store.insert(record).await? {
-            InsertOutcome::Inserted => Ok(()),
+    /// The lifetimes of a login: what it says itself, and else what the builder has said.
+    fn lifetimes_of(&self, login: &Login) -> Result<Lifetimes, ConfigError> {
+        let mut lifetimes = self.lifetimes;
+        if !login.remembered {
+            lifetimes.absolute = lifetimes.absolute.min(Self::UNREMEMBERED_ABSOLUTE_LIFETIME);
+            lifetimes.idle = lifetimes.idle.min(Self::UNREMEMBERED_IDLE_LIFETIME);
+        }
+        lifetimes.absolute = login.absolute_lifetime.unwrap_or(lifetimes.absolute);
+        lifetimes.idle = login.idle_lifetime.unwrap_or(lifetimes.idle.min(lifetimes.absolute));
+        lifetimes.idle = in_whole_millis(lifetimes.idle);
+        lifetimes.check()?;
+        Ok(lifetimes)
+    }
+
+    async fn insert(&self, request: &InsertRequest) -> Result<(), SessionError> {
+        let record = &request.session;
+        match self.store.insert(request).await? {
+            InsertOutcome::Inserted { evicted } => {
+                let kind = EventKind::Revoked { reason: RevokeReason::Limit, sessions: 1 };
+                for id in evicted {
+                    self.tell(kind, Some(id), Some(&record.subject));
+                }
+                Ok(())
+            }
+            InsertOutcome::LimitReached => Err(SessionError::TooManySessions),
             InsertOutcome::Full => Err(SessionError::Full),
             // A driver may send a step again when its answer is lost; then what is there is what was sent.
             InsertOutcome::Duplicate => match self.store.load(&record.id).await? {
@@ -436,9 +484,15 @@ impl<S: RefreshStore> Sessions<S> {
         }
     }
 
-    fn request(&self, presented: &Presented, kid: String, now: UnixMillis) -> RotateRequest {
+    fn request(
+        &self,
+        id: SessionId,
+        generation: u64,
+        kid: String,
+        now: UnixMillis,
+    ) -> RotateRequest {
         let Lifetimes { grace, idle, .. } = self.lifetimes;
-        let request = RotateRequest::new(presented.id, presented.generation, kid, now, grace, idle);
+        let request = RotateRequest::new(id, generation, kid, now, grace, idle);
         RotateRequest { ahead: self.ahead, ..request }
     }
 
@@ -457,7 +511,7 @@ impl<S: RefreshStore> Sessions<S> {
             session: &record.id,
             issued_at: now.into(),
             expires_at: self.access_expires_at(record, now),
-            auth_time: record.created_at.into(),
+            auth_time: record.auth_time.into(),
         };
         let keys = self.access_keys.load();
         let limit = self.verifier.token_len_limit();
@@ -484,6 +538,7 @@ impl<S: RefreshStore> Sessions<S> {
             refresh_token: refresh_token_of(record, successor, keys)?,
             refresh_expires_in: successor.expires_at.saturating_since(now),
             session_id: record.id,
+            remembered: record.remembered,
         })
     }
 
@@ -495,7 +550,10 @@ impl<S: RefreshStore> Sessions<S> {
             RotateOutcome::Ahead { lost } => EventKind::Ahead { lost },
             RotateOutcome::Reused => EventKind::ReuseDetected,
             // Nothing happened.
-            RotateOutcome::Revoked(_) | RotateOutcome::Expired | RotateOutcome::Unknown => return,
+            RotateOutcome::Overtaken
+            | RotateOutcome::Revoked(_)
+            | RotateOutcome::Expired
+            | RotateOutcome::Unknown => return,
         };
         self.tell(kind, Some(record.id), Some(&record.subject));
     }
@@ -507,6 +565,11 @@ impl<S: RefreshStore> Sessions<S> {
             on_event(&event);
         }
     }
+}
+
+/// As stores keep it.
+fn in_whole_millis(time: Duration) -> Duration {
+    UnixMillis::new(0).saturating_add(time).saturating_since(UnixMillis::new(0))
 }
 
 /// The token of a successor, by the key that the record names: it may sign no more, but a retry has to get the same token.
@@ -533,6 +596,11 @@ fn granted(outcome: RotateOutcome) -> Result<Successor, SessionError> {
         RotateOutcome::Revoked(reason) => Err(SessionError::Revoked(reason)),
         RotateOutcome::Expired => Err(SessionError::Expired),
         RotateOutcome::Unknown => Err(SessionError::InvalidToken),
+        // Only a reauthentication is, which reads the session again.
+        RotateOutcome::Overtaken => {
+            Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try")
+                .into())
+        }
     }
 }
 
@@ -541,7 +609,7 @@ impl<S> fmt::Debug for Sessions<S> {
         f.debug_struct("Sessions")
             .field("issuer", &self.issuer)
             .field("audience", &self.audience)
-            .field("client", &self.client)
+            .field("clients", &self.clients)
             .field("lifetimes", &self.lifetimes)
             .finish_non_exhaustive()
     }

@@ -387,6 +387,13 @@ impl Validation {
         }
     }
 
+    /// How long a token is still accepted that expires then; without a clock it is not.
+    #[cfg(feature = "session")]
+    pub(crate) fn time_left(&self, expires_at: NumericDate) -> Duration {
+        let end = expires_at.saturating_add(self.leeway);
+        self.now().map_or(Duration::ZERO, |now| end.saturating_since(now))
+    }
+
     /// Whether the header's `typ` is one that is expected.
     #[inline]
     pub(crate) fn accepts_typ(&self, typ: Option<&str>) -> bool {

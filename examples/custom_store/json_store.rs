@@ -14,10 +14,10 @@ use std::{
 };
 
 use kippu::session::{
-    RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
-    UnixMillis,
+    RefreshStore, RevokeReason, Revoked, SessionData, SessionId, SessionRecord, StoreError,
+    StoreErrorKind, UnixMillis,
     rotation::{Change, RotateOutcome, RotateRequest},
-    store::{EndedCursor, EndedPage, InsertOutcome},
+    store::{EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest, Room},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -102,13 +102,28 @@ impl JsonStore {
 }
 
 impl RefreshStore for JsonStore {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        self.step(|Data { sessions, .. }| {
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        let session = &request.session;
+        self.step(|Data { sessions, ended }| {
             if sessions.contains_key(&session.id) {
                 return Step::Unchanged(InsertOutcome::Duplicate);
             }
+            // Counted under the lock, which other logins of the subject wait for.
+            let others = sessions.values().filter(|other| other.subject == session.subject);
+            let evicted = match request.decide(others.cloned()) {
+                Room::Enough => Vec::new(),
+                Room::After(evicted) => evicted,
+                Room::Refused => return Step::Unchanged(InsertOutcome::LimitReached),
+            };
+            for id in &evicted {
+                if let Some(record) = sessions.get_mut(id) {
+                    let (at, reason) = (session.created_at, RevokeReason::Limit);
+                    record.revoked = Some(Revoked { at, reason });
+                    ended.push(*id);
+                }
+            }
             sessions.insert(session.id, session.clone());
-            Step::Changed(InsertOutcome::Inserted)
+            Step::Changed(InsertOutcome::Inserted { evicted })
         })
         .await
     }
@@ -183,15 +198,8 @@ impl RefreshStore for JsonStore {
         .await
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        self.step(|Data { sessions, .. }| {
-            let is_meant =
-                |record: &&SessionRecord| record.subject == subject && record.is_live(now);
-            let mut live: Vec<_> = sessions.values().filter(is_meant).cloned().collect();
-            live.sort_by_key(|record| (record.created_at, record.id));
-            Step::Unchanged(live)
-        })
-        .await
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        self.step(|data| Step::Unchanged(request.page(data.sessions.values().cloned()))).await
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
@@ -290,6 +298,11 @@ struct Row {
     label: Option<String>,
     created_at: i64,
     absolute_expires_at: i64,
+    remembered: bool,
+    /// In milliseconds.
+    idle_lifetime: Option<u64>,
+    auth_time: i64,
+    data: Vec<u8>,
     generation: u64,
     kid: String,
     rotated_at: i64,
@@ -307,6 +320,10 @@ impl Row {
             label: record.label.clone(),
             created_at: record.created_at.get(),
             absolute_expires_at: record.absolute_expires_at.get(),
+            remembered: record.remembered,
+            idle_lifetime: record.idle_lifetime.map(millis),
+            auth_time: record.auth_time.get(),
+            data: record.data.as_bytes().into(),
             generation: record.generation,
             kid: record.kid.clone(),
             rotated_at: record.rotated_at.get(),
@@ -335,14 +352,23 @@ impl Row {
             UnixMillis::new(self.absolute_expires_at),
         );
         record.label = self.label;
+        record.remembered = self.remembered;
+        record.idle_lifetime = self.idle_lifetime.map(Duration::from_millis);
+        record.auth_time = UnixMillis::new(self.auth_time);
+        record.data = SessionData::new(self.data).map_err(|_| unreadable())?;
         record.generation = self.generation;
         record.rotated_at = UnixMillis::new(self.rotated_at);
         record.expires_at = UnixMillis::new(self.expires_at);
         record.revoked = revoked;
-        Ok(record)
+        if record.is_well_formed() { Ok(record) } else { Err(unreadable()) }
     }
 }
 
+/// An idle lifetime has whole milliseconds.
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
 fn unreadable() -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt, "a session's revocation cannot be read")
+    StoreError::new(StoreErrorKind::Corrupt, "a session is not what was written")
 }

@@ -26,7 +26,7 @@ use kippu::{
         UnixMillis,
         conformance::{Fault, Faulty, Method},
         rotation::AheadPolicy,
-        store::InsertOutcome,
+        store::{InsertOutcome, InsertRequest},
     },
 };
 
@@ -529,8 +529,8 @@ impl<'s> Machine<'s> {
         let (records, known) = &self.backup;
         let store = MemoryStore::new(self.capacity);
         for record in records {
-            let inserted = now(store.insert(record)).expect("a memory store has no faults");
-            assert_eq!(inserted, InsertOutcome::Inserted);
+            let inserted = now(store.insert(&InsertRequest::new(record.clone()))).expect("a memory store has no faults");
+            assert_eq!(inserted, InsertOutcome::INSERTED);
         }
         self.store.restore(store);
         let behind = self.model.sessions.split_off(known.len());
@@ -583,7 +583,7 @@ impl<'s> Machine<'s> {
             assert_eq!(revoked, session.ended);
         }
         for (subject, name) in (0..).zip(SUBJECTS) {
-            let listed = now(self.sessions.list(name)).expect("lists do not fail");
+            let listed = now(self.sessions.list(name)).expect("lists do not fail").sessions;
             let mut found: Vec<SessionId> = listed.iter().map(|session| session.id).collect();
             let mine = self.model.sessions.iter().filter(|session| session.subject == subject);
             let live = mine.filter(|session| session.is_live(self.model.now));
@@ -627,6 +627,7 @@ fn name(kind: &EventKind) -> &'static str {
         EventKind::Healed { .. } => "event: healed",
         EventKind::Ahead { .. } => "event: ahead",
         EventKind::Denied => "event: denied",
+        EventKind::Reauthenticated => "event: reauthenticated",
         other => panic!("an event that the model does not know: {other:?}"),
     }
 }

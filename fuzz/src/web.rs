@@ -286,7 +286,7 @@ impl Servers {
         }
         for (number, id) in self.model.ids.iter().enumerate() {
             let subject = self.model.subjects[number];
-            let listed = now(self.sessions.list(subject)).expect("lists do not fail");
+            let listed = now(self.sessions.list(subject)).expect("lists do not fail").sessions;
             let is_live = listed.iter().any(|session| session.id.to_string() == *id);
             assert_eq!(is_live, !self.model.ended[number], "session {number}");
         }

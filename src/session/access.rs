@@ -6,17 +6,20 @@ use alloc::{
 };
 use core::{
     fmt::{self, Display},
+    future::{Future, pending},
+    pin::pin,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    ended::EndedSessions,
+    ended::{EndedSessions, waiting::first_of},
     id::{self, SessionId},
 };
 use crate::{
     claims::{self, Audience},
+    debug::debug_by_message,
     error::{DecodeError, EncodeError},
     explain::{self, Explanation},
     header,
@@ -139,6 +142,55 @@ impl AccessVerifier {
         Ok(token)
     }
 
+    /// A future that ends with the token: when its session is known to have ended, where the verifier has
+    /// [`ended_sessions`](Self::ended_sessions), or when it expires. For what goes on longer than a request: a socket, a
+    /// stream of events. `sleep` is the timer of the runtime.
+    ///
+    /// While it is not known whether the session has ended, because the store is away, it does not end.
+    ///
+    /// ```
+    /// # use kippu::session::{AccessToken, AccessVerifier, NoClaims, TokenEnd};
+    /// # async fn next_message() {}
+    /// # async fn example(verifier: &AccessVerifier, token: &AccessToken<NoClaims>) {
+    /// let ended = verifier.ended(token, tokio::time::sleep);
+    /// tokio::select! {
+    ///     message = next_message() => { /* … */ }
+    ///     TokenEnd::SessionEnded | TokenEnd::Expired = ended => { /* close the socket */ }
+    /// }
+    /// # }
+    /// ```
+    pub fn ended<C, T, F>(
+        &self,
+        token: &AccessToken<C>,
+        mut sleep: T,
+    ) -> impl Future<Output = TokenEnd> + use<C, T, F>
+    where
+        T: FnMut(Duration) -> F,
+        F: Future<Output = ()>,
+    {
+        let (ended, validation) = (self.ended.clone(), self.validation.clone());
+        let (session, expires_at) = (token.session_id, token.expires_at);
+        async move {
+            let mut has_ended = pin!(async {
+                match &ended {
+                    Some(ended) => ended.wait(&session).await,
+                    None => pending().await,
+                }
+            });
+            loop {
+                let left = validation.time_left(expires_at);
+                if left.is_zero() {
+                    return TokenEnd::Expired;
+                }
+                // In parts: the clock may be set, or the machine asleep.
+                let part = pin!(sleep(left.min(Duration::from_secs(60))));
+                if first_of(has_ended.as_mut(), part).await {
+                    return TokenEnd::SessionEnded;
+                }
+            }
+        }
+    }
+
     fn check_ended(
         &self,
         session: &SessionId,
@@ -157,7 +209,8 @@ impl AccessVerifier {
         validation: &Validation,
     ) -> Result<AccessToken<C>, DecodeError> {
         let verified = jwt::verify(access_token, &*self.keys, validation)?;
-        AccessClaims::scan(verified.payload())?.into_token(verified.claims()?)
+        AccessClaims::scan(verified.payload())?
+            .into_token(verified.verified_at(), verified.claims()?)
     }
 
     /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
@@ -172,7 +225,7 @@ impl AccessVerifier {
                 for (claim, error) in claims.faults() {
                     explanation.fail(claim, error);
                 }
-                if let Ok(token) = claims.into_token(NoClaims {}) {
+                if let Ok(token) = claims.into_token(NumericDate::EPOCH, NoClaims {}) {
                     let AccessToken { session_id, issued_at, expires_at, .. } = token;
                     if let Err(error) = self.check_ended(&session_id, issued_at, expires_at) {
                         explanation.fail(SESSION_ID, error);
@@ -221,6 +274,16 @@ impl fmt::Debug for AccessVerifier {
     }
 }
 
+/// Why an access token is accepted no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenEnd {
+    /// Its session has ended.
+    SessionEnded,
+    /// It has expired, by the verifier's clock and with its leeway.
+    Expired,
+}
+
 /// What an access token says that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -237,11 +300,51 @@ pub struct AccessToken<C> {
     pub issued_at: NumericDate,
     /// `exp`, from when on it is refused, but for the leeway.
     pub expires_at: NumericDate,
-    /// `auth_time`, when the user logged in, where the token says so.
+    /// `auth_time`, when the user last proved who he is, where the token says so.
     pub auth_time: Option<NumericDate>,
     /// The application's own.
     pub claims: C,
+    /// When it was verified, by the verifier's clock.
+    verified_at: NumericDate,
 }
+
+impl<C> AccessToken<C> {
+    /// Checks that the user proved who he is at most `max_age` before this token was verified, by the verifier's clock: for
+    /// what a stolen token must not be enough for. A user who did so longer ago proves it anew
+    /// ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)), and the client tries again with the token that it
+    /// gets for that.
+    ///
+    /// ```
+    /// # use kippu::session::{AccessToken, NoClaims, NotRecent};
+    /// # use std::time::Duration;
+    /// fn close_account(access: &AccessToken<NoClaims>) -> Result<(), NotRecent> {
+    ///     access.require_recent(Duration::from_secs(5 * 60))?;
+    ///     // …
+    /// #   Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotRecent`], which clients are told as RFC 9470 §3 has it; also for a token without `auth_time`.
+    pub fn require_recent(&self, max_age: Duration) -> Result<(), NotRecent> {
+        let is_recent = |time| self.verified_at.saturating_since(time) <= max_age;
+        match self.auth_time {
+            Some(time) if is_recent(time) => Ok(()),
+            _ => Err(NotRecent { max_age }),
+        }
+    }
+}
+
+/// The user has not proved lately who he is (RFC 9470: `insufficient_user_authentication`).
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the user proved longer than {max_age:?} ago who he is: ask him to do so again")]
+#[non_exhaustive]
+pub struct NotRecent {
+    /// How long ago it may be: `max_age` of the challenge, in seconds there.
+    pub max_age: Duration,
+}
+
+debug_by_message!(NotRecent);
 
 /// No claims of the application's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -301,8 +404,12 @@ impl<'c> AccessClaims<'c> {
         results.into_iter().filter_map(|(claim, error)| Some((claim, error?)))
     }
 
-    /// The token whose claims these are, after they have passed every check.
-    fn into_token<C>(self, claims: C) -> Result<AccessToken<C>, DecodeError> {
+    /// The token whose claims these are, after they have passed every check at a time.
+    fn into_token<C>(
+        self,
+        verified_at: NumericDate,
+        claims: C,
+    ) -> Result<AccessToken<C>, DecodeError> {
         Ok(AccessToken {
             subject: text("sub", self.subject)?.read().into_owned(),
             session_id: self.session_id()?,
@@ -312,6 +419,7 @@ impl<'c> AccessClaims<'c> {
             expires_at: required("exp", self.expires_at, claims::date)?.earliest,
             auth_time: self.auth_time()?,
             claims,
+            verified_at,
         })
     }
 }

@@ -12,7 +12,7 @@ use super::{
     login::is_name,
     refresh_token::{self, RefreshKeyError},
     rotation::AheadPolicy,
-    store::RefreshStore,
+    store::{RefreshStore, SessionLimit},
 };
 use crate::{
     claims::Audience,
@@ -28,10 +28,11 @@ pub struct SessionsBuilder<S> {
     store: S,
     issuer: String,
     audiences: Vec<String>,
-    client: String,
+    clients: Vec<String>,
     access_keys: Option<SharedKeySet>,
     refresh_keys: Option<SharedKeySet>,
     lifetimes: Lifetimes,
+    limit: Option<SessionLimit>,
     ahead: AheadPolicy,
     /// The limits on access tokens.
     validation: Validation,
@@ -101,6 +102,9 @@ pub enum ConfigError {
         /// The access lifetime in the options of the ended sessions.
         ended: Duration,
     },
+    /// Nobody could log in.
+    #[error("a limit of 0 sessions: 1 at least")]
+    LimitOfZero,
     /// The refresh key cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
@@ -125,7 +129,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             store,
             issuer: String::new(),
             audiences: Vec::new(),
-            client: String::new(),
+            clients: Vec::new(),
             access_keys: None,
             refresh_keys: None,
             lifetimes: Lifetimes {
@@ -134,6 +138,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
                 absolute: Sessions::<S>::DEFAULT_ABSOLUTE_LIFETIME,
                 grace: Sessions::<S>::DEFAULT_GRACE,
             },
+            limit: None,
             ahead: AheadPolicy::default(),
             validation: Validation::new(),
             ended: None,
@@ -153,10 +158,12 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         self
     }
 
-    /// `client_id` of the access tokens (RFC 6749 §2.2): the application that users log in to. Sessions of another
-    /// client in the same store are not refreshed. Required.
-    pub fn client(self, client: impl Into<String>) -> Self {
-        Self { client: client.into(), ..self }
+    /// `client_id` of the access tokens (RFC 6749 §2.2): the application that users log in to; called again, another one, for
+    /// logins that [name it](super::Login::client). Sessions of yet another client in the same store are not refreshed.
+    /// Required.
+    pub fn client(mut self, client: impl Into<String>) -> Self {
+        self.clients.push(client.into());
+        self
     }
 
     /// The key or keys that access tokens are signed with: a [`Key`](crate::Key), a [`KeySet`](crate::KeySet), or a
@@ -188,6 +195,12 @@ impl<S: RefreshStore> SessionsBuilder<S> {
     pub fn absolute_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetimes.absolute = lifetime;
         self
+    }
+
+    /// How many live sessions a subject may have, where a [`Login`](super::Login::limit) says nothing else; any number when
+    /// this is not said.
+    pub fn session_limit(self, limit: SessionLimit) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// How long after a refresh the token that it used up still gets the same successor: for a client that
@@ -246,7 +259,10 @@ impl<S: RefreshStore> SessionsBuilder<S> {
     /// [`ConfigError`] when something is missing, or cannot be safe.
     pub fn build(self) -> Result<Sessions<S>, ConfigError> {
         name("issuer", &self.issuer)?;
-        name("client", &self.client)?;
+        if self.clients.is_empty() {
+            return Err(ConfigError::Missing { what: "client" });
+        }
+        self.clients.iter().try_for_each(|client| name("client", client))?;
         let Some((first, others)) = self.audiences.split_first() else {
             return Err(ConfigError::Missing { what: "audience" });
         };
@@ -255,6 +271,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         let refresh_keys = self.refresh_keys.ok_or(ConfigError::Missing { what: "refresh_key" })?;
         check_keys(&access_keys, &refresh_keys)?;
         self.lifetimes.check()?;
+        check_limit(self.limit)?;
 
         let validation = self.validation.clock(Arc::clone(&self.clock));
         let (keys, issuer) = (access_keys.clone(), self.issuer.as_str());
@@ -279,13 +296,21 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             verifier: Arc::new(verifier),
             issuer: self.issuer,
             audience,
-            client: self.client,
+            clients: self.clients,
             refresh_keys,
             lifetimes: self.lifetimes,
+            limit: self.limit,
             ahead: self.ahead,
             clock: self.clock,
             on_event: self.on_event,
         })
+    }
+}
+
+pub(super) fn check_limit(limit: Option<SessionLimit>) -> Result<(), ConfigError> {
+    match limit {
+        Some(limit) if limit.max() == 0 => Err(ConfigError::LimitOfZero),
+        _ => Ok(()),
     }
 }
 
@@ -310,7 +335,7 @@ fn check_keys(access_keys: &SharedKeySet, refresh_keys: &SharedKeySet) -> Result
 }
 
 impl Lifetimes {
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         let Self { access, idle, absolute, grace } = *self;
         if access < Duration::from_secs(1) {
             return Err(ConfigError::AccessLifetimeTooShort { given: access });
@@ -335,7 +360,7 @@ impl<S> fmt::Debug for SessionsBuilder<S> {
         f.debug_struct("SessionsBuilder")
             .field("issuer", &self.issuer)
             .field("audiences", &self.audiences)
-            .field("client", &self.client)
+            .field("clients", &self.clients)
             .field("lifetimes", &self.lifetimes)
             .finish_non_exhaustive()
     }

@@ -73,10 +73,11 @@
 //! | R13 | A replay is answered with the key that the current token was made with. |
 //! | R18 | Every step ends within the store's deadline, whatever holds the store up. |
 //! | R19 | The id of a session that a step has ended is in the log of ended sessions when the step is answered, and no other id is. |
+//! | R20 | Where an insert has a limit, no more sessions of the subject are live once it is answered, however many logins run at once; what made room is revoked and in the log. |
 //! | C1 | What was inserted is loaded exactly. |
 //! | C2 | An insert never overwrites. |
 //! | C3 | Absence is an outcome. |
-//! | C4 | A list is complete, only of live sessions, and in order. |
+//! | C4 | A list is complete, only of live sessions, and in order, whole or in pages. |
 //! | C5 | Subjects are compared byte for byte. |
 //! | C6 | A purge removes what has ended by the caller's clock and the store's, nothing else, and no more than it may. |
 //! | C7 | Every handle sees what any other was answered. |

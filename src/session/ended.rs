@@ -2,6 +2,7 @@
 //! the store for each request.
 
 mod set;
+pub(super) mod waiting;
 
 use alloc::sync::Arc;
 use core::{
@@ -15,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use self::set::IdSet;
+use self::{set::IdSet, waiting::Waiters};
 use super::{
     id::SessionId,
     store::{BoxStore, EndedCursor, RefreshStore, StoreError},
@@ -80,6 +81,7 @@ struct Inner {
     fresh_until: AtomicU64,
     start: Instant,
     reading: Mutex<Reading>,
+    waiters: Waiters,
 }
 
 /// How far the log has been read.
@@ -182,6 +184,7 @@ impl EndedSessions {
             fresh_until: AtomicU64::new(0),
             start,
             reading: Mutex::new(reading),
+            waiters: Waiters::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -204,8 +207,14 @@ impl EndedSessions {
                 tracing::warn!(target: "kippu::session", error, "it is not known which sessions have ended");
             }
             was_fresh = is_fresh;
-            sleep(self.inner.options.max_lag / 10).await;
+            self.inner.waiters.nap(sleep(self.inner.options.max_lag / 10)).await;
         }
+    }
+
+    /// Has [`run`](Self::run) read the log at once, when something tells that it has grown: a message of the database, or of
+    /// the server that has ended a session. It only makes the lag shorter: the log is read without it, too.
+    pub fn wake(&self) {
+        self.inner.waiters.want_a_reading();
     }
 
     /// Reads the log on to its end, once: what [`run`](Self::run) repeats.
@@ -213,7 +222,7 @@ impl EndedSessions {
     /// # Errors
     /// [`EndedError`]; nothing that was read is lost, and the next call goes on from there.
     pub async fn poll(&self) -> Result<(), EndedError> {
-        let Inner { store, options, ids, fresh_until, start, .. } = &*self.inner;
+        let Inner { store, options, ids, fresh_until, start, waiters, .. } = &*self.inner;
         // Before the store is asked: what ends from now on may be overlooked by this reading.
         let began = Instant::now();
         {
@@ -226,7 +235,9 @@ impl EndedSessions {
         loop {
             let cursor = self.reading().cursor.clone();
             let page = store.ended_after(&cursor).await?;
-            ids.extend(&page.ids).map_err(|_| EndedError::Full { capacity: options.capacity })?;
+            let extended = ids.extend(&page.ids);
+            waiters.wake(&page.ids);
+            extended.map_err(|_| EndedError::Full { capacity: options.capacity })?;
             self.reading().cursor = page.next;
             if page.is_last {
                 break;
@@ -247,6 +258,11 @@ impl EndedSessions {
     /// Whether the session is known to have ended.
     pub fn contains(&self, id: &SessionId) -> bool {
         self.inner.ids.contains(id)
+    }
+
+    /// Waits until it is known that the session has ended.
+    pub(super) async fn wait(&self, id: &SessionId) {
+        self.inner.waiters.wait(id, || self.contains(id)).await;
     }
 
     /// Checks the session of a token that lives so long.

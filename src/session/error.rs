@@ -4,7 +4,8 @@ use alloc::{boxed::Box, string::String};
 use core::error::Error;
 
 use super::{
-    access::IssueError, record::RevokeReason, refresh_token::RefreshKeyError, store::StoreError,
+    access::IssueError, builder::ConfigError, record::RevokeReason, refresh_token::RefreshKeyError,
+    store::StoreError,
 };
 use crate::{
     debug::debug_by_message,
@@ -62,6 +63,16 @@ pub enum SessionError {
     /// form, the request is at fault.
     #[error("a subject has 1 to 512 bytes and no control characters")]
     Subject,
+    /// The login names a client that the builder does not.
+    #[error("the login is to a client that SessionsBuilder::client does not name")]
+    Client,
+    /// The lifetimes or the limit of a login cannot be.
+    #[error("this login: {0}")]
+    Login(#[from] ConfigError),
+    /// The subject has as many sessions as it may ([`SessionLimit::refuse`](super::SessionLimit::refuse)): one of them has to
+    /// be logged out first. Where a user asks for this login, show the list of them.
+    #[error("the subject has as many sessions as it may: log one of them out first")]
+    TooManySessions,
     /// The access token would be longer than the verifier accepts
     /// ([`SessionsBuilder::max_access_token_len`](super::SessionsBuilder::max_access_token_len)). Nothing was stored or
     /// used up.
@@ -98,7 +109,8 @@ debug_by_message!(SessionError);
 impl SessionError {
     /// The `error` of RFC 6749 §5.2: `invalid_grant` for whatever is wrong with the session or its refresh token,
     /// so that the client asks its user to log in again; `invalid_token` (RFC 6750 §3.1) for an access token;
-    /// `invalid_request` for a subject that cannot be one (RFC 6749 §5.2); `temporarily_unavailable` where the same call
+    /// `invalid_request` for a subject that cannot be one (RFC 6749 §5.2); `access_denied` (RFC 6749 §4.1.2.1) for a user who
+    /// has as many sessions as he may; `temporarily_unavailable` where the same call
     /// may succeed a moment later, and `server_error` for the rest (RFC 6749 §4.1.2.1), upon which a client keeps its
     /// token.
     pub fn oauth_error(&self) -> &'static str {
@@ -113,6 +125,7 @@ impl SessionError {
                 "invalid_token"
             }
             Self::Subject => "invalid_request",
+            Self::TooManySessions => "access_denied",
             error if error.is_transient() => "temporarily_unavailable",
             _ => "server_error",
         }

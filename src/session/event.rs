@@ -33,7 +33,10 @@ pub enum EventKind {
     /// It has been revoked. Told by the request that revoked it: when the store's answer to that one was lost,
     /// the next finds a session that is revoked, and nobody is told.
     ReuseDetected,
-    /// Sessions ended: by a logout, or all of a subject's.
+    /// The user proved anew who he is ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)).
+    Reauthenticated,
+    /// Sessions ended: by a logout, all of a subject's, or one that had no room beside a later login. When the store's answer
+    /// to that login was lost, nobody is told of the sessions that made room.
     Revoked {
         /// Why.
         reason: RevokeReason,
@@ -74,6 +77,7 @@ impl Event<'_> {
             EventKind::Rotated => say!(info, "rotated"),
             EventKind::Replayed => say!(info, "replayed"),
             EventKind::ReuseDetected => say!(warn, "reuse detected"),
+            EventKind::Reauthenticated => say!(info, "reauthenticated"),
             EventKind::Revoked { reason, sessions } => {
                 say!(info, "revoked", reason = reason.as_str(), sessions = sessions);
             }

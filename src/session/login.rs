@@ -1,32 +1,58 @@
 //! What an application says at a login, and what it sees of a session afterwards.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+
+use serde::Serialize;
 
 use super::{
+    data::SessionData,
     error::SessionError,
     id::SessionId,
     record::{MAX_LABEL_LEN, MAX_NAME_LEN, SessionRecord},
+    store::{ListCursor, SessionLimit},
 };
 use crate::numeric_date::NumericDate;
 
-/// Who logs in, after the application has made sure of it, and from where.
+/// Who logs in, after the application has made sure of it, from where, and for how long.
+///
+/// Whatever is not said is as the [`SessionsBuilder`](super::SessionsBuilder) has it. What is said here holds for the whole
+/// session, through all its refreshes.
 ///
 /// ```
-/// use kippu::session::Login;
+/// use kippu::session::{Login, SessionLimit};
 ///
-/// let login = Login::new("user-12345").label("Firefox on Linux");
+/// let login = Login::new("user-12345")
+///     .label("Firefox on Linux")
+///     .remember(false) // a public computer
+///     .limit(SessionLimit::evict_oldest(5));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     pub(super) subject: String,
     pub(super) label: Option<String>,
+    pub(super) client: Option<String>,
+    pub(super) remembered: bool,
+    pub(super) idle_lifetime: Option<Duration>,
+    pub(super) absolute_lifetime: Option<Duration>,
+    pub(super) data: SessionData,
+    pub(super) limit: Option<SessionLimit>,
 }
 
 impl Login {
     /// A login of `subject`: the name that the application knows its user by for ever, 1 to 512 bytes without control
     /// characters.
     pub fn new(subject: impl Into<String>) -> Self {
-        Self { subject: subject.into(), label: None }
+        Self {
+            subject: subject.into(),
+            label: None,
+            client: None,
+            remembered: true,
+            idle_lifetime: None,
+            absolute_lifetime: None,
+            data: SessionData::default(),
+            limit: None,
+        }
     }
 
     /// Names the session for its user's list of sessions, for example with the `User-Agent` of the request.
@@ -36,6 +62,47 @@ impl Login {
     #[must_use]
     pub fn label(self, label: impl AsRef<str>) -> Self {
         Self { label: Some(shown(label.as_ref())), ..self }
+    }
+
+    /// Logs in to this client: one of those that the builder [names](super::SessionsBuilder::client), the first of them
+    /// unless this is called.
+    #[must_use]
+    pub fn client(self, client: impl Into<String>) -> Self {
+        Self { client: Some(client.into()), ..self }
+    }
+
+    /// With `false`, for a computer that others use too: the session's cookies end with the browser, and the session ends after
+    /// [`Sessions::UNREMEMBERED_IDLE_LIFETIME`](super::Sessions::UNREMEMBERED_IDLE_LIFETIME) without a refresh, and after
+    /// [`Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME`](super::Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME) at the latest, where the
+    /// builder's lifetimes are not shorter. `true` unless this is called.
+    #[must_use]
+    pub fn remember(self, remembered: bool) -> Self {
+        Self { remembered, ..self }
+    }
+
+    /// How long this session lives without a refresh, whatever the builder says; at least as long as an access token, and no
+    /// longer than the session lives at all.
+    #[must_use]
+    pub fn idle_lifetime(self, lifetime: Duration) -> Self {
+        Self { idle_lifetime: Some(lifetime), ..self }
+    }
+
+    /// How long this session lives at most, whatever the builder says.
+    #[must_use]
+    pub fn absolute_lifetime(self, lifetime: Duration) -> Self {
+        Self { absolute_lifetime: Some(lifetime), ..self }
+    }
+
+    /// Keeps these data with the session.
+    #[must_use]
+    pub fn data(self, data: SessionData) -> Self {
+        Self { data, ..self }
+    }
+
+    /// How many live sessions the subject may have after this login, whatever the builder says.
+    #[must_use]
+    pub fn limit(self, limit: SessionLimit) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     pub(super) fn check(&self) -> Result<(), SessionError> {
@@ -100,6 +167,74 @@ pub struct Session {
     pub last_used_at: NumericDate,
     /// When it ends unless it is refreshed again.
     pub expires_at: NumericDate,
+    /// Whether its cookies last beyond the end of the browser.
+    pub remembered: bool,
+    /// When the user last proved who he is.
+    pub auth_time: NumericDate,
+    /// The application's own.
+    pub data: SessionData,
+}
+
+/// A part of the list of a subject's sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionPage {
+    /// The sessions, by the time of their login.
+    pub sessions: Vec<Session>,
+    /// Where the next page begins, for [`Sessions::list_after`](super::Sessions::list_after); none at the end of the list.
+    pub next: Option<ListCursor>,
+}
+
+/// What a session goes on with: the claims of its next access token, and data in the place of those that it has.
+///
+/// What serialises is a renewal of these claims, without other data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal<C> {
+    pub(super) claims: C,
+    pub(super) data: Option<SessionData>,
+}
+
+impl<C: Serialize> Renewal<C> {
+    /// With these claims, and the data that the session has.
+    pub const fn new(claims: C) -> Self {
+        Self { claims, data: None }
+    }
+
+    /// Replaces the data of the session, in the step that stores the rotation. A retry that is given the same refresh token
+    /// again replaces nothing.
+    #[must_use]
+    pub fn data(self, data: SessionData) -> Self {
+        Self { data: Some(data), ..self }
+    }
+}
+
+/// Claims, or a [`Renewal`] with them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither claims that serialise nor a `Renewal` of such",
+    note = "derive `serde::Serialize` for the claims"
+)]
+pub trait IntoRenewal {
+    /// The claims.
+    type Claims: Serialize;
+
+    /// The renewal.
+    fn into_renewal(self) -> Renewal<Self::Claims>;
+}
+
+impl<C: Serialize> IntoRenewal for C {
+    type Claims = C;
+
+    fn into_renewal(self) -> Renewal<C> {
+        Renewal::new(self)
+    }
+}
+
+impl<C: Serialize> IntoRenewal for Renewal<C> {
+    type Claims = C;
+
+    fn into_renewal(self) -> Self {
+        self
+    }
 }
 
 impl From<SessionRecord> for Session {
@@ -112,6 +247,9 @@ impl From<SessionRecord> for Session {
             created_at: record.created_at.into(),
             last_used_at: record.rotated_at.into(),
             expires_at: record.expires_at.into(),
+            remembered: record.remembered,
+            auth_time: record.auth_time.into(),
+            data: record.data,
         }
     }
 }

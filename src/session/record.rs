@@ -1,11 +1,11 @@
 //! A session as stores keep it: one record for a login, changed in place; nothing in it makes a token.
 
 use alloc::string::String;
-use core::{fmt, str::FromStr};
+use core::{fmt, str::FromStr, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use super::{id::SessionId, time::UnixMillis};
+use super::{data::SessionData, id::SessionId, time::UnixMillis};
 use crate::excerpt::UnknownName;
 
 /// A subject or a client: enough for an e-mail address (254 bytes, RFC 5321 §4.5.3.1) or a URI with a name in it, and
@@ -25,8 +25,8 @@ pub const MAX_GENERATION: u64 = (1 << 53) - 1;
 /// One login.
 ///
 /// It holds no token and nothing that a token could be made from: whoever reads the store, or writes it,
-/// cannot refresh. All its fields but the last five are as they were at the login, and a refresh token is bound to
-/// them: a record that was given to another subject, or a later absolute end, is refused.
+/// cannot refresh. A refresh token is bound to its subject, client, first moment and absolute end: a record in which one of
+/// these was changed is refused.
 ///
 /// A store builds one with [`SessionRecord::new`] and sets the fields that it has read. A later
 /// version of this crate may add fields.
@@ -45,6 +45,16 @@ pub struct SessionRecord {
     pub created_at: UnixMillis,
     /// When it ends, however much it is used. It never moves.
     pub absolute_expires_at: UnixMillis,
+    /// Whether it lasts beyond the end of the browser: its cookies do then. It never changes.
+    pub remembered: bool,
+    /// How long it lives unless it is used again, in whole milliseconds, 2^53 - 1 of them at most; none: as the
+    /// [request](super::rotation::RotateRequest::idle_lifetime) says. It never changes.
+    pub idle_lifetime: Option<Duration>,
+    /// When the user last proved who he is: at the login, or at the last
+    /// [reauthentication](super::Sessions::reauthenticate).
+    pub auth_time: UnixMillis,
+    /// The application's own.
+    pub data: SessionData,
     /// The generation of the current refresh token: 0 from the login on, at most
     /// [`MAX_GENERATION`].
     pub generation: u64,
@@ -79,19 +89,23 @@ pub enum RevokeReason {
     Reuse,
     /// The application no longer wants the user.
     Denied,
+    /// A later login of its user had no room beside it ([`SessionLimit`](super::SessionLimit)).
+    Limit,
 }
 
 impl RevokeReason {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Logout, Self::LogoutAll, Self::Reuse, Self::Denied];
+    pub const ALL: &[Self] =
+        &[Self::Logout, Self::LogoutAll, Self::Reuse, Self::Denied, Self::Limit];
 
-    /// The word to store, which does not change: `logout`, `logout_all`, `reuse` or `denied`.
+    /// The word to store, which does not change: `logout`, `logout_all`, `reuse`, `denied` or `limit`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Logout => "logout",
             Self::LogoutAll => "logout_all",
             Self::Reuse => "reuse",
             Self::Denied => "denied",
+            Self::Limit => "limit",
         }
     }
 }
@@ -108,7 +122,9 @@ impl FromStr for RevokeReason {
     /// Reads the word that was stored.
     fn from_str(word: &str) -> Result<Self, UnknownName> {
         let named = Self::ALL.iter().find(|reason| reason.as_str() == word);
-        named.copied().ok_or_else(|| UnknownName::new(word, "logout, logout_all, reuse and denied"))
+        named
+            .copied()
+            .ok_or_else(|| UnknownName::new(word, "logout, logout_all, reuse, denied and limit"))
     }
 }
 
@@ -129,6 +145,10 @@ pub enum Change {
         rotated_at: UnixMillis,
         /// The new end of the session.
         expires_at: UnixMillis,
+        /// The new [`SessionRecord::auth_time`]; none: as before.
+        auth_time: Option<UnixMillis>,
+        /// The new [`SessionRecord::data`]; none: as before.
+        data: Option<SessionData>,
     },
     /// The session ends.
     Revoke {
@@ -143,8 +163,8 @@ pub enum Change {
 pub(super) type Origin = [u8; 16];
 
 impl SessionRecord {
-    /// A session without a label, with its first refresh token, that begins at `created_at` and
-    /// ends at `absolute_expires_at`.
+    /// A session with its first refresh token, that begins at `created_at` and ends at `absolute_expires_at`: remembered,
+    /// without a label, data, or an idle lifetime of its own.
     pub fn new(
         id: SessionId,
         subject: impl Into<String>,
@@ -160,6 +180,10 @@ impl SessionRecord {
             label: None,
             created_at,
             absolute_expires_at,
+            remembered: true,
+            idle_lifetime: None,
+            auth_time: created_at,
+            data: SessionData::default(),
             generation: 0,
             kid: kid.into(),
             rotated_at: created_at,
@@ -192,6 +216,9 @@ impl SessionRecord {
             && is_text(&self.kid, MAX_KID_LEN)
             && self.label.as_ref().is_none_or(|label| label.len() <= MAX_LABEL_LEN)
             && self.generation <= MAX_GENERATION
+            && self.idle_lifetime.is_none_or(|time| {
+                time.subsec_nanos() % 1_000_000 == 0 && time.as_millis() <= MAX_GENERATION.into()
+            })
     }
 
     /// Whether the session is over at `now`, because of its age or because nobody used it.
@@ -207,11 +234,15 @@ impl SessionRecord {
     /// This record after `change`.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Advance { generation, kid, rotated_at, expires_at } => {
+            Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data } => {
                 self.generation = generation;
                 self.kid = kid;
                 self.rotated_at = rotated_at;
                 self.expires_at = expires_at;
+                self.auth_time = auth_time.unwrap_or(self.auth_time);
+                if let Some(data) = data {
+                    self.data = data;
+                }
             }
             Change::Revoke { at, reason } => self.revoked = Some(Revoked { at, reason }),
         }
@@ -227,7 +258,7 @@ mod tests {
     #[test]
     fn a_reason_is_read_from_its_word_alone() {
         let words: Vec<_> = RevokeReason::ALL.iter().map(ToString::to_string).collect();
-        assert_eq!(words, ["logout", "logout_all", "reuse", "denied"]);
+        assert_eq!(words, ["logout", "logout_all", "reuse", "denied", "limit"]);
         let read: Vec<RevokeReason> = words.iter().map(|word| word.parse().unwrap()).collect();
         assert_eq!(read, RevokeReason::ALL);
         for word in ["", "Logout", "logout ", "log"] {

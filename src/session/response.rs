@@ -24,6 +24,9 @@ pub struct TokenResponse {
     pub refresh_expires_in: Duration,
     /// The session that both belong to. Not serialised.
     pub session_id: SessionId,
+    /// Whether the session is [remembered](super::Login::remember): its cookies then last beyond the end of the browser. Not
+    /// serialised.
+    pub remembered: bool,
 }
 
 impl TokenResponse {

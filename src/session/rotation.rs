@@ -6,6 +6,7 @@ use core::time::Duration;
 
 pub use super::record::{Change, MAX_GENERATION};
 use super::{
+    data::SessionData,
     id::SessionId,
     record::{RevokeReason, SessionRecord},
     time::UnixMillis,
@@ -33,10 +34,17 @@ pub struct RotateRequest {
     pub waited: Duration,
     /// How long after a rotation the previous token still gets the same successor; zero: not at all.
     pub grace: Duration,
-    /// How long the session lives unless it is used again.
+    /// How long the session lives unless it is used again, where its record
+    /// [says nothing else](SessionRecord::idle_lifetime).
     pub idle_lifetime: Duration,
     /// What to do with a generation that the store has not seen.
     pub ahead: AheadPolicy,
+    /// When the user proved anew who he is, if that is what moves the session on. No token was presented then: the
+    /// generation is the one that the caller has read, and when it is not the current one any more, the outcome is
+    /// [`Overtaken`](RotateOutcome::Overtaken).
+    pub auth_time: Option<UnixMillis>,
+    /// What a rotation stores as the [data](SessionRecord::data) of the session; none: what is there.
+    pub data: Option<SessionData>,
 }
 
 /// What to do with an authentic token of a generation that the store does not know yet. It lost commits: a failover
@@ -73,6 +81,9 @@ pub enum RotateOutcome {
         /// How many generations the store had lost.
         lost: u64,
     },
+    /// The session has moved on since the caller read it, so that the user's new [proof](RotateRequest::auth_time) was not
+    /// noted. Nothing was changed: read the session again.
+    Overtaken,
     /// The token was used up before: the session has been revoked, by this request.
     Reused,
     /// The session had been revoked before.
@@ -134,6 +145,8 @@ impl RotateRequest {
             grace,
             idle_lifetime,
             ahead: AheadPolicy::default(),
+            auth_time: None,
+            data: None,
         }
     }
 
@@ -150,9 +163,10 @@ impl RotateRequest {
         self.now.saturating_add(self.waited)
     }
 
-    /// The end of a session that is used now, unless its absolute end is earlier.
-    pub fn idle_end(&self) -> UnixMillis {
-        self.rotated_at().saturating_add(self.idle_lifetime)
+    /// The end of this session when it is used now.
+    pub fn end_of(&self, record: &SessionRecord) -> UnixMillis {
+        let idle_lifetime = record.idle_lifetime.unwrap_or(self.idle_lifetime);
+        self.rotated_at().saturating_add(idle_lifetime).min(record.absolute_expires_at)
     }
 
     /// The rules, in the order in which they hold.
@@ -168,6 +182,9 @@ impl RotateRequest {
         if self.generation == record.generation {
             let successor = self.successor(record);
             return self.advance(RotateOutcome::Rotated(successor.clone()), successor);
+        }
+        if self.auth_time.is_some() {
+            return unchanged(RotateOutcome::Overtaken);
         }
         // The store has lost what the token proves to have been: R6.
         if let Some(lost @ 1..) = self.generation.checked_sub(record.generation) {
@@ -202,14 +219,15 @@ impl RotateRequest {
         Successor {
             generation: self.generation + 1,
             kid: self.kid.clone(),
-            expires_at: self.idle_end().min(record.absolute_expires_at),
+            expires_at: self.end_of(record),
         }
     }
 
     fn advance(&self, outcome: RotateOutcome, to: Successor) -> Decision {
         let Successor { generation, kid, expires_at } = to;
         let rotated_at = self.rotated_at();
-        let change = Change::Advance { generation, kid, rotated_at, expires_at };
+        let (auth_time, data) = (self.auth_time, self.data.clone());
+        let change = Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data };
         Decision { outcome, change: Some(change) }
     }
 }
@@ -228,18 +246,12 @@ mod tests {
     use crate::session::record::Revoked;
 
     fn record(generation: u64, rotated_at: i64, expires_at: i64) -> SessionRecord {
+        let (id, start) = (SessionId::from_bytes([7; 16]), UnixMillis::new(0));
         SessionRecord {
-            id: SessionId::from_bytes([7; 16]),
-            subject: "alice".to_string(),
-            client: "web".to_string(),
-            label: None,
-            created_at: UnixMillis::new(0),
-            absolute_expires_at: UnixMillis::new(1000),
             generation,
-            kid: "old".to_string(),
             rotated_at: UnixMillis::new(rotated_at),
             expires_at: UnixMillis::new(expires_at),
-            revoked: None,
+            ..SessionRecord::new(id, "alice", "web", "old", start, UnixMillis::new(1000))
         }
     }
 
@@ -254,6 +266,8 @@ mod tests {
             grace: Duration::from_millis(grace),
             idle_lifetime: Duration::from_millis(300),
             ahead,
+            auth_time: None,
+            data: None,
         }
     }
 
@@ -268,6 +282,7 @@ mod tests {
             (true, _, _) => "revoked",
             (_, true, _) => "expired",
             (_, _, 0) => "rotated",
+            _ if request.auth_time.is_some() => "overtaken",
             (_, _, ..0) if ahead == AheadPolicy::Heal => "healed",
             (_, _, ..0) => "ahead",
             (_, _, 1) if grace > 0 && age <= grace => "replayed",
@@ -281,6 +296,7 @@ mod tests {
             RotateOutcome::Replayed(_) => "replayed",
             RotateOutcome::Healed { .. } => "healed",
             RotateOutcome::Ahead { .. } => "ahead",
+            RotateOutcome::Overtaken => "overtaken",
             RotateOutcome::Reused => "reused",
             RotateOutcome::Revoked(_) => "revoked",
             RotateOutcome::Expired => "expired",
@@ -305,6 +321,7 @@ mod tests {
                 assert_eq!(successor.kid, request.kid);
                 assert!(successor.expires_at <= record.absolute_expires_at);
                 let Successor { generation, kid, expires_at } = successor;
+                assert_eq!(after.auth_time, request.auth_time.unwrap_or(record.auth_time));
                 assert_eq!((after.generation, &after.kid), (generation, &kid));
                 assert_eq!(
                     (after.expires_at, after.rotated_at),
@@ -415,6 +432,51 @@ mod tests {
             assert_eq!(matches!(outcome, RotateOutcome::Replayed(_)), is_replayed, "{now}");
         }
         assert_eq!(stalled.after(Duration::MAX).waited, Duration::MAX);
+    }
+
+    /// A session's own idle lifetime goes before that of the request, and its absolute end before both.
+    #[test]
+    fn the_end_is_that_of_the_session() {
+        for (own, wanted) in [(None, 400), (Some(50), 150), (Some(700), 800), (Some(901), 1000)] {
+            let idle_lifetime = own.map(Duration::from_millis);
+            let mut record = SessionRecord { idle_lifetime, ..record(0, 0, 200) };
+            let request = request(0, 100, 10, AheadPolicy::Heal);
+            assert_eq!(request.end_of(&record), UnixMillis::new(wanted));
+            record.apply(request.decide(&record).change.unwrap());
+            assert_eq!(record.expires_at, UnixMillis::new(wanted));
+        }
+    }
+
+    /// Only a rotation moves them: R2.
+    #[test]
+    fn a_replay_moves_neither_the_data_nor_the_proof() {
+        let data = |byte| Some(SessionData::new([byte]).unwrap());
+        let mut record = record(0, 0, 1000);
+        let renewal = RotateRequest { data: data(1), ..request(0, 100, 10, AheadPolicy::Heal) };
+        record.apply(renewal.decide(&record).change.unwrap());
+        assert_eq!((Some(&record.data), record.auth_time.get()), (data(1).as_ref(), 0));
+        let replay = RotateRequest { data: data(2), ..request(0, 105, 10, AheadPolicy::Heal) };
+        assert_eq!(replay.decide(&record).change, None);
+        let at = UnixMillis::new(110);
+        let proof = RotateRequest { auth_time: Some(at), ..request(1, 110, 10, AheadPolicy::Heal) };
+        record.apply(proof.decide(&record).change.unwrap());
+        assert_eq!((record.auth_time, record.generation), (at, 2));
+        assert_eq!(Some(record.data), data(1));
+    }
+
+    /// Nobody has presented a token, so that nobody is a thief.
+    #[test]
+    fn a_proof_that_was_overtaken_revokes_nothing() {
+        let record = record(3, 100, 1000);
+        for generation in [0, 1, 2, 4, 100] {
+            for grace in [0, 10, 1000] {
+                let proof = RotateRequest {
+                    auth_time: Some(UnixMillis::new(105)),
+                    ..request(generation, 105, grace, AheadPolicy::Heal)
+                };
+                assert_eq!(check(&record, &proof), "overtaken");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod boxed;
 mod ended;
 mod memory;
+mod request;
 
 /// What the store in memory shares between threads; `tests/interleavings` gives it loom's in their place.
 mod sync {
@@ -25,6 +26,9 @@ pub use self::{
     boxed::BoxStore,
     ended::{EndedCursor, EndedPage},
     memory::MemoryStore,
+    request::{
+        InsertOutcome, InsertRequest, ListCursor, ListCursorError, ListRequest, Room, SessionLimit,
+    },
 };
 
 /// A place for sessions.
@@ -51,13 +55,19 @@ pub use self::{
 /// Implementers write `async fn`, as the example `custom_store` does, and run the tests of the feature
 /// `conformance` on what they wrote. The futures have to be `Send`.
 pub trait RefreshStore: Send + Sync + 'static {
-    /// Adds a session, whose id is of its subject's [shard](SessionId::shard). It never changes one that is there.
+    /// Adds a session, whose id is of its subject's [shard](SessionId::shard). It never changes one that has this id.
+    ///
+    /// Where the request has a [limit](InsertRequest::limit), the step counts the subject's sessions that are
+    /// [live](SessionRecord::is_live) at the new one's `created_at`, and adds the new one only if they are not more than the
+    /// limit then, itself among them. Else it refuses, or first revokes ([`RevokeReason::Limit`]) so many as have no room:
+    /// those of the earliest login, and of one time by id. However many logins run at once, no two of them
+    /// count the same room.
     ///
     /// # Errors
     /// [`StoreError`] when the store is at fault.
     fn insert(
         &self,
-        session: &SessionRecord,
+        request: &InsertRequest,
     ) -> impl Future<Output = Result<InsertOutcome, StoreError>> + Send;
 
     /// The session of this id, whether it is over or not; none when there is none.
@@ -107,15 +117,14 @@ pub trait RefreshStore: Send + Sync + 'static {
         now: UnixMillis,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// The sessions of a subject that are [live](SessionRecord::is_live) at `now`, by the time of their login, and of
-    /// one time by id.
+    /// The sessions of a subject that are [live](SessionRecord::is_live) at the request's `now`, by the time of their login,
+    /// and of one time by id: those behind [`after`](ListRequest::after), up to [`limit`](ListRequest::limit) of them.
     ///
     /// # Errors
     /// [`StoreError`] when the store is at fault.
     fn list(
         &self,
-        subject: &str,
-        now: UnixMillis,
+        request: &ListRequest,
     ) -> impl Future<Output = Result<Vec<SessionRecord>, StoreError>> + Send;
 
     /// Removes up to `limit` sessions that [have ended](SessionRecord::is_expired) both at `now` and by the store's own
@@ -136,7 +145,8 @@ pub trait RefreshStore: Send + Sync + 'static {
     /// The ids of the sessions that were revoked after `cursor` was made, from the store's log of ended sessions.
     ///
     /// The step that revokes a session writes its id into this log: [`revoke`](Self::revoke), also for an id that is not
-    /// there, [`revoke_subject`](Self::revoke_subject), and a [`rotate`](Self::rotate) that finds a reuse. The log is apart
+    /// there, [`revoke_subject`](Self::revoke_subject), a [`rotate`](Self::rotate) that finds a reuse, and an
+    /// [`insert`](Self::insert) that makes room. The log is apart
     /// from the sessions, so that an id stays in it when its session is purged.
     ///
     /// Whatever was answered before this call began is in the pages from `cursor` to the
@@ -160,18 +170,6 @@ pub trait RefreshStore: Send + Sync + 'static {
         &self,
         kept_for: Duration,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
-}
-
-/// What became of a session that was to be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InsertOutcome {
-    /// It is there now.
-    Inserted,
-    /// There is one of this id, which was not changed.
-    Duplicate,
-    /// The store holds as many as it may; none was removed to make room.
-    Full,
 }
 
 /// A store that reads and swaps, and can say no more in one step. [`rotate_by_swapping`] makes a

@@ -7,7 +7,7 @@ use kippu::{
     Key, KeySet, SharedKeySet,
     session::{
         MemoryStore, NoClaims, RefreshStore, Session, SessionError, Sessions, TokenResponse,
-        UnixMillis,
+        UnixMillis, store::InsertRequest,
     },
 };
 use kippu_test_support::{clock, log};
@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     async fn is_listed(&self) -> bool {
-        !self.sessions.list("alice").await.unwrap().is_empty()
+        !self.sessions.list("alice").await.unwrap().sessions.is_empty()
     }
 }
 
@@ -214,7 +214,7 @@ async fn every_millisecond_around_the_end_of_a_refresh_key() {
         let keys = KeySet::new(key(3, "2"));
         let keys = keys.retire(key(1, "1"), UnixMillis::new(until).into()).unwrap();
         let fixture = Fixture::with(keys, Duration::from_secs(60));
-        fixture.store.insert(&record).await.unwrap();
+        fixture.store.insert(&InsertRequest::new(record.clone())).await.unwrap();
         fixture.set(until + offset);
         match fixture.refresh(&login).await {
             Ok(_) => assert!(offset < 0, "{offset} ms off"),

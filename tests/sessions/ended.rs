@@ -1,16 +1,19 @@
 //! Ended sessions: a verifier that follows them refuses their tokens, and says so when it does not know.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use kippu::{
     DecodeError, Key,
     session::{
         AccessToken, AccessVerifier, ConfigError, EndedError, EndedOptions, EndedSessions,
-        MemoryStore, NoClaims, SessionError, Sessions, SessionsBuilder, TokenResponse,
+        MemoryStore, NoClaims, SessionError, Sessions, SessionsBuilder, TokenEnd, TokenResponse,
         conformance::{Fault, Faulty, Method},
     },
 };
-use kippu_test_support::log::Log;
+use kippu_test_support::{clock::TestClock, log::Log};
 use tokio::time::{sleep, timeout};
 
 type Store = Arc<Faulty<MemoryStore>>;
@@ -221,4 +224,69 @@ async fn the_purge_trims_the_log() {
     let ended = EndedSessions::follow(store, options());
     ended.poll().await.unwrap();
     assert!(ended.contains(&tokens.session_id), "it was there for a moment");
+}
+
+#[tokio::test]
+async fn a_socket_is_told_when_its_session_ends() {
+    let store = store();
+    let sessions = builder(&store).build().unwrap();
+    let ended = EndedSessions::follow(store.clone(), options());
+    let verifier = verifier(&ended);
+    let [tokens, others] = [login(&sessions).await, login(&sessions).await];
+    ended.poll().await.unwrap();
+    let token: AccessToken<NoClaims> = verifier.verify(&tokens.access_token).unwrap();
+    let mut socket = tokio::spawn(verifier.ended(&token, sleep));
+    sessions.logout(&others.refresh_token).await.unwrap();
+    ended.poll().await.unwrap();
+    assert!(timeout(LAG, &mut socket).await.is_err(), "another session has ended");
+    sessions.logout(&tokens.refresh_token).await.unwrap();
+    assert!(!socket.is_finished());
+    ended.poll().await.unwrap();
+    assert_eq!(timeout(LAG, socket).await.unwrap().unwrap(), TokenEnd::SessionEnded);
+    // One that comes too late.
+    let late = timeout(LAG, verifier.ended(&token, sleep)).await;
+    assert_eq!(late.unwrap(), TokenEnd::SessionEnded);
+}
+
+#[tokio::test]
+async fn a_socket_is_told_when_its_token_expires() {
+    const START: i64 = 1_795_478_400_000;
+    let clock = TestClock::at(START);
+    let store = store();
+    let sessions = builder(&store).clock(clock).build().unwrap();
+    let tokens = login(&sessions).await;
+    let token: AccessToken<NoClaims> = sessions.verify(&tokens.access_token).unwrap();
+    let naps = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&naps);
+    let nap = move |duration: Duration| {
+        told.lock().unwrap().push(duration.as_secs());
+        clock.advance(i64::try_from(duration.as_millis()).unwrap());
+        std::future::ready(())
+    };
+    assert_eq!(sessions.verifier().ended(&token, nap).await, TokenEnd::Expired);
+    // 15 minutes and a leeway of one, in parts of a minute.
+    assert_eq!(*naps.lock().unwrap(), [60; 16]);
+}
+
+#[tokio::test]
+async fn a_wake_reads_the_log_at_once() {
+    let store = store();
+    let sessions = builder(&store).build().unwrap();
+    let hour = Duration::from_secs(3600);
+    let ended = EndedSessions::follow(store.clone(), options().max_lag(hour));
+    let task = tokio::spawn(ended.clone().run(sleep));
+    let tokens = login(&sessions).await;
+    while !ended.is_fresh() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sessions.logout(&tokens.refresh_token).await.unwrap();
+    assert!(!ended.contains(&tokens.session_id));
+    ended.wake();
+    let read = async {
+        while !ended.contains(&tokens.session_id) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), read).await.unwrap();
+    task.abort();
 }

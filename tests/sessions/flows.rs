@@ -16,6 +16,7 @@ use kippu::{
         Sessions, SessionsBuilder, TokenResponse, UnixMillis,
         conformance::{Fault, Faulty, Method},
         rotation::{AheadPolicy, RotateRequest},
+        store::{InsertRequest, ListRequest},
     },
 };
 use kippu_test_support::{clock, log, signing};
@@ -26,20 +27,20 @@ use log::Log;
 
 const ISSUER: &str = "https://auth.example";
 /// 2026-11-24T00:00:00Z, in milliseconds.
-const START: i64 = 1_795_478_400_000;
-const SECOND: i64 = 1000;
-const DAY: i64 = 24 * 3600 * SECOND;
+pub(crate) const START: i64 = 1_795_478_400_000;
+pub(crate) const SECOND: i64 = 1000;
+pub(crate) const DAY: i64 = 24 * 3600 * SECOND;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Profile {
+pub(crate) struct Profile {
     role: String,
 }
 
-fn admin() -> Profile {
+pub(crate) fn admin() -> Profile {
     Profile { role: "admin".into() }
 }
 
-fn access_key() -> Key {
+pub(crate) fn access_key() -> Key {
     Key::hs256([0x5a; 32]).unwrap()
 }
 
@@ -48,11 +49,15 @@ fn refresh_key(byte: u8, kid: &str) -> Key {
 }
 
 fn builder<S: RefreshStore>(store: S) -> SessionsBuilder<S> {
+    builder_for("web", store)
+}
+
+fn builder_for<S: RefreshStore>(client: &str, store: S) -> SessionsBuilder<S> {
     log::prepare();
     Sessions::builder(store)
         .issuer(ISSUER)
         .audience("api")
-        .client("web")
+        .client(client)
         .access_key(access_key())
         .refresh_key(refresh_key(0x5b, "1"))
 }
@@ -65,19 +70,19 @@ fn store() -> Store {
 }
 
 /// Sessions over a store that records its calls, a clock that stands still, and the events that they reported.
-struct Fixture {
-    sessions: Sessions<Store>,
-    store: Store,
-    clock: &'static TestClock,
-    events: Arc<Mutex<Vec<EventKind>>>,
+pub(crate) struct Fixture {
+    pub(crate) sessions: Sessions<Store>,
+    pub(crate) store: Store,
+    pub(crate) clock: &'static TestClock,
+    pub(crate) events: Arc<Mutex<Vec<EventKind>>>,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|builder| builder)
     }
 
-    fn with(options: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(crate) fn with(options: impl FnOnce(Builder) -> Builder) -> Self {
         let (store, clock) = (store(), TestClock::at(START));
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
@@ -87,15 +92,15 @@ impl Fixture {
         Self { sessions: options(builder).build().unwrap(), store, clock, events }
     }
 
-    async fn login(&self) -> TokenResponse {
+    pub(crate) async fn login(&self) -> TokenResponse {
         self.sessions.login("alice", &admin()).await.unwrap()
     }
 
-    async fn refresh(&self, token: &str) -> Result<TokenResponse, SessionError> {
+    pub(crate) async fn refresh(&self, token: &str) -> Result<TokenResponse, SessionError> {
         self.sessions.refresh(token, welcome).await
     }
 
-    fn events(&self) -> Vec<EventKind> {
+    pub(crate) fn events(&self) -> Vec<EventKind> {
         std::mem::take(&mut self.events.lock().unwrap())
     }
 }
@@ -126,7 +131,7 @@ async fn a_login_from_its_beginning_to_its_end() {
     assert_ne!(again.jwt_id, who.jwt_id);
     assert_eq!(again.auth_time, who.auth_time);
 
-    let listed = sessions.list("alice").await.unwrap();
+    let listed = sessions.list("alice").await.unwrap().sessions;
     let [session] = &listed[..] else { panic!("{listed:?}") };
     assert_eq!((session.id, session.label.as_deref()), (tokens.session_id, Some("Firefox")));
     assert_eq!(session.created_at, UnixMillis::new(START).into());
@@ -140,7 +145,7 @@ async fn a_login_from_its_beginning_to_its_end() {
     assert!(matches!(refused, SessionError::Revoked(RevokeReason::Logout)), "{refused}");
     let dead = sessions.verify_live::<Profile>(&next.access_token).await.unwrap_err();
     assert!(matches!(dead, SessionError::Revoked(RevokeReason::Logout)), "{dead}");
-    assert!(sessions.list("alice").await.unwrap().is_empty());
+    assert!(sessions.list("alice").await.unwrap().sessions.is_empty());
     let revoked = EventKind::Revoked { reason: RevokeReason::Logout, sessions: 1 };
     assert_eq!(fixture.events(), [EventKind::LoggedIn, EventKind::Rotated, revoked]);
 }
@@ -430,7 +435,7 @@ async fn a_store_that_lost_commits_catches_up_or_refuses() {
         let third = fixture.refresh(&second.refresh_token).await.unwrap();
         // The store as it was before both.
         let restored = MemoryStore::new(1000);
-        restored.insert(&backup).await.unwrap();
+        restored.insert(&InsertRequest::new(backup.clone())).await.unwrap();
         fixture.store.restore(restored);
         fixture.events();
         let answer = fixture.refresh(&third.refresh_token).await;
@@ -599,7 +604,7 @@ async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
     let error = fixture.sessions.login_checked("alice", unanswered).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert_eq!(fixture.store.take_calls(), [Method::Insert, Method::Load, Method::Revoke]);
-    assert!(fixture.sessions.list("alice").await.unwrap().is_empty());
+    assert!(fixture.sessions.list("alice").await.unwrap().sessions.is_empty());
     let tokens = fixture.sessions.login_checked("alice", welcome).await.unwrap();
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
 }
@@ -665,7 +670,12 @@ async fn a_store_that_is_away_costs_nobody_a_session() {
         token = fixture.refresh(&token).await.unwrap().refresh_token;
     }
     // The commit happened, and its answer was lost.
-    let record = fixture.store.inner().list("alice", UnixMillis::new(START)).await.unwrap();
+    let record = fixture
+        .store
+        .inner()
+        .list(&ListRequest::new("alice", UnixMillis::new(START)))
+        .await
+        .unwrap();
     assert_eq!(record[0].generation, 3);
     let (grace, idle_lifetime) = (Duration::from_secs(10), Duration::from_secs(3600));
     let now = UnixMillis::new(START);
@@ -679,7 +689,7 @@ async fn a_login_that_a_driver_repeats_is_one_login() {
     let fixture = Fixture::new();
     fixture.store.fail(Method::Insert, Fault::Repeated);
     let tokens = fixture.login().await;
-    assert_eq!(fixture.sessions.list("alice").await.unwrap().len(), 1);
+    assert_eq!(fixture.sessions.list("alice").await.unwrap().sessions.len(), 1);
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
 }
 
@@ -791,9 +801,9 @@ async fn a_session_that_was_rewritten_is_refused() {
         let mut record = fixture.store.inner().load(&tokens.session_id).await.unwrap().unwrap();
         rewrite(&mut record);
         let store = store();
-        store.insert(&record).await.unwrap();
+        store.insert(&InsertRequest::new(record.clone())).await.unwrap();
         let client = record.client;
-        let over = builder(Arc::clone(&store)).client(client).clock(fixture.clock).build().unwrap();
+        let over = builder_for(&client, Arc::clone(&store)).clock(fixture.clock).build().unwrap();
         let error = over.refresh(&tokens.refresh_token, welcome).await.unwrap_err();
         assert!(matches!(error, SessionError::InvalidToken), "{number}: {error}");
         assert!(!store.take_calls().contains(&Method::Rotate));
@@ -858,7 +868,7 @@ async fn another_clients_session_is_refused_and_not_used_up() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     let other =
-        builder(Arc::clone(&fixture.store)).client("mobile").clock(fixture.clock).build().unwrap();
+        builder_for("mobile", Arc::clone(&fixture.store)).clock(fixture.clock).build().unwrap();
     let error = other.refresh(&tokens.refresh_token, welcome).await.unwrap_err();
     assert!(matches!(error, SessionError::InvalidToken));
     fixture.clock.advance(60 * SECOND);
@@ -883,12 +893,12 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
     assert_eq!(fixture.store.take_calls(), []);
     // A label comes from the client, and is cut instead.
     sessions.login(Login::new("bob").label(&long), &NoClaims {}).await.unwrap();
-    let listed = sessions.list("bob").await.unwrap();
+    let listed = sessions.list("bob").await.unwrap().sessions;
     assert_eq!(listed[0].label.as_deref(), Some(&long[..128]));
     for subject in ["{a}", "'; DROP TABLE", "🦀", "a b", &long[..512]] {
         let tokens = sessions.login(subject, &NoClaims {}).await.unwrap();
         assert_eq!(sessions.verify::<NoClaims>(&tokens.access_token).unwrap().subject, subject);
-        assert_eq!(sessions.list(subject).await.unwrap().len(), 1);
+        assert_eq!(sessions.list(subject).await.unwrap().sessions.len(), 1);
     }
 }
 
@@ -951,7 +961,7 @@ async fn an_access_token_that_is_too_long_uses_nothing_up() {
         // A login that is checked is stored first; it ends, and is not acknowledged.
         let checked = sessions.login_checked("carol", grown).await.unwrap_err();
         assert!(is_too_long(&checked), "{checked}");
-        assert_eq!(sessions.list("carol").await.unwrap(), []);
+        assert_eq!(sessions.list("carol").await.unwrap().sessions, []);
     }
     for limit in [0, Validation::HIGHEST_MAX_TOKEN_LEN + 1] {
         let error = builder(MemoryStore::new(1)).max_access_token_len(limit).err();
@@ -1054,9 +1064,9 @@ async fn a_session_is_ended_by_its_own_subjects_token_alone() {
     let sessions = with(keys);
     let refused = sessions.logout_by_access_token(&mixed).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken), "{refused}");
-    assert_eq!(sessions.list("bob").await.unwrap().len(), 1);
+    assert_eq!(sessions.list("bob").await.unwrap().sessions.len(), 1);
     sessions.logout_by_access_token(&alice.access_token).await.unwrap();
-    assert_eq!(sessions.list("alice").await.unwrap(), []);
+    assert_eq!(sessions.list("alice").await.unwrap().sessions, []);
 }
 
 #[tokio::test]
@@ -1191,7 +1201,7 @@ async fn a_subject_that_no_session_can_have_has_none() {
     fixture.store.take_calls();
     for subject in ["", "\0", "alice\0", "a\nb", "\u{85}", &"a".repeat(513)] {
         let sessions = &fixture.sessions;
-        assert!(sessions.list(subject).await.unwrap().is_empty(), "{subject:?}");
+        assert!(sessions.list(subject).await.unwrap().sessions.is_empty(), "{subject:?}");
         assert_eq!(sessions.logout_all(subject).await.unwrap(), 0, "{subject:?}");
         assert_eq!(sessions.logout_others(subject, &kept).await.unwrap(), 0, "{subject:?}");
     }

@@ -11,4 +11,5 @@ mod conformance_suite;
 mod ended;
 mod flows;
 mod log;
+mod policies;
 mod threats;

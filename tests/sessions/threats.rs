@@ -14,7 +14,7 @@ use kippu::{
     session::{
         EventKind, MemoryStore, NoClaims, REFRESH_TOKEN_PREFIX, RefreshStore, RevokeReason,
         Session, SessionError, SessionId, SessionRecord, Sessions, SessionsBuilder, TokenResponse,
-        UnixMillis, rotation::AheadPolicy,
+        UnixMillis, rotation::AheadPolicy, store::InsertRequest,
     },
 };
 use kippu_test_support::{clock, log};
@@ -103,7 +103,7 @@ async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
 async fn written(records: impl IntoIterator<Item = SessionRecord>) -> MemoryStore {
     let store = MemoryStore::new(10);
     for record in records {
-        store.insert(&record).await.unwrap();
+        store.insert(&InsertRequest::new(record.clone())).await.unwrap();
     }
     store
 }

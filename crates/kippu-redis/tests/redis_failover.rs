@@ -18,6 +18,7 @@ use std::{
 use kippu::session::{
     BoxStore, RefreshStore, RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+    store::{InsertRequest, ListRequest},
 };
 use kippu_redis::RedisStore;
 use kippu_test_support::{proxy, records, redis as redis_server};
@@ -92,8 +93,8 @@ async fn each_step(store: &BoxStore, alice: &SessionRecord) -> ([Option<StoreErr
     }
     let errors = [
         timed!(store.load(&alice.id)),
-        timed!(store.list("alice", LOGIN)),
-        timed!(store.insert(&session("alice"))),
+        timed!(store.list(&ListRequest::new("alice", LOGIN))),
+        timed!(store.insert(&InsertRequest::new(session("alice")))),
         timed!(store.rotate(&request(alice, alice.generation, LOGIN))),
         timed!(store.revoke(&alice.id, reason, LOGIN)),
         timed!(store.revoke_subject("alice", None, reason, LOGIN)),
@@ -147,7 +148,7 @@ fn no_replica_answers_any_step() {
     runtime().block_on(async {
         let alice = session("alice");
         let [(_, store), ..] = &stores(&primary.url(), LIMIT).await[..] else { panic!("a store") };
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         assert_eq!(primary.command(&["WAIT", "1", "10000"]).trim(), "1");
         let before = contents(&replica);
         assert!(before.contains("alice"));
@@ -239,7 +240,7 @@ fn a_primary_that_is_cut_off_is_left_for_the_one_that_took_over() {
         let client = Client::open(url_of(&proxy)).unwrap();
         let store = BoxStore::new(RedisStore::connect(client).await.unwrap());
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         assert_eq!(old.command(&["WAIT", "1", "10000"]).trim(), "1");
         assert_eq!(new.command(&["REPLICAOF", "NO", "ONE"]).trim(), "OK");
         old.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
@@ -281,7 +282,7 @@ fn sentinels_name_another_primary() {
         load.wait_for(16 * 20).await;
 
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         assert!(store.revoke(&alice.id, RevokeReason::Logout, LOGIN).await.unwrap());
         assert!(contents(&sentinels.servers[primary]).contains("alice"));
         load.finish().await;
@@ -302,7 +303,7 @@ fn each_step_ends_in_time() {
         let direct = stores(&redis.url(), deadline).await;
         let through = stores(&url_of(&proxy), deadline).await;
         let alice = session("alice");
-        direct[0].1.insert(&alice).await.unwrap();
+        direct[0].1.insert(&InsertRequest::new(alice.clone())).await.unwrap();
 
         for (what, stores) in [("stopped", &direct), ("silent", &through), ("down", &direct)] {
             match what {
@@ -349,7 +350,7 @@ fn each_step_ends_in_time_in_a_cluster_and_under_sentinels() {
         ];
         let alice = session("alice");
         for (_, store) in &stores {
-            store.insert(&alice).await.unwrap();
+            store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         }
         cluster.nodes().iter().for_each(Redis::pause);
         sentinels.pause();
@@ -435,7 +436,7 @@ fn the_grace_begins_after_a_stall() {
                 let what = format!("{kind}, {name}");
                 let store = Arc::new(store);
                 let alice = session("alice");
-                store.insert(&alice).await.unwrap();
+                store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
                 // The clock of the test is the real one, counted from the login.
                 let begun = Instant::now();
                 let now = move || LOGIN.saturating_add(begun.elapsed());
@@ -498,7 +499,7 @@ fn a_wait_on_the_way_counts() {
         let proxy = Proxy::to(redis.port()).await;
         for (name, store) in stores(&url_of(&proxy), LIMIT).await {
             let alice = session("alice");
-            store.insert(&alice).await.unwrap();
+            store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
             for (generation, policy) in [(0, AheadPolicy::Refuse), (7, AheadPolicy::Heal)] {
                 let request = changed(presented(&alice, generation, LOGIN), |it| it.ahead = policy);
                 proxy.set_silent(true);
@@ -551,7 +552,7 @@ fn a_clock_that_is_set_is_not_a_wait() {
     runtime().block_on(async {
         let [(_, store), ..] = &stores(&redis.url(), LIMIT).await[..] else { panic!("a store") };
         let (mut alice, mut offset) = (session("alice"), 0);
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         for by in [3600, -3600, 100 * 86_400, -100 * 86_400, -1, 0] {
             store.load(&alice.id).await.unwrap();
             offset += by;
@@ -575,7 +576,7 @@ fn refusals_say_what_to_do() {
     runtime().block_on(async {
         let store = RedisStore::connect(Client::open(redis.url()).unwrap()).await.unwrap();
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
 
         redis.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
         for error in no_step_works("cut off", &BoxStore::new(store.clone()), &alice).await {

@@ -17,7 +17,7 @@ use kippu::{
         RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
         UnixMillis,
         rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-        store::InsertOutcome,
+        store::{InsertOutcome, InsertRequest, ListRequest},
     },
 };
 use kippu_redis::RedisStore;
@@ -102,9 +102,15 @@ fn longer_subject(subject: &str, is_related: impl Fn(u16, u16) -> bool) -> Strin
 async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
     let alice = session("alice");
     assert_eq!(store.load(&alice.id).await.unwrap(), None);
-    assert_eq!(store.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    assert_eq!(
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap(),
+        InsertOutcome::INSERTED
+    );
     let other = changed(alice.clone(), |it| it.generation = 9);
-    assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+    assert_eq!(
+        store.insert(&InsertRequest::new(other.clone())).await.unwrap(),
+        InsertOutcome::Duplicate
+    );
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
     // Rotated, replayed, reused. The rotation is made when it is stored, a little after the token was presented.
@@ -135,7 +141,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     let bob = session("bob");
     assert_eq!(store.rotate(&request(&bob, 0, LOGIN)).await.unwrap(), RotateOutcome::Unknown);
     assert_eq!(store.load(&bob.id).await.unwrap(), None);
-    store.insert(&bob).await.unwrap();
+    store.insert(&InsertRequest::new(bob.clone())).await.unwrap();
     let mut ahead = request(&bob, 7, after(3599));
     ahead.ahead = AheadPolicy::Refuse;
     assert_eq!(store.rotate(&ahead).await.unwrap(), RotateOutcome::Ahead { lost: 7 });
@@ -164,13 +170,13 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     assert!(!store.revoke(&session("carol").id, name, after(1)).await.unwrap());
     let mut live = carols[..2].to_vec();
     live.sort_by_key(|record| record.id);
-    assert_eq!(store.list("carol", after(1)).await.unwrap(), live);
+    assert_eq!(store.list(&ListRequest::new("carol", after(1))).await.unwrap(), live);
 
     // Revoked together, the one that is over among them.
     let all = RevokeReason::LogoutAll;
     let keep = Some(&carols[0].id);
     assert_eq!(store.revoke_subject("carol", keep, all, after(2)).await.unwrap(), 2);
-    assert_eq!(store.list("carol", after(2)).await.unwrap(), carols[..1]);
+    assert_eq!(store.list(&ListRequest::new("carol", after(2))).await.unwrap(), carols[..1]);
     assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 1);
     assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 0);
     assert_eq!(store.load(&carols[3].id).await.unwrap().unwrap().revoked, kept);
@@ -179,14 +185,14 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     // Subjects of one shard, of which one ends as the other does.
     let longer = longer_subject("carol", |shard, other| shard == other);
     let other = session(&longer);
-    store.insert(&other).await.unwrap();
-    assert_eq!(store.list("carol", after(2)).await.unwrap(), []);
+    store.insert(&InsertRequest::new(other.clone())).await.unwrap();
+    assert_eq!(store.list(&ListRequest::new("carol", after(2))).await.unwrap(), []);
     assert_eq!(store.revoke_subject("carol", None, all, after(2)).await.unwrap(), 0);
-    assert_eq!(store.list(&longer, after(2)).await.unwrap(), [other]);
+    assert_eq!(store.list(&ListRequest::new(&*longer, after(2))).await.unwrap(), [other]);
     assert_eq!(store.revoke_subject(&longer, None, all, after(2)).await.unwrap(), 1);
 
     let dave = session("dave");
-    store.insert(&dave).await.unwrap();
+    store.insert(&InsertRequest::new(dave.clone())).await.unwrap();
     assert!(store.revoke(&dave.id, name, after(1)).await.unwrap());
 
     // Purged: what is over, and no more of it than asked for.
@@ -197,7 +203,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
         let mut record = session(&format!("user {}", number / 4));
         record.expires_at = after(5);
         record.absolute_expires_at = after(5);
-        store.insert(&record).await.unwrap();
+        store.insert(&InsertRequest::new(record.clone())).await.unwrap();
         over.push(record.id);
     }
     assert_eq!(store.purge_expired(after(4), 0).await.unwrap(), 0);
@@ -253,8 +259,12 @@ async fn hostile_texts<C: ConnectionLike + Clone + Send + Sync + 'static>(store:
         record.kid = (*subject).into();
         record.client = subject.repeat(2);
         record.label = Some((*subject).into());
-        store.insert(&record).await.unwrap();
-        assert_eq!(store.list(subject, LOGIN).await.unwrap(), [record.clone()], "{subject:?}");
+        store.insert(&InsertRequest::new(record.clone())).await.unwrap();
+        assert_eq!(
+            store.list(&ListRequest::new(subject, LOGIN)).await.unwrap(),
+            [record.clone()],
+            "{subject:?}"
+        );
         let mut request = request(&record, 0, LOGIN);
         request.kid = subject.repeat(3);
         let RotateOutcome::Rotated(successor) = store.rotate(&request).await.unwrap() else {
@@ -269,14 +279,14 @@ async fn hostile_texts<C: ConnectionLike + Clone + Send + Sync + 'static>(store:
     let reason = RevokeReason::Denied;
     for subject in &subjects {
         assert_eq!(store.revoke_subject(subject, None, reason, LOGIN).await.unwrap(), 1);
-        assert_eq!(store.list(subject, LOGIN).await.unwrap(), []);
+        assert_eq!(store.list(&ListRequest::new(subject, LOGIN)).await.unwrap(), []);
     }
 }
 
 /// 64 present the same generation at once, over four connections.
 async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [RedisStore<C>; 4]) {
     let raced = session("raced");
-    stores[0].insert(&raced).await.unwrap();
+    stores[0].insert(&InsertRequest::new(raced.clone())).await.unwrap();
     for generation in 0..20 {
         let start = Arc::new(Barrier::new(64));
         let mut tasks = JoinSet::new();
@@ -308,7 +318,7 @@ async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [Redis
     // Of those who present a token too late, one revokes and the others see that; none rotates after a revocation.
     for _ in 0..20 {
         let raced = session("raced too");
-        stores[0].insert(&raced).await.unwrap();
+        stores[0].insert(&InsertRequest::new(raced.clone())).await.unwrap();
         stores[1].rotate(&request(&raced, 0, LOGIN)).await.unwrap();
         let start = Arc::new(Barrier::new(16));
         let mut tasks = JoinSet::new();
@@ -331,7 +341,7 @@ async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [Redis
     for _ in 0..20 {
         let subject = "raced against a logout";
         let raced = session(subject);
-        stores[0].insert(&raced).await.unwrap();
+        stores[0].insert(&InsertRequest::new(raced.clone())).await.unwrap();
         let (store, request) = (stores[1].clone(), request(&raced, 0, LOGIN));
         let rotation = tokio::spawn(async move { store.rotate(&request).await.unwrap() });
         let all = RevokeReason::LogoutAll;
@@ -393,7 +403,7 @@ fn a_cluster_serves_each_step_and_races() {
         let mut owners = BTreeSet::new();
         for number in 0..40 {
             let subject = format!("subject {number}");
-            store.insert(&session(&subject)).await.unwrap();
+            store.insert(&InsertRequest::new(session(&subject))).await.unwrap();
             let key = key_of(&subject);
             let owner = cluster.owner_of(cluster.slot_of(&key)).unwrap();
             assert_eq!(cluster.command(owner, &["EXISTS", &key]).trim(), "1");
@@ -406,7 +416,7 @@ fn a_cluster_serves_each_step_and_races() {
         let one = RedisStore::new(client.get_multiplexed_async_connection().await.unwrap());
         let mut kinds = BTreeSet::new();
         for number in 0..40 {
-            let result = one.list(&format!("subject {number}"), LOGIN).await;
+            let result = one.list(&ListRequest::new(&format!("subject {number}"), LOGIN)).await;
             kinds.insert(format!("{:?}", kind(result)));
         }
         assert_eq!(kinds, BTreeSet::from(["None".into(), "Some(Misconfigured)".into()]));
@@ -479,7 +489,7 @@ fn rotation_is_what_was_decided() {
             let request = RotateRequest::new(id, generation, kid, now, grace, idle_lifetime);
             let request = changed(request, |it| (it.waited, it.ahead) = (waited, ahead));
             runtime.block_on(async {
-                store.insert(&record).await.unwrap();
+                store.insert(&InsertRequest::new(record.clone())).await.unwrap();
                 let outcome = store.rotate(&request).await.unwrap();
                 let stored = store.load(&record.id).await.unwrap().unwrap();
                 // It is the decision after the wait for the server, of which the time of the rotation tells.
@@ -582,12 +592,18 @@ fn a_slot_may_move_under_load() {
             load.wait_for(16 * 5).await;
             // Half-way, all steps see all sessions of the subject, and those who come are not lost.
             let new = session(subject);
-            assert_eq!(store.insert(&new).await.unwrap(), InsertOutcome::Inserted);
-            let keep = store.list(subject, LOGIN).await.unwrap();
+            assert_eq!(
+                store.insert(&InsertRequest::new(new.clone())).await.unwrap(),
+                InsertOutcome::INSERTED
+            );
+            let keep = store.list(&ListRequest::new(subject, LOGIN)).await.unwrap();
             assert_eq!(keep.len(), 2);
             // The first of a shard, whose key belongs to the other node already.
             let first = session(&neighbour);
-            assert_eq!(store.insert(&first).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(
+                store.insert(&InsertRequest::new(first.clone())).await.unwrap(),
+                InsertOutcome::INSERTED
+            );
             assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
             // A purge takes several keys of a slot, and has to wait. A logout takes two, and may have to.
             let hasty = few_retries(&cluster).await;
@@ -601,7 +617,7 @@ fn a_slot_may_move_under_load() {
             load.wait_for(16 * 5).await;
             cluster.close_slot(slot, from, to);
             store.revoke_subject(subject, Some(&keep.id), all, LOGIN).await.unwrap();
-            assert_eq!(store.list(subject, LOGIN).await.unwrap().len(), 1);
+            assert_eq!(store.list(&ListRequest::new(subject, LOGIN)).await.unwrap().len(), 1);
             load.wait_for(16 * 5).await;
             assert!(store.load(&first.id).await.unwrap().is_some());
             assert_eq!(store.purge_expired(UnixMillis::MIN, 10).await.unwrap(), 0);
@@ -621,17 +637,17 @@ fn ten_thousand_sessions_of_a_subject_end_at_once() {
             let store = store.clone();
             tasks.spawn(async move {
                 for _ in 0..1000 {
-                    store.insert(&session("many")).await.unwrap();
+                    store.insert(&InsertRequest::new(session("many"))).await.unwrap();
                 }
             });
         }
         tasks.join_all().await;
-        let all = store.list("many", LOGIN).await.unwrap();
+        let all = store.list(&ListRequest::new("many", LOGIN)).await.unwrap();
         assert_eq!(all.len(), 10_000);
         let keep = Some(&all[5000].id);
         let reason = RevokeReason::LogoutAll;
         assert_eq!(store.revoke_subject("many", keep, reason, LOGIN).await.unwrap(), 9999);
-        assert_eq!(store.list("many", LOGIN).await.unwrap(), all[5000..=5000]);
+        assert_eq!(store.list(&ListRequest::new("many", LOGIN)).await.unwrap(), all[5000..=5000]);
         assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 6000);
         assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 4000);
         // The log of ended sessions is left.
@@ -670,7 +686,7 @@ fn a_shard_expires_long_after_its_last_session() {
         // A session of long ago, as a test with a clock of its own makes it: it has its whole lifetime.
         let old = changed(session("old"), |it| it.absolute_expires_at = UnixMillis::new(2));
         let old = changed(old, |it| it.created_at = UnixMillis::new(0));
-        store.insert(&old).await.unwrap();
+        store.insert(&InsertRequest::new(old.clone())).await.unwrap();
         assert!((365..=366).contains(&days_left()), "{}", days_left());
         assert_eq!(store.load(&old.id).await.unwrap(), Some(old));
 
@@ -682,16 +698,16 @@ fn a_shard_expires_long_after_its_last_session() {
             (lasting("old", -100, 0), 496),
             (lasting("old", -1000, -400), 966),
         ] {
-            store.insert(&session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
             assert!((days - 1..=days).contains(&days_left()), "{} of {days}", days_left());
         }
         let mut longest = session("old");
         (longest.created_at, longest.absolute_expires_at) = (UnixMillis::MIN, UnixMillis::MAX);
-        store.insert(&longest).await.unwrap();
+        store.insert(&InsertRequest::new(longest.clone())).await.unwrap();
         assert!(days_left() > (1 << 53) / DAY);
         // An operator who takes the expiry away means it.
         redis.command(&["PERSIST", &key]);
-        store.insert(&session("old")).await.unwrap();
+        store.insert(&InsertRequest::new(session("old"))).await.unwrap();
         assert_eq!(redis.command(&["PTTL", &key]).trim(), "-1");
     });
 }
@@ -720,7 +736,7 @@ fn a_purge_needs_both_clocks() {
         }
         // The end is the same for both.
         let edge = lasting("bob", days - 40, days - 3);
-        store.insert(&edge).await.unwrap();
+        store.insert(&InsertRequest::new(edge.clone())).await.unwrap();
         let before = UnixMillis::new(edge.expires_at.get() - 1);
         assert_eq!(store.purge_expired(before, 10).await.unwrap(), 0);
         assert_eq!(store.purge_expired(edge.expires_at, 10).await.unwrap(), 1);
@@ -733,13 +749,13 @@ fn a_purge_needs_both_clocks() {
         let store = bare(&ahead).await;
         // By Redis, the session of a server whose clock is right has ended.
         let live = lasting("carol", 0, 30);
-        store.insert(&live).await.unwrap();
+        store.insert(&InsertRequest::new(live.clone())).await.unwrap();
         assert_eq!(store.purge_expired(in_days(0), 10).await.unwrap(), 0);
         for _ in 0..100 {
-            store.insert(&lasting("carol", 0, 30)).await.unwrap();
+            store.insert(&InsertRequest::new(lasting("carol", 0, 30))).await.unwrap();
         }
         assert_eq!(store.load(&live.id).await.unwrap(), Some(live));
-        assert_eq!(store.list("carol", in_days(0)).await.unwrap().len(), 101);
+        assert_eq!(store.list(&ListRequest::new("carol", in_days(0))).await.unwrap().len(), 101);
     });
 }
 
@@ -785,7 +801,7 @@ fn sessions_of_the_first_layout_are_adopted() {
         };
         let live = async |store: &RedisStore<_>, subject: &str| {
             let mut ids: Vec<SessionId> = store
-                .list(subject, LOGIN)
+                .list(&ListRequest::new(subject, LOGIN))
                 .await
                 .unwrap()
                 .iter()
@@ -818,12 +834,15 @@ fn sessions_of_the_first_layout_are_adopted() {
                     assert_eq!(store.load(&old[300].id).await.unwrap(), Some(old[300].clone()));
                 }
                 5 => {
-                    assert_eq!(store.insert(&new).await.unwrap(), InsertOutcome::Inserted);
+                    assert_eq!(
+                        store.insert(&InsertRequest::new(new.clone())).await.unwrap(),
+                        InsertOutcome::INSERTED
+                    );
                     assert!(store.revoke(&new.id, RevokeReason::Logout, LOGIN).await.unwrap());
                 }
                 6 => assert_eq!(store.purge_expired(UnixMillis::MIN, 10).await.unwrap(), 0),
                 _ => {
-                    let again = store.insert(&old[0]).await.unwrap();
+                    let again = store.insert(&InsertRequest::new(old[0].clone())).await.unwrap();
                     assert_eq!(again, InsertOutcome::Duplicate);
                 }
             }
@@ -853,7 +872,7 @@ fn sessions_of_the_first_layout_are_adopted() {
                 assert!(matches!(answer, RotateOutcome::Rotated(_)), "{answer:?}");
             }
             assert_eq!(live(&store, "alice").await, ids);
-            let rotated = store.list("alice", LOGIN).await.unwrap();
+            let rotated = store.list(&ListRequest::new("alice", LOGIN)).await.unwrap();
             assert_eq!(rotated.iter().filter(|session| session.generation == 1).count(), 16);
         }
 
@@ -885,7 +904,7 @@ fn a_subject_is_listed_without_its_neighbours() {
         // The commands of a step, the elements that they read, and the bytes that were answered.
         let work = async |alices: &[SessionRecord]| {
             redis.command(&["CONFIG", "RESETSTAT"]);
-            assert_eq!(store.list("alice", LOGIN).await.unwrap(), alices);
+            assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap(), alices);
             assert_eq!(
                 store
                     .revoke_subject("alice", Some(&alices[0].id), RevokeReason::LogoutAll, LOGIN)
@@ -922,7 +941,7 @@ fn a_subject_is_listed_without_its_neighbours() {
                     id[..2].copy_from_slice(&shard.to_be_bytes());
                     let neighbour =
                         changed(session(&subject), |it| it.id = SessionId::from_bytes(id));
-                    store.insert(&neighbour).await.unwrap();
+                    store.insert(&InsertRequest::new(neighbour.clone())).await.unwrap();
                 }
             });
         }
@@ -951,22 +970,25 @@ fn what_was_not_stored_is_corrupt() {
         let newer = "2 0 1 2 - - 1\nk3 1 1 -\ncmallory";
         for value in ["", "nonsense", "1 0 0 0 - - 999\nk", newer] {
             redis.command(&["DEL", &key]);
-            store.insert(&record).await.unwrap();
-            store.insert(&other).await.unwrap();
+            store.insert(&InsertRequest::new(record.clone())).await.unwrap();
+            store.insert(&InsertRequest::new(other.clone())).await.unwrap();
             redis.command(&["ZREM", &key, &member(&value_of(&redis, "mallory", record.id))]);
             redis.command(&["ZADD", &key, "0", &member(value)]);
             assert_eq!(kind(store.load(&record.id).await), corrupt, "{value}");
             assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), corrupt);
             let revoked = store.revoke(&record.id, RevokeReason::Logout, LOGIN).await;
             assert_eq!(kind(revoked), corrupt);
-            assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+            assert_eq!(kind(store.list(&ListRequest::new("mallory", LOGIN)).await), corrupt);
             // Its owner hears of it, and the other session has ended. Others of the shard have nothing to do with it.
             assert_eq!(kind(logout_all().await), corrupt);
             assert!(store.load(&other.id).await.unwrap().unwrap().revoked.is_some());
             let neighbour = longer_subject("mallory", |shard, other| shard == other);
             let reason = RevokeReason::LogoutAll;
             assert_eq!(store.revoke_subject(&neighbour, None, reason, LOGIN).await.unwrap(), 0);
-            assert_eq!(store.insert(&record).await.unwrap(), InsertOutcome::Duplicate);
+            assert_eq!(
+                store.insert(&InsertRequest::new(record.clone())).await.unwrap(),
+                InsertOutcome::Duplicate
+            );
             assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 1);
             assert_eq!(kind(store.load(&record.id).await), corrupt);
         }
@@ -976,23 +998,23 @@ fn what_was_not_stored_is_corrupt() {
             if let Some(value) = value {
                 redis.command(&["ZADD", &key, "0", &member(value)]);
             }
-            assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+            assert_eq!(kind(store.list(&ListRequest::new("mallory", LOGIN)).await), corrupt);
             assert_eq!(kind(logout_all().await), corrupt);
         }
         // A number with two spellings.
         redis.command(&["DEL", &key]);
-        store.insert(&record).await.unwrap();
+        store.insert(&InsertRequest::new(record.clone())).await.unwrap();
         redis.command(&["ZREM", &key, &member(&value_of(&redis, "mallory", record.id))]);
         redis.command(&["ZADD", &key, "0", &member("1 00 1 2 - - 1\nk3 1 1 -\ncmallory")]);
         assert_eq!(kind(store.load(&record.id).await), corrupt);
-        assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+        assert_eq!(kind(store.list(&ListRequest::new("mallory", LOGIN)).await), corrupt);
 
         redis.command(&["DEL", &key]);
         redis.command(&["SET", &key, "a string"]);
         assert_eq!(kind(store.load(&record.id).await), corrupt);
-        assert_eq!(kind(store.insert(&record).await), corrupt);
+        assert_eq!(kind(store.insert(&InsertRequest::new(record.clone())).await), corrupt);
         assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), corrupt);
-        assert_eq!(kind(store.list("mallory", LOGIN).await), corrupt);
+        assert_eq!(kind(store.list(&ListRequest::new("mallory", LOGIN)).await), corrupt);
 
         // What the first layout had, and could not be read, is no less corrupt in this one.
         redis.command(&["DEL", &key]);
@@ -1009,7 +1031,10 @@ async fn fill(store: &impl RefreshStore) -> usize {
         id[..2].copy_from_slice(&shard.to_be_bytes());
         let id = SessionId::from_bytes(id);
         assert_eq!(id.shard(), *shard);
-        store.insert(&changed(session("alice"), |it| it.id = id)).await.unwrap();
+        store
+            .insert(&InsertRequest::new(changed(session("alice"), |it| it.id = id)))
+            .await
+            .unwrap();
     }
     shards.len()
 }
@@ -1064,10 +1089,13 @@ fn prefixes_keep_stores_apart() {
         let record = session("alice");
         for prefix in ["", "*", "kippu:", "app?"] {
             let other = store.clone().with_prefix(prefix).unwrap();
-            assert_eq!(other.insert(&record).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(
+                other.insert(&InsertRequest::new(record.clone())).await.unwrap(),
+                InsertOutcome::INSERTED
+            );
             assert_eq!(store.load(&record.id).await.unwrap(), None);
             assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
-            assert_eq!(other.list("alice", LOGIN).await.unwrap().len(), 1);
+            assert_eq!(other.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 1);
         }
         let shown = r#"RedisStore { prefix: "kippu", deadline: 60s, .. }"#;
         assert_eq!(format!("{store:?}"), shown);
@@ -1087,7 +1115,7 @@ fn faults_say_what_to_do() {
         let client = Client::open(redis.url_with("", "s3cret")).unwrap();
         let manager = ConnectionManager::new(client).await.unwrap();
         let store = RedisStore::new(manager);
-        store.insert(&record).await.unwrap();
+        store.insert(&InsertRequest::new(record.clone())).await.unwrap();
         redis.command(&["CONFIG", "SET", "requirepass", "0ther"]);
         let kill = |redis: &Redis| {
             let port = redis.port().to_string();
@@ -1128,7 +1156,7 @@ fn faults_say_what_to_do() {
         assert_eq!(kind(foreign.load(&record.id).await), Some(StoreErrorKind::Misconfigured));
         let little = user("little", &["+evalsha", "+eval", "+hget"]);
         let store = RedisStore::new(little.get_multiplexed_async_connection().await.unwrap());
-        let error = store.insert(&record).await.unwrap_err();
+        let error = store.insert(&InsertRequest::new(record.clone())).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
         assert!(
             error.to_string().contains("run INFO, PEXPIRE, PTTL, TIME, XADD, XRANGE, XTRIM, ZADD"),
@@ -1139,7 +1167,7 @@ fn faults_say_what_to_do() {
         let changing = user("changing", &acl.split(' ').collect::<Vec<_>>());
         let store = RedisStore::new(changing.get_multiplexed_async_connection().await.unwrap());
         let kept = session("kept");
-        store.insert(&kept).await.unwrap();
+        store.insert(&InsertRequest::new(kept.clone())).await.unwrap();
         for command in ["-zadd", "-zrem", "-zrange", "-info"] {
             let with = command.replacen('-', "+", 1);
             assert_eq!(redis.command(&["ACL", "SETUSER", "changing", command]).trim(), "OK");
@@ -1165,15 +1193,15 @@ fn faults_say_what_to_do() {
 
         // No memory: no login, but all else.
         let store = managed(&redis).await;
-        store.insert(&record).await.unwrap();
+        store.insert(&InsertRequest::new(record.clone())).await.unwrap();
         redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
-        let error = store.insert(&session("alice")).await.unwrap_err();
+        let error = store.insert(&InsertRequest::new(session("alice"))).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(error.to_string().contains("maxmemory"), "{error}");
         let rotated = store.rotate(&request(&record, 0, LOGIN)).await.unwrap();
         assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
         assert!(store.revoke(&record.id, RevokeReason::Logout, LOGIN).await.unwrap());
-        assert_eq!(store.list("alice", LOGIN).await.unwrap(), []);
+        assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap(), []);
         redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
 
         let unavailable = Some(StoreErrorKind::Unavailable);

@@ -28,7 +28,7 @@ use kippu::{
         RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
         UnixMillis,
         rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, Successor},
-        store::{CompareAndSwap, EndedCursor, InsertOutcome},
+        store::{CompareAndSwap, EndedCursor, InsertOutcome, InsertRequest, ListRequest},
     },
 };
 use kippu_sqlx::PostgresStore;
@@ -131,9 +131,15 @@ async fn each_step() {
     let alice = session("alice");
 
     assert_eq!(store.load(&alice.id).await.unwrap(), None);
-    assert_eq!(store.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    assert_eq!(
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap(),
+        InsertOutcome::INSERTED
+    );
     let other = changed(alice.clone(), |it| it.generation = 9);
-    assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+    assert_eq!(
+        store.insert(&InsertRequest::new(other.clone())).await.unwrap(),
+        InsertOutcome::Duplicate
+    );
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
     // A rotation, its replay within the grace, a token ahead.
@@ -176,7 +182,7 @@ async fn each_step() {
 
     // Of two ends the earlier one counts.
     let aged = changed(session("alice"), |it| it.absolute_expires_at = after(10));
-    store.insert(&aged).await.unwrap();
+    store.insert(&InsertRequest::new(aged.clone())).await.unwrap();
     let outcome = store.rotate(&request(&aged, 0, after(10))).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
 
@@ -191,7 +197,7 @@ async fn each_step() {
 
     // A swap wants the record as it was seen.
     let dave = session("dave");
-    store.insert(&dave).await.unwrap();
+    store.insert(&InsertRequest::new(dave.clone())).await.unwrap();
     let (generation, kid) = (1, "k9".to_owned());
     let advance =
         Change::Advance { generation, kid, rotated_at: after(1), expires_at: after(3601) };
@@ -236,27 +242,27 @@ async fn the_sessions_of_a_subject() {
     }
     for sessions in &kept {
         let subject = &*sessions[0].subject;
-        assert_eq!(&store.list(subject, LOGIN).await.unwrap(), sessions);
-        assert_eq!(store.list(subject, after(3600)).await.unwrap(), []);
+        assert_eq!(&store.list(&ListRequest::new(subject, LOGIN)).await.unwrap(), sessions);
+        assert_eq!(store.list(&ListRequest::new(subject, after(3600))).await.unwrap(), []);
     }
     // All but one; then that one; then none is left. Whether they are over makes no difference.
     let [bob, capital, ..] = &kept[..] else { panic!() };
     let keep = Some(&bob[1].id);
     assert_eq!(store.revoke_subject("bob", keep, reason, after(9999)).await.unwrap(), 2);
-    assert_eq!(store.list("bob", LOGIN).await.unwrap(), bob[1..2]);
+    assert_eq!(store.list(&ListRequest::new("bob", LOGIN)).await.unwrap(), bob[1..2]);
     assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 1);
     assert_eq!(store.revoke_subject("bob", None, reason, after(1)).await.unwrap(), 0);
-    assert_eq!(store.list("bob", LOGIN).await.unwrap(), []);
+    assert_eq!(store.list(&ListRequest::new("bob", LOGIN)).await.unwrap(), []);
     let aged = changed(session("bob"), |it| it.absolute_expires_at = after(10));
-    store.insert(&aged).await.unwrap();
-    assert_eq!(store.list("bob", after(10)).await.unwrap(), []);
-    assert_eq!(&store.list("Bob", LOGIN).await.unwrap(), capital);
+    store.insert(&InsertRequest::new(aged.clone())).await.unwrap();
+    assert_eq!(store.list(&ListRequest::new("bob", after(10))).await.unwrap(), []);
+    assert_eq!(&store.list(&ListRequest::new("Bob", LOGIN)).await.unwrap(), capital);
     let outcome = store.rotate(&request(&bob[0], 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Revoked(reason));
     // No text of PostgreSQL has a NUL: so there is nobody of that name.
-    assert_eq!(store.list("b\0b", LOGIN).await.unwrap(), []);
+    assert_eq!(store.list(&ListRequest::new("b\0b", LOGIN)).await.unwrap(), []);
     assert_eq!(store.revoke_subject("b\0b", None, reason, LOGIN).await.unwrap(), 0);
-    let error = store.insert(&session("b\0b")).await.unwrap_err();
+    let error = store.insert(&InsertRequest::new(session("b\0b"))).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
 }
 
@@ -280,12 +286,18 @@ async fn the_ends_of_what_is_stored() {
                 it.generation = generation;
                 it.revoked = revoked;
             });
-            assert_eq!(store.insert(&session).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(
+                store.insert(&InsertRequest::new(session.clone())).await.unwrap(),
+                InsertOutcome::INSERTED
+            );
             assert_eq!(store.load(&session.id).await.unwrap(), Some(session));
         }
     }
     let beyond = changed(session("a"), |it| it.generation = u64::MAX);
-    assert_eq!(kind(store.insert(&beyond).await), Some(StoreErrorKind::Corrupt));
+    assert_eq!(
+        kind(store.insert(&InsertRequest::new(beyond.clone())).await),
+        Some(StoreErrorKind::Corrupt)
+    );
 }
 
 #[tokio::test]
@@ -317,8 +329,8 @@ async fn purging_takes_what_is_over() {
 
     // What another transaction holds is left for another time; nobody waits.
     let (held, free) = (unused.clone(), aged.clone());
-    store.insert(&held).await.unwrap();
-    store.insert(&free).await.unwrap();
+    store.insert(&InsertRequest::new(held.clone())).await.unwrap();
+    store.insert(&InsertRequest::new(free.clone())).await.unwrap();
     let mut holder = pool(&url).begin().await.unwrap();
     sqlx::query("SELECT FROM kippu_sessions WHERE id = $1 FOR UPDATE")
         .bind(held.id.as_bytes().as_slice())
@@ -333,7 +345,10 @@ async fn purging_takes_what_is_over() {
 
     // Never more than the limit, whatever the plan.
     for _ in 0..100 {
-        store.insert(&changed(session("bob"), |it| it.expires_at = LOGIN)).await.unwrap();
+        store
+            .insert(&InsertRequest::new(changed(session("bob"), |it| it.expires_at = LOGIN)))
+            .await
+            .unwrap();
     }
     let nested = [("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("enable_sort", "off")];
     let nested = patient(pool_with(&url, 1, &nested));
@@ -361,7 +376,7 @@ async fn a_large_table_is_purged_by_several_calls() {
     let blocks: i64 = sqlx::query_scalar(blocks).fetch_one(&pool).await.unwrap();
     assert!(blocks > 8192, "{blocks}");
     let live = session("alice");
-    store.insert(&live).await.unwrap();
+    store.insert(&InsertRequest::new(live.clone())).await.unwrap();
 
     assert_eq!(store.purge_expired(after(10), 7).await.unwrap(), 7);
     let hasty = store.clone().with_deadline(Duration::from_millis(200));
@@ -428,7 +443,7 @@ async fn eight_nodes_create_the_table_at_once() {
                 barrier.wait().await;
                 let store = patient(pool);
                 store.create_schema().await.unwrap();
-                store.insert(&session("alice")).await.unwrap();
+                store.insert(&InsertRequest::new(session("alice"))).await.unwrap();
             });
         }
         while let Some(node) = nodes.join_next().await {
@@ -439,7 +454,7 @@ async fn eight_nodes_create_the_table_at_once() {
         sql(&pool, PostgresStore::SCHEMA).await;
         let store = patient(pool);
         store.create_schema().await.unwrap();
-        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 8);
+        assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 8);
     }
 }
 
@@ -535,7 +550,7 @@ async fn the_log_is_read_anew_after_a_recovery() {
     let url = server.database();
     let (store, pool) = (store(&url).await, pool_with(&url, 1, &[]));
     let session = session("alice");
-    store.insert(&session).await.unwrap();
+    store.insert(&InsertRequest::new(session.clone())).await.unwrap();
     store.revoke(&session.id, RevokeReason::Logout, LOGIN).await.unwrap();
     let page = store.ended_after(&EndedCursor::default()).await.unwrap();
     let page = store.ended_after(&page.next).await.unwrap();
@@ -559,7 +574,10 @@ async fn the_log_is_read_anew_after_a_recovery() {
 async fn a_race_has_one_winner(url: &str, rounds: u64) {
     let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 8, &[]))).collect();
     let racer = session("racer");
-    assert_eq!(stores[0].insert(&racer).await.unwrap(), InsertOutcome::Inserted);
+    assert_eq!(
+        stores[0].insert(&InsertRequest::new(racer.clone())).await.unwrap(),
+        InsertOutcome::INSERTED
+    );
     for generation in 0..rounds {
         let barrier = Arc::new(Barrier::new(64));
         let mut tasks = JoinSet::new();
@@ -633,11 +651,11 @@ async fn one_insert_wins(url: &str, rounds: u32) {
             let (store, alice, barrier) = (store.clone(), alice.clone(), Arc::clone(&barrier));
             tasks.spawn(async move {
                 barrier.wait().await;
-                store.insert(&alice).await.unwrap()
+                store.insert(&InsertRequest::new(alice.clone())).await.unwrap()
             });
         }
         let outcomes = tasks.join_all().await;
-        let won = outcomes.iter().filter(|outcome| **outcome == InsertOutcome::Inserted).count();
+        let won = outcomes.iter().filter(|outcome| **outcome == InsertOutcome::INSERTED).count();
         assert_eq!(won, 1);
     }
 }
@@ -654,7 +672,7 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
             store.insert(session).await.unwrap();
         }
         let session = changed(session("over"), |it| it.expires_at = after(10));
-        store.insert(&session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
     }
     let is_done = Arc::new(AtomicBool::new(false));
     let mut rotations = JoinSet::new();
@@ -692,8 +710,8 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
         rotation.unwrap();
     }
     assert_eq!(removed.load(Ordering::Relaxed), over);
-    assert_eq!(store.list("bob", after(20)).await.unwrap().len(), 8);
-    assert_eq!(store.list("over", LOGIN).await.unwrap(), []);
+    assert_eq!(store.list(&ListRequest::new("bob", after(20))).await.unwrap().len(), 8);
+    assert_eq!(store.list(&ListRequest::new("over", LOGIN)).await.unwrap(), []);
 }
 
 /// With a statement that sets the database up.
@@ -746,7 +764,7 @@ async fn a_commit_that_fails_is_a_fault() {
     let url = server.database();
     let (store, admin) = (store(&url).await, pool(&url));
     let alice = session("alice");
-    store.insert(&alice).await.unwrap();
+    store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     sql(
         &admin,
         "CREATE TABLE faults (code TEXT, times INT);
@@ -805,8 +823,8 @@ async fn kinds_of_all(store: &PostgresStore) -> Vec<(&'static str, Option<StoreE
     let revoke = Change::Revoke { at: LOGIN, reason };
     vec![
         ("load", store.load(&alice.id).await.err()),
-        ("list", store.list("alice", LOGIN).await.err()),
-        ("insert", store.insert(&alice).await.err()),
+        ("list", store.list(&ListRequest::new("alice", LOGIN)).await.err()),
+        ("insert", store.insert(&InsertRequest::new(alice.clone())).await.err()),
         ("rotate", store.rotate(&request(&alice, 0, LOGIN)).await.err()),
         ("revoke", store.revoke(&alice.id, reason, LOGIN).await.err()),
         ("revoke_subject", store.revoke_subject("alice", None, reason, LOGIN).await.err()),
@@ -933,14 +951,14 @@ async fn rows_that_the_store_did_not_write() {
         "UPDATE kippu_sessions SET revoked_at = 1, revoked_reason = 'whim'",
     ] {
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         sql(&admin, change).await;
         assert_eq!(kind(store.load(&alice.id).await), Some(StoreErrorKind::Corrupt), "{change}");
         sql(&admin, "TRUNCATE kippu_sessions").await;
     }
     // A row that the schema refuses stays out, and is not shown.
     sql(&admin, "ALTER TABLE kippu_sessions ADD CHECK (client <> 'web')").await;
-    let error = store.insert(&session("alice")).await.unwrap_err();
+    let error = store.insert(&InsertRequest::new(session("alice"))).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
     assert!(!text(&error).contains("alice"), "{}", text(&error));
     // Another's table, one without a column, and one of another type.
@@ -965,9 +983,15 @@ async fn the_search_path_names_the_schema() {
     first.create_schema().await.unwrap();
     let second = store(&url).await;
     let alice = session("alice");
-    assert_eq!(first.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    assert_eq!(
+        first.insert(&InsertRequest::new(alice.clone())).await.unwrap(),
+        InsertOutcome::INSERTED
+    );
     assert_eq!(second.load(&alice.id).await.unwrap(), None);
-    assert_eq!(second.insert(&alice).await.unwrap(), InsertOutcome::Inserted);
+    assert_eq!(
+        second.insert(&InsertRequest::new(alice.clone())).await.unwrap(),
+        InsertOutcome::INSERTED
+    );
     let nowhere = patient(pool_with(&url, 1, &[("search_path", "nowhere")]));
     assert_eq!(kind(nowhere.create_schema().await), Some(StoreErrorKind::Misconfigured));
 }
@@ -1122,7 +1146,7 @@ async fn a_server_that_ends_under_load() {
     let mut pairs = JoinSet::new();
     for index in 0..8 {
         let pair = Pair { session: session(&format!("pair {index}")), stores: shared.clone() };
-        creator.insert(&pair.session).await.unwrap();
+        creator.insert(&InsertRequest::new(pair.session.clone())).await.unwrap();
         pairs.spawn(pair.run(Arc::clone(&seen)));
     }
     for round in 0..4 {

@@ -26,7 +26,7 @@ use kippu::session::{
     MemoryStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
     StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::{EndedCursor, InsertOutcome},
+    store::{EndedCursor, InsertOutcome, InsertRequest, ListRequest},
 };
 use kippu_sqlx::SqliteStore;
 use kippu_test_support::{records, servers};
@@ -116,7 +116,7 @@ fn rotations_of_one_session_in_one_batch_are_told_apart() {
         let store = open(file(&scratch)).await;
         for number in 0..50 {
             let session = session("alice");
-            store.insert(&session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
             let plain = request(&session, 0, after(1));
             // These go another way than most.
             let odd = match number % 3 {
@@ -148,13 +148,19 @@ fn each_step_keeps_the_contract() {
             second.created_at = after(1);
             second.label = None;
             assert_eq!(store.load(&first.id).await.unwrap(), None);
-            assert_eq!(store.insert(&first).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(
+                store.insert(&InsertRequest::new(first.clone())).await.unwrap(),
+                InsertOutcome::INSERTED
+            );
             let other = changed(first.clone(), |it| it.subject = "mallory".to_owned());
-            assert_eq!(store.insert(&other).await.unwrap(), InsertOutcome::Duplicate);
+            assert_eq!(
+                store.insert(&InsertRequest::new(other.clone())).await.unwrap(),
+                InsertOutcome::Duplicate
+            );
             assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
-            store.insert(&second).await.unwrap();
-            store.insert(&session("bob")).await.unwrap();
-            let listed = store.list("alice", LOGIN).await.unwrap();
+            store.insert(&InsertRequest::new(second.clone())).await.unwrap();
+            store.insert(&InsertRequest::new(session("bob"))).await.unwrap();
+            let listed = store.list(&ListRequest::new("alice", LOGIN)).await.unwrap();
             assert_eq!(listed, [first.clone(), second.clone()]);
 
             let (outcome, stall) = rotate(&store, &request(&first, 0, after(60))).await;
@@ -186,8 +192,8 @@ fn each_step_keeps_the_contract() {
             let reason = RevokeReason::LogoutAll;
             assert_eq!(store.revoke_subject("alice", keep, reason, after(93)).await.unwrap(), 0);
             assert_eq!(store.revoke_subject("alice", None, reason, after(93)).await.unwrap(), 1);
-            assert_eq!(store.list("alice", after(93)).await.unwrap(), []);
-            assert_eq!(store.list("bob", after(93)).await.unwrap().len(), 1);
+            assert_eq!(store.list(&ListRequest::new("alice", after(93))).await.unwrap(), []);
+            assert_eq!(store.list(&ListRequest::new("bob", after(93))).await.unwrap().len(), 1);
             let unknown = session("alice");
             assert!(!store.revoke(&unknown.id, reason, LOGIN).await.unwrap());
             let outcome = store.rotate(&request(&unknown, 0, LOGIN)).await.unwrap();
@@ -197,7 +203,7 @@ fn each_step_keeps_the_contract() {
             store.close().await;
             for error in [
                 store.load(&first.id).await.unwrap_err(),
-                store.insert(&first).await.unwrap_err(),
+                store.insert(&InsertRequest::new(first.clone())).await.unwrap_err(),
                 store.rotate(&request(&first, 0, LOGIN)).await.unwrap_err(),
             ] {
                 assert_eq!(error.kind(), StoreErrorKind::Unavailable);
@@ -217,7 +223,7 @@ fn nothing_is_too_large_or_too_strange() {
         strange.absolute_expires_at = UnixMillis::MAX;
         strange.expires_at = UnixMillis::MAX;
         strange.generation = MAX_GENERATION - 1;
-        store.insert(&strange).await.unwrap();
+        store.insert(&InsertRequest::new(strange.clone())).await.unwrap();
         assert_eq!(store.load(&strange.id).await.unwrap(), Some(strange.clone()));
         for (generation, kid) in
             [(MAX_GENERATION - 3, "a\0b"), (MAX_GENERATION - 2, "\"k\\'\u{1f98a}\u{1}")]
@@ -225,7 +231,7 @@ fn nothing_is_too_large_or_too_strange() {
             let mut session = session("x");
             session.absolute_expires_at = UnixMillis::MAX;
             session.generation = generation;
-            store.insert(&session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
             let mut rotate = request(&session, generation, LOGIN);
             rotate.kid = kid.to_owned();
             rotate.idle_lifetime = Duration::MAX;
@@ -287,8 +293,14 @@ fn it_answers_as_the_store_in_memory() {
                 for step in steps {
                     match step {
                         Step::Insert(index) => prop_assert_eq!(
-                            store.insert(&sessions[index]).await.unwrap(),
-                            model.insert(&sessions[index]).await.unwrap()
+                            store
+                                .insert(&InsertRequest::new(sessions[index].clone()))
+                                .await
+                                .unwrap(),
+                            model
+                                .insert(&InsertRequest::new(sessions[index].clone()))
+                                .await
+                                .unwrap()
                         ),
                         Step::Rotate { session, generation, now, grace, refuse } => {
                             let request = changed(
@@ -329,8 +341,14 @@ fn it_answers_as_the_store_in_memory() {
                             );
                         }
                         Step::List(subject, now) => prop_assert_eq!(
-                            store.list(subjects[subject], after(now)).await.unwrap(),
-                            model.list(subjects[subject], after(now)).await.unwrap()
+                            store
+                                .list(&ListRequest::new(subjects[subject], after(now)))
+                                .await
+                                .unwrap(),
+                            model
+                                .list(&ListRequest::new(subjects[subject], after(now)))
+                                .await
+                                .unwrap()
                         ),
                         Step::Purge(now) => prop_assert_eq!(
                             store.purge_expired(after(now), 100).await.unwrap(),
@@ -360,7 +378,7 @@ fn of_many_with_one_token_one_rotates() {
         }
         for round in 0..50 {
             let session = session("alice");
-            stores[0].insert(&session).await.unwrap();
+            stores[0].insert(&InsertRequest::new(session.clone())).await.unwrap();
             let barrier = Arc::new(Barrier::new(64));
             let mut tasks = JoinSet::new();
             for task in 0..64 {
@@ -590,9 +608,12 @@ fn only_its_own_file_is_opened() {
         fs::write(at("empty"), "").unwrap();
         private(&at("empty"));
         let store = open(at("empty")).await;
-        store.insert(&session("alice")).await.unwrap();
+        store.insert(&InsertRequest::new(session("alice"))).await.unwrap();
         store.close().await;
-        assert_eq!(open(at("empty")).await.list("alice", LOGIN).await.unwrap().len(), 1);
+        assert_eq!(
+            open(at("empty")).await.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(),
+            1
+        );
     });
 }
 
@@ -603,7 +624,7 @@ fn a_file_that_changes_is_told_apart() {
         let path = file(&scratch);
         let store = open(&path).await;
         let (good, bad) = (session("alice"), session("bob"));
-        store.insert(&good).await.unwrap();
+        store.insert(&InsertRequest::new(good.clone())).await.unwrap();
         let mut connection = raw(&path).await;
         for change in [
             "UPDATE kippu_sessions SET generation = -1",
@@ -616,9 +637,9 @@ fn a_file_that_changes_is_told_apart() {
             "PRAGMA ignore_check_constraints = ON; UPDATE kippu_sessions SET revoked_reason = 'reuse'",
         ] {
             store.purge_expired(UnixMillis::MAX, 10).await.unwrap();
-            store.insert(&bad).await.unwrap();
+            store.insert(&InsertRequest::new(bad.clone())).await.unwrap();
             execute(&mut connection, change).await;
-            store.insert(&good).await.unwrap();
+            store.insert(&InsertRequest::new(good.clone())).await.unwrap();
             // Together, in one transaction: the one does not fail with the other.
             let (bad_request, good_request) = (request(&bad, 3, LOGIN), request(&good, 0, LOGIN));
             let (of_bad, of_good) =
@@ -630,7 +651,7 @@ fn a_file_that_changes_is_told_apart() {
         }
         execute(&mut connection, "DROP TABLE kippu_sessions").await;
         for error in [
-            store.insert(&good).await.unwrap_err(),
+            store.insert(&InsertRequest::new(good.clone())).await.unwrap_err(),
             store.load(&good.id).await.unwrap_err(),
             store.rotate(&request(&good, 0, LOGIN)).await.unwrap_err(),
         ] {
@@ -638,7 +659,10 @@ fn a_file_that_changes_is_told_apart() {
         }
         // It goes on when somebody has acted.
         execute(&mut connection, SqliteStore::SCHEMA).await;
-        assert_eq!(store.insert(&good).await.unwrap(), InsertOutcome::Inserted);
+        assert_eq!(
+            store.insert(&InsertRequest::new(good.clone())).await.unwrap(),
+            InsertOutcome::INSERTED
+        );
     });
 }
 
@@ -652,7 +676,7 @@ fn who_is_refused_is_refused_alone() {
         let path = file(&scratch);
         let store = open(&path).await;
         let (good, bad) = (session("alice"), session("bob"));
-        store.insert(&bad).await.unwrap();
+        store.insert(&InsertRequest::new(bad.clone())).await.unwrap();
         let mut connection = raw(&path).await;
         execute(
             &mut connection,
@@ -663,8 +687,11 @@ fn who_is_refused_is_refused_alone() {
         .await;
 
         let namesake = session("bob");
-        let (of_good, of_namesake) = tokio::join!(store.insert(&good), store.insert(&namesake));
-        assert_eq!(of_good.unwrap(), InsertOutcome::Inserted);
+        let (of_good, of_namesake) = tokio::join!(
+            store.insert(&InsertRequest::new(good.clone())),
+            store.insert(&InsertRequest::new(namesake.clone()))
+        );
+        assert_eq!(of_good.unwrap(), InsertOutcome::INSERTED);
         assert_eq!(of_namesake.unwrap_err().kind(), StoreErrorKind::Corrupt);
 
         let (good_request, bad_request) = (request(&good, 0, LOGIN), request(&bad, 0, LOGIN));
@@ -682,7 +709,7 @@ fn a_store_that_is_closed_leaves_one_file() {
         for _ in 0..20 {
             let scratch = Scratch::new("sqlite");
             let store = open(file(&scratch)).await;
-            store.insert(&session("alice")).await.unwrap();
+            store.insert(&InsertRequest::new(session("alice"))).await.unwrap();
             assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3);
             store.close().await;
             assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
@@ -718,14 +745,17 @@ fn many_may_make_the_file_at_once() {
                     barrier.wait().await;
                     let store = open(path).await;
                     assert_eq!(
-                        store.insert(&session("alice")).await.unwrap(),
+                        store.insert(&InsertRequest::new(session("alice"))).await.unwrap(),
                         InsertOutcome::Inserted
                     );
                     store
                 });
             }
             for store in tasks.join_all().await {
-                assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), makers);
+                assert_eq!(
+                    store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(),
+                    makers
+                );
             }
         }
     });
@@ -746,7 +776,10 @@ fn a_lock_is_waited_for_when_the_file_is_opened() {
         assert!(!opening.is_finished());
         execute(&mut connection, "COMMIT").await;
         let store = opening.await.unwrap().unwrap();
-        assert_eq!(store.insert(&session("alice")).await.unwrap(), InsertOutcome::Inserted);
+        assert_eq!(
+            store.insert(&InsertRequest::new(session("alice"))).await.unwrap(),
+            InsertOutcome::INSERTED
+        );
     });
 }
 
@@ -756,7 +789,7 @@ fn a_lock_is_waited_for() {
         let scratch = Scratch::new("sqlite");
         let store = open(file(&scratch)).await;
         let session = session("alice");
-        store.insert(&session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         let mut connection = raw(&file(&scratch)).await;
         execute(&mut connection, "BEGIN IMMEDIATE").await;
         let start = Instant::now();
@@ -796,18 +829,24 @@ fn a_full_database_fails_and_recovers() {
             let mut inserted = Vec::new();
             let error = loop {
                 let session = session("alice");
-                match store.insert(&session).await {
+                match store.insert(&InsertRequest::new(session.clone())).await {
                     Ok(_) => inserted.push(session),
                     Err(error) => break error,
                 }
                 assert!(inserted.len() < 10_000);
             };
             assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
-            assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), inserted.len());
+            assert_eq!(
+                store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(),
+                inserted.len()
+            );
             assert!(store.revoke(&inserted[0].id, RevokeReason::Logout, LOGIN).await.unwrap());
             let removed = store.purge_expired(UnixMillis::MAX, u32::MAX).await.unwrap();
             assert_eq!(removed, u64::try_from(inserted.len()).unwrap());
-            assert_eq!(store.insert(&inserted[0]).await.unwrap(), InsertOutcome::Inserted);
+            assert_eq!(
+                store.insert(&InsertRequest::new(inserted[0].clone())).await.unwrap(),
+                InsertOutcome::INSERTED
+            );
         }
     });
 }
@@ -836,7 +875,9 @@ fn a_purge_removes_what_is_over_and_nothing_else() {
                     }
                 }
                 let store = Arc::clone(&store);
-                tasks.spawn(async move { store.insert(&session).await.unwrap() });
+                tasks.spawn(async move {
+                    store.insert(&InsertRequest::new(session.clone())).await.unwrap()
+                });
             }
             tasks.join_all().await;
             assert_eq!(store.purge_expired(after(99), 5000).await.unwrap(), 0);
@@ -858,7 +899,7 @@ fn memory_is_not_shared() {
         let one = open(":memory:").await;
         let two = open(":memory:").await;
         let session = session("alice");
-        one.insert(&session).await.unwrap();
+        one.insert(&InsertRequest::new(session.clone())).await.unwrap();
         assert_eq!(two.load(&session.id).await.unwrap(), None);
         assert_eq!(one.clone().load(&session.id).await.unwrap(), Some(session));
         assert!(!Path::new(":memory:").exists());
@@ -871,7 +912,8 @@ fn memory_is_not_shared() {
 fn without_its_runtime_it_is_closed() {
     let scratch = Scratch::new("sqlite");
     let store = run(async { open(file(&scratch)).await });
-    let error = run(async { store.insert(&session("alice")).await.unwrap_err() });
+    let error =
+        run(async { store.insert(&InsertRequest::new(session("alice"))).await.unwrap_err() });
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
 
@@ -908,7 +950,7 @@ fn until_it_is_killed() {
     Runtime::new().unwrap().block_on(async {
         let store = open(&words[0]).await;
         let mut tasks = JoinSet::new();
-        for session in store.list("alice", LOGIN).await.unwrap() {
+        for session in store.list(&ListRequest::new("alice", LOGIN)).await.unwrap() {
             let store = store.clone();
             tasks.spawn(async move {
                 for generation in session.generation.. {
@@ -921,7 +963,7 @@ fn until_it_is_killed() {
         tasks.spawn(async move {
             loop {
                 let session = session("bob");
-                store.insert(&session).await.unwrap();
+                store.insert(&InsertRequest::new(session.clone())).await.unwrap();
                 store.revoke(&session.id, RevokeReason::Logout, LOGIN).await.unwrap();
                 say(format!("\nrevoked {} 0\n", session.id));
             }
@@ -937,7 +979,7 @@ fn what_was_answered_outlives_the_process() {
     run(async {
         let store = open(&path).await;
         for _ in 0..8 {
-            store.insert(&session("alice")).await.unwrap();
+            store.insert(&InsertRequest::new(session("alice"))).await.unwrap();
         }
         store.close().await;
     });

@@ -103,8 +103,9 @@ impl Tokens {
 /// | `InvalidToken`, `Expired`, `Revoked`, `Reused`, `Ahead`, `Denied` | 400 `invalid_grant` |
 /// | `AccessToken` | 401 `invalid_token` |
 /// | `Subject` | 400 `invalid_request` |
+/// | `TooManySessions` | 403 `access_denied` |
 /// | `AccessToken(EndedUnknown)`, `Store` that is transient, `Authorize`, `Full`, `MissingRefreshKey`, `NoRandomness` | 503 `temporarily_unavailable` |
-/// | `Store` that is not, `Claims`, `TooLong`, `RefreshKey` | 500 `server_error` |
+/// | `Store` that is not, `Client`, `Login`, `Claims`, `TooLong`, `RefreshKey` | 500 `server_error` |
 ///
 /// For [`Sessions::verify_live`](kippu::session::Sessions::verify_live) convert the error into a [`Rejection`], which has the
 /// challenge.

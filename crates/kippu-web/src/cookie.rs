@@ -238,27 +238,32 @@ impl Cookies {
         let TokenResponse { access_token, refresh_token, expires_in, refresh_expires_in, .. } =
             tokens;
         let bound = format!("{refresh_token}.{}", binding(csrf));
-        let values = self.headers([access_token, &bound, csrf], *expires_in, *refresh_expires_in);
+        // Without an age a cookie ends with the browser (RFC 6265 §5.3).
+        let ages = tokens.remembered.then_some([*expires_in, *refresh_expires_in]);
+        let values = self.headers([access_token, &bound, csrf], ages);
         SetCookies { values: values.map(header), expires_in: *expires_in }
     }
 
     /// The headers that take them out again.
     pub fn clear(&self) -> SetCookies {
         let zero = Duration::ZERO;
-        SetCookies { values: self.headers([""; 3], zero, zero).map(header), expires_in: zero }
+        SetCookies { values: self.headers([""; 3], Some([zero; 2])).map(header), expires_in: zero }
     }
 
-    fn headers(&self, values: [&str; 3], access: Duration, refresh: Duration) -> [String; 3] {
+    /// `ages` are those of the access token and of the refresh token.
+    fn headers(&self, values: [&str; 3], ages: Option<[Duration; 2]>) -> [String; 3] {
         let [access_token, refresh_token, csrf] = values;
-        let cookie = |name: &str, value: &str, path: &str, age: Duration, rest: &str| {
-            format!("{name}={value}; Path={path}; Max-Age={}; Secure; {rest}", age.as_secs())
+        let max_age = |age: Duration| format!(" Max-Age={};", age.as_secs());
+        let [access, refresh] = ages.map(|ages| ages.map(max_age)).unwrap_or_default();
+        let cookie = |name: &str, value: &str, path: &str, age: &str, rest: &str| {
+            format!("{name}={value}; Path={path};{age} Secure; {rest}")
         };
         let http_only = |same_site: &str| format!("HttpOnly; SameSite={same_site}");
         let [access_rest, refresh_rest] = [self.access_same_site, "Strict"].map(http_only);
         [
-            cookie(&self.access, access_token, "/", access, &access_rest),
-            cookie(&self.refresh, refresh_token, &self.refresh_path, refresh, &refresh_rest),
-            cookie(&self.csrf, csrf, "/", refresh, "SameSite=Strict"),
+            cookie(&self.access, access_token, "/", &access, &access_rest),
+            cookie(&self.refresh, refresh_token, &self.refresh_path, &refresh, &refresh_rest),
+            cookie(&self.csrf, csrf, "/", &refresh, "SameSite=Strict"),
         ]
     }
 
@@ -388,24 +393,27 @@ impl SetCookies {
 mod tests {
     use kippu::{
         Key,
-        session::{MemoryStore, NoClaims, Sessions},
+        session::{Login, MemoryStore, NoClaims, Sessions},
     };
 
     use super::*;
 
-    /// All that is checked before a login makes what comes after it fit: the longest names, path, key id, lifetimes and
-    /// access token that there are.
-    #[tokio::test]
-    async fn the_longest_cookies_fit() {
-        let sessions = Sessions::builder(MemoryStore::new(1))
+    fn sessions() -> Sessions<MemoryStore> {
+        Sessions::builder(MemoryStore::new(2))
             .issuer("https://auth.example")
             .audience("api")
             .client("web")
             .access_key(Key::hs256([1; 32]).unwrap())
             .refresh_key(Key::hs256([2; 32]).unwrap().with_kid("k".repeat(64)))
             .build()
-            .unwrap();
-        let mut tokens = sessions.login("alice", &NoClaims {}).await.unwrap();
+            .unwrap()
+    }
+
+    /// All that is checked before a login makes what comes after it fit: the longest names, path, key id, lifetimes and
+    /// access token that there are.
+    #[tokio::test]
+    async fn the_longest_cookies_fit() {
+        let mut tokens = sessions().login("alice", &NoClaims {}).await.unwrap();
         tokens.access_token = "a".repeat(Cookies::MAX_ACCESS_TOKEN_LEN);
         (tokens.expires_in, tokens.refresh_expires_in) = (Duration::MAX, Duration::MAX);
         let path = format!("/{}", "p".repeat(MAX_PATH_LEN - 1));
@@ -419,6 +427,29 @@ mod tests {
         let error = cookies.set(&tokens, &csrf).unwrap_err();
         assert!(matches!(error, CookieError::TooLong { length: 4097.. }), "{error}");
     }
+
+    #[tokio::test]
+    async fn the_cookies_of_a_session_that_is_not_remembered_have_no_age() {
+        let sessions = sessions();
+        let cookies = Cookies::new("/auth").unwrap();
+        for remembered in [false, true] {
+            let login = Login::new("alice").remember(remembered);
+            let tokens = sessions.login(login, &NoClaims {}).await.unwrap();
+            let again = sessions
+                .refresh(&tokens.refresh_token, async |_| Ok::<_, CookieError>(Some(NoClaims {})));
+            for tokens in [again.await.unwrap(), tokens] {
+                let values = cookies.set(&tokens, &new_csrf().unwrap()).unwrap().values;
+                for value in values {
+                    let has_age = value.to_str().unwrap().contains("Max-Age=");
+                    assert_eq!(has_age, remembered, "{value:?}");
+                }
+            }
+        }
+        for value in cookies.clear().values {
+            assert!(value.to_str().unwrap().contains("Max-Age=0;"), "{value:?}");
+        }
+    }
+
     /// A CSRF cookie that no login has set is bound to nothing, whatever the refresh cookie says.
     #[test]
     fn a_refresh_cookie_is_bound_to_a_csrf_cookie_that_a_login_sets() {

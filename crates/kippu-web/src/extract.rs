@@ -1,6 +1,6 @@
 //! Extractors for handlers of axum: the access token of the request, verified, or the refusal that is sent instead.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
@@ -43,6 +43,16 @@ impl<C: Scoped> Access<C> {
     /// [`Rejection::InsufficientScope`].
     pub fn require_scope(&self, scope: &str) -> Result<(), Rejection> {
         require_scope(&self.0.claims, scope)
+    }
+}
+
+impl<C> Access<C> {
+    /// Requires that the user has proved who he is at most `max_age` ago; see [`AccessToken::require_recent`].
+    ///
+    /// # Errors
+    /// [`Rejection::NotRecent`].
+    pub fn require_recent(&self, max_age: Duration) -> Result<(), Rejection> {
+        Ok(self.0.require_recent(max_age)?)
     }
 }
 

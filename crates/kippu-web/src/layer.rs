@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response, request::Parts};
@@ -44,7 +45,7 @@ impl Guard {
     /// # }
     /// ```
     pub fn layer<C>(&self) -> GuardLayer<C> {
-        GuardLayer { guard: self.clone(), scopes: Vec::new(), is_live: None }
+        GuardLayer { guard: self.clone(), scopes: Vec::new(), max_age: None, is_live: None }
     }
 }
 
@@ -66,6 +67,8 @@ impl<C> Clone for Admitted<C> {
 pub struct GuardLayer<C> {
     guard: Guard,
     scopes: Vec<(Arc<str>, HasScope<C>)>,
+    /// How long ago the user may have proved who he is.
+    max_age: Option<Duration>,
     is_live: Option<Arc<IsLive>>,
 }
 
@@ -82,6 +85,12 @@ impl<C> GuardLayer<C> {
     {
         self.scopes.push((scope.into(), require_scope));
         self
+    }
+
+    /// Requires that the user has proved who he is at most `max_age` ago; see [`AccessToken::require_recent`].
+    #[must_use]
+    pub fn require_recent(self, max_age: Duration) -> Self {
+        Self { max_age: Some(max_age), ..self }
     }
 
     /// Requires a session that has not ended: one read of the store for each request.
@@ -102,6 +111,9 @@ impl<C> GuardLayer<C> {
         for (scope, has_scope) in &self.scopes {
             has_scope(&token.claims, scope)?;
         }
+        if let Some(max_age) = self.max_age {
+            token.require_recent(max_age)?;
+        }
         if let Some(is_live) = &self.is_live {
             is_live(token.session_id, token.subject.clone()).await?;
         }
@@ -114,8 +126,13 @@ impl<C> GuardLayer<C> {
 
 impl<C> Clone for GuardLayer<C> {
     fn clone(&self) -> Self {
-        let Self { guard, scopes, is_live } = self;
-        Self { guard: guard.clone(), scopes: scopes.clone(), is_live: is_live.clone() }
+        let Self { guard, scopes, max_age, is_live } = self;
+        Self {
+            guard: guard.clone(),
+            scopes: scopes.clone(),
+            max_age: *max_age,
+            is_live: is_live.clone(),
+        }
     }
 }
 
@@ -124,6 +141,7 @@ impl<C> fmt::Debug for GuardLayer<C> {
         f.debug_struct("GuardLayer")
             .field("guard", &self.guard)
             .field("scopes", &self.scopes.iter().map(|(scope, _)| scope).collect::<Vec<_>>())
+            .field("max_age", &self.max_age)
             .field("is_live", &self.is_live.is_some())
             .finish()
     }

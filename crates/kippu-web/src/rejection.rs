@@ -11,7 +11,10 @@ use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use kippu::{ClaimError, DecodeError, session::SessionError};
+use kippu::{
+    ClaimError, DecodeError,
+    session::{NotRecent, SessionError},
+};
 use serde::Serialize;
 
 use super::cookie::{CookieError, Unreadable};
@@ -52,6 +55,12 @@ pub enum Rejection {
         /// The scope.
         scope: String,
     },
+    /// 401 `insufficient_user_authentication` (RFC 9470 §3): the user proved too long ago who he is.
+    #[error(transparent)]
+    NotRecent(#[from] NotRecent),
+    /// 403 `access_denied`: the user has as many sessions as he may.
+    #[error(transparent)]
+    TooManySessions(SessionError),
     /// 403 `access_denied`: a page of another site made the browser send this.
     #[error(
         "the request comes from another site: where that is a page of yours, call Cookies::allow_origin"
@@ -110,14 +119,17 @@ impl Rejection {
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::MissingToken | Self::InvalidToken(_) | Self::Ended(_) => StatusCode::UNAUTHORIZED,
+            Self::MissingToken | Self::InvalidToken(_) | Self::Ended(_) | Self::NotRecent(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::TwoTokens
             | Self::MalformedHeader { .. }
             | Self::InvalidGrant(_)
             | Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-            Self::InsufficientScope { .. } | Self::CrossSite | Self::UnknownOrigin => {
-                StatusCode::FORBIDDEN
-            }
+            Self::InsufficientScope { .. }
+            | Self::TooManySessions(_)
+            | Self::CrossSite
+            | Self::UnknownOrigin => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Fault(_) | Self::Cookies(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -151,6 +163,13 @@ impl Rejection {
             Self::InsufficientScope { .. } => {
                 ("insufficient_scope", "the access token is not good for this")
             }
+            Self::NotRecent(_) => {
+                ("insufficient_user_authentication", "the user has to prove anew who he is")
+            }
+            Self::TooManySessions(_) => (
+                "access_denied",
+                "the user has as many sessions as he may: log one of them out first",
+            ),
             Self::CrossSite => ("access_denied", "the request comes from another site"),
             Self::UnknownOrigin => (
                 "access_denied",
@@ -174,6 +193,7 @@ impl Rejection {
                 | Self::InvalidToken(_)
                 | Self::Ended(_)
                 | Self::InsufficientScope { .. }
+                | Self::NotRecent(_)
         ) {
             return None;
         }
@@ -186,6 +206,9 @@ impl Rejection {
             Self::InsufficientScope { scope } if is_scope(scope) => {
                 // A string takes all that is written.
                 let _ = write!(challenge, ", scope=\"{scope}\"");
+            }
+            Self::NotRecent(NotRecent { max_age, .. }) => {
+                let _ = write!(challenge, ", max_age=\"{}\"", max_age.as_secs());
             }
             _ => {}
         }
@@ -239,6 +262,7 @@ impl From<SessionError> for Rejection {
                 "temporarily_unavailable" => Self::Unavailable(error),
                 "invalid_grant" => Self::Ended(error),
                 "invalid_request" => Self::InvalidRequest(error),
+                "access_denied" => Self::TooManySessions(error),
                 _ => Self::Fault(error),
             },
         }

@@ -17,7 +17,7 @@ use http::{
 };
 use http_body_util::BodyExt;
 use kippu::session::{
-    AccessToken, NoClaims, RefreshStore, Session, SessionError, SessionId, Sessions,
+    AccessToken, IntoRenewal, NoClaims, RefreshStore, Session, SessionError, SessionId, Sessions,
 };
 use serde::Serialize;
 use tower_service::Service;
@@ -41,7 +41,7 @@ use super::{
 /// | | none that is valid | 400: no session was ended |
 /// | `POST /logout_others` | an access token of a live session | 200 `{"ended": 2}`: all other sessions of the subject |
 /// | `POST /logout_all` | an access token of a live session | 200 `{"ended": 3}` |
-/// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, and `current` |
+/// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, `remembered`, and `current`; where there are more, with `next`, for `GET /sessions?after=…` |
 /// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 where the subject has no such session to end |
 ///
 /// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in its
@@ -114,7 +114,7 @@ impl SessionRoutes {
     where
         S: RefreshStore,
         A: AsyncFn(Session) -> Result<Option<C>, E>,
-        C: Serialize,
+        C: IntoRenewal,
         E: Into<Box<dyn Error + Send + Sync>>,
         B: BodyExt,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -162,7 +162,7 @@ impl<S, A, C, E> Inner<S, A>
 where
     S: RefreshStore,
     A: AsyncFn(Session) -> Result<Option<C>, E>,
-    C: Serialize,
+    C: IntoRenewal,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     async fn answer<B>(&self, request: &Parts, body: B) -> Result<Response<String>, Refusal>
@@ -292,9 +292,21 @@ where
 
     async fn list(&self, request: &Parts) -> Result<Response<String>, Refusal> {
         let (token, _) = self.live(request).await?;
-        let sessions = self.sessions.list(&token.subject).await?;
-        let sessions = sessions.iter().map(|session| Listed::new(session, &token.session_id));
-        Ok(json(StatusCode::OK, &List { sessions: sessions.collect() }))
+        let query = request.uri.query().unwrap_or_default();
+        let page = match query.split('&').find_map(|pair| pair.strip_prefix("after=")) {
+            None => self.sessions.list(&token.subject).await?,
+            Some(after) => match after.parse() {
+                Ok(place) => self.sessions.list_after(&token.subject, place).await?,
+                Err(_) => {
+                    return Err(Refusal::invalid_request(
+                        "after is not the next of a list of sessions",
+                    ));
+                }
+            },
+        };
+        let sessions = page.sessions.iter();
+        let sessions = sessions.map(|session| Listed::new(session, &token.session_id)).collect();
+        Ok(json(StatusCode::OK, &List { sessions, next: page.next.map(|next| next.to_string()) }))
     }
 
     async fn end(&self, request: &Parts, id: &str) -> Result<Response<String>, Refusal> {
@@ -361,6 +373,8 @@ struct Ended {
 #[derive(Serialize)]
 struct List<'s> {
     sessions: Vec<Listed<'s>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -371,6 +385,7 @@ struct Listed<'s> {
     created_at: i64,
     last_used_at: i64,
     expires_at: i64,
+    remembered: bool,
     current: bool,
 }
 
@@ -383,6 +398,7 @@ impl<'s> Listed<'s> {
             created_at: session.created_at.seconds(),
             last_used_at: session.last_used_at.seconds(),
             expires_at: session.expires_at.seconds(),
+            remembered: session.remembered,
             current: session.id == *current,
         }
     }

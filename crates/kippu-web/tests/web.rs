@@ -164,7 +164,7 @@ impl Fixture {
 
     /// How many sessions of the user have not ended.
     async fn live(&self) -> usize {
-        self.app.sessions.list("alice").await.unwrap().len()
+        self.app.sessions.list("alice").await.unwrap().sessions.len()
     }
 
     /// An access token of a session of the user.
@@ -644,7 +644,7 @@ async fn a_logout_with_cookies_ends_the_session() {
             assert!(answer.headers.get(header::SET_COOKIE).is_none(), "{cookie} {body}");
         }
     }
-    let list = async || fixture.app.sessions.list("alice").await.unwrap().len();
+    let list = async || fixture.app.sessions.list("alice").await.unwrap().sessions.len();
     assert_eq!(list().await, 1);
     let headers = [("cookie", &*without_refresh), ("sec-fetch-site", "same-origin")];
     let answer = fixture.ask("POST", "/auth/refresh", &headers, "").await;
@@ -655,7 +655,7 @@ async fn a_logout_with_cookies_ends_the_session() {
     for path in ["/auth/logout_all", "/auth/sessions/"] {
         let headers = [("sec-fetch-site", "same-origin")];
         let cookie = fixture.ask("POST", "/login", &headers, "").await.cookies();
-        let id = fixture.app.sessions.list("alice").await.unwrap()[0].id.to_string();
+        let id = fixture.app.sessions.list("alice").await.unwrap().sessions[0].id.to_string();
         let (method, path) = match path {
             "/auth/sessions/" => ("DELETE", format!("{path}{id}")),
             _ => ("POST", path.to_owned()),
@@ -735,7 +735,7 @@ async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
     for (case, is_left_out, header) in cases {
         let fixture = Fixture::with_cookies();
         let own = fixture.cookies().await;
-        let id = fixture.app.sessions.list("alice").await.unwrap()[0].id;
+        let id = fixture.app.sessions.list("alice").await.unwrap().sessions[0].id;
         if is_left_out {
             fixture.refresh_keys.replace(KeySet::new(refresh_key(2)));
         }
@@ -795,7 +795,7 @@ async fn a_logout_ends_the_sessions_of_all_valid_tokens() {
     let headers = [("cookie", &*cookie), ("authorization", &bearer), FORM, SAME_ORIGIN];
     let answer = fixture.ask("POST", "/auth/logout", &headers, &form).await;
     assert_eq!((answer.status, answer.cleared()), (204, 3));
-    let live = fixture.app.sessions.list("alice").await.unwrap();
+    let live = fixture.app.sessions.list("alice").await.unwrap().sessions;
     assert_eq!(live.iter().map(|session| session.id).collect::<Vec<_>>(), [other.session_id]);
 
     // Another site, or a client that does not say, means what it has put there itself.
@@ -861,7 +861,7 @@ async fn a_logout_without_a_valid_token_says_that_no_session_was_ended() {
 async fn nothing_is_cleared_while_the_store_is_away() {
     let fixture = Fixture::with_cookies();
     let own = fixture.cookies().await;
-    let id = fixture.app.sessions.list("alice").await.unwrap()[0].id.to_string();
+    let id = fixture.app.sessions.list("alice").await.unwrap().sessions[0].id.to_string();
     let access = cookie_of(&own, "__Host-access");
     fixture.store.outage(Some(StoreErrorKind::Unavailable));
     let one = format!("/auth/sessions/{id}");

@@ -4,6 +4,7 @@ mod ended;
 mod ending;
 mod faults;
 mod handles;
+mod limits;
 mod purging;
 mod records;
 mod rotating;
@@ -19,6 +20,7 @@ pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: 
     times::run(stage, book).await;
     ending::run(stage, book).await;
     ended::run(stage, book).await;
+    limits::run(stage, book).await;
     subjects::run(stage, book).await;
     purging::run(stage, book).await;
     handles::run(harness, stage, book).await;

@@ -8,7 +8,10 @@ use crate::session::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
     rotation::{RotateOutcome, RotateRequest},
-    store::{EndedCursor, EndedPage, InsertOutcome, RefreshStore, StoreError, StoreErrorKind},
+    store::{
+        EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest, RefreshStore,
+        StoreError, StoreErrorKind,
+    },
     time::UnixMillis,
 };
 
@@ -159,9 +162,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S: RefreshStore> RefreshStore for Faulty<S> {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
         let store = self.inner();
-        self.step(Method::Insert, || store.insert(session)).await
+        self.step(Method::Insert, || store.insert(request)).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -202,9 +205,9 @@ impl<S: RefreshStore> RefreshStore for Faulty<S> {
         self.step(Method::RevokeSubject, step).await
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
         let store = self.inner();
-        self.step(Method::List, || store.list(subject, now)).await
+        self.step(Method::List, || store.list(request)).await
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {

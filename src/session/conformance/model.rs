@@ -1,7 +1,7 @@
 //! Random operations on a few sessions, each answer and each record compared with a model: the pure decision, and a map.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     format,
     string::String,
     vec::Vec,
@@ -14,10 +14,14 @@ use super::{
     stage::{ABSOLUTE, Complaint, DAY, GRACE, HOUR, MILLI, Stage, Verdict, ended, same},
 };
 use crate::session::{
+    data::SessionData,
     id::SessionId,
     record::{RevokeReason, Revoked, SessionRecord},
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
-    store::{EndedCursor, InsertOutcome, RefreshStore},
+    store::{
+        EndedCursor, InsertOutcome, InsertRequest, ListCursor, ListRequest, RefreshStore, Room,
+        SessionLimit,
+    },
     time::UnixMillis,
 };
 
@@ -166,26 +170,53 @@ impl<S: RefreshStore> Model<'_, S> {
             if self.random.below(4) == 0 { known.id } else { SessionId::generate(&known.subject)? };
         let absolute = self.lifetime().max(if self.stage.keeps { MILLI } else { ABSOLUTE });
         let absolute_expires_at = self.now.saturating_add(absolute);
+        let idle_lifetime = if self.random.below(4) == 0 { Some(self.lifetime()) } else { None };
+        let limit = match self.random.below(4) {
+            0 => Some(SessionLimit::evict_oldest(1 + self.random.below(3) as u32)),
+            1 => Some(SessionLimit::refuse(1 + self.random.below(3) as u32)),
+            _ => None,
+        };
         let session = SessionRecord {
             id,
             label: (self.random.below(2) == 0).then(|| format!("at {}", self.now)),
+            remembered: self.random.below(2) == 0,
+            idle_lifetime,
+            data: self.data()?,
+            auth_time: self.now,
             created_at: self.now,
             rotated_at: self.now,
             absolute_expires_at,
             expires_at: self.now.saturating_add(self.lifetime()).min(absolute_expires_at),
             ..self.stage.session(&known.subject)?
         };
-        self.note(format!("insert {session:?}"));
-        let wanted = match self.held.entry(id) {
-            Entry::Occupied(_) => InsertOutcome::Duplicate,
-            Entry::Vacant(place) => {
-                place.insert(session.clone());
-                self.known.push(session.clone());
-                InsertOutcome::Inserted
-            }
+        let request = InsertRequest { limit, ..InsertRequest::new(session.clone()) };
+        self.note(format!("insert {request:?}"));
+        let others = self.held.values().filter(|other| other.subject == session.subject);
+        let wanted = match (self.held.contains_key(&id), request.decide(others.cloned())) {
+            (true, _) => InsertOutcome::Duplicate,
+            (false, Room::Refused) => InsertOutcome::LimitReached,
+            (false, Room::Enough) => InsertOutcome::INSERTED,
+            (false, Room::After(evicted)) => InsertOutcome::Inserted { evicted },
         };
-        same("insert", &self.stage.insert(&session).await?, &wanted)?;
-        self.compare(&id).await
+        if let InsertOutcome::Inserted { evicted } = &wanted {
+            for id in evicted {
+                let Some(evicted) = self.held.get_mut(id) else { continue };
+                let revoked = Revoked { at: session.created_at, reason: RevokeReason::Limit };
+                evicted.revoked = Some(revoked);
+                self.ended.insert(*id);
+            }
+            self.held.insert(id, session.clone());
+            self.known.push(session);
+        }
+        same("insert", &self.stage.insert_within(&request).await?, &wanted)?;
+        self.load_all().await
+    }
+
+    /// Some data for a session.
+    fn data(&mut self) -> Verdict<SessionData> {
+        let length = self.random.pick(&[0, 1, 30, 1024]).copied().unwrap_or(0);
+        let bytes: Vec<u8> = (0..length).map(|_| self.random.number().to_le_bytes()[0]).collect();
+        SessionData::new(bytes).map_err(|error| Complaint(format!("{error}")))
     }
 
     async fn rotate(&mut self) -> Verdict {
@@ -208,6 +239,8 @@ impl<S: RefreshStore> Model<'_, S> {
             kid: format!("key {}", self.random.below(3)),
             grace: self.random.pick(&graces).copied().unwrap_or(GRACE),
             idle_lifetime: self.lifetime(),
+            auth_time: (self.random.below(6) == 0).then_some(self.now),
+            data: if self.random.below(3) == 0 { Some(self.data()?) } else { None },
             ahead: match self.random.below(3) {
                 0 => AheadPolicy::Refuse,
                 _ => AheadPolicy::Heal,
@@ -258,11 +291,16 @@ impl<S: RefreshStore> Model<'_, S> {
 
     async fn list(&mut self) -> Verdict {
         let (subject, now) = (self.subject()?, self.now);
-        self.note(format!("list {subject:?} at {now}"));
-        let live = |session: &&SessionRecord| session.subject == subject && session.is_live(now);
-        let mut wanted: Vec<_> = self.held.values().filter(live).cloned().collect();
-        wanted.sort_by_key(|session| (session.created_at, session.id));
-        same("list", &self.stage.list(&subject, now).await?, &wanted)
+        let limit = [u32::MAX, 2, 1, 0].get(self.random.below(4) as usize).copied();
+        let after = self.session()?;
+        let request = ListRequest {
+            after: (self.random.below(2) == 0).then(|| ListCursor::of(&after)),
+            limit: limit.unwrap_or(u32::MAX),
+            ..ListRequest::new(subject, now)
+        };
+        self.note(format!("{request:?}"));
+        let wanted = request.page(self.held.values().cloned());
+        same("list", &self.stage.page(&request).await?, &wanted)
     }
 
     /// Reads the log of ended sessions on. Others write it, too.

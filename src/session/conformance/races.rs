@@ -17,7 +17,7 @@ use super::{
 use crate::session::{
     record::{RevokeReason, Revoked, SessionRecord},
     rotation::{RotateOutcome, RotateRequest},
-    store::{InsertOutcome, RefreshStore},
+    store::{InsertOutcome, InsertRequest, RefreshStore},
 };
 
 const ONE_WINNER: Case = Case(
@@ -212,14 +212,14 @@ async fn login_and_revoke_subject<S: RefreshStore>(stage: &Stage<S>) -> Verdict 
         let (at, reason) = (stage.now, RevokeReason::LogoutAll);
         let mut steps = Vec::new();
         for _ in 0..4 {
-            steps.push(Step::Insert(stage.session(&subject)?));
+            steps.push(Step::Insert(InsertRequest::new(stage.session(&subject)?)));
             steps.push(Step::RevokeSubject(subject.clone(), reason, at));
         }
         let counted = counted(&stage.race(&steps).await?);
         let mut live = Vec::new();
         let mut revoked = 0;
         for step in &steps {
-            let Step::Insert(session) = step else { continue };
+            let Step::Insert(InsertRequest { session, .. }) = step else { continue };
             let after = stored(stage, session).await?;
             let ended = SessionRecord { revoked: Some(Revoked { at, reason }), ..session.clone() };
             ensure(after == *session || after == ended, || {
@@ -339,11 +339,12 @@ async fn insert_twice<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             .map(|index| {
                 let rotated_at = stage.at(GRACE + Duration::from_millis(index));
                 let label = Some(format!("insert {index}"));
-                Step::Insert(SessionRecord { label, rotated_at, ..session.clone() })
+                let session = SessionRecord { label, rotated_at, ..session.clone() };
+                Step::Insert(InsertRequest::new(session))
             })
             .collect();
         let answers = stage.race(&steps).await?;
-        let first = Answer::Insert(InsertOutcome::Inserted);
+        let first = Answer::Insert(InsertOutcome::INSERTED);
         let mut winners = steps.iter().zip(&answers).filter(|(_, answer)| **answer == first);
         let (Some((Step::Insert(winner), _)), None) = (winners.next(), winners.next()) else {
             return Err(Complaint(format!("8 inserts of one id: {answers:?}")));
@@ -351,6 +352,7 @@ async fn insert_twice<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let second = Answer::Insert(InsertOutcome::Duplicate);
         let losers = answers.iter().filter(|answer| **answer == second).count();
         same("how many of 8 inserts were duplicates", &losers, &7)?;
+        let winner = &winner.session;
         stage.holds("the session of the first insert", winner).await?;
         same(
             "the list",

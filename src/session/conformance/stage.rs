@@ -13,10 +13,11 @@ use crate::{
     key::KeyError,
     session::{
         conformance::Suite,
+        data::SessionData,
         id::SessionId,
         record::{RevokeReason, SessionRecord},
-        rotation::{AheadPolicy, Change, RotateOutcome, RotateRequest},
-        store::{EndedCursor, InsertOutcome, RefreshStore, StoreError},
+        rotation::{Change, RotateOutcome, RotateRequest},
+        store::{EndedCursor, InsertOutcome, InsertRequest, ListRequest, RefreshStore, StoreError},
         time::UnixMillis,
     },
 };
@@ -85,7 +86,7 @@ pub(super) fn same_record(
         )*};
     }
     compare!(id subject client label created_at absolute_expires_at generation kid);
-    compare!(rotated_at expires_at revoked);
+    compare!(rotated_at expires_at revoked remembered idle_lifetime auth_time data);
     ensure(differences.is_empty(), || format!("{what}: {}", differences.join("; ")))
 }
 
@@ -133,7 +134,7 @@ pub(super) struct Stage<S> {
 /// A step to take, alone or against others.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Insert(SessionRecord),
+    Insert(InsertRequest),
     Rotate(RotateRequest),
     Revoke(SessionId, RevokeReason, UnixMillis),
     RevokeSubject(String, RevokeReason, UnixMillis),
@@ -167,7 +168,7 @@ impl Step {
 
     pub(super) async fn take(&self, store: &impl RefreshStore) -> Result<Answer, StoreError> {
         match self {
-            Self::Insert(session) => store.insert(session).await.map(Answer::Insert),
+            Self::Insert(request) => store.insert(request).await.map(Answer::Insert),
             Self::Rotate(request) => store.rotate(request).await.map(Answer::Rotate),
             Self::Revoke(id, reason, now) => {
                 store.revoke(id, *reason, *now).await.map(Answer::Revoke)
@@ -177,7 +178,10 @@ impl Step {
             }
             Self::Purge(now, limit) => store.purge_expired(*now, *limit).await.map(Answer::Count),
             Self::Load(id) => store.load(id).await.map(|_| Answer::Read),
-            Self::List(subject, now) => store.list(subject, *now).await.map(|_| Answer::Read),
+            Self::List(subject, now) => {
+                let request = ListRequest::new(subject.as_str(), *now);
+                store.list(&request).await.map(|_| Answer::Read)
+            }
         }
     }
 }
@@ -226,19 +230,13 @@ impl<S: RefreshStore> Stage<S> {
 
     /// A session that begins now, not inserted yet.
     pub(super) fn session(&self, subject: &str) -> Verdict<SessionRecord> {
-        Ok(SessionRecord {
-            id: SessionId::generate(subject)?,
-            subject: subject.into(),
-            client: "conformance".into(),
-            label: Some("a session of the conformance suite".into()),
-            created_at: self.now,
-            absolute_expires_at: self.at(ABSOLUTE),
-            generation: 0,
-            kid: "first".into(),
-            rotated_at: self.now,
-            expires_at: self.at(IDLE),
-            revoked: None,
-        })
+        let id = SessionId::generate(subject)?;
+        let end = self.at(ABSOLUTE);
+        let mut session = SessionRecord::new(id, subject, "conformance", "first", self.now, end);
+        session.label = Some("a session of the conformance suite".into());
+        session.expires_at = self.at(IDLE);
+        session.data = SessionData::new(*b"data \0 \xff").unwrap_or_default();
+        Ok(session)
     }
 
     /// As [`session`](Self::session), for a subject of its own, and inserted.
@@ -250,26 +248,20 @@ impl<S: RefreshStore> Stage<S> {
 
     /// Presents this generation, at the time at which sessions begin.
     pub(super) fn request(&self, session: &SessionRecord, generation: u64) -> RotateRequest {
-        RotateRequest {
-            id: session.id,
-            generation,
-            kid: "next".into(),
-            now: self.now,
-            was_current: false,
-            waited: Duration::ZERO,
-            grace: GRACE,
-            idle_lifetime: IDLE,
-            ahead: AheadPolicy::Heal,
-        }
+        RotateRequest::new(session.id, generation, "next", self.now, GRACE, IDLE)
     }
 
     pub(super) async fn insert(&self, session: &SessionRecord) -> Verdict<InsertOutcome> {
-        self.next().insert(session).await.map_err(fault("insert"))
+        self.insert_within(&InsertRequest::new(session.clone())).await
+    }
+
+    pub(super) async fn insert_within(&self, request: &InsertRequest) -> Verdict<InsertOutcome> {
+        self.next().insert(request).await.map_err(fault("insert"))
     }
 
     /// Inserts a session that is new.
     pub(super) async fn add(&self, session: &SessionRecord) -> Verdict {
-        same("insert of a new session", &self.insert(session).await?, &InsertOutcome::Inserted)
+        same("insert of a new session", &self.insert(session).await?, &InsertOutcome::INSERTED)
     }
 
     pub(super) async fn load(&self, id: &SessionId) -> Verdict<Option<SessionRecord>> {
@@ -301,7 +293,11 @@ impl<S: RefreshStore> Stage<S> {
     }
 
     pub(super) async fn list(&self, subject: &str, now: UnixMillis) -> Verdict<Vec<SessionRecord>> {
-        list(&**self.next(), subject, now).await
+        list(&**self.next(), &ListRequest::new(subject, now)).await
+    }
+
+    pub(super) async fn page(&self, request: &ListRequest) -> Verdict<Vec<SessionRecord>> {
+        list(&**self.next(), request).await
     }
 
     pub(super) async fn purge(&self, now: UnixMillis, limit: u32) -> Verdict<u64> {
@@ -408,10 +404,9 @@ pub(super) async fn load(
 /// Lists through this handle.
 pub(super) async fn list(
     store: &impl RefreshStore,
-    subject: &str,
-    now: UnixMillis,
+    request: &ListRequest,
 ) -> Verdict<Vec<SessionRecord>> {
-    store.list(subject, now).await.map_err(fault("list"))
+    store.list(request).await.map_err(fault("list"))
 }
 
 /// The log of ended sessions from `cursor` to its end, through this handle, and where it ends.

@@ -3,7 +3,9 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{fmt, future::Future, pin::Pin, time::Duration};
 
-use super::{EndedCursor, EndedPage, InsertOutcome, RefreshStore, StoreError};
+use super::{
+    EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest, RefreshStore, StoreError,
+};
 use crate::session::{
     id::SessionId,
     record::{RevokeReason, SessionRecord},
@@ -40,7 +42,7 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send +
 
 /// [`RefreshStore`], with futures whose type can be erased.
 trait DynStore: Send + Sync + 'static {
-    fn insert<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, InsertOutcome>;
+    fn insert<'a>(&'a self, request: &'a InsertRequest) -> Answer<'a, InsertOutcome>;
 
     fn load<'a>(&'a self, id: &'a SessionId) -> Answer<'a, Option<SessionRecord>>;
 
@@ -61,7 +63,7 @@ trait DynStore: Send + Sync + 'static {
         now: UnixMillis,
     ) -> Answer<'a, u64>;
 
-    fn list<'a>(&'a self, subject: &'a str, now: UnixMillis) -> Answer<'a, Vec<SessionRecord>>;
+    fn list<'a>(&'a self, request: &'a ListRequest) -> Answer<'a, Vec<SessionRecord>>;
 
     fn purge_expired(&self, now: UnixMillis, limit: u32) -> Answer<'_, u64>;
 
@@ -71,8 +73,8 @@ trait DynStore: Send + Sync + 'static {
 }
 
 impl<S: RefreshStore> DynStore for S {
-    fn insert<'a>(&'a self, session: &'a SessionRecord) -> Answer<'a, InsertOutcome> {
-        Box::pin(RefreshStore::insert(self, session))
+    fn insert<'a>(&'a self, request: &'a InsertRequest) -> Answer<'a, InsertOutcome> {
+        Box::pin(RefreshStore::insert(self, request))
     }
 
     fn load<'a>(&'a self, id: &'a SessionId) -> Answer<'a, Option<SessionRecord>> {
@@ -102,8 +104,8 @@ impl<S: RefreshStore> DynStore for S {
         Box::pin(RefreshStore::revoke_subject(self, subject, keep, reason, now))
     }
 
-    fn list<'a>(&'a self, subject: &'a str, now: UnixMillis) -> Answer<'a, Vec<SessionRecord>> {
-        Box::pin(RefreshStore::list(self, subject, now))
+    fn list<'a>(&'a self, request: &'a ListRequest) -> Answer<'a, Vec<SessionRecord>> {
+        Box::pin(RefreshStore::list(self, request))
     }
 
     fn purge_expired(&self, now: UnixMillis, limit: u32) -> Answer<'_, u64> {
@@ -123,8 +125,8 @@ impl<S: RefreshStore> DynStore for S {
 macro_rules! pointer {
     ([$($generics:tt)*] $pointer:ty, $self:ident => $trait:ident::_($pointee:expr)) => {
     impl<$($generics)*> RefreshStore for $pointer {
-        async fn insert(&$self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-            $trait::insert($pointee, session).await
+        async fn insert(&$self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+            $trait::insert($pointee, request).await
         }
 
         async fn load(&$self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -154,12 +156,8 @@ macro_rules! pointer {
             $trait::revoke_subject($pointee, subject, keep, reason, now).await
         }
 
-        async fn list(
-            &$self,
-            subject: &str,
-            now: UnixMillis,
-        ) -> Result<Vec<SessionRecord>, StoreError> {
-            $trait::list($pointee, subject, now).await
+        async fn list(&$self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+            $trait::list($pointee, request).await
         }
 
         async fn purge_expired(&$self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {

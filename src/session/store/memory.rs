@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    EndedCursor, EndedPage, InsertOutcome, RefreshStore, StoreError,
+    EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest, RefreshStore, Room,
+    StoreError,
     sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError},
 };
 use crate::session::{
@@ -112,20 +113,32 @@ impl MemoryStore {
 
 impl RefreshStore for MemoryStore {
     /// The lock is held for a scan of the shard when the store is full.
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        let session = &request.session;
         let mut shard = self.shard(session.id.shard());
         if shard.sessions.contains_key(&session.id) {
             return Ok(InsertOutcome::Duplicate);
         }
+        let evicted = match request.decide(shard.of_subject(&session.subject).cloned()) {
+            Room::Enough => Vec::new(),
+            Room::After(evicted) => evicted,
+            Room::Refused => return Ok(InsertOutcome::LimitReached),
+        };
         if !self.reserve() {
             let freed = self.purge(&mut shard, session.created_at, usize::MAX);
             if freed == 0 || !self.reserve() {
                 return Ok(InsertOutcome::Full);
             }
         }
+        for id in &evicted {
+            if let Some(record) = shard.sessions.get_mut(id) {
+                revoke(record, RevokeReason::Limit, session.created_at);
+                self.log().push(*id);
+            }
+        }
         shard.by_subject.entry(session.subject.clone()).or_default().insert(session.id);
         shard.sessions.insert(session.id, session.clone());
-        Ok(InsertOutcome::Inserted)
+        Ok(InsertOutcome::Inserted { evicted })
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -180,13 +193,9 @@ impl RefreshStore for MemoryStore {
         Ok(revoked)
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        let shard = self.shard(SessionId::shard_of(subject));
-        let ids = shard.by_subject.get(subject).into_iter().flatten();
-        let records = ids.filter_map(|id| shard.sessions.get(id));
-        let mut live: Vec<_> = records.filter(|record| record.is_live(now)).cloned().collect();
-        live.sort_by_key(|record| (record.created_at, record.id));
-        Ok(live)
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        let shard = self.shard(SessionId::shard_of(&request.subject));
+        Ok(request.page(shard.of_subject(&request.subject).cloned()))
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
@@ -220,6 +229,11 @@ impl RefreshStore for MemoryStore {
 }
 
 impl Shard {
+    fn of_subject(&self, subject: &str) -> impl Iterator<Item = &SessionRecord> {
+        let ids = self.by_subject.get(subject).into_iter().flatten();
+        ids.filter_map(|id| self.sessions.get(id))
+    }
+
     fn purge(&mut self, now: UnixMillis, limit: usize) -> usize {
         let over = self.sessions.values().filter(|record| record.is_expired(now)).take(limit);
         let over: Vec<SessionId> = over.map(|record| record.id).collect();
@@ -275,14 +289,21 @@ mod tests {
     fn what_is_over_makes_room_when_the_store_is_full() {
         let store = MemoryStore::new(2);
         assert!(store.is_empty());
-        let insert =
-            |created_at, lifetime| now(store.insert(&session("user", created_at, lifetime)));
+        let insert = |created_at, lifetime| {
+            now(store.insert(&InsertRequest::new(session("user", created_at, lifetime))))
+        };
         let outcomes = [(0, 10), (0, 20), (10, 20), (19, 20), (20, 20)]
             .map(|(created_at, lifetime)| (insert(created_at, lifetime), store.len()));
-        let (inserted, full) = (InsertOutcome::Inserted, InsertOutcome::Full);
+        let (inserted, full) = (InsertOutcome::INSERTED, InsertOutcome::Full);
         assert_eq!(
             outcomes,
-            [(inserted, 1), (inserted, 2), (inserted, 2), (full, 2), (inserted, 2)]
+            [
+                (inserted.clone(), 1),
+                (inserted.clone(), 2),
+                (inserted.clone(), 2),
+                (full, 2),
+                (inserted, 2)
+            ]
         );
         assert!(!store.is_empty());
     }
@@ -291,7 +312,8 @@ mod tests {
     fn what_is_purged_leaves_nothing_behind() {
         let store = MemoryStore::new(100);
         for number in 0..100 {
-            now(store.insert(&session(&format!("user-{}", number / 2), 0, number)));
+            let session = session(&format!("user-{}", number / 2), 0, number);
+            now(store.insert(&InsertRequest::new(session)));
         }
         // One of two of each subject, then the other.
         for (time, left) in [(50, 49), (100, 0)] {

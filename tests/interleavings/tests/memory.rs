@@ -10,7 +10,7 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
-    store::InsertOutcome,
+    store::{InsertOutcome, InsertRequest, ListRequest},
 };
 use kippu_interleavings::memory::MemoryStore;
 use loom::{sync::Arc, thread};
@@ -66,7 +66,7 @@ fn with(sessions: Vec<SessionRecord>, capacity: usize) -> impl Fn() -> MemorySto
     move || {
         let store = MemoryStore::new(capacity);
         for session in &sessions {
-            assert_eq!(now(store.insert(session)), InsertOutcome::Inserted);
+            assert_eq!(now(store.insert(session)), InsertOutcome::INSERTED);
         }
         store
     }
@@ -150,12 +150,12 @@ fn a_logout_of_all_knows_of_both_logins() {
     let (one, other) = (login(), login());
     in_every_order(
         with(vec![], 8),
-        move |store| now(store.insert(&one)),
-        move |store| now(store.insert(&other)),
+        move |store| now(store.insert(&InsertRequest::new(one.clone()))),
+        move |store| now(store.insert(&InsertRequest::new(other.clone()))),
         |store, one, other| {
-            assert_eq!((one, other), (InsertOutcome::Inserted, InsertOutcome::Inserted));
+            assert_eq!((one, other), (InsertOutcome::INSERTED, InsertOutcome::INSERTED));
             let revoked = now(store.revoke_subject("user", None, RevokeReason::LogoutAll, NOW));
-            assert_eq!((revoked, now(store.list("user", NOW)).len()), (2, 0));
+            assert_eq!((revoked, now(store.list(&ListRequest::new("user", NOW))).len()), (2, 0));
         },
     );
 }
@@ -167,13 +167,13 @@ fn the_last_place_is_given_once() {
     let other = changed(other, |it| it.id = SessionId::generate("other").unwrap());
     in_every_order(
         with(vec![], 1),
-        move |store| now(store.insert(&one)),
-        move |store| now(store.insert(&other)),
+        move |store| now(store.insert(&InsertRequest::new(one.clone()))),
+        move |store| now(store.insert(&InsertRequest::new(other.clone()))),
         |store, one, other| {
             assert!(
                 [
-                    (InsertOutcome::Inserted, InsertOutcome::Full),
-                    (InsertOutcome::Full, InsertOutcome::Inserted)
+                    (InsertOutcome::INSERTED, InsertOutcome::Full),
+                    (InsertOutcome::Full, InsertOutcome::INSERTED)
                 ]
                 .contains(&(one, other)),
                 "{one:?} {other:?}"
@@ -194,10 +194,10 @@ fn a_place_that_was_freed_is_given_once() {
     });
     in_every_order(
         with(vec![over], 1),
-        move |store| now(store.insert(&one)),
-        move |store| now(store.insert(&other)),
+        move |store| now(store.insert(&InsertRequest::new(one.clone()))),
+        move |store| now(store.insert(&InsertRequest::new(other.clone()))),
         |store, one, other| {
-            let inserted = [one, other].iter().filter(|o| **o == InsertOutcome::Inserted).count();
+            let inserted = [one, other].iter().filter(|o| **o == InsertOutcome::INSERTED).count();
             assert_eq!((inserted, store.len()), (1, 1));
         },
     );

@@ -7,11 +7,14 @@ use std::{
 };
 
 use kippu::session::{
-    RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
-    UnixMillis,
+    ListCursor, RefreshStore, RevokeReason, Revoked, SessionData, SessionId, SessionLimit,
+    SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     conformance::{Harness, Stall},
     rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, RotateRequest},
-    store::{CompareAndSwap, EndedCursor, EndedPage, InsertOutcome, rotate_by_swapping},
+    store::{
+        CompareAndSwap, EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest, Room,
+        rotate_by_swapping,
+    },
 };
 use tokio::{sync::RwLock, time::timeout};
 
@@ -32,6 +35,8 @@ pub enum Flaw {
     EmptyLabelIsNone,
     TextsAreTrimmed,
     GenerationIsFloat,
+    RememberedIsForgotten,
+    DataAreText,
     RevocationLosesItsTime,
     LoadMakesSessions,
 
@@ -63,6 +68,12 @@ pub enum Flaw {
     AheadIsAlwaysHealed,
     GenerationsEndAtI64,
     LosesAnswers,
+    IdleLifetimeIsTheRequests,
+    DataAreNotReplaced,
+    DataAreReplacedByReplays,
+    ProofIsNotStored,
+    ProofIsOfEveryRotation,
+    OvertakenProofIsReuse,
 
     // Times.
     ExpiresOnlyBySweep,
@@ -87,8 +98,21 @@ pub enum Flaw {
     ListsRevoked,
     ListsInOrderOfIds,
     ListHasPages,
+    ListIgnoresAfter,
+    ListIgnoresLimit,
     SubjectsIgnoreCase,
     SubjectsAreShards,
+
+    // The limit.
+    LimitIsIgnored,
+    LimitIsNotAtomic,
+    LimitIsOneMore,
+    LimitCountsTheEnded,
+    LimitEvictsTheNewest,
+    LimitAlwaysEvicts,
+    LimitIsALogout,
+    LimitIsNotLogged,
+    LimitMakesRoomForDuplicates,
 
     // Purging.
     PurgeTakesLive,
@@ -234,6 +258,12 @@ impl BrokenStore {
         let mut kept = record.clone();
         match self.flaw {
             Flaw::EmptyLabelIsNone => kept.label = kept.label.filter(|label| !label.is_empty()),
+            Flaw::RememberedIsForgotten => kept.remembered = true,
+            Flaw::DataAreText => {
+                let text = String::from_utf8_lossy(kept.data.as_bytes()).replace('\0', "");
+                let end = text.floor_char_boundary(SessionData::MAX_LEN);
+                kept.data = SessionData::new(text[..end].as_bytes()).unwrap();
+            }
             Flaw::TextsAreTrimmed => kept.client = kept.client.trim().into(),
             #[allow(
                 clippy::cast_possible_truncation,
@@ -312,6 +342,15 @@ impl BrokenStore {
             Flaw::AbsoluteEndMoves => {
                 seen.absolute_expires_at = UnixMillis::MAX;
             }
+            Flaw::IdleLifetimeIsTheRequests => seen.idle_lifetime = None,
+            Flaw::DataAreNotReplaced => asked.data = None,
+            Flaw::ProofIsNotStored if *generation == record.generation => asked.auth_time = None,
+            Flaw::ProofIsOfEveryRotation if *generation == record.generation => {
+                asked.auth_time = asked.auth_time.or(Some(*now));
+            }
+            Flaw::OvertakenProofIsReuse if *generation != record.generation => {
+                asked.auth_time = None;
+            }
             _ => {}
         }
         let decision = asked.decide(&seen);
@@ -339,6 +378,11 @@ impl BrokenStore {
             after.apply(change);
         }
         match self.flaw {
+            Flaw::DataAreReplacedByReplays if replayed => {
+                if let Some(data) = &request.data {
+                    after.data = data.clone();
+                }
+            }
             Flaw::GraceSlides if replayed => after.rotated_at = *now,
             Flaw::GraceProlongs if replayed => {
                 after.expires_at =
@@ -354,6 +398,54 @@ impl BrokenStore {
         (outcome, (changed || after != *record).then(|| self.kept(&after)))
     }
 
+    /// What the limit says, with what is wrong with it.
+    fn room(&self, data: &Data, request: &InsertRequest) -> Room {
+        let own = data.sessions.values().filter(|other| other.subject == request.session.subject);
+        let mut others: Vec<_> = own.cloned().collect();
+        let Some(limit) = request.limit else { return Room::Enough };
+        let mut asked = request.clone();
+        match self.flaw {
+            Flaw::LimitIsIgnored => return Room::Enough,
+            Flaw::LimitIsOneMore if limit.evicts() => {
+                asked = asked.limit(SessionLimit::evict_oldest(limit.max() + 1));
+            }
+            Flaw::LimitAlwaysEvicts => {
+                asked = asked.limit(SessionLimit::evict_oldest(limit.max()));
+            }
+            Flaw::LimitCountsTheEnded => {
+                for other in &mut others {
+                    other.revoked = None;
+                    other.expires_at = UnixMillis::MAX;
+                    other.absolute_expires_at = UnixMillis::MAX;
+                }
+            }
+            Flaw::LimitEvictsTheNewest => {
+                for other in &mut others {
+                    other.created_at = UnixMillis::new(-other.created_at.get());
+                }
+            }
+            _ => {}
+        }
+        asked.decide(others)
+    }
+
+    /// Revokes what makes room.
+    fn make_room(&self, data: &mut Data, new: &SessionRecord, room: &Room) -> Vec<SessionId> {
+        let Room::After(evicted) = room else { return Vec::new() };
+        let reason = match self.flaw {
+            Flaw::LimitIsALogout => RevokeReason::LogoutAll,
+            _ => RevokeReason::Limit,
+        };
+        for id in evicted {
+            let Some(record) = data.sessions.get(id).cloned() else { continue };
+            data.sessions.insert(*id, self.ended(&record, reason, new.created_at));
+            if !self.is(Flaw::LimitIsNotLogged) {
+                data.log(*id);
+            }
+        }
+        evicted.clone()
+    }
+
     fn ended(
         &self,
         record: &SessionRecord,
@@ -367,12 +459,19 @@ impl BrokenStore {
 }
 
 impl RefreshStore for BrokenStore {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        let session = &request.session;
         let there = self.data().sessions.contains_key(&session.id);
+        if there && self.is(Flaw::LimitMakesRoomForDuplicates) {
+            let mut data = self.data();
+            let room = self.room(&data, request);
+            self.make_room(&mut data, session, &room);
+        }
         if there && !self.is(Flaw::InsertOverwrites) {
             return Ok(InsertOutcome::Duplicate);
         }
-        if self.is(Flaw::InsertIsNotAtomic) {
+        let counted_early = self.room(&self.data(), request);
+        if matches!(self.flaw, Flaw::InsertIsNotAtomic | Flaw::LimitIsNotAtomic) {
             others_first().await;
         }
         self.own().inserted.insert(session.id);
@@ -383,8 +482,16 @@ impl RefreshStore for BrokenStore {
         {
             return Ok(InsertOutcome::Duplicate);
         }
+        let room = match self.flaw {
+            Flaw::LimitIsNotAtomic => counted_early,
+            _ => self.room(&data, request),
+        };
+        if room == Room::Refused {
+            return Ok(InsertOutcome::LimitReached);
+        }
+        let evicted = self.make_room(&mut data, session, &room);
         data.sessions.insert(session.id, kept);
-        Ok(InsertOutcome::Inserted)
+        Ok(InsertOutcome::Inserted { evicted })
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -561,21 +668,27 @@ impl RefreshStore for BrokenStore {
         Ok(revoked)
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        let ListRequest { subject, now, after, limit, .. } = request;
         let listed = |record: &&SessionRecord| {
             let is_live = match self.flaw {
-                Flaw::ListsRevoked => !record.is_expired(now),
+                Flaw::ListsRevoked => !record.is_expired(*now),
                 Flaw::ExpiresOnlyBySweep => record.revoked.is_none(),
-                _ => record.is_live(now),
+                _ => record.is_live(*now),
             };
-            is_live && self.is_of(record, subject)
+            let is_behind = self.is(Flaw::ListIgnoresAfter)
+                || after.is_none_or(|after| ListCursor::of(record) > after);
+            is_live && is_behind && self.is_of(record, subject)
         };
         let mut records: Vec<_> = self.data().sessions.values().filter(listed).cloned().collect();
         if !self.is(Flaw::ListsInOrderOfIds) {
-            records.sort_by_key(|record| (record.created_at, record.id));
+            records.sort_by_key(ListCursor::of);
         }
         if self.is(Flaw::ListHasPages) {
             records.truncate(100);
+        }
+        if !self.is(Flaw::ListIgnoresLimit) {
+            records.truncate(usize::try_from(*limit).unwrap());
         }
         Ok(records)
     }

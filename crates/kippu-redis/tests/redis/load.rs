@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kippu::session::{RefreshStore, StoreErrorKind, rotation::RotateOutcome};
+use kippu::session::{RefreshStore, StoreErrorKind, rotation::RotateOutcome, store::InsertRequest};
 use kippu_redis::RedisStore;
 use redis::aio::ConnectionLike;
 use tokio::{task::JoinSet, time::timeout};
@@ -41,7 +41,7 @@ impl Load {
         };
         for number in 0..count {
             let record = session(&format!("under load {number}"));
-            store.insert(&record).await.unwrap();
+            store.insert(&InsertRequest::new(record.clone())).await.unwrap();
             let (store, stop) = (store.clone(), load.stop.clone());
             let (rotations, faults) = (load.rotations.clone(), load.faults.clone());
             load.tasks.spawn(async move {

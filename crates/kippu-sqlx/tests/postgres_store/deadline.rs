@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use kippu::session::{RefreshStore, StoreErrorKind};
+use kippu::session::{
+    RefreshStore, StoreErrorKind,
+    store::{InsertRequest, ListRequest},
+};
 use kippu_sqlx::PostgresStore;
 use sqlx::{
     AssertSqlSafe, PgPool,
@@ -108,7 +111,7 @@ async fn a_step_that_its_caller_gives_up() {
         let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
         let store = PostgresStore::new(pool.clone()).with_deadline(LIMIT);
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         for generation in 0..5 {
             let mut holder = self::pool(&url).begin().await.unwrap();
             sqlx::query("SELECT FROM kippu_sessions WHERE id = $1 FOR UPDATE")
@@ -154,7 +157,7 @@ async fn the_ends_of_a_deadline() {
     }
     assert_eq!(kind(never.create_schema().await), Some(StoreErrorKind::Unavailable));
     let for_ever = never.with_deadline(Duration::MAX);
-    assert_eq!(for_ever.list("alice", LOGIN).await.unwrap(), []);
+    assert_eq!(for_ever.list(&ListRequest::new("alice", LOGIN)).await.unwrap(), []);
     for (step, error) in kinds_of_all(&for_ever).await {
         assert!(error.is_none(), "{step}: {error:?}");
     }
@@ -183,7 +186,7 @@ async fn a_connection_that_is_spoilt() {
     let url = server.database();
     let fine = store(&url).await;
     let alice = session("alice");
-    fine.insert(&alice).await.unwrap();
+    fine.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     let pool = pool_of(&url, server.port(), 1, true);
     let store = PostgresStore::new(pool.clone());
     for (what, spoil, expected) in [

@@ -10,7 +10,9 @@ use std::{
 };
 
 use kippu::session::{
-    RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, rotation::RotateOutcome,
+    RefreshStore, RevokeReason, SessionRecord, StoreErrorKind,
+    rotation::RotateOutcome,
+    store::{InsertRequest, ListRequest},
 };
 use kippu_sqlx::PostgresStore;
 use sqlx::{
@@ -37,7 +39,7 @@ async fn a_standby_answers_nothing() {
     let url = primary.database();
     let alice = session("alice");
     let store = store(&url).await;
-    store.insert(&alice).await.unwrap();
+    store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     let standby = primary.standby();
     let url = standby.url_of(url.rsplit('/').next().unwrap().split('?').next().unwrap());
 
@@ -54,7 +56,10 @@ async fn a_standby_answers_nothing() {
     // Nothing is known there of one who never was anywhere else.
     let nobody = session("nobody");
     assert_eq!(kind(lagging.load(&nobody.id).await), Some(StoreErrorKind::Unavailable));
-    assert_eq!(kind(lagging.list("nobody", LOGIN).await), Some(StoreErrorKind::Unavailable));
+    assert_eq!(
+        kind(lagging.list(&ListRequest::new("nobody", LOGIN)).await),
+        Some(StoreErrorKind::Unavailable)
+    );
 
     // It becomes the primary under the same address.
     standby.promote();
@@ -92,7 +97,10 @@ async fn a_primary_that_takes_no_writes() {
     store.create_schema().await.unwrap();
     sqlx::raw_sql(set("off")).execute(&self::pool(&url)).await.unwrap();
     // Of the connections that were opened before, one call finds out.
-    assert_eq!(kind(store.insert(&session("alice")).await), Some(StoreErrorKind::Unavailable));
+    assert_eq!(
+        kind(store.insert(&InsertRequest::new(session("alice"))).await),
+        Some(StoreErrorKind::Unavailable)
+    );
     for (step, error) in kinds_of_all(&store).await {
         assert!(error.is_none(), "{step}: {error:?}");
     }
@@ -174,11 +182,11 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     let mut clients = JoinSet::new();
     for (store, _) in open().iter().cycle().take(8) {
         let client = Client { session: session("client"), store: store.clone() };
-        first.insert(&client.session).await.unwrap();
+        first.insert(&InsertRequest::new(client.session.clone())).await.unwrap();
         clients.spawn(client.run(Arc::clone(&is_over)));
     }
     let alice = session("alice");
-    first.insert(&alice).await.unwrap();
+    first.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     sleep(Duration::from_millis(300)).await;
 
     // The failover. The new primary does not wait for a standby that is not there yet.
@@ -188,7 +196,10 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     sql(&pool(&other), "ALTER SYSTEM RESET synchronous_standby_names").await;
     sql(&pool(&other), "SELECT pg_reload_conf()").await;
     let primary = store(&other).await;
-    assert_eq!(primary.list("alice", LOGIN).await.unwrap(), std::slice::from_ref(&alice));
+    assert_eq!(
+        primary.list(&ListRequest::new("alice", LOGIN)).await.unwrap(),
+        std::slice::from_ref(&alice)
+    );
     old.follow(&new);
 
     // The address leads to the old one still, which knows of no logout.
@@ -201,7 +212,10 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
         fill(pool).await;
         for _ in 0..20 {
             assert_eq!(kind(store.load(&alice.id).await), Some(StoreErrorKind::Unavailable));
-            assert_eq!(kind(store.list("alice", LOGIN).await), Some(StoreErrorKind::Unavailable));
+            assert_eq!(
+                kind(store.list(&ListRequest::new("alice", LOGIN)).await),
+                Some(StoreErrorKind::Unavailable)
+            );
         }
         fill(pool).await;
     }
@@ -220,14 +234,14 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
                     refused += 1;
                 }
             }
-            match store.list("alice", LOGIN).await {
+            match store.list(&ListRequest::new("alice", LOGIN)).await {
                 Ok(list) => assert_eq!(list, []),
                 Err(error) => {
                     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
                     refused += 1;
                 }
             }
-            if let Err(error) = store.insert(&session("bob")).await {
+            if let Err(error) = store.insert(&InsertRequest::new(session("bob"))).await {
                 assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
                 refused += 1;
             }

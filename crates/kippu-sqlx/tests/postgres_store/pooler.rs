@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use kippu::session::{RefreshStore, StoreErrorKind};
+use kippu::session::{RefreshStore, StoreErrorKind, store::InsertRequest};
 use kippu_sqlx::PostgresStore;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
@@ -140,7 +140,7 @@ async fn an_old_primary_behind_it_answers_nothing() {
     store(&url).await;
     let pooler = PgBouncer::start(&program, &server, &[IGNORE, "pool_mode = session"]);
     let store = patient(pool_of(&pooler.url(&server, &url)));
-    store.insert(&session("alice")).await.unwrap();
+    store.insert(&InsertRequest::new(session("alice"))).await.unwrap();
     let other = server.standby();
     other.promote();
     let mut server = server;

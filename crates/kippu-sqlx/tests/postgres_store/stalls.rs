@@ -6,6 +6,7 @@ use std::{future::Future, time::Duration};
 use kippu::session::{
     RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
+    store::InsertRequest,
 };
 use kippu_sqlx::PostgresStore;
 use sqlx::{PgPool, Postgres, Transaction};
@@ -53,7 +54,7 @@ async fn warm(url: &str, settings: &[(&str, &str)]) -> impl Fn() -> PostgresStor
         let store = store.clone();
         rotations.spawn(async move {
             let session = session("warm");
-            store.insert(&session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
             for generation in 0..20 {
                 let request = super::request(&session, generation, FIRST);
                 store.rotate(&request).await.unwrap();
@@ -149,12 +150,12 @@ async fn a_table_that_is_locked() {
     for isolation in ["read committed", "repeatable read", "serializable"] {
         let stores = warm(&url, &[("default_transaction_isolation", isolation)]).await;
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         let holder = holding(&pool(&url), lock).await;
         none_is_reused(&url, &alice, stores, async { holder.rollback().await.unwrap() }).await;
     }
     let alice = session("alice");
-    store.insert(&alice).await.unwrap();
+    store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     let holder = holding(&pool(&url), lock).await;
     none_is_reused(&url, &alice, cold(&url), async { holder.rollback().await.unwrap() }).await;
 }
@@ -173,7 +174,7 @@ async fn a_row_that_is_locked() {
         for isolation in ["read committed", "repeatable read", "serializable"] {
             let stores = warm(&url, &[("default_transaction_isolation", isolation)]).await;
             let alice = session("alice");
-            store.insert(&alice).await.unwrap();
+            store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
             let holder = holding(&pool(&url), change).await;
             none_is_reused(&url, &alice, stores, async { holder.commit().await.unwrap() }).await;
             sql(&pool(&url), "DELETE FROM kippu_sessions").await;
@@ -199,7 +200,7 @@ async fn a_short_wait_counts() {
         ("UPDATE kippu_sessions SET label = 'Renamed' WHERE subject = 'alice'", &warm),
     ] {
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         let holder = holding(&pool(&url), hold).await;
         let held = Instant::now();
         let request =
@@ -275,7 +276,7 @@ async fn a_rotation_of_another_process_that_commits_late() {
     for isolation in ["read committed", "repeatable read", "serializable"] {
         let stores = warm(&url, &[("default_transaction_isolation", isolation)]).await;
         let alice = session("alice");
-        store.insert(&alice).await.unwrap();
+        store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         let holder = holding(
             &pool(&url),
             "UPDATE kippu_sessions SET generation = 1, kid = 'k2', rotated_at = 1764000010000 \
@@ -313,7 +314,7 @@ async fn a_commit_that_waits_for_a_standby() {
     let stores = warm(&url, &[]).await;
 
     let alice = session("alice");
-    store.insert(&alice).await.unwrap();
+    store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     standby.pause();
     none_is_reused(&url, &alice, &stores, async { standby.resume() }).await;
 
@@ -321,7 +322,7 @@ async fn a_commit_that_waits_for_a_standby() {
     let hasty = stores().with_deadline(STALL);
     for is_cancelled in [false, true] {
         let bob = session("bob");
-        store.insert(&bob).await.unwrap();
+        store.insert(&InsertRequest::new(bob.clone())).await.unwrap();
         standby.pause();
         let held = Instant::now();
         let (store, request) = (hasty.clone(), presented(&bob, Duration::ZERO));
@@ -359,7 +360,7 @@ async fn a_rotation_that_is_corrected_before_a_revocation() {
     let url = server.database();
     let store = store(&url).await.with_deadline(LIMIT);
     let alice = session("alice");
-    store.insert(&alice).await.unwrap();
+    store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     store.rotate(&presented(&alice, Duration::ZERO)).await.unwrap();
     let holder = holding(
         &pool(&url),

@@ -56,9 +56,9 @@ impl Opened {
         // Twice, since the first one may have changed how the others are answered.
         for _ in 0..2 {
             for (step, error) in [
-                ("insert", store.insert(&session("late")).await.unwrap_err()),
+                ("insert", store.insert(&InsertRequest::new(session("late"))).await.unwrap_err()),
                 ("load", store.load(&first.id).await.unwrap_err()),
-                ("list", store.list("alice", LOGIN).await.unwrap_err()),
+                ("list", store.list(&ListRequest::new("alice", LOGIN)).await.unwrap_err()),
                 ("rotate", store.rotate(&request(first, 0, LOGIN)).await.unwrap_err()),
                 ("revoke", store.revoke(&first.id, RevokeReason::Logout, LOGIN).await.unwrap_err()),
                 (
@@ -88,7 +88,7 @@ impl Opened {
 async fn add_three(store: &SqliteStore) -> Vec<SessionRecord> {
     let sessions: Vec<_> = (0..3).map(|_| session("alice")).collect();
     for session in &sessions {
-        assert_eq!(store.insert(session).await.unwrap(), InsertOutcome::Inserted);
+        assert_eq!(store.insert(session).await.unwrap(), InsertOutcome::INSERTED);
     }
     sessions
 }
@@ -98,7 +98,12 @@ async fn holds(path: &Path, sessions: &[SessionRecord]) {
     let store = open(path).await;
     let mut wanted = sessions.to_vec();
     wanted.sort_by_key(|session| session.id);
-    assert_eq!(store.list("alice", LOGIN).await.unwrap(), wanted, "{}", path.display());
+    assert_eq!(
+        store.list(&ListRequest::new("alice", LOGIN)).await.unwrap(),
+        wanted,
+        "{}",
+        path.display()
+    );
     store.close().await;
     let mut connection = raw(path).await;
     let check: String =
@@ -151,7 +156,7 @@ fn a_renamed_file_is_noticed_and_complete() {
         // It is back: the steps go on.
         fs::rename(&aside, &path).unwrap();
         let more = session("alice");
-        opened.store.insert(&more).await.unwrap();
+        opened.store.insert(&InsertRequest::new(more.clone())).await.unwrap();
         assert_eq!(opened.store.load(&more.id).await.unwrap(), Some(more.clone()));
         opened.store.close().await;
         holds(&path, &[opened.acknowledged, vec![more]].concat()).await;
@@ -223,7 +228,7 @@ fn a_link_that_leads_elsewhere_is_noticed() {
         retarget("second.db");
         opened.refuses("link").await;
         retarget("first.db");
-        opened.store.insert(&session("bob")).await.unwrap();
+        opened.store.insert(&InsertRequest::new(session("bob"))).await.unwrap();
         retarget("second.db");
         opened.store.close().await;
         holds(&at("second.db"), &[]).await;
@@ -243,7 +248,7 @@ fn a_folder_that_is_renamed_or_replaced_is_noticed() {
         let other = Opened::at(&opened.path()).await;
         opened.refuses("sessions.db").await;
         opened.store.close().await;
-        assert_eq!(other.store.list("alice", LOGIN).await.unwrap().len(), 3);
+        assert_eq!(other.store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 3);
         other.store.close().await;
         other.is_whole(&opened.path()).await;
         opened.is_whole(&aside.join("sessions.db")).await;
@@ -289,7 +294,7 @@ fn a_file_that_was_cut_short_is_noticed() {
             cut(&file, len * part / 2);
             let (store, late) = (&opened.store, session("late"));
             for error in [
-                store.insert(&late).await.unwrap_err(),
+                store.insert(&InsertRequest::new(late.clone())).await.unwrap_err(),
                 store.rotate(&request(&opened.acknowledged[0], 0, LOGIN)).await.unwrap_err(),
             ] {
                 assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{end} {part} {error}");
@@ -308,19 +313,19 @@ fn a_vacuum_and_an_emptied_log_are_no_loss() {
         let mut expired = Vec::new();
         for _ in 0..500 {
             let session = session("bob");
-            opened.store.insert(&session).await.unwrap();
+            opened.store.insert(&InsertRequest::new(session.clone())).await.unwrap();
             expired.push(session);
         }
         let mut connection = raw(&opened.path()).await;
         execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
-        opened.store.insert(&session("carol")).await.unwrap();
+        opened.store.insert(&InsertRequest::new(session("carol"))).await.unwrap();
         execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
         let before = fs::metadata(opened.path()).unwrap().len();
         execute(&mut connection, "DELETE FROM kippu_sessions WHERE subject <> 'alice'").await;
         execute(&mut connection, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").await;
         assert!(fs::metadata(opened.path()).unwrap().len() < before);
         let more = session("alice");
-        opened.store.insert(&more).await.unwrap();
+        opened.store.insert(&InsertRequest::new(more.clone())).await.unwrap();
         opened.store.close().await;
         connection.close().await.unwrap();
         holds(&opened.path(), &[opened.acknowledged, vec![more]].concat()).await;
@@ -336,7 +341,7 @@ fn a_file_that_is_renamed_while_a_step_waits_is_left_as_it_is() {
         execute(&mut connection, "BEGIN IMMEDIATE").await;
         let waiting = tokio::spawn({
             let store = opened.store.clone();
-            async move { store.insert(&session("late")).await }
+            async move { store.insert(&InsertRequest::new(session("late"))).await }
         });
         sleep(Duration::from_millis(300)).await;
         fs::rename(opened.path(), opened.aside("aside.db")).unwrap();
@@ -382,7 +387,7 @@ fn adds_until_refused() {
         let store = open(path).await;
         println!("\nadding");
         loop {
-            match store.insert(&session("alice")).await {
+            match store.insert(&InsertRequest::new(session("alice"))).await {
                 Ok(_) if path.exists() => {}
                 Ok(_) => println!("\nacknowledged"),
                 Err(error) => {
@@ -411,7 +416,7 @@ fn nothing_is_acknowledged_after_a_renaming() {
                     loop {
                         let session = session("alice");
                         let was_there = path.exists();
-                        match store.insert(&session).await {
+                        match store.insert(&InsertRequest::new(session.clone())).await {
                             Ok(_) => {
                                 assert!(was_there, "acknowledged, and not in the file at the path");
                                 acknowledged.push(session);
@@ -479,7 +484,7 @@ fn in_another_working_directory() {
         fs::create_dir("elsewhere").unwrap();
         env::set_current_dir("elsewhere").unwrap();
         let session = session("alice");
-        store.insert(&session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         for store in [store, other] {
             // By a connection that is made only now.
             assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(&session));
@@ -515,7 +520,7 @@ fn with_any_umask() {
             ("open.db", open("open.db").await),
             ("options.db", SqliteStore::with_options(options).await.unwrap()),
         ] {
-            store.insert(&session("alice")).await.unwrap();
+            store.insert(&InsertRequest::new(session("alice"))).await.unwrap();
             store.load(&session("alice").id).await.unwrap();
             for end in ["", "-wal", "-shm"] {
                 let file = with_end(Path::new(name), end);
@@ -607,11 +612,11 @@ fn without_the_right_to_write() {
 
         let store = open(&path).await;
         let (first, second) = (session("alice"), session("alice"));
-        store.insert(&first).await.unwrap();
+        store.insert(&InsertRequest::new(first.clone())).await.unwrap();
         // Made read-only under the store, the open file can still be written: nothing acknowledged is lost.
         set(&path, 0o400);
-        store.insert(&second).await.unwrap();
-        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 2);
+        store.insert(&InsertRequest::new(second.clone())).await.unwrap();
+        assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 2);
         store.close().await;
         refused("the process needs to write to it and to its folder").await;
         set(&path, 0o600);
@@ -632,7 +637,7 @@ fn without_the_right_to_write() {
             }
         };
         let store = tokio::time::timeout(Duration::from_secs(10), store).await.unwrap();
-        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 2);
+        assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 2);
         store.close().await;
         // A folder in which no log can be made.
         set(&folder, 0o500);

@@ -63,7 +63,7 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
             stores.push(open(&path).await);
         }
         let session = new_session("alice");
-        stores[0].insert(&session).await.unwrap();
+        stores[0].insert(&InsertRequest::new(session.clone())).await.unwrap();
         let mut connection = raw(&path).await;
         execute(&mut connection, "BEGIN IMMEDIATE").await;
         let words = [path.to_str().unwrap(), &session.id.to_string(), "700"];
@@ -169,7 +169,7 @@ fn the_grace_begins_after_a_commit_that_stalls() {
         let path = file(&scratch);
         let store = open(&path).await;
         let session = new_session("alice");
-        store.insert(&session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         let mut rounds = 0;
         while rounds < 15 {
             let words = [path.to_str().unwrap(), &session.id.to_string()];
@@ -219,7 +219,7 @@ fn each_step_ends_within_the_deadline_and_is_dropped() {
         let hasty = store.clone().with_deadline(Duration::from_millis(300));
         let reason = RevokeReason::Logout;
         for error in [
-            hasty.insert(&new).await.unwrap_err(),
+            hasty.insert(&InsertRequest::new(new.clone())).await.unwrap_err(),
             hasty.rotate(&request(&kept, 0, LOGIN)).await.unwrap_err(),
             hasty.revoke(&kept.id, reason, LOGIN).await.unwrap_err(),
             hasty.revoke_subject("alice", None, reason, LOGIN).await.unwrap_err(),
@@ -232,10 +232,10 @@ fn each_step_ends_within_the_deadline_and_is_dropped() {
         assert_eq!(hasty.load(&kept.id).await.unwrap(), Some(kept.clone()));
         execute(&mut connection, "COMMIT").await;
         let last = session("alice");
-        store.insert(&last).await.unwrap();
+        store.insert(&InsertRequest::new(last.clone())).await.unwrap();
         let mut wanted = vec![kept.clone(), last];
         wanted.sort_by_key(|session| session.id);
-        assert_eq!(store.list("alice", LOGIN).await.unwrap(), wanted);
+        assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap(), wanted);
         assert_eq!(store.load(&ended.id).await.unwrap(), Some(ended));
     });
 }
@@ -251,7 +251,9 @@ fn a_full_queue_keeps_the_deadline() {
         let mut tasks = JoinSet::new();
         for _ in 0..3000 {
             let hasty = store.clone().with_deadline(Duration::from_millis(500));
-            tasks.spawn(async move { hasty.insert(&session("alice")).await.unwrap_err() });
+            tasks.spawn(async move {
+                hasty.insert(&InsertRequest::new(session("alice"))).await.unwrap_err()
+            });
         }
         for error in tasks.join_all().await {
             late(&error);
@@ -262,7 +264,7 @@ fn a_full_queue_keeps_the_deadline() {
         let error = store.load(&session("alice").id).await.unwrap_err();
         assert!(error.to_string().ends_with("the store is closed"), "{error}");
         let store = open(file(&scratch)).await;
-        assert_eq!(store.list("alice", LOGIN).await.unwrap(), []);
+        assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap(), []);
     });
 }
 
@@ -274,9 +276,14 @@ fn a_read_ends_within_the_deadline() {
         let mut connection = raw(&file(&scratch)).await;
         execute(&mut connection, MANY).await;
         let hasty = store.clone().with_deadline(Duration::from_millis(2));
-        late(&hasty.list("alice", LOGIN).await.unwrap_err());
+        late(&hasty.list(&ListRequest::new("alice", LOGIN)).await.unwrap_err());
         assert_eq!(
-            store.with_deadline(Duration::MAX).list("alice", LOGIN).await.unwrap().len(),
+            store
+                .with_deadline(Duration::MAX)
+                .list(&ListRequest::new("alice", LOGIN))
+                .await
+                .unwrap()
+                .len(),
             100_000
         );
     });
@@ -310,10 +317,10 @@ fn with_a_deadline_of_zero_nothing_happens() {
         for path in [file(&scratch), ":memory:".into()] {
             let store = open(path).await;
             let (kept, new) = (session("alice"), session("alice"));
-            store.insert(&kept).await.unwrap();
+            store.insert(&InsertRequest::new(kept.clone())).await.unwrap();
             let hasty = store.clone().with_deadline(Duration::ZERO);
             for error in [
-                hasty.insert(&new).await.unwrap_err(),
+                hasty.insert(&InsertRequest::new(new.clone())).await.unwrap_err(),
                 hasty.load(&kept.id).await.unwrap_err(),
                 hasty.rotate(&request(&kept, 0, LOGIN)).await.unwrap_err(),
                 hasty.revoke(&kept.id, RevokeReason::Logout, LOGIN).await.unwrap_err(),
@@ -321,7 +328,7 @@ fn with_a_deadline_of_zero_nothing_happens() {
             ] {
                 late(&error);
             }
-            assert_eq!(store.list("alice", LOGIN).await.unwrap(), [kept]);
+            assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap(), [kept]);
         }
     });
 }
@@ -362,7 +369,7 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
             it.id = SessionId::from_bytes([0xff; 16]);
             it.expires_at = after(1);
         });
-        store.insert(&ended).await.unwrap();
+        store.insert(&InsertRequest::new(ended.clone())).await.unwrap();
         let hasty = store.clone().with_deadline(Duration::from_millis(10));
         let hurried = |purged: Result<u64, StoreError>| match purged {
             Ok(removed) => assert!(removed <= 1),
@@ -377,11 +384,11 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
         assert!(calls > 1, "one deadline was enough");
         // From the middle, too, all of the table is looked at.
         let first = changed(ended, |it| it.id = SessionId::from_bytes([0; 16]));
-        store.insert(&first).await.unwrap();
+        store.insert(&InsertRequest::new(first.clone())).await.unwrap();
         hurried(hasty.purge_expired(UnixMillis::MAX, 10).await);
-        store.insert(&first).await.unwrap();
+        store.insert(&InsertRequest::new(first.clone())).await.unwrap();
         assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 1);
-        assert_eq!(store.list("alice", LOGIN).await.unwrap().len(), 100_000);
+        assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 100_000);
     });
 }
 
@@ -399,7 +406,9 @@ async fn add_many(store: &SqliteStore) {
     let mut tasks = JoinSet::new();
     for number in 0..1000 {
         let store = store.clone();
-        tasks.spawn(async move { store.insert(&session(&format!("user{number}"))).await.unwrap() });
+        tasks.spawn(async move {
+            store.insert(&InsertRequest::new(session(&format!("user{number}")))).await.unwrap()
+        });
     }
     tasks.join_all().await;
 }
@@ -419,7 +428,7 @@ fn a_log_behind_a_long_reader_is_emptied_after_it() {
         execute(&mut reader, "COMMIT").await;
         let start = Instant::now();
         while log_len(&path) > LOG_LIMIT {
-            store.insert(&session("alice")).await.unwrap();
+            store.insert(&InsertRequest::new(session("alice"))).await.unwrap();
             sleep(Duration::from_millis(20)).await;
             assert!(start.elapsed() < Duration::from_secs(60), "it is {} long", log_len(&path));
         }
@@ -439,7 +448,7 @@ fn a_log_stays_short_with_many_readers() {
             let store = store.clone();
             readers.spawn(async move {
                 loop {
-                    store.list("user7", LOGIN).await.unwrap();
+                    store.list(&ListRequest::new("user7", LOGIN)).await.unwrap();
                 }
             });
         }

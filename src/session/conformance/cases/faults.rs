@@ -10,7 +10,7 @@ use crate::session::{
     },
     record::{RevokeReason, Revoked, SessionRecord},
     rotation::{RotateOutcome, RotateRequest, Successor},
-    store::{InsertOutcome, RefreshStore, StoreError},
+    store::{InsertOutcome, InsertRequest, RefreshStore, StoreError},
 };
 
 const ROTATION: Case = Case(
@@ -95,8 +95,8 @@ async fn repeated_steps<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let store = faulty(stage);
     let mut session = stage.session(&stage.subject()?)?;
     store.fail(Method::Insert, Fault::After);
-    is_lost("an insert", &store.insert(&session).await)?;
-    let again = store.insert(&session).await.map_err(fault)?;
+    is_lost("an insert", &store.insert(&InsertRequest::new(session.clone())).await)?;
+    let again = store.insert(&InsertRequest::new(session.clone())).await.map_err(fault)?;
     same("the insert, again", &again, &InsertOutcome::Duplicate)?;
     stage.holds("a session that was inserted twice", &session).await?;
 

@@ -12,7 +12,7 @@ use crate::session::{
         },
     },
     record::{RevokeReason, Revoked, SessionRecord},
-    store::RefreshStore,
+    store::{InsertRequest, ListRequest, RefreshStore},
     time::UnixMillis,
 };
 
@@ -49,7 +49,7 @@ async fn all_see<S: RefreshStore>(
         let found = load(&**store, &session.id).await?;
         same_record(format_args!("handle {number} after {after}"), found.as_ref(), session)?;
         let live = session.is_live(now).then(|| session.clone());
-        let listed = list(&**store, &session.subject, now).await?;
+        let listed = list(&**store, &ListRequest::new(&*session.subject, now)).await?;
         same(format_args!("the list of handle {number} after {after}"), &*listed, live.as_slice())?;
     }
     Ok(())
@@ -64,10 +64,10 @@ async fn none_is_stale<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let fault = |error| Complaint(format!("a step failed: {error}"));
         for store in handles {
             same("load of an unknown id", &load(&**store, &session.id).await?, &None)?;
-            let listed = list(&**store, &session.subject, now).await?;
+            let listed = list(&**store, &ListRequest::new(&*session.subject, now)).await?;
             same("the list of an unknown subject", &*listed, &[])?;
         }
-        writer.insert(&session).await.map_err(fault)?;
+        writer.insert(&InsertRequest::new(session.clone())).await.map_err(fault)?;
         all_see(handles, "an insert", &session, now).await?;
         let request = stage.request(&session, 0);
         writer.rotate(&request).await.map_err(fault)?;
@@ -83,7 +83,7 @@ async fn none_is_stale<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         writer.revoke(&session.id, reason, at).await.map_err(fault)?;
         session.revoked = Some(Revoked { at, reason });
         all_see(handles, "a revocation", &session, now).await?;
-        writer.insert(&other).await.map_err(fault)?;
+        writer.insert(&InsertRequest::new(other.clone())).await.map_err(fault)?;
         all_see(handles, "another insert", &other, now).await?;
         let reason = RevokeReason::LogoutAll;
         writer.revoke_subject(&other.subject, None, reason, at).await.map_err(fault)?;

@@ -3,13 +3,15 @@
 use alloc::{
     format,
     string::{String, ToString},
+    vec::Vec,
 };
 
 use crate::session::{
     conformance::{
         report::{Book, Case},
-        stage::{GRACE, HOUR, Stage, Verdict, same},
+        stage::{GRACE, HOUR, MILLI, Stage, Verdict, same},
     },
+    data::SessionData,
     id::SessionId,
     record::{RevokeReason, Revoked, SessionRecord},
     rotation::MAX_GENERATION,
@@ -57,6 +59,7 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
 }
 
 async fn keeps_every_field<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let bytes: Vec<u8> = (0..=u8::MAX).collect();
     for generation in [0, 1, u64::from(u32::MAX), 1 << 52, MAX_GENERATION] {
         let session = SessionRecord {
             client: "a client".to_string(),
@@ -64,6 +67,11 @@ async fn keeps_every_field<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             kid: "a kid".to_string(),
             rotated_at: stage.at(GRACE),
             expires_at: stage.at(HOUR),
+            remembered: generation == 0,
+            idle_lifetime: (generation > 1)
+                .then_some(MILLI * u32::try_from(generation).unwrap_or(7)),
+            auth_time: stage.at(MILLI),
+            data: SessionData::new(bytes.repeat(4)).unwrap_or_default(),
             generation,
             ..stage.session(&stage.subject()?)?
         };

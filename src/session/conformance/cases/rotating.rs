@@ -1,12 +1,14 @@
 //! Presenting tokens one after the other: rotated, replayed, reused, ahead.
 
+use alloc::{format, vec::Vec};
 use core::time::Duration;
 
 use crate::session::{
     conformance::{
         report::{Book, Case},
-        stage::{GRACE, HOUR, IDLE, MILLI, Stage, Verdict, ensure, same},
+        stage::{Complaint, GRACE, HOUR, IDLE, MILLI, Stage, Verdict, ensure, same},
     },
+    data::SessionData,
     record::{RevokeReason, SessionRecord},
     rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
     store::RefreshStore,
@@ -83,6 +85,28 @@ const KID: Case = Case(
     "answer a replay with the kid of the row, not with that of the request: the key may have changed in between",
 );
 
+const OWN_LIFETIME: Case = Case(
+    "rotate/by_the_idle_lifetime_of_the_session",
+    "R7",
+    "take the end of a rotated session from RotateRequest::end_of: its own idle lifetime goes before the request's, and its \
+     absolute end before both",
+);
+const DATA: Case = Case(
+    "rotate/replaces_the_data",
+    "R2",
+    "store the data of the request with the rotation; leave those that are there where it has none, and on a replay",
+);
+const PROOF: Case = Case(
+    "rotate/notes_a_new_proof",
+    "R1",
+    "store auth_time with the rotation where the request has one, and leave it on any other",
+);
+const OVERTAKEN: Case = Case(
+    "rotate/an_overtaken_proof_revokes_nothing",
+    "R3",
+    "answer Overtaken to a request with auth_time whose generation is not the current one: nobody has presented a token",
+);
+
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(ADVANCES, advances(stage)).await;
     book.case(WAITED, begins_after_the_wait(stage)).await;
@@ -98,6 +122,10 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(LAST, ends_at_the_last_generation(stage)).await;
     book.case(UNKNOWN, unknown_stays_unknown(stage)).await;
     book.case(KID, replays_the_kid(stage)).await;
+    book.case(OWN_LIFETIME, own_idle_lifetime(stage)).await;
+    book.case(DATA, replaces_the_data(stage)).await;
+    book.case(PROOF, notes_a_new_proof(stage)).await;
+    book.case(OVERTAKEN, an_overtaken_proof(stage)).await;
 }
 
 /// The successor that the record now says.
@@ -328,4 +356,71 @@ async fn replays_the_kid<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     same("the kid after a rotation", &*session.kid, "current")?;
     let replayed = RotateOutcome::Replayed(successor(&session));
     stage.presented(&mut session, &next, &replayed).await
+}
+
+async fn own_idle_lifetime<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    for own in [MILLI, HOUR, IDLE * 2, IDLE * 100] {
+        let subject = stage.subject()?;
+        let mut session = SessionRecord { idle_lifetime: Some(own), ..stage.session(&subject)? };
+        stage.add(&session).await?;
+        // Nothing else is used of it: the record is live for longer than this.
+        stage.use_token(&mut session, 0).await?;
+        let wanted = session.rotated_at.saturating_add(own).min(session.absolute_expires_at);
+        same(
+            "the end of a session with an idle lifetime of its own",
+            &session.expires_at,
+            &wanted,
+        )?;
+    }
+    Ok(())
+}
+
+fn data(bytes: &[u8]) -> Verdict<SessionData> {
+    SessionData::new(bytes).map_err(|error| Complaint(format!("{error}")))
+}
+
+async fn replaces_the_data<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    let all: Vec<u8> = (0..=u8::MAX).cycle().take(SessionData::MAX_LEN).collect();
+    for (generation, bytes) in (0..).zip([&all[..], b"", b"{}", b"\0"]) {
+        let data = Some(data(bytes)?);
+        let request = RotateRequest { data, ..stage.request(&session, generation) };
+        stage.present(&mut session, &request).await?;
+        same("the data", &session.data.as_bytes(), &bytes)?;
+    }
+    stage.use_token(&mut session, 4).await?;
+    same("the data after a rotation that has none", &session.data.as_bytes(), &&b"\0"[..])?;
+    let request = RotateRequest { data: Some(data(b"no")?), ..stage.request(&session, 4) };
+    let replayed = RotateOutcome::Replayed(successor(&session));
+    stage.presented(&mut session, &request, &replayed).await?;
+    let request = RotateRequest { data: Some(data(b"no")?), ..stage.request(&session, 1) };
+    stage.presented(&mut session, &request, &RotateOutcome::Reused).await
+}
+
+async fn notes_a_new_proof<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    stage.use_token(&mut session, 0).await?;
+    same("the proof after a rotation", &session.auth_time, &stage.now)?;
+    let at = stage.at(HOUR);
+    let request = RotateRequest { auth_time: Some(at), now: at, ..stage.request(&session, 1) };
+    stage.present(&mut session, &request).await?;
+    same("the proof", &session.auth_time, &at)?;
+    let request = RotateRequest { now: stage.at(HOUR * 2), ..stage.request(&session, 2) };
+    stage.present(&mut session, &request).await?;
+    same("the proof after a rotation", &session.auth_time, &at)
+}
+
+async fn an_overtaken_proof<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = rotated(stage, 4).await?;
+    for generation in [0, 2, 3, 5, 100] {
+        for was_current in [false, true] {
+            let request = RotateRequest {
+                auth_time: Some(stage.now),
+                was_current,
+                ..stage.request(&session, generation)
+            };
+            stage.presented(&mut session, &request, &RotateOutcome::Overtaken).await?;
+        }
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::session::{
     },
     record::RevokeReason,
     rotation::{RotateOutcome, RotateRequest, Successor},
-    store::RefreshStore,
+    store::{InsertRequest, RefreshStore},
 };
 
 const COMMIT: Case = Case(
@@ -145,7 +145,7 @@ async fn ends_in_time<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdi
     let other = stage.session(&session.subject)?;
     let (subject, reason, now) = (&session.subject, RevokeReason::Logout, stage.now);
     let steps = [
-        Step::Insert(other),
+        Step::Insert(InsertRequest::new(other)),
         Step::Load(session.id),
         Step::Rotate(stage.request(&session, 0)),
         Step::Revoke(session.id, reason, now),

@@ -1,0 +1,82 @@
+//! What an application keeps with a session.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+/// Up to 1 KiB of the application's own, kept with a session: how the user proved who he is, or the tenant that he
+/// chose. kippu stores the bytes and never reads them.
+///
+/// A login sets them ([`Login::data`](super::Login::data)), each refresh shows them to the application
+/// ([`Session::data`](super::Session)), and may replace them ([`Renewal::data`](super::Renewal::data)).
+///
+/// Whoever reads the store reads them, and whoever writes it changes them: keep no password here. `Debug` shows their
+/// length alone.
+///
+/// ```
+/// use kippu::session::SessionData;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Methods { amr: Vec<String> }
+///
+/// let methods = Methods { amr: vec!["pwd".into(), "otp".into()] };
+/// let data = SessionData::new(serde_json::to_vec(&methods)?)?;
+/// let read: Methods = serde_json::from_slice(data.as_bytes())?;
+/// assert_eq!(read.amr, ["pwd", "otp"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SessionData(Box<[u8]>);
+
+/// The data are longer than [`SessionData::MAX_LEN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{length} bytes of data for a session: {} at most", SessionData::MAX_LEN)]
+pub struct DataTooLong {
+    /// How long they are, in bytes.
+    pub length: usize,
+}
+
+impl SessionData {
+    /// The most bytes that a session keeps: 1,024.
+    pub const MAX_LEN: usize = 1024;
+
+    /// These bytes.
+    ///
+    /// # Errors
+    /// [`DataTooLong`] above [`MAX_LEN`](Self::MAX_LEN).
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, DataTooLong> {
+        let bytes = bytes.into();
+        match bytes.len() {
+            length if length > Self::MAX_LEN => Err(DataTooLong { length }),
+            _ => Ok(Self(bytes)),
+        }
+    }
+
+    /// The bytes; none where the application has set none.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionData({} bytes)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, vec};
+
+    use super::*;
+
+    #[test]
+    fn keeps_up_to_a_kibibyte_and_prints_none_of_it() {
+        assert_eq!(SessionData::default().as_bytes(), b"");
+        let longest = SessionData::new(vec![b'x'; 1024]).unwrap();
+        assert_eq!(longest.as_bytes(), [b'x'; 1024]);
+        assert_eq!(format!("{longest:?}"), "SessionData(1024 bytes)");
+        let error = SessionData::new(vec![b'x'; 1025]).unwrap_err();
+        assert_eq!(format!("{error}"), "1025 bytes of data for a session: 1024 at most");
+    }
+}

@@ -1,0 +1,201 @@
+//! Who waits for a session to end, and for the next reading.
+
+use alloc::vec::Vec;
+use core::{
+    future::{Future, poll_fn},
+    mem,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::session::id::SessionId;
+
+/// The tasks that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each under a number of its own.
+    for_sessions: HashMap<SessionId, Vec<(u64, Waker)>>,
+    last: u64,
+    /// Whether somebody wants a reading at once, and who makes it.
+    is_wanted: bool,
+    reader: Option<Waker>,
+}
+
+impl Waiters {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who wait for these sessions.
+    pub(super) fn wake(&self, ids: &[SessionId]) {
+        let woken: Vec<_> = {
+            let mut state = self.state();
+            if state.for_sessions.is_empty() {
+                return;
+            }
+            ids.iter().filter_map(|id| state.for_sessions.remove(id)).flatten().collect()
+        };
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Waits until `has_ended` for this session, which is asked after each [`wake`](Self::wake) for it.
+    pub(super) async fn wait(&self, id: &SessionId, has_ended: impl Fn() -> bool) {
+        let mut place = Place { waiters: self, id, number: None };
+        poll_fn(|context| {
+            place.take(context);
+            // Asked once the place is taken: a wake that came before is seen, and one that comes later finds it.
+            if has_ended() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Ends the [`nap`](Self::nap) under way, or the next one.
+    pub(super) fn want_a_reading(&self) {
+        let reader = {
+            let mut state = self.state();
+            state.is_wanted = true;
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Waits for `sleep`, or until somebody wants a reading.
+    pub(super) async fn nap(&self, sleep: impl Future<Output = ()>) {
+        let wanted = poll_fn(|context| {
+            let mut state = self.state();
+            state.reader = Some(context.waker().clone());
+            if mem::take(&mut state.is_wanted) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        first_of(core::pin::pin!(wanted), core::pin::pin!(sleep)).await;
+    }
+}
+
+/// A place among those who wait, given up when it is dropped.
+struct Place<'w> {
+    waiters: &'w Waiters,
+    id: &'w SessionId,
+    number: Option<u64>,
+}
+
+impl Place<'_> {
+    fn take(&mut self, context: &Context<'_>) {
+        self.leave();
+        let mut state = self.waiters.state();
+        state.last += 1;
+        let place = (state.last, context.waker().clone());
+        self.number = Some(state.last);
+        state.for_sessions.entry(*self.id).or_default().push(place);
+    }
+
+    fn leave(&mut self) {
+        let Some(number) = self.number.take() else { return };
+        let mut state = self.waiters.state();
+        if let Some(places) = state.for_sessions.get_mut(self.id) {
+            places.retain(|(other, _)| *other != number);
+            if places.is_empty() {
+                state.for_sessions.remove(self.id);
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Waits for one of two futures. Says whether it was the first.
+pub(in crate::session) async fn first_of(
+    mut first: Pin<&mut impl Future<Output = ()>>,
+    mut second: Pin<&mut impl Future<Output = ()>>,
+) -> bool {
+    poll_fn(|context| {
+        if first.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        second.as_mut().poll(context).map(|()| false)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+    use core::{
+        future::pending,
+        pin::pin,
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    };
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn id(byte: u8) -> SessionId {
+        SessionId::from_bytes([byte; 16])
+    }
+
+    #[test]
+    fn those_who_wait_for_a_session_are_woken_and_no_others() {
+        let (waiters, ended) = (Waiters::default(), AtomicBool::new(false));
+        let has_ended = || ended.load(Ordering::SeqCst);
+        let [one, other] = [(); 2].map(|()| Arc::<Counted>::default());
+        let (first, second) = (id(1), id(2));
+        let mut wait_for_one = pin!(waiters.wait(&first, has_ended));
+        let wakers = [&one, &other].map(|counted| Waker::from(Arc::clone(counted)));
+        let [mut context, mut other_context] = wakers.each_ref().map(Context::from_waker);
+        assert!(wait_for_one.as_mut().poll(&mut context).is_pending());
+        {
+            let mut wait_for_other = pin!(waiters.wait(&second, has_ended));
+            assert!(wait_for_other.as_mut().poll(&mut other_context).is_pending());
+            waiters.wake(&[id(3)]);
+            // Polled again for another reason: it has one place all the same.
+            assert!(wait_for_one.as_mut().poll(&mut context).is_pending());
+            assert_eq!(waiters.state().for_sessions[&first].len(), 1);
+        }
+        assert_eq!(waiters.state().for_sessions.len(), 1, "who waits no more has no place");
+        ended.store(true, Ordering::SeqCst);
+        waiters.wake(&[first, second]);
+        let woken = [one, other].map(|counted| counted.0.load(Ordering::SeqCst));
+        assert_eq!(woken, [1, 0]);
+        assert!(wait_for_one.as_mut().poll(&mut context).is_ready());
+        assert!(waiters.state().for_sessions.is_empty());
+    }
+
+    #[test]
+    fn a_wish_ends_one_nap() {
+        let waiters = Waiters::default();
+        let counted = Arc::<Counted>::default();
+        let waker = Waker::from(Arc::clone(&counted));
+        let mut context = Context::from_waker(&waker);
+        let mut nap = pin!(waiters.nap(pending()));
+        assert!(nap.as_mut().poll(&mut context).is_pending());
+        waiters.want_a_reading();
+        assert_eq!(counted.0.load(Ordering::SeqCst), 1);
+        assert!(nap.as_mut().poll(&mut context).is_ready());
+        let mut next = pin!(waiters.nap(pending()));
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        // Wanted while nobody naps.
+        let other = Waiters::default();
+        other.want_a_reading();
+        assert!(pin!(other.nap(pending())).poll(&mut context).is_ready());
+    }
+}

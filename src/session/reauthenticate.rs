@@ -1,0 +1,67 @@
+//! A user proves anew who he is, within his session (RFC 9470).
+
+use alloc::borrow::ToOwned;
+
+use super::{
+    Sessions, TokenResponse,
+    access::AccessToken,
+    error::SessionError,
+    event::EventKind,
+    granted,
+    login::{IntoRenewal, Renewal},
+    refresh_token,
+    rotation::RotateOutcome,
+    store::{RefreshStore, StoreError, StoreErrorKind},
+};
+
+/// How often the session is read. Each time another request has rotated it meanwhile, of which one grace has few.
+const TRIES: usize = 8;
+
+impl<S: RefreshStore> Sessions<S> {
+    /// Notes that the user of this session has proved anew who he is, with the password or a second factor that the
+    /// application has just checked, and gives the next tokens of the same session. `auth_time` of its access tokens is now
+    /// from then on, so that [`AccessToken::require_recent`] lets them pass.
+    ///
+    /// The application has to check that the proof is one of [`access.subject`](AccessToken::subject). It gives the claims of
+    /// the next access token; with a [`Renewal`], also the session's data, for example its new methods of authentication.
+    ///
+    /// The refresh token that the client holds is used up as by a refresh: the client replaces it, and may present it
+    /// again within the grace.
+    ///
+    /// # Errors
+    /// As [`Sessions::verify_live`] and [`Sessions::login`]. [`StoreErrorKind::Contention`] when other requests
+    /// rotate the session each time.
+    pub async fn reauthenticate<C>(
+        &self,
+        access: &AccessToken<C>,
+        renewal: impl IntoRenewal,
+    ) -> Result<TokenResponse, SessionError> {
+        let Renewal { claims, data } = renewal.into_renewal();
+        let keys = self.refresh_keys.load();
+        let kid = refresh_token::check_key(keys.signing_key())?;
+        let now = self.now();
+        for _ in 0..TRIES {
+            let mut record = self.live(&access.session_id, &access.subject, now).await?;
+            if !self.clients.contains(&record.client) {
+                return Err(SessionError::InvalidToken);
+            }
+            let mut request = self.request(record.id, record.generation, kid.to_owned(), now);
+            (request.auth_time, request.data) = (Some(now), data.clone());
+            record.auth_time = now;
+            let access_token = self.access_token(&record, now, &claims)?;
+            request.waited = self.now().saturating_since(now);
+            match self.store.rotate(&request).await? {
+                RotateOutcome::Rotated(successor) => {
+                    self.tell(EventKind::Reauthenticated, Some(record.id), Some(&record.subject));
+                    return self.respond(&record, &successor, access_token, &keys, now);
+                }
+                RotateOutcome::Overtaken => {}
+                outcome => {
+                    granted(outcome)?;
+                }
+            }
+        }
+        let message = "the session changed with every try";
+        Err(StoreError::new(StoreErrorKind::Contention, message).into())
+    }
+}

@@ -1,0 +1,256 @@
+//! What the steps of a store are asked, where it is more than a few words. kippu builds these; a later version may add to them.
+
+use alloc::{string::String, vec::Vec};
+use core::{fmt, str::FromStr};
+
+use crate::{
+    debug::debug_by_message,
+    session::{id::SessionId, record::SessionRecord, time::UnixMillis},
+};
+
+/// A session is to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InsertRequest {
+    /// The session.
+    pub session: SessionRecord,
+    /// How many sessions its subject may have, this one among them; none: any number.
+    pub limit: Option<SessionLimit>,
+}
+
+impl InsertRequest {
+    /// A session to be added however many its subject has.
+    pub const fn new(session: SessionRecord) -> Self {
+        Self { session, limit: None }
+    }
+
+    /// The same session, to be added within a limit.
+    #[must_use]
+    pub fn limit(self, limit: SessionLimit) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// What to do about the limit, for a subject that has these sessions: nothing, to refuse, or to revoke some of them. The
+    /// new session is not among them, and the order is any.
+    pub fn decide(&self, others: impl IntoIterator<Item = SessionRecord>) -> Room {
+        let Some(SessionLimit { max, evicts }) = self.limit else { return Room::Enough };
+        let now = self.session.created_at;
+        let live = others.into_iter().filter(|other| other.is_live(now));
+        let mut live: Vec<_> = live.map(|other| (other.created_at, other.id)).collect();
+        let room = usize::try_from(max.saturating_sub(1)).unwrap_or(usize::MAX);
+        match live.len().saturating_sub(room) {
+            0 => Room::Enough,
+            _ if !evicts => Room::Refused,
+            excess => {
+                live.sort_unstable();
+                live.truncate(excess);
+                Room::After(live.into_iter().map(|(_, id)| id).collect())
+            }
+        }
+    }
+}
+
+/// Whether there is room for a session within its [limit](InsertRequest::limit).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is.
+    Enough,
+    /// There is once these sessions are revoked, the oldest first.
+    After(Vec<SessionId>),
+    /// There is none, and none is to be made: [`InsertOutcome::LimitReached`].
+    Refused,
+}
+
+/// At most so many live sessions of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimit {
+    max: u32,
+    evicts: bool,
+}
+
+impl SessionLimit {
+    /// At most `max` sessions: a login beyond them ends the oldest ones.
+    pub const fn evict_oldest(max: u32) -> Self {
+        Self { max, evicts: true }
+    }
+
+    /// At most `max` sessions: a login beyond them is refused
+    /// ([`SessionError::TooManySessions`](crate::session::SessionError::TooManySessions)).
+    pub const fn refuse(max: u32) -> Self {
+        Self { max, evicts: false }
+    }
+
+    /// How many, 1 at least in a request to a store.
+    pub const fn max(&self) -> u32 {
+        self.max
+    }
+
+    /// Whether a login beyond them ends the oldest ones; else it is refused.
+    pub const fn evicts(&self) -> bool {
+        self.evicts
+    }
+}
+
+/// What became of a session that was to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InsertOutcome {
+    /// It is there now, and these were revoked to make room for it.
+    Inserted {
+        /// The sessions that this step revoked; none without a limit.
+        evicted: Vec<SessionId>,
+    },
+    /// There is one of this id, which was not changed.
+    Duplicate,
+    /// The subject has as many live sessions as it may; nothing was changed.
+    LimitReached,
+    /// The store holds as many as it may; none was removed to make room.
+    Full,
+}
+
+impl InsertOutcome {
+    /// It is there now, and no other session was changed.
+    pub const INSERTED: Self = Self::Inserted { evicted: Vec::new() };
+}
+
+/// The live sessions of a subject are to be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListRequest {
+    /// Whose.
+    pub subject: String,
+    /// When they have to be live.
+    pub now: UnixMillis,
+    /// Behind which session the list begins; none: with the first.
+    pub after: Option<ListCursor>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+impl ListRequest {
+    /// All sessions of `subject` that are live at `now`.
+    pub fn new(subject: impl Into<String>, now: UnixMillis) -> Self {
+        Self { subject: subject.into(), now, after: None, limit: u32::MAX }
+    }
+
+    /// The page of a list that this asks for.
+    pub fn page(&self, sessions: impl IntoIterator<Item = SessionRecord>) -> Vec<SessionRecord> {
+        let is_wanted = |session: &SessionRecord| {
+            session.subject == self.subject
+                && session.is_live(self.now)
+                && self.after.is_none_or(|after| ListCursor::of(session) > after)
+        };
+        let mut page: Vec<_> = sessions.into_iter().filter(is_wanted).collect();
+        page.sort_by_key(ListCursor::of);
+        page.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        page
+    }
+}
+
+/// A place in a subject's list of sessions, right behind one of them. As a text, for the address of the next page, it is the
+/// time of that session's login and its id: `1700000000000.BwcHBwcHBwcHBwcHBwcHBw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListCursor {
+    /// When the session before this place began.
+    pub created_at: UnixMillis,
+    /// Its id.
+    pub id: SessionId,
+}
+
+impl ListCursor {
+    /// The place behind `session`.
+    pub const fn of(session: &SessionRecord) -> Self {
+        Self { created_at: session.created_at, id: session.id }
+    }
+}
+
+impl fmt::Display for ListCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.created_at, self.id)
+    }
+}
+
+impl FromStr for ListCursor {
+    type Err = ListCursorError;
+
+    fn from_str(text: &str) -> Result<Self, ListCursorError> {
+        let (time, id) = text.split_once('.').ok_or(ListCursorError)?;
+        let created_at = UnixMillis::new(time.parse().map_err(|_| ListCursorError)?);
+        Ok(Self { created_at, id: id.parse().map_err(|_| ListCursorError)? })
+    }
+}
+
+/// A text that is no place in a list.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a place in a list of sessions is a number of milliseconds, a dot and a session id")]
+pub struct ListCursorError;
+
+debug_by_message!(ListCursorError);
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::ToString, vec};
+
+    use super::*;
+
+    fn session(number: u8, created_at: i64) -> SessionRecord {
+        let at = UnixMillis::new;
+        let id = SessionId::from_bytes([number; 16]);
+        SessionRecord::new(id, "alice", "web", "1", at(created_at), at(created_at + 100))
+    }
+
+    fn ids(numbers: &[u8]) -> Vec<SessionId> {
+        numbers.iter().map(|number| SessionId::from_bytes([*number; 16])).collect()
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let new = InsertRequest::new(session(9, 50));
+        // The third ends when the new one begins, the fourth is revoked.
+        let mut others =
+            vec![session(2, 10), session(1, 10), session(3, -50), session(4, 20), session(5, 40)];
+        others[3].apply(crate::session::rotation::Change::Revoke {
+            at: UnixMillis::new(30),
+            reason: crate::session::RevokeReason::Logout,
+        });
+        let evicted =
+            |max| new.clone().limit(SessionLimit::evict_oldest(max)).decide(others.clone());
+        assert_eq!(new.decide(others.clone()), Room::Enough);
+        assert_eq!(evicted(u32::MAX), Room::Enough);
+        assert_eq!(evicted(4), Room::Enough);
+        assert_eq!(evicted(3), Room::After(ids(&[1])));
+        assert_eq!(evicted(2), Room::After(ids(&[1, 2])));
+        assert_eq!(evicted(1), Room::After(ids(&[1, 2, 5])));
+        for (max, room) in [(4, Room::Enough), (3, Room::Refused), (1, Room::Refused)] {
+            let request = new.clone().limit(SessionLimit::refuse(max));
+            assert_eq!(request.decide(others.clone()), room);
+        }
+    }
+
+    #[test]
+    fn a_page_begins_behind_the_one_before() {
+        let sessions = vec![session(2, 10), session(1, 10), session(3, 5), session(4, -100)];
+        let mut request =
+            ListRequest { limit: 2, ..ListRequest::new("alice", UnixMillis::new(20)) };
+        let page = |request: &ListRequest| {
+            request.page(sessions.clone()).iter().map(|session| session.id).collect::<Vec<_>>()
+        };
+        assert_eq!(page(&request), ids(&[3, 1]));
+        request.after = Some(ListCursor::of(&session(1, 10)));
+        assert_eq!(page(&request), ids(&[2]));
+        request.subject = "bob".into();
+        assert_eq!(page(&request), ids(&[]));
+    }
+
+    #[test]
+    fn a_cursor_is_read_from_its_text() {
+        for time in [-5, 0, 1_700_000_000_000] {
+            let cursor = ListCursor::of(&session(7, time));
+            assert_eq!(cursor.to_string(), alloc::format!("{time}.BwcHBwcHBwcHBwcHBwcHBw"));
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        for text in ["", ".", "5", "5.", "x.BwcHBwcHBwcHBwcHBwcHBw", "5.BwcHBwcHBwcHBwcHBwcHB"] {
+            assert_eq!(text.parse::<ListCursor>(), Err(ListCursorError), "{text}");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! What a login may say for its own session: client, lifetimes, data, a limit; and how its user proves anew who he is.
+
+use std::{io, time::Duration};
+
+use kippu::{
+    NumericDate, Validation, decode, encode_with_typ,
+    session::{
+        AccessToken, ConfigError, DataTooLong, EventKind, Login, NoClaims, RefreshStore, Renewal,
+        RevokeReason, Session, SessionData, SessionError, SessionLimit, StoreErrorKind,
+        TokenResponse, UnixMillis,
+        conformance::{Fault, Method},
+        rotation::RotateRequest,
+    },
+};
+
+use crate::flows::{DAY, Fixture, Profile, SECOND, START, access_key, admin};
+
+const HOUR: i64 = 3600 * SECOND;
+
+fn hours(hours: u64) -> Duration {
+    Duration::from_secs(hours * 3600)
+}
+
+fn date(millis: i64) -> NumericDate {
+    UnixMillis::new(millis).into()
+}
+
+fn data(text: &str) -> SessionData {
+    SessionData::new(text.as_bytes()).unwrap()
+}
+
+impl Fixture {
+    async fn log_in(&self, login: Login) -> TokenResponse {
+        self.sessions.login(login, &admin()).await.unwrap()
+    }
+
+    async fn only_session(&self) -> Session {
+        let mut page = self.sessions.list("alice").await.unwrap();
+        assert_eq!((page.sessions.len(), page.next), (1, None));
+        page.sessions.remove(0)
+    }
+
+    fn verify(&self, tokens: &TokenResponse) -> AccessToken<Profile> {
+        self.sessions.verify(&tokens.access_token).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_remembered_is_shorter_and_stays_so() {
+    let fixture = Fixture::new();
+    let tokens = fixture.log_in(Login::new("alice").remember(false)).await;
+    assert!(!tokens.remembered);
+    assert_eq!(tokens.refresh_expires_in, hours(12));
+    assert!(!fixture.only_session().await.remembered);
+
+    fixture.clock.advance(11 * HOUR);
+    let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    assert!(!tokens.remembered);
+    assert_eq!(tokens.refresh_expires_in, hours(12));
+    fixture.clock.advance(11 * HOUR);
+    let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    assert_eq!(tokens.refresh_expires_in, hours(2), "24 hours after the login it ends");
+    fixture.clock.advance(2 * HOUR);
+    let error = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
+    assert!(matches!(error, SessionError::Expired), "{error}");
+
+    // The builder's are shorter.
+    let fixture =
+        Fixture::with(|builder| builder.idle_lifetime(hours(1)).absolute_lifetime(hours(2)));
+    let tokens = fixture.log_in(Login::new("alice").remember(false)).await;
+    assert_eq!(tokens.refresh_expires_in, hours(1));
+}
+
+#[tokio::test]
+async fn a_login_has_lifetimes_of_its_own() {
+    let fixture = Fixture::new();
+    let login = || Login::new("alice").idle_lifetime(hours(1)).absolute_lifetime(hours(3));
+    for remembered in [true, false] {
+        let mut tokens = fixture.log_in(login().remember(remembered)).await;
+        assert_eq!(tokens.refresh_expires_in, hours(1));
+        for _ in 0..2 {
+            fixture.clock.advance(HOUR - 1);
+            tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+            assert_eq!(tokens.refresh_expires_in, hours(1));
+        }
+        fixture.clock.advance(HOUR - 1);
+        tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+        assert_eq!(tokens.refresh_expires_in, Duration::from_millis(3));
+        fixture.clock.advance(3);
+        let error = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
+        assert!(matches!(error, SessionError::Expired), "{error}");
+    }
+    // Longer than the builder's; and of a session that is used no more, which the builder's would have kept.
+    let tokens = fixture.log_in(Login::new("alice").absolute_lifetime(hours(10_000))).await;
+    assert_eq!(tokens.refresh_expires_in, hours(14 * 24));
+    let tokens = fixture.log_in(Login::new("alice").idle_lifetime(hours(24 * 60))).await;
+    assert_eq!(tokens.refresh_expires_in, hours(24 * 60));
+}
+
+#[tokio::test]
+async fn lifetimes_that_cannot_be_are_refused_before_anything_is_stored() {
+    let fixture = Fixture::new();
+    type IsRight = fn(&ConfigError) -> bool;
+    let cases: [(Login, IsRight); 4] = [
+        (Login::new("alice").idle_lifetime(Duration::from_secs(899)), |error| {
+            matches!(error, ConfigError::AccessOverIdle { .. })
+        }),
+        (Login::new("alice").absolute_lifetime(Duration::from_secs(899)), |error| {
+            matches!(error, ConfigError::AccessOverIdle { .. })
+        }),
+        (Login::new("alice").idle_lifetime(hours(2)).absolute_lifetime(hours(1)), |error| {
+            matches!(error, ConfigError::IdleOverAbsolute { .. })
+        }),
+        (Login::new("alice").limit(SessionLimit::evict_oldest(0)), |error| {
+            matches!(error, ConfigError::LimitOfZero)
+        }),
+    ];
+    for (login, is_right) in cases {
+        match fixture.sessions.login(login, &admin()).await.unwrap_err() {
+            SessionError::Login(error) if is_right(&error) => {}
+            error => panic!("{error}"),
+        }
+    }
+    assert_eq!(fixture.store.take_calls(), []);
+}
+
+#[tokio::test]
+async fn a_login_names_its_client() {
+    let fixture = Fixture::with(|builder| builder.client("ios").client("tv"));
+    for (login, client) in [
+        (Login::new("alice"), "web"),
+        (Login::new("alice").client("web"), "web"),
+        (Login::new("alice").client("ios"), "ios"),
+        (Login::new("alice").client("tv"), "tv"),
+    ] {
+        let tokens = fixture.log_in(login).await;
+        let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+        assert_eq!(fixture.verify(&tokens).client_id, client);
+    }
+    fixture.store.take_calls();
+    let other = fixture.sessions.login(Login::new("alice").client("car"), &admin()).await;
+    assert!(matches!(other, Err(SessionError::Client)));
+    assert_eq!(fixture.store.take_calls(), []);
+}
+
+#[tokio::test]
+async fn data_live_as_long_as_the_session() {
+    let fixture = Fixture::new();
+    let tokens = fixture.log_in(Login::new("alice").data(data("password"))).await;
+    let renew = |seen: &'static str, next: Option<&'static str>| {
+        async move |session: Session| {
+            assert_eq!(session.data.as_bytes(), seen.as_bytes());
+            let renewal = Renewal::new(admin());
+            Ok::<_, io::Error>(Some(match next {
+                Some(next) => renewal.data(data(next)),
+                None => renewal,
+            }))
+        }
+    };
+    let refresh = async |tokens: &TokenResponse, seen, next| {
+        fixture.sessions.refresh(&tokens.refresh_token, renew(seen, next)).await.unwrap()
+    };
+    let first = refresh(&tokens, "password", None).await;
+    let second = refresh(&first, "password", Some("password, otp")).await;
+    // A retry sees what is stored, and replaces nothing.
+    let again = refresh(&first, "password, otp", Some("nothing")).await;
+    assert_eq!(again.refresh_token, second.refresh_token);
+    assert_eq!(fixture.only_session().await.data, data("password, otp"));
+    // What is denied, or fails, neither.
+    let fails = async |_| Err::<Option<Profile>, _>(io::Error::other("away"));
+    assert!(fixture.sessions.refresh(&second.refresh_token, fails).await.is_err());
+    refresh(&second, "password, otp", Some("")).await;
+    assert_eq!(fixture.only_session().await.data, SessionData::default());
+    assert_eq!(SessionData::new([0; 1025]), Err(DataTooLong { length: 1025 }));
+}
+
+#[tokio::test]
+async fn the_oldest_session_makes_room() {
+    let fixture = Fixture::with(|builder| builder.session_limit(SessionLimit::evict_oldest(2)));
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        tokens.push(fixture.login().await);
+        fixture.clock.advance(SECOND);
+    }
+    let evicted = EventKind::Revoked { reason: RevokeReason::Limit, sessions: 1 };
+    let logged_in = EventKind::LoggedIn;
+    assert_eq!(fixture.events(), [logged_in, logged_in, evicted, logged_in]);
+    let listed = fixture.sessions.list("alice").await.unwrap().sessions;
+    let ids: Vec<_> = listed.iter().map(|session| session.id).collect();
+    assert_eq!(ids, [tokens[1].session_id, tokens[2].session_id]);
+    let error = fixture.refresh(&tokens[0].refresh_token).await.unwrap_err();
+    assert!(matches!(error, SessionError::Revoked(RevokeReason::Limit)), "{error}");
+    // The login's own goes before the builder's.
+    fixture.log_in(Login::new("alice").limit(SessionLimit::evict_oldest(5))).await;
+    assert_eq!(fixture.sessions.list("alice").await.unwrap().sessions.len(), 3);
+    fixture.log_in(Login::new("bob")).await;
+    fixture.log_in(Login::new("alice").limit(SessionLimit::evict_oldest(1))).await;
+    assert_eq!(fixture.sessions.list("alice").await.unwrap().sessions.len(), 1);
+    assert_eq!(fixture.sessions.list("bob").await.unwrap().sessions.len(), 1);
+}
+
+#[tokio::test]
+async fn a_login_beyond_the_limit_can_be_refused() {
+    let fixture = Fixture::with(|builder| builder.session_limit(SessionLimit::refuse(1)));
+    let tokens = fixture.login().await;
+    let error = fixture.sessions.login("alice", &admin()).await.unwrap_err();
+    assert!(matches!(error, SessionError::TooManySessions), "{error}");
+    assert_eq!((error.oauth_error(), error.is_transient()), ("access_denied", false));
+    assert_eq!(fixture.events(), [EventKind::LoggedIn]);
+    let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    fixture.sessions.logout(&tokens.refresh_token).await.unwrap();
+    fixture.login().await;
+    // One that has ended by its age makes room, too.
+    fixture.clock.advance(14 * DAY);
+    fixture.login().await;
+}
+
+#[tokio::test]
+async fn an_insert_that_the_driver_repeats_makes_room_once() {
+    let fixture = Fixture::with(|builder| builder.session_limit(SessionLimit::evict_oldest(1)));
+    let first = fixture.login().await;
+    fixture.clock.advance(SECOND);
+    fixture.store.fail(Method::Insert, Fault::Repeated);
+    let second = fixture.login().await;
+    assert!(fixture.refresh(&second.refresh_token).await.is_ok());
+    assert!(fixture.refresh(&first.refresh_token).await.is_err());
+}
+
+#[tokio::test]
+async fn a_list_has_pages() {
+    let fixture = Fixture::new();
+    for number in 0..205 {
+        if number % 3 == 0 {
+            fixture.clock.advance(1);
+        }
+        fixture.login().await;
+    }
+    let mut seen = Vec::new();
+    let mut page = fixture.sessions.list("alice").await.unwrap();
+    let mut sizes = vec![page.sessions.len()];
+    seen.append(&mut page.sessions);
+    while let Some(next) = page.next {
+        let place = next.to_string().parse().unwrap();
+        page = fixture.sessions.list_after("alice", place).await.unwrap();
+        sizes.push(page.sessions.len());
+        seen.append(&mut page.sessions);
+    }
+    assert_eq!(sizes, [100, 100, 5]);
+    assert!(seen.is_sorted_by_key(|session| (session.created_at, session.created_at)));
+    seen.sort_by_key(|session| session.id);
+    seen.dedup_by_key(|session| session.id);
+    assert_eq!(seen.len(), 205);
+}
+
+#[tokio::test]
+async fn a_new_proof_moves_auth_time_and_nothing_else() {
+    let fixture = Fixture::new();
+    let login = Login::new("alice").label("Firefox").data(data("pwd"));
+    let first = fixture.log_in(login).await;
+    fixture.clock.advance(HOUR);
+    let second = fixture.refresh(&first.refresh_token).await.unwrap();
+    let access = fixture.verify(&second);
+    assert_eq!(access.auth_time, Some(date(START)), "a refresh is no proof");
+    assert_eq!(
+        access.require_recent(hours(1) - Duration::from_secs(1)).unwrap_err().max_age,
+        Duration::from_secs(3599)
+    );
+    assert!(access.require_recent(hours(1)).is_ok());
+
+    fixture.events();
+    fixture.store.take_calls();
+    let renewal = Renewal::new(admin()).data(data("pwd otp"));
+    let third = fixture.sessions.reauthenticate(&access, renewal).await.unwrap();
+    assert_eq!(fixture.store.take_calls(), [Method::Load, Method::Rotate]);
+    assert_eq!(fixture.events(), [EventKind::Reauthenticated]);
+    assert_eq!(third.session_id, first.session_id);
+    let access = fixture.verify(&third);
+    assert_eq!(access.auth_time, Some(date(START + HOUR)));
+    assert!(access.require_recent(Duration::ZERO).is_ok());
+    let session = fixture.only_session().await;
+    assert_eq!((session.created_at, session.auth_time), (date(START), date(START + HOUR)));
+    assert_eq!((session.label.as_deref(), session.data), (Some("Firefox"), data("pwd otp")));
+
+    // The token that it has used up is replayed within the grace, and is a reuse after it.
+    let replayed = fixture.refresh(&second.refresh_token).await.unwrap();
+    assert_eq!(replayed.refresh_token, third.refresh_token);
+    fixture.clock.advance(60 * SECOND);
+    let fourth = fixture.refresh(&third.refresh_token).await.unwrap();
+    assert_eq!(fixture.verify(&fourth).auth_time, Some(date(START + HOUR)));
+    let error = fixture.refresh(&second.refresh_token).await.unwrap_err();
+    assert!(matches!(error, SessionError::Reused), "{error}");
+    let error = fixture.sessions.reauthenticate(&access, admin()).await.unwrap_err();
+    assert!(matches!(error, SessionError::Revoked(RevokeReason::Reuse)), "{error}");
+}
+
+#[tokio::test]
+async fn a_proof_survives_a_rotation_that_comes_between() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let access = fixture.verify(&tokens);
+    let store = fixture.store.inner();
+    // The record as it was before two rotations of which the caller knows nothing.
+    let rotate = async |generation| {
+        let now = UnixMillis::new(START);
+        let grace = Duration::from_secs(10);
+        let id = tokens.session_id;
+        let request = RotateRequest::new(id, generation, "1", now, grace, hours(100));
+        store.rotate(&request).await.unwrap();
+    };
+    rotate(0).await;
+    rotate(1).await;
+    fixture.store.misread(|record| record.generation = 0);
+    let next = fixture.sessions.reauthenticate(&access, admin()).await.unwrap();
+    assert_eq!(
+        fixture.store.take_calls(),
+        [Method::Insert, Method::Load, Method::Rotate, Method::Load, Method::Rotate]
+    );
+    assert_eq!(fixture.events(), [EventKind::LoggedIn, EventKind::Reauthenticated]);
+    assert!(fixture.refresh(&next.refresh_token).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_proof_is_of_a_session_that_lives() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let access = fixture.verify(&tokens);
+    fixture.store.outage(Some(StoreErrorKind::Unavailable));
+    let error = fixture.sessions.reauthenticate(&access, admin()).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    fixture.store.outage(None);
+    // The answer of the store is lost: the client tries again, and goes on.
+    fixture.store.fail(Method::Rotate, Fault::After);
+    assert!(fixture.sessions.reauthenticate(&access, admin()).await.is_err());
+    let tokens = fixture.sessions.reauthenticate(&access, admin()).await.unwrap();
+    let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    fixture.sessions.logout(&tokens.refresh_token).await.unwrap();
+    let error = fixture.sessions.reauthenticate(&access, admin()).await.unwrap_err();
+    assert!(matches!(error, SessionError::Revoked(RevokeReason::Logout)), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_without_auth_time_is_never_recent() {
+    let fixture = Fixture::new();
+    let (tokens, key) = (fixture.login().await, access_key());
+    let validation = Validation::new().at(date(START)).any_audience().unwrap();
+    let mut claims: serde_json::Value = decode(&tokens.access_token, &key, &validation).unwrap();
+    claims.as_object_mut().unwrap().remove("auth_time");
+    let token = encode_with_typ(&claims, &key, "at+jwt").unwrap();
+    let access: AccessToken<NoClaims> = fixture.sessions.verify(&token).unwrap();
+    assert_eq!(access.auth_time, None);
+    assert!(access.require_recent(Duration::MAX).is_err());
+}
