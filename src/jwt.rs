@@ -167,10 +167,10 @@ pub fn verify<'t>(
 ) -> Result<Verified<'t>, DecodeError> {
     let authentic = jws::verify(token, keys, validation)?;
     let mut payload = vec![0; authentic.payload_len()];
-    let (_, verified_at) = check(&authentic, validation, &mut payload)?;
+    let (_, checked_at) = check(&authentic, validation, &mut payload)?;
     // The scan has found it to be UTF-8.
     let payload = String::from_utf8(payload).unwrap_or_default();
-    Ok(Verified { authentic, payload, verified_at })
+    Ok(Verified { authentic, payload, checked_at })
 }
 
 /// A token that has passed every check.
@@ -181,7 +181,7 @@ pub struct Verified<'t> {
         not(feature = "session"),
         expect(dead_code, reason = "only an access token is asked for it")
     )]
-    verified_at: NumericDate,
+    checked_at: NumericDate,
 }
 
 impl Verified<'_> {
@@ -220,8 +220,8 @@ impl Verified<'_> {
 
     /// When the token passed every check, by the clock of its validation.
     #[cfg(feature = "session")]
-    pub(crate) const fn verified_at(&self) -> NumericDate {
-        self.verified_at
+    pub(crate) const fn checked_at(&self) -> NumericDate {
+        self.checked_at
     }
 }
 

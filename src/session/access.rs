@@ -210,7 +210,7 @@ impl AccessVerifier {
     ) -> Result<AccessToken<C>, DecodeError> {
         let verified = jwt::verify(access_token, &*self.keys, validation)?;
         AccessClaims::scan(verified.payload())?
-            .into_token(verified.verified_at(), verified.claims()?)
+            .into_token(verified.checked_at(), verified.claims()?)
     }
 
     /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
@@ -274,7 +274,7 @@ impl fmt::Debug for AccessVerifier {
     }
 }
 
-/// Why an access token is accepted no longer.
+/// Why an access token is no longer accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenEnd {
@@ -300,7 +300,7 @@ pub struct AccessToken<C> {
     pub issued_at: NumericDate,
     /// `exp`, from when on it is refused, but for the leeway.
     pub expires_at: NumericDate,
-    /// `auth_time`, when the user last proved who he is, where the token says so.
+    /// `auth_time`, when the user last authenticated, where the token says so.
     pub auth_time: Option<NumericDate>,
     /// The application's own.
     pub claims: C,
@@ -309,10 +309,10 @@ pub struct AccessToken<C> {
 }
 
 impl<C> AccessToken<C> {
-    /// Checks that the user proved who he is at most `max_age` before this token was verified, by the verifier's clock: for
-    /// what a stolen token must not be enough for. A user who did so longer ago proves it anew
-    /// ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)), and the client tries again with the token that it
-    /// gets for that.
+    /// Checks that the user authenticated at most `max_age` before this token was verified, by the verifier's clock. Use it
+    /// for actions for which a stolen token must not be enough. A user whose authentication is older authenticates again
+    /// ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)), and the client repeats its request with the token
+    /// that this returns.
     ///
     /// ```
     /// # use kippu::session::{AccessToken, NoClaims, NotRecent};
@@ -325,7 +325,7 @@ impl<C> AccessToken<C> {
     /// ```
     ///
     /// # Errors
-    /// [`NotRecent`], which clients are told as RFC 9470 §3 has it; also for a token without `auth_time`.
+    /// [`NotRecent`], also for a token without `auth_time`. The answer to the client is that of RFC 9470 §3.
     pub fn require_recent(&self, max_age: Duration) -> Result<(), NotRecent> {
         let is_recent = |time| self.verified_at.saturating_since(time) <= max_age;
         match self.auth_time {
@@ -335,9 +335,11 @@ impl<C> AccessToken<C> {
     }
 }
 
-/// The user has not proved lately who he is (RFC 9470: `insufficient_user_authentication`).
+/// The user did not authenticate recently (RFC 9470: `insufficient_user_authentication`).
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the user proved longer than {max_age:?} ago who he is: ask him to do so again")]
+#[error(
+    "the user authenticated more than {max_age:?} ago: ask for the password or a second factor again"
+)]
 #[non_exhaustive]
 pub struct NotRecent {
     /// How long ago it may be: `max_age` of the challenge, in seconds there.

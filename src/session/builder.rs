@@ -197,8 +197,8 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         self
     }
 
-    /// How many live sessions a subject may have, where a [`Login`](super::Login::limit) says nothing else; any number when
-    /// this is not said.
+    /// How many live sessions a subject may have, where [`Login::limit`](super::Login::limit) is not called; any number unless
+    /// one of the two is called.
     pub fn session_limit(self, limit: SessionLimit) -> Self {
         Self { limit: Some(limit), ..self }
     }

@@ -1,16 +1,16 @@
-//! What an application keeps with a session.
+//! The data that an application keeps with a session.
 
 use alloc::boxed::Box;
 use core::fmt;
 
-/// Up to 1 KiB of the application's own, kept with a session: how the user proved who he is, or the tenant that he
-/// chose. kippu stores the bytes and never reads them.
+/// Up to 1 KiB of the application's own, kept with a session: the methods of
+/// authentication, or the tenant. kippu stores the bytes and never reads them.
 ///
 /// A login sets them ([`Login::data`](super::Login::data)), each refresh shows them to the application
 /// ([`Session::data`](super::Session)), and may replace them ([`Renewal::data`](super::Renewal::data)).
 ///
-/// Whoever reads the store reads them, and whoever writes it changes them: keep no password here. `Debug` shows their
-/// length alone.
+/// An attacker who reads the store reads them, and one who writes it changes them: keep no password here. `Debug` shows
+/// their length alone.
 ///
 /// ```
 /// use kippu::session::SessionData;

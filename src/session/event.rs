@@ -33,10 +33,10 @@ pub enum EventKind {
     /// It has been revoked. Told by the request that revoked it: when the store's answer to that one was lost,
     /// the next finds a session that is revoked, and nobody is told.
     ReuseDetected,
-    /// The user proved anew who he is ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)).
+    /// The user authenticated again ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)).
     Reauthenticated,
     /// Sessions ended: by a logout, all of a subject's, or one that had no room beside a later login. When the store's answer
-    /// to that login was lost, nobody is told of the sessions that made room.
+    /// to that login was lost, the sessions that made room are not reported.
     Revoked {
         /// Why.
         reason: RevokeReason,

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::numeric_date::NumericDate;
 
-/// Who logs in, after the application has made sure of it, from where, and for how long.
+/// A login of a user whom the application has authenticated, and the policy of its session.
 ///
-/// Whatever is not said is as the [`SessionsBuilder`](super::SessionsBuilder) has it. What is said here holds for the whole
+/// A value that is not set here is that of the [`SessionsBuilder`](super::SessionsBuilder). The values hold for the whole
 /// session, through all its refreshes.
 ///
 /// ```
@@ -169,7 +169,7 @@ pub struct Session {
     pub expires_at: NumericDate,
     /// Whether its cookies last beyond the end of the browser.
     pub remembered: bool,
-    /// When the user last proved who he is.
+    /// When the user last authenticated.
     pub auth_time: NumericDate,
     /// The application's own.
     pub data: SessionData,
@@ -185,9 +185,9 @@ pub struct SessionPage {
     pub next: Option<ListCursor>,
 }
 
-/// What a session goes on with: the claims of its next access token, and data in the place of those that it has.
+/// The answer of an application to a refresh: the claims of the next access token, and new data of the session.
 ///
-/// What serialises is a renewal of these claims, without other data.
+/// Claims alone, as any type that serialises, leave the data as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewal<C> {
     pub(super) claims: C,

@@ -1,4 +1,4 @@
-//! A user proves anew who he is, within his session (RFC 9470).
+//! A user authenticates again within a session (RFC 9470).
 
 use alloc::borrow::ToOwned;
 
@@ -18,12 +18,13 @@ use super::{
 const TRIES: usize = 8;
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Notes that the user of this session has proved anew who he is, with the password or a second factor that the
-    /// application has just checked, and gives the next tokens of the same session. `auth_time` of its access tokens is now
-    /// from then on, so that [`AccessToken::require_recent`] lets them pass.
+    /// Stores that the user of this session has authenticated again, with the password or a second factor that the
+    /// application has just checked, and returns the next tokens of the same session. Their `auth_time` is the time of this
+    /// call, so that [`AccessToken::require_recent`] accepts them.
     ///
-    /// The application has to check that the proof is one of [`access.subject`](AccessToken::subject). It gives the claims of
-    /// the next access token; with a [`Renewal`], also the session's data, for example its new methods of authentication.
+    /// The application has to check that [`access.subject`](AccessToken::subject) is the user who authenticated. It passes the
+    /// claims of the next access token; with a [`Renewal`], also the session's data, for example the methods of
+    /// authentication.
     ///
     /// The refresh token that the client holds is used up as by a refresh: the client replaces it, and may present it
     /// again within the grace.

@@ -50,7 +50,7 @@ pub struct SessionRecord {
     /// How long it lives unless it is used again, in whole milliseconds, 2^53 - 1 of them at most; none: as the
     /// [request](super::rotation::RotateRequest::idle_lifetime) says. It never changes.
     pub idle_lifetime: Option<Duration>,
-    /// When the user last proved who he is: at the login, or at the last
+    /// When the user last authenticated: at the login, or at the last
     /// [reauthentication](super::Sessions::reauthenticate).
     pub auth_time: UnixMillis,
     /// The application's own.
@@ -164,7 +164,7 @@ pub(super) type Origin = [u8; 16];
 
 impl SessionRecord {
     /// A session with its first refresh token, that begins at `created_at` and ends at `absolute_expires_at`: remembered,
-    /// without a label, data, or an idle lifetime of its own.
+    /// without a label, data, or a separate idle lifetime.
     pub fn new(
         id: SessionId,
         subject: impl Into<String>,

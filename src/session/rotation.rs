@@ -39,11 +39,11 @@ pub struct RotateRequest {
     pub idle_lifetime: Duration,
     /// What to do with a generation that the store has not seen.
     pub ahead: AheadPolicy,
-    /// When the user proved anew who he is, if that is what moves the session on. No token was presented then: the
-    /// generation is the one that the caller has read, and when it is not the current one any more, the outcome is
-    /// [`Overtaken`](RotateOutcome::Overtaken).
+    /// The time at which the user authenticated again, for a [reauthentication](super::Sessions::reauthenticate). Then no token
+    /// was presented: the generation is the one that the caller has read, and when it is no longer the current one, the
+    /// outcome is [`Overtaken`](RotateOutcome::Overtaken).
     pub auth_time: Option<UnixMillis>,
-    /// What a rotation stores as the [data](SessionRecord::data) of the session; none: what is there.
+    /// The [data](SessionRecord::data) that a rotation stores; none leaves the data of the session as they are.
     pub data: Option<SessionData>,
 }
 
@@ -81,8 +81,8 @@ pub enum RotateOutcome {
         /// How many generations the store had lost.
         lost: u64,
     },
-    /// The session has moved on since the caller read it, so that the user's new [proof](RotateRequest::auth_time) was not
-    /// noted. Nothing was changed: read the session again.
+    /// Another request rotated the session after the caller had read it, so that the new
+    /// [`auth_time`](RotateRequest::auth_time) was not stored. Nothing was changed: read the session again.
     Overtaken,
     /// The token was used up before: the session has been revoked, by this request.
     Reused,
@@ -449,7 +449,7 @@ mod tests {
 
     /// Only a rotation moves them: R2.
     #[test]
-    fn a_replay_moves_neither_the_data_nor_the_proof() {
+    fn a_replay_changes_neither_data_nor_auth_time() {
         let data = |byte| Some(SessionData::new([byte]).unwrap());
         let mut record = record(0, 0, 1000);
         let renewal = RotateRequest { data: data(1), ..request(0, 100, 10, AheadPolicy::Heal) };
@@ -464,9 +464,9 @@ mod tests {
         assert_eq!(Some(record.data), data(1));
     }
 
-    /// Nobody has presented a token, so that nobody is a thief.
+    /// No client has presented a token, so that a reuse is impossible.
     #[test]
-    fn a_proof_that_was_overtaken_revokes_nothing() {
+    fn a_reauthentication_that_was_overtaken_revokes_nothing() {
         let record = record(3, 100, 1000);
         for generation in [0, 1, 2, 4, 100] {
             for grace in [0, 10, 1000] {

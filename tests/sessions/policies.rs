@@ -1,4 +1,4 @@
-//! What a login may say for its own session: client, lifetimes, data, a limit; and how its user proves anew who he is.
+//! The policy of a login (client, lifetimes, data, limit), and reauthentication.
 
 use std::{io, time::Duration};
 
@@ -99,8 +99,8 @@ async fn a_login_has_lifetimes_of_its_own() {
 
 #[tokio::test]
 async fn lifetimes_that_cannot_be_are_refused_before_anything_is_stored() {
-    let fixture = Fixture::new();
     type IsRight = fn(&ConfigError) -> bool;
+    let fixture = Fixture::new();
     let cases: [(Login, IsRight); 4] = [
         (Login::new("alice").idle_lifetime(Duration::from_secs(899)), |error| {
             matches!(error, ConfigError::AccessOverIdle { .. })
@@ -166,7 +166,7 @@ async fn data_live_as_long_as_the_session() {
     let again = refresh(&first, "password, otp", Some("nothing")).await;
     assert_eq!(again.refresh_token, second.refresh_token);
     assert_eq!(fixture.only_session().await.data, data("password, otp"));
-    // What is denied, or fails, neither.
+    // A refresh that fails replaces nothing, either.
     let fails = async |_| Err::<Option<Profile>, _>(io::Error::other("away"));
     assert!(fixture.sessions.refresh(&second.refresh_token, fails).await.is_err());
     refresh(&second, "password, otp", Some("")).await;
@@ -253,16 +253,16 @@ async fn a_list_has_pages() {
 }
 
 #[tokio::test]
-async fn a_new_proof_moves_auth_time_and_nothing_else() {
+async fn a_reauthentication_moves_auth_time_and_nothing_else() {
     let fixture = Fixture::new();
     let login = Login::new("alice").label("Firefox").data(data("pwd"));
     let first = fixture.log_in(login).await;
     fixture.clock.advance(HOUR);
     let second = fixture.refresh(&first.refresh_token).await.unwrap();
     let access = fixture.verify(&second);
-    assert_eq!(access.auth_time, Some(date(START)), "a refresh is no proof");
+    assert_eq!(access.auth_time, Some(date(START)), "a refresh does not authenticate the user");
     assert_eq!(
-        access.require_recent(hours(1) - Duration::from_secs(1)).unwrap_err().max_age,
+        access.require_recent(Duration::from_secs(3599)).unwrap_err().max_age,
         Duration::from_secs(3599)
     );
     assert!(access.require_recent(hours(1)).is_ok());
@@ -294,7 +294,7 @@ async fn a_new_proof_moves_auth_time_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_proof_survives_a_rotation_that_comes_between() {
+async fn a_reauthentication_survives_a_rotation_that_comes_between() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     let access = fixture.verify(&tokens);
@@ -320,7 +320,7 @@ async fn a_proof_survives_a_rotation_that_comes_between() {
 }
 
 #[tokio::test]
-async fn a_proof_is_of_a_session_that_lives() {
+async fn a_session_that_has_ended_is_not_reauthenticated() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     let access = fixture.verify(&tokens);

@@ -47,7 +47,7 @@ impl<C: Scoped> Access<C> {
 }
 
 impl<C> Access<C> {
-    /// Requires that the user has proved who he is at most `max_age` ago; see [`AccessToken::require_recent`].
+    /// Requires that the user authenticated at most `max_age` ago; see [`AccessToken::require_recent`].
     ///
     /// # Errors
     /// [`Rejection::NotRecent`].

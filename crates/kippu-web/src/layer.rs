@@ -67,7 +67,7 @@ impl<C> Clone for Admitted<C> {
 pub struct GuardLayer<C> {
     guard: Guard,
     scopes: Vec<(Arc<str>, HasScope<C>)>,
-    /// How long ago the user may have proved who he is.
+    /// How long ago the user may have authenticated.
     max_age: Option<Duration>,
     is_live: Option<Arc<IsLive>>,
 }
@@ -87,7 +87,7 @@ impl<C> GuardLayer<C> {
         self
     }
 
-    /// Requires that the user has proved who he is at most `max_age` ago; see [`AccessToken::require_recent`].
+    /// Requires that the user authenticated at most `max_age` ago; see [`AccessToken::require_recent`].
     #[must_use]
     pub fn require_recent(self, max_age: Duration) -> Self {
         Self { max_age: Some(max_age), ..self }

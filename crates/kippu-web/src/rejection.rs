@@ -55,7 +55,7 @@ pub enum Rejection {
         /// The scope.
         scope: String,
     },
-    /// 401 `insufficient_user_authentication` (RFC 9470 §3): the user proved too long ago who he is.
+    /// 401 `insufficient_user_authentication` (RFC 9470 §3): the user authenticated too long ago.
     #[error(transparent)]
     NotRecent(#[from] NotRecent),
     /// 403 `access_denied`: the user has as many sessions as he may.
@@ -164,7 +164,7 @@ impl Rejection {
                 ("insufficient_scope", "the access token is not good for this")
             }
             Self::NotRecent(_) => {
-                ("insufficient_user_authentication", "the user has to prove anew who he is")
+                ("insufficient_user_authentication", "the user has to authenticate again")
             }
             Self::TooManySessions(_) => (
                 "access_denied",

@@ -28,9 +28,9 @@ use axum::{
 use kippu::{
     Algorithm, DecodeError, Key, KeySet, NumericDate, SharedKeySet, Validation, decode, encode,
     session::{
-        AccessToken, AccessVerifier, BoxStore, EndedOptions, EndedSessions, EventKind, MemoryStore,
-        NoClaims, RefreshKeyError, RevokeReason, Session, SessionError, SessionId, Sessions,
-        StoreError, StoreErrorKind, TokenResponse, conformance::Faulty,
+        AccessToken, AccessVerifier, BoxStore, EndedOptions, EndedSessions, EventKind, Login,
+        MemoryStore, NoClaims, RefreshKeyError, RevokeReason, Session, SessionError, SessionId,
+        SessionLimit, Sessions, StoreError, StoreErrorKind, TokenResponse, conformance::Faulty,
     },
 };
 use kippu_test_support::log;
@@ -121,6 +121,9 @@ impl Fixture {
         let live = Router::new()
             .route("/live", get(async |Access(token): Access<Claims>| token.subject.clone()))
             .layer(guard.layer::<Claims>().live(Arc::clone(&sessions)));
+        let recent = Router::new()
+            .route("/recent", get(async || "recent"))
+            .layer(guard.layer::<Claims>().require_recent(Duration::from_secs(300)));
         let claims_len = Arc::new(AtomicUsize::new(4));
         let len = Arc::clone(&claims_len);
         let authorize = async move |session: Session| welcome(&len, session).await;
@@ -129,8 +132,9 @@ impl Fixture {
             .route("/maybe", get(maybe))
             .route("/live", get(live_me))
             .route("/write", post(write))
+            .route("/close", post(close_account))
             .route("/login", post(login))
-            .nest("/layer", layered.merge(scoped).merge(live))
+            .nest("/layer", layered.merge(scoped).merge(live).merge(recent))
             .nest_service("/auth", SessionRoutes::new(sessions, guard, authorize))
             .with_state(app.clone());
         Self { router, app, store, refresh_keys, events, claims_len }
@@ -167,16 +171,23 @@ impl Fixture {
         self.app.sessions.list("alice").await.unwrap().sessions.len()
     }
 
-    /// An access token of a session of the user.
+    /// An access token of a session of the user, without `auth_time`.
     fn access_token(session: &SessionId, expires_in: i64) -> String {
         let now = NumericDate::now().seconds();
         let claims = json!({
             "iss": ISSUER, "aud": "api", "sub": "alice", "client_id": "web", "jti": "1",
             "sid": session, "scope": "read", "iat": now - 7200, "exp": now + expires_in,
         });
-        let key = Key::hs256(ACCESS_SECRET).unwrap();
-        kippu::encode_with_typ(&claims, &key, "at+jwt").unwrap()
+        kippu::encode_with_typ(&claims, &access_key(), "at+jwt").unwrap()
     }
+}
+
+fn access_key() -> Key {
+    Key::hs256(ACCESS_SECRET).unwrap()
+}
+
+fn any_audience() -> Validation {
+    Validation::new().any_audience().unwrap()
 }
 
 struct Answer {
@@ -257,6 +268,11 @@ async fn live_me(live: Live<Claims, Arc<Faulty<MemoryStore>>>) -> String {
 
 async fn write(access: Access<Claims>) -> Result<StatusCode, Rejection> {
     access.require_scope("write")?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn close_account(access: Access<Claims>) -> Result<StatusCode, Rejection> {
+    access.require_recent(Duration::from_secs(300))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -572,6 +588,73 @@ async fn there_are_no_other_routes() {
         let answer = fixture.ask(method, path, &[], "").await;
         assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {path}");
     }
+}
+
+/// RFC 9470 §3.
+#[tokio::test]
+async fn an_old_authentication_is_challenged_until_the_user_authenticates_again() {
+    const CHALLENGE: &str = "Bearer error=\"insufficient_user_authentication\", \
+         error_description=\"the user has to authenticate again\", max_age=\"300\"";
+    let fixture = Fixture::new();
+    let sessions = &fixture.app.sessions;
+    let tokens = fixture.login().await;
+    let id = tokens.session_id;
+    let token = |auth_time: i64| {
+        let mut claims: Value =
+            decode(&tokens.access_token, &access_key(), &any_audience()).unwrap();
+        claims["auth_time"] = (NumericDate::now().seconds() - auth_time).into();
+        kippu::encode_with_typ(&claims, &access_key(), "at+jwt").unwrap()
+    };
+    let ask = async |token: &str| {
+        let headers = [("authorization", &*format!("Bearer {token}"))];
+        [
+            fixture.ask("POST", "/close", &headers, "").await,
+            fixture.ask("GET", "/layer/recent", &headers, "").await,
+        ]
+    };
+    for answer in ask(&token(302)).await {
+        assert_eq!(answer.challenge(), (401, CHALLENGE));
+        assert_eq!(answer.json()["error"], "insufficient_user_authentication");
+    }
+    // A token that does not say when.
+    for answer in ask(&Fixture::access_token(&id, 900)).await {
+        assert_eq!(answer.challenge(), (401, CHALLENGE));
+    }
+    assert_eq!(ask(&token(298)).await.map(|answer| answer.status), [204, 200]);
+    let access = sessions.verify::<Claims>(&token(302)).unwrap();
+    let claims = access.claims.clone();
+    let again = sessions.reauthenticate(&access, claims).await.unwrap();
+    assert_eq!(ask(&again.access_token).await.map(|answer| answer.status), [204, 200]);
+    assert_eq!(again.session_id, id);
+}
+
+#[tokio::test]
+async fn a_login_beyond_the_limit_is_refused_for_good() {
+    let fixture = Fixture::new();
+    fixture.login().await;
+    let login = Login::new("alice").limit(SessionLimit::refuse(1));
+    let error = fixture.app.sessions.login(login, &NoClaims {}).await.unwrap_err();
+    let answer = Answer::of(GrantError(error).into_response()).await;
+    assert_eq!((answer.status, answer.header("www-authenticate")), (403, ""));
+    assert_eq!(answer.json()["error"], "access_denied");
+}
+
+#[tokio::test]
+async fn a_long_list_of_sessions_comes_in_pages() {
+    let fixture = Fixture::new();
+    let mut token = String::new();
+    for _ in 0..101 {
+        token = fixture.login().await.access_token;
+    }
+    let first = fixture.get("/auth/sessions", &token).await.json();
+    assert_eq!(first["sessions"].as_array().unwrap().len(), 100);
+    assert_eq!(first["sessions"][0]["remembered"], true);
+    let next = format!("/auth/sessions?after={}", first["next"].as_str().unwrap());
+    let second = fixture.get(&next, &token).await.json();
+    assert_eq!(second["sessions"].as_array().unwrap().len(), 1);
+    assert_eq!(second.get("next"), None);
+    let answer = fixture.get("/auth/sessions?after=5", &token).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_request")));
 }
 
 #[tokio::test]

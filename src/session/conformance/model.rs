@@ -171,11 +171,10 @@ impl<S: RefreshStore> Model<'_, S> {
         let absolute = self.lifetime().max(if self.stage.keeps { MILLI } else { ABSOLUTE });
         let absolute_expires_at = self.now.saturating_add(absolute);
         let idle_lifetime = if self.random.below(4) == 0 { Some(self.lifetime()) } else { None };
-        let limit = match self.random.below(4) {
-            0 => Some(SessionLimit::evict_oldest(1 + self.random.below(3) as u32)),
-            1 => Some(SessionLimit::refuse(1 + self.random.below(3) as u32)),
-            _ => None,
-        };
+        let max = self.random.pick(&[1, 2, 3]).copied().unwrap_or(1);
+        let limits =
+            [Some(SessionLimit::evict_oldest(max)), Some(SessionLimit::refuse(max)), None, None];
+        let limit = self.random.pick(&limits).copied().flatten();
         let session = SessionRecord {
             id,
             label: (self.random.below(2) == 0).then(|| format!("at {}", self.now)),
@@ -291,7 +290,7 @@ impl<S: RefreshStore> Model<'_, S> {
 
     async fn list(&mut self) -> Verdict {
         let (subject, now) = (self.subject()?, self.now);
-        let limit = [u32::MAX, 2, 1, 0].get(self.random.below(4) as usize).copied();
+        let limit = self.random.pick(&[u32::MAX, 2, 1, 0]).copied();
         let after = self.session()?;
         let request = ListRequest {
             after: (self.random.below(2) == 0).then(|| ListCursor::of(&after)),

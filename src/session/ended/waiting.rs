@@ -1,4 +1,4 @@
-//! Who waits for a session to end, and for the next reading.
+//! The tasks that wait for a session to end, and for the next reading of the log.
 
 use alloc::vec::Vec;
 use core::{
@@ -20,10 +20,10 @@ pub(super) struct Waiters(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each under a number of its own.
+    /// Each task has a separate number.
     for_sessions: HashMap<SessionId, Vec<(u64, Waker)>>,
     last: u64,
-    /// Whether somebody wants a reading at once, and who makes it.
+    /// Whether a reading is wanted at once, and the task that reads.
     is_wanted: bool,
     reader: Option<Waker>,
 }
@@ -42,7 +42,9 @@ impl Waiters {
             }
             ids.iter().filter_map(|id| state.for_sessions.remove(id)).flatten().collect()
         };
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in woken {
+            waker.wake();
+        }
     }
 
     /// Waits until `has_ended` for this session, which is asked after each [`wake`](Self::wake) for it.
@@ -68,7 +70,7 @@ impl Waiters {
         }
     }
 
-    /// Waits for `sleep`, or until somebody wants a reading.
+    /// Waits for `sleep`, or until a reading is wanted.
     pub(super) async fn nap(&self, sleep: impl Future<Output = ()>) {
         let wanted = poll_fn(|context| {
             let mut state = self.state();
@@ -193,7 +195,7 @@ mod tests {
         assert!(nap.as_mut().poll(&mut context).is_ready());
         let mut next = pin!(waiters.nap(pending()));
         assert!(next.as_mut().poll(&mut context).is_pending());
-        // Wanted while nobody naps.
+        // A wish that comes before the nap.
         let other = Waiters::default();
         other.want_a_reading();
         assert!(pin!(other.nap(pending())).poll(&mut context).is_ready());

@@ -1,4 +1,5 @@
-//! What the steps of a store are asked, where it is more than a few words. kippu builds these; a later version may add to them.
+//! The requests to a store for the steps that take more than a few parameters. kippu builds these; a later version may add
+//! fields.
 
 use alloc::{string::String, vec::Vec};
 use core::{fmt, str::FromStr};
@@ -91,7 +92,7 @@ impl SessionLimit {
     }
 }
 
-/// What became of a session that was to be added.
+/// The outcome of an insert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InsertOutcome {
@@ -117,7 +118,7 @@ impl InsertOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListRequest {
-    /// Whose.
+    /// The subject.
     pub subject: String,
     /// When they have to be live.
     pub now: UnixMillis,
@@ -180,7 +181,7 @@ impl FromStr for ListCursor {
     }
 }
 
-/// A text that is no place in a list.
+/// The text is not a place in a list.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a place in a list of sessions is a number of milliseconds, a dot and a session id")]
 pub struct ListCursorError;

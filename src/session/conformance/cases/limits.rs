@@ -1,6 +1,7 @@
 //! At most so many live sessions of a subject, and lists of many in pages.
 
 use alloc::{format, vec::Vec};
+use core::time::Duration;
 
 use crate::session::{
     conformance::{
@@ -156,7 +157,7 @@ async fn counts_the_live_alone<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         sessions.push(session);
     }
     for (before, wanted) in
-        [(MILLI, InsertOutcome::LimitReached), (MILLI * 0, InsertOutcome::INSERTED)]
+        [(MILLI, InsertOutcome::LimitReached), (Duration::ZERO, InsertOutcome::INSERTED)]
     {
         let now = stage.at(HOUR.saturating_sub(before));
         let new = SessionRecord { created_at: now, rotated_at: now, ..stage.session(&subject)? };

@@ -104,7 +104,7 @@ const PROOF: Case = Case(
 const OVERTAKEN: Case = Case(
     "rotate/an_overtaken_proof_revokes_nothing",
     "R3",
-    "answer Overtaken to a request with auth_time whose generation is not the current one: nobody has presented a token",
+    "answer Overtaken to a request with auth_time whose generation is not the current one: no client has presented a token",
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -366,11 +366,7 @@ async fn own_idle_lifetime<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         // Nothing else is used of it: the record is live for longer than this.
         stage.use_token(&mut session, 0).await?;
         let wanted = session.rotated_at.saturating_add(own).min(session.absolute_expires_at);
-        same(
-            "the end of a session with an idle lifetime of its own",
-            &session.expires_at,
-            &wanted,
-        )?;
+        same("the end of a session with a separate idle lifetime", &session.expires_at, &wanted)?;
     }
     Ok(())
 }
