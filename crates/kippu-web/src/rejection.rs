@@ -153,8 +153,10 @@ impl Rejection {
             Self::InvalidToken(DecodeError::Claim(ClaimError::Expired { .. })) => {
                 ("invalid_token", "the access token has expired")
             }
+            Self::InvalidToken(DecodeError::SessionEnded) | Self::Ended(_) => {
+                ("invalid_token", "the session has ended")
+            }
             Self::InvalidToken(_) => ("invalid_token", "the access token is not valid"),
-            Self::Ended(_) => ("invalid_token", "the session has ended"),
             Self::InvalidGrant(_) => ("invalid_grant", "log in again"),
             Self::InvalidRequest(_) => (
                 "invalid_request",

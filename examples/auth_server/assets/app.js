@@ -25,6 +25,11 @@ function decode(symbols) {
 
 // --- The wire -------------------------------------------------------------------------------
 
+function stepsInWords(steps) {
+  if (steps === null) return "";
+  return ["no store", "store ×1"][steps] ?? `store ×${steps}`;
+}
+
 /** A thing that somebody did, with the requests that it took, on the list of them. */
 class Deed {
   constructor(title) {
@@ -34,11 +39,13 @@ class Deed {
     $("log").prepend(element("li", {}, head, this.requests));
   }
 
-  note(method, path, status, words) {
+  /** `steps` is how often the server asked its session store; null where it has not answered. */
+  note(method, path, status, words, steps) {
     const kind = status >= 200 && status < 300 ? "good" : "bad";
     this.requests.append(element("li", {},
       element("span", { className: `status ${kind}` }, String(status || "–")),
       element("code", {}, `${method} ${path}`),
+      element("span", { className: "steps" }, stepsInWords(steps)),
       element("span", { className: "words" }, words)));
   }
 }
@@ -52,20 +59,25 @@ async function send(deed, method, path, { bearer, form, json, cookies = false } 
   const credentials = cookies ? "same-origin" : "omit";
   const body = json ? JSON.stringify(json) : form && new URLSearchParams(form);
   let status = 0;
+  let steps = null;
   let answer = {};
   try {
     const response = await fetch(path, { method, headers, body, credentials, cache: "no-store" });
     status = response.status;
+    steps = Number(response.headers.get("store-steps"));
     answer = await response.json().catch(() => ({}));
   } catch {
     answer = { error: "unreachable", error_description: "the server does not answer" };
   }
   const words = answer.error_description ?? (status === 401 ? "no access token" : "");
-  deed?.note(method, path, status, words);
-  return { ok: status >= 200 && status < 300, status, answer, words };
+  deed?.note(method, path, status, words, steps);
+  return { ok: status >= 200 && status < 300, status, steps, answer, words };
 }
 
 // --- The login ------------------------------------------------------------------------------
+
+const SESSION_ENDED = "the session has ended";
+const NOT_RECENT = "insufficient_user_authentication";
 
 /** What the server says of its lifetimes, in seconds. */
 let lifetimes = { access: 60, grace: 10 };
@@ -77,6 +89,7 @@ class Login {
   constructor(email, cookies) {
     this.email = email;
     this.cookies = cookies;
+    this.calls = null;
     this.access = null;
     /** Refresh tokens by generation, each with when it was used up. */
     this.generations = [];
@@ -134,7 +147,13 @@ class Login {
   /** Sends a request with the access token; after a 401, a refresh, and once more. */
   async call(deed, method, path, { retries = true, json } = {}) {
     const first = await send(deed, method, path, { ...this.credentials, json });
-    if (first.status !== 401 || !retries || this.ended) return first;
+    if (first.words === SESSION_ENDED) {
+      this.ended ??= "It was logged out on another device, and the server refuses its access token.";
+      show();
+    }
+    // A user who has to authenticate again gets no further with another token of the same login.
+    const isStale = first.answer.error === NOT_RECENT;
+    if (first.status !== 401 || !retries || this.ended || isStale) return first;
     const refreshed = await this.refresh(deed);
     return refreshed.ok ? send(deed, method, path, { ...this.credentials, json }) : first;
   }
@@ -255,7 +274,7 @@ function tick() {
     const seconds = Math.ceil(left);
     $("ended-left").textContent = isOver
       ? "has expired."
-      : `is let in for another ${seconds} s by whoever asks no database.`;
+      : `is refused here within a second. A server that does not follow the ended sessions would let it in for another ${seconds} s.`;
   }
   if (!login.cookies) showGenerations();
 }
@@ -277,7 +296,9 @@ function enter(email, cookies) {
   login = new Login(email, cookies);
   shown = null;
   forgery.changed = false;
-  clear("log", "sessions", "checks", "call-result", "forge-result", "refresh-result", "devices-result", "change-result");
+  clear("log", "sessions", "checks", "call-result", "keep-result", "forge-result", "refresh-result", "devices-result", "change-result");
+  $("keep-calling").checked = false;
+  $("confirm").hidden = true;
 }
 
 /** Back to the login, with the tokens forgotten. */
@@ -287,7 +308,7 @@ function leave() {
   clear("token", "part-header", "part-payload", "forged", "generations");
   forgery.clear();
   show();
-  for (const id of ["password", "current", "new"]) $(id).value = "";
+  for (const id of ["password", "current", "new", "confirm-password"]) $(id).value = "";
   $("email").focus();
 }
 
@@ -297,7 +318,8 @@ $("login").addEventListener("submit", async (event) => {
   const email = $("email").value.trim();
   const password = $("password").value;
   const cookies = new FormData($("login")).get("keep") === "cookies";
-  const json = { email, password, device: $("device").value, cookies };
+  const remember = $("remember").checked;
+  const json = { email, password, device: $("device").value, cookies, remember };
   clear("login-error");
   const buttons = [$("submit-login"), $("submit-register")];
   for (const button of buttons) button.disabled = true;
@@ -309,7 +331,8 @@ $("login").addEventListener("submit", async (event) => {
     const answer = await send(null, "POST", "/login", { json, cookies });
     if (!answer.ok) return refuse(answer);
     enter(email, cookies);
-    new Deed("Log in").note("POST", "/login", answer.status, cookies ? "three cookies" : "two tokens");
+    const words = cookies ? "three cookies" : "two tokens";
+    new Deed("Log in").note("POST", "/login", answer.status, words, answer.steps);
     login.take(answer.answer);
     $("password").value = "";
     show();
@@ -348,6 +371,33 @@ async function callApi(title, path, id) {
 
 $("call").addEventListener("click", () => callApi("Call the API", "/api/me", "call-result"));
 $("call-live").addEventListener("click", () => callApi("Call the API, with a look at the session", "/api/live", "call-result"));
+
+/** Calls the API again and again, without a refresh, to see when it stops to let the token in. */
+async function keepCalling() {
+  const mine = login;
+  const deed = new Deed("Keep calling the API");
+  let calls = 0;
+  while (login === mine && $("keep-calling").checked) {
+    const result = await send(null, "GET", "/api/me", mine.credentials);
+    if (result.ok) {
+      calls += 1;
+      tell("keep-result", true, `${calls} calls let in, and no step of the store.`);
+    } else {
+      deed.note("GET", "/api/me", result.status, `${result.words}, after ${calls} that were let in`, result.steps);
+      tell("keep-result", false, `${result.status}: ${result.words}. ${calls} calls were let in before.`);
+      if (result.words === SESSION_ENDED) {
+        mine.ended ??= "It was logged out on another device.";
+        show();
+      }
+      $("keep-calling").checked = false;
+    }
+    await new Promise((done) => setTimeout(done, 200));
+  }
+}
+
+$("keep-calling").addEventListener("change", () => {
+  if ($("keep-calling").checked) keepCalling();
+});
 
 // --- The forgery ----------------------------------------------------------------------------
 
@@ -499,6 +549,9 @@ async function listSessions() {
     const item = element("li", {},
       element("span", { className: "label" }, label),
       element("span", { className: "words" }, words));
+    const until = session.remembered ? "" : "not remembered, ";
+    item.append(element("span", { className: "words" },
+      `${until}ends ${new Date(session.expires_at * 1000).toLocaleString()} unless it is refreshed`));
     if (session.current) {
       item.append(element("span", { className: "badge" }, "this one"));
     } else {
@@ -514,7 +567,9 @@ async function listSessions() {
 async function endSession(id, label) {
   const deed = new Deed(`End the session of ${label}`);
   const result = await login.call(deed, "DELETE", `/auth/sessions/${id}`);
-  tell("devices-result", result.ok, result.ok ? `${label} gets no token any more.` : `${result.status}: ${result.words}.`);
+  tell("devices-result", result.ok, result.ok
+    ? `${label} gets no token any more, and the one that it has is refused within a second.`
+    : `${result.status}: ${result.words}.`);
   await listSessions();
 }
 
@@ -524,10 +579,31 @@ $("logout-others").addEventListener("click", async () => {
   await listSessions();
 });
 
-$("logout-all").addEventListener("click", async () => {
+async function logOutEverywhere() {
   const result = await login.call(new Deed("Log out everywhere"), "POST", "/auth/logout_all");
-  if (result.ok) leave();
-  else tell("devices-result", false, `${result.status}: ${result.words}.`);
+  if (result.ok) return leave();
+  tell("devices-result", false, `${result.status}: ${result.words}.`);
+  if (result.answer.error === NOT_RECENT) {
+    $("confirm").hidden = false;
+    $("confirm-password").focus();
+  }
+}
+
+$("logout-all").addEventListener("click", logOutEverywhere);
+
+$("confirm").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const json = { password: $("confirm-password").value, cookies: login.cookies };
+  const result = await login.call(new Deed("Authenticate again"), "POST", "/reauthenticate", { json });
+  if (!result.ok) {
+    tell("devices-result", false, `${result.status}: ${result.words}.`);
+    return;
+  }
+  login.take(result.answer);
+  $("confirm-password").value = "";
+  $("confirm").hidden = true;
+  show();
+  await logOutEverywhere();
 });
 
 // --- The password ---------------------------------------------------------------------------

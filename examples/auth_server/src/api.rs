@@ -10,7 +10,7 @@ use kippu::session::{AccessToken, SessionId};
 use kippu_web::{Access, Live};
 use serde::{Deserialize, Serialize};
 
-use crate::{accounts::Account, app::Lifetimes};
+use crate::{accounts::Account, app::Policy};
 
 /// The application's own claims in an access token.
 #[derive(Clone, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl<'t> From<&'t AccessToken<Profile>> for Me<'t> {
     }
 }
 
-/// Asks no database: the token says it all.
+/// Asks no database: the token says it all, and a task that follows the log of ended sessions whether it still holds.
 pub(crate) async fn me(Access(token): Access<Profile>) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(Me::from(&*token))).into_response()
 }
@@ -71,10 +71,10 @@ pub(crate) async fn live(live: Live<Profile>) -> Response {
 }
 
 /// How long an access token and the grace last, in seconds, so that the page can count them.
-pub(crate) async fn lifetimes(State(lifetimes): State<Lifetimes>) -> Response {
+pub(crate) async fn lifetimes(State(policy): State<Policy>) -> Response {
     let seconds = serde_json::json!({
-        "access": lifetimes.access.as_secs(),
-        "grace": lifetimes.grace.as_secs(),
+        "access": policy.access.as_secs(),
+        "grace": policy.grace.as_secs(),
     });
     Json(seconds).into_response()
 }

@@ -4,20 +4,21 @@ use std::{error::Error, future::ready, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRef},
+    extract::{DefaultBodyLimit, FromRef, Request, State},
     http::{HeaderName, HeaderValue, header::STRICT_TRANSPORT_SECURITY},
-    middleware,
+    middleware::{self, Next},
     response::Response,
     routing::{get, post},
 };
-use kippu::session::{BoxStore, Session, Sessions};
-use kippu_web::{Cookies, Guard, SessionRoutes};
+use kippu::session::{BoxStore, EndedOptions, EndedSessions, Session, Sessions};
+use kippu_web::{Cookies, Guard, Rejection, SessionRoutes};
 
 use crate::{
     accounts::{Accounts, AccountsError},
     api::{self, Profile},
     assets,
     audit::Audit,
+    counted::{self, Counted},
     explain,
     keys::Keys,
     limits::Limits,
@@ -33,12 +34,13 @@ use crate::{
 pub(crate) struct App {
     pub(crate) sessions: Arc<Sessions<BoxStore>>,
     pub(crate) guard: Guard,
+    pub(crate) ended: EndedSessions,
     pub(crate) accounts: Accounts,
     pub(crate) passwords: Passwords,
     pub(crate) limits: Arc<Limits>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) readiness: Readiness,
-    lifetimes: Lifetimes,
+    policy: Policy,
     transport: Transport,
 }
 
@@ -49,13 +51,16 @@ enum Transport {
     Tls,
 }
 
-/// How long what lasts, where it differs from what kippu proposes.
+/// How long what lasts, and what is refused, where it differs from what kippu proposes.
 #[derive(Clone, Copy)]
-pub(crate) struct Lifetimes {
+pub(crate) struct Policy {
     pub(crate) access: Duration,
     pub(crate) grace: Duration,
     pub(crate) idle: Duration,
     pub(crate) session: Duration,
+    /// How long ago a user may have authenticated who logs out everywhere.
+    pub(crate) recent: Duration,
+    pub(crate) refuses_when_stale: bool,
 }
 
 /// The API that the tokens are for, and the client that users log in with: there is one of each.
@@ -72,21 +77,26 @@ impl App {
     pub(crate) fn new(
         url: &str,
         keys: Keys,
-        lifetimes: Lifetimes,
+        policy: Policy,
         store: BoxStore,
         accounts: Accounts,
         passwords: Passwords,
     ) -> Result<Self, Box<dyn Error>> {
-        let sessions = Sessions::builder(store)
+        let store = Arc::new(Counted(store));
+        let options = EndedOptions::new().access_lifetime(policy.access);
+        let options = if policy.refuses_when_stale { options } else { options.accept_when_stale() };
+        let ended = EndedSessions::follow(Arc::clone(&store), options);
+        let sessions = Sessions::builder(BoxStore::new(store))
+            .ended_sessions(ended.clone())
             .issuer(url)
             .audience(AUDIENCE)
             .client(CLIENT)
             .access_key(keys.access)
             .refresh_key(keys.refresh)
-            .access_lifetime(lifetimes.access)
-            .grace(lifetimes.grace)
-            .idle_lifetime(lifetimes.idle)
-            .absolute_lifetime(lifetimes.session)
+            .access_lifetime(policy.access)
+            .grace(policy.grace)
+            .idle_lifetime(policy.idle)
+            .absolute_lifetime(policy.session)
             // One clock issues and verifies, and an end that is watched comes to the second.
             .leeway(Duration::ZERO)?
             .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)?
@@ -97,12 +107,13 @@ impl App {
         Ok(Self {
             guard: Guard::new(Arc::clone(sessions.verifier())).cookies(cookies)?,
             sessions,
+            ended,
             accounts,
             passwords,
             limits: Arc::new(Limits::new()),
             audit: Arc::new(Audit::new(keys.audit)),
             readiness: Readiness::default(),
-            lifetimes,
+            policy,
             transport: Transport::of(url),
         })
     }
@@ -118,7 +129,9 @@ impl App {
             .route("/unregister", post(login::unregister))
             .route("/login", post(login::login))
             .route("/password", post(login::change_password))
+            .route("/reauthenticate", post(login::reauthenticate))
             .nest_service(SESSION_ROUTES, sessions)
+            .layer(middleware::from_fn_with_state(self.clone(), recent_for_everywhere))
             .route("/api/me", get(api::me))
             .route("/api/live", get(api::live))
             .route("/api/public", get(api::public))
@@ -126,6 +139,7 @@ impl App {
             .route("/lifetimes", get(api::lifetimes))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
+            .layer(middleware::from_fn(counted::steps))
             .layer(middleware::from_fn_with_state(timeouts, serve::in_time))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self)
@@ -143,6 +157,20 @@ impl Transport {
             _ => Self::Plain,
         }
     }
+}
+
+/// Requires that the user has authenticated recently before a logout everywhere: a stolen access token is not enough.
+async fn recent_for_everywhere(
+    State(app): State<App>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Rejection> {
+    if request.uri().path() != "/auth/logout_all" {
+        return Ok(next.run(request).await);
+    }
+    let (parts, body) = request.into_parts();
+    app.guard.authenticate::<Profile>(&parts)?.require_recent(app.policy.recent)?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 /// Asked at each refresh: with which claims a user goes on, and whether at all.

@@ -23,6 +23,7 @@ pub(crate) enum Action {
     Registration,
     Login,
     PasswordChange,
+    Reauthentication,
     Unregistration,
 }
 
@@ -83,6 +84,7 @@ impl Action {
             Self::Registration => "registration",
             Self::Login => "login",
             Self::PasswordChange => "password change",
+            Self::Reauthentication => "reauthentication",
             Self::Unregistration => "unregistration",
         }
     }

@@ -80,8 +80,17 @@ impl Body {
 
     /// Takes out a boolean, which is false when it is absent.
     pub(crate) fn flag(&mut self, member: &'static str) -> Result<bool, BodyError> {
+        self.flag_or(member, false)
+    }
+
+    /// Takes out a boolean.
+    pub(crate) fn flag_or(
+        &mut self,
+        member: &'static str,
+        absent: bool,
+    ) -> Result<bool, BodyError> {
         match self.0.remove(member) {
-            None | Some(Value::Null) => Ok(false),
+            None | Some(Value::Null) => Ok(absent),
             Some(Value::Bool(flag)) => Ok(flag),
             Some(_) => Err(BodyError::Type { member, expected: "true or false" }),
         }

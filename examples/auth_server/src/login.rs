@@ -9,7 +9,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use kippu::session::{Login, Session, SessionError};
+use kippu::session::{Login, Session, SessionError, TokenResponse};
 use kippu_web::{Live, Rejection, Tokens};
 
 use crate::{
@@ -68,6 +68,7 @@ pub(crate) async fn login(
     let Credentials { email, password } = Credentials::take(&mut body)?;
     // The label of the session, and whether the tokens go into cookies instead of the body.
     let (device, cookies) = (body.optional_text("device")?, body.flag("cookies")?);
+    let remembered = body.flag_or("remember", true)?;
     if cookies {
         // Another site must not log its visitors into an account that it knows the password of.
         app.guard.check_origin(&request)?;
@@ -77,22 +78,14 @@ pub(crate) async fn login(
     let account = confirmed(&app, &attempt, account, &password).await?;
     let account = modernised(&app, account, &password).await;
 
-    let login = Login::new(account.id.as_str());
+    let login = Login::new(account.id.as_str()).remember(remembered);
     let login = match device {
         Some(device) if !device.trim().is_empty() => login.label(device),
         _ => login,
     };
     let still = async |session: Session| still_is(&app, &account, &password, &session).await;
     let login = app.sessions.login_checked(login, still);
-    let answer = if cookies {
-        app.guard.set_cookies(&request, login).await.map(|cookies| {
-            let body = serde_json::json!({ "expires_in": cookies.expires_in().as_secs() });
-            (cookies, Json(body)).into_response()
-        })
-    } else {
-        login.await.map(|tokens| Tokens(tokens).into_response()).map_err(Rejection::from)
-    };
-    match answer {
+    match granted(&app, &request, cookies, login).await {
         Ok(response) => {
             attempt.accepted(&account.id);
             Ok(response)
@@ -108,6 +101,52 @@ pub(crate) async fn login(
             Err(Refusal::Changed)
         }
         Err(rejection) => Err(rejection.into()),
+    }
+}
+
+/// The answer with the tokens of a login: in the body, or in cookies.
+async fn granted(
+    app: &App,
+    request: &Parts,
+    cookies: bool,
+    login: impl Future<Output = Result<TokenResponse, SessionError>>,
+) -> Result<Response, Rejection> {
+    if !cookies {
+        return Ok(Tokens(login.await?).into_response());
+    }
+    let cookies = app.guard.set_cookies(request, login).await?;
+    let body = serde_json::json!({ "expires_in": cookies.expires_in().as_secs() });
+    Ok((cookies, Json(body)).into_response())
+}
+
+/// Takes the password again, within a session, for a request that wants a recent authentication (RFC 9470).
+pub(crate) async fn reauthenticate(
+    State(app): State<App>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    request: Parts,
+    // Refused after the body was read: else the connection would end with the answer.
+    live: Result<Live<Profile>, Rejection>,
+    mut body: Body,
+) -> Result<Response, Refusal> {
+    let live = live?;
+    let (password, cookies) = (body.text("password")?, body.flag("cookies")?);
+    let account = app.accounts.by_id(&live.token.subject).await?;
+    let account = account.ok_or(Rejection::Ended(SessionError::Denied))?;
+    let attempt = app.audit.attempt(Action::Reauthentication, address.ip(), &account.name);
+    admit_address(&app, &attempt, address.ip())?;
+    admit_account(&app, &attempt)?;
+    let account =
+        confirmed(&app, &attempt, Some(account), &password).await.map_err(for_this_session)?;
+    attempt.accepted(&account.id);
+    let again = app.sessions.reauthenticate(&live.token, Profile::from(account));
+    Ok(granted(&app, &request, cookies, again).await?)
+}
+
+/// Not 401: the session is valid, and its client must not refresh and try again.
+fn for_this_session(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Credentials => Refusal::CurrentPassword,
+        refusal => refusal,
     }
 }
 
@@ -130,13 +169,8 @@ pub(crate) async fn change_password(
     admit_account(&app, &attempt)?;
     let mut account = Some(account);
     for _ in 0..TRIES {
-        let checked = confirmed(&app, &attempt, account, &password).await.map_err(|refusal| {
-            match refusal {
-                // Not 401: the session is valid, and its client must not refresh and try again.
-                Refusal::Credentials => Refusal::CurrentPassword,
-                refusal => refusal,
-            }
-        })?;
+        let checked =
+            confirmed(&app, &attempt, account, &password).await.map_err(for_this_session)?;
         let hash = app.passwords.hash(new.clone()).await?;
         if app.accounts.replace_hash(&checked, &hash).await? {
             attempt.accepted(subject);

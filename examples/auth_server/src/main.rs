@@ -14,6 +14,7 @@ mod app;
 mod assets;
 mod audit;
 mod body;
+mod counted;
 mod email;
 mod explain;
 mod hashing;
@@ -111,6 +112,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 struct Server {
     entrance: Entrance,
     purge: AbortHandle,
+    following: AbortHandle,
     sqlite: Option<SqliteStore>,
     accounts: Accounts,
 }
@@ -130,8 +132,9 @@ impl Server {
         if let Some(cost) = accounts.highest_bcrypt_cost().await? {
             passwords.expect_bcrypt(cost);
         }
-        let lifetimes = options.lifetimes();
-        let app = App::new(&url, keys, lifetimes, sessions, accounts.clone(), passwords)?;
+        let policy = options.policy();
+        let app = App::new(&url, keys, policy, sessions, accounts.clone(), passwords)?;
+        let following = tokio::spawn(app.ended.clone().run(sleep)).abort_handle();
         let purge = Arc::clone(&app.sessions).purge_task(options.purge_every(), sleep);
         let purge = tokio::spawn(purge).abort_handle();
         let router = app.router(options.connections.request_timeouts());
@@ -141,13 +144,14 @@ impl Server {
             warn!(%error, "the URL cannot be printed");
         }
         info!(url, %address, store = location.kind(), "listening");
-        Ok(Self { entrance, purge, sqlite, accounts })
+        Ok(Self { entrance, purge, following, sqlite, accounts })
     }
 
     /// Stops within [`LAST_REQUESTS`] and [`CLOSING`], whatever the clients and the store do.
     async fn stop(self) {
         self.entrance.close(LAST_REQUESTS).await;
         self.purge.abort();
+        self.following.abort();
         let closed = timeout(CLOSING, async {
             if let Some(store) = &self.sqlite {
                 SqliteStore::close(store).await;

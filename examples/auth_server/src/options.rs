@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 use kippu::session::{BoxStore, Sessions};
 
-use crate::{app::Lifetimes, import, logs, proxies::ProxyOptions, serve::ConnectionOptions};
+use crate::{app::Policy, import, logs, proxies::ProxyOptions, serve::ConnectionOptions};
 
 /// A server with logins by kippu, and a page that shows its tokens at work.
 #[derive(Parser)]
@@ -49,6 +49,13 @@ pub(crate) struct Options {
     /// How long a session lives at most
     #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
     session_lifetime: u64,
+    /// How long ago a user may have authenticated who logs out everywhere: so short that it can be watched
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    recent: u64,
+    /// Refuse access tokens with a 503 while the store cannot be read for the sessions that have ended. By default the API
+    /// goes on, and a logout may be overlooked until the store is back
+    #[arg(long)]
+    refuse_when_stale: bool,
     /// How often expired sessions are removed
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     purge_every: u64,
@@ -72,12 +79,14 @@ pub(crate) enum Command {
 }
 
 impl Options {
-    pub(crate) fn lifetimes(&self) -> Lifetimes {
-        Lifetimes {
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
             access: Duration::from_secs(self.access_lifetime),
             grace: Duration::from_secs(self.grace),
             idle: Duration::from_secs(self.idle_lifetime),
             session: Duration::from_secs(self.session_lifetime),
+            recent: Duration::from_secs(self.recent),
+            refuses_when_stale: self.refuse_when_stale,
         }
     }
 
