@@ -1,9 +1,11 @@
 //! Logins on each store: how many a second, and how long the slowest wait.
 //!
-//! `cargo bench -p kippu-benches --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [STORE …]]`. Servers are
+//! `cargo bench -p kippu-benches --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [--ended] [--without-log] [STORE …]]`. Servers are
 //! started for it, and share the machine's cores with it. `--loaded=1000000` has so many sessions in the store
 //! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
-//! much the store has grown. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
+//! much the store has grown. `--ended` has sessions end at 10, 100 and 1,000 logouts a second while a verifier follows them, and
+//! tells how long after the answer it refuses their tokens, and what a reading of the log costs. `--without-log` has SQLite and
+//! PostgreSQL write no log, to compare the logouts with. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
 //! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
 //!
 //! The rows are written as JSON, and the rotations drawn, in `target/sessions` or the folder of `--out=FOLDER`.
@@ -25,20 +27,20 @@ use std::{
     env, io,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
     time::{Duration, Instant},
 };
 
 use kippu::{
     Algorithm, Key,
     session::{
-        BoxStore, MemoryStore, NoClaims, RefreshStore, Session, SessionId, Sessions, TokenResponse,
-        UnixMillis,
+        AccessVerifier, BoxStore, EndedOptions, EndedSessions, MemoryStore, NoClaims, RefreshStore,
+        Session, SessionId, Sessions, TokenEnd, TokenResponse, UnixMillis,
         rotation::{RotateOutcome, RotateRequest},
     },
 };
 use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use self::session_charts::Row;
 
@@ -52,13 +54,31 @@ struct Size {
     loaded: usize,
     /// Rotations of one of them.
     worn: u64,
+    /// How long sessions end at each rate.
+    ended: Duration,
+    /// Whether the databases write the log of ended sessions.
+    logs: bool,
 }
 
 /// For numbers.
-const FULL: Size = Size { calls: 24_000, callers: &[1, 8, 32, 128], loaded: 0, worn: 0 };
+const FULL: Size = Size {
+    calls: 24_000,
+    callers: &[1, 8, 32, 128],
+    loaded: 0,
+    worn: 0,
+    ended: Duration::ZERO,
+    logs: true,
+};
 
 /// To see that it works.
-const TRIAL: Size = Size { calls: 16, callers: &[1, 2], loaded: 256, worn: 256 };
+const TRIAL: Size = Size {
+    calls: 16,
+    callers: &[1, 2],
+    loaded: 256,
+    worn: 256,
+    ended: Duration::from_millis(100),
+    logs: true,
+};
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -72,6 +92,11 @@ fn main() {
         }
         if let Some(path) = argument.strip_prefix("--out=") {
             folder = PathBuf::from(path);
+        }
+        match argument.as_str() {
+            "--ended" => size.ended = Duration::from_secs(10),
+            "--without-log" => size.logs = false,
+            _ => {}
         }
         if let Some(number) = argument.strip_prefix("--worn=") {
             size.worn = number.parse().expect("--worn=ROTATIONS, a number");
@@ -95,6 +120,14 @@ fn main() {
         runtime.block_on(async {
             let path = folder.path().join("sessions.db");
             let store = kippu_sqlx::SqliteStore::open(&path).await.expect("a new file");
+            if !size.logs {
+                let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display()));
+                let pool = pool.await.expect("a file");
+                sqlx::query("DROP TRIGGER kippu_sessions_ended")
+                    .execute(&pool)
+                    .await
+                    .expect("it is there");
+            }
             let held = async || {
                 let files =
                     ["", "-wal"].map(|end| path.with_file_name(format!("sessions.db{end}")));
@@ -112,6 +145,10 @@ fn main() {
             let pool = options.connect(&server.url()).await.expect("it runs");
             let store = kippu_sqlx::PostgresStore::new(pool.clone());
             store.create_schema().await.expect("a new database");
+            if !size.logs {
+                let drop = "DROP TRIGGER kippu_sessions_ended ON kippu_sessions";
+                sqlx::query(drop).execute(&pool).await.expect("it is there");
+            }
             let held = async || {
                 let query = "SELECT pg_total_relation_size('kippu_sessions')";
                 let bytes: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs");
@@ -176,7 +213,7 @@ async fn all(
         .issuer("https://auth.example")
         .audience("api")
         .client("web")
-        .access_key(Key::generate(Algorithm::Hs256).expect("randomness"))
+        .access_key(access_key())
         .refresh_key(Key::generate(Algorithm::Hs256).expect("randomness").with_kid("1"))
         .build()
         .expect("defaults are safe");
@@ -202,6 +239,11 @@ async fn all(
         let (elapsed, grown) = (start.elapsed(), held().await.saturating_sub(before) / 1024);
         println!("{name:<10} one rotated {} times in {elapsed:.1?}, {grown} KiB more", size.worn);
     }
+    for a_second in [10, 100, 1000] {
+        if !size.ended.is_zero() {
+            end(name, &bench, a_second, size.ended).await;
+        }
+    }
     for &callers in size.callers {
         // One caller who waits for a disk gets little done.
         let calls = if callers == 1 { size.calls / 8 } else { size.calls }.div_ceil(callers);
@@ -226,6 +268,68 @@ async fn all(
         row("refresh", each(&bench, callers, calls, refresh).await.0);
         row("logout", each(&bench, callers, calls, logout).await.0);
     }
+}
+
+fn access_key() -> Key {
+    Key::hs256([0x5a; 32]).expect("32 bytes")
+}
+
+/// So many logouts a second, for so long: how long after its answer a verifier refuses the token, and what a reading costs.
+async fn end(name: &str, bench: &Arc<Bench>, a_second: u32, time: Duration) {
+    let ended = EndedSessions::follow(Arc::clone(&bench.store), EndedOptions::new());
+    let verifier = AccessVerifier::new(access_key(), "https://auth.example", "api");
+    let verifier = Arc::new(verifier.ended_sessions(ended.clone()));
+    let logouts = (time.as_secs_f64() * f64::from(a_second)).max(1.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::as_conversions,
+        reason = "a count"
+    )]
+    let tokens = each(bench, 1, logouts as usize, login).await.1.remove(0);
+    ended.poll().await.expect("the store is there");
+    // As `EndedSessions::run` does it, with a watch on it.
+    let readings = Arc::<Mutex<Vec<Duration>>>::default();
+    let measured = Arc::clone(&readings);
+    let reader = tokio::spawn(async move {
+        loop {
+            let start = Instant::now();
+            ended.poll().await.expect("the store is there");
+            measured.lock().expect("no reading failed").push(start.elapsed());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / a_second);
+    let mut lags = JoinSet::new();
+    let start = Instant::now();
+    for tokens in tokens {
+        ticks.tick().await;
+        let (bench, verifier) = (Arc::clone(bench), Arc::clone(&verifier));
+        lags.spawn(async move {
+            let token = verifier.verify::<NoClaims>(&tokens.access_token).expect("a good token");
+            bench.sessions.logout(&tokens.refresh_token).await.expect("a logout");
+            let answered = Instant::now();
+            assert_eq!(verifier.ended(&token, tokio::time::sleep).await, TokenEnd::SessionEnded);
+            answered.elapsed()
+        });
+    }
+    let elapsed = start.elapsed().as_secs_f64();
+    let mut lags = lags.join_all().await;
+    reader.abort();
+    let mut readings = std::mem::take(&mut *readings.lock().expect("no reading failed"));
+    lags.sort_unstable();
+    readings.sort_unstable();
+    let at = |waits: &[Duration], part| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e3;
+    println!(
+        "{name:<10} {a_second} logouts a second ({} in {elapsed:.1} s): refused after p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms; a \
+         reading takes p50 {:.3} ms, p99 {:.3} ms",
+        lags.len(),
+        at(&lags, 50),
+        at(&lags, 99),
+        at(&lags, 100),
+        at(&readings, 50),
+        at(&readings, 99),
+    );
 }
 
 async fn login(bench: Arc<Bench>, caller: usize, call: usize) -> TokenResponse {
