@@ -9,6 +9,7 @@ use kippu::session::{
     conformance::{self, CaseResult, Harness, Stall, Suite},
 };
 use kippu_test_support::broken_stores;
+use tokio::sync::Semaphore;
 
 /// Handles that share one store.
 struct Memory(Arc<MemoryStore>);
@@ -159,21 +160,24 @@ async fn each_flaw_is_found_and_each_case_finds_one() {
     let mut all = BTreeSet::new();
     let mut found = BTreeSet::new();
     let mut missed = Vec::new();
-    // Most of a run is waiting, so that several share the threads.
-    for some in FLAWS.chunks(8) {
-        let runs = some.iter().map(|(flaw, expected)| {
-            let run = tokio::spawn(failures(*flaw));
-            async move { (flaw, expected, run.await.unwrap()) }
+    // Most of a run is waiting, so that many share the threads.
+    let turns = Arc::new(Semaphore::new(24));
+    let runs = FLAWS.iter().map(|(flaw, expected)| {
+        let turns = Arc::clone(&turns);
+        let run = tokio::spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            failures(*flaw).await
         });
-        for run in runs.collect::<Vec<_>>() {
-            let (flaw, expected, (report, names, failed)) = run.await;
-            println!("{flaw:?}: {failed:?}");
-            for case in expected.iter().filter(|case| !failed.contains(*case)) {
-                missed.push(format!("{case} does not find {flaw:?}:\n{report}"));
-            }
-            all.extend(names);
-            found.extend(failed);
+        async move { (flaw, expected, run.await.unwrap()) }
+    });
+    for run in runs.collect::<Vec<_>>() {
+        let (flaw, expected, (report, names, failed)) = run.await;
+        println!("{flaw:?}: {failed:?}");
+        for case in expected.iter().filter(|case| !failed.contains(*case)) {
+            missed.push(format!("{case} does not find {flaw:?}:\n{report}"));
         }
+        all.extend(names);
+        found.extend(failed);
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
     // What finds nothing here, or only in passing, could as well not be there.
