@@ -5,7 +5,7 @@
 //! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
 //! much the store has grown. `--ended` has sessions end at 10, 100 and 1,000 logouts a second while a verifier follows them, and
 //! tells how long after the answer it refuses their tokens, and what a reading of the log costs. `--without-log` has SQLite and
-//! PostgreSQL write no log, to compare the logouts with. Each row is one operation by so many callers at once, each on sessions of its own; every answer is
+//! PostgreSQL write no log, to compare the logouts with. Each row is one operation by so many callers at once, each on separate sessions; every answer is
 //! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
 //!
 //! The rows are written as JSON, and the rotations drawn, in `target/sessions` or the folder of `--out=FOLDER`.

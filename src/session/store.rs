@@ -4,6 +4,9 @@ mod boxed;
 mod ended;
 mod memory;
 mod request;
+#[cfg(feature = "conformance")]
+#[doc = include_str!("store/writing.md")]
+pub mod writing {}
 
 /// What the store in memory shares between threads; `tests/interleavings` gives it loom's in their place.
 mod sync {
@@ -53,7 +56,8 @@ pub use self::{
 /// A store never sees a token, and nothing that one could be made from.
 ///
 /// Implementers write `async fn`, as the example `custom_store` does, and run the tests of the feature
-/// `conformance` on what they wrote. The futures have to be `Send`.
+/// `conformance` on what they wrote; with that feature, the module `writing` has the way to an SQL store. The futures have to be
+/// `Send`.
 pub trait RefreshStore: Send + Sync + 'static {
     /// Adds a session, whose id is of its subject's [shard](SessionId::shard). It never changes one that has this id.
     ///

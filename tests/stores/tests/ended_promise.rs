@@ -61,7 +61,7 @@ struct Ended {
     answered: Instant,
 }
 
-/// What all tasks share.
+/// The state that all tasks share.
 struct World {
     /// One with the right clock, and one whose clock is an hour behind.
     issuers: [Sessions<BoxStore>; 2],
@@ -193,7 +193,7 @@ impl World {
     }
 }
 
-/// Logs in and out, checks, and disturbs, until there were enough checks and the disturbances are over.
+/// Logs in and out, checks and disturbs, until there were enough checks and the last disturbance has ended.
 async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
     let wanted = env::var("KIPPU_CHECKS").map_or(20_000, |text| text.parse().unwrap());
     let mut tasks = JoinSet::new();
@@ -272,7 +272,7 @@ async fn in_memory() {
     let store = Arc::new(MemoryStore::new(1_000_000));
     let open = || BoxStore::new(Arc::clone(&store));
     let world = World::new([open(), open()], vec![open(), open(), open()]);
-    // The sessions of the issuer whose clock is behind are over for the other one a day early.
+    // The row goes while the access token is still valid.
     let purge = async {
         for _ in 0..20 {
             let late = kippu::session::UnixMillis::now().saturating_add(15 * 24 * HOUR);
