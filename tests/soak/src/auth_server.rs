@@ -39,7 +39,8 @@ impl AuthServer {
             ("--purge-every", "2".to_owned()),
         ];
         let arguments = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-        let arguments = arguments.collect();
+        // So that no fault excuses an access token that is accepted too late.
+        let arguments = arguments.chain(["--refuse-when-stale".to_owned()]).collect();
         Self { program: program.to_owned(), folder, address, arguments, clock, process: None }
     }
 

@@ -560,6 +560,26 @@ fn a_logout_that_is_not_final() {
 }
 
 #[test]
+fn an_access_token_that_outlives_its_session() {
+    for (end, breaks) in [(3.9, false), (4.0, false), (4.1, true)] {
+        let mut story = begun();
+        story.logout(3.0, 1, Answer::Done);
+        story.ask(end, What::Me, 1002, Answer::Done);
+        if breaks {
+            story.breaks("R19");
+        } else {
+            assert_eq!(story.broken(), [""; 0]);
+        }
+    }
+    // Another session of the user goes on.
+    let mut story = begun();
+    story.login(2.0, "b", 10);
+    story.logout(3.0, 1, Answer::Done);
+    story.ask(6.0, What::Me, 1010, Answer::Done);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
 fn a_session_that_comes_back() {
     let mut story = begun();
     story.refresh(8.0, 1, Answer::Refused);

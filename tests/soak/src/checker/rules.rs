@@ -8,11 +8,11 @@ use super::{
     outages,
     story::{Cause, Life, Story},
 };
-use crate::log::{Answer, Got, Request, Span, What};
+use crate::log::{Answer, Got, Micros, Request, Span, What};
 
 pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
 
-pub(super) const RULES: [(&str, Rule); 24] = [
+pub(super) const RULES: [(&str, Rule); 25] = [
     ("R1 all presentations of a token get one successor", one_successor),
     ("R1 a token is used up once", used_up_once),
     ("R2 within the grace a token is good again", good_within_the_grace),
@@ -35,6 +35,7 @@ pub(super) const RULES: [(&str, Rule); 24] = [
     ("R17 a request that failed has used nothing up", outages::used_up_by_a_failure),
     ("R18 every answer comes in time", outages::late),
     ("R18 no answer is a 500", outages::failed),
+    ("R19 a second after a session has ended its access tokens are refused", refused_in_time),
     ("R21 a logout ends what an authentic token names", outages::logout_without_effect),
     ("R21 a logout without an authentic token is not a success", outages::logout_of_nothing),
 ];
@@ -329,6 +330,24 @@ pub(super) fn shown(story: &Story<'_>, causes: &[Cause]) -> Vec<String> {
             let is_listed = list.listed.iter().any(|id| id == life.id);
             if is_listed && life.is_over(list, causes) {
                 found.push(format!("{}, and is listed at {}", told(life, life.login), list.sent));
+            }
+        }
+    }
+    found
+}
+
+/// How long after the end of a session the server may accept its access tokens, as `EndedOptions` has it by default.
+const MAX_LAG: Micros = 1_000_000;
+
+/// The server refuses what it does not know, so that no fault excuses an answer. A session that ends by its age is in no log.
+fn refused_in_time(story: &Story<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for life in &story.lives {
+        for look in life.looks.iter().filter(|look| look.what == What::Me && look.is_done()) {
+            let sent = look.sent.saturating_sub(MAX_LAG);
+            let before = Request { sent, ..(*look).clone() };
+            if life.is_over(&before, &[Cause::Logout, Cause::Reuse, Cause::Removal]) {
+                found.push(told(life, look));
             }
         }
     }
