@@ -8,6 +8,7 @@ mod purge;
 mod rotate;
 mod step;
 mod value;
+mod wake;
 
 use std::{
     fmt,
@@ -20,7 +21,7 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
-    store::{EndedCursor, EndedPage, InsertOutcome},
+    store::{EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest},
 };
 use redis::{
     Client, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike,
@@ -31,9 +32,9 @@ use tokio::time::timeout;
 pub use self::primary::PrimaryConnection;
 use self::{
     clock::Clocks,
-    fault::{corrupt, fault, is_not_primary},
+    fault::{corrupt, fault, is_not_primary, newer},
     step::{INSERT, LIST, LOAD, REVOKE, REVOKE_SUBJECT, Step, explain},
-    value::{decode, encode},
+    value::{Unreadable, decode, encode},
 };
 
 /// Sessions in Redis 7.0 or later, or in Valkey: one server, a primary that Redis Sentinel watches, or a cluster.
@@ -166,6 +167,8 @@ pub struct RedisStore<C> {
     next_tag: Arc<AtomicU16>,
     /// Whether the server is a node of a cluster, once it was asked.
     is_cluster: Arc<OnceLock<bool>>,
+    /// Whether a message follows each step that ends sessions.
+    sends_wake_ups: bool,
 }
 
 /// Keys have one of so many hash tags, enough that a cluster spreads them evenly, and few enough to visit all.
@@ -216,6 +219,7 @@ impl<C> RedisStore<C> {
             clocks: Arc::new(Clocks::new(TAGS)),
             next_tag: Arc::new(AtomicU16::new(purge::first_tag())),
             is_cluster: Arc::default(),
+            sends_wake_ups: false,
         }
     }
 
@@ -285,11 +289,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         in_time(self.deadline, self.run_on(step, tag_of(shard), &[self.key(shard)], args)).await
     }
 
-    /// Runs a step on a shard, and on the log of ended sessions, within the deadline.
+    /// Runs a step on a shard, and on the log of ended sessions, within the deadline. The last argument is the channel.
     async fn end(&self, step: &Step, shard: u16, args: &[&[u8]]) -> Result<Value, StoreError> {
+        let channel = self.channel();
+        let args = [args, &[channel.as_bytes()]].concat();
         in_time(self.deadline, async {
             let tag = tag_of(shard);
-            self.run_on(step, tag, &[self.key(shard), self.log(tag).await?], args).await
+            self.run_on(step, tag, &[self.key(shard), self.log(tag).await?], &args).await
         })
         .await
     }
@@ -311,7 +317,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                 return Err(fault(error));
             }
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) => {
-                return Err(explain(&mut connection, keys, error).await);
+                return Err(explain(&mut connection, keys, self.channel().as_bytes(), error).await);
             }
             Err(error) => return Err(fault(error)),
         };
@@ -328,25 +334,41 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisStore<C> {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        let SessionRecord { id, subject, created_at, absolute_expires_at, .. } = session;
-        let lifetime = absolute_expires_at.saturating_since(*created_at).as_millis();
-        let args = [
-            id.to_string(),
-            encode(session),
-            subject.clone(),
-            lifetime.to_string(),
-            absolute_expires_at.to_string(),
-        ];
-        let args = args.each_ref().map(String::as_bytes);
-        let inserted = self.run(&INSERT, id.shard(), &args).await?;
-        Ok(if truth(&inserted)? { InsertOutcome::Inserted } else { InsertOutcome::Duplicate })
+    /// Takes one key, and within a limit the log of ended sessions too.
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        let SessionRecord { id, subject, created_at, absolute_expires_at, .. } = &request.session;
+        let lifetime = absolute_expires_at.saturating_since(*created_at).as_millis().to_string();
+        let (name, value) = (id.to_string(), encode(&request.session));
+        let absolute = absolute_expires_at.to_string();
+        let args =
+            [name.as_bytes(), &value, subject.as_bytes(), lifetime.as_bytes(), absolute.as_bytes()];
+        let answer = match request.limit {
+            None => self.run(&INSERT, id.shard(), &args).await?,
+            Some(limit) => {
+                let others = limit.max().saturating_sub(1);
+                let evicts = u8::from(limit.evicts());
+                let more = [created_at.to_string(), others.to_string(), evicts.to_string()];
+                let [created_at, others, evicts] = more.each_ref().map(String::as_bytes);
+                let args = [&args[..], &[created_at, others, evicts]].concat();
+                self.end(&INSERT, id.shard(), &args).await?
+            }
+        };
+        match answer {
+            Value::Array(evicted) => {
+                let evicted = evicted.iter().map(session_id).collect::<Result<_, _>>()?;
+                Ok(InsertOutcome::Inserted { evicted })
+            }
+            Value::Int(0) => Ok(InsertOutcome::Duplicate),
+            Value::Int(1) => Ok(InsertOutcome::LimitReached),
+            _ => Err(corrupt()),
+        }
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
         match self.run(&LOAD, id.shard(), &[id.to_string().as_bytes()]).await? {
             Value::Nil => Ok(None),
-            value => record(*id, &value).map(Some),
+            Value::BulkString(value) => record(*id, &value).map(Some),
+            _ => Err(corrupt()),
         }
     }
 
@@ -367,7 +389,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         truth(&self.end(&REVOKE, id.shard(), &args).await?)
     }
 
-    /// Where one of the sessions is corrupt, it revokes all the others, and then fails.
+    /// Where one of the sessions cannot be read, it revokes all the others, and then fails.
     async fn revoke_subject(
         &self,
         subject: &str,
@@ -382,20 +404,23 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         count(&self.end(&REVOKE_SUBJECT, SessionId::shard_of(subject), &args).await?)
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        let answer = self.run(&LIST, SessionId::shard_of(subject), &[subject.as_bytes()]).await?;
+    /// Redis looks through all sessions of the subject for each page, and sends those of the page.
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        let ListRequest { subject, now, after, limit, .. } = request;
+        let (time, id) = match after {
+            Some(after) => (after.created_at.to_string(), after.id.to_string()),
+            None => <(String, String)>::default(),
+        };
+        let args = [subject.clone(), now.to_string(), limit.to_string(), time, id];
+        let args = args.each_ref().map(String::as_bytes);
+        let answer = self.run(&LIST, SessionId::shard_of(subject), &args).await?;
         let Value::Array(found) = answer else { return Err(corrupt()) };
-        let mut live = Vec::new();
+        let mut sessions = Vec::with_capacity(found.len() / 2);
         for pair in found.chunks(2) {
-            let [Value::BulkString(name), value] = pair else { return Err(corrupt()) };
-            let name = str::from_utf8(name).map_err(|_| corrupt())?;
-            let record = record(name.parse().map_err(|_| corrupt())?, value)?;
-            if record.is_live(now) {
-                live.push(record);
-            }
+            let [name, Value::BulkString(value)] = pair else { return Err(corrupt()) };
+            sessions.push(record(session_id(name)?, value)?);
         }
-        live.sort_by_key(|record| (record.created_at, record.id));
-        Ok(live)
+        Ok(request.page(sessions))
     }
 
     /// Reads through all sessions, a few hundred in one step of the server, from where the last purge of this handle and
@@ -424,11 +449,17 @@ const fn tag_of(shard: u16) -> u16 {
     shard / SHARDS_PER_TAG
 }
 
-fn record(id: SessionId, value: &Value) -> Result<SessionRecord, StoreError> {
-    match value {
-        Value::BulkString(value) => decode(id, value).ok_or_else(corrupt),
-        _ => Err(corrupt()),
-    }
+fn record(id: SessionId, value: &[u8]) -> Result<SessionRecord, StoreError> {
+    decode(id, value).map_err(|unreadable| match unreadable {
+        Unreadable::Newer => newer(),
+        Unreadable::Corrupt => corrupt(),
+    })
+}
+
+fn session_id(name: &Value) -> Result<SessionId, StoreError> {
+    let Value::BulkString(name) = name else { return Err(corrupt()) };
+    let name = str::from_utf8(name).map_err(|_| corrupt())?;
+    name.parse().map_err(|_| corrupt())
 }
 
 fn truth(value: &Value) -> Result<bool, StoreError> {

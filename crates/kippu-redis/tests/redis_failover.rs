@@ -193,7 +193,7 @@ fn a_primary_may_be_demoted_behind_its_address() {
         let (left, stayed) = (session("alice"), session("bob"));
         let through = stores(&url_of(&proxy), LIMIT).await;
         for session in [&left, &stayed] {
-            through[0].1.insert(session).await.unwrap();
+            through[0].1.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
         for (_, store) in &through {
             assert_eq!(store.load(&left.id).await.unwrap().as_ref(), Some(&left));
@@ -527,7 +527,10 @@ fn a_rotation_that_is_late_does_not_happen() {
         for (name, store) in stores(&redis.url(), Duration::from_millis(300)).await {
             let (alice, bob) = (session("alice"), session("bob"));
             for session in [&alice, &bob] {
-                works_again(name, || async { store.insert(session).await }).await;
+                works_again(name, || async {
+                    store.insert(&InsertRequest::new(session.clone())).await
+                })
+                .await;
             }
             redis.pause();
             let rotated = store.rotate(&presented(&alice, 0, LOGIN)).await;

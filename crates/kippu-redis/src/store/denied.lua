@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- Which of the commands of the steps the user may not run on the keys of a step; of those that bring the first layout into
 -- this one, if there are no others.
+-- ARGV: channel, nothing where the steps send no messages.
 local denied = {}
-for _, commands in ipairs({
+local needed = {
   {
     {'INFO', 'replication'},
     {'PEXPIRE', KEYS[1], '1'},
@@ -19,7 +20,11 @@ for _, commands in ipairs({
     {'DEL', KEYS[1]},
     {'HGETALL', KEYS[1]},
   },
-}) do
+}
+if ARGV[1] ~= '' then
+  table.insert(needed[1], {'PUBLISH', ARGV[1], ''})
+end
+for _, commands in ipairs(needed) do
   for _, command in ipairs(commands) do
     if not redis.acl_check_cmd(unpack(command)) then
       denied[#denied + 1] = command[1]

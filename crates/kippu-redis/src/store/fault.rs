@@ -23,6 +23,14 @@ pub(super) fn corrupt() -> StoreError {
     )
 }
 
+/// The error for what a newer version of kippu wrote.
+pub(super) fn newer() -> StoreError {
+    StoreError::new(StoreErrorKind::Misconfigured, NEWER)
+}
+
+const NEWER: &str =
+    "the sessions in Redis were written by a newer version of kippu: update this server";
+
 /// Whether the server, which is there, has answered with an error.
 pub(super) fn is_server_error(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
@@ -129,6 +137,7 @@ fn classify_code(code: &str) -> (StoreErrorKind, &'static str) {
             Misconfigured,
             "Redis is in protected mode, and refuses other machines: give it a password, or bind it to an address",
         ),
+        "NEWER" => (Misconfigured, NEWER),
         "WRONGTYPE" | "CORRUPT" => {
             (Corrupt, "a key under the store's prefix holds something that the store did not write")
         }
@@ -185,6 +194,7 @@ mod tests {
             (code("DENIED"), Misconfigured, "protected mode"),
             (code("WRONGTYPE"), Corrupt, "did not write"),
             (code("CORRUPT"), Corrupt, "did not write"),
+            (code("NEWER"), Misconfigured, "written by a newer version of kippu"),
             (code("NEWCODE"), Unavailable, "Redis refused the step"),
         ] {
             let text = format!("{error}");

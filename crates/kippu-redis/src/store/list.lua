@@ -1,8 +1,24 @@
--- The ids and the values of a subject's sessions, in turns.
--- ARGV: subject.
+-- The ids and the values of a subject's live sessions behind a place, in turns: the first ones up to a limit. In any order if
+-- these are all.
+-- ARGV: subject, now, how many at most, time and id of the place or two empty texts.
+local subject, now, limit, after, after_id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+
 local found = {}
-local are_sessions = each_of_subject(KEYS[1], ARGV[1], function(id, value)
-  found[#found + 1] = id
-  found[#found + 1] = value
+local fault = each_of_subject(KEYS[1], subject, function(id, value, session)
+  local began = tonumber(session.created_at)
+  if session.revoked == '-' and not has_ended(session, now) and (not after or is_before(after, after_id, began, id)) then
+    found[#found + 1] = {id = id, began = began, value = value}
+  end
 end)
-return are_sessions and found or corrupt()
+if fault then
+  return fault
+end
+if #found > limit then
+  sort(found)
+end
+local page = {}
+for place = 1, math.min(#found, limit) do
+  page[2 * place - 1] = found[place].id
+  page[2 * place] = found[place].value
+end
+return page

@@ -58,6 +58,8 @@ struct State {
 #[derive(Clone)]
 struct Live {
     connection: MultiplexedConnection,
+    /// How to connect to this server.
+    client: Client,
     /// How many requests it has answered.
     answers: Arc<AtomicU64>,
 }
@@ -75,6 +77,11 @@ impl PrimaryConnection {
 
     pub(super) async fn by_sentinels(client: SentinelClient) -> RedisResult<Self> {
         Self::connect(Source::Sentinels(Box::new(client))).await
+    }
+
+    /// How to connect to the server that is the primary now.
+    pub(super) async fn client(&self) -> RedisResult<Client> {
+        Ok(self.0.live().await?.client)
     }
 
     async fn connect(source: Source) -> RedisResult<Self> {
@@ -167,8 +174,8 @@ impl Shared {
         };
         let mut state = self.state();
         match dialed {
-            Ok(connection) => {
-                let live = Live { connection, answers: Arc::default() };
+            Ok((client, connection)) => {
+                let live = Live { connection, client, answers: Arc::default() };
                 *state = State { live: Some(live.clone()), failed: None };
                 Ok(live)
             }
@@ -190,16 +197,16 @@ impl Shared {
 }
 
 impl Source {
-    async fn dial(&mut self) -> RedisResult<MultiplexedConnection> {
+    async fn dial(&mut self) -> RedisResult<(Client, MultiplexedConnection)> {
+        let client = match self {
+            Self::Server(client) => client.clone(),
+            Self::Sentinels(client) => client.async_get_client().await?,
+        };
         // The store has a deadline, and an attempt its own.
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        match self {
-            Self::Server(client) => {
-                client.get_multiplexed_async_connection_with_config(&config).await
-            }
-            Self::Sentinels(client) => client.get_async_connection_with_config(&config).await,
-        }
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok((client, connection))
     }
 }
 

@@ -34,6 +34,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         let RotateRequest { id, generation, kid, now, .. } = request;
         let (name, keys) = (id.to_string(), [self.key(id.shard())]);
         let tag = tag_of(id.shard());
+        // By the idle lifetime of the request. The script reads the session's own one from its value.
+        let idle_end = request.rotated_at().saturating_add(request.idle_lifetime);
+        let auth_time = request.auth_time.map(|time| time.to_string()).unwrap_or_default();
+        let data = match &request.data {
+            Some(data) => [b"=", data.as_bytes()].concat(),
+            None => Vec::new(),
+        };
         for _ in 0..TRIES {
             let known = self.clocks.at(tag, begun);
             let answer = match known {
@@ -46,19 +53,22 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                         kid.clone(),
                         now.to_string(),
                         request.rotated_at().to_string(),
-                        request.idle_end().to_string(),
+                        idle_end.to_string(),
+                        auth_time.clone(),
                         format!("{server:016x}"),
                         begun.to_string(),
                         micros(self.deadline).to_string(),
                     ];
                     let args = args.each_ref().map(String::as_bytes);
+                    let [first @ .., server, begun, limit] = args;
+                    let args = [&first[..], &[&*data, server, begun, limit]].concat();
                     self.run_on(&ROTATE, tag, &keys, &args).await?
                 }
                 // The clock comes with the session. The last generation has no successor, of which the script knows
                 // nothing.
                 _ => self.run_on(&LOAD, tag, &keys, &[name.as_bytes()]).await?,
             };
-            let seen = match &answer {
+            let (seen, value) = match &answer {
                 Value::Nil => return Ok(RotateOutcome::Unknown),
                 // The clock is not the one that was known.
                 Value::SimpleString(_) => {
@@ -68,7 +78,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                     continue;
                 }
                 Value::Array(made) => return rotation(request, made),
-                value => record(*id, value)?,
+                Value::BulkString(value) => (record(*id, value)?, value),
+                _ => return Err(corrupt()),
             };
             let Decision { outcome, change, .. } = request.decide(&seen);
             match change {
@@ -78,8 +89,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                 Some(revoke @ Change::Revoke { .. }) => {
                     let mut new = seen.clone();
                     new.apply(revoke);
-                    let args = [name.clone(), encode(&seen), encode(&new)];
-                    let args = args.each_ref().map(String::as_bytes);
+                    // As it is stored, of whatever version.
+                    let (new, channel) = (encode(&new), self.channel());
+                    let args = [name.as_bytes(), value, &new, channel.as_bytes()];
                     let keys = [self.key(id.shard()), self.log(tag).await?];
                     if truth(&self.run_on(&REVOKE_SEEN, tag, &keys, &args).await?)? {
                         return Ok(outcome);

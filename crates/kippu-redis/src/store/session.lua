@@ -1,17 +1,32 @@
 -- What the steps share. A key is a shard: a sorted set whose scores are all 0, so that its members are in the order of
--- their bytes. A session has two members, which come and go together:
+-- their bytes. A session has two members, which are added and removed together:
 --
---     id 1 generation rotated_at expires_at revoked_at reason kid_length\n
---     kid absolute_expires_at created_at client_length label_length\n
---     client label subject
+--     id 2 generation rotated_at expires_at absolute_expires_at created_at auth_time revoked policy
+--     kid_length data_length client_length label_length\n
+--     kid data client label subject
 --
 --     ~subject_length:subject id
 --
--- The first, on three lines here, has no break before `kid` but the \n, and none between the texts, which are as long as
--- the numbers say. `-` is nothing, and `1` the version of the value, which is all behind `id `. The second, which has no
--- break before its `id`, is the index: the sessions of a subject are neighbours, however many others are in the shard.
-local MUTABLE = '^1 (%d+) (%-?%d+) (%-?%d+) (%S+) (%S+) (%d+)\n()'
-local FIXED = '^(%-?%d+) (%-?%d+) (%d+) (%S+)\n()'
+-- The first, on three lines here, has one blank before `kid_length`, no break before `kid` but the \n, and none between
+-- the texts, which are as long as the numbers say; the data are any bytes. All behind `id ` is the value, and `2` is its
+-- version. `-` is nothing, with these meanings:
+--
+-- * auth_time: that of created_at, which has no other spelling;
+-- * revoked: not revoked; else the time, a colon and the reason;
+-- * policy: remembered, and no idle lifetime; else a `t` where the session is transient, and the session's own idle
+--   lifetime in milliseconds where it has one.
+--
+-- The second member, which has no break before its `id`, is the index: the sessions of a subject are neighbours, however
+-- many others are in the shard.
+--
+-- A version of kippu that changes this layout adds a member to each shard that it converts: `!` and the number of the
+-- layout. The steps below refuse such a shard.
+local VALUE = '^2 (%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%S+) (%S+) (%S+) (%d+) (%d+) (%d+) (%S+)\n()'
+
+-- Values of version 1 are read, and written as version 2. They have these two lines of numbers, with `kid` between them and
+-- client, label and subject at the end.
+local MUTABLE_1 = '^1 (%d+) (%-?%d+) (%-?%d+) (%S+) (%S+) (%d+)\n()'
+local FIXED_1 = '^(%-?%d+) (%-?%d+) (%d+) (%S+)\n()'
 
 -- The server's clock, in microseconds. Before Lua's 2^53, until the year 2255.
 local TIME = redis.call('TIME')
@@ -22,44 +37,123 @@ local CLOCK = TIME[1] * 1000000 + TIME[2]
 local REPLICATION = redis.call('INFO', 'replication')
 local SERVER = string.match(REPLICATION, '\nmaster_replid:(%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x)')
 
--- The parts of a value, nothing if it is none. Numbers stay texts, so that they are written back as they were.
-local function parse(value)
-  local generation, rotated_at, expires_at, revoked_at, reason, kid_length, kid_at = string.match(value, MUTABLE)
-  if not kid_at then
+local function subject_of(texts, client_length, label_length)
+  return string.sub(texts, tonumber(client_length) + (tonumber(label_length) or 0) + 1)
+end
+
+local function parse_1(value)
+  local generation, rotated_at, expires_at, revoked_at, reason, kid_length, kid_at = string.match(value, MUTABLE_1)
+  if not kid_at or (revoked_at == '-') ~= (reason == '-') then
     return nil
   end
   local kid_end = kid_at + tonumber(kid_length)
   local fixed = string.sub(value, kid_end)
-  local absolute_expires_at, created_at, client_length, label_length, client_at = string.match(fixed, FIXED)
+  local absolute_expires_at, created_at, client_length, label_length, client_at = string.match(fixed, FIXED_1)
   if not client_at then
     return nil
   end
+  local texts = string.sub(fixed, client_at)
   return {
     generation = generation,
     rotated_at = rotated_at,
     expires_at = expires_at,
-    revoked_at = revoked_at,
-    reason = reason,
-    kid = string.sub(value, kid_at, kid_end - 1),
     absolute_expires_at = absolute_expires_at,
-    subject = string.sub(fixed, client_at + tonumber(client_length) + (tonumber(label_length) or 0)),
-    fixed = fixed,
+    created_at = created_at,
+    auth_time = '-',
+    revoked = revoked_at == '-' and '-' or revoked_at .. ':' .. reason,
+    policy = '-',
+    client_length = client_length,
+    label_length = label_length,
+    kid = string.sub(value, kid_at, kid_end - 1),
+    data = '',
+    texts = texts,
+    subject = subject_of(texts, client_length, label_length),
+  }
+end
+
+-- The parts of a value, nothing if it is none. Numbers stay texts, so that they are written back as they were.
+local function parse(value)
+  local generation, rotated_at, expires_at, absolute_expires_at, created_at, auth_time, revoked, policy, kid_length,
+    data_length, client_length, label_length, kid_at = string.match(value, VALUE)
+  if not kid_at then
+    return parse_1(value)
+  end
+  local data_at = kid_at + tonumber(kid_length)
+  local texts_at = data_at + tonumber(data_length)
+  if texts_at + tonumber(client_length) + (tonumber(label_length) or 0) > #value + 1 then
+    return nil
+  end
+  local texts = string.sub(value, texts_at)
+  return {
+    generation = generation,
+    rotated_at = rotated_at,
+    expires_at = expires_at,
+    absolute_expires_at = absolute_expires_at,
+    created_at = created_at,
+    auth_time = auth_time,
+    revoked = revoked,
+    policy = policy,
+    client_length = client_length,
+    label_length = label_length,
+    kid = string.sub(value, kid_at, data_at - 1),
+    data = string.sub(value, data_at, texts_at - 1),
+    texts = texts,
+    subject = subject_of(texts, client_length, label_length),
   }
 end
 
 local function compose(session)
   return table.concat({
-    '1', session.generation, session.rotated_at, session.expires_at, session.revoked_at, session.reason,
-    #session.kid .. '\n' .. session.kid .. session.fixed,
+    '2', session.generation, session.rotated_at, session.expires_at, session.absolute_expires_at, session.created_at,
+    session.auth_time, session.revoked, session.policy, #session.kid, #session.data, session.client_length,
+    session.label_length .. '\n' .. session.kid .. session.data .. session.texts,
   }, ' ')
 end
 
--- Whether a session has ended by its age, whose value is that from `at` on. It reads no more of it than that needs, for
--- those who look through many; what is no session has not ended.
-local function is_expired(value, now, at)
-  local expires_at, kid_length, kid_at = string.match(value, '^1 %d+ %-?%d+ (%-?%d+) %S+ %S+ (%d+)\n()', at)
-  local absolute_expires_at = kid_at and string.match(value, '^%-?%d+', kid_at + tonumber(kid_length))
+-- Whether a session has ended by its age.
+local function has_ended(session, now)
+  return now >= tonumber(session.expires_at) or now >= tonumber(session.absolute_expires_at)
+end
+
+-- As `has_ended`, for the value in `member` from `at` on. It reads only the numbers, because a purge looks through many
+-- sessions. A value that cannot be read has not ended.
+local function is_expired(member, now, at)
+  local expires_at, absolute_expires_at = string.match(member, '^2 %d+ %-?%d+ (%-?%d+) (%-?%d+) ', at)
+  if not expires_at then
+    local kid_length, kid_at
+    expires_at, kid_length, kid_at = string.match(member, '^1 %d+ %-?%d+ (%-?%d+) %S+ %S+ (%d+)\n()', at)
+    absolute_expires_at = kid_at and string.match(member, '^%-?%d+', kid_at + tonumber(kid_length))
+  end
   return absolute_expires_at and (now >= tonumber(expires_at) or now >= tonumber(absolute_expires_at))
+end
+
+-- The place of each symbol of an id in the alphabet of base64url, which is the order of the bytes that it is written from.
+-- Not the order of the symbols' codes; and Lua compares texts by the server's locale.
+local RANK = {}
+local ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+for rank = 1, #ALPHABET do
+  RANK[string.byte(ALPHABET, rank)] = rank
+end
+
+-- Whether a session, by the time of its login and its id, comes before another one.
+local function is_before(created_at, id, other_created_at, other_id)
+  if created_at ~= other_created_at then
+    return created_at < other_created_at
+  end
+  for at = 1, #id do
+    local rank, other = RANK[string.byte(id, at)] or 0, RANK[string.byte(other_id, at)] or 0
+    if rank ~= other then
+      return rank < other
+    end
+  end
+  return false
+end
+
+-- Sorts a list of sessions, of which each has its `id` and the number of its time in `began`.
+local function sort(sessions)
+  table.sort(sessions, function(one, other)
+    return is_before(one.began, one.id, other.began, other.id)
+  end)
 end
 
 -- What all entries of a subject begin with, and those of no other subject.
@@ -80,11 +174,40 @@ local function replace(key, id, old, new)
   redis.call('ZADD', key, 0, id .. ' ' .. new)
 end
 
--- Revokes a session that is not revoked yet: replaces its value, and writes its id into the log of ended sessions.
-local function revoke(key, log, id, old, new)
+-- The channel on which a message tells the verifiers that sessions have ended, once the step has ended some.
+local told
+
+local function require_log(log, id, channel)
   require_permission('XADD', log, '*', 'id', id)
-  replace(key, id, old, new)
+  if channel ~= '' then
+    require_permission('PUBLISH', channel, '')
+  end
+end
+
+-- Writes an id into the log of ended sessions.
+local function log_ended(log, id, channel)
   redis.call('XADD', log, '*', 'id', id)
+  told = channel ~= '' and channel
+end
+
+-- Revokes a session that is not revoked yet: replaces its value, and writes its id into the log.
+local function revoke(key, log, id, old, new, channel)
+  require_log(log, id, channel)
+  replace(key, id, old, new)
+  log_ended(log, id, channel)
+end
+
+local function newer()
+  return redis.error_reply('NEWER sessions were written by a newer version of kippu')
+end
+
+-- The error for a value that cannot be parsed.
+local function unreadable(value)
+  local version = value and string.match(value, '^([1-9]%d?) ')
+  if version and tonumber(version) > 2 then
+    return newer()
+  end
+  return redis.error_reply('CORRUPT a session is not what was stored')
 end
 
 -- Brings a shard into this layout that was written by the first one: a hash of ids and values, each behind a time and a
@@ -97,7 +220,7 @@ local function adopt(key)
   for i = 1, #fields, 2 do
     local id, value = fields[i], (string.gsub(fields[i + 1], '^%d+ ', '', 1))
     local session = parse(value)
-    redis.call('ZADD', key, 0, id .. ' ' .. value)
+    redis.call('ZADD', key, 0, id .. ' ' .. (session and compose(session) or value))
     if session then
       redis.call('ZADD', key, 0, index_of(session.subject) .. id)
     end
@@ -120,6 +243,14 @@ local function range(key, first, last, count)
   return redis.call('ZRANGE', key, first, last, 'BYLEX', 'LIMIT', 0, count)
 end
 
+-- Fails where the shard has a layout that is not known here. Asked only where nothing was found: in such a shard every
+-- session that is found has a value of a newer version.
+local function require_known(key)
+  if range(key, '[!', '("', 1)[1] then
+    error(newer())
+  end
+end
+
 -- Removes a session with its place in the index if it had ended at `now`. Says whether it did.
 local function remove_expired(key, member, now)
   local blank = string.find(member, ' ', 1, true)
@@ -134,28 +265,32 @@ end
 local function find(key, id)
   -- ! is the next byte after the blank.
   local member = range(key, '[' .. id .. ' ', '(' .. id .. '!', 1)[1]
-  return member and string.sub(member, #id + 2)
+  if member then
+    return string.sub(member, #id + 2)
+  end
+  require_known(key)
+  return nil
 end
 
-local function corrupt()
-  return redis.error_reply('CORRUPT a session is not what was stored')
-end
-
--- Visits the sessions of a subject. Says whether all of them are sessions.
+-- Visits the sessions of a subject. Returns an error if one of them cannot be read, else nil.
 local function each_of_subject(key, subject, visit)
-  local prefix, are_sessions = index_of(subject), true
+  local prefix, fault = index_of(subject), nil
   -- { is behind all that an id is written with.
-  for _, entry in ipairs(range(key, '[' .. prefix, '(' .. prefix .. '{', -1)) do
+  local entries = range(key, '[' .. prefix, '(' .. prefix .. '{', -1)
+  if not entries[1] then
+    require_known(key)
+  end
+  for _, entry in ipairs(entries) do
     local id = string.sub(entry, #prefix + 1)
     local value = find(key, id)
     local session = value and parse(value)
     if session and session.subject == subject then
       visit(id, value, session)
     else
-      are_sessions = false
+      fault = fault or unreadable(value)
     end
   end
-  return are_sessions
+  return fault
 end
 
 -- Answers with the clock, the server, and what the step says, unless this is a replica: one that takes writes runs scripts
@@ -165,6 +300,9 @@ local function answer(step)
     return redis.error_reply('READONLY this Redis is a replica')
   end
   local said = step()
+  if told then
+    redis.call('PUBLISH', told, '')
+  end
   if type(said) == 'table' and said.err then
     return said
   end

@@ -103,9 +103,10 @@ fn is_redirect(error: &RedisError) -> bool {
 pub(super) async fn explain(
     connection: &mut impl ConnectionLike,
     keys: &[String],
+    channel: &[u8],
     error: RedisError,
 ) -> StoreError {
-    let question = command("EVAL", include_str!("denied.lua"), keys, &[]);
+    let question = command("EVAL", include_str!("denied.lua"), keys, &[channel]);
     let denied = match follow(connection, &question).await {
         Ok(Value::Array(commands)) => commands,
         Err(answer) if answer.kind() != ErrorKind::Server(ServerErrorKind::ResponseError) => {
@@ -150,7 +151,7 @@ mod tests {
             assert!(code.starts_with("#!lua"));
             for call in code.split("call('").skip(1) {
                 let (command, rest) = call.split_once('\'').unwrap();
-                let is_keyless = ["TIME", "INFO"].contains(&command);
+                let is_keyless = ["TIME", "INFO", "PUBLISH"].contains(&command);
                 let is_on_a_key =
                     [", key", ", log,", ", KEYS["].iter().any(|key| rest.starts_with(key));
                 assert!(is_keyless || is_on_a_key, "{command}{rest:.20}");
@@ -243,7 +244,7 @@ mod tests {
             (Err(lost()), Unavailable, "was refused, lost"),
         ] {
             let error = refusal(ServerErrorKind::ResponseError);
-            let error = now(explain(&mut Answers(vec![answer]), &[], error));
+            let error = now(explain(&mut Answers(vec![answer]), &[], b"", error));
             assert_eq!(error.kind(), kind);
             assert!(format!("{error}").contains(words), "{error}");
         }
