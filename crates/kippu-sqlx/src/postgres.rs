@@ -1,22 +1,36 @@
 //! Sessions in a table of PostgreSQL: one row a session, one statement a step. A step is answered once the server, which has
 //! to be the primary, has committed it, or with an error at its deadline.
 
+/// The columns of a record.
+macro_rules! columns {
+    () => {
+        "id, subject, client, label, created_at, absolute_expires_at, generation, kid, rotated_at, \
+         expires_at, revoked_at, revoked_reason, remembered, idle_lifetime, auth_time, data"
+    };
+}
+
 mod call;
 mod fault;
+mod insert;
 mod late;
+mod listen;
 mod rotate;
 mod row;
 
 use std::{
     future::Future,
     str,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use kippu::session::{
-    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
+    RefreshStore, RevokeReason, SessionData, SessionId, SessionRecord, StoreError, UnixMillis,
     rotation::{Change, RotateOutcome, RotateRequest},
-    store::{CompareAndSwap, EndedCursor, EndedPage, InsertOutcome},
+    store::{CompareAndSwap, EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest},
 };
 use sqlx::{
     PgPool,
@@ -25,7 +39,8 @@ use sqlx::{
 
 use self::{
     call::{Call, Statement},
-    fault::no_url,
+    fault::{newer, no_url},
+    insert::insert,
     rotate::rotate,
 };
 
@@ -113,10 +128,21 @@ use self::{
 pub struct PostgresStore {
     pool: PgPool,
     deadline: Duration,
+    /// Whether the tables were found to be none of a later version: the first step asks.
+    is_known: Arc<AtomicBool>,
 }
+
+/// The version of the schema, in the comment of the table.
+const SCHEMA_VERSION: u32 = 3;
+
+/// The comment of the table, which every role may read.
+const COMMENT: &str = "SELECT pg_is_in_recovery() AS in_recovery, \
+    obj_description(to_regclass('kippu_sessions'), 'pg_class') AS comment";
 
 /// The lock's number is the start of SHA-256("kippu_sessions"), which no other program will use.
 const CREATE: &str = concat!(
+    // What others have made while this waited for the lock is seen.
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n",
     "SELECT pg_advisory_xact_lock(x'f3814c3bbdec24a'::bigint);\n",
     include_str!("postgres/schema.sql"),
 );
@@ -171,12 +197,16 @@ impl PostgresStore {
     /// The table and its index, for those who run their migrations themselves. Repeating it changes nothing.
     pub const SCHEMA: &str = include_str!("postgres/schema.sql");
 
+    /// Has the server tell [`listen`](Self::listen) of each session that ends. It can be run again; its owner is that of
+    /// `kippu_ended`. `DROP TRIGGER kippu_ended_notify ON kippu_ended` takes it back.
+    pub const NOTIFY: &str = include_str!("postgres/notify.sql");
+
     /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
 
     /// Keeps sessions in the database of this pool.
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool, deadline: Self::DEFAULT_DEADLINE }
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, deadline: Self::DEFAULT_DEADLINE, is_known: Arc::default() }
     }
 
     /// Connects to `postgres://user:password@host/database`, with a pool of 10 connections.
@@ -196,7 +226,8 @@ impl PostgresStore {
         // Its error is left out: it could show a part of the URL, which holds a password.
         let options: PgConnectOptions = url.parse().map_err(|_| no_url())?;
         let store = Self::new(PgPool::connect_lazy_with(options));
-        store.read(|| sqlx::query("SELECT pg_is_in_recovery() AS in_recovery")).await?;
+        // It looks for the version of the tables.
+        store.step(|_| async { Ok(()) }).await?;
         Ok(store)
     }
 
@@ -220,6 +251,8 @@ impl PostgresStore {
         // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
         let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions_subject') IS NOT NULL \
                     AND to_regclass('kippu_ended_ended_at') IS NOT NULL \
+                    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('kippu_sessions') \
+                        AND attname = 'data' AND NOT attisdropped) \
                     AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('kippu_sessions') \
                         AND tgname = 'kippu_sessions_ended') AS is_there";
         self.step(|mut call| async move {
@@ -237,7 +270,19 @@ impl PostgresStore {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        call::step(&self.pool, self.deadline, work).await
+        call::step(&self.pool, self.deadline, |mut call| async move {
+            // Whoever migrates the tables while this process runs takes care of it: the new columns have defaults.
+            if !self.is_known.load(Ordering::Relaxed) {
+                let rows = call.read(|| sqlx::query(COMMENT)).await?;
+                let version = row::text(&rows, "comment")?.and_then(|text| schema_version(&text));
+                if let Some(version) = version.filter(|version| *version > SCHEMA_VERSION) {
+                    return Err(newer(version));
+                }
+                self.is_known.store(true, Ordering::Relaxed);
+            }
+            work(call).await
+        })
+        .await
     }
 
     async fn run<'q>(
@@ -255,15 +300,22 @@ impl PostgresStore {
     }
 }
 
+/// The version in a table's comment: `kippu schema 3`, and what the operator has added. None where there is another comment.
+fn schema_version(comment: &str) -> Option<u32> {
+    let version = comment.strip_prefix("kippu schema ")?;
+    let end = version.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(version.len());
+    version.get(..end)?.parse().ok()
+}
+
 /// Reads a record. There is a row, for the first column, even if there is no record.
 async fn load(call: &mut Call, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
     let rows = call
         .read(|| {
-            sqlx::query(
-                "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
-                 absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
-                 FROM (SELECT) AS server LEFT JOIN kippu_sessions ON id = $1",
-            )
+            sqlx::query(concat!(
+                "SELECT pg_is_in_recovery() AS in_recovery, ",
+                columns!(),
+                " FROM (SELECT) AS server LEFT JOIN kippu_sessions ON id = $1"
+            ))
             .bind(id.as_bytes().as_slice())
         })
         .await?;
@@ -271,33 +323,8 @@ async fn load(call: &mut Call, id: &SessionId) -> Result<Option<SessionRecord>, 
 }
 
 impl RefreshStore for PostgresStore {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        let generation = row::generation(session.generation)?;
-        let rows = self
-            .run(|| {
-                sqlx::query(
-                    "INSERT INTO kippu_sessions (id, subject, client, label, created_at, \
-                     absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, \
-                     revoked_reason) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-                     ON CONFLICT (id) DO NOTHING RETURNING id",
-                )
-                .bind(session.id.as_bytes().as_slice())
-                .bind(session.subject.as_str())
-                .bind(session.client.as_str())
-                .bind(session.label.as_deref())
-                .bind(session.created_at.get())
-                .bind(session.absolute_expires_at.get())
-                .bind(generation)
-                .bind(session.kid.as_str())
-                .bind(session.rotated_at.get())
-                .bind(session.expires_at.get())
-                .bind(session.revoked.map(|revoked| revoked.at.get()))
-                .bind(session.revoked.map(|revoked| revoked.reason.as_str()))
-            })
-            .await?;
-        let is_new = !rows.is_empty();
-        Ok(if is_new { InsertOutcome::Inserted } else { InsertOutcome::Duplicate })
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        self.step(|call| insert(call, request)).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -362,25 +389,31 @@ impl RefreshStore for PostgresStore {
         row::count(&rows)
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        if !row::can_be_stored(subject) {
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        if !row::can_be_stored(&request.subject) {
             return Ok(Vec::new());
         }
         let rows = self
             .read(|| {
-                sqlx::query(
-                    "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
-                     absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
-                     FROM (SELECT) AS server LEFT JOIN kippu_sessions \
+                sqlx::query(concat!(
+                    "SELECT pg_is_in_recovery() AS in_recovery, ",
+                    columns!(),
+                    " FROM (SELECT) AS server LEFT JOIN kippu_sessions \
                      ON subject = $1 AND revoked_at IS NULL \
                      AND expires_at > $2 AND absolute_expires_at > $2 \
-                     ORDER BY created_at, id",
-                )
-                .bind(subject)
-                .bind(now.get())
+                     AND ($3::bigint IS NULL OR (created_at, id) > ($3, $4)) \
+                     ORDER BY created_at, id LIMIT $5"
+                ))
+                .bind(request.subject.as_str())
+                .bind(request.now.get())
+                .bind(request.after.map(|after| after.created_at.get()))
+                .bind(request.after.as_ref().map(|after| after.id.as_bytes().as_slice()))
+                // The first row tells which server this is.
+                .bind(i64::from(request.limit.max(1)))
             })
             .await?;
-        rows.iter().filter_map(|row| row::record(row).transpose()).collect()
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        rows.iter().filter_map(|row| row::record(row).transpose()).take(limit).collect()
     }
 
     /// It passes over the rows that others are changing or removing at the moment, and waits for nobody.
@@ -443,12 +476,13 @@ impl CompareAndSwap for PostgresStore {
         let id = seen.id.as_bytes().as_slice();
         let seen = row::generation(seen.generation)?;
         let rows = match change {
-            Change::Advance { generation, kid, rotated_at, expires_at } => {
+            Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data } => {
                 let generation = row::generation(*generation)?;
                 self.run(|| {
                     sqlx::query(
                         "UPDATE kippu_sessions \
-                         SET generation = $3, kid = $4, rotated_at = $5, expires_at = $6 \
+                         SET generation = $3, kid = $4, rotated_at = $5, expires_at = $6, \
+                         auth_time = COALESCE($7, auth_time), data = COALESCE($8, data) \
                          WHERE id = $1 AND generation = $2 AND revoked_at IS NULL RETURNING id",
                     )
                     .bind(id)
@@ -457,6 +491,8 @@ impl CompareAndSwap for PostgresStore {
                     .bind(kid.as_str())
                     .bind(rotated_at.get())
                     .bind(expires_at.get())
+                    .bind(auth_time.map(UnixMillis::get))
+                    .bind(data.as_ref().map(SessionData::as_bytes))
                 })
                 .await?
             }

@@ -19,7 +19,7 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
-    store::{EndedCursor, EndedPage, InsertOutcome},
+    store::{EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest},
 };
 use sqlx::{
     ConnectOptions, SqlitePool,
@@ -146,7 +146,8 @@ const ONE_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const FIRST_ID: SessionId = SessionId::from_bytes([0; 16]);
 
 impl SqliteStore {
-    /// The tables, the index and the trigger, and the marks that tell the file from others'. It can be run again.
+    /// The tables, the index and the trigger, and the marks that tell the file from others'. It can be run again. A file of an
+    /// earlier version also needs the columns that are new: [`open`](Self::open) adds them.
     pub const SCHEMA: &str = "\
 CREATE TABLE IF NOT EXISTS kippu_sessions (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
@@ -161,6 +162,10 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     expires_at INTEGER NOT NULL,
     revoked_at INTEGER,
     revoked_reason TEXT,
+    remembered INTEGER NOT NULL DEFAULT 1,
+    idle_lifetime INTEGER,
+    auth_time INTEGER,
+    data BLOB NOT NULL DEFAULT x'',
     CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
@@ -177,7 +182,7 @@ BEGIN
     INSERT INTO kippu_ended (id) VALUES (NEW.id);
 END;
 PRAGMA application_id = 1802072176;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 ";
 
     /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
@@ -319,9 +324,9 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl RefreshStore for SqliteStore {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        let session = session.clone();
-        self.write(|pending| Job::Insert { session, pending }).await
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        let request = request.clone();
+        self.write(|pending| Job::Insert { request, pending }).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -353,9 +358,9 @@ impl RefreshStore for SqliteStore {
         self.write(|pending| Job::RevokeSubject { subject, keep, reason, now, pending }).await
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        let subject = subject.to_owned();
-        self.read(|pending| Job::List { subject, now, pending }).await
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        let request = request.clone();
+        self.read(|pending| Job::List { request, pending }).await
     }
 
     /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the
