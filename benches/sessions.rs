@@ -121,8 +121,8 @@ fn main() {
             let path = folder.path().join("sessions.db");
             let store = kippu_sqlx::SqliteStore::open(&path).await.expect("a new file");
             if !size.logs {
-                let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display()));
-                let pool = pool.await.expect("a file");
+                let url = format!("sqlite://{}", path.display());
+                let pool = sqlx::SqlitePool::connect(&url).await.expect("a file");
                 sqlx::query("DROP TRIGGER kippu_sessions_ended")
                     .execute(&pool)
                     .await
@@ -319,7 +319,8 @@ async fn end(name: &str, bench: &Arc<Bench>, a_second: u32, time: Duration) {
     let mut readings = std::mem::take(&mut *readings.lock().expect("no reading failed"));
     lags.sort_unstable();
     readings.sort_unstable();
-    let at = |waits: &[Duration], part| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e3;
+    let at =
+        |waits: &[Duration], part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e3;
     println!(
         "{name:<10} {a_second} logouts a second ({} in {elapsed:.1} s): refused after p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms; a \
          reading takes p50 {:.3} ms, p99 {:.3} ms",
