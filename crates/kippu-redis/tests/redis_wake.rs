@@ -26,8 +26,8 @@ use self::{
 /// So long that no test sees a reading that no message asked for, but the first.
 const MAX_LAG: Duration = Duration::from_secs(3600);
 
-/// A hundredth of the time between two readings.
-const SOON: Duration = Duration::from_secs(4);
+/// A twelfth of the time between two readings, and long for a busy machine.
+const SOON: Duration = Duration::from_secs(30);
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -117,7 +117,7 @@ fn messages_tell_of_each_end() {
             assert_eq!(killed.trim(), "1", "{turn}");
             let meanwhile = session("bob").id;
             store.revoke(&meanwhile, RevokeReason::Logout, LOGIN).await.unwrap();
-            heard_soon("a logout while nobody listens", &ended, &meanwhile).await;
+            heard_soon("a logout without a listener", &ended, &meanwhile).await;
             until("the listener", async || listeners(&redis) == 1).await;
             let id = session("bob").id;
             store.revoke(&id, RevokeReason::Logout, LOGIN).await.unwrap();
@@ -152,7 +152,7 @@ fn a_step_that_ends_sessions_sends_one_message() {
         }
         store.revoke_subject("carol", None, RevokeReason::LogoutAll, LOGIN).await.unwrap();
         assert_eq!(sent(), 6);
-        // What ends nothing, sends nothing.
+        // A step that finds no session to end sends none.
         store.revoke_subject("carol", None, RevokeReason::LogoutAll, LOGIN).await.unwrap();
         assert_eq!(sent(), 6);
     });
