@@ -132,23 +132,27 @@ use self::{
 /// # Permissions
 /// A user of an access control list needs `~kippu:*` and `+eval +evalsha +info +pexpire +pttl +time +xadd +xrange +xtrim +zadd
 /// +zrange +zrem`,
-/// and `+del +hgetall` while there is data of the first layout, besides what the client itself needs to connect.
+/// and `+del +hgetall` while there is data of the first layout, besides what the client itself needs to connect. With
+/// [wake-ups](Self::with_wake_ups), a store that ends sessions needs `+publish &kippu:ended` too, and a verifier that listens
+/// `+subscribe &kippu:ended`.
 ///
 /// # What is stored
 /// A sorted set for each [shard](SessionId::shard), `kippu:{03f}:1c`, with a member for each session and one that lists it
 /// under its subject. So every step needs one key, a subject's sessions are never on two nodes, and a slot that
-/// moves takes a shard with it whole or not at all. Logging a subject out and listing its sessions read that subject's
-/// sessions alone, however many others are in the shard. Each is one step, in which the server does nothing else: 100,000 sessions of
+/// moves takes a shard with it whole or not at all. Logging a subject out, listing its sessions and a login within a
+/// [limit](kippu::session::SessionLimit) read that subject's sessions alone, however many others are in the shard. Each is one step, in which the server does nothing else: 100,000 sessions of
 /// one subject take it a second. The application limits how often a user may log in.
 ///
-/// The first versions of this store kept a hash for each shard. The first step on a shard converts it, in one piece, and
-/// any number of servers may do so at once. A server with a first version fails on a shard that was converted
-/// ([`StoreErrorKind::Corrupt`]), and changes nothing there: end those servers when the new ones start.
+/// Data of earlier versions is migrated while the store is used, by any number of servers at once. A session of the version
+/// before this one is read as it is, and the step that changes it writes it in the present version. The first versions kept a
+/// hash for each shard: the first step on a shard converts it, in one piece. A server with an earlier version of this crate
+/// fails on what was migrated ([`StoreErrorKind::Corrupt`]), and changes nothing there: end those servers when the new ones
+/// start. Every step leaves the sessions of a later version as they are, and fails with [`StoreErrorKind::Misconfigured`].
 ///
 /// The ids of sessions that were revoked go into a log: the stream `kippu:ended`, in a cluster `kippu:{03f}:ended` for each
 /// hash tag. Do not delete it, and do not let it expire. A verifier reads it by one script, in a cluster by 1,024 small
 /// ones over all nodes: give [`EndedOptions::max_lag`](kippu::session::EndedOptions::max_lag) seconds there. While a slot of a
-/// cluster is moved, a logout there may fail as unavailable, since it takes two keys.
+/// cluster is moved, a logout and a login within a limit may fail there as unavailable, since they take two keys.
 ///
 /// Sessions that have ended stay until [`purge_expired`](RefreshStore::purge_expired) removes them. It reads through all
 /// sessions, or as many as it can until the deadline: call it every few minutes, or every few hours on each of many servers.
@@ -223,7 +227,8 @@ impl<C> RedisStore<C> {
         }
     }
 
-    /// Puts the keys under another prefix: `prefix:{03f}:1c`.
+    /// Puts the keys under another prefix: `prefix:{03f}:1c`. The channel of the [wake-ups](Self::with_wake_ups) is
+    /// `prefix:ended` then.
     ///
     /// # Errors
     /// [`StoreErrorKind::Misconfigured`] when there are braces in it, with which a cluster would spread keys by the

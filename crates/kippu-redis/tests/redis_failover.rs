@@ -18,7 +18,7 @@ use std::{
 use kippu::session::{
     BoxStore, RefreshStore, RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
-    store::{InsertRequest, ListRequest},
+    store::{InsertRequest, ListRequest, SessionLimit},
 };
 use kippu_redis::RedisStore;
 use kippu_test_support::{proxy, records, redis as redis_server};
@@ -80,7 +80,7 @@ async fn by_sentinels(sentinels: &RedisSentinels) -> RedisStore<kippu_redis::Pri
 }
 
 /// The error of each step on a session, one after the other, and how long the slowest of them took.
-async fn each_step(store: &BoxStore, alice: &SessionRecord) -> ([Option<StoreError>; 7], Duration) {
+async fn each_step(store: &BoxStore, alice: &SessionRecord) -> ([Option<StoreError>; 8], Duration) {
     let reason = RevokeReason::Logout;
     let mut slowest = Duration::ZERO;
     macro_rules! timed {
@@ -99,6 +99,7 @@ async fn each_step(store: &BoxStore, alice: &SessionRecord) -> ([Option<StoreErr
         timed!(store.revoke(&alice.id, reason, LOGIN)),
         timed!(store.revoke_subject("alice", None, reason, LOGIN)),
         timed!(store.purge_expired(UnixMillis::MAX, 10)),
+        timed!(store.insert(&InsertRequest::new(session("alice")).limit(SessionLimit::refuse(1)))),
     ];
     (errors, slowest)
 }

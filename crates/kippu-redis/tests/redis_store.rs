@@ -732,8 +732,12 @@ fn a_slot_may_move_under_load() {
                 InsertOutcome::INSERTED
             );
             assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
-            // A purge takes several keys of a slot, and has to wait. A logout takes two, and may have to.
+            // A purge takes several keys of a slot, and has to wait. A logout and a login within a limit take two, and may have to.
             let hasty = few_retries(&cluster).await;
+            let within = InsertRequest::new(session(subject)).limit(SessionLimit::refuse(1));
+            let refused = hasty.insert(&within).await;
+            let is_refused = matches!(refused, Ok(InsertOutcome::LimitReached));
+            assert!(is_refused || kind(refused) == Some(StoreErrorKind::Unavailable));
             let purge = hasty.purge_expired(LOGIN, 10).await;
             assert_eq!(kind(purge), Some(StoreErrorKind::Unavailable));
             let keep = keep.iter().find(|record| record.id != new.id).unwrap();
@@ -744,6 +748,7 @@ fn a_slot_may_move_under_load() {
             load.wait_for(16 * 5).await;
             cluster.close_slot(slot, from, to);
             store.revoke_subject(subject, Some(&keep.id), all, LOGIN).await.unwrap();
+            assert_eq!(store.insert(&within).await.unwrap(), InsertOutcome::LimitReached);
             assert_eq!(store.list(&ListRequest::new(subject, LOGIN)).await.unwrap().len(), 1);
             load.wait_for(16 * 5).await;
             assert!(store.load(&first.id).await.unwrap().is_some());
@@ -1327,7 +1332,11 @@ fn what_was_not_stored_is_corrupt() {
         };
 
         let (first, second) = ("1 0 0 0 - - 999\nk", "2 0 1 2 3 1 - - - 1 0 1 -\nk");
-        for value in ["", "nonsense", first, "2 0 1 2 - - 1\nk3 1 1 -\ncmallory", second] {
+        // Revoked by half.
+        let reason = "1 0 1 2 - logout 1\nk3 1 1 -\ncmallory";
+        let time = "1 0 1 2 5 - 1\nk3 1 1 -\ncmallory";
+        let mixed = "2 0 1 2 - - 1\nk3 1 1 -\ncmallory";
+        for value in ["", "nonsense", first, reason, time, mixed, second] {
             redis.command(&["DEL", &key]);
             store.insert(&InsertRequest::new(record.clone())).await.unwrap();
             store.insert(&InsertRequest::new(other.clone())).await.unwrap();

@@ -167,7 +167,7 @@ function show() {
   $("who").hidden = login === null;
   if (!login) return;
   $("user").textContent = login.email;
-  $("username").value = login.email;
+  for (const id of ["username", "confirm-username"]) $(id).value = login.email;
   document.body.dataset.keep = login.cookies ? "cookies" : "memory";
   $("second").href = `/#${new URLSearchParams({ email: login.email, device: "Second device" })}`;
   $("ended").hidden = !login.ended;

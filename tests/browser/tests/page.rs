@@ -2,6 +2,8 @@
 //!
 //! Pictures go to `target/screenshots`.
 
+use std::time::Duration;
+
 use kippu_browser_tests::{AuthServer, Browser, Frame, Look};
 use serde_json::json;
 
@@ -153,10 +155,8 @@ async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
     browser.until_says("ended", "generation 0 was presented after it had been used up").await;
     browser.picture("stolen-desktop-light", Frame::Whole).await;
 
-    // The price of asking no database.
+    // The access token has not expired, and no request reads the store.
     browser.click("call").await;
-    browser.until_says("call-result", "200: it knows you as mallory@example.com").await;
-    browser.click("call-live").await;
     browser.until_says("call-result", "401: the session has ended").await;
     assert!(server.log().contains("reuse detected"));
     browser.click("again").await;
@@ -187,7 +187,8 @@ async fn a_second_device_is_listed_and_is_logged_out_from_the_first() {
     browser.tab(1).await;
     browser.click("call-live").await;
     browser.until_says("ended", "This session has ended").await;
-    until_requests_are(&browser, &["GET /api/live 401", "POST /auth/refresh 400"]).await;
+    // Its token is refused: a refresh would be no use.
+    until_requests_are(&browser, &["GET /api/live 401"]).await;
 
     browser.tab(0).await;
     browser.click("logout").await;
@@ -212,6 +213,65 @@ async fn everywhere_is_logged_out_at_once() {
     browser.tab(0).await;
     browser.click("refresh-now").await;
     browser.until_says("ended", "This session has ended").await;
+    browser.close().await;
+}
+
+/// Its access token is valid for a minute, and no request reads the store.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
+async fn a_device_that_is_logged_out_is_refused_within_a_second() {
+    let server = AuthServer::start(&[]);
+    let browser = Browser::open(&server).await;
+    log_in(&browser, "hedy").await;
+    browser.click("second").await;
+    browser.tab(1).await;
+    browser.fill("password", PASSWORD).await;
+    browser.click("submit-login").await;
+    logged_in(&browser).await;
+    browser.click("keep-calling").await;
+    browser.until_says("keep-result", "calls let in").await;
+
+    browser.tab(0).await;
+    browser.until_says("sessions", "Second device").await;
+    browser.click_first("#sessions button").await;
+    browser.until_says("devices-result", "is refused within a second").await;
+    browser.tab(1).await;
+    browser.until_says("keep-result", "401: the session has ended").await;
+    browser.until_says("ended", "This session has ended").await;
+    // The refused call has read no store.
+    browser.until_says("log", "no store").await;
+    browser.close().await;
+}
+
+/// RFC 9470.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
+async fn a_logout_everywhere_wants_the_password_again() {
+    let server = AuthServer::start(&["--recent", "1"]);
+    let browser = Browser::open(&server).await;
+    for choice in ["memory", "cookies"] {
+        browser.click_first(&format!("input[value={choice}]")).await;
+        if choice == "memory" {
+            log_in(&browser, "emmy").await;
+        } else {
+            browser.fill("email", &email("emmy")).await;
+            browser.fill("password", PASSWORD).await;
+            browser.click("submit-login").await;
+            logged_in(&browser).await;
+        }
+        tokio::time::sleep(Duration::from_millis(2100)).await;
+        browser.click("logout-all").await;
+        browser.until_says("devices-result", "the user has to authenticate again").await;
+        // Once: there are not many tries.
+        if choice == "memory" {
+            browser.fill("confirm-password", "not the password").await;
+            browser.click_first("#confirm button").await;
+            browser.until_says("devices-result", "403: the current password is wrong").await;
+        }
+        browser.fill("confirm-password", PASSWORD).await;
+        browser.click_first("#confirm button").await;
+        browser.until("the login", "!document.getElementById('welcome').hidden").await;
+    }
     browser.close().await;
 }
 

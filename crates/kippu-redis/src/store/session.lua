@@ -37,8 +37,8 @@ local CLOCK = TIME[1] * 1000000 + TIME[2]
 local REPLICATION = redis.call('INFO', 'replication')
 local SERVER = string.match(REPLICATION, '\nmaster_replid:(%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x)')
 
-local function subject_of(texts, client_length, label_length)
-  return string.sub(texts, tonumber(client_length) + (tonumber(label_length) or 0) + 1)
+local function subject_of(session)
+  return string.sub(session.texts, tonumber(session.client_length) + (tonumber(session.label_length) or 0) + 1)
 end
 
 local function parse_1(value)
@@ -52,7 +52,6 @@ local function parse_1(value)
   if not client_at then
     return nil
   end
-  local texts = string.sub(fixed, client_at)
   return {
     generation = generation,
     rotated_at = rotated_at,
@@ -66,8 +65,7 @@ local function parse_1(value)
     label_length = label_length,
     kid = string.sub(value, kid_at, kid_end - 1),
     data = '',
-    texts = texts,
-    subject = subject_of(texts, client_length, label_length),
+    texts = string.sub(fixed, client_at),
   }
 end
 
@@ -83,7 +81,6 @@ local function parse(value)
   if texts_at + tonumber(client_length) + (tonumber(label_length) or 0) > #value + 1 then
     return nil
   end
-  local texts = string.sub(value, texts_at)
   return {
     generation = generation,
     rotated_at = rotated_at,
@@ -97,8 +94,7 @@ local function parse(value)
     label_length = label_length,
     kid = string.sub(value, kid_at, data_at - 1),
     data = string.sub(value, data_at, texts_at - 1),
-    texts = texts,
-    subject = subject_of(texts, client_length, label_length),
+    texts = string.sub(value, texts_at),
   }
 end
 
@@ -127,13 +123,9 @@ local function is_expired(member, now, at)
   return absolute_expires_at and (now >= tonumber(expires_at) or now >= tonumber(absolute_expires_at))
 end
 
--- The place of each symbol of an id in the alphabet of base64url, which is the order of the bytes that it is written from.
--- Not the order of the symbols' codes; and Lua compares texts by the server's locale.
-local RANK = {}
+-- Ids are in the order of the bytes that they are written from, which is that of the places of their symbols in this alphabet.
+-- It is not the order of the symbols' codes, and Lua compares texts by the server's locale.
 local ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
-for rank = 1, #ALPHABET do
-  RANK[string.byte(ALPHABET, rank)] = rank
-end
 
 -- Whether a session, by the time of its login and its id, comes before another one.
 local function is_before(created_at, id, other_created_at, other_id)
@@ -141,9 +133,9 @@ local function is_before(created_at, id, other_created_at, other_id)
     return created_at < other_created_at
   end
   for at = 1, #id do
-    local rank, other = RANK[string.byte(id, at)] or 0, RANK[string.byte(other_id, at)] or 0
-    if rank ~= other then
-      return rank < other
+    local symbol, other = string.sub(id, at, at), string.sub(other_id, at, at)
+    if symbol ~= other then
+      return (string.find(ALPHABET, symbol, 1, true) or 0) < (string.find(ALPHABET, other, 1, true) or 0)
     end
   end
   return false
@@ -222,7 +214,7 @@ local function adopt(key)
     local session = parse(value)
     redis.call('ZADD', key, 0, id .. ' ' .. (session and compose(session) or value))
     if session then
-      redis.call('ZADD', key, 0, index_of(session.subject) .. id)
+      redis.call('ZADD', key, 0, index_of(subject_of(session)) .. id)
     end
   end
   if left >= 0 then
@@ -258,7 +250,7 @@ local function remove_expired(key, member, now)
     return false
   end
   local session = parse(string.sub(member, blank + 1))
-  return session and redis.call('ZREM', key, member, index_of(session.subject) .. string.sub(member, 1, blank - 1)) > 0
+  return session and redis.call('ZREM', key, member, index_of(subject_of(session)) .. string.sub(member, 1, blank - 1)) > 0
 end
 
 -- The value of a session, nil if there is none.
@@ -284,7 +276,7 @@ local function each_of_subject(key, subject, visit)
     local id = string.sub(entry, #prefix + 1)
     local value = find(key, id)
     local session = value and parse(value)
-    if session and session.subject == subject then
+    if session and subject_of(session) == subject then
       visit(id, value, session)
     else
       fault = fault or unreadable(value)
