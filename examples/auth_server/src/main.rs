@@ -134,7 +134,7 @@ impl Server {
         }
         let policy = options.policy();
         let app = App::new(&url, keys, policy, sessions, accounts.clone(), passwords)?;
-        let following = tokio::spawn(app.ended.clone().run(sleep)).abort_handle();
+        let ended = app.ended.clone();
         let purge = Arc::clone(&app.sessions).purge_task(options.purge_every(), sleep);
         let purge = tokio::spawn(purge).abort_handle();
         let router = app.router(options.connections.request_timeouts());
@@ -143,6 +143,7 @@ impl Server {
         if let Err(error) = writeln!(std::io::stdout(), "{url}") {
             warn!(%error, "the URL cannot be printed");
         }
+        let following = tokio::spawn(ended.run(sleep)).abort_handle();
         info!(url, %address, store = location.kind(), "listening");
         Ok(Self { entrance, purge, following, sqlite, accounts })
     }
