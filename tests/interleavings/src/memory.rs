@@ -11,7 +11,7 @@ mod sync {
 
 pub(crate) use kippu::session::{
     RefreshStore, StoreError,
-    store::{EndedCursor, EndedPage, InsertOutcome},
+    store::{EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest, Room},
 };
 
 #[path = "../../../src/session/store/memory.rs"]

@@ -10,7 +10,7 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
-    store::{InsertOutcome, InsertRequest, ListRequest},
+    store::{InsertOutcome, InsertRequest, ListRequest, SessionLimit},
 };
 use kippu_interleavings::memory::MemoryStore;
 use loom::{sync::Arc, thread};
@@ -66,7 +66,10 @@ fn with(sessions: Vec<SessionRecord>, capacity: usize) -> impl Fn() -> MemorySto
     move || {
         let store = MemoryStore::new(capacity);
         for session in &sessions {
-            assert_eq!(now(store.insert(session)), InsertOutcome::INSERTED);
+            assert_eq!(
+                now(store.insert(&InsertRequest::new(session.clone()))),
+                InsertOutcome::INSERTED
+            );
         }
         store
     }
@@ -175,7 +178,7 @@ fn the_last_place_is_given_once() {
                     (InsertOutcome::INSERTED, InsertOutcome::Full),
                     (InsertOutcome::Full, InsertOutcome::INSERTED)
                 ]
-                .contains(&(one, other)),
+                .contains(&(one.clone(), other.clone())),
                 "{one:?} {other:?}"
             );
             assert_eq!(store.len(), 1);
@@ -199,6 +202,25 @@ fn a_place_that_was_freed_is_given_once() {
         |store, one, other| {
             let inserted = [one, other].iter().filter(|o| **o == InsertOutcome::INSERTED).count();
             assert_eq!((inserted, store.len()), (1, 1));
+        },
+    );
+}
+
+#[test]
+fn two_logins_within_a_limit_of_one_leave_one_session() {
+    let [one, other] = [login(), login()]
+        .map(|session| InsertRequest::new(session).limit(SessionLimit::evict_oldest(1)));
+    in_every_order(
+        with(vec![], 2),
+        move |store| now(store.insert(&one)),
+        move |store| now(store.insert(&other)),
+        |store, one, other| {
+            let evicted = [one, other].map(|outcome| match outcome {
+                InsertOutcome::Inserted { evicted } => evicted.len(),
+                outcome => panic!("{outcome:?}"),
+            });
+            assert_eq!(evicted.iter().sum::<usize>(), 1);
+            assert_eq!(now(store.list(&ListRequest::new("user", NOW))).len(), 1);
         },
     );
 }
