@@ -21,9 +21,9 @@ use std::{
 use kippu::{
     Clock, Key, KeySet, NumericDate, SharedKeySet,
     session::{
-        Event, EventKind, MemoryStore, NoClaims, REFRESH_TOKEN_PREFIX, RefreshStore,
-        Session as Seen, SessionError, SessionId, SessionRecord, Sessions, TokenResponse,
-        UnixMillis,
+        EndedOptions, EndedSessions, Event, EventKind, Login, MemoryStore, NoClaims,
+        REFRESH_TOKEN_PREFIX, RefreshStore, Session as Seen, SessionError, SessionId, SessionLimit,
+        SessionRecord, Sessions, TokenResponse, UnixMillis,
         conformance::{Fault, Faulty, Method},
         rotation::AheadPolicy,
         store::{InsertOutcome, InsertRequest},
@@ -39,8 +39,9 @@ use crate::input::{Input, Options};
 /// does not, does not know. `b`: it is presented, and the application takes its time; `f` welcomes, `n` does not.
 /// `w`: the clock moves. `o`: a logout. `a`: of all sessions of the subject; `x`: of all others than the one.
 /// `s`: of one by its id. `p`: a purge. `v`: an access token is verified. `k`: other refresh keys. `m`: a backup is
-/// made, `u`: restored. `t`: a call of the store is going to fail. `g`: a text that is no token is presented.
-pub const STEPS: &[u8; 19] = b"lrdebfnwoaxspvkmutg";
+/// made, `u`: restored. `t`: a call of the store is going to fail. `g`: a text that is no token is presented. `c`: a login of the
+/// subject within a limit. `i`: the user of an access token authenticates again.
+pub const STEPS: &[u8; 21] = b"lrdebfnwoaxspvkmutgci";
 
 /// So many tokens, the last ones, can be named.
 const NAMED: usize = 10;
@@ -127,9 +128,10 @@ pub fn run(data: &[u8]) -> Happened {
     };
     let mut machine = Machine {
         sessions: &sessions,
-        store,
         shared: &shared,
         capacity,
+        ended: Some(EndedSessions::follow(Arc::clone(&store), EndedOptions::new())),
+        store,
         model,
         tokens: Vec::new(),
         access_tokens: Vec::new(),
@@ -148,6 +150,7 @@ pub fn run(data: &[u8]) -> Happened {
         assert_eq!(told, mem::take(&mut machine.model.events), "after {}", char::from(letter));
         machine.happened.extend(told.iter().map(|(kind, _)| name(kind)));
         machine.check_records();
+        machine.check_ended();
     }
     machine.happened
 }
@@ -157,6 +160,8 @@ struct Machine<'s> {
     store: Arc<Faulty<MemoryStore>>,
     shared: &'s SharedKeySet,
     capacity: usize,
+    /// None once a backup was restored, which takes the log of ended sessions with it.
+    ended: Option<EndedSessions>,
     model: Model,
     /// What was given out, in this order.
     tokens: Vec<Token>,
@@ -192,7 +197,13 @@ impl<'s> Machine<'s> {
         let subject = number % 2;
         let token = self.pick(index);
         match (letter, token) {
-            (b'l', _) => self.login(subject),
+            (b'l', _) => self.login(subject, None),
+            (b'c', _) => {
+                let max = 1 + u32::from(number / 4 % 3);
+                let limits = [SessionLimit::evict_oldest(max), SessionLimit::refuse(max)];
+                self.login(subject, Some(limits[usize::from(number / 2 % 2)]));
+            }
+            (b'i', _) => self.reauthenticate(index),
             (b'r', Some(token)) => self.refresh(token, Some(Answer::Welcome)),
             (b'd', Some(token)) => self.refresh(token, Some(Answer::Unwelcome)),
             (b'e', Some(token)) => self.refresh(token, Some(Answer::Unknown)),
@@ -250,11 +261,25 @@ impl<'s> Machine<'s> {
         (!named.is_empty()).then(|| *named[number % named.len()])
     }
 
-    fn login(&mut self, subject: u8) {
+    fn login(&mut self, subject: u8, limit: Option<SessionLimit>) {
         let held = self.model.sessions.iter().filter(|session| !session.is_gone).count();
         let name = SUBJECTS[usize::from(subject)];
-        match now(self.sessions.login(name, &NoClaims {})) {
+        let login = Login::new(name);
+        let login = match limit {
+            Some(limit) => login.limit(limit),
+            None => login,
+        };
+        // R20
+        let room = limit.map_or(usize::MAX, |limit| usize::try_from(limit.max()).expect("few") - 1);
+        let oldest = self.model.oldest(subject, room);
+        match now(self.sessions.login(login, &NoClaims {})) {
+            Err(SessionError::TooManySessions) => {
+                assert!(!oldest.is_empty() && limit.is_some_and(|limit| !limit.evicts()));
+                self.happened.insert("too many");
+            }
             Ok(response) => {
+                assert!(oldest.is_empty() || limit.is_some_and(|limit| limit.evicts()));
+                self.model.evict(&oldest);
                 self.forget_what_is_over(usize::MAX);
                 let (token, end) = self.model.login(response.session_id, subject);
                 self.granted(&response, token, end, self.model.now);
@@ -266,6 +291,36 @@ impl<'s> Machine<'s> {
             Err(error) => panic!("a login: {error}"),
         }
         self.forget_what_is_over(usize::MAX);
+    }
+
+    /// The user of an access token authenticates again.
+    fn reauthenticate(&mut self, index: usize) {
+        let last = self.access_tokens.iter().rev().take(NAMED).collect::<Vec<_>>();
+        let Some((access, text)) = last.get(index % last.len().max(1)) else { return };
+        let (session, Ok(token)) = (access.session, self.sessions.verify::<NoClaims>(text)) else {
+            return;
+        };
+        let response = now(self.sessions.reauthenticate(&token, NoClaims {}));
+        let wanted = self.model.reauthenticate(session);
+        if let Ok(response) = &response {
+            let token =
+                self.sessions.verify::<NoClaims>(&response.access_token).expect("a new one");
+            assert_eq!(token.auth_time, Some(date(self.model.now)));
+        }
+        self.ends(response, wanted, self.model.now);
+    }
+
+    /// R19: what was revoked is known to end, and what lives is not.
+    fn check_ended(&self) {
+        let Some(ended) = &self.ended else { return };
+        now(ended.poll()).expect("readings do not fail");
+        for session in &self.model.sessions {
+            assert!(session.ended.is_none() || ended.contains(&session.id), "{session:?}");
+            assert!(
+                !session.is_live(self.model.now) || !ended.contains(&session.id),
+                "{session:?}"
+            );
+        }
     }
 
     /// Presents a token; where there is no answer yet, to an application that takes its time.
@@ -526,10 +581,12 @@ impl<'s> Machine<'s> {
 
     /// R6: the store has lost what it was told since the backup was made.
     fn restore(&mut self) {
+        self.ended = None;
         let (records, known) = &self.backup;
         let store = MemoryStore::new(self.capacity);
         for record in records {
-            let inserted = now(store.insert(&InsertRequest::new(record.clone()))).expect("a memory store has no faults");
+            let inserted = now(store.insert(&InsertRequest::new(record.clone())))
+                .expect("a memory store has no faults");
             assert_eq!(inserted, InsertOutcome::INSERTED);
         }
         self.store.restore(store);

@@ -186,6 +186,53 @@ impl Model {
         (token, end)
     }
 
+    /// R20: the live sessions of a subject beyond so many, the oldest first.
+    pub fn oldest(&self, subject: u8, room: usize) -> Vec<usize> {
+        let is_live = |number: &usize| {
+            let session = &self.sessions[*number];
+            session.subject == subject && session.is_live(self.now)
+        };
+        let mut live: Vec<usize> = (0..self.sessions.len()).filter(is_live).collect();
+        live.sort_by_key(|number| (self.sessions[*number].created, self.sessions[*number].id));
+        live.truncate(live.len().saturating_sub(room));
+        live
+    }
+
+    /// They make room for a login.
+    pub fn evict(&mut self, oldest: &[usize]) {
+        for number in oldest {
+            self.end(*number, self.now, RevokeReason::Limit);
+            let kind = EventKind::Revoked { reason: RevokeReason::Limit, sessions: 1 };
+            self.tell(Some(kind), *number);
+        }
+    }
+
+    /// The user authenticates again, by an access token that is valid. No token is used up too late.
+    pub fn reauthenticate(&mut self, number: usize) -> End {
+        if self.fails(Method::Load).is_some() {
+            return End::Away;
+        }
+        let session = &self.sessions[number];
+        let reason = session.ended.map(|(_, reason)| reason);
+        match session.is_gone {
+            true => return End::Invalid,
+            false if reason.is_some() || session.is_over(self.now) => {
+                return End::Over(reason, session.is_over(self.now));
+            }
+            false => {}
+        }
+        let (generation, key) = (session.generation, session.key);
+        let keys = self.keys.clone();
+        let token = Token { session: number, generation, key };
+        let end = self.rotate(&Asked { token, presented: self.now, keys });
+        // The same change as a rotation, under another name.
+        if matches!(end, End::Token(..)) {
+            self.events.pop();
+            self.tell(Some(EventKind::Reauthenticated), number);
+        }
+        end
+    }
+
     /// R9, as far as to the application: refused, or it is asked.
     ///
     /// # Errors

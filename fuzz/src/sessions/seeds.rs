@@ -47,6 +47,12 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("full", "000001\nl0l0w5l0"),
     ("verified", "\nl0v0w3v0l0o0v0w;v0"),
     ("no_token", "\nl0g0g1g5gz"),
+    ("limit_evicts", "\nl0l0l0c0r0r1c0r0"),
+    ("limit_refuses", "\nl0c2c6o0c2"),
+    ("limit_counts_the_live", "\nl0o0l0c2w5c2"),
+    ("reauthenticated", "\nl0i0r0r1i0o0i0"),
+    ("reauthentication_not_told", "\nl0t1i0r0i0"),
+    ("reauthentication_overtaken", "\nl0b0i0f0r0w2r1"),
     ("lifetimes_refused", "4\nl0"),
 ];
 
@@ -68,6 +74,7 @@ mod tests {
             "event: healed",
             "event: ahead",
             "event: denied",
+            "event: reauthenticated",
             "invalid",
             "ended before",
             "over",
@@ -78,6 +85,7 @@ mod tests {
             "away",
             "no key",
             "full",
+            "too many",
             "purged",
             "verified",
             "the clock went back",
