@@ -1,6 +1,8 @@
 //! A session as a row of SQL has it: columns in, a record out, or nothing, where no store can have written them.
 
-use kippu::session::{Revoked, SessionId, SessionRecord, UnixMillis};
+use std::time::Duration;
+
+use kippu::session::{Revoked, SessionData, SessionId, SessionRecord, UnixMillis};
 
 pub(crate) struct Columns<'r> {
     pub(crate) id: &'r [u8],
@@ -15,6 +17,12 @@ pub(crate) struct Columns<'r> {
     pub(crate) expires_at: i64,
     pub(crate) revoked_at: Option<i64>,
     pub(crate) revoked_reason: Option<&'r str>,
+    pub(crate) remembered: bool,
+    /// Whole milliseconds.
+    pub(crate) idle_lifetime: Option<i64>,
+    /// None in a row that a process of an earlier version has inserted.
+    pub(crate) auth_time: Option<i64>,
+    pub(crate) data: &'r [u8],
 }
 
 impl Columns<'_> {
@@ -33,6 +41,11 @@ impl Columns<'_> {
             time(self.absolute_expires_at)?,
         );
         record.label = self.label;
+        record.remembered = self.remembered;
+        let idle_lifetime = self.idle_lifetime.map(u64::try_from).transpose().ok()?;
+        record.idle_lifetime = idle_lifetime.map(Duration::from_millis);
+        record.auth_time = self.auth_time.map_or(Some(record.created_at), time)?;
+        record.data = SessionData::new(self.data).ok()?;
         record.generation = u64::try_from(self.generation).ok()?;
         record.rotated_at = time(self.rotated_at)?;
         record.expires_at = time(self.expires_at)?;
@@ -45,4 +58,11 @@ impl Columns<'_> {
 pub(crate) fn time(millis: i64) -> Option<UnixMillis> {
     let time = UnixMillis::new(millis);
     (time.get() == millis).then_some(time)
+}
+
+/// A lifetime in whole milliseconds, as it is stored and as it is added to a time. A longer one than lies between the first
+/// and the last time is as good as that, and the sum does not overflow.
+pub(crate) fn millis(lifetime: Duration) -> i64 {
+    const LONGEST: i64 = UnixMillis::MAX.get() - UnixMillis::MIN.get();
+    i64::try_from(lifetime.as_millis()).map_or(LONGEST, |millis| millis.min(LONGEST))
 }

@@ -1,8 +1,17 @@
 //! Sessions in a table of PostgreSQL: one row a session, one statement a step. A step is answered once the server, which has
 //! to be the primary, has committed it, or with an error at its deadline.
 
+/// The columns of a record.
+macro_rules! columns {
+    () => {
+        "id, subject, client, label, created_at, absolute_expires_at, generation, kid, rotated_at, \
+         expires_at, revoked_at, revoked_reason, remembered, idle_lifetime, auth_time, data"
+    };
+}
+
 mod call;
 mod fault;
+mod insert;
 mod late;
 mod rotate;
 mod row;
@@ -10,13 +19,17 @@ mod row;
 use std::{
     future::Future,
     str,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use kippu::session::{
-    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
+    RefreshStore, RevokeReason, SessionData, SessionId, SessionRecord, StoreError, UnixMillis,
     rotation::{Change, RotateOutcome, RotateRequest},
-    store::{CompareAndSwap, EndedCursor, EndedPage, InsertOutcome},
+    store::{CompareAndSwap, EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest},
 };
 use sqlx::{
     PgPool,
@@ -25,7 +38,8 @@ use sqlx::{
 
 use self::{
     call::{Call, Statement},
-    fault::no_url,
+    fault::{newer, no_url},
+    insert::insert,
     rotate::rotate,
 };
 
@@ -45,12 +59,27 @@ use self::{
 /// # }
 /// ```
 ///
-/// It takes a pool that the application already has, and holds no connection between two calls. Connections open
-/// the table by their `search_path`:
+/// It takes a pool that the application already has, and holds no connection between two calls. Connections open the table by their `search_path`:
 /// `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema `auth`.
 ///
-/// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended`; a verifier that only
-/// follows the ended sessions needs `SELECT ON kippu_ended`.
+/// # Rights
+/// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended`. A verifier that only
+/// follows the ended sessions needs `SELECT ON kippu_ended`. [`create_schema`](Self::create_schema) needs `CREATE ON SCHEMA` for
+/// new tables, and has to run as their owner when it migrates those of an earlier version. The lock that a login within a
+/// limit takes and the version of the schema need no right.
+///
+/// # Versions of the schema
+/// [`create_schema`](Self::create_schema) migrates the tables of earlier versions. Several nodes may do so at once, and processes of
+/// the version before go on meanwhile: they keep what they do not know of a session as it is, but prolong it by their own idle
+/// lifetime, and answer [`Corrupt`] for one that a limit has ended.
+///
+/// The comment of `kippu_sessions` has the version: `kippu schema 3`. The first step of a store reads it. When it is later than this
+/// version of kippu knows, every step answers [`Misconfigured`]. A store that has taken a step before does not ask again.
+///
+/// # A limit of sessions
+/// A login [within a limit](kippu::session::store::InsertRequest::limit) is a transaction of four round trips. One
+/// without a limit is one statement. The logins of a subject take an advisory lock, with the number 1802072176 and a second
+/// one that belongs to the subject, and wait for each other until the commit.
 ///
 /// # Durability: as the server's
 /// The store answers a step after its commit. With `synchronous_commit` on, the default, every answered step
@@ -80,8 +109,8 @@ use self::{
 /// nothing else. After a failover PgBouncer itself has to connect to the new primary (`RECONNECT`).
 ///
 /// # Isolation
-/// Each step is one statement that is right at every isolation level, whatever `default_transaction_isolation`
-/// is. Under `repeatable read` and `serializable`, statements that meet in one row fail with 40001, and are repeated
+/// Each step but a login within a limit is one statement that is right at every isolation level, whatever
+/// `default_transaction_isolation` is. Under `repeatable read` and `serializable`, statements that meet in one row fail with 40001, and are repeated
 /// in a transaction that is `read committed`, which costs three round trips more: rotations are fastest with the
 /// server's default.
 ///
@@ -101,22 +130,35 @@ use self::{
 /// `ALTER ROLE app SET statement_timeout = '5s'`.
 ///
 /// # Room
-/// About 300 bytes a session with its indexes. A rotation writes no index, so none may hold the end of a session,
+/// About 300 bytes a session with its indexes, and its data. A rotation writes no index, so none may hold the end of a session,
 /// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
 /// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
 /// ten. It removes what has ended by the server's clock too, so that a host whose clock is ahead ends no live session.
 /// Each call begins somewhere in the table and stops after half of the deadline, so that several calls purge a table of any
 /// size. PostgreSQL 12 and 13 read the whole table for each portion of 64 MiB: there, purge a large table with SQL.
 ///
+/// [`Corrupt`]: kippu::session::StoreErrorKind::Corrupt
+/// [`Misconfigured`]: kippu::session::StoreErrorKind::Misconfigured
 /// [`Unavailable`]: kippu::session::StoreErrorKind::Unavailable
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
     deadline: Duration,
+    /// Whether the tables were found to be none of a later version: the first step asks.
+    is_known: Arc<AtomicBool>,
 }
+
+/// The version of the schema, in the comment of the table.
+const SCHEMA_VERSION: u32 = 3;
+
+/// The comment of the table, which every role may read.
+const COMMENT: &str = "SELECT pg_is_in_recovery() AS in_recovery, \
+    obj_description(to_regclass('kippu_sessions'), 'pg_class') AS comment";
 
 /// The lock's number is the start of SHA-256("kippu_sessions"), which no other program will use.
 const CREATE: &str = concat!(
+    // So that it sees the tables that another node has made while this one waited for the lock.
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n",
     "SELECT pg_advisory_xact_lock(x'f3814c3bbdec24a'::bigint);\n",
     include_str!("postgres/schema.sql"),
 );
@@ -168,15 +210,16 @@ const PURGE: &str = "WITH clock AS MATERIALIZED ( \
     ) SELECT count(*) FROM removed";
 
 impl PostgresStore {
-    /// The table and its index, for those who run their migrations themselves. Repeating it changes nothing.
+    /// The tables with their indexes and the trigger, for those who run their migrations themselves. It migrates the tables of
+    /// earlier versions, refuses those of a later one, and repeating it changes nothing. Run it as one transaction.
     pub const SCHEMA: &str = include_str!("postgres/schema.sql");
 
     /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
 
     /// Keeps sessions in the database of this pool.
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool, deadline: Self::DEFAULT_DEADLINE }
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, deadline: Self::DEFAULT_DEADLINE, is_known: Arc::default() }
     }
 
     /// Connects to `postgres://user:password@host/database`, with a pool of 10 connections.
@@ -196,7 +239,8 @@ impl PostgresStore {
         // Its error is left out: it could show a part of the URL, which holds a password.
         let options: PgConnectOptions = url.parse().map_err(|_| no_url())?;
         let store = Self::new(PgPool::connect_lazy_with(options));
-        store.read(|| sqlx::query("SELECT pg_is_in_recovery() AS in_recovery")).await?;
+        // It looks for the version of the tables.
+        store.step(|_| async { Ok(()) }).await?;
         Ok(store)
     }
 
@@ -208,18 +252,22 @@ impl PostgresStore {
         Self { deadline, ..self }
     }
 
-    /// Creates the table and its index where they are missing. Any number of nodes may do so at once.
+    /// Creates the tables where they are missing, and migrates those of an earlier version. Any number of nodes may do so at
+    /// once, while others use the tables.
     ///
-    /// Where both are there it needs no more rights, and takes no more locks, than to read the catalog. An index that is
-    /// missing on a large table takes its time: call this with a longer deadline then.
+    /// Where all is there it needs no more rights, and takes no more locks, than to read the catalog. New columns take a lock
+    /// for a moment, for which they wait until no transaction uses the table. An index or a log that is missing beside a large
+    /// table takes its time: call this with a longer deadline then.
     ///
     /// # Errors
-    /// [`Misconfigured`](kippu::session::StoreErrorKind::Misconfigured) when the user may not create tables, and what
-    /// else connecting to the server can bring.
+    /// [`Misconfigured`](kippu::session::StoreErrorKind::Misconfigured) when the user may not create or change the tables, and
+    /// when a later version of kippu has made them; what else connecting to the server can bring.
     pub async fn create_schema(&self) -> Result<(), StoreError> {
         // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
         let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions_subject') IS NOT NULL \
                     AND to_regclass('kippu_ended_ended_at') IS NOT NULL \
+                    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('kippu_sessions') \
+                        AND attname = 'data' AND NOT attisdropped) \
                     AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('kippu_sessions') \
                         AND tgname = 'kippu_sessions_ended') AS is_there";
         self.step(|mut call| async move {
@@ -237,7 +285,19 @@ impl PostgresStore {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        call::step(&self.pool, self.deadline, work).await
+        call::step(&self.pool, self.deadline, |mut call| async move {
+            // Asked once: a later version that migrates the tables meanwhile leaves this one the columns that it knows.
+            if !self.is_known.load(Ordering::Relaxed) {
+                let rows = call.read(|| sqlx::query(COMMENT)).await?;
+                let version = row::text(&rows, "comment")?.and_then(|text| schema_version(&text));
+                if let Some(version) = version.filter(|version| *version > SCHEMA_VERSION) {
+                    return Err(newer(version));
+                }
+                self.is_known.store(true, Ordering::Relaxed);
+            }
+            work(call).await
+        })
+        .await
     }
 
     async fn run<'q>(
@@ -255,15 +315,22 @@ impl PostgresStore {
     }
 }
 
+/// The version in a table's comment: `kippu schema 3`, and what the operator has added. None where there is another comment.
+fn schema_version(comment: &str) -> Option<u32> {
+    let version = comment.strip_prefix("kippu schema ")?;
+    let end = version.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(version.len());
+    version.get(..end)?.parse().ok()
+}
+
 /// Reads a record. There is a row, for the first column, even if there is no record.
 async fn load(call: &mut Call, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
     let rows = call
         .read(|| {
-            sqlx::query(
-                "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
-                 absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
-                 FROM (SELECT) AS server LEFT JOIN kippu_sessions ON id = $1",
-            )
+            sqlx::query(concat!(
+                "SELECT pg_is_in_recovery() AS in_recovery, ",
+                columns!(),
+                " FROM (SELECT) AS server LEFT JOIN kippu_sessions ON id = $1"
+            ))
             .bind(id.as_bytes().as_slice())
         })
         .await?;
@@ -271,33 +338,8 @@ async fn load(call: &mut Call, id: &SessionId) -> Result<Option<SessionRecord>, 
 }
 
 impl RefreshStore for PostgresStore {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        let generation = row::generation(session.generation)?;
-        let rows = self
-            .run(|| {
-                sqlx::query(
-                    "INSERT INTO kippu_sessions (id, subject, client, label, created_at, \
-                     absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, \
-                     revoked_reason) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-                     ON CONFLICT (id) DO NOTHING RETURNING id",
-                )
-                .bind(session.id.as_bytes().as_slice())
-                .bind(session.subject.as_str())
-                .bind(session.client.as_str())
-                .bind(session.label.as_deref())
-                .bind(session.created_at.get())
-                .bind(session.absolute_expires_at.get())
-                .bind(generation)
-                .bind(session.kid.as_str())
-                .bind(session.rotated_at.get())
-                .bind(session.expires_at.get())
-                .bind(session.revoked.map(|revoked| revoked.at.get()))
-                .bind(session.revoked.map(|revoked| revoked.reason.as_str()))
-            })
-            .await?;
-        let is_new = !rows.is_empty();
-        Ok(if is_new { InsertOutcome::Inserted } else { InsertOutcome::Duplicate })
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        self.step(|call| insert(call, request)).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -362,25 +404,31 @@ impl RefreshStore for PostgresStore {
         row::count(&rows)
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        if !row::can_be_stored(subject) {
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        if !row::can_be_stored(&request.subject) {
             return Ok(Vec::new());
         }
         let rows = self
             .read(|| {
-                sqlx::query(
-                    "SELECT pg_is_in_recovery() AS in_recovery, id, subject, client, label, created_at, \
-                     absolute_expires_at, generation, kid, rotated_at, expires_at, revoked_at, revoked_reason \
-                     FROM (SELECT) AS server LEFT JOIN kippu_sessions \
+                sqlx::query(concat!(
+                    "SELECT pg_is_in_recovery() AS in_recovery, ",
+                    columns!(),
+                    " FROM (SELECT) AS server LEFT JOIN kippu_sessions \
                      ON subject = $1 AND revoked_at IS NULL \
                      AND expires_at > $2 AND absolute_expires_at > $2 \
-                     ORDER BY created_at, id",
-                )
-                .bind(subject)
-                .bind(now.get())
+                     AND ($3::bigint IS NULL OR (created_at, id) > ($3, $4)) \
+                     ORDER BY created_at, id LIMIT $5"
+                ))
+                .bind(request.subject.as_str())
+                .bind(request.now.get())
+                .bind(request.after.map(|after| after.created_at.get()))
+                .bind(request.after.as_ref().map(|after| after.id.as_bytes().as_slice()))
+                // The first row tells which server this is.
+                .bind(i64::from(request.limit.max(1)))
             })
             .await?;
-        rows.iter().filter_map(|row| row::record(row).transpose()).collect()
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        rows.iter().filter_map(|row| row::record(row).transpose()).take(limit).collect()
     }
 
     /// It passes over the rows that others are changing or removing at the moment, and waits for nobody.
@@ -443,12 +491,13 @@ impl CompareAndSwap for PostgresStore {
         let id = seen.id.as_bytes().as_slice();
         let seen = row::generation(seen.generation)?;
         let rows = match change {
-            Change::Advance { generation, kid, rotated_at, expires_at } => {
+            Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data } => {
                 let generation = row::generation(*generation)?;
                 self.run(|| {
                     sqlx::query(
                         "UPDATE kippu_sessions \
-                         SET generation = $3, kid = $4, rotated_at = $5, expires_at = $6 \
+                         SET generation = $3, kid = $4, rotated_at = $5, expires_at = $6, \
+                         auth_time = COALESCE($7, auth_time), data = COALESCE($8, data) \
                          WHERE id = $1 AND generation = $2 AND revoked_at IS NULL RETURNING id",
                     )
                     .bind(id)
@@ -457,6 +506,8 @@ impl CompareAndSwap for PostgresStore {
                     .bind(kid.as_str())
                     .bind(rotated_at.get())
                     .bind(expires_at.get())
+                    .bind(auth_time.map(UnixMillis::get))
+                    .bind(data.as_ref().map(SessionData::as_bytes))
                 })
                 .await?
             }

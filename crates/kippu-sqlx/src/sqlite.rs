@@ -19,7 +19,7 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
-    store::{EndedCursor, EndedPage, InsertOutcome},
+    store::{EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest},
 };
 use sqlx::{
     ConnectOptions, SqlitePool,
@@ -103,8 +103,17 @@ use self::{
 /// log is emptied with the next step, five seconds later at most.
 ///
 /// # What is stored
-/// Two tables: [`SCHEMA`](Self::SCHEMA). A new or empty file gets them; a file of another application is refused and left
+/// Two tables: [`SCHEMA`](Self::SCHEMA). A new or empty file gets them. A file of another application is refused and left
 /// as it is.
+///
+/// A file of an earlier version of kippu is migrated when it is opened, by several processes at once if need be. Processes of
+/// the version before that have the file open go on: they keep what they do not know of a session as it is, but prolong it by
+/// their own idle lifetime, and answer [`StoreErrorKind::Corrupt`] for one that a limit has ended. The header of the file has the
+/// version of its schema (`user_version`). A file with a later one than this version of kippu knows is refused, and the error
+/// says so.
+///
+/// A login [within a limit](kippu::session::store::InsertRequest::limit) reads the live sessions of its subject in the transaction
+/// that writes it.
 ///
 /// `kippu_ended` is the log of ended sessions. A trigger writes it, so that it also has the sessions that somebody revokes by
 /// hand. Its numbers begin at a random one and never come again: a cursor of another file, or of a file that a backup has
@@ -146,7 +155,8 @@ const ONE_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const FIRST_ID: SessionId = SessionId::from_bytes([0; 16]);
 
 impl SqliteStore {
-    /// The tables, the index and the trigger, and the marks that tell the file from others'. It can be run again.
+    /// The tables, the index and the trigger, and the marks that tell the file from others'. It can be run again. A file of an
+    /// earlier version also needs the columns that are new: [`open`](Self::open) adds them.
     pub const SCHEMA: &str = "\
 CREATE TABLE IF NOT EXISTS kippu_sessions (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
@@ -161,6 +171,10 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     expires_at INTEGER NOT NULL,
     revoked_at INTEGER,
     revoked_reason TEXT,
+    remembered INTEGER NOT NULL DEFAULT 1,
+    idle_lifetime INTEGER,
+    auth_time INTEGER,
+    data BLOB NOT NULL DEFAULT x'',
     CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
@@ -177,7 +191,7 @@ BEGIN
     INSERT INTO kippu_ended (id) VALUES (NEW.id);
 END;
 PRAGMA application_id = 1802072176;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 ";
 
     /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
@@ -319,9 +333,9 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl RefreshStore for SqliteStore {
-    async fn insert(&self, session: &SessionRecord) -> Result<InsertOutcome, StoreError> {
-        let session = session.clone();
-        self.write(|pending| Job::Insert { session, pending }).await
+    async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
+        let request = request.clone();
+        self.write(|pending| Job::Insert { request, pending }).await
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
@@ -353,9 +367,9 @@ impl RefreshStore for SqliteStore {
         self.write(|pending| Job::RevokeSubject { subject, keep, reason, now, pending }).await
     }
 
-    async fn list(&self, subject: &str, now: UnixMillis) -> Result<Vec<SessionRecord>, StoreError> {
-        let subject = subject.to_owned();
-        self.read(|pending| Job::List { subject, now, pending }).await
+    async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
+        let request = request.clone();
+        self.read(|pending| Job::List { request, pending }).await
     }
 
     /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the

@@ -26,7 +26,7 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// How often a statement is repeated after a conflict. Under READ COMMITTED only a deadlock is left as a
 /// reason, and no two statements of the store often lock several rows in different orders.
-const RETRIES: usize = 4;
+pub(super) const RETRIES: usize = 4;
 
 /// How long a connection may take to return to the pool. The driver asks the server first whether it is alive, and
 /// waits for the answer without a limit.
@@ -136,6 +136,17 @@ impl Call {
         Ok(rows)
     }
 
+    /// The connection, for a transaction of several statements on it, until [`end_transaction`](Self::end_transaction).
+    pub(super) fn start_transaction(&mut self) -> Result<&mut PgConnection, Error> {
+        self.is_in_transaction = true;
+        self.ask()
+    }
+
+    /// Notes that the transaction has ended. The driver rolls back what was not committed.
+    pub(super) fn end_transaction(&mut self) {
+        (self.is_asking, self.is_in_transaction) = (false, false);
+    }
+
     /// Runs a script of several statements, as one transaction.
     pub(super) async fn run_script(&mut self, script: &'static str) -> Result<(), StoreError> {
         let asked = async { sqlx::raw_sql(script).execute(self.ask()?).await }.await;
@@ -177,8 +188,7 @@ impl Call {
         &mut self,
         statement: Statement<'_>,
     ) -> Result<Vec<PgRow>, Error> {
-        self.is_in_transaction = true;
-        let connection = self.ask()?;
+        let connection = self.start_transaction()?;
         let rows = async {
             let mut transaction =
                 connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
@@ -187,7 +197,7 @@ impl Call {
             Ok(rows)
         };
         let rows = rows.await;
-        (self.is_asking, self.is_in_transaction) = (false, false);
+        self.end_transaction();
         rows
     }
 
@@ -197,7 +207,7 @@ impl Call {
         self.connection.as_deref_mut().ok_or(Error::WorkerCrashed)
     }
 
-    fn answered<T>(&mut self, answer: Result<T, Error>) -> Result<T, StoreError> {
+    pub(super) fn answered<T>(&mut self, answer: Result<T, Error>) -> Result<T, StoreError> {
         self.is_asking = false;
         answer.map_err(|error| {
             if fault::spoils(&error) {
@@ -208,7 +218,7 @@ impl Call {
     }
 
     /// Closes the connection, and those that wait in the pool.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         // The driver's own way to close one says goodbye first, and waits for a server that may not answer.
         drop(self.connection.take().map(PoolConnection::detach));
         close_idle(&self.pool);

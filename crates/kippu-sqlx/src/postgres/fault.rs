@@ -54,6 +54,19 @@ pub(super) fn standby() -> StoreError {
     )
 }
 
+/// A server that takes no writes, as a standby does not.
+pub(super) fn read_only() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, READ_ONLY)
+}
+
+/// A table with the schema of a later version.
+pub(super) fn newer(version: u32) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Misconfigured,
+        format!("kippu_sessions has version {version} of the schema: {NEWER}"),
+    )
+}
+
 /// A step that the server did not answer in time.
 pub(super) fn late(deadline: Duration) -> StoreError {
     StoreError::new(
@@ -93,8 +106,11 @@ type Class = (StoreErrorKind, &'static str);
 
 const OPTIONS: &str =
     "the connection's options are wrong: postgres://user:password@host:5432/database is wanted";
-const OTHER_TABLE: &str =
-    "kippu_sessions is not this version's table: compare it with PostgresStore::SCHEMA";
+const OTHER_TABLE: &str = "kippu_sessions is not this version's table: call PostgresStore::create_schema, or run \
+     PostgresStore::SCHEMA, as the owner of the table";
+const NEWER: &str = "a newer version of kippu has changed the table, and this program knows version 3: update the program";
+const READ_ONLY: &str = "the PostgreSQL server takes no writes: it is a standby, as an old primary is after a failover, or \
+     default_transaction_read_only is on: connect to the primary, or switch the setting off";
 const POOLER: &str = "a pooler refuses the connection: set ignore_startup_parameters = extra_float_digits in \
      PgBouncer, or extra_float_digits(None) in the pool's options; its log has the reason";
 const STATEMENTS: &str = "a pooler in between mixes prepared statements up: let it keep them (PgBouncer 1.21 or newer, \
@@ -153,11 +169,8 @@ fn classify_code(code: &str) -> Class {
         "40001" | "40P01" | "55P03" => {
             (Contention, "PostgreSQL had to end too many statements that met")
         }
-        "25006" => (
-            Unavailable,
-            "the PostgreSQL server takes no writes: it is a standby, as an old primary is after a failover, or \
-             default_transaction_read_only is on: connect to the primary, or switch the setting off",
-        ),
+        "25006" => (Unavailable, READ_ONLY),
+        "KIPPU" => (Misconfigured, NEWER),
         "0A000" => (
             Unavailable,
             "PostgreSQL cannot run a prepared statement any more: the table was changed, or it is UNLOGGED and the server a \
@@ -170,7 +183,7 @@ fn classify_code(code: &str) -> Class {
         "42501" => (
             Misconfigured,
             "the user may not do this: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended, and for \
-             create_schema CREATE ON SCHEMA",
+             create_schema CREATE ON SCHEMA; only their owner migrates tables of an earlier version",
         ),
         "26000" | "42P05" => (Misconfigured, STATEMENTS),
         "22023" | "42704" => {
@@ -209,7 +222,7 @@ mod tests {
             (
                 Misconfigured,
                 "22021 22023 23502 23514 26000 28000 28P01 3D000 3F000 42501 42703 42804 \
-                 42883 42P01 42P05 42P10 57P04",
+                 42883 42P01 42P05 42P10 57P04 KIPPU",
             ),
             (Corrupt, "22003 XX001 XX002"),
             (

@@ -4,6 +4,8 @@ use kippu::session::{UnixMillis, rotation::RotateRequest};
 use sqlx::{PgConnection, Row};
 use tokio::time::Instant;
 
+use crate::columns::millis;
+
 /// A rotation that was sent to the server.
 pub(super) struct Late {
     request: RotateRequest,
@@ -15,7 +17,8 @@ pub(super) struct Late {
 
 /// It never touches a later generation, nor one that another request has made before this one was sent.
 const CORRECT: &str = "\
-    UPDATE kippu_sessions SET rotated_at = $4, expires_at = LEAST($5, absolute_expires_at) \
+    UPDATE kippu_sessions SET rotated_at = $4, \
+    expires_at = LEAST($4 + COALESCE(idle_lifetime, $5), absolute_expires_at) \
     WHERE id = $1 AND generation = $2 AND kid = $3 AND revoked_at IS NULL \
     AND rotated_at BETWEEN $6 AND $7 RETURNING expires_at";
 
@@ -46,7 +49,7 @@ impl Late {
             .bind(generation)
             .bind(present.kid.as_str())
             .bind(at.get())
-            .bind(present.idle_end().get())
+            .bind(millis(present.idle_lifetime))
             .bind(from.get())
             .bind(at.get() - accepted)
             .fetch_optional(connection)

@@ -2,11 +2,12 @@
 //! decided on, and changed if it still is as it was read.
 
 use kippu::session::{
-    RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    RevokeReason, SessionData, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
 };
 
 use super::{call::Call, load, row};
+use crate::columns::millis;
 
 /// It locks the row before it reads the clock: `millis` has every wait since the server received the statement, whether for
 /// the table, the row or the processor. `now()` is that moment; `statement_timestamp()` moves on when a prepared
@@ -26,7 +27,9 @@ const ADVANCE: &str = "\
         FROM held \
     ), moved AS ( \
         UPDATE kippu_sessions AS session SET generation = $3, kid = $4, \
-        rotated_at = LEAST($6 + millis, $8), expires_at = LEAST($7 + millis, absolute_expires_at) \
+        rotated_at = LEAST($6 + millis, $8), \
+        expires_at = LEAST(LEAST($6 + millis, $8) + COALESCE(idle_lifetime, $7), absolute_expires_at), \
+        auth_time = COALESCE($9, auth_time), data = COALESCE($10, data) \
         FROM stall WHERE session.id = stall.id RETURNING session.rotated_at, session.expires_at \
     ) \
     SELECT rotated_at, expires_at FROM moved \
@@ -110,8 +113,10 @@ async fn advance(
                 .bind(request.kid.as_str())
                 .bind(request.now.get())
                 .bind(present.rotated_at().get())
-                .bind(present.idle_end().get())
+                .bind(millis(request.idle_lifetime))
                 .bind(UnixMillis::MAX.get())
+                .bind(request.auth_time.map(UnixMillis::get))
+                .bind(request.data.as_ref().map(SessionData::as_bytes))
         })
         .await?;
     let Some(row) = rows.first() else {

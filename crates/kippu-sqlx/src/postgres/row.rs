@@ -25,6 +25,10 @@ pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {
         expires_at: column(row, "expires_at")?,
         revoked_at: column(row, "revoked_at")?,
         revoked_reason: column(row, "revoked_reason")?,
+        remembered: column(row, "remembered")?,
+        idle_lifetime: column(row, "idle_lifetime")?,
+        auth_time: column(row, "auth_time")?,
+        data: column(row, "data")?,
     };
     columns.into_record().map(Some).ok_or_else(corrupt)
 }
@@ -33,11 +37,16 @@ pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {
 pub(super) fn ended(rows: &[PgRow]) -> Result<EndedPage, StoreError> {
     let row = rows.first().ok_or_else(corrupt)?;
     let (server, snapshot): (String, String) = (column(row, "server")?, column(row, "snapshot")?);
-    let ids: Option<Vec<u8>> = column(row, "ids")?;
-    let ids = ids.unwrap_or_default();
-    let ids = ids.chunks(16).map(|id| id.try_into().map(SessionId::from_bytes));
-    let ids = ids.collect::<Result<_, _>>().map_err(|_| corrupt())?;
-    Ok(EndedPage::last(ids, EndedCursor::new(format!("{server}/{snapshot}").into_bytes())))
+    let cursor = EndedCursor::new(format!("{server}/{snapshot}").into_bytes());
+    Ok(EndedPage::last(ids(row)?, cursor))
+}
+
+/// The ids that are joined in the column `ids`.
+pub(super) fn ids(row: &PgRow) -> Result<Vec<SessionId>, StoreError> {
+    let ids: Option<&[u8]> = column(row, "ids")?;
+    let ids = ids.unwrap_or_default().chunks(16);
+    let ids = ids.map(|id| id.try_into().map(SessionId::from_bytes));
+    ids.collect::<Result<_, _>>().map_err(|_| corrupt())
 }
 
 pub(super) fn time(row: &PgRow, name: &str) -> Result<UnixMillis, StoreError> {
@@ -57,6 +66,11 @@ pub(super) fn is(rows: &[PgRow], name: &str) -> Result<bool, StoreError> {
 /// What a statement counted.
 pub(super) fn count(rows: &[PgRow]) -> Result<u64, StoreError> {
     u64::try_from(number(rows, "count")?).map_err(|_| corrupt())
+}
+
+/// The text in a column of the first row, if there is one.
+pub(super) fn text(rows: &[PgRow], name: &str) -> Result<Option<String>, StoreError> {
+    column(rows.first().ok_or_else(corrupt)?, name)
 }
 
 /// A number of the first row.

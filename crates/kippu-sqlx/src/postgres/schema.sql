@@ -1,3 +1,24 @@
+-- A table of an earlier version gets the new columns, and one of a later version is left as it is. First of all, since it takes
+-- the strongest lock: a lock that has to become stronger meets the writers of the version before in a deadlock.
+DO $$
+DECLARE
+    found REGCLASS := to_regclass('kippu_sessions');
+BEGIN
+    IF substring(obj_description(found, 'pg_class') FROM '^kippu schema ([0-9]{1,9})')::int > 3 THEN
+        RAISE EXCEPTION 'kippu_sessions has the schema of a newer version of kippu' USING ERRCODE = 'KIPPU';
+    END IF;
+    IF found IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = found AND attname = 'data' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE kippu_sessions
+            ADD COLUMN IF NOT EXISTS remembered BOOLEAN NOT NULL DEFAULT TRUE,
+            ADD COLUMN IF NOT EXISTS idle_lifetime BIGINT,
+            ADD COLUMN IF NOT EXISTS auth_time BIGINT,
+            ADD COLUMN IF NOT EXISTS data BYTEA NOT NULL DEFAULT '';
+    END IF;
+END;
+$$;
+
 -- Only columns that never change are indexed, and pages keep a fifth of their room for updates: so a rotation
 -- writes its row and no index (a HOT update). "C": bytes are compared, whatever the server's locales are.
 CREATE TABLE IF NOT EXISTS kippu_sessions (
@@ -14,6 +35,11 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     expires_at BIGINT NOT NULL,
     revoked_at BIGINT,
     revoked_reason TEXT,
+    -- A process of the version before inserts rows without these.
+    remembered BOOLEAN NOT NULL DEFAULT TRUE,
+    idle_lifetime BIGINT,
+    auth_time BIGINT,
+    data BYTEA NOT NULL DEFAULT '',
     CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
@@ -47,3 +73,6 @@ BEGIN
     END IF;
 END;
 $$;
+
+-- Programs of an earlier version read it, and refuse a table that they do not know. Every role may.
+COMMENT ON TABLE kippu_sessions IS 'kippu schema 3';

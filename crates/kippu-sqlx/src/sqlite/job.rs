@@ -7,9 +7,9 @@ use std::{
 };
 
 use kippu::session::{
-    RevokeReason, SessionId, SessionRecord, UnixMillis,
+    RevokeReason, SessionData, SessionId, SessionRecord, UnixMillis,
     rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::{EndedPage, InsertOutcome},
+    store::{EndedPage, InsertOutcome, InsertRequest, ListRequest, Room},
 };
 use sqlx::{SqliteConnection, sqlite::SqliteQueryResult};
 use tokio::time::sleep;
@@ -20,11 +20,12 @@ use super::{
     queue::{Answer, Pending, Step},
     row::{self, Read},
 };
+use crate::columns::millis;
 
 /// A step that a caller waits for.
 pub(super) enum Job {
     Insert {
-        session: SessionRecord,
+        request: InsertRequest,
         pending: Pending<InsertOutcome>,
     },
     Load {
@@ -51,8 +52,7 @@ pub(super) enum Job {
         pending: Pending<u64>,
     },
     List {
-        subject: String,
-        now: UnixMillis,
+        request: ListRequest,
         pending: Pending<Vec<SessionRecord>>,
     },
     Purge {
@@ -104,12 +104,7 @@ pub(super) async fn take(
     begun: Instant,
 ) -> Result<(), sqlx::Error> {
     match job {
-        Job::Insert { session, pending } => {
-            let added = insert(connection, session).await;
-            pending.settle(of_one(added)?.map(|rows| {
-                if rows == 0 { InsertOutcome::Duplicate } else { InsertOutcome::Inserted }
-            }));
-        }
+        Job::Insert { request, pending } => pending.settle(insert(connection, request).await?),
         Job::Load { id, pending } => pending.settle(row::load(connection, id).await?),
         Job::Rotate { request, asked, pending } => {
             if pending.settled().is_none() {
@@ -137,9 +132,7 @@ pub(super) async fn take(
             .await;
             pending.settle(of_one(revoked)?);
         }
-        Job::List { subject, now, pending } => {
-            pending.settle(row::list(connection, subject, *now).await?);
-        }
+        Job::List { request, pending } => pending.settle(row::list(connection, request).await?),
         Job::Purge { from, now, limit, pending } => {
             pending.settle(purge(connection, from, *now, *limit).await?);
         }
@@ -178,9 +171,17 @@ pub(super) async fn rotate_all(
         if is_plain && !places.contains_key(&request.id) {
             places.insert(request.id, place);
             let request = request.after(begun.saturating_duration_since(*asked));
-            let [now, at, until] =
-                [request.now, request.rotated_at(), request.idle_end()].map(UnixMillis::get);
-            rows.push((hex(&request.id), request.generation, request.kid, now, at, until));
+            let [now, at] = [request.now, request.rotated_at()].map(UnixMillis::get);
+            rows.push((
+                hex(request.id.as_bytes()),
+                request.generation,
+                request.kid,
+                now,
+                at,
+                millis(request.idle_lifetime),
+                request.auth_time.map(UnixMillis::get),
+                request.data.map(|data| hex(data.as_bytes())),
+            ));
         }
     }
     let Ok(json) = serde_json::to_string(&rows) else { return Ok(()) };
@@ -189,9 +190,12 @@ pub(super) async fn rotate_all(
     }
     let rotated = sqlx::query(
         "UPDATE kippu_sessions AS s SET generation = s.generation + 1, kid = r.kid, \
-         rotated_at = r.at, expires_at = min(r.until, s.absolute_expires_at) \
+         rotated_at = r.at, \
+         expires_at = min(r.at + coalesce(s.idle_lifetime, r.idle), s.absolute_expires_at), \
+         auth_time = coalesce(r.auth_time, s.auth_time), data = coalesce(r.data, s.data) \
          FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation, value ->> 2 AS kid, \
-         value ->> 3 AS now, value ->> 4 AS at, value ->> 5 AS until FROM json_each(?1)) AS r \
+         value ->> 3 AS now, value ->> 4 AS at, value ->> 5 AS idle, value ->> 6 AS auth_time, \
+         unhex(value ->> 7) AS data FROM json_each(?1)) AS r \
          WHERE s.id = r.id AND s.generation = r.generation AND s.revoked_at IS NULL \
          AND s.expires_at > r.now AND s.absolute_expires_at > r.now \
          RETURNING id, expires_at",
@@ -236,8 +240,8 @@ pub(super) async fn count_commit(
         };
         if !request.grace.is_zero() && late > request.grace / 8 {
             let request = request.after(asked.elapsed());
-            let [at, until] = [request.rotated_at(), request.idle_end()].map(UnixMillis::get);
-            rows.push((hex(&request.id), successor.generation, at, until));
+            let (at, idle) = (request.rotated_at().get(), millis(request.idle_lifetime));
+            rows.push((hex(request.id.as_bytes()), successor.generation, at, idle));
             successors.insert(request.id, successor);
             longest = longest.max(request.grace);
         }
@@ -247,9 +251,10 @@ pub(super) async fn count_commit(
     while !rows.is_empty() && begun.elapsed().saturating_sub(late) <= longest {
         let changed = sqlx::query(
             "UPDATE kippu_sessions AS s \
-             SET rotated_at = r.at, expires_at = min(r.until, s.absolute_expires_at) \
+             SET rotated_at = r.at, \
+             expires_at = min(r.at + coalesce(s.idle_lifetime, r.idle), s.absolute_expires_at) \
              FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation, value ->> 2 AS at, \
-             value ->> 3 AS until FROM json_each(?1)) AS r \
+             value ->> 3 AS idle FROM json_each(?1)) AS r \
              WHERE s.id = r.id AND s.generation = r.generation AND s.revoked_at IS NULL \
              RETURNING id, expires_at",
         )
@@ -286,14 +291,67 @@ fn of_one(done: Result<SqliteQueryResult, sqlx::Error>) -> Read<u64> {
     }
 }
 
-async fn insert(
+/// Adds a session, and revokes those that have to make room for it. No other connection writes during the transaction.
+async fn insert(connection: &mut SqliteConnection, request: &InsertRequest) -> Read<InsertOutcome> {
+    let session = &request.session;
+    let mut evicted = Vec::new();
+    if request.limit.is_some() {
+        if row::is_there(connection, &session.id).await? {
+            return Ok(Ok(InsertOutcome::Duplicate));
+        }
+        let live = ListRequest::new(&*session.subject, session.created_at);
+        let others = match row::list(connection, &live).await? {
+            Ok(others) => others,
+            Err(error) => return Ok(Err(error)),
+        };
+        match request.decide(others) {
+            Room::Enough => {}
+            Room::After(oldest) => evicted = oldest,
+            Room::Refused => return Ok(Ok(InsertOutcome::LimitReached)),
+        }
+    }
+    if evicted.is_empty() {
+        let added = of_one(add(connection, session).await)?;
+        return Ok(added.map(|rows| match rows {
+            0 => InsertOutcome::Duplicate,
+            _ => InsertOutcome::INSERTED,
+        }));
+    }
+    // The other steps of the transaction go on if this one fails, and nothing of it is left then.
+    sqlx::query("SAVEPOINT room").execute(&mut *connection).await?;
+    let made = replace(connection, session, &evicted).await?;
+    if made.is_err() {
+        sqlx::query("ROLLBACK TO room").execute(&mut *connection).await?;
+    }
+    sqlx::query("RELEASE room").execute(connection).await?;
+    Ok(made.map(|()| InsertOutcome::Inserted { evicted }))
+}
+
+/// Adds a session that is not there in the place of `evicted` ones.
+async fn replace(
+    connection: &mut SqliteConnection,
+    session: &SessionRecord,
+    evicted: &[SessionId],
+) -> Read<()> {
+    let at = session.created_at;
+    for id in evicted {
+        if let Err(error) = of_one(revoke(connection, id, RevokeReason::Limit, at).await)? {
+            return Ok(Err(error));
+        }
+    }
+    Ok(of_one(add(connection, session).await)?.map(|_| ()))
+}
+
+async fn add(
     connection: &mut SqliteConnection,
     session: &SessionRecord,
 ) -> Result<SqliteQueryResult, sqlx::Error> {
     sqlx::query(
         "INSERT INTO kippu_sessions (id, subject, client, label, created_at, absolute_expires_at, \
-         generation, kid, rotated_at, expires_at, revoked_at, revoked_reason) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
+         generation, kid, rotated_at, expires_at, revoked_at, revoked_reason, remembered, \
+         idle_lifetime, auth_time, data) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+         ON CONFLICT (id) DO NOTHING",
     )
     .bind(row::bytes(&session.id))
     .bind(&*session.subject)
@@ -307,6 +365,10 @@ async fn insert(
     .bind(session.expires_at.get())
     .bind(session.revoked.map(|revoked| revoked.at.get()))
     .bind(session.revoked.map(|revoked| revoked.reason.as_str()))
+    .bind(session.remembered)
+    .bind(session.idle_lifetime.map(millis))
+    .bind(session.auth_time.get())
+    .bind(session.data.as_bytes())
     .execute(connection)
     .await
 }
@@ -352,16 +414,19 @@ async fn rotate(connection: &mut SqliteConnection, request: &RotateRequest) -> R
     let decision = request.decide(&record);
     let changed = match &decision.change {
         None => return Ok(Ok(decision.outcome)),
-        Some(Change::Advance { generation, kid, rotated_at, expires_at }) => {
+        Some(Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data }) => {
             sqlx::query(
                 "UPDATE kippu_sessions SET generation = ?1, kid = ?2, rotated_at = ?3, \
-                 expires_at = ?4 WHERE id = ?5",
+                 expires_at = ?4, auth_time = coalesce(?6, auth_time), data = coalesce(?7, data) \
+                 WHERE id = ?5",
             )
             .bind(stored(*generation))
             .bind(&**kid)
             .bind(rotated_at.get())
             .bind(expires_at.get())
             .bind(row::bytes(&request.id))
+            .bind(auth_time.map(UnixMillis::get))
+            .bind(data.as_ref().map(SessionData::as_bytes))
             .execute(connection)
             .await
         }
@@ -415,9 +480,9 @@ fn stored(generation: u64) -> i64 {
     i64::try_from(generation).unwrap_or(i64::MAX)
 }
 
-fn hex(id: &SessionId) -> String {
-    let mut text = String::with_capacity(32);
-    for byte in id.as_bytes() {
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         // A string takes all that is written.
         let _ = write!(text, "{byte:02x}");
     }

@@ -35,10 +35,18 @@ pub(super) const AGAIN: Duration = Duration::from_millis(1);
 const APPLICATION_ID: i64 = 0x6b69_7070;
 
 /// The version of the table, in the header of the file.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// The version that has no log of ended sessions.
 const WITHOUT_LOG: i64 = 1;
+
+/// The columns that the second version lacks. A process of that version goes on to insert rows without them.
+const COLUMNS: [(&str, &str); 4] = [
+    ("remembered", "ALTER TABLE kippu_sessions ADD COLUMN remembered INTEGER NOT NULL DEFAULT 1"),
+    ("idle_lifetime", "ALTER TABLE kippu_sessions ADD COLUMN idle_lifetime INTEGER"),
+    ("auth_time", "ALTER TABLE kippu_sessions ADD COLUMN auth_time INTEGER"),
+    ("data", "ALTER TABLE kippu_sessions ADD COLUMN data BLOB NOT NULL DEFAULT x''"),
+];
 
 /// A database that has been opened.
 pub(super) struct Opened {
@@ -152,10 +160,20 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, S
 async fn make(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     // Another process may have been first.
     let found = look(connection).await?;
+    if let Found::Old { .. } = found {
+        for (column, add) in COLUMNS {
+            let there =
+                "SELECT EXISTS (SELECT 1 FROM pragma_table_info('kippu_sessions') WHERE name = ?1)";
+            let there = sqlx::query_scalar(there).bind(column).fetch_one(&mut *connection).await;
+            if !there.map_err(fault)? {
+                sqlx::query(add).execute(&mut *connection).await.map_err(fault)?;
+            }
+        }
+    }
     if !matches!(found, Found::Current) {
         sqlx::raw_sql(SqliteStore::SCHEMA).execute(&mut *connection).await.map_err(fault)?;
     }
-    if matches!(found, Found::Old) {
+    if let Found::Old { version: WITHOUT_LOG } = found {
         sqlx::raw_sql(LOG_REVOKED).execute(connection).await.map_err(fault)?;
     }
     Ok(())
@@ -168,28 +186,36 @@ const LOG_REVOKED: &str =
 /// The content of a file.
 enum Found {
     Nothing,
-    /// The tables of an earlier version.
-    Old,
+    /// The tables of an earlier version, or those of this one without its columns.
+    Old {
+        version: i64,
+    },
     Current,
 }
 
 /// Looks at what is in the file. One that is not the store's is refused.
 async fn look(connection: &mut SqliteConnection) -> Result<Found, StoreError> {
-    // One statement, so that nobody comes in between.
-    let (application, version, things): (i64, i64, i64) = sqlx::query_as(
+    // One statement, so that no other process comes in between. An operator may have run the SCHEMA on an old file by hand, which sets the
+    // version and leaves the columns.
+    let (application, version, things, columns): (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), \
-         (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)",
+         (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema), \
+         (SELECT count(*) FROM pragma_table_info('kippu_sessions') \
+         WHERE name IN ('remembered', 'idle_lifetime', 'auth_time', 'data'))",
     )
     .fetch_one(connection)
     .await
     .map_err(fault)?;
     match (application, version) {
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(Found::Current),
-        (APPLICATION_ID, WITHOUT_LOG) => Ok(Found::Old),
+        (APPLICATION_ID, SCHEMA_VERSION) if columns == 4 => Ok(Found::Current),
+        (APPLICATION_ID, WITHOUT_LOG..=SCHEMA_VERSION) => Ok(Found::Old { version }),
         (0, 0) if things == 0 => Ok(Found::Nothing),
         (APPLICATION_ID, _) => Err(StoreError::new(
             StoreErrorKind::Misconfigured,
-            "the SQLite file was made by another version of kippu: use that, or another file",
+            format!(
+                "the SQLite file was made by another version of kippu: its schema has version {version}, and this \
+                 program knows {WITHOUT_LOG} to {SCHEMA_VERSION}: update the program, or open another file"
+            ),
         )),
         _ => Err(foreign()),
     }

@@ -4,7 +4,7 @@
 
 use kippu::session::{
     SessionId, SessionRecord, StoreError, UnixMillis,
-    store::{EndedCursor, EndedPage},
+    store::{EndedCursor, EndedPage, ListRequest},
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -17,33 +17,50 @@ pub(super) type Read<T> = Result<Result<T, StoreError>, sqlx::Error>;
 /// Ids in a page of the log of ended sessions: 160 kB.
 const PAGE: i64 = 10_000;
 
+/// The columns of a record, in the order of [`record`].
+macro_rules! select {
+    ($from:literal) => {
+        concat!(
+            "SELECT id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
+             rotated_at, expires_at, revoked_at, revoked_reason, remembered, idle_lifetime, \
+             auth_time, data FROM kippu_sessions WHERE ",
+            $from
+        )
+    };
+}
+
 pub(super) async fn load(
     connection: &mut SqliteConnection,
     id: &SessionId,
 ) -> Read<Option<SessionRecord>> {
-    let row = sqlx::query(
-        "SELECT id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
-         rotated_at, expires_at, revoked_at, revoked_reason FROM kippu_sessions WHERE id = ?1",
-    )
-    .bind(bytes(id))
-    .fetch_optional(connection)
-    .await?;
+    let row = sqlx::query(select!("id = ?1")).bind(bytes(id)).fetch_optional(connection).await?;
     Ok(row.map(|row| record(&row)).transpose())
+}
+
+/// Whether there is a session of this id.
+pub(super) async fn is_there(
+    connection: &mut SqliteConnection,
+    id: &SessionId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM kippu_sessions WHERE id = ?1)")
+        .bind(bytes(id))
+        .fetch_one(connection)
+        .await
 }
 
 pub(super) async fn list(
     connection: &mut SqliteConnection,
-    subject: &str,
-    now: UnixMillis,
+    request: &ListRequest,
 ) -> Read<Vec<SessionRecord>> {
-    let rows = sqlx::query(
-        "SELECT id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
-         rotated_at, expires_at, revoked_at, revoked_reason FROM kippu_sessions \
-         WHERE subject = ?1 AND revoked_at IS NULL AND expires_at > ?2 AND absolute_expires_at > ?2 \
-         ORDER BY created_at, id",
-    )
-    .bind(subject)
-    .bind(now.get())
+    let rows = sqlx::query(select!(
+        "subject = ?1 AND revoked_at IS NULL AND expires_at > ?2 AND absolute_expires_at > ?2 \
+         AND (?3 IS NULL OR (created_at, id) > (?3, ?4)) ORDER BY created_at, id LIMIT ?5"
+    ))
+    .bind(&*request.subject)
+    .bind(request.now.get())
+    .bind(request.after.map(|after| after.created_at.get()))
+    .bind(request.after.as_ref().map(|after| bytes(&after.id)))
+    .bind(request.limit)
     .fetch_all(connection)
     .await?;
     Ok(rows.iter().map(record).collect())
@@ -106,6 +123,10 @@ fn record(row: &SqliteRow) -> Result<SessionRecord, StoreError> {
             expires_at: row.try_get(9)?,
             revoked_at: row.try_get(10)?,
             revoked_reason: row.try_get(11)?,
+            remembered: row.try_get(12)?,
+            idle_lifetime: row.try_get(13)?,
+            auth_time: row.try_get(14)?,
+            data: row.try_get(15)?,
         })
     };
     read().map_err(fault)?.into_record().ok_or_else(corrupt)
