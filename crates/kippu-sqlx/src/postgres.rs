@@ -13,6 +13,7 @@ mod call;
 mod fault;
 mod insert;
 mod late;
+mod listen;
 mod rotate;
 mod row;
 
@@ -59,14 +60,15 @@ use self::{
 /// # }
 /// ```
 ///
-/// It takes a pool that the application already has, and holds no connection between two calls. Connections open the table by their `search_path`:
+/// It takes a pool that the application already has, and holds no connection between two calls, unless it
+/// [listens](Self::listen). Connections open the table by their `search_path`:
 /// `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema `auth`.
 ///
 /// # Rights
 /// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended`. A verifier that only
 /// follows the ended sessions needs `SELECT ON kippu_ended`. [`create_schema`](Self::create_schema) needs `CREATE ON SCHEMA` for
 /// new tables, and has to run as their owner when it migrates those of an earlier version. The lock that a login within a
-/// limit takes and the version of the schema need no right.
+/// limit takes, the version of the schema, and [`listen`](Self::listen) need no right.
 ///
 /// # Versions of the schema
 /// [`create_schema`](Self::create_schema) migrates the tables of earlier versions. Several nodes may do so at once, and processes of
@@ -213,6 +215,10 @@ impl PostgresStore {
     /// The tables with their indexes and the trigger, for those who run their migrations themselves. It migrates the tables of
     /// earlier versions, refuses those of a later one, and repeating it changes nothing. Run it as one transaction.
     pub const SCHEMA: &str = include_str!("postgres/schema.sql");
+
+    /// Has the server tell [`listen`](Self::listen) of each session that ends. It can be run again; its owner is that of
+    /// `kippu_ended`. `DROP TRIGGER kippu_ended_notify ON kippu_ended` takes it back.
+    pub const NOTIFY: &str = include_str!("postgres/notify.sql");
 
     /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);

@@ -48,6 +48,8 @@ use tokio::{
 mod deadline;
 #[path = "postgres_store/failover.rs"]
 mod failover;
+#[path = "postgres_store/listening.rs"]
+mod listening;
 #[path = "postgres_store/pooler.rs"]
 mod pooler;
 #[path = "postgres_store/stalls.rs"]
