@@ -60,12 +60,28 @@ use self::{
 /// # }
 /// ```
 ///
-/// It takes a pool that the application already has, and holds no connection between two calls. Connections open
-/// the table by their `search_path`:
+/// It takes a pool that the application already has, and holds no connection between two calls, unless it
+/// [listens](Self::listen). Connections open the table by their `search_path`:
 /// `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema `auth`.
 ///
-/// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended`; a verifier that only
-/// follows the ended sessions needs `SELECT ON kippu_ended`.
+/// # Rights
+/// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended`. A verifier that only
+/// follows the ended sessions needs `SELECT ON kippu_ended`. [`create_schema`](Self::create_schema) needs `CREATE ON SCHEMA` for
+/// new tables, and has to run as their owner when it migrates those of an earlier version. The lock that a login within a
+/// limit takes, the version of the schema, and [`listen`](Self::listen) need no right.
+///
+/// # Versions of the schema
+/// [`create_schema`](Self::create_schema) migrates the tables of earlier versions. Several nodes may do so at once, and processes of
+/// the version before go on meanwhile: they keep what they do not know of a session as it is, but prolong it by their own idle
+/// lifetime, and answer [`Corrupt`] for one that a limit has ended.
+///
+/// The comment of `kippu_sessions` has the version: `kippu schema 3`. The first step of a store reads it. When it is later than this
+/// version of kippu knows, every step answers [`Misconfigured`]. A store that has taken a step before does not ask again.
+///
+/// # A limit of sessions
+/// A login [within a limit](kippu::session::store::InsertRequest::limit) is a transaction of four round trips. One
+/// without a limit is one statement. The logins of a subject take an advisory lock, with the number 1802072176 and a second
+/// one that belongs to the subject, and wait for each other until the commit.
 ///
 /// # Durability: as the server's
 /// The store answers a step after its commit. With `synchronous_commit` on, the default, every answered step
@@ -95,8 +111,8 @@ use self::{
 /// nothing else. After a failover PgBouncer itself has to connect to the new primary (`RECONNECT`).
 ///
 /// # Isolation
-/// Each step is one statement that is right at every isolation level, whatever `default_transaction_isolation`
-/// is. Under `repeatable read` and `serializable`, statements that meet in one row fail with 40001, and are repeated
+/// Each step but a login within a limit is one statement that is right at every isolation level, whatever
+/// `default_transaction_isolation` is. Under `repeatable read` and `serializable`, statements that meet in one row fail with 40001, and are repeated
 /// in a transaction that is `read committed`, which costs three round trips more: rotations are fastest with the
 /// server's default.
 ///
@@ -116,13 +132,15 @@ use self::{
 /// `ALTER ROLE app SET statement_timeout = '5s'`.
 ///
 /// # Room
-/// About 300 bytes a session with its indexes. A rotation writes no index, so none may hold the end of a session,
+/// About 300 bytes a session with its indexes, and its data. A rotation writes no index, so none may hold the end of a session,
 /// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
 /// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
 /// ten. It removes what has ended by the server's clock too, so that a host whose clock is ahead ends no live session.
 /// Each call begins somewhere in the table and stops after half of the deadline, so that several calls purge a table of any
 /// size. PostgreSQL 12 and 13 read the whole table for each portion of 64 MiB: there, purge a large table with SQL.
 ///
+/// [`Corrupt`]: kippu::session::StoreErrorKind::Corrupt
+/// [`Misconfigured`]: kippu::session::StoreErrorKind::Misconfigured
 /// [`Unavailable`]: kippu::session::StoreErrorKind::Unavailable
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
@@ -141,7 +159,7 @@ const COMMENT: &str = "SELECT pg_is_in_recovery() AS in_recovery, \
 
 /// The lock's number is the start of SHA-256("kippu_sessions"), which no other program will use.
 const CREATE: &str = concat!(
-    // What others have made while this waited for the lock is seen.
+    // So that it sees the tables that another node has made while this one waited for the lock.
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n",
     "SELECT pg_advisory_xact_lock(x'f3814c3bbdec24a'::bigint);\n",
     include_str!("postgres/schema.sql"),
@@ -194,7 +212,8 @@ const PURGE: &str = "WITH clock AS MATERIALIZED ( \
     ) SELECT count(*) FROM removed";
 
 impl PostgresStore {
-    /// The table and its index, for those who run their migrations themselves. Repeating it changes nothing.
+    /// The tables with their indexes and the trigger, for those who run their migrations themselves. It migrates the tables of
+    /// earlier versions, refuses those of a later one, and repeating it changes nothing. Run it as one transaction.
     pub const SCHEMA: &str = include_str!("postgres/schema.sql");
 
     /// Has the server tell [`listen`](Self::listen) of each session that ends. It can be run again; its owner is that of
@@ -239,14 +258,16 @@ impl PostgresStore {
         Self { deadline, ..self }
     }
 
-    /// Creates the table and its index where they are missing. Any number of nodes may do so at once.
+    /// Creates the tables where they are missing, and migrates those of an earlier version. Any number of nodes may do so at
+    /// once, while others use the tables.
     ///
-    /// Where both are there it needs no more rights, and takes no more locks, than to read the catalog. An index that is
-    /// missing on a large table takes its time: call this with a longer deadline then.
+    /// Where all is there it needs no more rights, and takes no more locks, than to read the catalog. New columns take a lock
+    /// for a moment, for which they wait until no transaction uses the table. An index or a log that is missing beside a large
+    /// table takes its time: call this with a longer deadline then.
     ///
     /// # Errors
-    /// [`Misconfigured`](kippu::session::StoreErrorKind::Misconfigured) when the user may not create tables, and what
-    /// else connecting to the server can bring.
+    /// [`Misconfigured`](kippu::session::StoreErrorKind::Misconfigured) when the user may not create or change the tables, and
+    /// when a later version of kippu has made them; what else connecting to the server can bring.
     pub async fn create_schema(&self) -> Result<(), StoreError> {
         // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
         let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions_subject') IS NOT NULL \
@@ -271,7 +292,7 @@ impl PostgresStore {
         F: Future<Output = Result<T, StoreError>>,
     {
         call::step(&self.pool, self.deadline, |mut call| async move {
-            // Whoever migrates the tables while this process runs takes care of it: the new columns have defaults.
+            // Asked once: a later version that migrates the tables meanwhile leaves this one the columns that it knows.
             if !self.is_known.load(Ordering::Relaxed) {
                 let rows = call.read(|| sqlx::query(COMMENT)).await?;
                 let version = row::text(&rows, "comment")?.and_then(|text| schema_version(&text));

@@ -103,8 +103,17 @@ use self::{
 /// log is emptied with the next step, five seconds later at most.
 ///
 /// # What is stored
-/// Two tables: [`SCHEMA`](Self::SCHEMA). A new or empty file gets them; a file of another application is refused and left
+/// Two tables: [`SCHEMA`](Self::SCHEMA). A new or empty file gets them. A file of another application is refused and left
 /// as it is.
+///
+/// A file of an earlier version of kippu is migrated when it is opened, by several processes at once if need be. Processes of
+/// the version before that have the file open go on: they keep what they do not know of a session as it is, but prolong it by
+/// their own idle lifetime, and answer [`StoreErrorKind::Corrupt`] for one that a limit has ended. The header of the file has the
+/// version of its schema (`user_version`). A file with a later one than this version of kippu knows is refused, and the error
+/// says so.
+///
+/// A login [within a limit](kippu::session::store::InsertRequest::limit) reads the live sessions of its subject in the transaction
+/// that writes it.
 ///
 /// `kippu_ended` is the log of ended sessions. A trigger writes it, so that it also has the sessions that somebody revokes by
 /// hand. Its numbers begin at a random one and never come again: a cursor of another file, or of a file that a backup has

@@ -14,6 +14,7 @@ use std::{
     fmt::Write,
     iter,
     process::Command,
+    slice,
     str::FromStr,
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -25,8 +26,8 @@ use std::{
 use kippu::{
     NumericDate,
     session::{
-        RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError, StoreErrorKind,
-        UnixMillis,
+        RefreshStore, RevokeReason, Revoked, SessionData, SessionId, SessionLimit, SessionRecord,
+        StoreError, StoreErrorKind, UnixMillis,
         rotation::{AheadPolicy, Change, MAX_GENERATION, RotateOutcome, Successor},
         store::{CompareAndSwap, EndedCursor, InsertOutcome, InsertRequest, ListRequest},
     },
@@ -34,7 +35,7 @@ use kippu::{
 use kippu_sqlx::PostgresStore;
 use kippu_test_support::{postgres as postgres_server, proxy, records, servers};
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    AssertSqlSafe, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{
@@ -47,6 +48,8 @@ use tokio::{
 mod deadline;
 #[path = "postgres_store/failover.rs"]
 mod failover;
+#[path = "postgres_store/listening.rs"]
+mod listening;
 #[path = "postgres_store/pooler.rs"]
 mod pooler;
 #[path = "postgres_store/stalls.rs"]
@@ -97,6 +100,11 @@ async fn store(url: &str) -> PostgresStore {
 /// A store for races, which a busy machine must not end.
 fn patient(pool: PgPool) -> PostgresStore {
     PostgresStore::new(pool).with_deadline(LIMIT)
+}
+
+/// A login that ends others, unless there are at most `max` with it.
+fn within(max: u32, session: &SessionRecord) -> InsertRequest {
+    InsertRequest::new(session.clone()).limit(SessionLimit::evict_oldest(max))
 }
 
 /// The stored record, which has to be `wanted`, but for what the server counted as a wait before it rotated at `at`.
@@ -199,8 +207,14 @@ async fn each_step() {
     let dave = session("dave");
     store.insert(&InsertRequest::new(dave.clone())).await.unwrap();
     let (generation, kid) = (1, "k9".to_owned());
-    let advance =
-        Change::Advance { generation, kid, rotated_at: after(1), expires_at: after(3601) };
+    let advance = Change::Advance {
+        generation,
+        kid,
+        rotated_at: after(1),
+        expires_at: after(3601),
+        auth_time: Some(after(1)),
+        data: Some(SessionData::new(*b"otp").unwrap()),
+    };
     assert!(store.swap(&dave, &advance).await.unwrap());
     assert!(!store.swap(&dave, &advance).await.unwrap());
     let mut seen = dave.clone();
@@ -221,6 +235,174 @@ async fn each_step() {
     assert!(!store.revoke(&nobody.id, RevokeReason::Logout, LOGIN).await.unwrap());
 }
 
+/// The policy and the data of a login go through rotations. The idle lifetime of the session goes before that of the request.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_session_keeps_its_own_policy() {
+    let server = server();
+    let store = store(&server.database()).await;
+    let data = |length| SessionData::new(vec![0xff; length]).unwrap();
+    let alice = changed(session("alice"), |it| {
+        it.remembered = false;
+        it.idle_lifetime = Some(Duration::from_secs(600));
+        it.expires_at = after(600);
+        it.auth_time = after(1);
+        it.data = data(3);
+    });
+    let bob =
+        changed(session("bob"), |it| it.idle_lifetime = Some(Duration::from_millis((1 << 53) - 1)));
+    for session in [&alice, &bob] {
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
+        assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(session));
+    }
+    let listed = store.list(&ListRequest::new("alice", LOGIN)).await.unwrap();
+    assert_eq!(listed, slice::from_ref(&alice));
+
+    // A refresh, with other data.
+    let refresh = changed(request(&alice, 0, after(10)), |it| it.data = Some(data(1024)));
+    assert!(matches!(store.rotate(&refresh).await.unwrap(), RotateOutcome::Rotated(_)));
+    let wanted = changed(alice.clone(), |it| {
+        it.generation = 1;
+        it.kid = "k2".to_owned();
+        it.expires_at = after(610);
+        it.data = data(1024);
+    });
+    let wanted = stored(&store, &wanted, after(10)).await;
+    // A retry changes nothing.
+    let retry = changed(refresh, |it| it.data = Some(data(9)));
+    assert!(matches!(store.rotate(&retry).await.unwrap(), RotateOutcome::Replayed(_)));
+    assert_eq!(store.load(&alice.id).await.unwrap(), Some(wanted.clone()));
+    // A new proof, without data.
+    let proof = |generation, seconds| {
+        changed(request(&alice, generation, after(seconds)), |it| {
+            it.auth_time = Some(after(seconds));
+        })
+    };
+    assert!(matches!(store.rotate(&proof(1, 20)).await.unwrap(), RotateOutcome::Rotated(_)));
+    let wanted = changed(wanted, |it| {
+        it.generation = 2;
+        it.expires_at = after(620);
+        it.auth_time = after(20);
+    });
+    let wanted = stored(&store, &wanted, after(20)).await;
+    // Of another generation it is overtaken, and ends nothing: one behind, many behind, ahead.
+    for generation in [1, 0, 3, 9] {
+        let outcome = store.rotate(&proof(generation, 30)).await.unwrap();
+        assert_eq!(outcome, RotateOutcome::Overtaken, "{generation}");
+        assert_eq!(store.load(&alice.id).await.unwrap(), Some(wanted.clone()));
+    }
+    let empty = changed(request(&alice, 2, after(40)), |it| it.data = Some(data(0)));
+    assert!(matches!(store.rotate(&empty).await.unwrap(), RotateOutcome::Rotated(_)));
+    let record = store.load(&alice.id).await.unwrap().unwrap();
+    assert_eq!((record.data, record.auth_time), (data(0), after(20)));
+    // Healed, and so by the other way.
+    let healed = changed(request(&alice, 7, after(50)), |it| it.data = Some(data(7)));
+    assert!(matches!(store.rotate(&healed).await.unwrap(), RotateOutcome::Healed { .. }));
+    let record = store.load(&alice.id).await.unwrap().unwrap();
+    let idle = record.expires_at.saturating_since(record.rotated_at);
+    assert_eq!((record.data, idle), (data(7), Duration::from_secs(600)));
+    // The longest lifetime ends with the session.
+    assert!(matches!(
+        store.rotate(&request(&bob, 0, after(1))).await.unwrap(),
+        RotateOutcome::Rotated(_)
+    ));
+    let record = store.load(&bob.id).await.unwrap().unwrap();
+    assert_eq!(record.expires_at, bob.absolute_expires_at);
+}
+
+/// Somebody else is at a session that has to make room: the login waits, and then revokes what it has become, or finds it
+/// revoked.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_login_waits_for_those_who_are_to_make_room() {
+    let server = server();
+    let url = server.database();
+    let (store, pool) = (store(&url).await, pool(&url));
+    for (change, is_evicted) in [
+        (
+            "UPDATE kippu_sessions SET generation = 1, kid = 'k2', rotated_at = rotated_at + 1 WHERE id = $1",
+            true,
+        ),
+        (
+            "UPDATE kippu_sessions SET revoked_at = 1, revoked_reason = 'logout' WHERE id = $1",
+            false,
+        ),
+    ] {
+        let (old, new) = (session("alice"), session("alice"));
+        store.insert(&within(1, &old)).await.unwrap();
+        let (_, cursor) = ended(&store, &EndedCursor::default()).await;
+        let mut holder = pool.begin().await.unwrap();
+        sqlx::query(change).bind(old.id.as_bytes().to_vec()).execute(&mut *holder).await.unwrap();
+        let login = {
+            let (store, request) = (store.clone(), within(1, &new));
+            tokio::spawn(async move { store.insert(&request).await.unwrap() })
+        };
+        waiting(&pool).await;
+        // Another subject does not wait for it; one of the same subject does.
+        let other = session(&format!("bob {is_evicted}"));
+        store.insert(&within(1, &other)).await.unwrap();
+        let impatient = store.clone().with_deadline(Duration::from_millis(300));
+        let refused = InsertRequest::new(session("alice")).limit(SessionLimit::refuse(1));
+        assert_eq!(kind(impatient.insert(&refused).await), Some(StoreErrorKind::Unavailable));
+        holder.commit().await.unwrap();
+        let outcome = timeout(LIMIT, login).await.unwrap().unwrap();
+        let evicted = if is_evicted { vec![old.id] } else { vec![] };
+        assert_eq!(outcome, InsertOutcome::Inserted { evicted });
+        let record = store.load(&old.id).await.unwrap().unwrap();
+        let reason = if is_evicted { RevokeReason::Limit } else { RevokeReason::Logout };
+        assert_eq!(record.revoked.map(|revoked| revoked.reason), Some(reason));
+        assert_eq!(record.generation, u64::from(is_evicted));
+        assert_eq!(ended(&store, &cursor).await.0, [old.id], "{change}");
+        let listed = store.list(&ListRequest::new("alice", LOGIN)).await.unwrap();
+        assert_eq!(listed, slice::from_ref(&new));
+        store.revoke(&new.id, RevokeReason::Logout, LOGIN).await.unwrap();
+    }
+}
+
+/// A login that was sent twice: the first one is about to commit, and the second one does not see it yet.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_login_that_was_overtaken_by_itself_evicts_nothing() {
+    let server = server();
+    let url = server.database();
+    let (store, pool) = (store(&url).await, pool(&url));
+    let (old, new) = (session("alice"), session("alice"));
+    store.insert(&InsertRequest::new(old.clone())).await.unwrap();
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO kippu_sessions (id, subject, client, created_at, absolute_expires_at, generation, kid, rotated_at, \
+         expires_at) SELECT $1, subject, client, created_at, absolute_expires_at, generation, kid, rotated_at, expires_at \
+         FROM kippu_sessions",
+    )
+    .bind(new.id.as_bytes().to_vec())
+    .execute(&mut *holder)
+    .await
+    .unwrap();
+    let login = {
+        let (store, request) = (store.clone(), within(1, &new));
+        tokio::spawn(async move { store.insert(&request).await.unwrap() })
+    };
+    waiting(&pool).await;
+    holder.commit().await.unwrap();
+    let outcome = timeout(LIMIT, login).await.unwrap().unwrap();
+    assert_eq!(outcome, InsertOutcome::Duplicate);
+    assert_eq!(store.load(&old.id).await.unwrap(), Some(old));
+}
+
+/// Waits until a statement waits for a lock.
+async fn waiting(pool: &PgPool) {
+    let waits = "SELECT count(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.unwrap() == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn ended(store: &PostgresStore, cursor: &EndedCursor) -> (Vec<SessionId>, EndedCursor) {
+    let page = store.ended_after(cursor).await.unwrap();
+    (page.ids, page.next)
+}
+
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
 async fn the_sessions_of_a_subject() {
@@ -235,7 +417,7 @@ async fn the_sessions_of_a_subject() {
         let mut sessions: Vec<_> = (0..3).map(|_| session(subject)).collect();
         sessions[2].created_at = after(0).saturating_add(Duration::from_millis(1));
         for session in &sessions {
-            store.insert(session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
         sessions.sort_by_key(|session| (session.created_at, session.id));
         kept.push(sessions);
@@ -312,7 +494,7 @@ async fn purging_takes_what_is_over() {
     let revoked = Some(Revoked { at: LOGIN, reason: RevokeReason::Logout });
     let (live, left) = (session("alice"), changed(session("alice"), |it| it.revoked = revoked));
     for session in [&unused, &aged, &live, &left] {
-        store.insert(session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
     }
     let before = UnixMillis::new(after(10).get() - 1);
     assert_eq!(store.purge_expired(before, 10).await.unwrap(), 0);
@@ -416,7 +598,7 @@ async fn a_purge_by_a_clock_that_is_ahead() {
         it.absolute_expires_at = at(3600);
     });
     for session in [&live, &aged, &over] {
-        store.insert(session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
     }
     // A host whose clock is behind removes less, not more.
     assert_eq!(store.purge_expired(LOGIN, 10).await.unwrap(), 0);
@@ -458,53 +640,188 @@ async fn eight_nodes_create_the_table_at_once() {
     }
 }
 
-/// Several nodes migrate at once, while one of the first version still writes.
-#[tokio::test]
-#[ignore = "needs PostgreSQL"]
-async fn tables_of_the_first_version_get_a_log_of_ended_sessions() {
-    let server = server();
-    let url = server.database();
-    let old = pool(&url);
-    sql(
-        &old,
-        "CREATE TABLE kippu_sessions (
-             id BYTEA PRIMARY KEY CHECK (octet_length(id) = 16), subject TEXT COLLATE \"C\" NOT NULL,
-             client TEXT COLLATE \"C\" NOT NULL, label TEXT, created_at BIGINT NOT NULL,
-             absolute_expires_at BIGINT NOT NULL, generation BIGINT NOT NULL CHECK (generation >= 0),
-             kid TEXT NOT NULL, rotated_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
-             revoked_at BIGINT, revoked_reason TEXT,
-             CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
-         ) WITH (fillfactor = 80);
-         CREATE INDEX kippu_sessions_subject ON kippu_sessions (subject);
-         INSERT INTO kippu_sessions SELECT decode(repeat(id, 16), 'hex'), subject, 'web', NULL, 1, 4000000000000, 0, '1', 1,
-             4000000000000, revoked_at, reason
-         FROM (VALUES ('01', 'alice', NULL::bigint, NULL), ('02', 'alice', 2, 'logout'), ('03', 'bob', NULL, NULL))
-             AS rows (id, subject, revoked_at, reason)",
-    )
-    .await;
-    let nodes: JoinSet<PostgresStore> =
-        [(); 4].map(|()| store_of(url.clone())).into_iter().collect();
-    let stores = nodes.join_all().await;
-    let [store, other, ..] = &stores[..] else { panic!("four nodes") };
-    let [live, revoked, by_hand] = [1, 2, 3].map(|byte| SessionId::from_bytes([byte; 16]));
-    let record = store.load(&live).await.unwrap().unwrap();
-    let rotated = store.rotate(&request(&record, 0, UnixMillis::now())).await.unwrap();
-    assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
-    let page = other.ended_after(&EndedCursor::default()).await.unwrap();
-    assert_eq!(page.ids, [revoked], "it ended before there was a log");
-    sql(
-        &old,
-        "UPDATE kippu_sessions SET revoked_at = 3, revoked_reason = 'logout' WHERE subject = 'bob'",
-    )
-    .await;
-    store.revoke(&live, RevokeReason::Logout, UnixMillis::now()).await.unwrap();
-    let mut page = other.ended_after(&page.next).await.unwrap();
-    page.ids.sort();
-    assert_eq!(page.ids, [live, by_hand]);
+/// The table as the first version made it.
+const FIRST_SCHEMA: &str = "\
+    CREATE TABLE kippu_sessions (
+        id BYTEA PRIMARY KEY CHECK (octet_length(id) = 16), subject TEXT COLLATE \"C\" NOT NULL,
+        client TEXT COLLATE \"C\" NOT NULL, label TEXT, created_at BIGINT NOT NULL,
+        absolute_expires_at BIGINT NOT NULL, generation BIGINT NOT NULL CHECK (generation >= 0),
+        kid TEXT NOT NULL, rotated_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+        revoked_at BIGINT, revoked_reason TEXT,
+        CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
+    ) WITH (fillfactor = 80);
+    CREATE INDEX kippu_sessions_subject ON kippu_sessions (subject);
+    INSERT INTO kippu_sessions SELECT decode(repeat(id, 16), 'hex'), subject, 'web', NULL, 1, 4000000000000, 0, '1', 1,
+        4000000000000, revoked_at, reason
+    FROM (VALUES ('01', 'alice', NULL::bigint, NULL), ('02', 'alice', 2, 'logout'), ('03', 'bob', NULL, NULL))
+        AS rows (id, subject, revoked_at, reason)";
+
+/// The log, which the second version added.
+const LOG: &str = "\
+    CREATE TABLE kippu_ended (
+        txid BIGINT NOT NULL DEFAULT txid_current(), id BYTEA NOT NULL CHECK (octet_length(id) = 16),
+        ended_at BIGINT NOT NULL DEFAULT floor(date_part('epoch', clock_timestamp()) * 1000)
+    );
+    CREATE INDEX kippu_ended_txid ON kippu_ended (txid);
+    CREATE INDEX kippu_ended_ended_at ON kippu_ended (ended_at);
+    CREATE FUNCTION kippu_log_ended() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO kippu_ended (id) VALUES (NEW.id);
+        RETURN NULL;
+    END;
+    $$;
+    CREATE TRIGGER kippu_sessions_ended AFTER UPDATE OF revoked_at ON kippu_sessions
+    FOR EACH ROW WHEN (OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL)
+    EXECUTE FUNCTION kippu_log_ended();
+    INSERT INTO kippu_ended (id) SELECT id FROM kippu_sessions WHERE revoked_at IS NOT NULL";
+
+/// Logs in and rotates as a process of the version before does, until `is_over`. Returns each session and its generation.
+async fn old_process(pool: PgPool, is_over: Arc<AtomicBool>) -> Vec<(SessionId, i64)> {
+    let mut sessions = Vec::new();
+    while !is_over.load(Ordering::Relaxed) || sessions.is_empty() {
+        let id = session("dora").id;
+        let bytes = id.as_bytes().to_vec();
+        sqlx::query(
+            "INSERT INTO kippu_sessions (id, subject, client, label, created_at, absolute_expires_at, generation, kid, \
+             rotated_at, expires_at, revoked_at, revoked_reason) \
+             VALUES ($1, 'dora', 'web', NULL, 7, 4000000000000, 0, '1', 7, 4000000000000, NULL, NULL) \
+             ON CONFLICT (id) DO NOTHING RETURNING id",
+        )
+        .bind(&bytes)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        let advance = "WITH held AS ( \
+            SELECT id FROM kippu_sessions WHERE id = $1 AND generation = $2 AND revoked_at IS NULL FOR UPDATE \
+        ), moved AS ( \
+            UPDATE kippu_sessions AS session SET generation = $3, kid = '2', rotated_at = 8, expires_at = 4000000000000 \
+            FROM held WHERE session.id = held.id RETURNING session.rotated_at \
+        ) SELECT rotated_at FROM moved";
+        for generation in 0..3_i64 {
+            let rotated = sqlx::query(advance).bind(&bytes).bind(generation).bind(generation + 1);
+            assert_eq!(rotated.fetch_all(&pool).await.unwrap().len(), 1);
+        }
+        let read: i64 = sqlx::query_scalar("SELECT generation FROM kippu_sessions WHERE id = $1")
+            .bind(&bytes)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        sessions.push((id, read));
+    }
+    sessions
 }
 
-async fn store_of(url: String) -> PostgresStore {
-    store(&url).await
+/// Several nodes migrate at once, while one of the version that made the table still writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
+async fn tables_of_an_earlier_version_are_migrated() {
+    let server = server();
+    for (more, isolation) in [
+        ("SELECT", "read committed"),
+        (LOG, "read committed"),
+        ("SELECT", "repeatable read"),
+        (LOG, "serializable"),
+    ] {
+        let url = server.database();
+        let old = pool(&url);
+        sql(&old, FIRST_SCHEMA).await;
+        sql(&old, more).await;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut writers = JoinSet::new();
+        for _ in 0..4 {
+            writers.spawn(old_process(old.clone(), Arc::clone(&is_over)));
+        }
+        let nodes: JoinSet<PostgresStore> = [(); 4]
+            .map(|()| {
+                let pool = pool_with(&url, 2, &[("default_transaction_isolation", isolation)]);
+                async move {
+                    let store = patient(pool);
+                    store.create_schema().await.unwrap();
+                    store
+                }
+            })
+            .into_iter()
+            .collect();
+        let stores = timeout(LIMIT, nodes.join_all()).await.unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        let written = timeout(LIMIT, writers.join_all()).await.unwrap().concat();
+        let [store, other, ..] = &stores[..] else { panic!("four nodes") };
+        for (id, generation) in written {
+            let record = store.load(&id).await.unwrap().unwrap();
+            assert_eq!(
+                (i64::try_from(record.generation).unwrap(), record.revoked),
+                (generation, None)
+            );
+            assert_eq!((record.auth_time, record.remembered), (record.created_at, true));
+        }
+        let [live, revoked, by_hand] = [1, 2, 3].map(|byte| SessionId::from_bytes([byte; 16]));
+        let record = store.load(&live).await.unwrap().unwrap();
+        let rotated = store.rotate(&request(&record, 0, UnixMillis::now())).await.unwrap();
+        assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
+        let page = other.ended_after(&EndedCursor::default()).await.unwrap();
+        assert_eq!(page.ids, [revoked], "it ended before");
+        sql(
+            &old,
+            "UPDATE kippu_sessions SET revoked_at = 3, revoked_reason = 'logout' WHERE subject = 'bob'",
+        )
+        .await;
+        store.revoke(&live, RevokeReason::Logout, UnixMillis::now()).await.unwrap();
+        let mut page = other.ended_after(&page.next).await.unwrap();
+        page.ids.sort();
+        assert_eq!(page.ids, [live, by_hand]);
+        let session = changed(session("alice"), |it| {
+            it.data = SessionData::new(*b"otp").unwrap();
+            it.idle_lifetime = Some(Duration::from_secs(1));
+        });
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
+        assert_eq!(other.load(&session.id).await.unwrap(), Some(session));
+        // It is whole, and those who run it by themselves change nothing.
+        sql(&old, PostgresStore::SCHEMA).await;
+        let owned: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM kippu_ended").fetch_one(&old).await.unwrap();
+        assert_eq!(owned, 3);
+    }
+}
+
+/// A later version has changed the tables: a program of this one that starts then says so, and leaves them as they are.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_newer_schema_is_refused() {
+    let server = server();
+    let url = server.database();
+    let (running, pool) = (store(&url).await, pool(&url));
+    sql(&pool, "COMMENT ON TABLE kippu_sessions IS 'kippu schema 40, since Monday'").await;
+    // A verifier may read no more than the log.
+    sql(&pool, "CREATE ROLE verifier LOGIN; GRANT SELECT ON kippu_ended TO verifier").await;
+    let database = url.rsplit('/').next().unwrap().split('?').next().unwrap();
+    let verifier = patient(self::pool(&server.url_for("verifier", None, database)));
+    let page = verifier.ended_after(&EndedCursor::default()).await;
+    for error in kinds_of_all(&patient(self::pool(&url))).await.into_iter().chain([
+        ("connect", PostgresStore::connect(&url).await.err()),
+        ("create_schema", patient(self::pool(&url)).create_schema().await.err()),
+        ("a verifier", page.err()),
+    ]) {
+        let (step, error) = (error.0, error.1.unwrap_or_else(|| panic!("{}", error.0)));
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("version 40") && text.contains("update"), "{step}: {text}");
+    }
+    let by_hand = sqlx::raw_sql(PostgresStore::SCHEMA).execute(&pool).await.unwrap_err();
+    assert!(by_hand.to_string().contains("newer version of kippu"), "{by_hand}");
+    // A store that has taken a step before goes on: the later version leaves it the columns that it knows.
+    for (step, error) in kinds_of_all(&running).await {
+        assert!(error.is_none(), "{step}: {error:?}");
+    }
+    // The same program goes on once its version is back; a comment of the operator's is none.
+    for comment in
+        ["kippu schema 3", "kippu schema 2", "sessions", "kippu schema", "kippu schema x"]
+    {
+        let comment = AssertSqlSafe(format!("COMMENT ON TABLE kippu_sessions IS '{comment}'"));
+        sqlx::raw_sql(comment).execute(&pool).await.unwrap();
+        let store = patient(self::pool(&url));
+        store.create_schema().await.unwrap();
+        store.load(&session("alice").id).await.unwrap();
+    }
 }
 
 /// A transaction is not missed that had begun before others and commits after them, nor one that is in doubt or rolled back in
@@ -517,7 +834,7 @@ async fn the_log_misses_no_transaction_that_commits_late() {
     let (store, pool) = (store(&url).await, pool(&url));
     let sessions = [(); 4].map(|()| session("alice"));
     for session in &sessions {
-        store.insert(session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
     }
     let [held, between, cancelled, kept] = sessions.each_ref().map(|session| session.id);
     let revoke =
@@ -611,7 +928,7 @@ async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
         let subject = format!("leaver {round}");
         let sessions: Vec<_> = (0..8).map(|_| session(&subject)).collect();
         for session in &sessions {
-            store.insert(session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
         let barrier = Arc::new(Barrier::new(9));
         let mut tasks = JoinSet::new();
@@ -660,6 +977,70 @@ async fn one_insert_wins(url: &str, rounds: u32) {
     }
 }
 
+/// Logs in at once over several pools, while the subject is logged out everywhere and its sessions are listed: there are never
+/// more than the limit, and each session that made room is in the log.
+async fn no_login_exceeds_the_limit(url: &str, rounds: u32) {
+    let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 4, &[]))).collect();
+    for round in 0..rounds {
+        for limit in [SessionLimit::evict_oldest(3), SessionLimit::refuse(3)] {
+            let subject = format!("visitor {round} {}", limit.evicts());
+            let (_, cursor) = ended(&stores[0], &EndedCursor::default()).await;
+            let barrier = Arc::new(Barrier::new(34));
+            let mut logins = JoinSet::new();
+            for store in stores.iter().cycle().take(32) {
+                let (store, barrier) = (store.clone(), Arc::clone(&barrier));
+                let request = InsertRequest::new(session(&subject)).limit(limit);
+                logins.spawn(async move {
+                    barrier.wait().await;
+                    (request.session.id, store.insert(&request).await.unwrap())
+                });
+            }
+            let mut others = JoinSet::new();
+            let (store, name) = (stores[1].clone(), subject.clone());
+            others.spawn({
+                let barrier = Arc::clone(&barrier);
+                async move {
+                    barrier.wait().await;
+                    for _ in 0..20 {
+                        let live = store.list(&ListRequest::new(&*name, LOGIN)).await.unwrap();
+                        assert!(live.len() <= 3, "{live:?}");
+                    }
+                }
+            });
+            let (store, name) = (stores[2].clone(), subject.clone());
+            others.spawn(async move {
+                barrier.wait().await;
+                store.revoke_subject(&name, None, RevokeReason::LogoutAll, LOGIN).await.unwrap();
+            });
+            let (mut added, mut evicted) = (Vec::new(), Vec::new());
+            while let Some(login) = timeout(LIMIT, logins.join_next()).await.unwrap() {
+                match login.unwrap() {
+                    (id, InsertOutcome::Inserted { evicted: mut ids }) => {
+                        added.push(id);
+                        evicted.append(&mut ids);
+                    }
+                    (_, InsertOutcome::LimitReached) => assert!(!limit.evicts()),
+                    (_, other) => panic!("{other:?}"),
+                }
+            }
+            while let Some(other) = timeout(LIMIT, others.join_next()).await.unwrap() {
+                other.unwrap();
+            }
+            let live = stores[0].list(&ListRequest::new(&*subject, LOGIN)).await.unwrap();
+            assert!(live.len() <= 3, "{live:?}");
+            assert!(limit.evicts() || evicted.is_empty());
+            assert!(!limit.evicts() || added.len() == 32);
+            // Each of them once: it is live, or it is in the log.
+            let (mut log, _) = ended(&stores[0], &cursor).await;
+            assert!(evicted.iter().all(|id| log.contains(id)));
+            log.extend(live.iter().map(|session| session.id));
+            log.sort_unstable();
+            added.sort_unstable();
+            assert_eq!(log, added);
+        }
+    }
+}
+
 /// Two purgers and many rotations: each session that is over goes once, each that is live stays.
 async fn purgers_hurt_nobody(url: &str, over: u64) {
     let store = patient(pool_with(url, 8, &[]));
@@ -669,7 +1050,7 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
         if let (Some(session), true) =
             (live.get(usize::try_from(index / 50).unwrap()), index % 50 == 0)
         {
-            store.insert(session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
         let session = changed(session("over"), |it| it.expires_at = after(10));
         store.insert(&InsertRequest::new(session.clone())).await.unwrap();
@@ -723,6 +1104,7 @@ async fn races(setting: &'static str) {
     a_race_has_one_winner(&url, 10).await;
     no_rotation_survives_the_subject(&url, 10).await;
     one_insert_wins(&url, 10).await;
+    no_login_exceeds_the_limit(&url, 5).await;
     purgers_hurt_nobody(&url, 400).await;
 }
 
@@ -811,8 +1193,28 @@ async fn a_commit_that_fails_is_a_fault() {
                 assert_eq!(store.load(&alice.id).await.unwrap(), Some(before));
             }
         }
-        let tried: i64 =
-            sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&admin).await.unwrap();
+        let tried = "SELECT last_value FROM tries";
+        let tried: i64 = sqlx::query_scalar(tried).fetch_one(&admin).await.unwrap();
+        assert_eq!(tried, tries, "{code}");
+
+        // A login that evicts a session is several statements, which fail as one.
+        let [old, new] = [(); 2].map(|()| session(&format!("{code} {times}")));
+        store.insert(&InsertRequest::new(old.clone())).await.unwrap();
+        sql(&admin, "SELECT setval('tries', 1, false)").await;
+        match store.insert(&within(1, &new)).await {
+            Ok(outcome) => {
+                assert!(expected.is_ok(), "{code}");
+                assert_eq!(outcome, InsertOutcome::Inserted { evicted: vec![old.id] });
+                assert_eq!(store.load(&new.id).await.unwrap(), Some(new));
+            }
+            Err(error) => {
+                assert_eq!(Some(error.kind()), expected.err(), "{code}");
+                assert_eq!(store.load(&new.id).await.unwrap(), None);
+                assert_eq!(store.load(&old.id).await.unwrap(), Some(old));
+            }
+        }
+        let tried = "SELECT last_value FROM tries";
+        let tried: i64 = sqlx::query_scalar(tried).fetch_one(&admin).await.unwrap();
         assert_eq!(tried, tries, "{code}");
     }
 }
@@ -821,10 +1223,14 @@ async fn a_commit_that_fails_is_a_fault() {
 async fn kinds_of_all(store: &PostgresStore) -> Vec<(&'static str, Option<StoreError>)> {
     let (alice, reason) = (session("alice"), RevokeReason::Logout);
     let revoke = Change::Revoke { at: LOGIN, reason };
+    let refusing = InsertRequest::new(session("alice")).limit(SessionLimit::refuse(1));
     vec![
         ("load", store.load(&alice.id).await.err()),
         ("list", store.list(&ListRequest::new("alice", LOGIN)).await.err()),
         ("insert", store.insert(&InsertRequest::new(alice.clone())).await.err()),
+        ("duplicate", store.insert(&within(1, &alice)).await.err()),
+        ("evict", store.insert(&within(1, &session("alice"))).await.err()),
+        ("refuse", store.insert(&refusing).await.err()),
         ("rotate", store.rotate(&request(&alice, 0, LOGIN)).await.err()),
         ("revoke", store.revoke(&alice.id, reason, LOGIN).await.err()),
         ("revoke_subject", store.revoke_subject("alice", None, reason, LOGIN).await.err()),
@@ -1010,13 +1416,19 @@ async fn updates_are_hot() {
     let store = patient(pool.clone());
     store.create_schema().await.unwrap();
     sql(&admin, "ALTER TABLE kippu_sessions SET (autovacuum_enabled = off)").await;
-    let sessions: Vec<_> = (0..200).map(|index| session(&format!("user {index}"))).collect();
+    let own = |it: &mut SessionRecord| it.idle_lifetime = Some(Duration::from_secs(3600));
+    let sessions: Vec<_> =
+        (0..200).map(|index| changed(session(&format!("user {index}")), own)).collect();
     for session in &sessions {
-        store.insert(session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
     }
     for generation in 0..20 {
         for session in &sessions {
-            let outcome = store.rotate(&request(session, generation, after(1))).await.unwrap();
+            let rotation = changed(request(session, generation, after(1)), |it| {
+                it.auth_time = (generation % 2 == 0).then(|| after(generation));
+                it.data = Some(SessionData::new(*b"pwd otp").unwrap());
+            });
+            let outcome = store.rotate(&rotation).await.unwrap();
             assert!(matches!(outcome, RotateOutcome::Rotated(_)));
         }
     }

@@ -23,15 +23,17 @@ use std::{
 };
 
 use kippu::session::{
-    MemoryStore, RefreshStore, RevokeReason, Revoked, SessionId, SessionRecord, StoreError,
-    StoreErrorKind, UnixMillis,
+    MemoryStore, RefreshStore, RevokeReason, Revoked, SessionData, SessionId, SessionLimit,
+    SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
-    store::{EndedCursor, InsertOutcome, InsertRequest, ListRequest},
+    store::{EndedCursor, InsertOutcome, InsertRequest, ListCursor, ListRequest},
 };
 use kippu_sqlx::SqliteStore;
 use kippu_test_support::{records, servers};
 use proptest::{prelude::*, test_runner::TestRunner};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Barrier,
@@ -251,30 +253,46 @@ fn nothing_is_too_large_or_too_strange() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Insert(usize),
-    Rotate { session: usize, generation: u64, now: u64, grace: u64, refuse: bool },
+    Insert(usize, Option<SessionLimit>),
+    Rotate {
+        session: usize,
+        generation: u64,
+        now: u64,
+        grace: u64,
+        refuse: bool,
+        proof: bool,
+        data: Option<u8>,
+    },
     Revoke(usize, u64),
     RevokeSubject(usize, Option<usize>, u64),
-    List(usize, u64),
+    List(usize, u64, Option<usize>, u32),
     Purge(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let now = 0_u64..5000;
     prop_oneof![
-        (0_usize..4).prop_map(Step::Insert),
-        (0_usize..4, 0_u64..5, now.clone(), prop_oneof![Just(0_u64), 0_u64..5000], any::<bool>())
-            .prop_map(|(session, generation, now, grace, refuse)| Step::Rotate {
-                session,
-                generation,
-                now,
-                grace,
-                refuse
+        (0_usize..4, proptest::option::of((1_u32..3, any::<bool>()))).prop_map(|(index, limit)| {
+            let limit = limit.map(|(max, evicts)| {
+                if evicts { SessionLimit::evict_oldest(max) } else { SessionLimit::refuse(max) }
+            });
+            Step::Insert(index, limit)
+        }),
+        (
+            (0_usize..4, 0_u64..5, now.clone()),
+            prop_oneof![Just(0_u64), 0_u64..5000],
+            any::<bool>(),
+            proptest::bool::weighted(0.2),
+            proptest::option::of(any::<u8>())
+        )
+            .prop_map(|((session, generation, now), grace, refuse, proof, data)| {
+                Step::Rotate { session, generation, now, grace, refuse, proof, data }
             }),
         (0_usize..4, now.clone()).prop_map(|(session, now)| Step::Revoke(session, now)),
         (0_usize..2, proptest::option::of(0_usize..4), now.clone())
             .prop_map(|(subject, keep, now)| Step::RevokeSubject(subject, keep, now)),
-        (0_usize..2, now.clone()).prop_map(|(subject, now)| Step::List(subject, now)),
+        (0_usize..2, now.clone(), proptest::option::of(0_usize..4), 0_u32..4)
+            .prop_map(|(subject, now, after, limit)| Step::List(subject, now, after, limit)),
         now.prop_map(Step::Purge),
     ]
 }
@@ -290,19 +308,29 @@ fn it_answers_as_the_store_in_memory() {
                 let store = open(":memory:").await;
                 let model = MemoryStore::new(100);
                 let sessions = [0, 1, 0, 1].map(|subject| session(subjects[subject]));
+                let [plain, own, fleeting, late] = sessions;
+                let own = changed(own, |it| it.idle_lifetime = Some(Duration::from_secs(700)));
+                let fleeting = changed(fleeting, |it| {
+                    it.remembered = false;
+                    it.data = SessionData::new(*b"otp").unwrap();
+                });
+                let late = changed(late, |it| {
+                    it.created_at = after(300);
+                    it.auth_time = after(200);
+                    it.idle_lifetime = Some(Duration::ZERO);
+                });
+                let sessions = [plain, own, fleeting, late];
                 for step in steps {
                     match step {
-                        Step::Insert(index) => prop_assert_eq!(
-                            store
-                                .insert(&InsertRequest::new(sessions[index].clone()))
-                                .await
-                                .unwrap(),
-                            model
-                                .insert(&InsertRequest::new(sessions[index].clone()))
-                                .await
-                                .unwrap()
-                        ),
-                        Step::Rotate { session, generation, now, grace, refuse } => {
+                        Step::Insert(index, limit) => {
+                            let mut request = InsertRequest::new(sessions[index].clone());
+                            request.limit = limit;
+                            prop_assert_eq!(
+                                store.insert(&request).await.unwrap(),
+                                model.insert(&request).await.unwrap()
+                            );
+                        }
+                        Step::Rotate { session, generation, now, grace, refuse, proof, data } => {
                             let request = changed(
                                 request(&sessions[session], generation, after(now)),
                                 |it| {
@@ -313,6 +341,11 @@ fn it_answers_as_the_store_in_memory() {
                                     } else {
                                         AheadPolicy::Heal
                                     };
+                                    it.auth_time = proof.then(|| after(now));
+                                    it.data = data.map(|byte| {
+                                        let bytes = vec![byte; usize::from(byte) * 4];
+                                        SessionData::new(bytes).unwrap()
+                                    });
                                 },
                             );
                             let (outcome, stall) = rotate(&store, &request).await;
@@ -340,16 +373,15 @@ fn it_answers_as_the_store_in_memory() {
                                     .unwrap()
                             );
                         }
-                        Step::List(subject, now) => prop_assert_eq!(
-                            store
-                                .list(&ListRequest::new(subjects[subject], after(now)))
-                                .await
-                                .unwrap(),
-                            model
-                                .list(&ListRequest::new(subjects[subject], after(now)))
-                                .await
-                                .unwrap()
-                        ),
+                        Step::List(subject, now, behind, limit) => {
+                            let mut request = ListRequest::new(subjects[subject], after(now));
+                            request.after = behind.map(|index| ListCursor::of(&sessions[index]));
+                            request.limit = limit;
+                            prop_assert_eq!(
+                                store.list(&request).await.unwrap(),
+                                model.list(&request).await.unwrap()
+                            );
+                        }
                         Step::Purge(now) => prop_assert_eq!(
                             store.purge_expired(after(now), 100).await.unwrap(),
                             model.purge_expired(after(now), 100).await.unwrap()
@@ -414,7 +446,7 @@ fn what_was_revoked_stays_revoked() {
         for _ in 0..20 {
             let sessions: Vec<_> = (0..8).map(|_| session("alice")).collect();
             for session in &sessions {
-                one.insert(session).await.unwrap();
+                one.insert(&InsertRequest::new(session.clone())).await.unwrap();
             }
             let mut tasks = JoinSet::new();
             for session in sessions.clone() {
@@ -455,7 +487,7 @@ fn a_caller_may_give_up() {
         let store = open(file(&scratch)).await;
         let sessions: Vec<_> = (0..64).map(|_| session("alice")).collect();
         for session in &sessions {
-            store.insert(session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
         for generation in 0..20 {
             let rotations = sessions.iter().enumerate().map(|(index, session)| {
@@ -516,25 +548,109 @@ INSERT INTO kippu_sessions VALUES
     (x'03030303030303030303030303030303', 'bob', 'web', NULL, 1, 4000000000000, 0, '1', 1, 4000000000000, NULL, NULL);
 ";
 
-/// Several processes open it at once, while one of the first version still writes.
+/// The log, which the second version added.
+const LOG: &str = "\
+CREATE TABLE kippu_ended (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    ended_at INTEGER NOT NULL DEFAULT (CAST(1000 * unixepoch('subsec') AS INTEGER))
+) STRICT;
+INSERT INTO sqlite_sequence (name, seq) VALUES ('kippu_ended', 1000);
+CREATE TRIGGER kippu_sessions_ended AFTER UPDATE OF revoked_at ON kippu_sessions
+WHEN OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL
+BEGIN
+    INSERT INTO kippu_ended (id) VALUES (NEW.id);
+END;
+PRAGMA user_version = 2;
+INSERT INTO kippu_ended (id) VALUES (x'02020202020202020202020202020202');
+";
+
+/// The columns that the versions before knew.
+const OLD_COLUMNS: &str = "id, subject, client, label, created_at, absolute_expires_at, generation, kid, rotated_at, \
+                           expires_at, revoked_at, revoked_reason";
+
+/// Several processes open it at once, while one of the version that made it still writes, by statements that it prepared
+/// before.
 #[test]
-fn a_file_of_the_first_version_gets_a_log_of_ended_sessions() {
+fn a_file_of_an_earlier_version_is_migrated() {
+    run(async {
+        for more in ["", LOG] {
+            let scratch = Scratch::new("sqlite");
+            let path = file(&scratch);
+            let mut old = raw(&path).await;
+            execute(&mut old, FIRST_SCHEMA).await;
+            execute(&mut old, more).await;
+            let insert = async |old: &mut SqliteConnection, id: SessionId| {
+                let sql = AssertSqlSafe(format!(
+                    "INSERT INTO kippu_sessions ({OLD_COLUMNS}) \
+                     VALUES (?1, 'carol', 'web', NULL, 7, 4000000000000, 0, '1', 7, 4000000000000, NULL, NULL)"
+                ));
+                sqlx::query(sql).bind(id.as_bytes().to_vec()).execute(old).await.unwrap();
+            };
+            let [live, revoked, by_hand, before, later] =
+                [1, 2, 3, 4, 5].map(|byte| SessionId::from_bytes([byte; 16]));
+            insert(&mut old, before).await;
+            let (store, other, _) = tokio::join!(open(&path), open(&path), open(&path));
+            let session = store.load(&live).await.unwrap().unwrap();
+            assert!(session.remembered && session.data.as_bytes().is_empty());
+            assert_eq!(
+                (session.idle_lifetime, session.auth_time),
+                (None, session.created_at),
+                "{session:?}"
+            );
+            let rotated = store.rotate(&request(&session, 0, UnixMillis::now())).await.unwrap();
+            assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
+            let page = other.ended_after(&EndedCursor::default()).await.unwrap();
+            assert_eq!(page.ids, [revoked], "it ended before");
+            execute(&mut old, "UPDATE kippu_sessions SET revoked_at = 3, revoked_reason = 'logout' WHERE subject = 'bob'").await;
+            store.revoke(&live, RevokeReason::Logout, UnixMillis::now()).await.unwrap();
+            let page = other.ended_after(&page.next).await.unwrap();
+            assert_eq!(page.ids, [by_hand, live]);
+            // A login by the old process, one by the new one that it has to read, and a limit that counts both.
+            insert(&mut old, later).await;
+            let now = UnixMillis::new(8);
+            let carol = store.list(&ListRequest::new("carol", now)).await.unwrap();
+            assert_eq!(carol.iter().map(|session| session.id).collect::<Vec<_>>(), [before, later]);
+            assert!(carol.iter().all(|it| it.auth_time == it.created_at && it.remembered));
+            let new = changed(self::session("carol"), |it| {
+                it.created_at = now;
+                it.remembered = false;
+                it.idle_lifetime = Some(Duration::from_millis(5));
+                it.data = SessionData::new([7; 1024]).unwrap();
+            });
+            let login = InsertRequest::new(new.clone()).limit(SessionLimit::evict_oldest(2));
+            let evicted = vec![before];
+            assert_eq!(store.insert(&login).await.unwrap(), InsertOutcome::Inserted { evicted });
+            let read =
+                AssertSqlSafe(format!("SELECT {OLD_COLUMNS} FROM kippu_sessions WHERE id = ?1"));
+            let read = sqlx::query(read).bind(new.id.as_bytes().to_vec()).fetch_one(&mut old).await;
+            assert_eq!(read.unwrap().len(), 12);
+            assert_eq!(other.load(&new.id).await.unwrap(), Some(new));
+            // It is migrated: who opens it later changes nothing.
+            let version: i64 =
+                sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut old).await.unwrap();
+            assert_eq!(version, 3);
+            open(&path).await.load(&later).await.unwrap().unwrap();
+        }
+    });
+}
+
+/// Somebody has run the schema on a file of the version before, which gives it the version and not the columns.
+#[test]
+fn a_schema_that_was_run_on_an_old_file_is_completed() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let path = file(&scratch);
         let mut old = raw(&path).await;
-        execute(&mut old, FIRST_SCHEMA).await;
-        let (store, other, _) = tokio::join!(open(&path), open(&path), open(&path));
-        let [live, revoked, by_hand] = [1, 2, 3].map(|byte| SessionId::from_bytes([byte; 16]));
-        let session = store.load(&live).await.unwrap().unwrap();
-        let rotated = store.rotate(&request(&session, 0, UnixMillis::now())).await.unwrap();
-        assert!(matches!(rotated, RotateOutcome::Rotated(_)), "{rotated:?}");
-        let page = other.ended_after(&EndedCursor::default()).await.unwrap();
-        assert_eq!(page.ids, [revoked], "it ended before there was a log");
-        execute(&mut old, "UPDATE kippu_sessions SET revoked_at = 3, revoked_reason = 'logout' WHERE subject = 'bob'").await;
-        store.revoke(&live, RevokeReason::Logout, UnixMillis::now()).await.unwrap();
-        let page = other.ended_after(&page.next).await.unwrap();
-        assert_eq!(page.ids, [by_hand, live]);
+        for sql in [FIRST_SCHEMA, LOG, SqliteStore::SCHEMA] {
+            execute(&mut old, sql).await;
+        }
+        let store = open(&path).await;
+        let session = session("alice");
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
+        assert_eq!(store.load(&session.id).await.unwrap(), Some(session));
+        let page = store.ended_after(&EndedCursor::default()).await.unwrap();
+        assert_eq!(page.ids, [SessionId::from_bytes([2; 16])]);
     });
 }
 
@@ -578,7 +694,7 @@ fn only_its_own_file_is_opened() {
             ("tables", "CREATE TABLE notes (text)"),
             ("application", "PRAGMA application_id = 7"),
             ("version", "PRAGMA user_version = 7"),
-            ("newer", "PRAGMA application_id = 1802072176; PRAGMA user_version = 3"),
+            ("newer", "PRAGMA application_id = 1802072176; PRAGMA user_version = 4"),
             ("older", "PRAGMA application_id = 1802072176"),
         ] {
             let mut connection = raw(&at(name)).await;
@@ -603,7 +719,8 @@ fn only_its_own_file_is_opened() {
             assert_eq!(kind_of_open(&path).await, Misconfigured, "{}", path.display());
         }
         let error = SqliteStore::open(at("newer")).await.unwrap_err();
-        assert!(error.to_string().contains("another version of kippu"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("has version 4") && text.contains("update"), "{text}");
         // An empty file is nobody's.
         fs::write(at("empty"), "").unwrap();
         private(&at("empty"));
@@ -687,12 +804,26 @@ fn who_is_refused_is_refused_alone() {
         .await;
 
         let namesake = session("bob");
-        let (of_good, of_namesake) = tokio::join!(
-            store.insert(&InsertRequest::new(good.clone())),
-            store.insert(&InsertRequest::new(namesake.clone()))
-        );
+        let [good_login, bad_login] =
+            [&good, &namesake].map(|session| InsertRequest::new(session.clone()));
+        let (of_good, of_namesake) =
+            tokio::join!(store.insert(&good_login), store.insert(&bad_login));
         assert_eq!(of_good.unwrap(), InsertOutcome::INSERTED);
         assert_eq!(of_namesake.unwrap_err().kind(), StoreErrorKind::Corrupt);
+        // Nobody makes room for one who is refused, and bob makes none.
+        let [carol, second] = [session("carol"), session("alice")]
+            .map(|session| InsertRequest::new(session).limit(SessionLimit::evict_oldest(1)));
+        let bad_login = bad_login.limit(SessionLimit::evict_oldest(1));
+        let (of_carol, of_second, of_namesake) =
+            tokio::join!(store.insert(&carol), store.insert(&second), store.insert(&bad_login));
+        assert_eq!(of_carol.unwrap(), InsertOutcome::INSERTED);
+        for refused in [of_second, of_namesake] {
+            assert_eq!(refused.unwrap_err().kind(), StoreErrorKind::Corrupt);
+        }
+        for session in [&good, &bad] {
+            assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(session));
+        }
+        assert_eq!(store.ended_after(&EndedCursor::default()).await.unwrap().ids, []);
 
         let (good_request, bad_request) = (request(&good, 0, LOGIN), request(&bad, 0, LOGIN));
         let (of_good, of_bad) =
@@ -746,7 +877,7 @@ fn many_may_make_the_file_at_once() {
                     let store = open(path).await;
                     assert_eq!(
                         store.insert(&InsertRequest::new(session("alice"))).await.unwrap(),
-                        InsertOutcome::Inserted
+                        InsertOutcome::INSERTED
                     );
                     store
                 });

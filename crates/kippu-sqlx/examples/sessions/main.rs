@@ -62,7 +62,7 @@ async fn run(file: &std::path::Path) -> Result<(), Box<dyn Error>> {
 
     println!("3. refresh");
     let next = sessions.refresh(&tokens.refresh_token, load_profile).await?;
-    for session in sessions.list("user-12345").await? {
+    for session in sessions.list("user-12345").await?.sessions {
         let label = session.label.unwrap_or_default();
         println!("   {label}, last used {}, until {}", session.last_used_at, session.expires_at);
     }

@@ -142,7 +142,7 @@ impl Call {
         self.ask()
     }
 
-    /// Says that the transaction is over, for good or ill: the driver rolls back what was not committed.
+    /// Notes that the transaction has ended. The driver rolls back what was not committed.
     pub(super) fn end_transaction(&mut self) {
         (self.is_asking, self.is_in_transaction) = (false, false);
     }

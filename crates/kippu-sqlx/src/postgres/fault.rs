@@ -54,7 +54,7 @@ pub(super) fn standby() -> StoreError {
     )
 }
 
-/// A server that takes no writes, and on which a step that may change nothing would not find that out.
+/// A server that takes no writes, as a standby does not.
 pub(super) fn read_only() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, READ_ONLY)
 }

@@ -31,15 +31,14 @@ const ADD: &str = concat!(add!(), " RETURNING id");
 /// The `others` that are live when the new session begins, and whether there is one of its id. There is a row, for the
 /// first columns, even if there are no others.
 const LOOK: &str = concat!(
-    "SELECT pg_is_in_recovery() AS in_recovery, \
-     current_setting('transaction_read_only')::boolean AS is_read_only, \
+    "SELECT current_setting('transaction_read_only')::boolean AS is_read_only, \
      EXISTS (SELECT FROM kippu_sessions WHERE id = $1) AS is_there, ",
     columns!(),
     " FROM (SELECT) AS server LEFT JOIN kippu_sessions ON subject = $2 AND revoked_at IS NULL \
      AND expires_at > $3 AND absolute_expires_at > $3"
 );
 
-/// Where another login without a limit has added the id meanwhile, nobody is evicted.
+/// It evicts no session where another login, without a limit, has added the id meanwhile.
 const REPLACE: &str = concat!(
     "WITH added AS (",
     add!(),
@@ -128,10 +127,7 @@ fn decide(
     request: &InsertRequest,
     rows: &[PgRow],
 ) -> Result<ControlFlow<InsertOutcome, Vec<SessionId>>, StoreError> {
-    if row::is(rows, "in_recovery")? {
-        return Err(fault::standby());
-    }
-    // An outcome that changes nothing would not find out.
+    // A standby, or a server that takes no writes: an outcome that changes nothing would not find out.
     if row::is(rows, "is_read_only")? {
         return Err(fault::read_only());
     }

@@ -291,7 +291,7 @@ fn of_one(done: Result<SqliteQueryResult, sqlx::Error>) -> Read<u64> {
     }
 }
 
-/// Adds a session, and revokes those that have to make room for it: in a transaction in which nobody else writes.
+/// Adds a session, and revokes those that have to make room for it. No other connection writes during the transaction.
 async fn insert(connection: &mut SqliteConnection, request: &InsertRequest) -> Read<InsertOutcome> {
     let session = &request.session;
     let mut evicted = Vec::new();

@@ -195,7 +195,7 @@ enum Found {
 
 /// Looks at what is in the file. One that is not the store's is refused.
 async fn look(connection: &mut SqliteConnection) -> Result<Found, StoreError> {
-    // One statement, so that nobody comes in between. Somebody may have run the SCHEMA on an old file by hand, which sets the
+    // One statement, so that no other process comes in between. An operator may have run the SCHEMA on an old file by hand, which sets the
     // version and leaves the columns.
     let (application, version, things, columns): (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), \

@@ -10,7 +10,7 @@ use std::{
 };
 
 use kippu::session::{
-    RefreshStore, RevokeReason, SessionRecord, StoreErrorKind,
+    RefreshStore, RevokeReason, SessionLimit, SessionRecord, StoreErrorKind,
     rotation::RotateOutcome,
     store::{InsertRequest, ListRequest},
 };
@@ -41,6 +41,13 @@ async fn a_standby_answers_nothing() {
     let store = store(&url).await;
     store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     let standby = primary.standby();
+    // One that has found the tables to be its own at the primary.
+    let address = Proxy::to(primary.port()).await;
+    let behind = through(&address, &url, 1, true);
+    let moved = PostgresStore::new(behind.clone()).with_deadline(LIMIT);
+    moved.load(&alice.id).await.unwrap();
+    drop(behind.acquire().await.unwrap().detach());
+    address.switch(standby.port());
     let url = standby.url_of(url.rsplit('/').next().unwrap().split('?').next().unwrap());
 
     let pool = pool_with(&url, 4, &[]);
@@ -51,6 +58,15 @@ async fn a_standby_answers_nothing() {
         assert!(error.to_string().contains("primary"), "{step}: {error}");
         assert_eq!(pool.size(), 0, "{step} left a connection in the pool");
     }
+    for (step, error) in kinds_of_all(&moved).await {
+        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
+        assert!(error.to_string().contains("primary"), "{step}: {error}");
+    }
+    let refused = InsertRequest::new(session("alice")).limit(SessionLimit::refuse(1));
+    assert_eq!(kind(moved.insert(&refused).await), Some(StoreErrorKind::Unavailable));
+    let repeated = InsertRequest::new(alice.clone()).limit(SessionLimit::refuse(1));
+    assert_eq!(kind(moved.insert(&repeated).await), Some(StoreErrorKind::Unavailable));
     assert_eq!(kind(lagging.create_schema().await), Some(StoreErrorKind::Unavailable));
     assert_eq!(kind(PostgresStore::connect(&url).await), Some(StoreErrorKind::Unavailable));
     // Nothing is known there of one who never was anywhere else.
@@ -74,7 +90,8 @@ async fn a_standby_answers_nothing() {
 async fn a_primary_that_takes_no_writes() {
     let server = server();
     let url = server.database();
-    store(&url).await;
+    let live = InsertRequest::new(session("alice")).limit(SessionLimit::refuse(1));
+    store(&url).await.insert(&live).await.unwrap();
     let set = |value| {
         let database = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = %L', \
                         current_database(), '";
@@ -94,6 +111,9 @@ async fn a_primary_that_takes_no_writes() {
         assert!(error.to_string().contains("default_transaction_read_only"), "{step}: {error}");
         assert_eq!(pool.size(), 0, "{step} left a connection in the pool");
     }
+    // An outcome that writes nothing, and would be answered by a server that is about to be replaced.
+    let error = store.insert(&live).await.unwrap_err();
+    assert!(error.to_string().contains("default_transaction_read_only"), "{error}");
     store.create_schema().await.unwrap();
     sqlx::raw_sql(set("off")).execute(&self::pool(&url)).await.unwrap();
     // Of the connections that were opened before, one call finds out.

@@ -120,7 +120,7 @@ async fn the_grace_begins_after(
     assert!(counted.contains(&stored), "{stored:?} after a stall of {stall:?}");
     assert_eq!(
         record.expires_at.saturating_since(record.rotated_at),
-        super::request(session, 0, FIRST).idle_lifetime
+        session.idle_lifetime.unwrap_or(super::request(session, 0, FIRST).idle_lifetime)
     );
     for (after, is_granted) in [
         (stall.saturating_sub(ROUNDED), true),
@@ -244,7 +244,7 @@ async fn a_wait_prolongs_nothing_beyond_the_end() {
     });
     let last = UnixMillis::new(UnixMillis::MAX.get() - 1);
     for (session, now) in [(&alice, FIRST), (&bob, last)] {
-        store.insert(session).await.unwrap();
+        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         let holder =
             holding(&pool(&url), "LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE").await;
         let request = changed(super::request(session, 0, now), |it| {
@@ -321,7 +321,9 @@ async fn a_commit_that_waits_for_a_standby() {
     // Its caller is gone when it commits: given up at the deadline, or before.
     let hasty = stores().with_deadline(STALL);
     for is_cancelled in [false, true] {
-        let bob = session("bob");
+        // One of the two with a lifetime of the session.
+        let idle = is_cancelled.then_some(Duration::from_secs(600));
+        let bob = changed(session("bob"), |it| it.idle_lifetime = idle);
         store.insert(&InsertRequest::new(bob.clone())).await.unwrap();
         standby.pause();
         let held = Instant::now();

@@ -88,7 +88,10 @@ impl Opened {
 async fn add_three(store: &SqliteStore) -> Vec<SessionRecord> {
     let sessions: Vec<_> = (0..3).map(|_| session("alice")).collect();
     for session in &sessions {
-        assert_eq!(store.insert(session).await.unwrap(), InsertOutcome::INSERTED);
+        assert_eq!(
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap(),
+            InsertOutcome::INSERTED
+        );
     }
     sessions
 }

@@ -168,7 +168,8 @@ fn the_grace_begins_after_a_commit_that_stalls() {
         let scratch = Scratch::new("sqlite");
         let path = file(&scratch);
         let store = open(&path).await;
-        let session = new_session("alice");
+        let idle = Duration::from_secs(600);
+        let session = changed(new_session("alice"), |it| it.idle_lifetime = Some(idle));
         store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         let mut rounds = 0;
         while rounds < 15 {
@@ -188,6 +189,7 @@ fn the_grace_begins_after_a_commit_that_stalls() {
             let generation: u64 = generation.parse().unwrap();
             let record = store.load(&session.id).await.unwrap().unwrap();
             assert_eq!(record.generation, generation + 1);
+            assert_eq!(record.expires_at, record.rotated_at.saturating_add(idle));
             if stopped.generation == record.generation {
                 // The commit came before the stop, and the grace with it.
                 continue;
@@ -211,7 +213,7 @@ fn each_step_ends_within_the_deadline_and_is_dropped() {
         let (kept, new) = (session("alice"), session("alice"));
         let ended = changed(session("bob"), |it| it.expires_at = after(1));
         for session in [&kept, &ended] {
-            store.insert(session).await.unwrap();
+            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
         let mut connection = raw(&file(&scratch)).await;
         execute(&mut connection, "BEGIN IMMEDIATE").await;
@@ -292,7 +294,7 @@ fn a_read_ends_within_the_deadline() {
 /// Live sessions of one subject, by all ids.
 const MANY: &str = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
     INSERT INTO kippu_sessions SELECT randomblob(16), 'alice', 'web', NULL, 0, 8000000000000000, \
-    0, 'k', 0, 8000000000000000, NULL, NULL FROM n";
+    0, 'k', 0, 8000000000000000, NULL, NULL, 1, NULL, NULL, x'' FROM n";
 
 #[test]
 fn opening_ends_within_the_deadline() {
@@ -344,7 +346,7 @@ fn a_purge_asks_the_clock_of_the_machine_too() {
             let live = new_session("alice");
             let ended = changed(new_session("alice"), |it| it.expires_at = now());
             for session in [&live, &ended] {
-                store.insert(session).await.unwrap();
+                store.insert(&InsertRequest::new(session.clone())).await.unwrap();
             }
             let before = UnixMillis::new(ended.expires_at.get() - 1);
             assert_eq!(store.purge_expired(before, 10).await.unwrap(), 0);
