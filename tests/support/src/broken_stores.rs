@@ -262,7 +262,7 @@ impl BrokenStore {
             Flaw::DataAreText => {
                 let text = String::from_utf8_lossy(kept.data.as_bytes()).replace('\0', "");
                 let end = text.floor_char_boundary(SessionData::MAX_LEN);
-                kept.data = SessionData::new(text[..end].as_bytes()).unwrap();
+                kept.data = SessionData::new(&text.as_bytes()[..end]).unwrap();
             }
             Flaw::TextsAreTrimmed => kept.client = kept.client.trim().into(),
             #[allow(
@@ -398,7 +398,7 @@ impl BrokenStore {
         (outcome, (changed || after != *record).then(|| self.kept(&after)))
     }
 
-    /// What the limit says, with what is wrong with it.
+    /// Returns the decision about the limit, made wrong by the flaw.
     fn room(&self, data: &Data, request: &InsertRequest) -> Room {
         let own = data.sessions.values().filter(|other| other.subject == request.session.subject);
         let mut others: Vec<_> = own.cloned().collect();
@@ -429,7 +429,7 @@ impl BrokenStore {
         asked.decide(others)
     }
 
-    /// Revokes what makes room.
+    /// Revokes the sessions that make room.
     fn make_room(&self, data: &mut Data, new: &SessionRecord, room: &Room) -> Vec<SessionId> {
         let Room::After(evicted) = room else { return Vec::new() };
         let reason = match self.flaw {
