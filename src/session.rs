@@ -47,18 +47,20 @@ mod event;
 #[doc = include_str!("session/guide.md")]
 pub mod guide {}
 mod id;
+mod list;
 mod login;
 mod logout;
 mod purge;
 mod reauthenticate;
 mod record;
+mod refresh;
 mod refresh_token;
 mod response;
 pub mod rotation;
 pub mod store;
 mod time;
 
-use alloc::{borrow::ToOwned, boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{error::Error, fmt, future::Future, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -66,8 +68,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::{
     access::Grant,
     event::OnEvent,
-    rotation::{AheadPolicy, RotateOutcome, RotateRequest, Successor},
-    store::{InsertOutcome, InsertRequest},
+    rotation::{AheadPolicy, RotateRequest, Successor},
 };
 pub use self::{
     access::{AccessToken, AccessVerifier, NoClaims, NotRecent, TokenEnd},
@@ -77,8 +78,10 @@ pub use self::{
     error::SessionError,
     event::{Event, EventKind},
     id::{SessionId, SessionIdError},
-    login::{IntoRenewal, Login, Renewal, Session, SessionPage},
+    list::{Session, SessionPage},
+    login::Login,
     record::{RevokeReason, Revoked, SessionRecord},
+    refresh::{IntoRenewal, Renewal},
     refresh_token::{REFRESH_TOKEN_PREFIX, RefreshKeyError},
     response::TokenResponse,
     store::{
@@ -156,98 +159,6 @@ impl<S: RefreshStore> Sessions<S> {
     /// How long a refresh can be repeated when nothing else is said: 10 seconds.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
-    /// Begins a session, after the application has made sure who it is. `claims` go into the access token
-    /// beside those of RFC 9068 §2.2; they are given anew at each refresh, and are not stored.
-    ///
-    /// ```
-    /// # use kippu::{Algorithm, Key, session::{Login, MemoryStore, NoClaims, Sessions}};
-    /// # async fn example(sessions: Sessions<MemoryStore>) -> Result<(), kippu::session::SessionError> {
-    /// let tokens = sessions.login(Login::new("user-12345").label("Firefox"), &NoClaims {}).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`SessionError`]: a subject, label or claims that cannot be, a store that is full or at fault.
-    pub async fn login<C: Serialize>(
-        &self,
-        login: impl Into<Login>,
-        claims: &C,
-    ) -> Result<TokenResponse, SessionError> {
-        let keys = self.refresh_keys.load();
-        let (request, now) = self.begin(login.into(), &keys)?;
-        let access_token = self.access_token(&request.session, now, claims)?;
-        self.insert(&request).await?;
-        self.logged_in(&request.session, access_token, &keys, now)
-    }
-
-    /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
-    /// in the store already: so a password that is changed, or an account that is closed, while this login is
-    /// under way, with a [`Sessions::logout_all`] after it, leaves no session behind.
-    ///
-    /// `authorize` answers as that of [`Sessions::refresh`], but always with claims, and has to compare what the login was granted for: not
-    /// whether the user is welcome, but whether the password is still the one that was checked.
-    ///
-    /// ```
-    /// # use kippu::session::{MemoryStore, NoClaims, Session, SessionError, Sessions};
-    /// # struct Account { password_version: u32 }
-    /// # async fn load(_: &str) -> Result<Account, std::io::Error> { Ok(Account { password_version: 7 }) }
-    /// # async fn example(sessions: Sessions<MemoryStore>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let checked = load("user-12345").await?; // … its password is right
-    /// let tokens = sessions
-    ///     .login_checked("user-12345", async |session: Session| {
-    ///         let account = load(&session.subject).await?;
-    ///         let is_same = account.password_version == checked.password_version;
-    ///         Ok::<_, std::io::Error>(is_same.then_some(NoClaims {}))
-    ///     })
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Sessions::login`] and [`Sessions::refresh`]; in all cases no session is left that can be used. A session that
-    /// the store lost meanwhile, as in a failover, is [`SessionError::Store`]: try again.
-    pub async fn login_checked<C, E, F>(
-        &self,
-        login: impl Into<Login>,
-        authorize: impl FnOnce(Session) -> F,
-    ) -> Result<TokenResponse, SessionError>
-    where
-        C: Serialize,
-        E: Into<Box<dyn Error + Send + Sync>>,
-        F: Future<Output = Result<Option<C>, E>>,
-    {
-        let keys = self.refresh_keys.load();
-        let (request, now) = self.begin(login.into(), &keys)?;
-        self.insert(&request).await?;
-        let record = request.session;
-        let checked = async {
-            let claims = self.authorized(&record, now, authorize).await?;
-            // Somebody may have ended all sessions of the user meanwhile.
-            self.live(&record.id, &record.subject, now).await.map_err(|error| match error {
-                // No logout removes a record. A failover to a replica that lagged does, and a purge that began before
-                // the clock was set back.
-                SessionError::InvalidToken => StoreError::new(
-                    StoreErrorKind::Unavailable,
-                    "the store has lost the session of a login: try again",
-                )
-                .into(),
-                error => error,
-            })?;
-            self.access_token(&record, now, &claims)
-        };
-        match checked.await {
-            Ok(access_token) => self.logged_in(&record, access_token, &keys, now),
-            Err(error @ (SessionError::Denied | SessionError::Revoked(_))) => Err(error),
-            Err(error) => {
-                // No client has a token of it: it would only be one more session in a list.
-                let _ = self.store.revoke(&record.id, RevokeReason::Denied, now).await;
-                Err(error)
-            }
-        }
-    }
-
     /// Verifies an access token, without a look at the store: see [`AccessVerifier::verify`].
     ///
     /// # Errors
@@ -294,156 +205,8 @@ impl<S: RefreshStore> Sessions<S> {
         self.live(id, subject, self.now()).await.map(|_| ())
     }
 
-    /// Uses a refresh token up and gives the next one, with a new access token.
-    ///
-    /// `authorize` is asked whether the session's user is still welcome, and with which claims: `Ok(Some(claims))`;
-    /// `Ok(None)` ends the session; an error leaves everything as it was, so that the client can try again. With a [`Renewal`]
-    /// in the place of the claims it also replaces the session's data.
-    ///
-    /// A token that was used up within the grace gets the same successor again, with a new access token. After the
-    /// grace it ends the session: somebody else has a token of it (RFC 9700 §4.14.2).
-    ///
-    /// The order is fixed: the token's form, its tag, the store, `authorize`, the new access token, the store again. Whatever
-    /// can fail comes before the step that uses the token up.
-    ///
-    /// # Errors
-    /// [`SessionError`]. What a client is told is [`SessionError::oauth_error`].
-    pub async fn refresh<R, E, F>(
-        &self,
-        refresh_token: &str,
-        authorize: impl FnOnce(Session) -> F,
-    ) -> Result<TokenResponse, SessionError>
-    where
-        R: IntoRenewal,
-        E: Into<Box<dyn Error + Send + Sync>>,
-        F: Future<Output = Result<Option<R>, E>>,
-    {
-        let now = self.now();
-        let keys = self.refresh_keys.load();
-        let kid = refresh_token::check_key(keys.signing_key())?.to_owned();
-        let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
-            .ok_or(SessionError::InvalidToken)?;
-        let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
-        if !self.clients.contains(&record.client) || record.origin() != presented.origin {
-            return Err(SessionError::InvalidToken);
-        }
-        let mut request = self.request(presented.id, presented.generation, kid, now);
-        request.was_current = record.generation == presented.generation;
-        let foreseen = request.decide(&record);
-        let successor = match (granted(foreseen.outcome.clone()), foreseen.change) {
-            // The application is not asked about a user who is refused anyway. The session ends before the client is told.
-            (Err(_), Some(_)) => {
-                let outcome = self.store.rotate(&request).await?;
-                // The store may have put the time of a rotation right since the record was read: then it is not a reuse,
-                // and the replay is reported once it is answered.
-                if !matches!(outcome, RotateOutcome::Replayed(_)) {
-                    self.tell_outcome(&record, &outcome);
-                }
-                granted(outcome)?
-            }
-            (Err(error), None) => {
-                self.tell_outcome(&record, &foreseen.outcome);
-                return Err(error);
-            }
-            (Ok(successor), _) => successor,
-        };
-        // For a token that this server cannot make nothing is asked, and nothing used up.
-        if keys.get(&successor.kid).is_none() {
-            return Err(SessionError::MissingRefreshKey { kid: successor.kid });
-        }
-        let Renewal { claims, data } =
-            self.authorized(&record, now, authorize).await?.into_renewal();
-        request.data = data;
-        let access_token = self.access_token(&record, now, &claims)?;
-        request.waited = self.now().saturating_since(now);
-        let outcome = self.store.rotate(&request).await?;
-        self.tell_outcome(&record, &outcome);
-        self.respond(&record, &granted(outcome)?, access_token, &keys, now)
-    }
-
     fn now(&self) -> UnixMillis {
         UnixMillis::new(self.clock.unix_millis())
-    }
-
-    /// A new session, not stored yet.
-    fn begin(
-        &self,
-        login: Login,
-        keys: &KeySet,
-    ) -> Result<(InsertRequest, UnixMillis), SessionError> {
-        login.check()?;
-        let limit = login.limit.or(self.limit);
-        builder::check_limit(limit)?;
-        let Lifetimes { idle, absolute, .. } = self.lifetimes_of(&login)?;
-        let has_own_idle_lifetime = login.idle_lifetime.is_some() || !login.remembered;
-        let client = match (login.client, &*self.clients) {
-            (None, [client, ..]) => client.clone(),
-            (Some(client), clients) if clients.contains(&client) => client,
-            _ => return Err(SessionError::Client),
-        };
-        let now = self.now();
-        let id = SessionId::generate(&login.subject).map_err(|_| SessionError::NoRandomness)?;
-        let kid = refresh_token::check_key(keys.signing_key())?;
-        let end = now.saturating_add(absolute);
-        let record = SessionRecord {
-            label: login.label,
-            remembered: login.remembered,
-            idle_lifetime: has_own_idle_lifetime.then_some(idle),
-            data: login.data,
-            expires_at: now.saturating_add(idle).min(end),
-            ..SessionRecord::new(id, login.subject, client, kid, now, end)
-        };
-        Ok((InsertRequest { limit, ..InsertRequest::new(record) }, now))
-    }
-
-    /// The lifetimes of a login: what it says itself, and else what the builder has said.
-    fn lifetimes_of(&self, login: &Login) -> Result<Lifetimes, ConfigError> {
-        let mut lifetimes = self.lifetimes;
-        if !login.remembered {
-            lifetimes.absolute = lifetimes.absolute.min(Self::UNREMEMBERED_ABSOLUTE_LIFETIME);
-            lifetimes.idle = lifetimes.idle.min(Self::UNREMEMBERED_IDLE_LIFETIME);
-        }
-        lifetimes.absolute = login.absolute_lifetime.unwrap_or(lifetimes.absolute);
-        lifetimes.idle = login.idle_lifetime.unwrap_or(lifetimes.idle.min(lifetimes.absolute));
-        lifetimes.idle = in_whole_millis(lifetimes.idle);
-        lifetimes.check()?;
-        Ok(lifetimes)
-    }
-
-    async fn insert(&self, request: &InsertRequest) -> Result<(), SessionError> {
-        let record = &request.session;
-        match self.store.insert(request).await? {
-            InsertOutcome::Inserted { evicted } => {
-                let kind = EventKind::Revoked { reason: RevokeReason::Limit, sessions: 1 };
-                for id in evicted {
-                    self.tell(kind, Some(id), Some(&record.subject));
-                }
-                Ok(())
-            }
-            InsertOutcome::LimitReached => Err(SessionError::TooManySessions),
-            InsertOutcome::Full => Err(SessionError::Full),
-            // A driver may send a step again when its answer is lost; then what is there is what was sent.
-            InsertOutcome::Duplicate => match self.store.load(&record.id).await? {
-                Some(stored) if stored == *record => Ok(()),
-                _ => Err(SessionError::NoRandomness),
-            },
-        }
-    }
-
-    fn logged_in(
-        &self,
-        record: &SessionRecord,
-        access_token: String,
-        keys: &KeySet,
-        now: UnixMillis,
-    ) -> Result<TokenResponse, SessionError> {
-        self.tell(EventKind::LoggedIn, Some(record.id), Some(&record.subject));
-        let first = Successor {
-            generation: record.generation,
-            kid: record.kid.clone(),
-            expires_at: record.expires_at,
-        };
-        self.respond(record, &first, access_token, keys, now)
     }
 
     /// Asks the application for the claims of a session, and ends the session of a user who is not welcome.
@@ -542,22 +305,6 @@ impl<S: RefreshStore> Sessions<S> {
         })
     }
 
-    fn tell_outcome(&self, record: &SessionRecord, outcome: &RotateOutcome) {
-        let kind = match *outcome {
-            RotateOutcome::Rotated(_) => EventKind::Rotated,
-            RotateOutcome::Replayed(_) => EventKind::Replayed,
-            RotateOutcome::Healed { lost, .. } => EventKind::Healed { lost },
-            RotateOutcome::Ahead { lost } => EventKind::Ahead { lost },
-            RotateOutcome::Reused => EventKind::ReuseDetected,
-            // Nothing happened.
-            RotateOutcome::Overtaken
-            | RotateOutcome::Revoked(_)
-            | RotateOutcome::Expired
-            | RotateOutcome::Unknown => return,
-        };
-        self.tell(kind, Some(record.id), Some(&record.subject));
-    }
-
     fn tell(&self, kind: EventKind, session_id: Option<SessionId>, subject: Option<&str>) {
         let event = Event { kind, session_id, subject };
         event.trace();
@@ -565,11 +312,6 @@ impl<S: RefreshStore> Sessions<S> {
             on_event(&event);
         }
     }
-}
-
-/// As stores keep it.
-fn in_whole_millis(time: Duration) -> Duration {
-    UnixMillis::new(0).saturating_add(time).saturating_since(UnixMillis::new(0))
 }
 
 /// The token of a successor, by the key that the record names: it may sign no more, but a retry has to get the same token.
@@ -583,25 +325,6 @@ fn refresh_token_of(
         keys.get(kid).ok_or_else(|| SessionError::MissingRefreshKey { kid: kid.clone() })?;
     refresh_token::mint(key, &record.id, &record.origin(), successor.generation)
         .map_err(SessionError::RefreshKey)
-}
-
-/// What an outcome grants.
-fn granted(outcome: RotateOutcome) -> Result<Successor, SessionError> {
-    match outcome {
-        RotateOutcome::Rotated(successor)
-        | RotateOutcome::Replayed(successor)
-        | RotateOutcome::Healed { successor, .. } => Ok(successor),
-        RotateOutcome::Ahead { lost } => Err(SessionError::Ahead { lost }),
-        RotateOutcome::Reused => Err(SessionError::Reused),
-        RotateOutcome::Revoked(reason) => Err(SessionError::Revoked(reason)),
-        RotateOutcome::Expired => Err(SessionError::Expired),
-        RotateOutcome::Unknown => Err(SessionError::InvalidToken),
-        // Only a reauthentication is, which reads the session again.
-        RotateOutcome::Overtaken => {
-            Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try")
-                .into())
-        }
-    }
 }
 
 impl<S> fmt::Debug for Sessions<S> {

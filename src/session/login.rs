@@ -1,18 +1,24 @@
-//! What an application says at a login, and what it sees of a session afterwards.
+//! A user logs in: what the application says of it, and the session that begins.
 
-use alloc::{string::String, vec::Vec};
-use core::time::Duration;
+use alloc::{boxed::Box, string::String};
+use core::{error::Error, future::Future, time::Duration};
 
 use serde::Serialize;
 
 use super::{
+    Lifetimes, Sessions, TokenResponse, UnixMillis,
+    builder::{self, ConfigError},
     data::SessionData,
     error::SessionError,
+    event::EventKind,
     id::SessionId,
-    record::{MAX_LABEL_LEN, MAX_NAME_LEN, SessionRecord},
-    store::{ListCursor, SessionLimit},
+    list::Session,
+    record::{MAX_LABEL_LEN, MAX_NAME_LEN, RevokeReason, SessionRecord},
+    refresh_token,
+    rotation::Successor,
+    store::{InsertOutcome, InsertRequest, RefreshStore, SessionLimit, StoreError, StoreErrorKind},
 };
-use crate::numeric_date::NumericDate;
+use crate::key_set::KeySet;
 
 /// A login of a user whom the application has authenticated, and the policy of its session.
 ///
@@ -149,109 +155,184 @@ impl From<String> for Login {
     }
 }
 
-/// A session, as its user may see it in a list, and as the application sees it when it authorizes a refresh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Session {
-    /// Its id, to end it by.
-    pub id: SessionId,
-    /// Whose it is.
-    pub subject: String,
-    /// The client that it belongs to.
-    pub client: String,
-    /// What the application called it at the login.
-    pub label: Option<String>,
-    /// When the user logged in.
-    pub created_at: NumericDate,
-    /// When it was last refreshed; at the login, when it never was.
-    pub last_used_at: NumericDate,
-    /// When it ends unless it is refreshed again.
-    pub expires_at: NumericDate,
-    /// Whether its cookies last beyond the end of the browser.
-    pub remembered: bool,
-    /// When the user last authenticated.
-    pub auth_time: NumericDate,
-    /// The application's own.
-    pub data: SessionData,
-}
-
-/// A part of the list of a subject's sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SessionPage {
-    /// The sessions, by the time of their login.
-    pub sessions: Vec<Session>,
-    /// Where the next page begins, for [`Sessions::list_after`](super::Sessions::list_after); none at the end of the list.
-    pub next: Option<ListCursor>,
-}
-
-/// The answer of an application to a refresh: the claims of the next access token, and new data of the session.
-///
-/// Claims alone, as any type that serialises, leave the data as they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Renewal<C> {
-    pub(super) claims: C,
-    pub(super) data: Option<SessionData>,
-}
-
-impl<C: Serialize> Renewal<C> {
-    /// With these claims, and the data that the session has.
-    pub const fn new(claims: C) -> Self {
-        Self { claims, data: None }
+impl<S: RefreshStore> Sessions<S> {
+    /// Begins a session, after the application has made sure who it is. `claims` go into the access token
+    /// beside those of RFC 9068 §2.2. They are not stored: `authorize` returns them at each refresh.
+    ///
+    /// ```
+    /// # use kippu::{Algorithm, Key, session::{Login, MemoryStore, NoClaims, Sessions}};
+    /// # async fn example(sessions: Sessions<MemoryStore>) -> Result<(), kippu::session::SessionError> {
+    /// let tokens = sessions.login(Login::new("user-12345").label("Firefox"), &NoClaims {}).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SessionError`]: a subject, label or claims that cannot be, a store that is full or at fault.
+    pub async fn login<C: Serialize>(
+        &self,
+        login: impl Into<Login>,
+        claims: &C,
+    ) -> Result<TokenResponse, SessionError> {
+        let keys = self.refresh_keys.load();
+        let (request, now) = self.begin(login.into(), &keys)?;
+        let access_token = self.access_token(&request.session, now, claims)?;
+        self.insert(&request).await?;
+        self.logged_in(&request.session, access_token, &keys, now)
     }
 
-    /// Replaces the data of the session, in the step that stores the rotation. A retry that is given the same refresh token
-    /// again replaces nothing.
-    #[must_use]
-    pub fn data(self, data: SessionData) -> Self {
-        Self { data: Some(data), ..self }
-    }
-}
-
-/// Claims, or a [`Renewal`] with them.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither claims that serialise nor a `Renewal` of such",
-    note = "derive `serde::Serialize` for the claims"
-)]
-pub trait IntoRenewal {
-    /// The claims.
-    type Claims: Serialize;
-
-    /// The renewal.
-    fn into_renewal(self) -> Renewal<Self::Claims>;
-}
-
-impl<C: Serialize> IntoRenewal for C {
-    type Claims = C;
-
-    fn into_renewal(self) -> Renewal<C> {
-        Renewal::new(self)
-    }
-}
-
-impl<C: Serialize> IntoRenewal for Renewal<C> {
-    type Claims = C;
-
-    fn into_renewal(self) -> Self {
-        self
-    }
-}
-
-impl From<SessionRecord> for Session {
-    fn from(record: SessionRecord) -> Self {
-        Self {
-            id: record.id,
-            subject: record.subject,
-            client: record.client,
-            label: record.label,
-            created_at: record.created_at.into(),
-            last_used_at: record.rotated_at.into(),
-            expires_at: record.expires_at.into(),
-            remembered: record.remembered,
-            auth_time: record.auth_time.into(),
-            data: record.data,
+    /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
+    /// in the store already: so a password that is changed, or an account that is closed, while this login is
+    /// under way, with a [`Sessions::logout_all`] after it, leaves no session behind.
+    ///
+    /// `authorize` answers as that of [`Sessions::refresh`], but always with claims, and has to compare what the login was granted for: not
+    /// whether the user is welcome, but whether the password is still the one that was checked.
+    ///
+    /// ```
+    /// # use kippu::session::{MemoryStore, NoClaims, Session, SessionError, Sessions};
+    /// # struct Account { password_version: u32 }
+    /// # async fn load(_: &str) -> Result<Account, std::io::Error> { Ok(Account { password_version: 7 }) }
+    /// # async fn example(sessions: Sessions<MemoryStore>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let checked = load("user-12345").await?; // … its password is right
+    /// let tokens = sessions
+    ///     .login_checked("user-12345", async |session: Session| {
+    ///         let account = load(&session.subject).await?;
+    ///         let is_same = account.password_version == checked.password_version;
+    ///         Ok::<_, std::io::Error>(is_same.then_some(NoClaims {}))
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Sessions::login`] and [`Sessions::refresh`]; in all cases no session is left that can be used. A session that
+    /// the store lost meanwhile, as in a failover, is [`SessionError::Store`]: try again.
+    pub async fn login_checked<C, E, F>(
+        &self,
+        login: impl Into<Login>,
+        authorize: impl FnOnce(Session) -> F,
+    ) -> Result<TokenResponse, SessionError>
+    where
+        C: Serialize,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Future<Output = Result<Option<C>, E>>,
+    {
+        let keys = self.refresh_keys.load();
+        let (request, now) = self.begin(login.into(), &keys)?;
+        self.insert(&request).await?;
+        let record = request.session;
+        let checked = async {
+            let claims = self.authorized(&record, now, authorize).await?;
+            // Somebody may have ended all sessions of the user meanwhile.
+            self.live(&record.id, &record.subject, now).await.map_err(|error| match error {
+                // No logout removes a record. A failover to a replica that lagged does, and a purge that began before
+                // the clock was set back.
+                SessionError::InvalidToken => StoreError::new(
+                    StoreErrorKind::Unavailable,
+                    "the store has lost the session of a login: try again",
+                )
+                .into(),
+                error => error,
+            })?;
+            self.access_token(&record, now, &claims)
+        };
+        match checked.await {
+            Ok(access_token) => self.logged_in(&record, access_token, &keys, now),
+            Err(error @ (SessionError::Denied | SessionError::Revoked(_))) => Err(error),
+            Err(error) => {
+                // No client has a token of it: it would only be one more session in a list.
+                let _ = self.store.revoke(&record.id, RevokeReason::Denied, now).await;
+                Err(error)
+            }
         }
     }
+
+    /// A new session, not stored yet.
+    fn begin(
+        &self,
+        login: Login,
+        keys: &KeySet,
+    ) -> Result<(InsertRequest, UnixMillis), SessionError> {
+        login.check()?;
+        let limit = login.limit.or(self.limit);
+        builder::check_limit(limit)?;
+        let Lifetimes { idle, absolute, .. } = self.lifetimes_of(&login)?;
+        let has_own_idle_lifetime = login.idle_lifetime.is_some() || !login.remembered;
+        let client = match (login.client, &*self.clients) {
+            (None, [client, ..]) => client.clone(),
+            (Some(client), clients) if clients.contains(&client) => client,
+            _ => return Err(SessionError::Client),
+        };
+        let now = self.now();
+        let id = SessionId::generate(&login.subject).map_err(|_| SessionError::NoRandomness)?;
+        let kid = refresh_token::check_key(keys.signing_key())?;
+        let end = now.saturating_add(absolute);
+        let record = SessionRecord {
+            label: login.label,
+            remembered: login.remembered,
+            idle_lifetime: has_own_idle_lifetime.then_some(idle),
+            data: login.data,
+            expires_at: now.saturating_add(idle).min(end),
+            ..SessionRecord::new(id, login.subject, client, kid, now, end)
+        };
+        Ok((InsertRequest { limit, ..InsertRequest::new(record) }, now))
+    }
+
+    /// The lifetimes of a login: what it says itself, and else what the builder has said.
+    fn lifetimes_of(&self, login: &Login) -> Result<Lifetimes, ConfigError> {
+        let mut lifetimes = self.lifetimes;
+        if !login.remembered {
+            lifetimes.absolute = lifetimes.absolute.min(Self::UNREMEMBERED_ABSOLUTE_LIFETIME);
+            lifetimes.idle = lifetimes.idle.min(Self::UNREMEMBERED_IDLE_LIFETIME);
+        }
+        lifetimes.absolute = login.absolute_lifetime.unwrap_or(lifetimes.absolute);
+        lifetimes.idle = login.idle_lifetime.unwrap_or(lifetimes.idle.min(lifetimes.absolute));
+        lifetimes.idle = in_whole_millis(lifetimes.idle);
+        lifetimes.check()?;
+        Ok(lifetimes)
+    }
+
+    async fn insert(&self, request: &InsertRequest) -> Result<(), SessionError> {
+        let record = &request.session;
+        match self.store.insert(request).await? {
+            InsertOutcome::Inserted { evicted } => {
+                let kind = EventKind::Revoked { reason: RevokeReason::Limit, sessions: 1 };
+                for id in evicted {
+                    self.tell(kind, Some(id), Some(&record.subject));
+                }
+                Ok(())
+            }
+            InsertOutcome::LimitReached => Err(SessionError::TooManySessions),
+            InsertOutcome::Full => Err(SessionError::Full),
+            // A driver may send a step again when its answer is lost; then what is there is what was sent.
+            InsertOutcome::Duplicate => match self.store.load(&record.id).await? {
+                Some(stored) if stored == *record => Ok(()),
+                _ => Err(SessionError::NoRandomness),
+            },
+        }
+    }
+
+    fn logged_in(
+        &self,
+        record: &SessionRecord,
+        access_token: String,
+        keys: &KeySet,
+        now: UnixMillis,
+    ) -> Result<TokenResponse, SessionError> {
+        self.tell(EventKind::LoggedIn, Some(record.id), Some(&record.subject));
+        let first = Successor {
+            generation: record.generation,
+            kid: record.kid.clone(),
+            expires_at: record.expires_at,
+        };
+        self.respond(record, &first, access_token, keys, now)
+    }
+}
+
+/// As stores keep it.
+fn in_whole_millis(time: Duration) -> Duration {
+    UnixMillis::new(0).saturating_add(time).saturating_since(UnixMillis::new(0))
 }
 
 #[cfg(test)]

@@ -1,16 +1,8 @@
-//! Ends sessions, and tells a user which there are.
-
-use alloc::vec::Vec;
+//! Ends sessions: one, all of a subject, or all but one.
 
 use super::{
-    Sessions,
-    error::SessionError,
-    event::EventKind,
-    id::SessionId,
-    login::{Session, SessionPage, is_name},
-    record::RevokeReason,
-    refresh_token,
-    store::{ListCursor, ListRequest, RefreshStore},
+    Sessions, error::SessionError, event::EventKind, id::SessionId, login::is_name,
+    record::RevokeReason, refresh_token, store::RefreshStore,
 };
 
 impl<S: RefreshStore> Sessions<S> {
@@ -85,48 +77,6 @@ impl<S: RefreshStore> Sessions<S> {
         keep: &SessionId,
     ) -> Result<u64, SessionError> {
         self.revoke_all(subject, Some(keep)).await
-    }
-
-    /// The sessions of `subject` that can be refreshed, by the time of their login: up to
-    /// [`PAGE`](Self::PAGE) of them.
-    ///
-    /// # Errors
-    /// [`SessionError::Store`].
-    pub async fn list(&self, subject: &str) -> Result<SessionPage, SessionError> {
-        self.page(subject, None).await
-    }
-
-    /// The next page of the list, from where [`SessionPage::next`] says.
-    ///
-    /// # Errors
-    /// [`SessionError::Store`].
-    pub async fn list_after(
-        &self,
-        subject: &str,
-        place: ListCursor,
-    ) -> Result<SessionPage, SessionError> {
-        self.page(subject, Some(place)).await
-    }
-
-    /// How many sessions a page of a list has: 100.
-    pub const PAGE: usize = 100;
-
-    async fn page(
-        &self,
-        subject: &str,
-        after: Option<ListCursor>,
-    ) -> Result<SessionPage, SessionError> {
-        if !is_name(subject) {
-            return Ok(SessionPage { sessions: Vec::new(), next: None });
-        }
-        // One more, to see whether there is one.
-        let limit = u32::try_from(Self::PAGE).unwrap_or(u32::MAX) + 1;
-        let request = ListRequest { after, limit, ..ListRequest::new(subject, self.now()) };
-        let mut records = self.store.list(&request).await?;
-        let has_more = records.len() > Self::PAGE;
-        records.truncate(Self::PAGE);
-        let next = records.last().filter(|_| has_more).map(ListCursor::of);
-        Ok(SessionPage { sessions: records.into_iter().map(Session::from).collect(), next })
     }
 
     /// Ends one session, and reports the event where it had not ended before.

@@ -1,0 +1,174 @@
+//! A refresh token is exchanged for the next one, after the application was asked.
+
+use alloc::{borrow::ToOwned, boxed::Box};
+use core::{error::Error, future::Future};
+
+use serde::Serialize;
+
+use super::{
+    Sessions, TokenResponse,
+    data::SessionData,
+    error::SessionError,
+    event::EventKind,
+    list::Session,
+    record::SessionRecord,
+    refresh_token,
+    rotation::{RotateOutcome, Successor},
+    store::{RefreshStore, StoreError, StoreErrorKind},
+};
+
+/// The answer of an application to a refresh: the claims of the next access token, and new data of the session.
+///
+/// Claims alone, as any type that serialises, leave the data as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal<C> {
+    pub(super) claims: C,
+    pub(super) data: Option<SessionData>,
+}
+
+impl<C: Serialize> Renewal<C> {
+    /// With these claims, and the data that the session has.
+    pub const fn new(claims: C) -> Self {
+        Self { claims, data: None }
+    }
+
+    /// Replaces the data of the session, in the step that stores the rotation. A retry that is given the same refresh token
+    /// again replaces nothing.
+    #[must_use]
+    pub fn data(self, data: SessionData) -> Self {
+        Self { data: Some(data), ..self }
+    }
+}
+
+/// Claims, or a [`Renewal`] with them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither claims that serialise nor a `Renewal` of such",
+    note = "derive `serde::Serialize` for the claims"
+)]
+pub trait IntoRenewal {
+    /// The claims.
+    type Claims: Serialize;
+
+    /// The renewal.
+    fn into_renewal(self) -> Renewal<Self::Claims>;
+}
+
+impl<C: Serialize> IntoRenewal for C {
+    type Claims = C;
+
+    fn into_renewal(self) -> Renewal<C> {
+        Renewal::new(self)
+    }
+}
+
+impl<C: Serialize> IntoRenewal for Renewal<C> {
+    type Claims = C;
+
+    fn into_renewal(self) -> Self {
+        self
+    }
+}
+
+impl<S: RefreshStore> Sessions<S> {
+    /// Uses a refresh token up and gives the next one, with a new access token.
+    ///
+    /// `authorize` is asked whether the session's user is still welcome, and with which claims: `Ok(Some(claims))`;
+    /// `Ok(None)` ends the session; an error leaves everything as it was, so that the client can try again. With a [`Renewal`]
+    /// in the place of the claims it also replaces the session's data.
+    ///
+    /// A token that was used up within the grace gets the same successor again, with a new access token. After the
+    /// grace it ends the session: somebody else has a token of it (RFC 9700 §4.14.2).
+    ///
+    /// The order is fixed: the token's form, its tag, the store, `authorize`, the new access token, the store again. Whatever
+    /// can fail comes before the step that uses the token up.
+    ///
+    /// # Errors
+    /// [`SessionError`]. What a client is told is [`SessionError::oauth_error`].
+    pub async fn refresh<R, E, F>(
+        &self,
+        refresh_token: &str,
+        authorize: impl FnOnce(Session) -> F,
+    ) -> Result<TokenResponse, SessionError>
+    where
+        R: IntoRenewal,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Future<Output = Result<Option<R>, E>>,
+    {
+        let now = self.now();
+        let keys = self.refresh_keys.load();
+        let kid = refresh_token::check_key(keys.signing_key())?.to_owned();
+        let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
+            .ok_or(SessionError::InvalidToken)?;
+        let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
+        if !self.clients.contains(&record.client) || record.origin() != presented.origin {
+            return Err(SessionError::InvalidToken);
+        }
+        let mut request = self.request(presented.id, presented.generation, kid, now);
+        request.was_current = record.generation == presented.generation;
+        let foreseen = request.decide(&record);
+        let successor = match (granted(foreseen.outcome.clone()), foreseen.change) {
+            // The application is not asked about a user who is refused anyway. The session ends before the client is told.
+            (Err(_), Some(_)) => {
+                let outcome = self.store.rotate(&request).await?;
+                // The store may have put the time of a rotation right since the record was read: then it is not a reuse,
+                // and the replay is reported once it is answered.
+                if !matches!(outcome, RotateOutcome::Replayed(_)) {
+                    self.tell_outcome(&record, &outcome);
+                }
+                granted(outcome)?
+            }
+            (Err(error), None) => {
+                self.tell_outcome(&record, &foreseen.outcome);
+                return Err(error);
+            }
+            (Ok(successor), _) => successor,
+        };
+        // For a token that this server cannot make nothing is asked, and nothing used up.
+        if keys.get(&successor.kid).is_none() {
+            return Err(SessionError::MissingRefreshKey { kid: successor.kid });
+        }
+        let Renewal { claims, data } =
+            self.authorized(&record, now, authorize).await?.into_renewal();
+        request.data = data;
+        let access_token = self.access_token(&record, now, &claims)?;
+        request.waited = self.now().saturating_since(now);
+        let outcome = self.store.rotate(&request).await?;
+        self.tell_outcome(&record, &outcome);
+        self.respond(&record, &granted(outcome)?, access_token, &keys, now)
+    }
+
+    fn tell_outcome(&self, record: &SessionRecord, outcome: &RotateOutcome) {
+        let kind = match *outcome {
+            RotateOutcome::Rotated(_) => EventKind::Rotated,
+            RotateOutcome::Replayed(_) => EventKind::Replayed,
+            RotateOutcome::Healed { lost, .. } => EventKind::Healed { lost },
+            RotateOutcome::Ahead { lost } => EventKind::Ahead { lost },
+            RotateOutcome::Reused => EventKind::ReuseDetected,
+            // Nothing happened.
+            RotateOutcome::Overtaken
+            | RotateOutcome::Revoked(_)
+            | RotateOutcome::Expired
+            | RotateOutcome::Unknown => return,
+        };
+        self.tell(kind, Some(record.id), Some(&record.subject));
+    }
+}
+
+/// What an outcome grants.
+pub(super) fn granted(outcome: RotateOutcome) -> Result<Successor, SessionError> {
+    match outcome {
+        RotateOutcome::Rotated(successor)
+        | RotateOutcome::Replayed(successor)
+        | RotateOutcome::Healed { successor, .. } => Ok(successor),
+        RotateOutcome::Ahead { lost } => Err(SessionError::Ahead { lost }),
+        RotateOutcome::Reused => Err(SessionError::Reused),
+        RotateOutcome::Revoked(reason) => Err(SessionError::Revoked(reason)),
+        RotateOutcome::Expired => Err(SessionError::Expired),
+        RotateOutcome::Unknown => Err(SessionError::InvalidToken),
+        // Only a reauthentication is, which reads the session again.
+        RotateOutcome::Overtaken => {
+            Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try")
+                .into())
+        }
+    }
+}
