@@ -63,7 +63,7 @@ pub struct AccessVerifier {
 
 impl AccessVerifier {
     /// Verifies the tokens that `issuer` signs with `keys` for `audience`: an allowance of 60 seconds for
-    /// clocks that differ, the system's clock. The keys are a [`Key`], a [`KeySet`](crate::KeySet), a
+    /// clocks that differ, the system's clock. The keys are a [`Key`](crate::Key), a [`KeySet`](crate::KeySet), a
     /// [`SharedKeySet`](crate::SharedKeySet) that a reload replaces, or an application's own [`Keys`].
     pub fn new(
         keys: impl Keys + Send + Sync + 'static,

@@ -47,7 +47,7 @@ pub struct AccessToken<C> {
 impl<C> AccessToken<C> {
     /// Checks that the user authenticated at most `max_age` before this token was verified, by the verifier's clock. Use it
     /// for actions for which a stolen token must not be enough. A user whose authentication is older authenticates again
-    /// ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)), and the client repeats its request with the token
+    /// ([`Sessions::reauthenticate`](crate::session::Sessions::reauthenticate)), and the client repeats its request with the token
     /// that this returns.
     ///
     /// ```
