@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::servers::{FakeClock, Scratch, Server, find_program, free_port, wait_until};
+use crate::servers::{Scratch, Server, find_program, free_port, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -143,14 +143,9 @@ impl MySql {
 
     /// Starts it if it does not run, and waits until it takes connections.
     pub fn restart(&mut self) {
-        self.restart_with(None);
-    }
-
-    /// As [`restart`](Self::restart), under a clock.
-    pub fn restart_with(&mut self, clock: Option<&FakeClock>) {
         let start = Instant::now();
         while self.server.is_none() {
-            let mut server = self.spawn(clock);
+            let mut server = self.spawn();
             // Another program may have its port for a moment.
             let mut is_running = true;
             wait_until("the start of MariaDB", LIMIT, || {
@@ -188,11 +183,8 @@ impl MySql {
         ));
     }
 
-    fn spawn(&self, clock: Option<&FakeClock>) -> Server {
+    fn spawn(&self) -> Server {
         let mut command = self.command(&program(&["mariadbd", "/usr/sbin/mariadbd"]));
-        if let Some(clock) = clock {
-            clock.show_to(&mut command);
-        }
         let path = |name| self.folder.path().join(name).display().to_string();
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
         command.arg(format!("--datadir={}", path("data")));

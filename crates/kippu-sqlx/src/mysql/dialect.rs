@@ -212,7 +212,7 @@ pub(super) const TRIM: &str = concat!(
 pub(super) const PORTION: &str = concat!(
     "SELECT ",
     server!("version"),
-    ", (SELECT MAX(id) FROM (SELECT id FROM kippu_sessions WHERE id > ? ORDER BY id LIMIT 10000) AS portion) AS last \
+    ", (SELECT MAX(id) FROM (SELECT id FROM kippu_sessions WHERE id > ? ORDER BY id LIMIT 10000) AS part) AS last \
      FROM kippu_state WHERE one = 1"
 );
 

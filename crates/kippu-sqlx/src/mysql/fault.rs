@@ -193,9 +193,14 @@ fn classify_number(number: u16) -> Class {
             Misconfigured,
             "the server does not know a variable that the store asks for: it is neither MariaDB 10.6 nor MySQL 8.0, nor newer",
         ),
+        1064 => (
+            Misconfigured,
+            "the server does not understand a statement: it is neither MariaDB 10.6 nor MySQL 8.0, nor newer, or its sql_mode is \
+             another database's",
+        ),
         1286 => (Misconfigured, "the server has no InnoDB"),
         1665 => (Misconfigured, "binlog_format is STATEMENT: set it to ROW or MIXED"),
-        1048 | 1054 | 1062 | 1064 | 1136 | 1264 | 1265 | 1364 | 1366 | 1406 | 1452 | 3819 | 4025 => {
+        1048 | 1054 | 1062 | 1136 | 1264 | 1265 | 1364 | 1366 | 1406 | 1452 | 3819 | 4025 => {
             (Misconfigured, OTHER_TABLE)
         }
         1034 | 1194 | 1195 | 1712 | 1877 | 1932 => (Corrupt, "the server found a table damaged"),

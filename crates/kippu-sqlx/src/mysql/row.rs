@@ -86,9 +86,10 @@ pub(super) fn generation(generation: u64) -> Result<i64, StoreError> {
     i64::try_from(generation).map_err(|_| corrupt())
 }
 
-/// A duration as it is stored: longer than there have been computers, and short enough to be added to a time.
+/// A duration in milliseconds. The longest one reaches from the earliest time to the latest, and more; the sum of a time and it is a
+/// BIGINT.
 pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(UnixMillis::MAX.get())
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(1 << 54)
 }
 
 pub(super) fn column<'r, T: Decode<'r, MySql> + Type<MySql>>(
