@@ -220,8 +220,7 @@ async fn revoke(
 ) -> Result<bool, StoreError> {
     call.begin().await?;
     let id = id.as_bytes().as_slice();
-    let statement =
-        sqlx::query(REVOKE).bind(now.get()).bind(reason.as_str().as_bytes()).bind(id);
+    let statement = sqlx::query(REVOKE).bind(now.get()).bind(reason.as_str().as_bytes()).bind(id);
     let is_revoked = call.execute(statement).await?.rows_affected() > 0;
     if !is_revoked {
         let rows = call.read(sqlx::query(IS_THERE).bind(id)).await?;
@@ -280,10 +279,8 @@ impl RefreshStore for MySqlStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        self.step(|mut call| async move {
-            repeated!(call, revoke(&mut call, id, reason, now))
-        })
-        .await
+        self.step(|mut call| async move { repeated!(call, revoke(&mut call, id, reason, now)) })
+            .await
     }
 
     /// A rotation under way holds its row; this waits for it, and then revokes what it has become.
@@ -302,9 +299,9 @@ impl RefreshStore for MySqlStore {
 
     async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
         // Before the first session, where the list begins with it.
-        let (time, id) = request.after.map_or((i64::MIN, [0; 16]), |after| {
-            (after.created_at.get(), *after.id.as_bytes())
-        });
+        let (time, id) = request
+            .after
+            .map_or((i64::MIN, [0; 16]), |after| (after.created_at.get(), *after.id.as_bytes()));
         let now = request.now.get();
         self.step(|mut call| async move {
             let statement = sqlx::query(LIST)

@@ -79,8 +79,7 @@ macro_rules! columns {
 }
 
 /// Begins a transaction. Neither server has one statement for it.
-pub(super) const BEGIN: &str =
-    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
+pub(super) const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
 
 pub(super) const CHECK: &str = concat!("SELECT ", server!("0"));
 
@@ -96,8 +95,7 @@ pub(super) const TABLES: &str = concat!(
 );
 
 /// Whether the clock stands still during a statement.
-pub(super) const IS_FROZEN: &str =
-    "SELECT SLEEP(0.02) AS slept, SYSDATE(6) = NOW(6) AS is_frozen";
+pub(super) const IS_FROZEN: &str = "SELECT SLEEP(0.02) AS slept, SYSDATE(6) = NOW(6) AS is_frozen";
 
 /// It has a row, for the first columns, if the session is not there.
 pub(super) const LOAD: &str = concat!(
@@ -128,11 +126,9 @@ pub(super) const INSERT: &str = concat!(
     ", 0, NULL), ?, ?, ?, ?, ?)"
 );
 
-pub(super) const TAKE_LOCK: &str =
-    "SELECT GET_LOCK(CONCAT('kippu_', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 56)), ?) AS is_taken";
+pub(super) const TAKE_LOCK: &str = "SELECT GET_LOCK(CONCAT('kippu_', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 56)), ?) AS is_taken";
 
-pub(super) const RELEASE_LOCK: &str =
-    "SELECT RELEASE_LOCK(CONCAT('kippu_', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 56))) AS is_released";
+pub(super) const RELEASE_LOCK: &str = "SELECT RELEASE_LOCK(CONCAT('kippu_', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 56))) AS is_released";
 
 /// The sessions that count for a limit, and the one that has this id.
 pub(super) const OTHERS: &str = concat!(
@@ -249,7 +245,10 @@ pub(super) fn revoke_held(ids: &[Vec<u8>], at: i64, reason: &str) -> String {
 /// Adds entries to the log, the first of which gets the number `first`.
 pub(super) fn add_ended(ids: &[Vec<u8>], tag: &[u8], first: i64) -> String {
     let (tag, clock) = (literal(tag), clock!());
-    let rows = ids.iter().zip(first..).map(|(id, seq)| format!("({seq}, {}, {tag}, {clock})", literal(id)));
+    let rows = ids
+        .iter()
+        .zip(first..)
+        .map(|(id, seq)| format!("({seq}, {}, {tag}, {clock})", literal(id)));
     let rows = rows.collect::<Vec<_>>().join(", ");
     format!("INSERT INTO kippu_ended (seq, id, tag, ended_at) VALUES {rows}")
 }

@@ -56,10 +56,7 @@ struct Entry {
     id: Option<SessionId>,
 }
 
-pub(super) async fn after(
-    mut call: Call,
-    cursor: &EndedCursor,
-) -> Result<EndedPage, StoreError> {
+pub(super) async fn after(mut call: Call, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
     let cursor = parsed(cursor).unwrap_or_default();
     let (last, mut entries) = from(&mut call, cursor.0).await?;
     let is_cursor = |entry: &Entry| (entry.seq, &*entry.tag) == (cursor.0, &*cursor.1);
@@ -71,7 +68,8 @@ pub(super) async fn after(
     let next = entries.last().unwrap_or(&last);
     let next = EndedCursor::new([&next.seq.to_be_bytes(), &*next.tag].concat());
     let is_full = entries.len() >= PAGE;
-    let ids = entries.into_iter().map(|entry| entry.id.ok_or_else(corrupt)).collect::<Result<_, _>>()?;
+    let ids =
+        entries.into_iter().map(|entry| entry.id.ok_or_else(corrupt)).collect::<Result<_, _>>()?;
     Ok(if is_full { EndedPage::more(ids, next) } else { EndedPage::last(ids, next) })
 }
 

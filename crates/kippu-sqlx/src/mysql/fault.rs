@@ -125,8 +125,7 @@ type Class = (StoreErrorKind, &'static str);
 
 const OPTIONS: &str =
     "the connection's options are wrong: mysql://user:password@host:3306/database is wanted";
-const OTHER_TABLE: &str =
-    "kippu_sessions, kippu_ended or kippu_state is not this version's table: compare it with MySqlStore::SCHEMA";
+const OTHER_TABLE: &str = "kippu_sessions, kippu_ended or kippu_state is not this version's table: compare it with MySqlStore::SCHEMA";
 const NO_TABLES: &str = "the tables kippu_sessions, kippu_ended and kippu_state with its row are not there: call \
      MySqlStore::create_schema, or run MySqlStore::SCHEMA";
 const READ_ONLY: &str = "the server is read-only: it is a replica, as an old primary is after a failover, or read_only is on: \
@@ -228,7 +227,10 @@ mod tests {
             (Contention, &[1020, 1205, 1213][..]),
             (
                 Misconfigured,
-                &[1044, 1045, 1046, 1048, 1049, 1054, 1142, 1146, 1193, 1286, 1406, 1665, 1698, 4025],
+                &[
+                    1044, 1045, 1046, 1048, 1049, 1054, 1142, 1146, 1193, 1286, 1406, 1665, 1698,
+                    4025,
+                ],
             ),
             (Corrupt, &[1194, 1712, 1877]),
             (Unavailable, &[0, 1021, 1040, 1053, 1290, 1317, 1792, 1836, 1927, 1969, 3024]),

@@ -43,10 +43,7 @@ pub(super) async fn insert(
 }
 
 /// Adds a session, while no other login of its subject does.
-async fn add_within(
-    call: &mut Call,
-    request: &InsertRequest,
-) -> Result<InsertOutcome, StoreError> {
+async fn add_within(call: &mut Call, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
     let session = &request.session;
     let now = session.created_at.get();
     let statement = sqlx::query(OTHERS)

@@ -67,7 +67,8 @@ pub(super) async fn purge(
         }
         let is_at_end = last.is_none();
         from = last.unwrap_or_default();
-        let has_read_all = if is_at_end { is_around || first.is_empty() } else { is_around && from >= first };
+        let has_read_all =
+            if is_at_end { is_around || first.is_empty() } else { is_around && from >= first };
         if has_read_all {
             position.set(&from);
             return Ok(removed);

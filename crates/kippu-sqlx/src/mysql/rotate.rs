@@ -37,7 +37,8 @@ pub(super) async fn rotate(
                 // The token can be used at this moment: a rotation that is stored from now on has overtaken it.
                 request.was_current = true;
                 let expected = record.generation;
-                let Some(successor) = repeated!(call, advance(&mut call, &request, expected))? else {
+                let Some(successor) = repeated!(call, advance(&mut call, &request, expected))?
+                else {
                     continue;
                 };
                 return Ok(match request.generation - expected {

@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use kippu::session::{Revoked, SessionData, SessionId, SessionRecord, StoreError, UnixMillis};
-use sqlx::{
-    MySql, Row,
-    decode::Decode,
-    mysql::MySqlRow,
-    types::Type,
-};
+use sqlx::{MySql, Row, decode::Decode, mysql::MySqlRow, types::Type};
 
 use super::fault::{self, corrupt, fault};
 
@@ -41,7 +36,8 @@ pub(super) fn record(row: &MySqlRow) -> Result<Option<SessionRecord>, StoreError
         1 => true,
         _ => return Err(corrupt()),
     };
-    record.idle_lifetime = column::<Option<i64>>(row, "idle_lifetime")?.map(duration).transpose()?;
+    record.idle_lifetime =
+        column::<Option<i64>>(row, "idle_lifetime")?.map(duration).transpose()?;
     record.auth_time = time(row, "auth_time")?;
     let data: Vec<u8> = column(row, "data")?;
     record.data = SessionData::new(data).map_err(|_| corrupt())?;
