@@ -70,6 +70,14 @@ impl MySql {
         assert_eq!(reached.trim(), "0", "{}", self.sql("SHOW SLAVE STATUS\\G"));
     }
 
+    /// Waits until a replica whose primary is gone has done all that it has received.
+    pub fn apply_all(&self) {
+        self.sql("STOP SLAVE IO_THREAD");
+        wait_until("the end of the relay log", LIMIT, || {
+            self.sql("SHOW SLAVE STATUS\\G").contains("has read all relay log")
+        });
+    }
+
     /// Makes a replica the primary.
     pub fn promote(&self) {
         self.sql("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0");
@@ -207,7 +215,8 @@ impl MySql {
         } else {
             Command::new(program)
         };
-        command.current_dir(self.folder.path());
+        // Servers that share a folder for temporary tables take each other's.
+        command.current_dir(self.folder.path()).env("TMPDIR", self.folder.path());
         command
     }
 
