@@ -37,7 +37,9 @@ use kippu::{
         rotation::{RotateOutcome, RotateRequest},
     },
 };
-use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
+use kippu_test_support::{
+    mysql as mysql_server, postgres as postgres_server, redis as redis_server, servers,
+};
 use tokio::runtime::Runtime;
 
 use self::session_charts::Row;
@@ -118,6 +120,24 @@ fn main() {
                 bytes.unsigned_abs()
             };
             all("postgres", BoxStore::new(store), size, &mut rows, held).await;
+        });
+    }
+    if wanted("mysql") {
+        // MariaDB, with the default of both: innodb_flush_log_at_trx_commit = 1. PostgreSQL above has no log for replicas either.
+        let server = mysql_server::MySql::start_with(&["--skip-log-bin"]);
+        runtime.block_on(async {
+            let options =
+                sqlx::mysql::MySqlPoolOptions::new().max_connections(32).test_before_acquire(false);
+            let url = server.url_of(&server.database());
+            let pool = options.connect(&url).await.expect("it runs");
+            let store = kippu_sqlx::MySqlStore::new(pool.clone());
+            store.create_schema().await.expect("a new database");
+            let held = async || {
+                let query = "SELECT CAST(SUM(data_length + index_length) AS UNSIGNED) FROM information_schema.tables \
+                             WHERE table_schema = DATABASE()";
+                sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs")
+            };
+            all("mysql", BoxStore::new(store), size, &mut rows, held).await;
         });
     }
     if wanted("redis") {

@@ -67,10 +67,9 @@ where
         connection: Some(connection),
         began,
         until,
-        is_asking: false,
+        server: Server::Idle,
         is_in_transaction: false,
         holds_lock: false,
-        met_conflict: false,
         repeated: 0,
         rotation: None,
     };
@@ -102,6 +101,16 @@ fn close_idle(pool: &MySqlPool) {
     }
 }
 
+/// What is known of the server's end of the connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Idle,
+    /// It may still be at work.
+    AtWork,
+    /// The last statement met another one and was undone.
+    MetConflict,
+}
+
 /// A step under way.
 pub(super) struct Call {
     pool: MySqlPool,
@@ -109,13 +118,10 @@ pub(super) struct Call {
     connection: Option<PoolConnection<MySql>>,
     began: Instant,
     until: Instant,
-    /// Whether the server may still be at work.
-    is_asking: bool,
+    server: Server,
     is_in_transaction: bool,
     /// Whether the connection holds a lock by `GET_LOCK`, which lasts until it is closed.
     holds_lock: bool,
-    /// Whether the last statement met another one and was undone.
-    met_conflict: bool,
     repeated: u32,
     /// The rotation that the server may be at work on.
     rotation: Option<Late>,
@@ -139,7 +145,7 @@ impl Call {
     ) -> Result<Result<MySqlQueryResult, Error>, StoreError> {
         match async { statement.execute(self.ask()?).await }.await {
             Err(error) if is_expected(&error) => {
-                self.is_asking = false;
+                self.server = Server::Idle;
                 Ok(Err(error))
             }
             asked => self.answered(asked).map(Ok),
@@ -220,7 +226,7 @@ impl Call {
 
     /// Whether to repeat what has just failed, which is rolled back then.
     pub(super) async fn can_repeat(&mut self) -> Result<bool, StoreError> {
-        if !self.met_conflict || self.repeated >= RETRIES {
+        if self.server != Server::MetConflict || self.repeated >= RETRIES {
             return Ok(false);
         }
         self.repeated += 1;
@@ -251,7 +257,7 @@ impl Call {
     pub(super) async fn correct(&mut self) -> Option<UnixMillis> {
         let rotation = self.rotation.as_ref()?;
         let connection = self.connection.as_deref_mut()?;
-        self.is_asking = true;
+        self.server = Server::AtWork;
         // After the deadline it is corrected in the background.
         let corrected = timeout_at(self.until, rotation.correct(connection)).await.ok()?;
         self.answered(corrected).ok().flatten()
@@ -264,13 +270,13 @@ impl Call {
 
     /// The connection, on which something is asked.
     fn ask(&mut self) -> Result<&mut MySqlConnection, Error> {
-        self.is_asking = true;
+        self.server = Server::AtWork;
         self.connection.as_deref_mut().ok_or(Error::WorkerCrashed)
     }
 
     fn answered<T>(&mut self, answer: Result<T, Error>) -> Result<T, StoreError> {
-        self.is_asking = false;
-        self.met_conflict = answer.as_ref().is_err_and(fault::is_conflict);
+        let met_conflict = answer.as_ref().is_err_and(fault::is_conflict);
+        self.server = if met_conflict { Server::MetConflict } else { Server::Idle };
         answer.map_err(|error| {
             if fault::spoils(&error) {
                 self.close();
@@ -297,7 +303,7 @@ impl Drop for Call {
             _ => return drop(connection.detach()),
         };
         match self.rotation.take() {
-            _ if !self.is_asking => drop(runtime.spawn(give_back(connection))),
+            _ if self.server != Server::AtWork => drop(runtime.spawn(give_back(connection))),
             Some(rotation) => drop(runtime.spawn(settle(connection.detach(), rotation))),
             None => drop(connection.detach()),
         }

@@ -39,7 +39,7 @@ macro_rules! is_writable {
     };
 }
 
-/// What a read says of its server, as [`ServerState`](super::row::ServerState) has it. It goes with every read, so that it takes no
+/// What a read says of its server, which `row::check` reads. It goes with every read, so that it takes no
 /// round trip of its own.
 macro_rules! server {
     ($version:literal) => {

@@ -117,7 +117,7 @@ fn statement(session: &SessionRecord) -> Result<Statement<'_>, StoreError> {
         .bind(session.id.as_bytes().as_slice())
         .bind(session.subject.as_bytes())
         .bind(session.client.as_bytes())
-        .bind(session.label.as_ref().map(|label| label.as_bytes()))
+        .bind(session.label.as_ref().map(String::as_bytes))
         .bind(session.created_at.get())
         .bind(session.absolute_expires_at.get())
         .bind(i64::from(session.remembered))

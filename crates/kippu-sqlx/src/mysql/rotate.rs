@@ -2,7 +2,7 @@
 //! the record itself saves the reading.
 
 use kippu::session::{
-    RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    RevokeReason, SessionData, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
 };
 
@@ -70,7 +70,7 @@ async fn advance(
         .bind(to)
         .bind(request.kid.as_bytes())
         .bind(request.auth_time.map(UnixMillis::get))
-        .bind(request.data.as_ref().map(|data| data.as_bytes()))
+        .bind(request.data.as_ref().map(SessionData::as_bytes))
         .bind(request.after(began.elapsed()).rotated_at().get())
         .bind(row::millis(request.idle_lifetime))
         .bind(request.id.as_bytes().as_slice())

@@ -12,7 +12,7 @@ use std::{
 use kippu::session::{
     RefreshStore, RevokeReason, SessionRecord, StoreErrorKind,
     rotation::RotateOutcome,
-    store::{InsertRequest, ListRequest},
+    store::{EndedCursor, InsertOutcome, InsertRequest, ListRequest, SessionLimit},
 };
 use kippu_sqlx::MySqlStore;
 use sqlx::{
@@ -111,7 +111,7 @@ async fn a_replica_answers_nothing() {
         assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
         assert_eq!(store.load(&bob.id).await.unwrap(), None);
     }
-    assert_eq!(super::ended(&stores[0], &mut Default::default()).await, []);
+    assert_eq!(super::ended(&stores[0], &mut EndedCursor::default()).await, []);
     for store in &stores {
         all_are_answered(store).await;
     }
@@ -332,8 +332,7 @@ async fn a_step_that_its_caller_gives_up() {
         let hold = "SELECT * FROM kippu_sessions FOR UPDATE";
         sqlx::raw_sql(hold).execute(&mut *holder).await.unwrap();
         let request = request(&alice, generation, after(1));
-        let limited = InsertRequest::new(session("alice"))
-            .limit(kippu::session::store::SessionLimit::evict_oldest(1));
+        let limited = InsertRequest::new(session("alice")).limit(SessionLimit::evict_oldest(1));
         let given_up = timeout(Duration::from_millis(100), store.rotate(&request)).await;
         assert!(given_up.is_err(), "{given_up:?}");
         let given_up = timeout(Duration::from_millis(100), store.insert(&limited)).await;
@@ -353,9 +352,8 @@ async fn a_step_that_its_caller_gives_up() {
         assert_eq!((record.generation, record.revoked), (generation + 1, None));
     }
     // The lock of the limit is free.
-    let request =
-        InsertRequest::new(session("alice")).limit(kippu::session::store::SessionLimit::refuse(1));
+    let request = InsertRequest::new(session("alice")).limit(SessionLimit::refuse(1));
     let outcome = other.clone().with_deadline(Duration::from_secs(20)).insert(&request).await;
-    assert_eq!(outcome.unwrap(), kippu::session::store::InsertOutcome::LimitReached);
+    assert_eq!(outcome.unwrap(), InsertOutcome::LimitReached);
     sql(&pool, "SELECT 1").await;
 }
