@@ -22,7 +22,7 @@ use sqlx::{MySqlPool, mysql::MySqlConnectOptions};
 
 use self::{
     call::{Call, repeated},
-    dialect::{HOLD_SUBJECT, IS_FROZEN, IS_THERE, LIST, LOAD, REVOKE, TABLES, VERSION_OF},
+    dialect::{HOLD_SUBJECT, IS_FROZEN, IS_THERE, LIST, LOAD, TABLES, VERSION_OF},
     fault::{corrupt, no_url},
     purge::Position,
 };
@@ -105,7 +105,8 @@ use self::{
 ///
 /// # The log of ended sessions
 /// Each revocation takes the next number from the row of `kippu_state`, and holds that row until its commit. So the numbers are in
-/// the order of the commits, and a reader misses none.
+/// the order of the commits, and a reader misses none. It sends the last statements in one message, so that it holds the row
+/// for no round trip: a proxy in between has to pass on several statements at once.
 ///
 /// # Room
 /// About 400 bytes a session with its indexes. A rotation writes no index, so none holds the end of a session:
@@ -218,19 +219,15 @@ async fn revoke(
     reason: RevokeReason,
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
-    call.begin().await?;
-    let id = id.as_bytes().as_slice();
-    let statement = sqlx::query(REVOKE).bind(now.get()).bind(reason.as_str().as_bytes()).bind(id);
-    let is_revoked = call.execute(statement).await?.rows_affected() > 0;
+    let is_revoked = call.begin_with(&dialect::revoke(id, now, reason)).await? > 0;
     if !is_revoked {
-        let rows = call.read(sqlx::query(IS_THERE).bind(id)).await?;
+        let rows = call.read(sqlx::query(IS_THERE).bind(id.as_bytes().as_slice())).await?;
         if row::id(rows.first().ok_or_else(corrupt)?)?.is_some() {
             call.roll_back().await?;
             return Ok(false);
         }
     }
-    ended::add(call, &[id.to_vec()]).await?;
-    call.commit().await?;
+    ended::commit(call, &[id.as_bytes().to_vec()]).await?;
     Ok(is_revoked)
 }
 
@@ -242,21 +239,20 @@ async fn revoke_subject(
     reason: RevokeReason,
     now: UnixMillis,
 ) -> Result<u64, StoreError> {
+    // Without sessions there would be an answer from a replica, too.
+    call.read(sqlx::query(VERSION_OF)).await?;
     call.begin().await?;
     let rows = call.fetch(sqlx::query(HOLD_SUBJECT).bind(subject.as_bytes())).await?;
     let mut ids = row::ids(&rows)?;
     ids.retain(|id| keep.is_none_or(|keep| keep.as_bytes().as_slice() != id));
     if ids.is_empty() {
-        // There is an answer only from a primary.
-        call.read(sqlx::query(VERSION_OF)).await?;
         call.roll_back().await?;
         return Ok(0);
     }
     for ids in ids.chunks(1000) {
-        call.execute_text(dialect::revoke_held(ids, now.get(), reason.as_str())).await?;
+        call.execute_text(dialect::revoke_held(ids, now, reason)).await?;
     }
-    ended::add(call, &ids).await?;
-    call.commit().await?;
+    ended::commit(call, &ids).await?;
     Ok(u64::try_from(ids.len()).unwrap_or(u64::MAX))
 }
 

@@ -212,6 +212,20 @@ impl Call {
         self.run_script(dialect::BEGIN).await
     }
 
+    /// Begins a transaction, under READ COMMITTED, with a statement that the store has put together. Returns how many rows it has
+    /// changed.
+    pub(super) async fn begin_with(&mut self, statement: &str) -> Result<u64, StoreError> {
+        self.is_in_transaction = true;
+        self.execute_text(format!("{}; {statement}", dialect::BEGIN)).await
+    }
+
+    /// Commits, after these statements.
+    pub(super) async fn commit_after(&mut self, statements: &str) -> Result<(), StoreError> {
+        self.execute_text(format!("{statements}; COMMIT")).await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         self.run_script("COMMIT").await?;
         self.is_in_transaction = false;

@@ -13,6 +13,8 @@
 //!   `SIMULTANEOUS_ASSIGNMENT`.
 //! - Both replace `SYSDATE()` by `NOW()` when they are started with `--sysdate-is-now`, and MySQL has no variable that tells.
 
+use kippu::session::{RevokeReason, SessionId, SessionRecord, UnixMillis};
+
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// What an update adds to a time before it returns it.
@@ -78,7 +80,8 @@ macro_rules! columns {
     };
 }
 
-/// Begins a transaction. Neither server has one statement for it.
+/// Begins a transaction. Neither server has one statement for it: so several are sent in one message, as where a transaction adds to
+/// the log, since it holds all later ones up until its commit.
 pub(super) const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
 
 pub(super) const CHECK: &str = concat!("SELECT ", server!("0"));
@@ -159,18 +162,6 @@ pub(super) const CORRECT: &str = "\
     + 9007199254740992) AS SIGNED) - 9007199254740992 \
     WHERE id = ? AND generation = ? AND kid = ? AND revoked_at IS NULL AND rotated_at BETWEEN ? AND ?";
 
-pub(super) const REVOKE: &str = concat!(
-    "UPDATE kippu_sessions SET revoked_at = ?, revoked_reason = ? WHERE id = ? AND revoked_at IS NULL AND ",
-    is_primary!()
-);
-
-/// It does nothing where the time of the rotation was corrected since the record was read: the decision may then be another.
-pub(super) const REVOKE_REUSED: &str = concat!(
-    "UPDATE kippu_sessions SET revoked_at = ?, revoked_reason = ? \
-     WHERE id = ? AND generation = ? AND rotated_at = ? AND revoked_at IS NULL AND ",
-    is_primary!()
-);
-
 pub(super) const IS_THERE: &str = concat!(
     "SELECT ",
     server!("version"),
@@ -180,12 +171,6 @@ pub(super) const IS_THERE: &str = concat!(
 /// Holds the sessions of a subject that are not revoked.
 pub(super) const HOLD_SUBJECT: &str =
     "SELECT id FROM kippu_sessions WHERE subject = ? AND revoked_at IS NULL FOR UPDATE";
-
-/// Takes so many numbers of the log, and returns the last of them.
-pub(super) const TAKE_NUMBERS: &str = concat!(
-    "UPDATE kippu_state SET seq = LAST_INSERT_ID(seq + ?), tag = ? WHERE one = 1 AND ",
-    is_primary!()
-);
 
 /// The last entry of the log, then the entries from a number on.
 pub(super) const ENDED_FROM: &str = concat!(
@@ -233,22 +218,53 @@ pub(super) fn remove(ids: &[Vec<u8>]) -> String {
     format!("DELETE FROM kippu_sessions WHERE id IN ({})", literals(ids))
 }
 
-/// Revokes sessions that are held. The reason is one of kippu's own words.
-pub(super) fn revoke_held(ids: &[Vec<u8>], at: i64, reason: &str) -> String {
+/// Revokes a session. The reason is one of kippu's own words.
+pub(super) fn revoke(id: &SessionId, at: UnixMillis, reason: RevokeReason) -> String {
+    revoke_where(&format!("id = {} AND revoked_at IS NULL", literal(id.as_bytes())), at, reason)
+}
+
+/// Revokes a session whose record still is as it was read. It does nothing where the time of the rotation was corrected since: the
+/// decision may then be another.
+pub(super) fn revoke_reused(read: &SessionRecord, at: UnixMillis, reason: RevokeReason) -> String {
+    let is_as_read = format!(
+        "id = {} AND generation = {} AND rotated_at = {} AND revoked_at IS NULL",
+        literal(read.id.as_bytes()),
+        read.generation,
+        read.rotated_at
+    );
+    revoke_where(&is_as_read, at, reason)
+}
+
+/// Revokes sessions that are held.
+pub(super) fn revoke_held(ids: &[Vec<u8>], at: UnixMillis, reason: RevokeReason) -> String {
+    revoke_where(&format!("id IN ({})", literals(ids)), at, reason)
+}
+
+fn revoke_where(condition: &str, at: UnixMillis, reason: RevokeReason) -> String {
     format!(
-        "UPDATE kippu_sessions SET revoked_at = {at}, revoked_reason = '{reason}' WHERE id IN ({}) AND {}",
-        literals(ids),
+        "UPDATE kippu_sessions SET revoked_at = {at}, revoked_reason = '{reason}' WHERE {condition} AND {}",
         is_primary!()
     )
 }
 
-/// Adds entries to the log, the first of which gets the number `first`.
-pub(super) fn add_ended(ids: &[Vec<u8>], tag: &[u8], first: i64) -> String {
+/// Takes so many numbers of the log, the last of which is the connection's `LAST_INSERT_ID()` then.
+pub(super) fn take_numbers(count: usize, tag: &[u8]) -> String {
+    format!(
+        "UPDATE kippu_state SET seq = LAST_INSERT_ID(seq + {count}), tag = {} WHERE one = 1 AND {}",
+        literal(tag),
+        is_primary!()
+    )
+}
+
+/// Adds entries to the log behind which there are so many `more` of the numbers that were taken. Where the statement before changed
+/// nothing, the number is NULL, which the column refuses.
+pub(super) fn add_ended(ids: &[Vec<u8>], tag: &[u8], more: usize) -> String {
     let (tag, clock) = (literal(tag), clock!());
-    let rows = ids
-        .iter()
-        .zip(first..)
-        .map(|(id, seq)| format!("({seq}, {}, {tag}, {clock})", literal(id)));
+    let behind = (0..ids.len()).rev().map(|behind| behind + more);
+    let rows = ids.iter().zip(behind).map(|(id, behind)| {
+        let seq = format!("LAST_INSERT_ID() - {behind} + IF(ROW_COUNT() > 0, 0, NULL)");
+        format!("({seq}, {}, {tag}, {clock})", literal(id))
+    });
     let rows = rows.collect::<Vec<_>>().join(", ");
     format!("INSERT INTO kippu_ended (seq, id, tag, ended_at) VALUES {rows}")
 }

@@ -1,51 +1,58 @@
 //! The log of ended sessions: entries in, in the order of the commits, and pages out. A cursor is an entry's number and its tag;
 //! where the log has another entry there, or none, the log is read from its beginning.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use kippu::session::{
-    SessionId, StoreError,
+    SessionId, StoreError, StoreErrorKind,
     store::{EndedCursor, EndedPage},
 };
 use sqlx::mysql::MySqlRow;
 
 use super::{
     call::{Call, repeated},
-    dialect::{self, ENDED_FROM, TAKE_NUMBERS, TRIM},
-    fault::{self, corrupt},
+    dialect::{self, ENDED_FROM, TRIM},
+    fault::corrupt,
     row,
 };
 
 /// How many entries a page has at most.
 const PAGE: usize = 10_000;
 
-/// Adds these sessions to the log, at the end of a transaction that has revoked them. It holds the row of the last number until the
-/// commit: so it takes that lock after all others, and no later transaction has a smaller number.
-pub(super) async fn add(call: &mut Call, ids: &[Vec<u8>]) -> Result<(), StoreError> {
-    let count = i64::try_from(ids.len()).map_err(|_| corrupt())?;
+/// How many entries one message adds.
+const PORTION: usize = 1000;
+
+/// Adds these sessions to the log, at the end of a transaction that has revoked them, and commits it. From the last number on it holds
+/// the row of `kippu_state`: so it takes that lock after all others, and no later transaction has a smaller number.
+pub(super) async fn commit(call: &mut Call, ids: &[Vec<u8>]) -> Result<(), StoreError> {
     let tag = tag()?;
-    let statement = sqlx::query(TAKE_NUMBERS).bind(count).bind(tag.as_slice());
-    let result = call.execute(statement).await?;
-    if result.rows_affected() == 0 {
-        // The row is missing, or the server is read-only and the role may write all the same.
-        call.read(sqlx::query(dialect::VERSION_OF)).await?;
-        return Err(fault::no_state());
+    let mut statements = dialect::take_numbers(ids.len(), &tag) + "; ";
+    let mut more = ids.len();
+    for ids in ids.chunks(PORTION) {
+        more -= ids.len();
+        statements += &dialect::add_ended(ids, &tag, more);
+        if more > 0 {
+            call.execute_text(mem::take(&mut statements)).await?;
+        }
     }
-    let last = i64::try_from(result.last_insert_id()).map_err(|_| corrupt())?;
-    let mut first = last - count + 1;
-    for ids in ids.chunks(1000) {
-        call.execute_text(dialect::add_ended(ids, &tag, first)).await?;
-        first += 1000;
+    match call.commit_after(&statements).await {
+        Err(error) if error.kind() == StoreErrorKind::Misconfigured => {
+            // The row is missing, or the server is read-only and the role may write all the same.
+            call.read(sqlx::query(dialect::VERSION_OF)).await?;
+            Err(error)
+        }
+        committed => committed,
     }
-    Ok(())
 }
 
 /// A name that no other transaction has.
 fn tag() -> Result<[u8; 16], StoreError> {
     // Its last 14 bytes come from the operating system's generator.
-    let id = SessionId::generate("").map_err(|error| {
-        StoreError::from_driver(kippu::session::StoreErrorKind::Unavailable, error)
-    })?;
+    let id = SessionId::generate("")
+        .map_err(|error| StoreError::from_driver(StoreErrorKind::Unavailable, error))?;
     Ok(*id.as_bytes())
 }
 

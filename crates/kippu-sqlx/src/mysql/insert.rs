@@ -7,7 +7,7 @@ use kippu::session::{
 
 use super::{
     call::{Call, Statement, repeated},
-    dialect::{CHECK, INSERT, OTHERS, RELEASE_LOCK, REVOKE, TAKE_LOCK},
+    dialect::{self, CHECK, INSERT, OTHERS, RELEASE_LOCK, TAKE_LOCK},
     ended,
     fault::{self, corrupt, fault},
     row,
@@ -78,12 +78,9 @@ async fn add_after(
     call.begin().await?;
     let mut evicted = Vec::new();
     for id in oldest {
-        let statement = sqlx::query(REVOKE)
-            .bind(session.created_at.get())
-            .bind(RevokeReason::Limit.as_str().as_bytes())
-            .bind(id.as_bytes().as_slice());
         // Another step may have revoked it since.
-        if call.execute(statement).await?.rows_affected() > 0 {
+        let revoke = dialect::revoke(id, session.created_at, RevokeReason::Limit);
+        if call.execute_text(revoke).await? > 0 {
             evicted.push(*id);
         }
     }
@@ -91,11 +88,12 @@ async fn add_after(
         call.roll_back().await?;
         return Ok(InsertOutcome::Duplicate);
     }
-    if !evicted.is_empty() {
+    if evicted.is_empty() {
+        call.commit().await?;
+    } else {
         let ids: Vec<_> = evicted.iter().map(|id| id.as_bytes().to_vec()).collect();
-        ended::add(call, &ids).await?;
+        ended::commit(call, &ids).await?;
     }
-    call.commit().await?;
     Ok(InsertOutcome::Inserted { evicted })
 }
 

@@ -8,7 +8,7 @@ use kippu::session::{
 
 use super::{
     call::{Call, repeated},
-    dialect::{ADVANCE, REVOKE_REUSED},
+    dialect::{self, ADVANCE},
     ended, late, load, row,
 };
 
@@ -94,18 +94,10 @@ async fn revoke(
     at: UnixMillis,
     reason: RevokeReason,
 ) -> Result<bool, StoreError> {
-    call.begin().await?;
-    let statement = sqlx::query(REVOKE_REUSED)
-        .bind(at.get())
-        .bind(reason.as_str().as_bytes())
-        .bind(read.id.as_bytes().as_slice())
-        .bind(row::generation(read.generation)?)
-        .bind(read.rotated_at.get());
-    if call.execute(statement).await?.rows_affected() == 0 {
+    if call.begin_with(&dialect::revoke_reused(read, at, reason)).await? == 0 {
         call.roll_back().await?;
         return Ok(false);
     }
-    ended::add(call, &[read.id.as_bytes().to_vec()]).await?;
-    call.commit().await?;
+    ended::commit(call, &[read.id.as_bytes().to_vec()]).await?;
     Ok(true)
 }

@@ -42,4 +42,4 @@ CREATE TABLE IF NOT EXISTS kippu_state (
     seq BIGINT NOT NULL,
     tag BINARY(16) NOT NULL
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
-INSERT IGNORE INTO kippu_state (one, version, seq, tag) VALUES (1, 1, 0, REPEAT('\0', 16));
+INSERT IGNORE INTO kippu_state (one, version, seq, tag) VALUES (1, 1, 0, x'00000000000000000000000000000000');

@@ -29,7 +29,7 @@ use super::{
     mysql_server::MySql,
     patient, pool,
     proxy::Proxy,
-    records::{LOGIN, after, kind, request, session},
+    records::{LOGIN, after, changed, kind, request, session},
     server, sql, store,
 };
 
@@ -92,7 +92,9 @@ async fn a_replica_answers_nothing() {
     for (store, pool) in stores.iter().zip(&pools) {
         none_is_answered(store, pool).await;
         let reason = RevokeReason::Logout;
+        let current = changed(request(&alice, 0, after(1)), |it| it.was_current = true);
         for error in [
+            store.rotate(&current).await.map(|_| ()),
             store.rotate(&request(&alice, 0, after(1))).await.map(|_| ()),
             store.revoke(&alice.id, reason, after(1)).await.map(|_| ()),
             store.revoke_subject("alice", None, reason, after(1)).await.map(|_| ()),
