@@ -316,7 +316,7 @@ impl RefreshStore for MySqlStore {
         .await
     }
 
-    /// It passes over the rows that others hold at the moment, and waits for nobody.
+    /// Skips the rows that other transactions hold at the moment: it waits for no lock.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         let enough = self.deadline / 2;
         self.step(|call| purge::purge(call, &self.position, now, limit, enough)).await

@@ -141,7 +141,7 @@ fn text(error: &StoreError) -> String {
     text
 }
 
-/// Each handle with a pool of its own, as another process would have it.
+/// Each handle has a separate pool, as another process would have it.
 struct Conformance(String);
 
 impl Harness for Conformance {
@@ -216,7 +216,7 @@ async fn each_step() {
     let successor = Successor::new(6, kid, expires_at);
     assert_eq!(outcome, RotateOutcome::Healed { successor, lost: 4 });
 
-    // The end never moves behind the absolute one; at the end it is over; the last generation has no next.
+    // The end never moves behind the absolute one; at the end the session has expired; the last generation has no next.
     let outcome = store.rotate(&request(&alice, 6, healed.expires_at)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
     let long = changed(request(&alice, 6, after(60)), |it| it.idle_lifetime = Duration::MAX);
@@ -244,7 +244,7 @@ async fn each_step() {
     let record = store.load(&alice.id).await.unwrap().unwrap();
     assert_eq!(record.revoked, Some(Revoked { at: after(70), reason: RevokeReason::Reuse }));
 
-    // What is not there.
+    // An id that the store does not have.
     let nobody = session("nobody");
     let outcome = store.rotate(&request(&nobody, 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Unknown);
@@ -275,7 +275,7 @@ async fn the_sessions_of_a_subject() {
         assert_eq!(&store.list(&ListRequest::new(subject, LOGIN)).await.unwrap(), sessions);
         assert_eq!(store.list(&ListRequest::new(subject, after(3600))).await.unwrap(), []);
     }
-    // All but one; then that one; then none is left. Whether they are over makes no difference.
+    // All but one; then that one; then none is left. Whether they have expired makes no difference.
     let [bob, capital, ..] = &kept[..] else { panic!() };
     let keep = Some(&bob[1].id);
     assert_eq!(store.revoke_subject("bob", keep, reason, after(9999)).await.unwrap(), 2);
@@ -352,7 +352,7 @@ async fn purging_takes_what_is_over() {
     let outcome = store.rotate(&request(&unused, 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Unknown);
 
-    // What another transaction holds is left for another time; nobody waits.
+    // A row that another transaction holds is left for another time; the purge does not wait.
     let (held, free) = (unused.clone(), aged.clone());
     add(&store, &held).await;
     add(&store, &free).await;
@@ -504,12 +504,12 @@ async fn one_insert_wins(url: &str, rounds: u32) {
     }
 }
 
-/// Two purgers and many rotations: each session that is over goes once, each that is live stays.
+/// Two purgers and many rotations: each session that has ended goes once, each that is live stays.
 async fn purgers_hurt_nobody(url: &str, over: u64) {
     let store = patient(pool_of(url, 8));
     let live: Vec<_> = (0..8).map(|_| session("bob")).collect();
     for index in 0..over {
-        // One of those who are live between those who are over, so that they share pages.
+        // One of the live ones between those that have ended, so that they share pages.
         if let (Some(session), true) =
             (live.get(usize::try_from(index / 50).unwrap()), index % 50 == 0)
         {
@@ -564,7 +564,7 @@ struct Pair {
     stores: [MySqlStore; 2],
 }
 
-/// What the clients have seen.
+/// The counts of all clients.
 #[derive(Default)]
 struct Seen {
     rounds: AtomicU64,
@@ -582,10 +582,10 @@ impl Pair {
                 self.present(second, generation, &seen)
             );
             assert!(!(first.rotated && second.rotated), "two rotated {generation}");
-            // What nobody was told of is a rotation whose answer was lost.
+            // A rotation that neither answer reports is one whose answer was lost.
             assert!(
                 first.rotated || second.rotated || first.failed || second.failed,
-                "nobody rotated {generation}"
+                "neither rotated {generation}"
             );
             generation += 1;
             seen.rounds.fetch_add(1, Ordering::Relaxed);
@@ -761,7 +761,7 @@ async fn no_more_sessions_than_the_limit() {
             assert_eq!(record.revoked.map(|revoked| revoked.reason), Some(RevokeReason::Limit));
         }
     }
-    // The lock is given back: whoever logs in next does not wait for its end.
+    // The lock is given back: the next login does not wait for the end of a connection.
     let hasty = stores[3].clone().with_deadline(Duration::from_secs(20));
     let request = InsertRequest::new(session("evicts: true")).limit(SessionLimit::evict_oldest(5));
     assert!(hasty.insert(&request).await.is_ok());
@@ -883,7 +883,7 @@ async fn the_log_is_read_again_where_its_end_was_lost() {
     revoke(retried).await;
     assert_eq!(ended(&store, &mut cursor).await, [kept, other, retried]);
     assert_eq!(ended(&store, &mut early).await, [retried]);
-    // What was trimmed makes no cursor useless.
+    // A cursor outlasts the entry that it stands for.
     assert_eq!(store.trim_ended(Duration::ZERO).await.unwrap(), 3);
     assert_eq!(ended(&store, &mut cursor).await, []);
     revoke(newest).await;
@@ -933,6 +933,17 @@ async fn a_large_table_is_purged_by_several_calls() {
     let live = session("alice");
     add(&store, &live).await;
     assert_eq!(store.purge_expired(after(10), 7).await.unwrap(), 7);
+    // Wherever a call begins, it goes on to the end and then from the beginning.
+    for _ in 0..4 {
+        let other = patient(pool.clone());
+        let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM kippu_sessions")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        let removed = other.purge_expired(after(10), u32::MAX).await.unwrap();
+        assert_eq!(i64::try_from(removed).unwrap(), left - 1);
+        sql(&pool, fill).await;
+    }
     let hasty = store.clone().with_deadline(Duration::from_millis(400));
     let (mut calls, mut progress) = (0, 0);
     let count = "SELECT COUNT(*) FROM kippu_sessions";
@@ -1050,6 +1061,33 @@ async fn no_error_shows_a_password() {
     }
 }
 
+/// Nothing of a step that failed stays on its connection: neither a lock, nor a transaction that holds a row.
+#[tokio::test]
+#[ignore = "needs MariaDB"]
+async fn an_error_leaves_nothing_locked() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let (store, admin) = (store(&url).await, pool(&url));
+    let other = patient(pool(&url)).with_deadline(Duration::from_secs(20));
+    let alice = session("alice");
+    add(&store, &alice).await;
+    let limited = |client: &str| {
+        let session = changed(session("alice"), |it| it.client = client.to_owned());
+        InsertRequest::new(session).limit(SessionLimit::evict_oldest(5))
+    };
+    sql(&admin, "ALTER TABLE kippu_sessions ADD CONSTRAINT none CHECK (client <> 'none')").await;
+    let refused = store.insert(&limited("none")).await;
+    assert_eq!(kind(refused), Some(StoreErrorKind::Misconfigured));
+    assert_eq!(other.insert(&limited("app")).await.unwrap(), InsertOutcome::INSERTED);
+    sql(&admin, "DELETE FROM kippu_state").await;
+    let reason = RevokeReason::Logout;
+    let refused = store.revoke(&alice.id, reason, LOGIN).await;
+    assert_eq!(kind(refused), Some(StoreErrorKind::Misconfigured));
+    store.create_schema().await.unwrap();
+    let outcome = other.rotate(&request(&alice, 0, LOGIN)).await.unwrap();
+    assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+}
+
 #[tokio::test]
 async fn nobody_listens() {
     let url = format!("mysql://app@127.0.0.1:{}/database", servers::free_port());
@@ -1136,7 +1174,7 @@ async fn rows_that_the_store_did_not_write() {
         assert_eq!(kind(store.load(&alice.id).await), Some(StoreErrorKind::Corrupt), "{change}");
         sql(&admin, "DELETE FROM kippu_sessions").await;
     }
-    // What the columns would cut off, where the server is not strict.
+    // A text that the column would cut off, where the server is not strict.
     let long = changed(session("alice"), |it| it.kid = "k".repeat(65));
     assert_eq!(kind(store.insert(&InsertRequest::new(long)).await), Some(StoreErrorKind::Corrupt));
     // A row that the schema refuses stays out, and is not shown.
@@ -1150,8 +1188,8 @@ async fn rows_that_the_store_did_not_write() {
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
 }
 
-/// The server ends under load, killed or in order, and comes back: callers are told that it is not available, what
-/// was acknowledged stays, and the same stores go on.
+/// The server ends under load, killed or in order, and comes back: calls answer that it is not available, each acknowledged change
+/// stays, and the same stores go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
 async fn a_server_that_ends_under_load() {

@@ -1,4 +1,4 @@
-//! MariaDB for tests: a server of their own, which they may stop, kill and start again, and make a replica of another.
+//! MariaDB for tests: a server that a test may stop, kill and start again, and make a replica of another.
 
 use std::{
     fs::{self, File},
@@ -115,7 +115,7 @@ impl MySql {
         name
     }
 
-    /// What `root` is answered, by the server's own client.
+    /// The answer to `root`, by the client that comes with the server.
     pub fn sql(&self, statements: &str) -> String {
         let output = self.client(statements).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
@@ -144,7 +144,7 @@ impl MySql {
         }
     }
 
-    /// What it is to be started with next, besides the defaults.
+    /// Sets the options of the next start, besides the defaults.
     pub fn set(&mut self, settings: &[&'static str]) {
         self.settings = settings.to_vec();
     }
@@ -240,7 +240,7 @@ fn program(names: &[&str]) -> PathBuf {
 
 #[cfg(unix)]
 fn is_root() -> bool {
-    // The owner of one's own entry in /proc, where there is one.
+    // The owner of the process's entry in /proc, where there is one.
     use std::os::unix::fs::MetadataExt;
 
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)

@@ -101,7 +101,7 @@ fn close_idle(pool: &MySqlPool) {
     }
 }
 
-/// What is known of the server's end of the connection.
+/// The server's end of the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Server {
     Idle,

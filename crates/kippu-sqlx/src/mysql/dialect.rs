@@ -1,5 +1,5 @@
-//! The SQL of the store. What MariaDB and MySQL have in common is all that it uses: what they do differently, and what
-//! each of these expressions is for, is written here and nowhere else.
+//! The SQL of the store, in the dialect that MariaDB and MySQL have in common. The differences between the two are written here and
+//! nowhere else.
 //!
 //! - Neither has `UPDATE … RETURNING`. The number that an update calculates comes back as its `LAST_INSERT_ID(…)`, which is
 //!   part of the answer to a statement. It is unsigned, so that [`UNSIGNED`] is added to a time.
@@ -17,7 +17,7 @@ use kippu::session::{RevokeReason, SessionId, SessionRecord, UnixMillis};
 
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
-/// What an update adds to a time before it returns it.
+/// An update adds this to a time before it returns it.
 pub(super) const UNSIGNED: i64 = 1 << 53;
 
 /// The version of the tables, which [`SCHEMA`] writes too.
@@ -41,8 +41,8 @@ macro_rules! is_writable {
     };
 }
 
-/// What a read says of its server, which `row::check` reads. It goes with every read, so that it takes no
-/// round trip of its own.
+/// A column that says whether the server's answer may be used, which `row::check` reads. It is part of every read, so that it takes no
+/// further round trip.
 macro_rules! server {
     ($version:literal) => {
         concat!(
@@ -197,7 +197,7 @@ pub(super) const PORTION: &str = concat!(
      FROM kippu_state WHERE one = 1"
 );
 
-/// The sessions of a portion that are over, by the caller's clock and by the server's. It waits for nobody.
+/// The sessions of a portion that have ended, by the caller's clock and by the server's. It waits for no lock.
 pub(super) const OVER: &str = concat!(
     "SELECT id FROM kippu_sessions WHERE id > ? AND id <= ? AND LEAST(expires_at, absolute_expires_at) <= LEAST(?, ",
     clock!(),

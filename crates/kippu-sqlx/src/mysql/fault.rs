@@ -5,7 +5,7 @@ use std::time::Duration;
 use kippu::session::{StoreError, StoreErrorKind};
 use sqlx::{Error, mysql::MySqlDatabaseError};
 
-/// The driver's error stays the source, unless it could show what nobody should see.
+/// The driver's error stays the source, unless it could show a password or a row.
 pub(super) fn fault(error: Error) -> StoreError {
     let (kind, message) = classify(&error);
     let is_telling = match &error {
@@ -25,7 +25,7 @@ pub(super) fn fault(error: Error) -> StoreError {
     }
 }
 
-/// What is in a row, but cannot have been put there by the store.
+/// A row that the store cannot have written.
 pub(super) fn corrupt() -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, STRANGE)
 }

@@ -58,7 +58,7 @@ async fn add_within(call: &mut Call, request: &InsertRequest) -> Result<InsertOu
         if row::column::<i64>(row, "is_same")? == 1 {
             return Ok(InsertOutcome::Duplicate);
         }
-        // What was not read makes no difference to the decision.
+        // The decision needs no other field.
         let created_at = row::time(row, "created_at")?;
         others.push(SessionRecord::new(id, "", "", "", created_at, UnixMillis::MAX));
     }
