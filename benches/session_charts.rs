@@ -78,7 +78,7 @@ fn picture(words: &Words, label: &'static str, rows: &[Row], kind: Kind) -> Stri
     let (Some(&fewest), Some(&most)) = (callers.first(), callers.last()) else {
         return String::new();
     };
-    let mut series: Vec<Series> = ["memory", "sqlite", "postgres", "redis"]
+    let mut series: Vec<Series> = ["memory", "sqlite", "postgres", "redis", "mysql"]
         .into_iter()
         .zip(2..)
         .map(|(store, index)| {
@@ -121,6 +121,7 @@ fn name(store: &str) -> &'static str {
         "memory" => "MemoryStore",
         "sqlite" => "SqliteStore",
         "postgres" => "PostgresStore",
+        "mysql" => "MySqlStore",
         _ => "RedisStore",
     }
 }

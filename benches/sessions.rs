@@ -39,7 +39,9 @@ use kippu::{
         rotation::{RotateOutcome, RotateRequest},
     },
 };
-use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
+use kippu_test_support::{
+    mysql as mysql_server, postgres as postgres_server, redis as redis_server, servers,
+};
 use tokio::{runtime::Runtime, task::JoinSet};
 
 use self::session_charts::Row;
@@ -80,28 +82,28 @@ const TRIAL: Size = Size {
     logs: true,
 };
 
-fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
+/// How much is to be done, and where the rows go.
+fn read(arguments: &[String]) -> (Size, PathBuf) {
     // Cargo says so for `cargo bench`, not for `cargo test`.
-    let mut size =
-        if arguments.iter().any(|argument| argument == "--bench") { FULL } else { TRIAL };
+    let is_bench = arguments.iter().any(|argument| argument == "--bench");
+    let mut size = if is_bench { FULL } else { TRIAL };
     let mut folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sessions");
-    for argument in &arguments {
-        if let Some(number) = argument.strip_prefix("--loaded=") {
-            size.loaded = number.parse().expect("--loaded=SESSIONS, a number");
-        }
-        if let Some(path) = argument.strip_prefix("--out=") {
-            folder = PathBuf::from(path);
-        }
-        match argument.as_str() {
-            "--ended" => size.ended = Duration::from_secs(10),
-            "--without-log" => size.logs = false,
+    for argument in arguments {
+        match argument.split_once('=').unwrap_or((argument, "")) {
+            ("--loaded", number) => size.loaded = number.parse().expect("--loaded=SESSIONS"),
+            ("--worn", number) => size.worn = number.parse().expect("--worn=ROTATIONS"),
+            ("--out", path) => folder = PathBuf::from(path),
+            ("--ended", _) => size.ended = Duration::from_secs(10),
+            ("--without-log", _) => size.logs = false,
             _ => {}
         }
-        if let Some(number) = argument.strip_prefix("--worn=") {
-            size.worn = number.parse().expect("--worn=ROTATIONS, a number");
-        }
     }
+    (size, folder)
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (size, folder) = read(&arguments);
     let named: Vec<&String> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
     let wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| *wanted == name);
     let runtime = Runtime::new().expect("threads");
@@ -155,6 +157,24 @@ fn main() {
                 bytes.unsigned_abs()
             };
             all("postgres", BoxStore::new(store), size, &mut rows, held).await;
+        });
+    }
+    if wanted("mysql") {
+        // MariaDB, with the default of both: innodb_flush_log_at_trx_commit = 1. PostgreSQL above has no log for replicas either.
+        let server = mysql_server::MySql::start_with(&["--skip-log-bin"]);
+        runtime.block_on(async {
+            let options =
+                sqlx::mysql::MySqlPoolOptions::new().max_connections(32).test_before_acquire(false);
+            let url = server.url_of(&server.database());
+            let pool = options.connect(&url).await.expect("it runs");
+            let store = kippu_sqlx::MySqlStore::new(pool.clone());
+            store.create_schema().await.expect("a new database");
+            let held = async || {
+                let query = "SELECT CAST(SUM(data_length + index_length) AS UNSIGNED) FROM information_schema.tables \
+                             WHERE table_schema = DATABASE()";
+                sqlx::query_scalar(query).fetch_one(&pool).await.expect("it runs")
+            };
+            all("mysql", BoxStore::new(store), size, &mut rows, held).await;
         });
     }
     if wanted("redis") {

@@ -1,5 +1,5 @@
-//! Sessions of [`kippu`] in SQLite or PostgreSQL, through [`sqlx`]: [`SqliteStore`] opens a file by itself,
-//! [`PostgresStore`] takes the pool that an application already has.
+//! Sessions of [`kippu`] in SQLite, PostgreSQL, MariaDB or MySQL, through [`sqlx`]: [`SqliteStore`] opens a file by itself,
+//! [`PostgresStore`] and [`MySqlStore`] take the pool that an application already has.
 //!
 //! ```no_run
 //! use kippu::session::Sessions;
@@ -23,11 +23,14 @@
 //! |---|---|---|
 //! | `sqlite` | yes | [`SqliteStore`]; builds SQLite, which needs a C compiler |
 //! | `postgres` | no | [`PostgresStore`] |
+//! | `mysql` | no | [`MySqlStore`], for MariaDB and MySQL |
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -35,6 +38,8 @@ mod sqlite;
 
 pub use sqlx;
 
+#[cfg(feature = "mysql")]
+pub use self::mysql::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]

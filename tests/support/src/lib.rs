@@ -9,6 +9,7 @@ struct Readme;
 pub mod broken_stores;
 pub mod clock;
 pub mod log;
+pub mod mysql;
 pub mod postgres;
 pub mod provider;
 #[cfg(not(target_family = "wasm"))]

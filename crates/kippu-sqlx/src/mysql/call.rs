@@ -1,0 +1,348 @@
+//! One step of the store: a connection of the pool, what is asked on it, and the deadline. A connection whose state is
+//! unknown, that holds a lock or a transaction, or whose server is not the primary, never goes back into the pool.
+
+use std::{future::Future, time::Duration};
+
+use kippu::session::{StoreError, UnixMillis, rotation::RotateRequest};
+use sqlx::{
+    AssertSqlSafe, Connection, Error, Execute, Executor, MySql, MySqlConnection, MySqlPool,
+    mysql::{MySqlArguments, MySqlQueryResult, MySqlRow},
+    pool::PoolConnection,
+    query::Query,
+};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    dialect,
+    fault::{self, fault},
+    late::Late,
+    row,
+};
+
+pub(super) type Statement<'q> = Query<'q, MySql, MySqlArguments>;
+
+/// How often a step is repeated after a conflict. No two steps of the store often lock several rows in different orders.
+const RETRIES: u32 = 8;
+
+/// How long a connection may take to return to the pool. The driver asks the server first whether it is alive, and
+/// waits for the answer without a limit.
+const RETURN: Duration = Duration::from_secs(3);
+
+/// How long the answer to a rotation is awaited after its caller has gone. A longer stall is an outage, which the operator
+/// sees.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// The most rotations of the process whose answers are awaited in that way: each of them holds a connection outside the
+/// pool.
+static SETTLING: Semaphore = Semaphore::const_new(32);
+
+/// Takes a connection of the pool and does `work` on it, within the deadline.
+pub(super) async fn step<T, F>(
+    pool: &MySqlPool,
+    deadline: Duration,
+    work: impl FnOnce(Call) -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    if deadline.is_zero() {
+        return Err(fault::late(deadline));
+    }
+    let began = Instant::now();
+    // A deadline that the clock cannot reach is none.
+    let until = began.checked_add(deadline).unwrap_or_else(|| began + Duration::from_secs(1 << 30));
+    let acquired = timeout_at(until, pool.acquire()).await;
+    let connection = acquired.unwrap_or(Err(Error::PoolTimedOut)).map_err(|error| {
+        if matches!(error, Error::PoolTimedOut) {
+            close_idle(pool);
+        }
+        fault(error)
+    })?;
+    let call = Call {
+        pool: pool.clone(),
+        connection: Some(connection),
+        began,
+        until,
+        server: Server::Idle,
+        is_in_transaction: false,
+        holds_lock: false,
+        repeated: 0,
+        rotation: None,
+    };
+    timeout_at(until, work(call)).await.unwrap_or_else(|_| {
+        close_idle(pool);
+        Err(fault::late(deadline))
+    })
+}
+
+/// Repeats a part of a step that met another one, up to [`RETRIES`] times.
+macro_rules! repeated {
+    ($call:ident, $part:expr) => {
+        loop {
+            let result: Result<_, ::kippu::session::StoreError> = $part.await;
+            match result {
+                Err(_) if $call.can_repeat().await? => {}
+                result => break result,
+            }
+        }
+    };
+}
+pub(super) use repeated;
+
+/// Closes the connections that wait in the pool. They lead to the same server as one that has just failed, and would fail
+/// one call after the other.
+fn close_idle(pool: &MySqlPool) {
+    for _ in 0..pool.num_idle() {
+        drop(pool.try_acquire().map(PoolConnection::detach));
+    }
+}
+
+/// The server's end of the connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Idle,
+    /// It may still be at work.
+    AtWork,
+    /// The last statement met another one and was undone.
+    MetConflict,
+}
+
+/// A step under way.
+pub(super) struct Call {
+    pool: MySqlPool,
+    /// None after it was closed.
+    connection: Option<PoolConnection<MySql>>,
+    began: Instant,
+    until: Instant,
+    server: Server,
+    is_in_transaction: bool,
+    /// Whether the connection holds a lock by `GET_LOCK`, which lasts until it is closed.
+    holds_lock: bool,
+    repeated: u32,
+    /// The rotation that the server may be at work on.
+    rotation: Option<Late>,
+}
+
+impl Call {
+    /// Executes a statement that returns no rows: what it changed is committed, or is part of the transaction under way.
+    pub(super) async fn execute(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<MySqlQueryResult, StoreError> {
+        let asked = async { statement.execute(self.ask()?).await }.await;
+        self.answered(asked)
+    }
+
+    /// As [`execute`](Self::execute), and hands out an error that the caller expects, which leaves the connection as it was.
+    pub(super) async fn try_execute(
+        &mut self,
+        statement: Statement<'_>,
+        is_expected: impl Fn(&Error) -> bool,
+    ) -> Result<Result<MySqlQueryResult, Error>, StoreError> {
+        match async { statement.execute(self.ask()?).await }.await {
+            Err(error) if is_expected(&error) => {
+                self.server = Server::Idle;
+                Ok(Err(error))
+            }
+            asked => self.answered(asked).map(Ok),
+        }
+    }
+
+    /// Executes a statement that the store has put together, without parameters.
+    pub(super) async fn execute_text(&mut self, statement: String) -> Result<u64, StoreError> {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
+        let asked = async { statement.execute(self.ask()?).await }.await;
+        self.answered(asked).map(|result| result.rows_affected())
+    }
+
+    /// The rows of a statement that the store has put together, without parameters.
+    pub(super) async fn fetch_text(
+        &mut self,
+        statement: String,
+    ) -> Result<Vec<MySqlRow>, StoreError> {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
+        let asked = async { statement.fetch_all(self.ask()?).await }.await;
+        self.answered(asked)
+    }
+
+    /// The rows of a statement.
+    pub(super) async fn fetch(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<Vec<MySqlRow>, StoreError> {
+        // All of the answer is read, not one row.
+        let asked = async { statement.fetch_all(self.ask()?).await }.await;
+        self.answered(asked)
+    }
+
+    /// The rows of a statement that only reads, at least one. The first says what the server is.
+    pub(super) async fn read(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<Vec<MySqlRow>, StoreError> {
+        let rows = self.fetch(statement).await?;
+        let first = rows.first().ok_or_else(fault::no_state)?;
+        if let Err(error) = row::check(first) {
+            self.close();
+            return Err(error);
+        }
+        Ok(rows)
+    }
+
+    /// Runs a script of several statements, each of which is committed.
+    pub(super) async fn run_script(&mut self, script: &'static str) -> Result<(), StoreError> {
+        let asked = async { sqlx::raw_sql(script).execute(self.ask()?).await }.await;
+        self.answered(asked).map(|_| ())
+    }
+
+    /// Prepares a statement on this connection, unless that was done before.
+    pub(super) async fn prepare(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        let statement: Statement<'_> = sqlx::query(statement);
+        let asked = async { self.ask()?.prepare(statement.sql()).await }.await;
+        self.answered(asked).map(|_| ())
+    }
+
+    /// Begins a transaction, under READ COMMITTED.
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+        self.is_in_transaction = true;
+        self.run_script(dialect::BEGIN).await
+    }
+
+    /// Begins a transaction, under READ COMMITTED, with a statement that the store has put together. Returns how many rows it has
+    /// changed.
+    pub(super) async fn begin_with(&mut self, statement: &str) -> Result<u64, StoreError> {
+        self.is_in_transaction = true;
+        self.execute_text(format!("{}; {statement}", dialect::BEGIN)).await
+    }
+
+    /// Commits, after these statements.
+    pub(super) async fn commit_after(&mut self, statements: &str) -> Result<(), StoreError> {
+        self.execute_text(format!("{statements}; COMMIT")).await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        self.run_script("COMMIT").await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    pub(super) async fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.run_script("ROLLBACK").await?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// Whether to repeat what has just failed, which is rolled back then.
+    pub(super) async fn can_repeat(&mut self) -> Result<bool, StoreError> {
+        if self.server != Server::MetConflict || self.repeated >= RETRIES {
+            return Ok(false);
+        }
+        self.repeated += 1;
+        if self.is_in_transaction {
+            self.roll_back().await?;
+        }
+        Ok(true)
+    }
+
+    /// Says whether this connection holds a lock that must not go back into the pool.
+    pub(super) fn set_holds_lock(&mut self, holds_lock: bool) {
+        self.holds_lock = holds_lock;
+    }
+
+    /// How long the step may still take.
+    pub(super) fn time_left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Says that the next statement is a rotation. Returns when the step began.
+    pub(super) fn rotating(&mut self, request: &RotateRequest) -> Instant {
+        self.rotation = Some(Late::new(request, self.began));
+        self.began
+    }
+
+    /// Corrects the time of a rotation that was answered late, and returns the new end of the session if it did. The rotation
+    /// is made, whatever fails now.
+    pub(super) async fn correct(&mut self) -> Option<UnixMillis> {
+        let rotation = self.rotation.as_ref()?;
+        let connection = self.connection.as_deref_mut()?;
+        self.server = Server::AtWork;
+        // After the deadline it is corrected in the background.
+        let corrected = timeout_at(self.until, rotation.correct(connection)).await.ok()?;
+        self.answered(corrected).ok().flatten()
+    }
+
+    /// Says that there is no rotation to correct.
+    pub(super) fn rotated_nothing(&mut self) {
+        self.rotation = None;
+    }
+
+    /// The connection, on which something is asked.
+    fn ask(&mut self) -> Result<&mut MySqlConnection, Error> {
+        self.server = Server::AtWork;
+        self.connection.as_deref_mut().ok_or(Error::WorkerCrashed)
+    }
+
+    fn answered<T>(&mut self, answer: Result<T, Error>) -> Result<T, StoreError> {
+        let met_conflict = answer.as_ref().is_err_and(fault::is_conflict);
+        self.server = if met_conflict { Server::MetConflict } else { Server::Idle };
+        answer.map_err(|error| {
+            if fault::spoils(&error) {
+                self.close();
+            }
+            fault(error)
+        })
+    }
+
+    /// Closes the connection, and those that wait in the pool.
+    fn close(&mut self) {
+        // The driver's own way to close one says goodbye first, and waits for a server that may not answer.
+        drop(self.connection.take().map(PoolConnection::detach));
+        close_idle(&self.pool);
+    }
+}
+
+impl Drop for Call {
+    /// Returns the connection to the pool, if the server has answered and holds nothing for it. Else it is closed: the driver
+    /// does not always find its way through the rest of an answer.
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        let runtime = match Handle::try_current() {
+            Ok(runtime) if !self.is_in_transaction && !self.holds_lock => runtime,
+            _ => return drop(connection.detach()),
+        };
+        match self.rotation.take() {
+            _ if self.server != Server::AtWork => drop(runtime.spawn(give_back(connection))),
+            Some(rotation) => drop(runtime.spawn(settle(connection.detach(), rotation))),
+            None => drop(connection.detach()),
+        }
+    }
+}
+
+async fn give_back(mut connection: PoolConnection<MySql>) {
+    // When the time is up, the connection is closed, and its place in the pool is free.
+    let _ = timeout(RETURN, connection.return_to_pool()).await;
+}
+
+/// Awaits the answer to a rotation that its caller no longer awaits, or whose deadline has passed, and corrects its time.
+async fn settle(mut connection: MySqlConnection, rotation: Late) {
+    if let Ok(_place) = SETTLING.try_acquire() {
+        let _ = timeout(SETTLE, finish(&mut connection, &rotation)).await;
+    }
+}
+
+async fn finish(connection: &mut MySqlConnection, rotation: &Late) -> Result<(), Error> {
+    // The first answer is the statement's, which may be an error.
+    match connection.ping().await {
+        Err(error) if fault::spoils(&error) => return Err(error),
+        Err(_) => connection.ping().await?,
+        Ok(()) => {}
+    }
+    rotation.correct(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! A rotation whose answer comes late, because its commit stalled: its grace is put right, since it begins with the commit.
+
+use kippu::session::{UnixMillis, rotation::RotateRequest};
+use sqlx::{Error, MySqlConnection, mysql::MySqlQueryResult};
+use tokio::time::Instant;
+
+use super::{
+    dialect::{CORRECT, UNSIGNED},
+    row,
+};
+
+/// A rotation that was sent to the server.
+pub(super) struct Late {
+    request: RotateRequest,
+    /// When the request reached the store.
+    began: Instant,
+    /// The earliest `rotated_at` that it can have stored.
+    from: UnixMillis,
+}
+
+impl Late {
+    pub(super) fn new(request: &RotateRequest, began: Instant) -> Self {
+        let from = request.after(began.elapsed()).rotated_at();
+        Self { request: request.clone(), began, from }
+    }
+
+    /// Moves the rotation to the present if more than an eighth of the grace has passed since it was stored. Returns the new end
+    /// of the session, or none if nothing was changed.
+    pub(super) async fn correct(
+        &self,
+        connection: &mut MySqlConnection,
+    ) -> Result<Option<UnixMillis>, Error> {
+        let present = self.request.after(self.began.elapsed());
+        let at = present.rotated_at();
+        let accepted = present.grace / 8;
+        if present.grace.is_zero() || at.saturating_since(self.from) <= accepted {
+            return Ok(None);
+        }
+        // Both were in range when the rotation was sent.
+        let generation = i64::try_from(present.generation + 1).unwrap_or(i64::MAX);
+        let result = sqlx::query(CORRECT)
+            .bind(at.get())
+            .bind(at.get())
+            .bind(row::millis(present.idle_lifetime))
+            .bind(present.id.as_bytes().as_slice())
+            .bind(generation)
+            .bind(present.kid.as_bytes())
+            .bind(self.from.get())
+            .bind(at.get() - row::millis(accepted))
+            .execute(connection)
+            .await?;
+        Ok((result.rows_affected() > 0).then(|| returned(&result)))
+    }
+}
+
+/// The time that an update has returned as its last id.
+pub(super) fn returned(result: &MySqlQueryResult) -> UnixMillis {
+    let time = i64::try_from(result.last_insert_id()).unwrap_or(i64::MAX);
+    UnixMillis::new(time.saturating_sub(UNSIGNED))
+}

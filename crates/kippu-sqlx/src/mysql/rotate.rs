@@ -1,0 +1,103 @@
+//! The rotation: the record is read, decided on, and changed by one statement if it still is as it was read. A caller that has read
+//! the record itself saves the reading.
+
+use kippu::session::{
+    RevokeReason, SessionData, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    rotation::{Change, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
+};
+
+use super::{
+    call::{Call, repeated},
+    dialect::{self, ADVANCE},
+    ended, late, load, row,
+};
+
+/// How often the record is read. Each time another request has advanced or ended the session, of which one grace has few.
+const TRIES: usize = 8;
+
+pub(super) async fn rotate(
+    mut call: Call,
+    mut request: RotateRequest,
+) -> Result<RotateOutcome, StoreError> {
+    // The token was the current one when the caller read the record: it probably still is.
+    if request.was_current && request.generation < MAX_GENERATION {
+        let expected = request.generation;
+        if let Some(successor) = repeated!(call, advance(&mut call, &request, expected))? {
+            return Ok(RotateOutcome::Rotated(successor));
+        }
+    }
+    for _ in 0..TRIES {
+        let Some(record) = load(&mut call, &request.id).await? else {
+            return Ok(RotateOutcome::Unknown);
+        };
+        let decision = request.decide(&record);
+        match decision.change {
+            None => return Ok(decision.outcome),
+            Some(Change::Advance { .. }) => {
+                // The token can be used at this moment: a rotation that is stored from now on has overtaken it.
+                request.was_current = true;
+                let expected = record.generation;
+                let Some(successor) = repeated!(call, advance(&mut call, &request, expected))?
+                else {
+                    continue;
+                };
+                return Ok(match request.generation - expected {
+                    0 => RotateOutcome::Rotated(successor),
+                    lost => RotateOutcome::Healed { successor, lost },
+                });
+            }
+            Some(Change::Revoke { at, reason }) => {
+                if repeated!(call, revoke(&mut call, &record, at, reason))? {
+                    return Ok(decision.outcome);
+                }
+            }
+        }
+    }
+    Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
+}
+
+/// Advances the session if it is live and has the `expected` generation.
+async fn advance(
+    call: &mut Call,
+    request: &RotateRequest,
+    expected: u64,
+) -> Result<Option<Successor>, StoreError> {
+    let (from, to) = (row::generation(expected)?, row::generation(request.generation + 1)?);
+    // The statement does not count a wait for the table while it is prepared.
+    call.prepare(ADVANCE).await?;
+    let began = call.rotating(request);
+    let statement = sqlx::query(ADVANCE)
+        .bind(to)
+        .bind(request.kid.as_bytes())
+        .bind(request.auth_time.map(UnixMillis::get))
+        .bind(request.data.as_ref().map(SessionData::as_bytes))
+        .bind(request.after(began.elapsed()).rotated_at().get())
+        .bind(row::millis(request.idle_lifetime))
+        .bind(request.id.as_bytes().as_slice())
+        .bind(from)
+        .bind(request.now.get())
+        .bind(request.now.get());
+    let result = call.execute(statement).await?;
+    if result.rows_affected() == 0 {
+        call.rotated_nothing();
+        return Ok(None);
+    }
+    let corrected = call.correct().await;
+    let expires_at = corrected.unwrap_or_else(|| late::returned(&result));
+    Ok(Some(Successor::new(request.generation + 1, request.kid.clone(), expires_at)))
+}
+
+/// Revokes the session if its record still is as it was read.
+async fn revoke(
+    call: &mut Call,
+    read: &SessionRecord,
+    at: UnixMillis,
+    reason: RevokeReason,
+) -> Result<bool, StoreError> {
+    if call.begin_with(&dialect::revoke_reused(read, at, reason)).await? == 0 {
+        call.roll_back().await?;
+        return Ok(false);
+    }
+    ended::commit(call, &[read.id.as_bytes().to_vec()]).await?;
+    Ok(true)
+}

@@ -1,0 +1,439 @@
+//! A server that holds a rotation up: before the change, and between the change and the commit. The grace begins with the
+//! commit, and a token that was presented earlier is not reused.
+
+use std::{future::Future, time::Duration};
+
+use kippu::session::{
+    RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
+    rotation::{RotateOutcome, RotateRequest},
+};
+use kippu_sqlx::MySqlStore;
+use sqlx::{
+    AssertSqlSafe, MySql, mysql::MySqlConnectOptions, mysql::MySqlPoolOptions, pool::PoolConnection,
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    LIMIT, add, mysql_server, patient, pool, pool_of,
+    records::{changed, kind, session},
+    server, sql, store,
+};
+
+const GRACE: Duration = Duration::from_millis(600);
+const STALL: Duration = Duration::from_millis(1800);
+
+/// Each part of a wait is counted in whole milliseconds, and a caller may be interrupted before it calls.
+const ROUNDED: Duration = Duration::from_millis(20);
+
+/// When the first token is presented, by the callers' clock.
+const FIRST: UnixMillis = UnixMillis::new(1_764_000_010_000);
+
+/// A token of the first generation, presented so long after the first one.
+fn presented(session: &SessionRecord, after: Duration) -> RotateRequest {
+    let now = FIRST.saturating_add(after);
+    changed(super::records::request(session, 0, now), |it| it.grace = GRACE)
+}
+
+fn is_replayed(outcome: &RotateOutcome) -> bool {
+    matches!(outcome, RotateOutcome::Replayed(_))
+}
+
+/// One store for all calls, whose connections have rotated before.
+async fn warm(url: &str) -> MySqlStore {
+    let store = patient(pool(url));
+    let mut rotations = JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        rotations.spawn(async move {
+            let session = session("warm");
+            add(&store, &session).await;
+            for generation in 0..10 {
+                store.rotate(&super::request(&session, generation, FIRST)).await.unwrap();
+            }
+        });
+    }
+    rotations.join_all().await;
+    store
+}
+
+/// Waits until so many statements of the database have waited for a tenth of a second.
+async fn waiting(url: &str, count: i64) {
+    let admin = pool_of(url, 1);
+    let found = async {
+        let query = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() \
+                     AND command IN ('Execute', 'Prepare', 'Query') AND time_ms > 100";
+        while sqlx::query_scalar::<_, i64>(query).fetch_one(&admin).await.unwrap() < count {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, found).await.expect("they do not wait");
+}
+
+/// Eight present one token while the server is held up, the last of them long after the first one's grace: one rotates, the
+/// others are replayed. The grace begins at the end of the stall.
+async fn none_is_reused(
+    url: &str,
+    session: &SessionRecord,
+    stores: impl Fn() -> MySqlStore,
+    end: impl Future<Output = ()>,
+) {
+    let held = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let (store, session) = (stores(), session.clone());
+        tasks.spawn(
+            async move { store.rotate(&presented(&session, held.elapsed())).await.unwrap() },
+        );
+        sleep(STALL / 8).await;
+    }
+    waiting(url, 8).await;
+    let stall = held.elapsed();
+    end.await;
+    let outcomes = tasks.join_all().await;
+    let longest = held.elapsed();
+    let rotated = |outcome: &&RotateOutcome| matches!(outcome, RotateOutcome::Rotated(_));
+    assert_eq!(outcomes.iter().filter(rotated).count(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| is_replayed(outcome)).count(), 7, "{outcomes:?}");
+    the_grace_begins_after(session, &stores(), stall, longest).await;
+}
+
+/// A retry that was presented at the end of the stall is replayed; so is one at the end of the grace; a later one is not.
+async fn the_grace_begins_after(
+    session: &SessionRecord,
+    store: &MySqlStore,
+    stall: Duration,
+    longest: Duration,
+) {
+    let record = store.load(&session.id).await.unwrap().unwrap();
+    assert_eq!((record.generation, record.revoked), (1, None));
+    let stored = record.rotated_at.saturating_since(FIRST);
+    let counted = stall.saturating_sub(ROUNDED)..=longest;
+    assert!(counted.contains(&stored), "{stored:?} after a stall of {stall:?}");
+    assert_eq!(
+        record.expires_at.saturating_since(record.rotated_at),
+        super::request(session, 0, FIRST).idle_lifetime
+    );
+    for (after, is_granted) in [
+        (stall.saturating_sub(ROUNDED), true),
+        (stored + GRACE, true),
+        (longest + GRACE + Duration::from_millis(1), false),
+    ] {
+        let outcome = store.rotate(&presented(session, after)).await.unwrap();
+        assert_eq!(is_replayed(&outcome), is_granted, "{after:?}: {outcome:?}");
+        assert_eq!(outcome == RotateOutcome::Reused, !is_granted, "{after:?}: {outcome:?}");
+    }
+}
+
+/// Another program's connection, which has done this and goes on.
+async fn holding(url: &str, statements: &str) -> PoolConnection<MySql> {
+    let mut holder = pool_of(url, 1).acquire().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *holder).await.unwrap();
+    holder
+}
+
+async fn then(mut holder: PoolConnection<MySql>, statements: &str) {
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *holder).await.unwrap();
+}
+
+/// A row that its holder leaves or changes, a table, and all tables, as a backup locks them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn what_is_locked_delays_the_grace() {
+    let server = mysql_server::MySql::start();
+    let database = server.database();
+    let url = server.url_of(&database);
+    let root = server.url_for("root", None, &database);
+    let first = store(&url).await;
+    let warm = warm(&url).await;
+    let cold_url = url.clone();
+    for (lock, end) in [
+        (
+            "START TRANSACTION; SELECT * FROM kippu_sessions WHERE subject = 'alice' FOR UPDATE",
+            "COMMIT",
+        ),
+        (
+            "START TRANSACTION; UPDATE kippu_sessions SET label = 'x' WHERE subject = 'alice'",
+            "COMMIT",
+        ),
+        ("LOCK TABLES kippu_sessions WRITE", "UNLOCK TABLES"),
+        ("FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"),
+    ] {
+        for is_cold in [false, true] {
+            let stores = || {
+                if is_cold { patient(pool_of(&cold_url, 1)) } else { warm.clone() }
+            };
+            sql(&pool_of(&url, 1), "DELETE FROM kippu_sessions").await;
+            let alice = changed(session("alice"), |it| it.label = Some("x".to_owned()));
+            add(&first, &alice).await;
+            let holder = holding(&root, lock).await;
+            none_is_reused(&url, &alice, stores, then(holder, end)).await;
+        }
+    }
+}
+
+/// A wait that is short beside the grace is counted too, by the statement alone: nothing is corrected afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_short_wait_counts() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let store = store(&url).await;
+    for was_current in [false, true] {
+        let alice = session("alice");
+        add(&store, &alice).await;
+        let lock =
+            "START TRANSACTION; SELECT * FROM kippu_sessions WHERE subject = 'alice' FOR UPDATE";
+        let holder = holding(&url, lock).await;
+        let held = Instant::now();
+        let request = changed(super::request(&alice, 0, FIRST), |it| {
+            it.grace = Duration::from_secs(3600);
+            it.was_current = was_current;
+        });
+        let rotating = tokio::spawn({
+            let store = store.clone();
+            async move { store.rotate(&request).await.unwrap() }
+        });
+        waiting(&url, 1).await;
+        let short = held.elapsed();
+        assert!(!rotating.is_finished());
+        then(holder, "COMMIT").await;
+        let outcome = rotating.await.unwrap();
+        let longest = held.elapsed();
+        let record = store.load(&alice.id).await.unwrap().unwrap();
+        let stored = record.rotated_at.saturating_since(FIRST);
+        assert!(stored >= Duration::from_millis(100) && stored <= longest, "{stored:?}, {short:?}");
+        let RotateOutcome::Rotated(successor) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(successor.expires_at, record.expires_at);
+        let lifetime = record.expires_at.saturating_since(record.rotated_at);
+        assert_eq!(lifetime, Duration::from_secs(3600));
+        sql(&pool_of(&url, 1), "DELETE FROM kippu_sessions").await;
+    }
+}
+
+/// The absolute end, and the latest time that there is, are not passed by a wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_wait_prolongs_nothing_beyond_the_end() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let store = store(&url).await;
+    let (alice, bob) = (session("alice"), session("bob"));
+    let bob = changed(bob, |it| {
+        it.absolute_expires_at = UnixMillis::MAX;
+        it.expires_at = UnixMillis::MAX;
+    });
+    let last = UnixMillis::new(UnixMillis::MAX.get() - 1);
+    for (session, now) in [(&alice, FIRST), (&bob, last)] {
+        add(&store, session).await;
+        let holder = holding(&url, "LOCK TABLES kippu_sessions WRITE").await;
+        let request = changed(super::request(session, 0, now), |it| {
+            it.idle_lifetime = Duration::from_secs(86_400 * 365);
+            it.was_current = true;
+        });
+        let rotating = tokio::spawn({
+            let store = store.clone();
+            async move { store.rotate(&request).await.unwrap() }
+        });
+        waiting(&url, 1).await;
+        then(holder, "UNLOCK TABLES").await;
+        let outcome = rotating.await.unwrap();
+        assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
+        let record = store.load(&session.id).await.unwrap().unwrap();
+        assert_eq!(record.expires_at, session.absolute_expires_at);
+        assert!(record.rotated_at > now, "{record:?}");
+    }
+}
+
+/// Another process rotates, and its commit takes longer than the grace. A request that waits for the row was overtaken,
+/// whatever the times say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_rotation_of_another_process_that_commits_late() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let store = store(&url).await;
+    let alice = session("alice");
+    add(&store, &alice).await;
+    let change = "START TRANSACTION; UPDATE kippu_sessions SET generation = 1, kid = 'k2', rotated_at = 1764000010000 \
+                  WHERE subject = 'alice'";
+    let holder = holding(&url, change).await;
+    let late = presented(&alice, STALL);
+    let rotating = tokio::spawn({
+        let (store, late) = (store.clone(), late.clone());
+        async move { store.rotate(&late).await.unwrap() }
+    });
+    waiting(&url, 1).await;
+    then(holder, "COMMIT").await;
+    let outcome = rotating.await.unwrap();
+    assert!(is_replayed(&outcome), "{outcome:?}");
+    // The same, presented when the commit was there to be seen.
+    assert_eq!(store.rotate(&late).await.unwrap(), RotateOutcome::Reused);
+    let record = store.load(&alice.id).await.unwrap().unwrap();
+    assert_eq!(record.revoked.map(|revoked| revoked.reason), Some(RevokeReason::Reuse));
+}
+
+/// A change that waits for its commit, which a backup blocks. The change was made long before it can be seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_commit_that_waits_for_a_backup() {
+    let server = mysql_server::MySql::start();
+    let database = server.database();
+    let (url, root) = (server.url_of(&database), server.url_for("root", None, &database));
+    store(&url).await;
+    let warm = warm(&url).await;
+    let block =
+        "BACKUP STAGE START; BACKUP STAGE FLUSH; BACKUP STAGE BLOCK_DDL; BACKUP STAGE BLOCK_COMMIT";
+    let alice = session("alice");
+    add(&warm, &alice).await;
+    let holder = holding(&root, block).await;
+    none_is_reused(&url, &alice, || warm.clone(), then(holder, "BACKUP STAGE END")).await;
+
+    // Its caller is gone when it commits: given up at the deadline, or before.
+    let hasty = warm.clone().with_deadline(STALL);
+    for is_cancelled in [false, true] {
+        let bob = session("bob");
+        add(&warm, &bob).await;
+        let holder = holding(&root, block).await;
+        let held = Instant::now();
+        let (store, request) = (hasty.clone(), presented(&bob, Duration::ZERO));
+        let rotating = tokio::spawn(async move { store.rotate(&request).await });
+        waiting(&url, 1).await;
+        if is_cancelled {
+            rotating.abort();
+            assert!(rotating.await.unwrap_err().is_cancelled());
+        } else {
+            assert_eq!(kind(rotating.await.unwrap()), Some(StoreErrorKind::Unavailable));
+        }
+        sleep(STALL.saturating_sub(held.elapsed())).await;
+        then(holder, "BACKUP STAGE END").await;
+        // Corrected in the background.
+        let corrected = async {
+            loop {
+                let record = warm.load(&bob.id).await.unwrap().unwrap();
+                if record.rotated_at.saturating_since(FIRST) + ROUNDED >= STALL {
+                    break;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, corrected).await.expect("it is not corrected");
+        the_grace_begins_after(&bob, &warm, STALL, held.elapsed()).await;
+    }
+}
+
+/// A reuse was decided on, and the time of the rotation is put right before the session is revoked: it is decided again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_rotation_that_is_corrected_before_a_revocation() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let store = store(&url).await;
+    let alice = session("alice");
+    add(&store, &alice).await;
+    store.rotate(&presented(&alice, Duration::ZERO)).await.unwrap();
+    let change = "START TRANSACTION; UPDATE kippu_sessions SET rotated_at = rotated_at + 5000 WHERE subject = 'alice'";
+    let holder = holding(&url, change).await;
+    let retry = presented(&alice, Duration::from_secs(5));
+    let rotating = tokio::spawn({
+        let store = store.clone();
+        async move { store.rotate(&retry).await.unwrap() }
+    });
+    waiting(&url, 1).await;
+    then(holder, "COMMIT").await;
+    let outcome = rotating.await.unwrap();
+    assert!(is_replayed(&outcome), "{outcome:?}");
+    assert_eq!(store.load(&alice.id).await.unwrap().unwrap().revoked, None);
+}
+
+/// The server ends waits after a second: a shorter lock is waited for, and at a longer one the store gives up. So it is with every
+/// step that waits for the row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_wait_that_the_server_ends_is_repeated() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    store(&url).await;
+    let options: MySqlConnectOptions = url.parse().unwrap();
+    let pool = MySqlPoolOptions::new()
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let setting = "SET innodb_lock_wait_timeout = 1";
+                sqlx::raw_sql(setting).execute(connection).await.map(|_| ())
+            })
+        })
+        .connect_lazy_with(options);
+    let store = patient(pool);
+    let (alice, bob) = (session("alice"), session("bob"));
+    add(&store, &alice).await;
+    add(&store, &bob).await;
+    let lock = "START TRANSACTION; SELECT * FROM kippu_sessions FOR UPDATE";
+    let holder = holding(&url, lock).await;
+    let held = Instant::now();
+    let (rotating, revoking) = (store.clone(), store.clone());
+    let request = presented(&alice, Duration::ZERO);
+    let rotating = tokio::spawn(async move { rotating.rotate(&request).await });
+    let revoking = tokio::spawn(async move {
+        revoking.revoke_subject("bob", None, RevokeReason::LogoutAll, FIRST).await
+    });
+    sleep(Duration::from_millis(2500)).await;
+    assert!(!rotating.is_finished() && !revoking.is_finished());
+    let stall = held.elapsed();
+    then(holder, "COMMIT").await;
+    assert!(matches!(rotating.await.unwrap(), Ok(RotateOutcome::Rotated(_))));
+    assert_eq!(revoking.await.unwrap().unwrap(), 1);
+    the_grace_begins_after(&alice, &store, stall, held.elapsed()).await;
+
+    let carol = session("carol");
+    add(&store, &carol).await;
+    let holder = holding(&url, lock).await;
+    let request = presented(&carol, Duration::ZERO);
+    let (rotated, revoked) =
+        tokio::join!(store.rotate(&request), store.revoke(&carol.id, RevokeReason::Logout, FIRST));
+    assert_eq!(kind(rotated), Some(StoreErrorKind::Contention));
+    assert_eq!(kind(revoked), Some(StoreErrorKind::Contention));
+    then(holder, "COMMIT").await;
+    assert_eq!(store.load(&carol.id).await.unwrap(), Some(carol));
+}
+
+/// Transactions of another program that lock in the other order: one of two is undone, and the store's is repeated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_deadlock_is_repeated() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let store = store(&url).await;
+    for _ in 0..5 {
+        let alice = session("alice");
+        add(&store, &alice).await;
+        let mut other =
+            holding(&url, "START TRANSACTION; UPDATE kippu_state SET version = version").await;
+        let revoking = tokio::spawn({
+            let store = store.clone();
+            async move { store.revoke_subject("alice", None, RevokeReason::LogoutAll, FIRST).await }
+        });
+        waiting(&url, 1).await;
+        // Either may be the one that is undone.
+        let statement = "UPDATE kippu_sessions SET label = 'x' WHERE subject = 'alice'";
+        let _ = sqlx::raw_sql(statement).execute(&mut *other).await;
+        then(other, "ROLLBACK").await;
+        assert_eq!(revoking.await.unwrap().unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs MariaDB"]
+async fn a_clock_that_stands_still_during_a_statement() {
+    let server = mysql_server::MySql::start_with(&["--sysdate-is-now"]);
+    let url = server.url_of(&server.database());
+    let store = patient(pool(&url));
+    let created = store.create_schema().await.unwrap_err();
+    let loaded = store.load(&session("alice").id).await.unwrap_err();
+    let rotated = store.rotate(&presented(&session("alice"), STALL)).await.unwrap_err();
+    for error in [created, loaded, rotated] {
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+        assert!(error.to_string().contains("sysdate-is-now"), "{error}");
+    }
+}
