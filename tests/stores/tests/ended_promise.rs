@@ -27,14 +27,16 @@ use kippu::{
     },
 };
 use kippu_redis::RedisStore;
-use kippu_sqlx::{PostgresStore, SqliteStore};
+use kippu_sqlx::{MySqlStore, PostgresStore, SqliteStore};
 use kippu_test_support::{
+    mysql::MySql,
     postgres::Postgres,
     proxy::Proxy,
     redis::{Redis, RedisCluster, RedisSentinels},
     servers::Scratch,
 };
 use redis::{Client, cluster::ClusterClient};
+use sqlx::{MySqlPool, mysql::MySqlConnectOptions};
 use tokio::{
     sync::{RwLock, RwLockWriteGuard},
     task::JoinSet,
@@ -361,6 +363,35 @@ async fn in_postgres_that_fails_over() {
             sleep(Duration::from_secs(2)).await;
             servers.push(new);
         }
+    };
+    holds(world, disturb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn in_mysql_that_fails_over() {
+    let mut old = MySql::start();
+    let database = old.database();
+    let new = old.replica();
+    let proxy = Proxy::to(old.port()).await;
+    let options: MySqlConnectOptions = old.url_of(&database).parse().unwrap();
+    MySqlStore::new(MySqlPool::connect_lazy_with(options.clone())).create_schema().await.unwrap();
+    let open = || {
+        let pool = MySqlPool::connect_lazy_with(options.clone().port(proxy.port()));
+        BoxStore::new(MySqlStore::new(pool).with_deadline(Duration::from_secs(1)))
+    };
+    let world = World::new([open(), open()], vec![open(), open(), open()]);
+    let during = Arc::clone(&world);
+    let disturb = async {
+        cut(&proxy, old.port()).await;
+        let held = during.hold_logouts().await;
+        new.catch_up(&old);
+        old.kill();
+        new.promote();
+        proxy.switch(new.port());
+        drop(held);
+        sleep(Duration::from_secs(2)).await;
+        cut(&proxy, new.port()).await;
     };
     holds(world, disturb).await;
 }

@@ -229,6 +229,46 @@ mod sqlite_data {
     }
 }
 
+mod mysql_data {
+    use kippu_sqlx::MySqlStore;
+    use kippu_test_support::mysql::MySql;
+    use sqlx::{Connection, MySqlConnection, mysql::MySqlPoolOptions};
+
+    use super::{BoxStore, Data, Stall, files};
+
+    pub(super) struct Database {
+        server: MySql,
+        url: String,
+    }
+
+    pub(super) fn database() -> Database {
+        let server = MySql::start();
+        let url = server.url_of(&server.database());
+        Database { server, url }
+    }
+
+    impl Data for Database {
+        async fn open(&self) -> BoxStore {
+            let options = MySqlPoolOptions::new().max_connections(8);
+            let store = MySqlStore::new(options.connect(&self.url).await.unwrap());
+            store.create_schema().await.unwrap();
+            BoxStore::new(store)
+        }
+
+        async fn stall(&self) -> Option<Stall> {
+            let mut other = MySqlConnection::connect(&self.url).await.unwrap();
+            let lock = "LOCK TABLES kippu_sessions WRITE";
+            sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+            Some(Stall::new(async { other.close().await.unwrap() }))
+        }
+
+        /// The logs of changes among it.
+        async fn dump(&self) -> Vec<u8> {
+            files(self.server.folder())
+        }
+    }
+}
+
 mod postgres_data {
     use kippu_sqlx::PostgresStore;
     use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
@@ -572,6 +612,7 @@ macro_rules! on {
 on!(in_memory, memory(), conformance: Suite::new().shares_the_clock(), races: 200, logouts: 1000);
 on!(in_sqlite, sqlite_data::file(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
 on!(#[ignore = "needs PostgreSQL"] in_postgres, postgres_server::Postgres::start(), conformance: Suite::new().rounds(2), races: 200, logouts: 1000);
+on!(#[ignore = "needs MariaDB"] in_mysql, mysql_data::database(), conformance: Suite::new().rounds(2), races: 100, logouts: 500);
 on!(#[ignore = "needs Redis"] in_redis, redis_data::redis(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 200, logouts: 1000);
 on!(#[ignore = "needs Redis"] in_redis_cluster, redis_data::redis_cluster(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 50, logouts: 200);
 
@@ -600,6 +641,12 @@ async fn postgres_holds_no_token() {
 #[ignore = "needs PostgreSQL"]
 async fn a_backup_of_postgres_may_be_restored() {
     a_backup_may_be_restored(postgres_server::Postgres::start()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs MariaDB"]
+async fn mysql_holds_no_token() {
+    the_data_holds_no_token(mysql_data::database()).await;
 }
 
 #[tokio::test]

@@ -93,6 +93,10 @@ impl MySql {
         self.server.iter().for_each(|server| server.signal("CONT"));
     }
 
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
