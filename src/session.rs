@@ -229,6 +229,25 @@ impl<S: RefreshStore> Sessions<S> {
         claims.ok_or(SessionError::Denied)
     }
 
+    /// The record of a session. Where the store has lost that the session ended, in a failover or with a restored backup, and
+    /// this server knows it, the session ends again.
+    async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, SessionError> {
+        let mut record = self.store.load(id).await?;
+        if let Some(record) = &mut record {
+            if record.revoked.is_none() && self.verifier.knows_ended(id) {
+                let (at, reason) = (self.now(), RevokeReason::Logout);
+                self.store.revoke(id, reason, at).await?;
+                self.tell(
+                    EventKind::Revoked { reason, sessions: 1 },
+                    Some(*id),
+                    Some(&record.subject),
+                );
+                record.revoked = Some(Revoked { at, reason });
+            }
+        }
+        Ok(record)
+    }
+
     /// The record of a session of `subject`, if it still is one.
     async fn live(
         &self,
@@ -236,7 +255,7 @@ impl<S: RefreshStore> Sessions<S> {
         subject: &str,
         now: UnixMillis,
     ) -> Result<SessionRecord, SessionError> {
-        let record = self.store.load(id).await?.ok_or(SessionError::InvalidToken)?;
+        let record = self.load(id).await?.ok_or(SessionError::InvalidToken)?;
         if record.subject != subject {
             return Err(SessionError::InvalidToken);
         }

@@ -185,6 +185,11 @@ impl AccessVerifier {
         }
     }
 
+    /// Whether the session is known to have ended.
+    pub(super) fn knows_ended(&self, session: &SessionId) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.contains(session))
+    }
+
     fn check_ended(
         &self,
         session: &SessionId,

@@ -237,7 +237,8 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         Ok(Self { validation: self.validation.max_token_len(bytes)?, ..self })
     }
 
-    /// Has [`Sessions::verify`] refuse the tokens of sessions that have ended, too; see [`EndedSessions`].
+    /// Has [`Sessions::verify`] refuse the tokens of sessions that have ended, too; see [`EndedSessions`]. Where a failover or a
+    /// restored backup has lost a logout that this server knows of, the session ends again when its token is presented.
     pub fn ended_sessions(self, ended: EndedSessions) -> Self {
         Self { ended: Some(ended), ..self }
     }

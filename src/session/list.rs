@@ -106,6 +106,8 @@ impl<S: RefreshStore> Sessions<S> {
         let has_more = records.len() > Self::PAGE;
         records.truncate(Self::PAGE);
         let next = records.last().filter(|_| has_more).map(ListCursor::of);
+        // The store may have lost that one has ended.
+        records.retain(|record| !self.verifier.knows_ended(&record.id));
         Ok(SessionPage { sessions: records.into_iter().map(Session::from).collect(), next })
     }
 }

@@ -99,7 +99,7 @@ impl<S: RefreshStore> Sessions<S> {
         let kid = refresh_token::check_key(keys.signing_key())?.to_owned();
         let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
             .ok_or(SessionError::InvalidToken)?;
-        let record = self.store.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
+        let record = self.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
         if !self.clients.contains(&record.client) || record.origin() != presented.origin {
             return Err(SessionError::InvalidToken);
         }

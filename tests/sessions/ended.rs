@@ -9,8 +9,10 @@ use kippu::{
     DecodeError, Key,
     session::{
         AccessToken, AccessVerifier, ConfigError, EndedError, EndedOptions, EndedSessions,
-        MemoryStore, NoClaims, SessionError, Sessions, SessionsBuilder, TokenEnd, TokenResponse,
+        MemoryStore, NoClaims, RefreshStore, RevokeReason, SessionError, Sessions, SessionsBuilder,
+        TokenEnd, TokenResponse,
         conformance::{Fault, Faulty, Method},
+        store::InsertRequest,
     },
 };
 use kippu_test_support::{clock::TestClock, log::Log};
@@ -289,4 +291,29 @@ async fn a_wake_reads_the_log_at_once() {
     };
     timeout(Duration::from_secs(10), read).await.unwrap();
     task.abort();
+}
+
+/// As after a failover to a replica that had not received the logout.
+#[tokio::test]
+async fn a_logout_that_the_store_has_lost_is_made_again() {
+    let store = store();
+    let ended = EndedSessions::follow(store.clone(), options().max_lag(Duration::from_secs(60)));
+    let sessions = builder(&store).ended_sessions(ended.clone()).build().unwrap();
+    let [lost, other] = [login(&sessions).await, login(&sessions).await];
+    let replica = MemoryStore::new(10);
+    for tokens in [&lost, &other] {
+        let record = store.load(&tokens.session_id).await.unwrap().unwrap();
+        replica.insert(&InsertRequest::new(record)).await.unwrap();
+    }
+    sessions.logout(&lost.refresh_token).await.unwrap();
+    ended.poll().await.unwrap();
+    store.restore(replica);
+    let listed = sessions.list("alice").await.unwrap().sessions;
+    assert_eq!(listed.iter().map(|session| session.id).collect::<Vec<_>>(), [other.session_id]);
+    let welcome = async |_| Ok::<_, std::io::Error>(Some(NoClaims {}));
+    let error = sessions.refresh(&lost.refresh_token, welcome).await.unwrap_err();
+    assert!(matches!(error, SessionError::Revoked(RevokeReason::Logout)), "{error}");
+    let record = store.load(&lost.session_id).await.unwrap().unwrap();
+    assert!(record.revoked.is_some(), "in the store, too");
+    assert!(sessions.refresh(&other.refresh_token, welcome).await.is_ok());
 }
