@@ -350,3 +350,22 @@ async fn a_token_without_auth_time_is_never_recent() {
     assert_eq!(access.auth_time, None);
     assert!(access.require_recent(Duration::MAX).is_err());
 }
+
+/// The clock of the server that took the login was ahead, by more than servers' clocks differ.
+#[tokio::test]
+async fn an_authentication_in_the_future_is_not_recent() {
+    for (ahead, is_recent) in
+        [(60 * SECOND, true), (600 * SECOND, true), (HOUR, false), (3650 * DAY, false)]
+    {
+        let fixture = Fixture::new();
+        fixture.clock.advance(ahead);
+        let tokens = fixture.login().await;
+        fixture.clock.set(START);
+        let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+        let access = fixture.verify(&tokens);
+        assert_eq!(access.auth_time, Some(date(START + ahead)));
+        assert_eq!(access.require_recent(Duration::from_secs(300)).is_ok(), is_recent, "{ahead}");
+        let tokens = fixture.sessions.reauthenticate(&access, admin()).await.unwrap();
+        assert!(fixture.verify(&tokens).require_recent(Duration::ZERO).is_ok());
+    }
+}

@@ -12,7 +12,7 @@ use crate::{
     json::{self, Text, Value},
     numeric_date::NumericDate,
     session::id::SessionId,
-    validation::ClaimError,
+    validation::{ClaimError, Validation},
 };
 
 // The claims that RFC 7519 does not register.
@@ -61,9 +61,14 @@ impl<C> AccessToken<C> {
     /// ```
     ///
     /// # Errors
-    /// [`NotRecent`], also for a token without `auth_time`. The answer to the client is that of RFC 9470 §3.
+    /// [`NotRecent`], also for a token without `auth_time`, and for one whose `auth_time` is further in the future than clocks may
+    /// differ ([`Validation::MAX_LEEWAY`]): the clock of the server that took the login was wrong. The answer to the client is
+    /// that of RFC 9470 §3.
     pub fn require_recent(&self, max_age: Duration) -> Result<(), NotRecent> {
-        let is_recent = |time| self.verified_at.saturating_since(time) <= max_age;
+        let is_recent = |time: NumericDate| {
+            self.verified_at.saturating_since(time) <= max_age
+                && time.saturating_since(self.verified_at) <= Validation::MAX_LEEWAY
+        };
         match self.auth_time {
             Some(time) if is_recent(time) => Ok(()),
             _ => Err(NotRecent { max_age }),
@@ -128,7 +133,7 @@ impl<'c> AccessClaims<'c> {
     fn auth_time(&self) -> Result<Option<NumericDate>, DecodeError> {
         match self.auth_time {
             None => Ok(None),
-            auth_time => Ok(Some(required(AUTH_TIME, auth_time, claims::date)?.latest)),
+            auth_time => Ok(Some(required(AUTH_TIME, auth_time, claims::date)?.earliest)),
         }
     }
 
