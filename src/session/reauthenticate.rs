@@ -28,6 +28,9 @@ impl<S: RefreshStore> Sessions<S> {
     /// The refresh token that the client holds is used up as by a refresh: the client replaces it, and may present it
     /// again within the grace.
     ///
+    /// A user who can also write the store can prolong his own session by it: an access token does not say when its session has to
+    /// end. It stays a session of its subject and its client.
+    ///
     /// # Errors
     /// As [`Sessions::verify_live`] and [`Sessions::login`]. [`StoreErrorKind::Contention`] when other requests
     /// rotate the session each time.
@@ -42,7 +45,8 @@ impl<S: RefreshStore> Sessions<S> {
         let now = self.now();
         for _ in 0..TRIES {
             let mut record = self.live(&access.session_id, &access.subject, now).await?;
-            if !self.clients.contains(&record.client) {
+            // The token says which client it is, and not the store: a user may be able to write that.
+            if record.client != access.client_id || !self.clients.contains(&record.client) {
                 return Err(SessionError::InvalidToken);
             }
             let mut request = self.request(record.id, record.generation, kid.to_owned(), now);
