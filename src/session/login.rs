@@ -80,7 +80,7 @@ impl Login {
     /// With `false`, for a computer that others use too: the session's cookies end with the browser, and the session ends after
     /// [`Sessions::UNREMEMBERED_IDLE_LIFETIME`](super::Sessions::UNREMEMBERED_IDLE_LIFETIME) without a refresh, and after
     /// [`Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME`](super::Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME) at the latest, where the
-    /// builder's lifetimes are not shorter. `true` unless this is called.
+    /// builder's lifetimes are not shorter, but never before an access token would. `true` unless this is called.
     #[must_use]
     pub fn remember(self, remembered: bool) -> Self {
         Self { remembered, ..self }
@@ -283,8 +283,11 @@ impl<S: RefreshStore> Sessions<S> {
     fn lifetimes_of(&self, login: &Login) -> Result<Lifetimes, ConfigError> {
         let mut lifetimes = self.lifetimes;
         if !login.remembered {
-            lifetimes.absolute = lifetimes.absolute.min(Self::UNREMEMBERED_ABSOLUTE_LIFETIME);
-            lifetimes.idle = lifetimes.idle.min(Self::UNREMEMBERED_IDLE_LIFETIME);
+            // An access token lasts that long without a refresh, whatever the session does.
+            let at_most =
+                |lifetime: Duration, most: Duration| lifetime.min(most.max(lifetimes.access));
+            lifetimes.absolute = at_most(lifetimes.absolute, Self::UNREMEMBERED_ABSOLUTE_LIFETIME);
+            lifetimes.idle = at_most(lifetimes.idle, Self::UNREMEMBERED_IDLE_LIFETIME);
         }
         lifetimes.absolute = login.absolute_lifetime.unwrap_or(lifetimes.absolute);
         lifetimes.idle = login.idle_lifetime.unwrap_or(lifetimes.idle.min(lifetimes.absolute));

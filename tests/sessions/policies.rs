@@ -392,3 +392,14 @@ async fn an_authentication_in_the_future_is_not_recent() {
         assert!(fixture.verify(&tokens).require_recent(Duration::ZERO).is_ok());
     }
 }
+
+/// Access tokens that live longer than a session that is not remembered is idle by default.
+#[tokio::test]
+async fn a_login_that_is_not_remembered_lives_as_long_as_an_access_token() {
+    for (access, idle) in [(11, 12), (12, 12), (13, 13), (24, 24), (48, 48)] {
+        let fixture = Fixture::with(|builder| builder.access_lifetime(hours(access)));
+        let tokens = fixture.log_in(Login::new("alice").remember(false)).await;
+        assert_eq!(tokens.refresh_expires_in, hours(idle));
+        assert_eq!(tokens.expires_in, hours(access));
+    }
+}
