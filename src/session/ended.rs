@@ -190,7 +190,8 @@ impl EndedSessions {
     }
 
     /// A future that reads the log on, for ever: to be spawned once, and dropped or aborted at the end. `sleep` is the timer of
-    /// the runtime. After an error the task tries again. It logs when the verifier is no longer fresh, and when it is fresh again.
+    /// the runtime. After an error the task tries again, a second later at most. It logs when the verifier is no longer fresh,
+    /// and when it is fresh again.
     pub async fn run<F>(self, mut sleep: impl FnMut(Duration) -> F + Send)
     where
         F: Future<Output = ()> + Send,
@@ -207,7 +208,9 @@ impl EndedSessions {
                 tracing::warn!(target: "kippu::session", error, "it is not known which sessions have ended");
             }
             was_fresh = is_fresh;
-            self.inner.waiters.nap(sleep(self.inner.options.max_lag / 10)).await;
+            let pause = self.inner.options.max_lag / 10;
+            let pause = if polled.is_err() { pause.min(AGAIN) } else { pause };
+            self.inner.waiters.nap(sleep(pause)).await;
         }
     }
 
@@ -303,6 +306,9 @@ impl fmt::Debug for EndedSessions {
             .finish_non_exhaustive()
     }
 }
+
+/// The longest pause after a reading that has failed. A verifier that is not fresh refuses every token until one succeeds.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A moment that can be counted to, however long the time.
 fn later(start: Instant, time: Duration) -> Instant {

@@ -316,4 +316,28 @@ async fn a_logout_that_the_store_has_lost_is_made_again() {
     let record = store.load(&lost.session_id).await.unwrap().unwrap();
     assert!(record.revoked.is_some(), "in the store, too");
     assert!(sessions.refresh(&other.refresh_token, welcome).await.is_ok());
+
+/// A verifier that starts before its store does refuses every token until it has read it once.
+#[tokio::test]
+async fn a_reading_that_failed_is_repeated_within_a_second_however_long_the_lag_is() {
+    let store = store();
+    let ended = EndedSessions::follow(store.clone(), options().max_lag(Duration::from_secs(3600)));
+    store.fail(Method::EndedAfter, Fault::Before);
+    let naps = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&naps);
+    let run = ended.clone().run(move |time| {
+        let mut naps = noted.lock().unwrap();
+        naps.push(time);
+        let is_second = naps.len() > 1;
+        async move {
+            if is_second {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    assert!(timeout(LAG, run).await.is_err());
+    assert!(ended.is_fresh());
+    let [first, second] = naps.lock().unwrap()[..] else { panic!("two naps") };
+    assert!(first <= Duration::from_secs(1), "{first:?}");
+    assert_eq!(second, Duration::from_secs(360));
 }
