@@ -188,6 +188,8 @@ impl<S: RefreshStore> Sessions<S> {
     /// `authorize` answers as that of [`Sessions::refresh`], but always with claims, and has to compare what the login was granted for: not
     /// whether the user is welcome, but whether the password is still the one that was checked.
     ///
+    /// The sessions that a [limit](Login::limit) has ended for this login stay ended when `authorize` refuses it.
+    ///
     /// ```
     /// # use kippu::session::{MemoryStore, NoClaims, Session, SessionError, Sessions};
     /// # struct Account { password_version: u32 }

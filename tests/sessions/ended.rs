@@ -316,6 +316,7 @@ async fn a_logout_that_the_store_has_lost_is_made_again() {
     let record = store.load(&lost.session_id).await.unwrap().unwrap();
     assert!(record.revoked.is_some(), "in the store, too");
     assert!(sessions.refresh(&other.refresh_token, welcome).await.is_ok());
+}
 
 /// A verifier that starts before its store does refuses every token until it has read it once.
 #[tokio::test]
