@@ -570,23 +570,34 @@ async function endSession(id, label) {
   tell("devices-result", result.ok, result.ok
     ? `${label} gets no token any more, and the one that it has is refused within a second.`
     : `${result.status}: ${result.words}.`);
+  confirmFor(result, () => endSession(id, label));
   await listSessions();
 }
 
-$("logout-others").addEventListener("click", async () => {
+/** What is tried again once the user has authenticated again. */
+let wanted = null;
+
+function confirmFor(result, again) {
+  if (result.answer.error !== NOT_RECENT) return;
+  wanted = again;
+  $("confirm").hidden = false;
+  $("confirm-password").focus();
+}
+
+async function logOutOthers() {
   const result = await login.call(new Deed("Log out the others"), "POST", "/auth/logout_others");
   tell("devices-result", result.ok, result.ok ? `Ended: ${result.answer.ended}.` : `${result.status}: ${result.words}.`);
+  confirmFor(result, logOutOthers);
   await listSessions();
-});
+}
+
+$("logout-others").addEventListener("click", logOutOthers);
 
 async function logOutEverywhere() {
   const result = await login.call(new Deed("Log out everywhere"), "POST", "/auth/logout_all");
   if (result.ok) return leave();
   tell("devices-result", false, `${result.status}: ${result.words}.`);
-  if (result.answer.error === NOT_RECENT) {
-    $("confirm").hidden = false;
-    $("confirm-password").focus();
-  }
+  confirmFor(result, logOutEverywhere);
 }
 
 $("logout-all").addEventListener("click", logOutEverywhere);
@@ -603,7 +614,7 @@ $("confirm").addEventListener("submit", async (event) => {
   $("confirm-password").value = "";
   $("confirm").hidden = true;
   show();
-  await logOutEverywhere();
+  await wanted();
 });
 
 // --- The password ---------------------------------------------------------------------------

@@ -5,7 +5,7 @@ use std::{error::Error, future::ready, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef, Request, State},
-    http::{HeaderName, HeaderValue, header::STRICT_TRANSPORT_SECURITY},
+    http::{HeaderName, HeaderValue, Method, header::STRICT_TRANSPORT_SECURITY},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -58,7 +58,7 @@ pub(crate) struct Policy {
     pub(crate) grace: Duration,
     pub(crate) idle: Duration,
     pub(crate) session: Duration,
-    /// How long ago a user may have authenticated who logs out everywhere.
+    /// How long ago a user may have authenticated who ends other sessions.
     pub(crate) recent: Duration,
     pub(crate) refuses_when_stale: bool,
 }
@@ -131,7 +131,7 @@ impl App {
             .route("/password", post(login::change_password))
             .route("/reauthenticate", post(login::reauthenticate))
             .nest_service(SESSION_ROUTES, sessions)
-            .layer(middleware::from_fn_with_state(self.clone(), recent_for_everywhere))
+            .layer(middleware::from_fn_with_state(self.clone(), recent_for_other_sessions))
             .route("/api/me", get(api::me))
             .route("/api/live", get(api::live))
             .route("/api/public", get(api::public))
@@ -159,18 +159,26 @@ impl Transport {
     }
 }
 
-/// Requires that the user has authenticated recently before a logout everywhere: a stolen access token is not enough.
-async fn recent_for_everywhere(
+/// Requires that the user has authenticated recently before a logout of other sessions: a stolen access token is enough for its
+/// own session alone.
+async fn recent_for_other_sessions(
     State(app): State<App>,
     request: Request,
     next: Next,
 ) -> Result<Response, Rejection> {
-    if request.uri().path() != "/auth/logout_all" {
+    if !ends_other_sessions(&request) {
         return Ok(next.run(request).await);
     }
     let (parts, body) = request.into_parts();
     app.guard.authenticate::<Profile>(&parts)?.require_recent(app.policy.recent)?;
     Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// By any spelling that the routes take for the same path: `nest_service` takes `/auth//logout_all`.
+fn ends_other_sessions(request: &Request) -> bool {
+    let mut segments = request.uri().path().split('/');
+    request.method() == Method::DELETE
+        || segments.any(|segment| matches!(segment, "logout_all" | "logout_others"))
 }
 
 /// Asked at each refresh: with which claims a user goes on, and whether at all.

@@ -49,7 +49,7 @@ pub(crate) struct Options {
     /// How long a session lives at most
     #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
     session_lifetime: u64,
-    /// How long ago a user may have authenticated who logs out everywhere: so short that it can be watched
+    /// How long ago a user may have authenticated who ends other sessions: so short that it can be watched
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     recent: u64,
     /// Refuse access tokens with a 503 while the store cannot be read for the sessions that have ended. By default the API

@@ -44,7 +44,10 @@ fn a_login(server: &AuthServer) {
     assert_eq!(server.bearing("DELETE", &path, &second.access).status(), 204);
     assert_eq!(server.refresh(&other).error(), (400, "invalid_grant"));
     assert_eq!(server.get("/api/live", &other.access).error(), (401, "invalid_token"));
-    assert_eq!(server.get("/api/me", &other.access).status(), 200, "until it expires");
+    // This one reads no store, and hears of it a moment later.
+    wait_until("the end of its session", std::time::Duration::from_secs(1), || {
+        server.get("/api/me", &other.access).error() == (401, "invalid_token")
+    });
 
     let out = server.form("/auth/logout", &format!("refresh_token={}", second.refresh));
     assert_eq!(out.status(), 204);
@@ -211,6 +214,49 @@ fn an_access_token_ends_to_the_second() {
         answer.status() != 200
     });
     assert!(answer.header("www-authenticate").contains("has expired"));
+}
+
+/// One request that ends all sessions, or several that do.
+#[test]
+fn a_stolen_access_token_does_not_log_its_user_out_everywhere() {
+    let folder = Scratch::new("auth-recent");
+    let server = AuthServer::start(&folder, "memory", &["--recent", "1"]);
+    server.register("ida");
+    let (here, there) = (server.log_in("ida"), server.log_in("ida"));
+    let sessions = server.get("/auth/sessions", &here.access);
+    let sessions = sessions.body["sessions"].as_array().unwrap();
+    let other = sessions.iter().find(|session| session["current"] == false).unwrap();
+    let end_other = format!("/auth/sessions/{}", other["id"].as_str().unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    for (method, path) in [
+        ("POST", "/auth/logout_all"),
+        ("POST", "/auth/logout_all?"),
+        ("POST", "/auth/logout_all/"),
+        ("POST", "/auth//logout_all"),
+        ("POST", "//auth/logout_all"),
+        ("POST", "/auth/./logout_all"),
+        ("POST", "/auth/logout%5fall"),
+        ("POST", "/AUTH/logout_all"),
+        ("HEAD", "/auth/logout_all"),
+        ("POST", "/auth/logout_others"),
+        ("DELETE", &*end_other),
+    ] {
+        let answer = server.bearing(method, path, &here.access);
+        assert!(answer.status() >= 400, "{method} {path}: {}", answer.status());
+    }
+    server.refresh(&there).tokens();
+
+    let reauthenticate = |access: &str, password: &str| {
+        let bearer = format!("Bearer {access}");
+        let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+        let body = json!({ "password": password }).to_string();
+        server.send("POST", "/reauthenticate", &headers, &body)
+    };
+    assert_eq!(reauthenticate(&here.access, "not the password").status(), 403);
+    assert_eq!(server.bearing("POST", "/auth/logout_all", &here.access).status(), 401);
+    let recent = reauthenticate(&here.access, PASSWORD).tokens();
+    assert_eq!(server.bearing("POST", "/auth/logout_all", &recent.access).body["ended"], 2);
+    assert_eq!(reauthenticate(&recent.access, PASSWORD).error(), (401, "invalid_token"));
 }
 
 #[test]
