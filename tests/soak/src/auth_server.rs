@@ -36,6 +36,8 @@ impl AuthServer {
             ("--grace", pace.grace.to_string()),
             ("--idle-lifetime", pace.idle_lifetime.to_string()),
             ("--session-lifetime", pace.session_lifetime.to_string()),
+            // No user authenticates again.
+            ("--recent", pace.session_lifetime.to_string()),
             ("--purge-every", "2".to_owned()),
             // A logout of all is not about step-up here.
             ("--recent", "86400".to_owned()),

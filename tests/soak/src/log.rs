@@ -80,7 +80,7 @@ pub enum Answer {
     Expired,
     /// An access token that is not valid for another reason: the clock was set back since it was made.
     Early,
-    /// Too many logins: nothing was done.
+    /// Too many logins, or a login that is not recent enough for this: nothing was done.
     Limited,
     /// Nobody listened: nothing was done.
     Unsent,
