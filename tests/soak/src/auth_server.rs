@@ -39,8 +39,6 @@ impl AuthServer {
             // No user authenticates again.
             ("--recent", pace.session_lifetime.to_string()),
             ("--purge-every", "2".to_owned()),
-            // A logout of all is not about step-up here.
-            ("--recent", "86400".to_owned()),
         ];
         let arguments = arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
         // So that no fault excuses an access token that is accepted too late.
