@@ -288,9 +288,8 @@ fn answer(what: What, status: u16, body: &Value) -> Answer {
         (401, "invalid_token") if description == "the session has ended" => Answer::Refused,
         (401, "invalid_token") if description == "the access token has expired" => Answer::Expired,
         (401, "invalid_token") if description == "the access token is not valid" => Answer::Early,
-        (429, "too_many_tries") => Answer::Limited,
-        // By a clock that was set back since the login.
-        (401, "insufficient_user_authentication") => Answer::Limited,
+        // The second by a clock that was set back since the login.
+        (429, "too_many_tries") | (401, "insufficient_user_authentication") => Answer::Limited,
         (503, "temporarily_unavailable") => Answer::Unavailable,
         (500, "server_error") => Answer::Failed,
         _ => Answer::Odd,
