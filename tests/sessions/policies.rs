@@ -391,3 +391,48 @@ async fn a_login_that_is_not_remembered_lives_as_long_as_an_access_token() {
         assert_eq!(tokens.expires_in, hours(access));
     }
 }
+
+#[tokio::test]
+async fn a_reauthentication_that_the_driver_repeats_uses_one_token_up() {
+    for (clock, otp) in [(0, None), (HOUR, None), (HOUR, Some(data("otp")))] {
+        let fixture = Fixture::new();
+        let tokens = fixture.login().await;
+        fixture.clock.advance(clock);
+        let refreshed = fixture.refresh(&tokens.refresh_token).await.unwrap();
+        let access = fixture.verify(&refreshed);
+        fixture.store.fail(Method::Rotate, Fault::Repeated);
+        let mut renewal = Renewal::new(admin());
+        if let Some(otp) = otp {
+            renewal = renewal.data(otp);
+        }
+        let next = fixture.sessions.reauthenticate(&access, renewal).await.unwrap();
+        assert!(fixture.verify(&next).require_recent(Duration::ZERO).is_ok());
+        // Another tab, which has the token that was used up.
+        let other = fixture.refresh(&refreshed.refresh_token).await.unwrap();
+        assert_eq!(other.refresh_token, next.refresh_token);
+        let events = [
+            EventKind::LoggedIn,
+            EventKind::Rotated,
+            EventKind::Reauthenticated,
+            EventKind::Replayed,
+        ];
+        assert_eq!(fixture.events(), events);
+    }
+}
+
+/// Two tabs of a browser, of which one refreshes while its user authenticates in the other. The browser keeps the cookies of the
+/// answer that comes last.
+#[tokio::test]
+#[ignore = "not fixed: a reauthentication that was overtaken rotates once more, and the answers have different tokens"]
+async fn a_refresh_and_a_reauthentication_at_once_give_the_same_refresh_token() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let access = fixture.verify(&tokens);
+    let refreshed = fixture.refresh(&tokens.refresh_token).await.unwrap();
+    let next = fixture.sessions.reauthenticate(&access, admin()).await.unwrap();
+    fixture.clock.advance(60 * SECOND);
+    // The answer of the refresh has come last.
+    let again = fixture.refresh(&refreshed.refresh_token).await;
+    assert!(again.is_ok(), "{:?}", again.unwrap_err());
+    assert_eq!(refreshed.refresh_token, next.refresh_token);
+}
