@@ -105,7 +105,9 @@ impl Login {
         Self { data, ..self }
     }
 
-    /// How many live sessions the subject may have after this login, whatever the builder says.
+    /// How many live sessions the subject may have after this login, whatever the builder says. The sessions that make room
+    /// stay in the store until they are purged, and each login with a limit reads those of its subject: limit how often a user
+    /// can log in.
     #[must_use]
     pub fn limit(self, limit: SessionLimit) -> Self {
         Self { limit: Some(limit), ..self }

@@ -27,7 +27,8 @@ impl<S: RefreshStore> Sessions<S> {
     /// authentication.
     ///
     /// The refresh token that the client holds is used up as by a refresh: the client replaces it, and may present it
-    /// again within the grace.
+    /// again within the grace. A browser whose tabs share the refresh token in a cookie must not refresh in one tab while another
+    /// one reauthenticates: the two answers have different tokens, and the cookie keeps the one that comes last.
     ///
     /// A user who can also write the store can prolong his own session by it: an access token does not say when its session has to
     /// end. It stays a session of its subject and its client.

@@ -177,8 +177,11 @@ async fn recent_for_other_sessions(
 /// By any spelling that the routes take for the same path: `nest_service` takes `/auth//logout_all`.
 fn ends_other_sessions(request: &Request) -> bool {
     let mut segments = request.uri().path().split('/');
-    request.method() == Method::DELETE
-        || segments.any(|segment| matches!(segment, "logout_all" | "logout_others"))
+    segments.any(|segment| match segment {
+        "logout_all" | "logout_others" => true,
+        "sessions" => request.method() == Method::DELETE,
+        _ => false,
+    })
 }
 
 /// Asked at each refresh: with which claims a user goes on, and whether at all.

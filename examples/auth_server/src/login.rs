@@ -137,9 +137,11 @@ pub(crate) async fn reauthenticate(
     admit_account(&app, &attempt)?;
     let account =
         confirmed(&app, &attempt, Some(account), &password).await.map_err(for_this_session)?;
-    attempt.accepted(&account.id);
+    let id = account.id.clone();
     let again = app.sessions.reauthenticate(&live.token, Profile::from(account));
-    Ok(granted(&app, &request, cookies, again).await?)
+    let answer = granted(&app, &request, cookies, again).await?;
+    attempt.accepted(&id);
+    Ok(answer)
 }
 
 /// Not 401: the session is valid, and its client must not refresh and try again.

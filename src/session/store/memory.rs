@@ -119,7 +119,9 @@ impl RefreshStore for MemoryStore {
         if shard.sessions.contains_key(&session.id) {
             return Ok(InsertOutcome::Duplicate);
         }
-        let evicted = match request.decide(shard.of_subject(&session.subject).cloned()) {
+        let live = shard.of_subject(&session.subject);
+        let live = live.filter(|other| other.is_live(session.created_at)).cloned();
+        let evicted = match request.decide(live) {
             Room::Enough => Vec::new(),
             Room::After(evicted) => evicted,
             Room::Refused => return Ok(InsertOutcome::LimitReached),
