@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+use crate::debug::debug_by_message;
+
 /// Up to 1 KiB of the application's own, kept with a session: the methods of
 /// authentication, or the tenant. kippu stores the bytes and never reads them.
 ///
@@ -29,12 +31,14 @@ use core::fmt;
 pub struct SessionData(Box<[u8]>);
 
 /// The data are longer than [`SessionData::MAX_LEN`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{length} bytes of data for a session: {} at most", SessionData::MAX_LEN)]
 pub struct DataTooLong {
     /// How long they are, in bytes.
     pub length: usize,
 }
+
+debug_by_message!(DataTooLong);
 
 impl SessionData {
     /// The most bytes that a session keeps: 1,024.

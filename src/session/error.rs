@@ -67,7 +67,7 @@ pub enum SessionError {
     #[error("the login is to a client that SessionsBuilder::client does not name")]
     Client,
     /// The lifetimes or the limit of a login cannot be.
-    #[error("this login: {0}")]
+    #[error(transparent)]
     Login(#[from] ConfigError),
     /// The subject has as many sessions as it may ([`SessionLimit::refuse`](super::SessionLimit::refuse)): one of them has to
     /// be logged out first. Where a user asks for this login, show the list of them.
