@@ -70,7 +70,7 @@ struct World {
     verifiers: Vec<AccessVerifier>,
     following: Vec<EndedSessions>,
     ended: Mutex<Vec<Arc<Ended>>>,
-    /// Those who log out hold it for reading; who makes the store lose what is not replicated yet, for writing.
+    /// Users hold it for reading from the login to the logout; a disturbance that takes sessions away, for writing.
     logouts: RwLock<()>,
     is_over: AtomicBool,
     checks: AtomicU64,
@@ -142,6 +142,7 @@ impl World {
 
     /// One who logs in, uses the token, and ends the session in one of the ways there are. Whatever fails is left alone.
     async fn use_up(&self, user: usize, turn: usize) -> Option<()> {
+        let _going = self.logouts.read().await;
         let subject = format!("user-{user}");
         let issuer = &self.issuers[turn % 2];
         let login = async |limit: u32| {
@@ -154,11 +155,13 @@ impl World {
                 self.accepted.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let _going = self.logouts.read().await;
         match turn % 4 {
             0 => issuer.logout(&tokens.refresh_token).await.ok()?,
-            1 => issuer.logout_all(&subject).await.map(|_| ()).ok()?,
-            2 => issuer.logout_session(&subject, &tokens.session_id).await.map(|_| ()).ok()?,
+            1 => issuer.logout_all(&subject).await.ok().filter(|ended| *ended > 0).map(|_| ())?,
+            2 => {
+                let ended = issuer.logout_session(&subject, &tokens.session_id).await;
+                ended.ok()?.then_some(())?;
+            }
             // A later login takes its place.
             _ => login(1).await.map(|_| ())?,
         }
@@ -279,9 +282,11 @@ async fn in_memory() {
     let store = Arc::new(MemoryStore::new(1_000_000));
     let open = || BoxStore::new(Arc::clone(&store));
     let world = World::new([open(), open()], vec![open(), open(), open()]);
+    let during = Arc::clone(&world);
     // The row goes while the access token is still valid.
     let purge = async {
         for _ in 0..20 {
+            let _held = during.logouts.write().await;
             let late = kippu::session::UnixMillis::now().saturating_add(15 * 24 * HOUR);
             store.purge_expired(late, 1000).await.unwrap();
             sleep(Duration::from_millis(100)).await;
