@@ -18,6 +18,7 @@ use super::{
     fault::corrupt,
     row,
 };
+use crate::columns::millis;
 
 /// How many entries a page has at most.
 const PAGE: usize = 10_000;
@@ -107,7 +108,7 @@ pub(super) async fn trim(
     kept_for: Duration,
     enough: Duration,
 ) -> Result<u64, StoreError> {
-    let (began, kept_for) = (Instant::now(), row::millis(kept_for));
+    let (began, kept_for) = (Instant::now(), millis(kept_for));
     call.read(sqlx::query(dialect::VERSION_OF)).await?;
     let mut removed = 0;
     loop {

@@ -12,6 +12,7 @@ use super::{
     fault::{self, corrupt, fault},
     row,
 };
+use crate::columns::millis;
 
 pub(super) async fn insert(
     mut call: Call,
@@ -119,7 +120,7 @@ fn statement(session: &SessionRecord) -> Result<Statement<'_>, StoreError> {
         .bind(session.created_at.get())
         .bind(session.absolute_expires_at.get())
         .bind(i64::from(session.remembered))
-        .bind(session.idle_lifetime.map(row::millis))
+        .bind(session.idle_lifetime.map(millis))
         .bind(session.auth_time.get())
         .bind(session.data.as_bytes())
         .bind(row::generation(session.generation)?)

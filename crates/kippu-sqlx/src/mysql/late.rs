@@ -4,10 +4,8 @@ use kippu::session::{UnixMillis, rotation::RotateRequest};
 use sqlx::{Error, MySqlConnection, mysql::MySqlQueryResult};
 use tokio::time::Instant;
 
-use super::{
-    dialect::{CORRECT, UNSIGNED},
-    row,
-};
+use super::dialect::{CORRECT, UNSIGNED};
+use crate::columns::millis;
 
 /// A rotation that was sent to the server.
 pub(super) struct Late {
@@ -41,12 +39,12 @@ impl Late {
         let result = sqlx::query(CORRECT)
             .bind(at.get())
             .bind(at.get())
-            .bind(row::millis(present.idle_lifetime))
+            .bind(millis(present.idle_lifetime))
             .bind(present.id.as_bytes().as_slice())
             .bind(generation)
             .bind(present.kid.as_bytes())
             .bind(self.from.get())
-            .bind(at.get() - row::millis(accepted))
+            .bind(at.get() - millis(accepted))
             .execute(connection)
             .await?;
         Ok((result.rows_affected() > 0).then(|| returned(&result)))

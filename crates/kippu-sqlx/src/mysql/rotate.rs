@@ -11,6 +11,7 @@ use super::{
     dialect::{self, ADVANCE},
     ended, late, load, row,
 };
+use crate::columns::millis;
 
 /// How often the record is read. Each time another request has advanced or ended the session, of which one grace has few.
 const TRIES: usize = 8;
@@ -72,7 +73,7 @@ async fn advance(
         .bind(request.auth_time.map(UnixMillis::get))
         .bind(request.data.as_ref().map(SessionData::as_bytes))
         .bind(request.after(began.elapsed()).rotated_at().get())
-        .bind(row::millis(request.idle_lifetime))
+        .bind(millis(request.idle_lifetime))
         .bind(request.id.as_bytes().as_slice())
         .bind(from)
         .bind(request.now.get())

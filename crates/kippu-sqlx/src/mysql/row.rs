@@ -1,11 +1,10 @@
 //! Rows in and out: a record of a row that another program may have written, refused where it cannot be one.
 
-use std::time::Duration;
-
-use kippu::session::{Revoked, SessionData, SessionId, SessionRecord, StoreError, UnixMillis};
+use kippu::session::{SessionId, SessionRecord, StoreError, UnixMillis};
 use sqlx::{MySql, Row, decode::Decode, mysql::MySqlRow, types::Type};
 
 use super::fault::{self, corrupt, fault};
+use crate::columns::{self, Columns};
 
 /// Refuses the answer of a server that cannot be used, by the column `server` of a row.
 pub(super) fn check(row: &MySqlRow) -> Result<(), StoreError> {
@@ -20,40 +19,32 @@ pub(super) fn check(row: &MySqlRow) -> Result<(), StoreError> {
 
 /// The record of a row, or none where the row has only what the server says of itself.
 pub(super) fn record(row: &MySqlRow) -> Result<Option<SessionRecord>, StoreError> {
-    let Some(id) = id(row)? else { return Ok(None) };
-    let mut record = SessionRecord::new(
-        id,
-        text(row, "subject")?,
-        text(row, "client")?,
-        text(row, "kid")?,
-        time(row, "created_at")?,
-        time(row, "absolute_expires_at")?,
-    );
-    let label: Option<Vec<u8>> = column(row, "label")?;
-    record.label = label.map(utf8).transpose()?;
-    record.remembered = match column::<i64>(row, "remembered")? {
-        0 => false,
-        1 => true,
-        _ => return Err(corrupt()),
+    let Some(id) = column::<Option<Vec<u8>>>(row, "id")? else { return Ok(None) };
+    let optional_text = |name| column::<Option<Vec<u8>>>(row, name)?.map(utf8).transpose();
+    let (data, reason): (Vec<u8>, _) = (column(row, "data")?, optional_text("revoked_reason")?);
+    let columns = Columns {
+        id: &id,
+        subject: text(row, "subject")?,
+        client: text(row, "client")?,
+        label: optional_text("label")?,
+        created_at: column(row, "created_at")?,
+        absolute_expires_at: column(row, "absolute_expires_at")?,
+        generation: column(row, "generation")?,
+        kid: text(row, "kid")?,
+        rotated_at: column(row, "rotated_at")?,
+        expires_at: column(row, "expires_at")?,
+        revoked_at: column(row, "revoked_at")?,
+        revoked_reason: reason.as_deref(),
+        remembered: match column::<i64>(row, "remembered")? {
+            0 => false,
+            1 => true,
+            _ => return Err(corrupt()),
+        },
+        idle_lifetime: column(row, "idle_lifetime")?,
+        auth_time: Some(column(row, "auth_time")?),
+        data: &data,
     };
-    record.idle_lifetime =
-        column::<Option<i64>>(row, "idle_lifetime")?.map(duration).transpose()?;
-    record.auth_time = time(row, "auth_time")?;
-    let data: Vec<u8> = column(row, "data")?;
-    record.data = SessionData::new(data).map_err(|_| corrupt())?;
-    record.generation = u64::try_from(column::<i64>(row, "generation")?).map_err(|_| corrupt())?;
-    record.rotated_at = time(row, "rotated_at")?;
-    record.expires_at = time(row, "expires_at")?;
-    let reason: Option<Vec<u8>> = column(row, "revoked_reason")?;
-    record.revoked = match (column::<Option<i64>>(row, "revoked_at")?, reason) {
-        (None, None) => None,
-        (Some(at), Some(word)) => {
-            let reason = utf8(word)?.parse().map_err(|_| corrupt())?;
-            Some(Revoked { at: checked(at)?, reason })
-        }
-        _ => return Err(corrupt()),
-    };
-    if record.is_well_formed() { Ok(Some(record)) } else { Err(corrupt()) }
+    columns.into_record().map(Some).ok_or_else(corrupt)
 }
 
 /// The id of a row, where it has one.
@@ -71,21 +62,13 @@ pub(super) fn time(row: &MySqlRow, name: &str) -> Result<UnixMillis, StoreError>
     checked(column(row, name)?)
 }
 
-/// A time that a store can have written: no other is ever made.
 pub(super) fn checked(millis: i64) -> Result<UnixMillis, StoreError> {
-    let time = UnixMillis::new(millis);
-    if time.get() == millis { Ok(time) } else { Err(corrupt()) }
+    columns::time(millis).ok_or_else(corrupt)
 }
 
 /// A generation as it is stored.
 pub(super) fn generation(generation: u64) -> Result<i64, StoreError> {
     i64::try_from(generation).map_err(|_| corrupt())
-}
-
-/// A duration in milliseconds. The longest one reaches from the earliest time to the latest, and more; the sum of a time and it is a
-/// BIGINT.
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(1 << 54)
 }
 
 pub(super) fn column<'r, T: Decode<'r, MySql> + Type<MySql>>(
@@ -101,8 +84,4 @@ fn text(row: &MySqlRow, name: &str) -> Result<String, StoreError> {
 
 fn utf8(bytes: Vec<u8>) -> Result<String, StoreError> {
     String::from_utf8(bytes).map_err(|_| corrupt())
-}
-
-fn duration(millis: i64) -> Result<Duration, StoreError> {
-    u64::try_from(millis).map(Duration::from_millis).map_err(|_| corrupt())
 }
