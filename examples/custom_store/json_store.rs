@@ -110,7 +110,7 @@ impl RefreshStore for JsonStore {
             }
             // Counted under the lock, which other logins of the subject wait for.
             let others = sessions.values().filter(|other| other.subject == session.subject);
-            let evicted = match request.decide(others.cloned()) {
+            let evicted = match request.decide(others) {
                 Room::Enough => Vec::new(),
                 Room::After(evicted) => evicted,
                 Room::Refused => return Step::Unchanged(InsertOutcome::LimitReached),
@@ -199,7 +199,7 @@ impl RefreshStore for JsonStore {
     }
 
     async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
-        self.step(|data| Step::Unchanged(request.page(data.sessions.values().cloned()))).await
+        self.step(|data| Step::Unchanged(request.page(data.sessions.values()))).await
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {

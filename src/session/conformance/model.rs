@@ -191,7 +191,7 @@ impl<S: RefreshStore> Model<'_, S> {
         let request = InsertRequest { limit, ..InsertRequest::new(session.clone()) };
         self.note(format!("insert {request:?}"));
         let others = self.held.values().filter(|other| other.subject == session.subject);
-        let wanted = match (self.held.contains_key(&id), request.decide(others.cloned())) {
+        let wanted = match (self.held.contains_key(&id), request.decide(others)) {
             (true, _) => InsertOutcome::Duplicate,
             (false, Room::Refused) => InsertOutcome::LimitReached,
             (false, Room::Enough) => InsertOutcome::INSERTED,
@@ -298,7 +298,7 @@ impl<S: RefreshStore> Model<'_, S> {
             ..ListRequest::new(subject, now)
         };
         self.note(format!("{request:?}"));
-        let wanted = request.page(self.held.values().cloned());
+        let wanted = request.page(self.held.values());
         same("list", &self.stage.page(&request).await?, &wanted)
     }
 

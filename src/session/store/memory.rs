@@ -119,9 +119,7 @@ impl RefreshStore for MemoryStore {
         if shard.sessions.contains_key(&session.id) {
             return Ok(InsertOutcome::Duplicate);
         }
-        let live = shard.of_subject(&session.subject);
-        let live = live.filter(|other| other.is_live(session.created_at)).cloned();
-        let evicted = match request.decide(live) {
+        let evicted = match request.decide(shard.of_subject(&session.subject)) {
             Room::Enough => Vec::new(),
             Room::After(evicted) => evicted,
             Room::Refused => return Ok(InsertOutcome::LimitReached),
@@ -197,7 +195,7 @@ impl RefreshStore for MemoryStore {
 
     async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
         let shard = self.shard(SessionId::shard_of(&request.subject));
-        Ok(request.page(shard.of_subject(&request.subject).cloned()))
+        Ok(request.page(shard.of_subject(&request.subject)))
     }
 
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {

@@ -2,7 +2,7 @@
 //! fields.
 
 use alloc::{string::String, vec::Vec};
-use core::{fmt, str::FromStr};
+use core::{borrow::Borrow, fmt, str::FromStr};
 
 use crate::{
     debug::debug_by_message,
@@ -33,11 +33,14 @@ impl InsertRequest {
 
     /// What to do about the limit, for a subject that has these sessions: nothing, to refuse, or to revoke some of them. The
     /// new session is not among them, and the order is any.
-    pub fn decide(&self, others: impl IntoIterator<Item = SessionRecord>) -> Room {
+    pub fn decide(&self, others: impl IntoIterator<Item: Borrow<SessionRecord>>) -> Room {
         let Some(SessionLimit { max, evicts }) = self.limit else { return Room::Enough };
         let now = self.session.created_at;
-        let live = others.into_iter().filter(|other| other.is_live(now));
-        let mut live: Vec<_> = live.map(|other| (other.created_at, other.id)).collect();
+        let live = others.into_iter().filter_map(|other| {
+            let other: &SessionRecord = other.borrow();
+            other.is_live(now).then_some((other.created_at, other.id))
+        });
+        let mut live: Vec<_> = live.collect();
         let room = usize::try_from(max.saturating_sub(1)).unwrap_or(usize::MAX);
         match live.len().saturating_sub(room) {
             0 => Room::Enough,
@@ -135,16 +138,20 @@ impl ListRequest {
     }
 
     /// The page of a list that this asks for.
-    pub fn page(&self, sessions: impl IntoIterator<Item = SessionRecord>) -> Vec<SessionRecord> {
+    pub fn page(
+        &self,
+        sessions: impl IntoIterator<Item: Borrow<SessionRecord>>,
+    ) -> Vec<SessionRecord> {
         let is_wanted = |session: &SessionRecord| {
             session.subject == self.subject
                 && session.is_live(self.now)
                 && self.after.is_none_or(|after| ListCursor::of(session) > after)
         };
-        let mut page: Vec<_> = sessions.into_iter().filter(is_wanted).collect();
-        page.sort_by_key(ListCursor::of);
+        let sessions = sessions.into_iter();
+        let mut page: Vec<_> = sessions.filter(|session| is_wanted(session.borrow())).collect();
+        page.sort_by_key(|session| ListCursor::of(session.borrow()));
         page.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
-        page
+        page.iter().map(|session| session.borrow().clone()).collect()
     }
 }
 
