@@ -156,7 +156,7 @@ impl<S: RefreshStore> Sessions<S> {
     /// hours.
     pub const UNREMEMBERED_ABSOLUTE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-    /// How long a refresh can be repeated when nothing else is said: 10 seconds.
+    /// How long a refresh can be repeated by default: 10 seconds.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
     /// Verifies an access token, without a look at the store: see [`AccessVerifier::verify`].

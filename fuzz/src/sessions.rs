@@ -39,7 +39,7 @@ use crate::input::{Input, Options};
 /// does not, does not know. `b`: it is presented, and the application takes its time; `f` welcomes, `n` does not.
 /// `w`: the clock moves. `o`: a logout. `a`: of all sessions of the subject; `x`: of all others than the one.
 /// `s`: of one by its id. `p`: a purge. `v`: an access token is verified. `k`: other refresh keys. `m`: a backup is
-/// made, `u`: restored. `t`: a call of the store is going to fail. `g`: a text that is no token is presented. `c`: a login of the
+/// made, `u`: restored. `t`: a call of the store is going to fail. `g`: a text is presented that is not a token. `c`: a login of the
 /// subject within a limit. `i`: the user of an access token authenticates again.
 pub const STEPS: &[u8; 21] = b"lrdebfnwoaxspvkmutgci";
 

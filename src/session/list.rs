@@ -19,11 +19,11 @@ use crate::numeric_date::NumericDate;
 pub struct Session {
     /// Its id, to end it by.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user whom it is for.
     pub subject: String,
     /// The client that it belongs to.
     pub client: String,
-    /// What the application called it at the login.
+    /// The name that the application gave it at the login.
     pub label: Option<String>,
     /// When the user logged in.
     pub created_at: NumericDate,

@@ -83,7 +83,7 @@ impl<S: RefreshStore> Sessions<S> {
     /// can fail comes before the step that uses the token up.
     ///
     /// # Errors
-    /// [`SessionError`]. What a client is told is [`SessionError::oauth_error`].
+    /// [`SessionError`]. The answer to the client is [`SessionError::oauth_error`].
     pub async fn refresh<R, E, F>(
         &self,
         refresh_token: &str,

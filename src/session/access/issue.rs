@@ -28,7 +28,7 @@ struct Written<'w> {
     sid: &'w SessionId,
 }
 
-/// What an issuer says of a session, besides the application's claims.
+/// The session's part of an access token, beside the application's claims.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Grant<'g> {
     pub(in crate::session) issuer: &'g str,

@@ -1,4 +1,4 @@
-//! What an access token says, read from its payload.
+//! The claims of an access token, read from its payload.
 
 use alloc::string::{String, ToString};
 use core::{fmt::Display, time::Duration};
@@ -20,7 +20,7 @@ pub(super) const SESSION_ID: &str = "sid";
 pub(super) const CLIENT_ID: &str = "client_id";
 const AUTH_TIME: &str = "auth_time";
 
-/// What an access token says that was verified.
+/// The claims of a verified access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessToken<C> {

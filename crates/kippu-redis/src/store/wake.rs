@@ -154,7 +154,7 @@ impl Ears {
                 self.heard = Some(true);
                 tracing::info!(target: "kippu::session", channel, "messages say when sessions end");
             }
-            // What has ended while nobody listened.
+            // Sessions may have ended before the subscription.
             ended.wake();
             let check_at = Instant::now() + CHECK;
             while timeout_at(check_at, news.any.notified()).await.is_ok() {
@@ -178,7 +178,7 @@ impl Ears {
     }
 }
 
-/// What came on the connection. Messages that nobody has seen yet count as one.
+/// The messages of a connection. Those that the listener has not read yet count as one.
 #[derive(Default)]
 struct News {
     any: Notify,
