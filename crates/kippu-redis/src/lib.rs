@@ -22,7 +22,7 @@ mod store;
 
 pub use redis;
 
-pub use self::store::{PrimaryConnection, RedisStore};
+pub use self::store::{ClusterPrimaries, PrimaryConnection, RedisStore};
 
 /// The example of the README is run as a test.
 #[cfg(doctest)]

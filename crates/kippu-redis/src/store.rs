@@ -1,10 +1,12 @@
 //! Sessions in Redis or Valkey: each step a script on one key, which the primary alone runs, within a deadline.
 
 mod clock;
+mod cluster;
 mod fault;
 mod log;
 mod primary;
 mod purge;
+mod renewed;
 mod rotate;
 mod step;
 mod value;
@@ -25,17 +27,17 @@ use kippu::session::{
 };
 use redis::{
     Client, ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike,
-    sentinel::SentinelClient,
+    cluster::ClusterClient, sentinel::SentinelClient,
 };
 use tokio::time::timeout;
 
-pub use self::primary::PrimaryConnection;
 use self::{
     clock::Clocks,
     fault::{corrupt, fault, is_not_primary, newer},
     step::{INSERT, LIST, LOAD, REVOKE, REVOKE_SUBJECT, Step, explain},
     value::{Unreadable, decode, encode},
 };
+pub use self::{cluster::ClusterPrimaries, primary::PrimaryConnection};
 
 /// Sessions in Redis 7.0 or later, or in Valkey: one server, a primary that Redis Sentinel watches, or a cluster.
 ///
@@ -52,7 +54,7 @@ use self::{
 /// |---|---|---|
 /// | [`connect`](RedisStore::connect) | one server, or an address that leads to the primary | connects again, to the server that the address leads to then |
 /// | [`sentinel`](RedisStore::sentinel) | Redis Sentinel | asks the sentinels for the primary again |
-/// | [`new`](Self::new) with a `ClusterConnection` | Redis Cluster | the connection follows the slots |
+/// | [`cluster`](RedisStore::cluster) | Redis Cluster | follows the slots, and connects again when no node answers |
 /// | [`new`](Self::new) with another async connection of the [`redis`] crate | whatever it connects to | the connection decides |
 ///
 /// Under Sentinel:
@@ -91,7 +93,7 @@ use self::{
 /// # Failover
 /// Only a primary answers. Each script asks the server for its role, for reads and for writes, and a replica refuses it:
 /// the store closes that connection and answers [`StoreErrorKind::Unavailable`]. Later calls connect again, so that a store
-/// made by [`connect`](RedisStore::connect) or [`sentinel`](RedisStore::sentinel) works again a moment after the
+/// made by [`connect`](RedisStore::connect), [`sentinel`](RedisStore::sentinel) or [`cluster`](RedisStore::cluster) works again a moment after the
 /// new primary does. On a connection of the application's, the store sends `QUIT`: a `ConnectionManager` connects again after
 /// that, and a [`MultiplexedConnection`](redis::aio::MultiplexedConnection) stays closed. When a server vanishes without
 /// closing its connections, a `ConnectionManager` waits for TCP to notice, which takes a quarter of an hour unless
@@ -203,16 +205,31 @@ impl RedisStore<PrimaryConnection> {
     pub async fn sentinel(client: SentinelClient) -> Result<Self, StoreError> {
         Self::connected(PrimaryConnection::by_sentinels(client)).await
     }
+}
 
-    async fn connected(
-        connection: impl Future<Output = Result<PrimaryConnection, RedisError>>,
-    ) -> Result<Self, StoreError> {
-        let connection = in_time(Self::DEFAULT_DEADLINE, async { connection.await.map_err(fault) });
-        Ok(Self { quits: false, ..Self::new(connection.await?) })
+impl RedisStore<ClusterPrimaries> {
+    /// Connects to the primaries of a cluster, now and after each failover.
+    ///
+    /// The client's own time limits and retries count within a step. A client that reads from replicas is of no use: a replica
+    /// answers no step.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    pub async fn cluster(client: ClusterClient) -> Result<Self, StoreError> {
+        Self::connected(ClusterPrimaries::connect(client)).await
     }
 }
 
 impl<C> RedisStore<C> {
+    /// A store over one of the connections that renew themselves.
+    async fn connected(
+        connection: impl Future<Output = Result<C, RedisError>>,
+    ) -> Result<Self, StoreError> {
+        let deadline = RedisStore::DEFAULT_DEADLINE;
+        let connection = in_time(deadline, async { connection.await.map_err(fault) }).await?;
+        Ok(Self { quits: false, ..Self::new(connection) })
+    }
+
     /// Makes a store over a connection of the application's, under the prefix `kippu`.
     pub fn new(connection: C) -> Self {
         Self {
@@ -253,7 +270,7 @@ impl<C> RedisStore<C> {
     }
 
     /// Returns the connection, for other data of the application in the same Redis. A clone of a [`PrimaryConnection`]
-    /// follows each failover too.
+    /// or of [`ClusterPrimaries`] follows each failover too.
     pub fn connection(&self) -> &C {
         &self.connection
     }

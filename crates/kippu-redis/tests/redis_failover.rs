@@ -11,14 +11,17 @@
 use std::{
     future::Future,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use kippu::session::{
     BoxStore, RefreshStore, RevokeReason, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
     rotation::{AheadPolicy, RotateOutcome, RotateRequest},
-    store::{InsertRequest, ListRequest, SessionLimit},
+    store::{EndedCursor, InsertRequest, ListRequest, SessionLimit},
 };
 use kippu_redis::RedisStore;
 use kippu_test_support::{proxy, records, redis as redis_server};
@@ -344,7 +347,7 @@ fn each_step_ends_in_time_in_a_cluster_and_under_sentinels() {
     let mut sentinels = RedisSentinels::start(primary);
     runtime().block_on(async {
         let client = ClusterClient::new(cluster.urls()).unwrap();
-        let clustered = RedisStore::new(client.get_async_connection().await.unwrap());
+        let clustered = RedisStore::cluster(client).await.unwrap();
         let stores = [
             ("cluster", BoxStore::new(clustered.with_deadline(deadline))),
             ("sentinels", BoxStore::new(by_sentinels(&sentinels).await.with_deadline(deadline))),
@@ -369,6 +372,48 @@ fn each_step_ends_in_time_in_a_cluster_and_under_sentinels() {
                 assert!(slowest < late, "{what}, {name}: {slowest:?}");
             }
         }
+    });
+}
+
+/// A `ClusterConnection` alone may stop answering for good then: see [`kippu_redis::ClusterPrimaries`].
+#[test]
+#[ignore = "needs Redis"]
+fn a_cluster_that_loses_a_primary_under_load_is_followed() {
+    const STORES: usize = 4;
+    let mut cluster = RedisCluster::start();
+    runtime().block_on(async {
+        let readings = Arc::new([const { AtomicU64::new(0) }; STORES]);
+        let mut readers = JoinSet::new();
+        for number in 0..STORES {
+            let client = ClusterClient::new(cluster.urls()).unwrap();
+            let store = RedisStore::cluster(client).await.unwrap();
+            let store = store.with_deadline(Duration::from_secs(4));
+            let readings = Arc::clone(&readings);
+            readers.spawn(async move {
+                loop {
+                    if store.ended_after(&EndedCursor::default()).await.is_ok() {
+                        readings[number].fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let all_read = async || {
+            let done = || -> [u64; STORES] {
+                std::array::from_fn(|number| readings[number].load(Ordering::Relaxed))
+            };
+            let before = done();
+            // The first may have begun earlier.
+            let read = async || {
+                while done().into_iter().zip(before).any(|(now, before)| now < before + 2) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            timeout(LIMIT, read()).await.unwrap_or_else(|_| panic!("{before:?}, {:?}", done()));
+        };
+        all_read().await;
+        cluster.kill_master(0);
+        cluster.wait_for_failover(0);
+        all_read().await;
     });
 }
 

@@ -272,7 +272,7 @@ fn a_node_of_a_cluster_tells_of_all_others() {
     on_runtime(async {
         let cluster = RedisCluster::start();
         let client = ClusterClient::new(cluster.urls()).unwrap();
-        let store = RedisStore::new(client.get_async_connection().await.unwrap()).with_wake_ups();
+        let store = RedisStore::cluster(client).await.unwrap().with_wake_ups();
         let store = store.with_deadline(LIMIT);
         let (ended, run) = follow(store.clone(), MAX_LAG).await;
         // The first does not answer, so that the second is asked.

@@ -203,9 +203,19 @@ impl World {
     }
 }
 
+/// Ends the tasks, of a test that fails too.
+struct Over(Arc<World>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Logs in and out, checks and disturbs, until there were enough checks and the last disturbance has ended.
 async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
     let wanted = env::var("KIPPU_CHECKS").map_or(20_000, |text| text.parse().unwrap());
+    let over = Over(Arc::clone(&world));
     let mut tasks = JoinSet::new();
     for ended in &world.following {
         tasks.spawn(ended.clone().run(sleep));
@@ -246,7 +256,7 @@ async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
     // Everything that was disturbed is as before: a token of a session that goes on is accepted everywhere.
     let recovered = Instant::now();
     let stays = loop {
-        assert!(recovered.elapsed() < Duration::from_secs(30), "no login succeeds");
+        assert!(recovered.elapsed() < Duration::from_secs(60), "no login succeeds");
         match world.issuers[0].login("stays", &NoClaims {}).await {
             Ok(tokens) => break tokens,
             Err(_) => sleep(Duration::from_millis(50)).await,
@@ -255,13 +265,13 @@ async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
     for verifier in 0..VERIFIERS {
         while !is_accepted(&world, verifier, &stays) {
             assert!(
-                recovered.elapsed() < Duration::from_secs(30),
+                recovered.elapsed() < Duration::from_secs(60),
                 "verifier {verifier} is not fresh"
             );
             sleep(Duration::from_millis(50)).await;
         }
     }
-    world.is_over.store(true, Ordering::Relaxed);
+    drop(over);
     checker.await.unwrap();
     users.join_all().await;
     let (ended, accepted) =
@@ -456,8 +466,8 @@ async fn in_redis_that_fails_over() {
 async fn in_a_redis_cluster_that_loses_a_master() {
     let mut cluster = RedisCluster::start();
     let open = async |urls: Vec<String>| {
-        let connection = ClusterClient::new(urls).unwrap().get_async_connection().await.unwrap();
-        BoxStore::new(RedisStore::new(connection).with_deadline(Duration::from_secs(2)))
+        let store = RedisStore::cluster(ClusterClient::new(urls).unwrap()).await.unwrap();
+        BoxStore::new(store.with_deadline(Duration::from_secs(4)))
     };
     let mut stores = Vec::new();
     for _ in 0..5 {
@@ -466,7 +476,7 @@ async fn in_a_redis_cluster_that_loses_a_master() {
     let followed = stores.split_off(2);
     let [first, second] = [stores.remove(0), stores.remove(0)];
     // A reading asks 1,024 shards.
-    let world = World::with_lag(Duration::from_secs(5), [first, second], followed);
+    let world = World::with_lag(Duration::from_secs(10), [first, second], followed);
     let during = Arc::clone(&world);
     let disturb = async {
         sleep(Duration::from_secs(2)).await;

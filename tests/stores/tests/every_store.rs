@@ -134,7 +134,7 @@ mod redis_data {
     impl Data for RedisCluster {
         async fn open(&self) -> BoxStore {
             let client = ClusterClient::new(self.urls()).unwrap();
-            let store = RedisStore::new(client.get_async_connection().await.unwrap());
+            let store = RedisStore::cluster(client).await.unwrap();
             BoxStore::new(store.with_deadline(DEADLINE))
         }
 

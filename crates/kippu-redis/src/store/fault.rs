@@ -94,7 +94,7 @@ fn classify_known(kind: ServerErrorKind) -> (StoreErrorKind, &'static str) {
             "this Redis is a replica: a failover is under way, or the address is not the primary's",
         ),
         ServerErrorKind::Moved | ServerErrorKind::CrossSlot => {
-            (Misconfigured, "this Redis is one node of a cluster: connect with a ClusterConnection")
+            (Misconfigured, "this Redis is one node of a cluster: connect with RedisStore::cluster")
         }
         ServerErrorKind::NoPerm => (
             Misconfigured,
