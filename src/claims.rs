@@ -1,7 +1,7 @@
 //! The registered claims (RFC 7519 §4.1): as an issuer writes them, and as a verifier notes them.
 
 use alloc::{
-    string::String,
+    string::{String, ToString},
     vec::{self, Vec},
 };
 use core::{fmt, slice, str::FromStr};
@@ -201,7 +201,8 @@ impl Serialize for RegisteredClaims {
 }
 
 impl<'de> Deserialize<'de> for RegisteredClaims {
-    /// Other members are ignored. A claim that is null is an error, not an absent claim.
+    /// Other members are ignored. A claim that is null is read as an absent one, and a whole number as `sub` by its digits:
+    /// [`decode`](crate::decode) refuses both before, unless [`Validation`](crate::Validation) says otherwise.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ClaimsVisitor;
 
@@ -216,21 +217,16 @@ impl<'de> Deserialize<'de> for RegisteredClaims {
                 let mut claims = RegisteredClaims::default();
                 while let Some(ClaimName(name)) = map.next_key()? {
                     match name {
-                        Some(RegisteredClaim::Issuer) => claims.iss = Some(map.next_value()?),
-                        Some(RegisteredClaim::Subject) => claims.sub = Some(map.next_value()?),
-                        Some(RegisteredClaim::Audience) => {
-                            claims.aud = Some(map.next_value()?);
+                        Some(RegisteredClaim::Issuer) => claims.iss = map.next_value()?,
+                        Some(RegisteredClaim::Subject) => {
+                            let subject: Option<Subject> = map.next_value()?;
+                            claims.sub = subject.map(|Subject(text)| text);
                         }
-                        Some(RegisteredClaim::ExpirationTime) => {
-                            claims.exp = Some(map.next_value()?);
-                        }
-                        Some(RegisteredClaim::NotBefore) => {
-                            claims.nbf = Some(map.next_value()?);
-                        }
-                        Some(RegisteredClaim::IssuedAt) => {
-                            claims.iat = Some(map.next_value()?);
-                        }
-                        Some(RegisteredClaim::JwtId) => claims.jti = Some(map.next_value()?),
+                        Some(RegisteredClaim::Audience) => claims.aud = map.next_value()?,
+                        Some(RegisteredClaim::ExpirationTime) => claims.exp = map.next_value()?,
+                        Some(RegisteredClaim::NotBefore) => claims.nbf = map.next_value()?,
+                        Some(RegisteredClaim::IssuedAt) => claims.iat = map.next_value()?,
+                        Some(RegisteredClaim::JwtId) => claims.jti = map.next_value()?,
                         None => {
                             map.next_value::<de::IgnoredAny>()?;
                         }
@@ -242,6 +238,49 @@ impl<'de> Deserialize<'de> for RegisteredClaims {
 
         // By its fields, so that a flattened one takes its own members and leaves the others.
         deserializer.deserialize_struct("RegisteredClaims", RegisteredClaim::NAMES, ClaimsVisitor)
+    }
+}
+
+/// The value of `sub`: a string, or the digits of a whole number.
+struct Subject(String);
+
+impl<'de> Deserialize<'de> for Subject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SubjectVisitor;
+
+        impl<'de> de::Visitor<'de> for SubjectVisitor {
+            type Value = Subject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Subject, E> {
+                Ok(Subject(text.into()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Subject, E> {
+                Ok(Subject(text))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Subject, E> {
+                Ok(Subject(number.to_string()))
+            }
+
+            /// serde_json hands a number over as a map where its feature `arbitrary_precision` is on.
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Subject, A::Error> {
+                let map = de::value::MapAccessDeserializer::new(map);
+                match serde_json::Number::deserialize(map)?.as_u64() {
+                    Some(number) => self.visit_u64(number),
+                    None => Err(de::Error::custom("a number that is not an id of a subject")),
+                }
+            }
+        }
+
+        if !deserializer.is_human_readable() {
+            return deserializer.deserialize_string(SubjectVisitor);
+        }
+        deserializer.deserialize_any(SubjectVisitor)
     }
 }
 
@@ -429,18 +468,19 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
     }
 
     /// A registered claim whose value has the wrong type, if there is one.
-    pub(crate) fn wrong_type(&self) -> Option<RegisteredClaim> {
-        RegisteredClaim::ALL.into_iter().find(|claim| {
-            self.get(*claim).is_some_and(|value| match claim {
+    pub(crate) fn wrong_type(&self) -> Option<(RegisteredClaim, Value<'c>)> {
+        let claims = RegisteredClaim::ALL.into_iter();
+        claims.filter_map(|claim| Some((claim, self.get(claim)?))).find(
+            |(claim, value)| match claim {
                 RegisteredClaim::Issuer | RegisteredClaim::Subject | RegisteredClaim::JwtId => {
                     value.text().is_none()
                 }
-                RegisteredClaim::Audience => names(value).is_none(),
+                RegisteredClaim::Audience => names(*value).is_none(),
                 RegisteredClaim::ExpirationTime
                 | RegisteredClaim::NotBefore
                 | RegisteredClaim::IssuedAt => value.number().is_none(),
-            })
-        })
+            },
+        )
     }
 
     /// Whether the token has the `index`th of the claims that were wanted.

@@ -24,8 +24,15 @@ pub enum EncodeError {
     /// [`decode`](crate::decode) would not read: with two members of one name, say.
     #[error("the claims are no claims set: {0}")]
     Claims(JsonError),
-    /// A registered claim has another JSON type than RFC 7519 §4.1 gives it: a number that is not
-    /// finite is written as null, say.
+    /// A registered claim is null, which is not the same as absent: a field that is `None`, or a number that is not finite.
+    #[error(
+        "the claim {claim} is null: for a None, write #[serde(skip_serializing_if = \"Option::is_none\")] above the field"
+    )]
+    Null {
+        /// The claim.
+        claim: RegisteredClaim,
+    },
+    /// A registered claim has another JSON type than RFC 7519 §4.1 gives it.
     #[error("the claim {claim} is not {}", claim.json_type())]
     WrongType {
         /// The claim.
@@ -246,7 +253,7 @@ fn claim_advice(error: &ClaimError) -> &'static str {
             "have the issuer write the claim, or do not expect it of these tokens"
         }
         ClaimError::WrongType { .. } => {
-            "report it to the issuer: RFC 7519 gives the claim another type, and null is none"
+            "report it to the issuer: RFC 7519 gives the claim another type, and null is none; for tokens that are out already, see Validation::null_means_absent and Validation::numeric_subject"
         }
         ClaimError::Malformed { .. } => {
             "report it to the issuer: the specification of the claim gives it another form"

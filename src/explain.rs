@@ -202,7 +202,7 @@ impl Explanation {
         self.note(KEY_TIME, signer.check_time(now));
         for (claim, check) in CHECKS {
             let result = check(validation, &claims, now).map_err(DecodeError::from);
-            self.note_value(claim.as_str(), claims.get(claim).is_some(), result);
+            self.note_value(claim.as_str(), validation.value(&claims, claim).is_some(), result);
         }
         for (index, claim) in validation.required_others().iter().enumerate() {
             let result = validation.check_other(&claims, index).map_err(DecodeError::from);

@@ -127,6 +127,10 @@ impl<'t> Value<'t> {
         matches!(self.0, [b'-' | b'0'..=b'9', ..]).then_some(self.0)
     }
 
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == b"null"
+    }
+
     /// The elements, if this is an array. They are scanned again, so that nothing has to be allocated for them.
     pub(crate) fn elements(self) -> Option<impl Iterator<Item = Value<'t>>> {
         let mut scanner = Scanner::new(self.0.strip_prefix(b"[")?, usize::MAX);

@@ -289,7 +289,8 @@ pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
     let mut claims = ClaimsSet::wanting(&[]);
     claims.scan(payload).map_err(EncodeError::Claims)?;
     match claims.wrong_type() {
-        Some(claim) => Err(EncodeError::WrongType { claim }),
+        Some((claim, value)) if value.is_null() => Err(EncodeError::Null { claim }),
+        Some((claim, _)) => Err(EncodeError::WrongType { claim }),
         None => Ok(()),
     }
 }

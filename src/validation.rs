@@ -41,6 +41,7 @@ use crate::{
 /// # Ok::<(), kippu::InvalidOption>(())
 /// ```
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one rule that a call has loosened")]
 pub struct Validation {
     issuers: Expected,
     subjects: Expected,
@@ -51,6 +52,8 @@ pub struct Validation {
     required_others: Expected,
     expiry_optional: bool,
     any_audience: bool,
+    null_means_absent: bool,
+    numeric_subject: bool,
     leeway: Duration,
     max_age: Option<Duration>,
     max_token_len: usize,
@@ -88,6 +91,9 @@ pub enum InvalidOption {
     /// `exp` was to be optional after it had been required.
     #[error("exp is required already, so it is not optional")]
     ExpiryRequired,
+    /// A number was to be accepted as `sub` after a subject, which is a string, had been named.
+    #[error("a subject is expected already, so sub is not a number")]
+    SubjectExpected,
     /// The limit is 0, or above the highest one.
     #[error("a token length limit of {given} bytes is not between 1 and {limit}")]
     MaxTokenLen {
@@ -235,6 +241,8 @@ impl Validation {
             required_others: Vec::new(),
             expiry_optional: false,
             any_audience: false,
+            null_means_absent: false,
+            numeric_subject: false,
             leeway: Self::DEFAULT_LEEWAY,
             max_age: None,
             max_token_len: Self::DEFAULT_MAX_TOKEN_LEN,
@@ -356,6 +364,30 @@ impl Validation {
         Ok(Self { expiry_optional: true, ..self })
     }
 
+    /// Takes a registered claim that is null for one that is absent, against RFC 7519 §4.1: for tokens that an issuer has
+    /// written from an `Option` without skipping it, until the last of them has expired. A null claim that is required
+    /// or expected is missing then. The call changes nothing for claims that are not registered.
+    ///
+    /// # Errors
+    /// It has none so far. Every call that loosens returns a `Result`.
+    pub fn null_means_absent(self) -> Result<Self, InvalidOption> {
+        Ok(Self { null_means_absent: true, ..self })
+    }
+
+    /// Accepts a whole number from 0 to 2<sup>64</sup> − 1 as `sub`, against RFC 7519 §4.1.2: for tokens whose issuer has
+    /// written a user's number, until the last of them has expired. [`RegisteredClaims`](crate::RegisteredClaims) holds
+    /// its digits, which look like those of a string `sub`: use it where no subject is a string of digits. A subject that is named
+    /// later is expected all the same, and no number is equal to it.
+    ///
+    /// # Errors
+    /// [`InvalidOption::SubjectExpected`] when a subject has been named.
+    pub fn numeric_subject(self) -> Result<Self, InvalidOption> {
+        if !self.subjects.is_empty() {
+            return Err(InvalidOption::SubjectExpected);
+        }
+        Ok(Self { numeric_subject: true, ..self })
+    }
+
     /// Refuses a token of more than `bytes` bytes before it is looked at, 16 KiB when this is not said.
     ///
     /// # Errors
@@ -438,6 +470,15 @@ impl Validation {
         }
     }
 
+    /// The value of a registered claim, of whatever type, where the token has one.
+    pub(crate) fn value<'c>(
+        &self,
+        claims: &ClaimsSet<'_, 'c>,
+        claim: RegisteredClaim,
+    ) -> Option<Value<'c>> {
+        claims.get(claim).filter(|value| !(self.null_means_absent && value.is_null()))
+    }
+
     /// Returns the value of a claim as `read` reads it, which may be absent unless it is required or a value
     /// of it `is_expected`. Whether or not the claim is asked for, a value of another type is an error.
     fn present<'c, T>(
@@ -447,7 +488,7 @@ impl Validation {
         is_expected: bool,
         read: impl FnOnce(Value<'c>) -> Option<T>,
     ) -> Result<Option<T>, ClaimError> {
-        match claims.get(claim) {
+        match self.value(claims, claim) {
             Some(value) => match read(value) {
                 Some(value) => Ok(Some(value)),
                 None => Err(ClaimError::WrongType { claim }),
@@ -516,6 +557,12 @@ impl Validation {
     }
 
     fn check_subject(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
+        if self.numeric_subject && self.subjects.is_empty() {
+            let is_number = |value: Value<'_>| value.spelled().parse::<u64>().is_ok();
+            if claims.get(RegisteredClaim::Subject).is_some_and(is_number) {
+                return Ok(());
+            }
+        }
         match self.unexpected(claims, RegisteredClaim::Subject, &self.subjects)? {
             Some((found, expected)) => Err(ClaimError::Subject { found, expected }),
             None => Ok(()),
@@ -582,6 +629,8 @@ impl fmt::Debug for Validation {
             .field("required_others", &self.required_others)
             .field("expiry_optional", &self.expiry_optional)
             .field("any_audience", &self.any_audience)
+            .field("null_means_absent", &self.null_means_absent)
+            .field("numeric_subject", &self.numeric_subject)
             .field("leeway", &self.leeway)
             .field("max_age", &self.max_age)
             .field("max_token_len", &self.max_token_len)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kippu::{
     Audience, ClaimError, Clock, DecodeError, InvalidOption, NumericDate, RegisteredClaim,
-    Validation, decode, decode_borrowed, explain,
+    RegisteredClaims, Validation, decode, decode_borrowed, explain, verify,
 };
 use kippu_test_support::signing;
 use serde::de::IgnoredAny;
@@ -248,6 +248,75 @@ fn a_registered_claim_of_another_type_is_refused() {
     refused(r#"{"exp":null}"#, &lax(), "the claim exp is not a number");
     refused(r#"{"iss":["a"]}"#, &lax(), "the claim iss is not a string");
     refused(r#"{"aud":7}"#, &lax(), "the claim aud is not a string or an array of strings");
+}
+
+const CLAIMS: [&str; 7] = ["exp", "nbf", "iat", "iss", "aud", "sub", "jti"];
+
+/// Reads the registered claims of a token by each way there is. All give the same.
+#[track_caller]
+fn registered(claims: &str, validation: &Validation) -> RegisteredClaims {
+    #[derive(serde::Deserialize)]
+    struct Flattened {
+        #[serde(flatten)]
+        registered: RegisteredClaims,
+    }
+
+    let token = signed(claims);
+    let read = verify(&token, &key(), validation).unwrap().registered();
+    assert_eq!(decode::<RegisteredClaims>(&token, &key(), validation).unwrap(), read);
+    assert_eq!(decode::<Flattened>(&token, &key(), validation).unwrap().registered, read);
+    read
+}
+
+#[test]
+fn null_is_an_absent_claim_where_it_is_told_to_be() {
+    let lenient = lax().null_means_absent().unwrap();
+    for claim in CLAIMS {
+        let (null, missing) =
+            (format!(r#"{{"{claim}":null}}"#), format!("the claim {claim} is missing"));
+        assert!(judge(&null, &lax()).is_err());
+        accepted(&null, &lenient);
+        assert_eq!(registered(&null, &lenient), RegisteredClaims::default());
+        refused(&null, &lenient.clone().require(claim), &missing);
+        let explanation = explain(&signed(&null), &key(), &lenient).to_string();
+        assert!(explanation.contains(&format!("\nabsent   {claim}\n")), "{explanation}");
+    }
+    let expecting = lenient.clone().issuer("a").audience("a").subject("a").jwt_id("a");
+    refused(r#"{"iss":null}"#, &expecting, "the claim iss is missing");
+    let strict = Validation::new().at(seconds(NOW)).null_means_absent().unwrap();
+    refused(r#"{"exp":null}"#, &strict, "the claim exp is missing");
+    // Nothing else means absent, and what is not registered is left alone.
+    for claims in [r#"{"sub":false}"#, r#"{"sub":0}"#, r#"{"aud":[null]}"#, r#"{"exp":"null"}"#] {
+        assert!(judge(claims, &lenient).is_err(), "{claims}");
+    }
+    accepted(r#"{"tenant":null}"#, &lenient.require("tenant"));
+}
+
+#[test]
+fn sub_is_a_number_where_it_may_be() {
+    let lenient = lax().numeric_subject().unwrap();
+    for number in ["0", "42", "9007199254740993", "18446744073709551615"] {
+        let claims = format!(r#"{{"sub":{number}}}"#);
+        refused(&claims, &lax(), "the claim sub is not a string");
+        accepted(&claims, &lenient);
+        accepted(&claims, &lenient.clone().require("sub"));
+        assert_eq!(registered(&claims, &lenient).sub.as_deref(), Some(number));
+    }
+    accepted(r#"{"sub":"42"}"#, &lenient);
+    for other in ["-1", "-0", "1.0", "1e3", "18446744073709551616", "null", "true", "[42]", "{}"] {
+        let claims = format!(r#"{{"sub":{other}}}"#);
+        refused(&claims, &lenient, "the claim sub is not a string");
+    }
+    refused(r#"{"jti":42}"#, &lenient, "the claim jti is not a string");
+    refused(r#"{"iss":42}"#, &lenient, "the claim iss is not a string");
+    // A number does not equal a subject that was named.
+    let named = lenient.clone().subject("42");
+    refused(r#"{"sub":42}"#, &named, "the claim sub is not a string");
+    accepted(r#"{"sub":"42"}"#, &named);
+    let error = lax().subject("42").numeric_subject().unwrap_err();
+    assert_eq!(error, InvalidOption::SubjectExpected);
+    refused(r#"{"sub":null}"#, &lenient, "the claim sub is not a string");
+    accepted(r#"{"sub":null}"#, &lenient.null_means_absent().unwrap());
 }
 
 /// What is expected is required, and compared exactly (RFC 7519 §4.1.1, RFC 8725 §3.8).
