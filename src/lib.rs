@@ -32,8 +32,8 @@
 //!   for other servers. The crates `kippu-sqlx` and `kippu-redis` keep sessions in SQLite, PostgreSQL and Redis.
 //! - [`base64url`] and [`hmac`] are the parts that the rest is built on, public so that they can be tested on their own.
 //!
-//! Who comes from the crate `jsonwebtoken` finds its calls, and what takes their place, in
-//! [`coming_from_jsonwebtoken`].
+//! Those who come from the crate `jsonwebtoken` find its calls, and what takes their place, in
+//! [`coming_from_jsonwebtoken`]; those who come from Python, Node.js or Go read [`coming_from_other_languages`].
 //!
 //! # Features
 //!
@@ -87,6 +87,9 @@ pub mod session;
 #[doc = include_str!("coming_from_jsonwebtoken.md")]
 #[cfg(feature = "std")]
 pub mod coming_from_jsonwebtoken {}
+#[doc = include_str!("coming_from_other_languages.md")]
+#[cfg(feature = "std")]
+pub mod coming_from_other_languages {}
 mod validation;
 
 pub use crate::{

@@ -16,6 +16,7 @@ mod interop_vectors;
 mod json_twin;
 mod key_sources;
 mod keys;
+mod migration;
 mod properties;
 mod rfc_vectors;
 mod round_trips;
