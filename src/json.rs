@@ -64,7 +64,7 @@ pub enum JsonError {
 debug_by_message!(JsonError);
 
 /// The start of the names by which serde_json passes numbers and raw values to itself.
-const RESERVED: &[u8] = b"$serde_json::private::";
+const RESERVED: &str = "$serde_json::private::";
 
 /// Scans an object that has at most `max_members` members at all depths together, and returns its text.
 ///
@@ -82,64 +82,83 @@ pub(crate) fn scan<'t>(
     if scanner.input.byte(start) != Some(b'{') {
         return Err(JsonError::NotAnObject);
     }
-    let end = scanner.object(scanner.input, start, 0, &mut member).and_then(|end| scanner.end(end));
-    match (end, scanner.fault) {
-        (Ok(_), _) if scanner.doubt => decide_by_sorting(text, start)?,
+    // A name with an escape raises doubt, and is read where a sort decides.
+    let mut unescaped = |name: Text<'t>, value| {
+        if !name.is_escaped() {
+            member(name.quoted(), value);
+        }
+    };
+    let end = scanner.object(scanner.input, start, 0, &mut unescaped);
+    match (end.and_then(|end| scanner.end(end)), scanner.fault) {
+        (Ok(_), _) if scanner.doubt => decide_by_sorting(text, start, &mut member)?,
         (Ok(_), _) => {}
         (Err(Stop), fault) => return Err(fault.unwrap_or(JsonError::NotAnObject)),
     }
     Ok(text)
 }
 
-/// Refuses repeated and reserved names in a text that is strict otherwise.
+/// Refuses repeated and reserved names in a text that is strict otherwise. Gives the members whose names have escapes to
+/// `member`.
 #[cold]
-fn decide_by_sorting(text: &str, start: usize) -> Result<(), JsonError> {
+fn decide_by_sorting<'t>(
+    text: &'t str,
+    start: usize,
+    member: &mut dyn FnMut(&[u8], Value<'t>),
+) -> Result<(), JsonError> {
     let mut scanner = Scanner::new(text.as_bytes(), usize::MAX);
     scanner.names = Some(Vec::new());
     // The text has been scanned before, so it is scanned to its end now.
-    let _ = scanner.object(scanner.input, start, 0, &mut |_, _| ());
-    let mut names = scanner.names.unwrap_or_default();
+    let _ = scanner.object(scanner.input, start, 0, &mut |name, value| {
+        if name.is_escaped() {
+            member(name.read().as_bytes(), value);
+        }
+    });
+    let names = scanner.names.unwrap_or_default().into_iter();
+    let mut names: Vec<_> = names.map(|(object, name)| (object, name.read())).collect();
     names.sort_unstable();
-    let name_of = |(_, name): &(usize, Cow<'_, [u8]>)| Excerpt::new(&String::from_utf8_lossy(name));
-    if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
-        return twice
-            .first()
-            .map_or(Ok(()), |name| Err(JsonError::DuplicateMember { name: name_of(name) }));
+    if let Some([(_, name), _]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+        return Err(JsonError::DuplicateMember { name: Excerpt::new(name) });
     }
     match names.iter().find(|(_, name)| name.starts_with(RESERVED)) {
-        Some(name) => Err(JsonError::ReservedMember { name: name_of(name) }),
+        Some((_, name)) => Err(JsonError::ReservedMember { name: Excerpt::new(name) }),
         None => Ok(()),
     }
 }
 
 /// A value as it is spelled, in UTF-8 and without white space around it, after it was found to be strict.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Value<'t>(&'t [u8]);
+pub(crate) struct Value<'t> {
+    spelled: &'t [u8],
+    /// Of a string, whether it has an escape.
+    is_escaped: bool,
+}
 
 impl<'t> Value<'t> {
     /// The string, if this is one.
-    pub(crate) fn text(self) -> Option<Text<'t>> {
-        self.0.starts_with(b"\"").then_some(Text(self.0))
+    pub(crate) fn text(&self) -> Option<Text<'t>> {
+        // By its fields: a copy of the whole waits for the bytes between them too.
+        let Self { spelled, is_escaped } = *self;
+        matches!(spelled, [b'"', ..]).then_some(Text(Self { spelled, is_escaped }))
     }
 
     /// The digits of the number, if this is one.
-    pub(crate) fn number(self) -> Option<&'t [u8]> {
-        matches!(self.0, [b'-' | b'0'..=b'9', ..]).then_some(self.0)
+    pub(crate) fn number(&self) -> Option<&'t [u8]> {
+        matches!(self.spelled, [b'-' | b'0'..=b'9', ..]).then_some(self.spelled)
     }
 
-    pub(crate) fn is_null(self) -> bool {
-        self.0 == b"null"
+    pub(crate) fn is_null(&self) -> bool {
+        self.spelled == b"null"
     }
 
     /// The elements, if this is an array. They are scanned again, so that nothing has to be allocated for them.
-    pub(crate) fn elements(self) -> Option<impl Iterator<Item = Value<'t>>> {
-        let mut scanner = Scanner::new(self.0.strip_prefix(b"[")?, usize::MAX);
+    pub(crate) fn elements(&self) -> Option<impl Iterator<Item = Value<'t>> + use<'t>> {
+        let mut scanner = Scanner::new(self.spelled.strip_prefix(b"[")?, usize::MAX);
         let input = scanner.input;
         let mut at = input.space(0);
         Some(core::iter::from_fn(move || {
             // The bracket at the end is not a value.
             let end = scanner.value(input, at, 0).ok()?;
-            let element = Value(input.span(at, end));
+            let element = scanner.spanned(input, at, end).ok()?;
             at = input.space(end);
             if input.byte(at) == Some(b',') {
                 at = input.space(at + 1);
@@ -149,30 +168,32 @@ impl<'t> Value<'t> {
     }
 
     /// The strings, if this is an array of nothing else.
-    pub(crate) fn texts(self) -> Option<impl Iterator<Item = Text<'t>>> {
+    pub(crate) fn texts(&self) -> Option<impl Iterator<Item = Text<'t>> + use<'t>> {
         let are_texts = self.elements()?.all(|element| element.text().is_some());
-        if are_texts { Some(self.elements()?.filter_map(Value::text)) } else { None }
+        if are_texts { Some(self.elements()?.filter_map(|element| element.text())) } else { None }
     }
 
     /// The value as it is spelled.
-    pub(crate) fn spelled(self) -> &'t str {
-        text_of(self.0)
+    pub(crate) fn spelled(&self) -> &'t str {
+        text_of(self.spelled)
     }
 }
 
-/// A string as it is spelled, with its quotes.
+/// A value that is a string.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Text<'t>(&'t [u8]);
+pub(crate) struct Text<'t>(Value<'t>);
 
 impl<'t> Text<'t> {
     /// The bytes between the quotes, with their escapes.
     pub(crate) fn quoted(self) -> &'t [u8] {
-        self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default()
+        match self.0.spelled {
+            [_, quoted @ .., _] => quoted,
+            _ => &[],
+        }
     }
 
     fn is_escaped(self) -> bool {
-        // All bytes are looked at, which the compiler does many at a time.
-        self.0.iter().fold(0, |any, byte| any | u8::from(*byte == b'\\')) != 0
+        self.0.is_escaped
     }
 
     /// The string, unescaped.
@@ -182,18 +203,17 @@ impl<'t> Text<'t> {
 
     #[cold]
     fn unescaped(self) -> String {
-        serde_json::from_slice(self.0).expect("what has been scanned is a string")
+        serde_json::from_slice(self.0.spelled).expect("what has been scanned is a string")
     }
 }
 
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        let (quoted, other) = (self.quoted(), other.as_bytes());
-        // One look at all bytes, which the compiler does many at a time.
-        let differ = |(one, other): (&u8, &u8)| one ^ other | u8::from(*one == b'\\');
-        let differences = quoted.iter().zip(other).fold(0, |any, pair| any | differ(pair));
-        (differences == 0 && quoted.len() == other.len())
-            || (self.is_escaped() && self.unescaped().as_bytes() == other)
+        if self.is_escaped() {
+            self.unescaped() == other
+        } else {
+            self.quoted() == other.as_bytes()
+        }
     }
 }
 
@@ -258,12 +278,13 @@ mod tests {
 
     #[test]
     fn elements_are_those_of_the_array() {
-        let array = Value(br#"[ 1 ,"a]",[2,[]], {"b":[3]},null]"#);
-        let elements: Vec<_> = array.elements().unwrap().map(Value::spelled).collect();
+        let value = |spelled| Value { spelled, is_escaped: false };
+        let array = value(br#"[ 1 ,"a]",[2,[]], {"b":[3]},null]"#);
+        let elements: Vec<_> = array.elements().unwrap().map(|element| element.spelled()).collect();
         assert_eq!(elements, ["1", r#""a]""#, "[2,[]]", r#"{"b":[3]}"#, "null"]);
-        assert!(array.texts().is_none() && Value(b"{}").elements().is_none());
-        assert_eq!(Value(b"[ ]").elements().unwrap().count(), 0);
-        let texts = Value(br#"["a","\u0062\ud83d\ude00"]"#).texts().unwrap();
+        assert!(array.texts().is_none() && value(b"{}").elements().is_none());
+        assert_eq!(value(b"[ ]").elements().unwrap().count(), 0);
+        let texts = value(br#"["a","\u0062\ud83d\ude00"]"#).texts().unwrap();
         assert_eq!(texts.map(Text::read).collect::<Vec<_>>(), ["a", "b😀"]);
     }
 }

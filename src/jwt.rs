@@ -357,7 +357,7 @@ fn check<'b>(
     let payload = authentic.payload(buffer)?;
     let mut claims = ClaimsSet::wanting(validation.required_others());
     let text = claims.scan(payload).map_err(DecodeError::Payload)?;
-    let now = validation.now().ok_or(DecodeError::NoClock)?;
+    let Some(now) = validation.now() else { return Err(DecodeError::NoClock) };
     authentic.check_key_time(now)?;
     validation.check(&claims, now)?;
     Ok((text, now))

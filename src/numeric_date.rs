@@ -46,7 +46,7 @@ impl NumericDate {
     /// The system clock's current second: what one writes into `iat`.
     #[cfg(feature = "std")]
     pub fn now() -> Self {
-        Self::from_millis(SystemClock.unix_millis())
+        SystemTime::now().into()
     }
 
     /// `seconds` after [`NumericDate::now`]: what one writes into `exp`.

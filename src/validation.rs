@@ -471,22 +471,22 @@ impl Validation {
     }
 
     /// The value of a registered claim, of whatever type, where the token has one.
-    pub(crate) fn value<'c>(
+    pub(crate) fn value<'s, 'c>(
         &self,
-        claims: &ClaimsSet<'_, 'c>,
+        claims: &'s ClaimsSet<'_, 'c>,
         claim: RegisteredClaim,
-    ) -> Option<Value<'c>> {
+    ) -> Option<&'s Value<'c>> {
         claims.get(claim).filter(|value| !(self.null_means_absent && value.is_null()))
     }
 
     /// Returns the value of a claim as `read` reads it, which may be absent unless it is required or a value
     /// of it `is_expected`. Whether or not the claim is asked for, a value of another type is an error.
-    fn present<'c, T>(
+    fn present<'s, 'c, T>(
         &self,
-        claims: &ClaimsSet<'_, 'c>,
+        claims: &'s ClaimsSet<'_, 'c>,
         claim: RegisteredClaim,
         is_expected: bool,
-        read: impl FnOnce(Value<'c>) -> Option<T>,
+        read: impl FnOnce(&'s Value<'c>) -> Option<T>,
     ) -> Result<Option<T>, ClaimError> {
         match self.value(claims, claim) {
             Some(value) => match read(value) {
@@ -550,40 +550,36 @@ impl Validation {
     }
 
     fn check_issuer(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match self.unexpected(claims, RegisteredClaim::Issuer, &self.issuers)? {
-            Some((found, expected)) => Err(ClaimError::Issuer { found, expected }),
-            None => Ok(()),
-        }
+        self.check_text(claims, RegisteredClaim::Issuer, &self.issuers, |found, expected| {
+            ClaimError::Issuer { found, expected }
+        })
     }
 
     fn check_subject(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
         if self.numeric_subject && self.subjects.is_empty() {
-            let is_number = |value: Value<'_>| value.spelled().parse::<u64>().is_ok();
+            let is_number = |value: &Value<'_>| value.spelled().parse::<u64>().is_ok();
             if claims.get(RegisteredClaim::Subject).is_some_and(is_number) {
                 return Ok(());
             }
         }
-        match self.unexpected(claims, RegisteredClaim::Subject, &self.subjects)? {
-            Some((found, expected)) => Err(ClaimError::Subject { found, expected }),
-            None => Ok(()),
-        }
+        self.check_text(claims, RegisteredClaim::Subject, &self.subjects, |found, expected| {
+            ClaimError::Subject { found, expected }
+        })
     }
 
     fn check_jwt_id(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        match self.unexpected(claims, RegisteredClaim::JwtId, &self.jwt_ids)? {
-            Some((found, expected)) => Err(ClaimError::JwtId { found, expected }),
-            None => Ok(()),
-        }
+        self.check_text(claims, RegisteredClaim::JwtId, &self.jwt_ids, |found, expected| {
+            ClaimError::JwtId { found, expected }
+        })
     }
 
     fn check_audience(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
-        let first = |names: Names<'_>| {
-            Excerpt::new(&names.find(|_| true).map(Text::read).unwrap_or_default())
-        };
+        let first =
+            |names: Names<'_, '_>| Excerpt::new(&names.first().map(Text::read).unwrap_or_default());
         let is_ours = |name: Text<'_>| self.audiences.iter().any(|expected| name == **expected);
         let is_expected = !self.audiences.is_empty();
         match self.present(claims, RegisteredClaim::Audience, is_expected, claims::names)? {
-            Some(names) if is_expected && names.find(is_ours).is_none() => {
+            Some(names) if is_expected && !names.any(is_ours) => {
                 Err(ClaimError::Audience { found: first(names), expected: listed(&self.audiences) })
             }
             Some(names) if !is_expected && !self.any_audience => {
@@ -593,20 +589,21 @@ impl Validation {
         }
     }
 
-    /// Returns what was found and what was expected of a string claim, where the two differ.
-    fn unexpected(
+    /// Checks a string claim. `mismatch` makes the error of what was found and what was expected.
+    fn check_text(
         &self,
         claims: &ClaimsSet<'_, '_>,
         claim: RegisteredClaim,
         expected: &Expected,
-    ) -> Result<Option<(Excerpt, Box<str>)>, ClaimError> {
+        mismatch: impl FnOnce(Excerpt, Box<str>) -> ClaimError,
+    ) -> Result<(), ClaimError> {
         match self.present(claims, claim, !expected.is_empty(), Value::text)? {
             Some(found)
                 if !expected.is_empty() && !expected.iter().any(|value| found == **value) =>
             {
-                Ok(Some((Excerpt::new(&found.read()), listed(expected))))
+                Err(mismatch(Excerpt::new(&found.read()), listed(expected)))
             }
-            _ => Ok(None),
+            _ => Ok(()),
         }
     }
 }

@@ -3,10 +3,10 @@
 //! Every value is read by the same steps, whether or not the caller wants its members.
 #![expect(clippy::inline_always, reason = "measured: without the hints, a decode takes 4 % longer")]
 
-use alloc::{borrow::Cow, vec::Vec};
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::{JsonError, Text, Value, text_of};
+use super::{JsonError, Text, Value};
 
 /// How deep arrays and objects may nest, so that the stack is bounded. It is serde_json's limit.
 const MAX_DEPTH: usize = 127;
@@ -25,10 +25,6 @@ impl<'t> Input<'t> {
 
     fn rest(self, at: usize) -> &'t [u8] {
         self.0.get(at..).unwrap_or_default()
-    }
-
-    pub(super) fn span(self, start: usize, end: usize) -> &'t [u8] {
-        self.0.get(start..end).unwrap_or_default()
     }
 
     /// The end of the white space here, if there is any.
@@ -63,12 +59,11 @@ impl<'t> Input<'t> {
         word ^ u64::try_from(length).unwrap_or(u64::MAX).rotate_right(8)
     }
 
-    /// The word of the member name here, if it is three letters with a colon right behind, as most registered claims
-    /// are. The pattern takes every byte from 0x60 to 0x7f for a letter: none of them ends a string.
+    /// The word of the member name here, if it is three letters, as most registered claims are. The pattern takes every byte from 0x60 to 0x7f for a letter: none of them ends a string.
     fn three_letters(self, at: usize) -> Option<u64> {
         let word = eight(self.0, at);
-        let is_name = word & u64::from_le_bytes(*b"\xff\xe0\xe0\xe0\xff\xff\0\0")
-            == u64::from_le_bytes(*b"\"\x60\x60\x60\":\0\0");
+        let is_name = word & u64::from_le_bytes(*b"\xff\xe0\xe0\xe0\xff\0\0\0")
+            == u64::from_le_bytes(*b"\"\x60\x60\x60\"\0\0\0");
         is_name.then_some(word >> 8 & 0x00ff_ffff | 3 << 56)
     }
 }
@@ -85,12 +80,10 @@ pub(super) struct Scanner<'t> {
     open: usize,
     /// Whether two names may be the same, or one reserved.
     pub(super) doubt: bool,
-    /// Whether an escape was read.
+    /// Whether the last string has an escape.
     escaped: bool,
-    /// How many objects have begun.
-    objects: usize,
-    /// Every name with the number of its object, where a sort has to decide.
-    pub(super) names: Option<Vec<(usize, Cow<'t, [u8]>)>>,
+    /// Every name with the position of its object, where a sort has to decide.
+    pub(super) names: Option<Vec<(usize, Text<'t>)>>,
     /// The fault that has ended the scan.
     pub(super) fault: Option<JsonError>,
 }
@@ -103,6 +96,17 @@ pub(super) struct Stop;
 impl<'t> Scanner<'t> {
     pub(super) fn new(text: &'t [u8], max_members: usize) -> Self {
         Self { input: Input(text), max_members, ..Self::default() }
+    }
+
+    /// The value between two positions, which has been scanned just now.
+    pub(super) fn spanned(
+        &self,
+        input: Input<'t>,
+        start: usize,
+        end: usize,
+    ) -> Result<Value<'t>, Stop> {
+        let spelled = input.0.get(start..end).ok_or(Stop)?;
+        Ok(Value { spelled, is_escaped: self.escaped })
     }
 
     #[inline(always)]
@@ -138,22 +142,27 @@ impl<'t> Scanner<'t> {
         input: Input<'t>,
         at: usize,
         depth: usize,
-        member: &mut impl FnMut(&[u8], Value<'t>),
+        member: &mut impl FnMut(Text<'t>, Value<'t>),
     ) -> Result<usize, Stop> {
-        let (first, object) = (self.open, self.objects);
-        self.objects += 1;
+        let (first, object) = (self.open, at);
         let mut at = input.space(at + 1);
         if input.byte(at) == Some(b'}') {
             return Ok(at + 1);
         }
         loop {
-            let (name, colon) = match input.three_letters(at) {
+            let name_end = match input.three_letters(at) {
                 Some(word) => {
+                    self.escaped = false;
                     self.remember(first, word);
-                    (Cow::Borrowed(input.span(at + 1, at + 4)), at + 5)
+                    at + 5
                 }
                 None => self.name(input, first, at)?,
             };
+            let name = Text(self.spanned(input, at, name_end)?);
+            let colon = input.space(name_end);
+            if input.byte(colon) != Some(b':') {
+                return self.fail(colon, "a colon was expected");
+            }
             if self.members >= self.max_members {
                 self.fault = Some(JsonError::TooManyMembers { limit: self.max_members });
                 return Err(Stop);
@@ -161,7 +170,7 @@ impl<'t> Scanner<'t> {
             self.members += 1;
             let start = input.space(colon + 1);
             let end = self.value(input, start, depth + 1)?;
-            member(&name, Value(input.span(start, end)));
+            member(name, self.spanned(input, start, end)?);
             if let Some(names) = &mut self.names {
                 names.push((object, name));
             }
@@ -192,50 +201,36 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// A member name, unescaped, and the white space behind it. Returns the position of the colon too.
-    fn name(
-        &mut self,
-        input: Input<'t>,
-        first: usize,
-        at: usize,
-    ) -> Result<(Cow<'t, [u8]>, usize), Stop> {
+    /// A member name, of whatever form.
+    fn name(&mut self, input: Input<'t>, first: usize, at: usize) -> Result<usize, Stop> {
         if input.byte(at) != Some(b'"') {
-            self.fail(at, "a member name was expected")?;
+            return self.fail(at, "a member name was expected");
         }
-        self.escaped = false;
         let end = self.string(input, at)?;
-        let colon = input.space(end);
-        if input.byte(colon) != Some(b':') {
-            self.fail(colon, "a colon was expected")?;
-        }
-        if self.escaped {
-            self.doubt = true;
-            let name = Text(input.span(at, end)).read().into_owned().into_bytes();
-            return Ok((Cow::Owned(name), colon));
-        }
-        self.doubt |= input.byte(at + 1) == Some(b'$');
+        self.doubt |= self.escaped || input.byte(at + 1) == Some(b'$');
         self.remember(first, input.word(at + 1, end - at - 2));
-        Ok((Cow::Borrowed(input.span(at + 1, end - 1)), colon))
+        Ok(end)
     }
 
     /// Keeps the word of a name. Where two words of one object are equal, the names may be.
     #[inline(always)]
     fn remember(&mut self, first: usize, word: u64) {
-        let known = self.words.get(first..self.open).unwrap_or_default();
-        self.doubt |= known.contains(&word);
-        match self.words.get_mut(self.open) {
-            Some(free) => *free = word,
-            None => self.doubt = true,
-        }
-        self.open = MAX_OPEN_NAMES.min(self.open + 1);
+        let Some((known, [free, ..])) = self.words.split_at_mut_checked(self.open) else {
+            self.doubt = true;
+            return;
+        };
+        self.doubt |= known.iter().skip(first).any(|known| *known == word);
+        *free = word;
+        self.open += 1;
     }
 
     /// A string, whose quote is at this byte.
     #[inline(always)]
     fn string(&mut self, input: Input<'t>, at: usize) -> Result<usize, Stop> {
+        self.escaped = false;
         let mut at = at + 1;
         loop {
-            at = plain_end(input.0, at);
+            at += plain_len(input.rest(at));
             match input.byte(at) {
                 Some(b'"') => return Ok(at + 1),
                 Some(b'\\') => at = self.escape(at + 1)?,
@@ -280,6 +275,9 @@ impl<'t> Scanner<'t> {
         }
         // Less than 1e308 without an exponent.
         let mut is_usual = end - whole <= 308;
+        if is_usual && !matches!(input.byte(end), Some(b'.' | b'e' | b'E')) {
+            return Ok(end);
+        }
         let mut digits = whole;
         if input.byte(end) == Some(b'.') {
             digits = end + 1;
@@ -293,7 +291,7 @@ impl<'t> Scanner<'t> {
         if digits == end {
             return self.fail(end, "a digit was expected");
         }
-        if is_usual || is_in_range(text_of(input.span(start, end))) {
+        if is_usual || is_in_range(self.spanned(input, start, end)?.spelled()) {
             return Ok(end);
         }
         self.fail(end, "a number is beyond the range of a double")
@@ -341,18 +339,23 @@ fn is_in_range(spelled: &str) -> bool {
     }
 }
 
-/// The end of the bytes that stand for themselves in a string: the first quote, backslash or control character.
+/// How many bytes stand for themselves in a string: those before the first quote, backslash or control character.
 #[inline(always)]
-fn plain_end(text: &[u8], mut at: usize) -> usize {
-    loop {
-        // Behind the end of the text there are zeros, which are control characters.
-        let found = specials(eight(text, at));
-        if found != 0 {
-            let [bit, ..] = found.trailing_zeros().to_le_bytes();
-            return at + usize::from(bit / 8);
+fn plain_len(text: &[u8]) -> usize {
+    let mut rest = text;
+    // The compiler does the same to both words at a time. Marking each of sixteen bytes takes as many instructions, but
+    // 450 ns longer at 2 KB: the next step waits for where this one ends.
+    while let Some((sixteen, behind)) = rest.split_first_chunk::<16>() {
+        let (front, back) = (specials(eight(sixteen, 0)), specials(eight(sixteen, 8)));
+        if front | back != 0 {
+            let bit = if front != 0 { front.trailing_zeros() } else { 64 + back.trailing_zeros() };
+            let [bit, ..] = bit.to_le_bytes();
+            return text.len() - rest.len() + usize::from(bit / 8);
         }
-        at += 8;
+        rest = behind;
     }
+    let is_plain = |byte: &&u8| !matches!(byte, 0..b' ' | b'"' | b'\\');
+    text.len() - rest.len() + rest.iter().take_while(is_plain).count()
 }
 
 /// Eight bytes, the first in the lowest; zeros behind the end of the text.
@@ -489,7 +492,7 @@ mod tests {
                         text[place] = byte;
                         let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
                         let expected = text.iter().position(special).unwrap_or(length);
-                        assert_eq!(plain_end(&text, 0), expected, "{text:?}");
+                        assert_eq!(plain_len(&text), expected, "{text:?}");
                     }
                 }
             }

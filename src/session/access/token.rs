@@ -175,10 +175,10 @@ fn text<'c>(name: &'static str, value: Option<Value<'c>>) -> Result<Text<'c>, De
 fn required<'c, T>(
     name: &'static str,
     value: Option<Value<'c>>,
-    read: impl FnOnce(Value<'c>) -> Option<T>,
+    read: impl FnOnce(&Value<'c>) -> Option<T>,
 ) -> Result<T, DecodeError> {
     let value = value.ok_or(ClaimError::Missing { claim: name.into() })?;
-    read(value).ok_or_else(|| malformed(name, &"a value of another type"))
+    read(&value).ok_or_else(|| malformed(name, &"a value of another type"))
 }
 
 #[cold]
