@@ -16,7 +16,7 @@ mod tables;
 mod work;
 
 use std::{
-    env, fs, io, iter,
+    env, fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Output, Stdio},
 };
@@ -84,7 +84,8 @@ fn compare(effort: Effort) -> Report {
     let given = ALGORITHMS.map(|algorithm| SIZES.map(|bytes| Given::new(algorithm, bytes)));
     let all = given.as_flattened().iter();
     let all = all.flat_map(|given| OPERATIONS.map(|operation| (given, operation)));
-    let all: Vec<_> = iter::once((&usual, Operation::DecodeForeign)).chain(all).collect();
+    let more = [Operation::DecodeVaried, Operation::DecodeForeign];
+    let all: Vec<_> = more.map(|operation| (&usual, operation)).into_iter().chain(all).collect();
     let candidates: Vec<_> =
         all.iter().map(|&(given, operation)| peers::all(given, operation)).collect();
     let measured = Measured::of_each(&candidates, effort);

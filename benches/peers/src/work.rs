@@ -1,6 +1,10 @@
 //! A crate in, its operations on the same tokens out, asserted before anything is timed.
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    slice,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use crate::{
     fixture::{Claims, SECRET, Tokens},
@@ -12,6 +16,8 @@ use crate::{
 pub(crate) enum Operation {
     /// A good token, to its claims.
     Decode,
+    /// Good tokens, each with other claims than the one before: no branch is predicted from the last time.
+    DecodeVaried,
     /// A good token whose header was written by another crate: `typ` before `alg`.
     DecodeForeign,
     /// A token with a wrong MAC, to an error.
@@ -27,6 +33,7 @@ impl Operation {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
+            Self::DecodeVaried => "decode varied",
             Self::DecodeForeign => "decode foreign",
             Self::Forged => "forged",
             Self::Expired => "expired",
@@ -37,6 +44,7 @@ impl Operation {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Decode => "Decode",
+            Self::DecodeVaried => "Decode 512 varied tokens",
             Self::DecodeForeign => "Decode, header of another crate",
             Self::Forged => "Refuse a forged token",
             Self::Expired => "Refuse an expired token",
@@ -61,6 +69,8 @@ pub(crate) struct Given {
     pub(crate) tokens: Tokens,
     /// Of claims.
     pub(crate) bytes: usize,
+    /// As many as are varied, signed with the key.
+    pub(crate) varied: Vec<String>,
     /// Yesterday's, signed with the key.
     pub(crate) expired: String,
     /// For another audience, signed with the key.
@@ -71,24 +81,55 @@ impl Given {
     pub(crate) fn new(algorithm: kippu::Algorithm, bytes: usize) -> Self {
         let tokens = Tokens::new(algorithm, bytes);
         let key = kippu::Key::new(algorithm, SECRET).expect("long enough");
-        let with = |change: fn(&mut Claims)| {
+        let with = |change: &dyn Fn(&mut Claims)| {
             let mut claims = tokens.claims.clone();
             change(&mut claims);
             kippu::encode(&claims, &key).expect("strings and numbers")
         };
-        let expired = with(|claims| claims.exp -= 2 * 86_400);
-        let elsewhere = with(|claims| claims.aud = claims.aud.replace("api", "app"));
-        Self { tokens, bytes, expired, elsewhere }
+        let varied = (0..512).map(|number| with(&|claims| vary(claims, number))).collect();
+        let expired = with(&|claims| claims.exp -= 2 * 86_400);
+        let elsewhere = with(&|claims| claims.aud = claims.aud.replace("api", "app"));
+        Self { tokens, bytes, varied, expired, elsewhere }
     }
 
-    /// The token of an operation that reads one.
-    pub(crate) fn token(&self, operation: Operation) -> &str {
-        match operation {
+    /// The tokens of an operation that reads some.
+    pub(crate) fn tokens(&self, operation: Operation) -> &[String] {
+        slice::from_ref(match operation {
             Operation::Decode | Operation::Encode => &self.tokens.token,
+            Operation::DecodeVaried => return &self.varied,
             Operation::DecodeForeign => &self.tokens.foreign,
             Operation::Forged => &self.tokens.forged,
             Operation::Expired => &self.expired,
-        }
+        })
+    }
+}
+
+/// Gives the subject and the token's id another text and another length, up to 23 bytes longer, and the times another second.
+fn vary(claims: &mut Claims, number: u64) {
+    // Odd, so that 512 numbers give 512 texts.
+    let digits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let length = usize::try_from(digits >> 32).expect("64 bits") % 24;
+    claims.sub = format!("user-{digits:020}{:.length$}", "abcdefghijklmnopqrstuvwxyz");
+    claims.jti = claims.jti.take().map(|jti| format!("{digits:x}-{jti:.length$}"));
+    claims.exp += number;
+}
+
+/// Things that are taken one after the other, and over again.
+pub(crate) struct Turns<T> {
+    all: Vec<T>,
+    next: AtomicUsize,
+}
+
+impl<T> Turns<T> {
+    pub(crate) fn of(all: impl IntoIterator<Item = T>) -> Self {
+        Self { all: all.into_iter().collect(), next: AtomicUsize::new(0) }
+    }
+
+    /// Threads may take the same one. That is less than they would wait for each other.
+    pub(crate) fn next(&self) -> &T {
+        let next = self.next.load(Ordering::Relaxed);
+        self.next.store(if next + 1 < self.all.len() { next + 1 } else { 0 }, Ordering::Relaxed);
+        &self.all[next]
     }
 }
 
@@ -123,6 +164,7 @@ pub(crate) fn candidate<'g, P: Peer + 'g>(
         let claims = peer.verify(good).expect("a good token");
         assert_eq!(P::claims(claims), tokens.claims, "{name}");
     }
+    assert!(given.varied.iter().all(|token| peer.verify(token).is_ok()), "{name}");
     for (bad, reason) in [
         (&tokens.forged, Refusal::Signature),
         (&given.expired, Refusal::Expired),
@@ -138,8 +180,11 @@ pub(crate) fn candidate<'g, P: Peer + 'g>(
     if operation == Operation::Encode {
         return Candidate::new(name, move || peer.sign());
     }
-    let token = given.token(operation);
-    Candidate::new(name, move || peer.verify(token))
+    if let [token] = given.tokens(operation) {
+        return Candidate::new(name, move || peer.verify(token));
+    }
+    let tokens = Turns::of(given.tokens(operation));
+    Candidate::new(name, move || peer.verify(tokens.next()))
 }
 
 /// Whether `token` is one that kippu reads back as the claims. Crates write headers of their own.

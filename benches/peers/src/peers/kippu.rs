@@ -5,7 +5,7 @@ use kippu::{ClaimError, DecodeError, Key, Validation, decode, decode_borrowed, e
 use crate::{
     fixture::{BorrowedClaims, Claims, SECRET, Tokens},
     rounds::Candidate,
-    work::{self, Given, Operation, Peer, Refusal},
+    work::{self, Given, Operation, Peer, Refusal, Turns},
 };
 
 pub(crate) const OWNED: &str = "kippu";
@@ -17,7 +17,9 @@ pub(super) fn candidates(given: &Given, operation: Operation) -> Vec<Candidate<'
     let owning = |name| work::candidate(name, Kippu::new(&given.tokens), given, operation);
     match operation {
         Operation::Encode => vec![owning(OWNED)],
-        Operation::Decode => vec![borrowing(given, operation), owning(OWNED), owning(AGAIN)],
+        Operation::Decode | Operation::DecodeVaried => {
+            vec![borrowing(given, operation), owning(OWNED), owning(AGAIN)]
+        }
         _ => vec![borrowing(given, operation), owning(OWNED)],
     }
 }
@@ -67,10 +69,12 @@ fn borrowing(given: &Given, operation: Operation) -> Candidate<'_> {
     let mut buffer = vec![0; given.tokens.token.len()];
     let accepted = decode_borrowed(&given.tokens.token, &key, &validation, &mut buffer);
     assert_eq!(accepted, Ok(claims.borrowed()));
-    let token = given.token(operation);
-    let is_good = matches!(operation, Operation::Decode | Operation::DecodeForeign);
-    Candidate::with_buffer(BORROWED, token.len(), move |buffer| {
+    let tokens = Turns::of(given.tokens(operation));
+    let bytes = given.tokens(operation).iter().map(String::len).max().unwrap_or_default();
+    let is_good = !matches!(operation, Operation::Forged | Operation::Expired);
+    Candidate::with_buffer(BORROWED, bytes, move |buffer| {
         // Looked at here: it cannot outlive the buffer.
+        let token = tokens.next();
         let result = decode_borrowed::<BorrowedClaims<'_>>(token, &key, &validation, buffer);
         assert_eq!(std::hint::black_box(&result).is_ok(), is_good);
     })

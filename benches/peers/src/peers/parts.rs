@@ -6,6 +6,7 @@
 use std::{
     hint::black_box,
     str::from_utf8,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use crate::{
     fixture::{BorrowedClaims, Claims, SECRET, Tokens},
     rounds::Candidate,
-    work::{Given, Operation},
+    work::{Given, Operation, Turns},
 };
 
 const TOGETHER: &str = "the parts of a call";
@@ -30,28 +31,31 @@ pub(crate) fn are_parts(name: &str) -> bool {
 /// The parts of an operation together, where there is a target for it.
 pub(super) fn together(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
     let Given { tokens, .. } = given;
-    let parts = || Parts::of(tokens, given.token(operation));
+    let parts = || {
+        let hmac = Arc::new(Hmac::new(tokens.algorithm, SECRET));
+        Turns::of(given.tokens(operation).iter().map(|token| Parts::of(&hmac, token)))
+    };
     match operation {
-        Operation::Decode => {
+        Operation::Decode | Operation::DecodeVaried => {
             let (lending, owning) = (parts(), parts());
-            let mut json = vec![0; tokens.token.len()];
-            assert_eq!(
-                lending.decode::<BorrowedClaims<'_>>(&mut json, |claims| claims.exp),
-                tokens.claims.borrowed()
-            );
+            let bytes = given.tokens(operation).iter().map(String::len).max().unwrap_or_default();
+            let mut json = vec![0; bytes];
+            let first = lending.next().decode::<BorrowedClaims<'_>>(&mut json, |claims| claims.exp);
+            assert_eq!(first.iss, tokens.claims.iss);
             vec![
-                Candidate::with_buffer(BORROWED, tokens.token.len(), move |json| {
-                    black_box(lending.decode::<BorrowedClaims<'_>>(json, |claims| claims.exp));
+                Candidate::with_buffer(BORROWED, bytes, move |json| {
+                    let parts = lending.next();
+                    black_box(parts.decode::<BorrowedClaims<'_>>(json, |claims| claims.exp));
                 }),
-                Candidate::with_buffer(TOGETHER, tokens.token.len(), move |json| {
-                    black_box(owning.decode::<Claims>(json, |claims| claims.exp));
+                Candidate::with_buffer(TOGETHER, bytes, move |json| {
+                    black_box(owning.next().decode::<Claims>(json, |claims| claims.exp));
                 }),
             ]
         }
         Operation::Forged => {
             let parts = parts();
-            assert!(!parts.has_its_mac());
-            vec![Candidate::new(TOGETHER, move || parts.has_its_mac())]
+            assert!(!parts.next().has_its_mac());
+            vec![Candidate::new(TOGETHER, move || parts.next().has_its_mac())]
         }
         _ => vec![],
     }
@@ -60,7 +64,8 @@ pub(super) fn together(given: &Given, operation: Operation) -> Vec<Candidate<'_>
 /// Each part by itself.
 pub(crate) fn each_part(given: &Given) -> Vec<Candidate<'_>> {
     let Given { tokens: Tokens { token, claims, .. }, .. } = given;
-    let parts = || Parts::of(&given.tokens, token);
+    let hmac = Arc::new(Hmac::new(given.tokens.algorithm, SECRET));
+    let parts = || Parts::of(&hmac, token);
     let (first, second, third) = (parts(), parts(), parts());
     let tag = first.hmac.tag(first.signed().as_bytes());
     let json = || serde_json::to_vec(claims).expect("strings and numbers");
@@ -87,17 +92,16 @@ pub(crate) fn each_part(given: &Given) -> Vec<Candidate<'_>> {
 }
 
 struct Parts<'t> {
-    hmac: Hmac,
+    hmac: Arc<Hmac>,
     token: &'t str,
     /// Where the payload begins, and where it ends.
     payload: [usize; 2],
 }
 
 impl<'t> Parts<'t> {
-    fn of(Tokens { algorithm, .. }: &'t Tokens, token: &'t str) -> Self {
+    fn of(hmac: &Arc<Hmac>, token: &'t str) -> Self {
         let dots = [token.find('.'), token.rfind('.')].map(|dot| dot.expect("three segments"));
-        let hmac = Hmac::new(*algorithm, SECRET);
-        Self { hmac, token, payload: [dots[0] + 1, dots[1]] }
+        Self { hmac: Arc::clone(hmac), token, payload: [dots[0] + 1, dots[1]] }
     }
 
     fn signed(&self) -> &'t str {
