@@ -129,7 +129,6 @@ fn times_with_a_fraction() {
     let token = signed(format!(r#"{{"aud":"api","exp":{exp}.5}}"#));
     let their_key = jsonwebtoken::DecodingKey::from_secret(&signing::SECRET).unwrap();
     assert!(jsonwebtoken::decode::<Theirs>(&token, &their_key, &theirs()).is_err());
-    assert!(they_accept(&token, &theirs()));
     let claims: Ours = decode(&token, &key(), &ours()).unwrap();
     assert_eq!(claims.exp.seconds(), exp);
 }
