@@ -19,8 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Yesterday: one key, in a secret manager that keeps a JWK Set.
     let october = Jwk::generate(Algorithm::Hs256)?.with_kid("2026-10");
     let server = SharedKeySet::new(KeySet::new(Key::from_jwk(&october)?));
-    let old_token = encode(&claims(), server.load().signing_key())?;
-    println!("signed with {:?}", server.load().signing_key().kid());
+    let old_token = encode(&claims(), server.load().signing_key()?)?;
+    println!("signed with {:?}", server.load().signing_key()?.kid());
 
     // Step 1: every server learns the next key, before any of them signs with it.
     let november = Jwk::generate(Algorithm::Hs256)?.with_kid("2026-11");
@@ -31,8 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Step 2: the next key signs. The old one verifies for as long as its last token lives.
     let until = NumericDate::in_seconds(LIFETIME);
     server.replace(KeySet::new(Key::from_jwk(&november)?).retire(Key::from_jwk(&october)?, until)?);
-    let new_token = encode(&claims(), server.load().signing_key())?;
-    println!("signed with {:?}", server.load().signing_key().kid());
+    let new_token = encode(&claims(), server.load().signing_key()?)?;
+    println!("signed with {:?}", server.load().signing_key()?.kid());
     for token in [&old_token, &new_token] {
         decode::<Value>(token, &server, &validation)?;
     }

@@ -61,9 +61,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let new_key = Key::generate(kippu::Algorithm::Hs256)?.with_kid("2026-11");
     let keys = KeySet::new(new_key);
     show("leaked key", &token, &keys, &validation)?;
-    let token = encode(&Claims::of("user-12345", "reader"), keys.signing_key())?;
+    let token = encode(&Claims::of("user-12345", "reader"), keys.signing_key()?)?;
     let claims: Claims = decode(&token, &keys, &validation)?;
-    println!("accepted     {} again, under {:?}", claims.sub, keys.signing_key().kid());
+    println!("accepted     {} again, under {:?}", claims.sub, keys.signing_key()?.kid());
 
     // For whoever wonders why a token is refused, every check at once.
     let stricter = later.subject("user-1").typ("at+jwt");

@@ -1,4 +1,4 @@
-//! Several keys for one issuer: one signs, others still or already verify. Looked up by `kid`, exactly.
+//! Several keys of one issuer: one signs, or none in a verify-only set; the others verify. A key is found by its exact `kid`.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
@@ -17,12 +17,13 @@ use crate::{debug::debug_by_message, key::Key, numeric_date::NumericDate};
 /// let october = Key::hs256([0x0a; 32])?.with_kid("2026-10");
 /// let november = Key::hs256([0x0b; 32])?.with_kid("2026-11");
 /// let keys = KeySet::new(november).retire(october, NumericDate::in_seconds(900))?;
-/// assert_eq!(keys.signing_key().kid(), Some("2026-11"));
+/// assert_eq!(keys.signing_key()?.kid(), Some("2026-11"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct KeySet {
-    signing: Entry,
+    /// Absent in a verify-only set.
+    signing: Option<Entry>,
     others: Vec<Entry>,
     tries_all: bool,
 }
@@ -40,6 +41,12 @@ pub enum KeySetError {
         /// The id, as the caller gave it.
         kid: Box<str>,
     },
+    /// A verify-only set needs at least one key.
+    #[error("a set of keys needs at least one key")]
+    NoKeys,
+    /// The set verifies and does not sign ([`KeySet::verify_only`]).
+    #[error("the keys are verify-only, none of them signs")]
+    VerifyOnly,
 }
 
 debug_by_message!(KeySetError);
@@ -49,7 +56,32 @@ impl KeySet {
     /// one verifies tokens of any `kid`, as the [`Key`] does.
     pub const fn new(signing_key: Key) -> Self {
         let signing = Entry { key: signing_key, until: None };
-        Self { signing, others: Vec::new(), tries_all: false }
+        Self { signing: Some(signing), others: Vec::new(), tries_all: false }
+    }
+
+    /// Returns a set whose keys verify and do not sign: for a server that only receives tokens. The keys verify without an
+    /// end date, as after [`KeySet::accept`]. A single key needs no id, as in [`KeySet::new`].
+    ///
+    /// This protects against a mistake of the program, not against an attacker: whoever has the secret can sign.
+    ///
+    /// ```
+    /// use kippu::{Key, KeySet, KeySetError};
+    ///
+    /// let key = |byte, kid| Key::hs256([byte; 32]).map(|key| key.with_kid(kid));
+    /// let keys = KeySet::verify_only([key(1, "2026-10")?, key(2, "2026-11")?])?;
+    /// assert_eq!(keys.kids().collect::<Vec<_>>(), ["2026-10", "2026-11"]);
+    /// assert_eq!(keys.signing_key().unwrap_err(), KeySetError::VerifyOnly);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`KeySetError::NoKeys`] without a key, [`KeySetError::MissingKid`] when one of several keys has no id,
+    /// [`KeySetError::DuplicateKid`] when two have the same.
+    pub fn verify_only(keys: impl IntoIterator<Item = Key>) -> Result<Self, KeySetError> {
+        let mut keys = keys.into_iter();
+        let first = Entry { key: keys.next().ok_or(KeySetError::NoKeys)?, until: None };
+        let set = Self { signing: None, others: Vec::from([first]), tries_all: false };
+        keys.try_fold(set, Self::accept)
     }
 
     /// This set, with a key that no longer signs. Its tokens are accepted before `until`, which is
@@ -73,16 +105,16 @@ impl KeySet {
         self.with(Entry { key, until: None })
     }
 
-    /// This set after a rotation: `signing_key` signs, and the key that did so far retires at `until`.
+    /// This set after a rotation: `signing_key` signs, and the key that did so far retires at `until`. In a verify-only set
+    /// no key retires.
     ///
     /// # Errors
     /// [`KeySetError`] when a key has no id, or when the set has the id already.
     pub fn rotate(self, signing_key: Key, until: NumericDate) -> Result<Self, KeySetError> {
         let mut set = self.accept(signing_key)?;
-        if let Some(newest) = set.others.last_mut() {
-            core::mem::swap(&mut set.signing, newest);
-            newest.until = Some(until);
-        }
+        let newest = set.others.pop();
+        let retired = core::mem::replace(&mut set.signing, newest);
+        set.others.extend(retired.map(|entry| Entry { until: Some(until), ..entry }));
         Ok(set)
     }
 
@@ -93,12 +125,15 @@ impl KeySet {
         Self { tries_all: true, ..self }
     }
 
-    /// The key to [`encode`](crate::encode) with.
-    pub fn signing_key(&self) -> &Key {
-        &self.signing.key
+    /// Returns the key to [`encode`](crate::encode) with.
+    ///
+    /// # Errors
+    /// [`KeySetError::VerifyOnly`] for a set that has none.
+    pub fn signing_key(&self) -> Result<&Key, KeySetError> {
+        self.signing.as_ref().map(|entry| &entry.key).ok_or(KeySetError::VerifyOnly)
     }
 
-    /// The ids of the keys, that of the signing key first: for a log or a page of the operator's.
+    /// Returns the ids of the keys, that of the signing key first, for example for a log. A key without an id is left out.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.entries().filter_map(|entry| entry.key.kid())
     }
@@ -132,7 +167,7 @@ impl KeySet {
             })
         };
         // Ids are distinct within a set: as many, each of them among the others, are the same.
-        self.signing.key.kid() == other.signing.key.kid()
+        self.signing_key().map(Key::kid) == other.signing_key().map(Key::kid)
             && self.tries_all == other.tries_all
             && self.others.len() == other.others.len()
             && other.entries().all(has)
@@ -140,7 +175,7 @@ impl KeySet {
 
     fn with(mut self, entry: Entry) -> Result<Self, KeySetError> {
         let kid = entry.key.kid().ok_or(KeySetError::MissingKid)?;
-        if self.signing.key.kid().is_none() {
+        if self.nameless_key().is_some() {
             return Err(KeySetError::MissingKid);
         }
         if self.entries().any(|known| known.key.kid() == Some(kid)) {
@@ -151,7 +186,12 @@ impl KeySet {
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
-        core::iter::once(&self.signing).chain(&self.others)
+        self.signing.iter().chain(&self.others)
+    }
+
+    /// The key without an id, which is the only one of its set.
+    fn nameless_key(&self) -> Option<&Key> {
+        self.entries().next().map(|entry| &entry.key).filter(|key| key.kid().is_none())
     }
 }
 
@@ -277,9 +317,8 @@ impl Keys for Key {
 
 impl Keys for KeySet {
     fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
-        // A key without an id is the only one.
-        if self.signing.key.kid().is_none() {
-            candidates.offer(&self.signing.key);
+        if let Some(key) = self.nameless_key() {
+            candidates.offer(key);
         } else if let Some(kid) = kid {
             if let Some((key, until)) = self.get(kid) {
                 candidates.take(key, until);
@@ -333,7 +372,7 @@ mod shared {
     /// let key = |byte, kid| Key::hs256([byte; 32]).map(|key| key.with_kid(kid));
     /// let keys = SharedKeySet::from(key(1, "old")?);
     /// let claims = serde_json::json!({ "exp": NumericDate::in_seconds(60) });
-    /// let token = encode(&claims, keys.load().signing_key())?;
+    /// let token = encode(&claims, keys.load().signing_key()?)?;
     ///
     /// let retired = key(1, "old")?;
     /// keys.replace(KeySet::new(key(2, "new")?).retire(retired, NumericDate::in_seconds(60))?);

@@ -51,7 +51,7 @@ pub use self::{
 ///         Ok(KeySet::from_jwk_set(&JwkSet::from_json(&text)?)?)
 ///     }
 /// }
-/// # assert_eq!(SecretManager(Client).load()?.signing_key().kid(), Some("2026-11"));
+/// # assert_eq!(SecretManager(Client).load()?.signing_key()?.kid(), Some("2026-11"));
 /// # Ok::<(), KeySourceError>(())
 /// ```
 pub trait KeySource {

@@ -297,7 +297,7 @@ impl<S: RefreshStore> Sessions<S> {
         };
         let keys = self.access_keys.load();
         let limit = self.verifier.token_len_limit();
-        Ok(access::issue(&grant, claims, keys.signing_key(), limit)?)
+        Ok(access::issue(&grant, claims, keys.signing_key()?, limit)?)
     }
 
     /// No access token outlives the end of its session that is known from the start.

@@ -35,7 +35,7 @@ impl AnyKeys {
     pub(crate) fn signing_key(&self) -> &Key {
         match self {
             Self::One(key) => key,
-            Self::Several(keys) => keys.signing_key(),
+            Self::Several(keys) => keys.signing_key().expect("the first key of the set signs"),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 ///     {"kty":"oct","alg":"HS256","kid":"old","key_ops":["verify"],"k":"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI"}
 /// ]}"#;
 /// let keys = KeySet::from_jwk_set(&JwkSet::from_json(text)?)?;
-/// assert_eq!(keys.signing_key().kid(), Some("new"));
+/// assert_eq!(keys.signing_key()?.kid(), Some("new"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

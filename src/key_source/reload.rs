@@ -30,7 +30,7 @@ use crate::key_set::SharedKeySet;
 /// let keys = ReloadedKeys::load(source)?; // or an EnvKeys, a KeyFile, a KeyDirectory
 /// let keys = keys.watch(|error| eprintln!("the keys are still the old ones: {error}"))?;
 /// let shared = keys.keys(); // for `decode`, or for `Sessions`
-/// assert_eq!(shared.load().signing_key().kid(), Some("2026-11"));
+/// assert_eq!(shared.load().signing_key()?.kid(), Some("2026-11"));
 /// # Ok::<(), kippu::KeySourceError>(())
 /// ```
 pub struct ReloadedKeys {

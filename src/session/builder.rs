@@ -108,6 +108,13 @@ pub enum ConfigError {
     /// The refresh key cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
+    /// Sessions sign with both kinds of keys, and a verify-only set has none to sign with
+    /// ([`KeySet::verify_only`](crate::KeySet::verify_only)).
+    #[error("the set of keys that .{what}(…) was given is verify-only, and sessions have to sign")]
+    VerifyOnly {
+        /// `access_key` or `refresh_key`.
+        what: &'static str,
+    },
     /// Every server that verifies access tokens has the access key, and could make refresh tokens with it. Found
     /// among keys of one algorithm, and among those that are there when the sessions are built.
     #[error("an access key and a refresh key are the same secret: generate two")]
@@ -325,11 +332,14 @@ fn name(what: &'static str, given: &str) -> Result<(), ConfigError> {
 
 /// All refresh keys, the retired ones too: a shared set is looked at as it is now.
 fn check_keys(access_keys: &SharedKeySet, refresh_keys: &SharedKeySet) -> Result<(), ConfigError> {
-    let refresh_keys = refresh_keys.load();
+    let (access_keys, refresh_keys) = (access_keys.load(), refresh_keys.load());
+    for (what, keys) in [("access_key", &access_keys), ("refresh_key", &refresh_keys)] {
+        keys.signing_key().map_err(|_| ConfigError::VerifyOnly { what })?;
+    }
     for key in refresh_keys.keys() {
         refresh_token::check_key(key)?;
     }
-    if refresh_keys.shares_a_secret_with(&access_keys.load()) {
+    if refresh_keys.shares_a_secret_with(&access_keys) {
         return Err(ConfigError::SameKey);
     }
     Ok(())

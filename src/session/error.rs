@@ -10,6 +10,7 @@ use super::{
 use crate::{
     debug::debug_by_message,
     error::{DecodeError, EncodeError},
+    key_set::KeySetError,
 };
 
 /// Why a session does not begin or go on.
@@ -89,6 +90,9 @@ pub enum SessionError {
     /// The refresh keys were replaced by one that cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
+    /// The keys were replaced by a verify-only set ([`KeySet::verify_only`](crate::KeySet::verify_only)).
+    #[error(transparent)]
+    SigningKey(#[from] KeySetError),
     /// Another server has rotated the session with a refresh key that this one has not got (yet), or has no more.
     /// Nothing was used up here. Give every server a key before the first one signs with it
     /// ([`KeySet::accept`](crate::KeySet::accept)), and leave it until its tokens are over.

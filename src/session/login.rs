@@ -270,7 +270,7 @@ impl<S: RefreshStore> Sessions<S> {
         };
         let now = self.now();
         let id = SessionId::generate(&login.subject).map_err(|_| SessionError::NoRandomness)?;
-        let kid = refresh_token::check_key(keys.signing_key())?;
+        let kid = refresh_token::check_key(keys.signing_key()?)?;
         let end = now.saturating_add(absolute);
         let record = SessionRecord {
             label: login.label,

@@ -43,7 +43,7 @@ impl<S: RefreshStore> Sessions<S> {
     ) -> Result<TokenResponse, SessionError> {
         let Renewal { claims, data } = renewal.into_renewal();
         let keys = self.refresh_keys.load();
-        let kid = refresh_token::check_key(keys.signing_key())?;
+        let kid = refresh_token::check_key(keys.signing_key()?)?;
         let now = self.now();
         let mut overtaken = None;
         for _ in 0..TRIES {

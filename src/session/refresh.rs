@@ -96,7 +96,7 @@ impl<S: RefreshStore> Sessions<S> {
     {
         let now = self.now();
         let keys = self.refresh_keys.load();
-        let kid = refresh_token::check_key(keys.signing_key())?.to_owned();
+        let kid = refresh_token::check_key(keys.signing_key()?)?.to_owned();
         let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
             .ok_or(SessionError::InvalidToken)?;
         let record = self.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use kippu::{
-    Algorithm, InvalidOption, Key, KeySet, NumericDate, SharedKeySet, Validation, base64url,
-    decode, encode,
+    Algorithm, InvalidOption, Key, KeySet, KeySetError, NumericDate, SharedKeySet, Validation,
+    base64url, decode, encode,
     session::{
         AccessVerifier, ConfigError, Event, EventKind, Login, MemoryStore, NoClaims,
         RefreshKeyError, RefreshStore, RevokeReason, Session, SessionError, SessionRecord,
@@ -763,6 +763,34 @@ async fn a_server_that_lacks_a_key_uses_nothing_up() {
     assert!(other.refresh(&second.refresh_token, welcome).await.is_ok());
 }
 
+/// A reload that leaves a server of sessions with keys that verify only, where it has to sign.
+#[tokio::test]
+async fn keys_that_become_verify_only_use_nothing_up() {
+    for is_access in [true, false] {
+        let [access, refresh] = [access_key(), refresh_key(0x5b, "1")].map(SharedKeySet::from);
+        let fixture = Fixture::with(|builder| {
+            builder.access_key(access.clone()).refresh_key(refresh.clone())
+        });
+        let tokens = fixture.login().await;
+        fixture.store.take_calls();
+        let (shared, key): (_, fn() -> Key) =
+            if is_access { (&access, access_key) } else { (&refresh, || refresh_key(0x5b, "1")) };
+        shared.replace(KeySet::verify_only([key()]).unwrap());
+        for error in [
+            fixture.refresh(&tokens.refresh_token).await.unwrap_err(),
+            fixture.sessions.login("alice", &admin()).await.unwrap_err(),
+        ] {
+            assert!(matches!(error, SessionError::SigningKey(KeySetError::VerifyOnly)), "{error}");
+            assert_eq!(error.oauth_error(), "server_error");
+        }
+        let calls = fixture.store.take_calls();
+        assert!(!calls.contains(&Method::Rotate) && !calls.contains(&Method::Insert), "{calls:?}");
+        assert!(fixture.sessions.verify::<Profile>(&tokens.access_token).is_ok());
+        shared.replace(key());
+        assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
+    }
+}
+
 /// The wait for the application is not the client's.
 #[tokio::test]
 async fn the_grace_begins_after_the_application_was_asked() {
@@ -851,6 +879,13 @@ fn what_cannot_be_safe_is_not_built() {
         b.refresh_key(keys.retire(refresh_key(0x5a, "1"), until).unwrap())
     });
     assert_eq!(retired, Some(ConfigError::SameKey));
+    let verify_only = |key| KeySet::verify_only([key]).unwrap();
+    let of_refresh = builder(MemoryStore::new(1)).refresh_key(verify_only(refresh_key(0x5b, "1")));
+    let error = of_refresh.build().err();
+    assert_eq!(error, Some(ConfigError::VerifyOnly { what: "refresh_key" }));
+    let of_access = builder(MemoryStore::new(1)).access_key(verify_only(access_key()));
+    let error = of_access.build().err();
+    assert_eq!(error, Some(ConfigError::VerifyOnly { what: "access_key" }));
     let control = build(|b| b.refresh_key(refresh_key(0x5b, "a\0b")));
     assert_eq!(control, Some(ConfigError::RefreshKey(RefreshKeyError::KidControl)));
     assert_eq!(build(|b| b.issuer("")), Some(ConfigError::Missing { what: "issuer" }));

@@ -111,7 +111,7 @@ fn a_file_holds_one_key_in_any_format() {
             let content = [&content, line_end.as_bytes()].concat();
             let source = KeyFile::new(folder.write(name, content)).format(format).kid("a");
             let keys = source.load().unwrap();
-            assert_eq!(keys.signing_key().kid(), Some("a"));
+            assert_eq!(keys.signing_key().unwrap().kid(), Some("a"));
             assert!(verifies(&keys, 1, "a"), "{name} {line_end:?}");
         }
         // More than one line end is not ours, except where JSON allows it.
@@ -134,7 +134,7 @@ fn a_file_holds_a_jwk_set() {
     let write = |keys: Vec<Jwk>| folder.write("keys", &*JwkSet::new(keys).unwrap().expose_json());
     let source = KeyFile::new(write(vec![jwk(1, "old").verify_only(), jwk(2, "new")]));
     let keys = source.load().unwrap();
-    assert_eq!(keys.signing_key().kid(), Some("new"));
+    assert_eq!(keys.signing_key().unwrap().kid(), Some("new"));
     assert!(verifies(&keys, 1, "old") && verifies(&keys, 2, "new"));
 
     let path = write(vec![jwk(1, "old"), jwk(2, "new")]);
@@ -144,7 +144,7 @@ fn a_file_holds_a_jwk_set() {
             r#"{path:?}: which key signs, "old" or "new"? All but one need "key_ops":["verify"]"#
         )
     );
-    assert_eq!(source.clone().kid("new").load().unwrap().signing_key().kid(), Some("new"));
+    assert_eq!(source.clone().kid("new").load().unwrap().signing_key().unwrap().kid(), Some("new"));
     assert_eq!(
         refused(&source.clone().kid("next")),
         format!(r#"{path:?}: no key of the set has the kid "next", which is to sign"#)
@@ -353,10 +353,10 @@ mod on_unix {
         }
         set_mode(&folder.0, 0o1777);
         let keys = ReloadedKeys::load(KeyDirectory::new(&folder.0)).unwrap();
-        assert_eq!(keys.keys().load().signing_key().kid(), Some("1"));
+        assert_eq!(keys.keys().load().signing_key().unwrap().kid(), Some("1"));
         mount("..2026_11_25", "2");
         assert!(keys.reload().unwrap());
-        assert_eq!(keys.keys().load().signing_key().kid(), Some("2"));
+        assert_eq!(keys.keys().load().signing_key().unwrap().kid(), Some("2"));
     }
 }
 
@@ -366,7 +366,7 @@ fn a_directory_has_a_key_for_each_file() {
     let nameless = Jwk::new(Algorithm::Hs256, secret(1)).unwrap().expose_json();
     folder.write("2026.10", &*nameless);
     let source = KeyDirectory::new(&folder.0);
-    assert_eq!(source.load().unwrap().signing_key().kid(), Some("2026.10"));
+    assert_eq!(source.load().unwrap().signing_key().unwrap().kid(), Some("2026.10"));
 
     folder.write("2026.11.json", &*jwk(2, "2026.11").expose_json());
     folder.write(".2026.12.json", "half a k");
@@ -380,7 +380,7 @@ fn a_directory_has_a_key_for_each_file() {
     for signing in ["2026.10", "2026.11\n"] {
         folder.write("signing", signing);
         let keys = source.load().unwrap();
-        assert_eq!(keys.signing_key().kid(), Some(signing.trim()));
+        assert_eq!(keys.signing_key().unwrap().kid(), Some(signing.trim()));
         assert!(verifies(&keys, 1, "2026.10") && verifies(&keys, 2, "2026.11"));
     }
     // A secret in the wrong file is not repeated in a log.
@@ -397,7 +397,7 @@ fn a_directory_has_a_key_for_each_file() {
     // A JWK's own word is as good.
     folder.write("2026.10", &*jwk(1, "2026.10").verify_only().expose_json());
     let keys = source.load().unwrap();
-    assert_eq!(keys.signing_key().kid(), Some("2026.11"));
+    assert_eq!(keys.signing_key().unwrap().kid(), Some("2026.11"));
     assert!(verifies(&keys, 1, "2026.10"));
     folder.write("signing", "2026.10");
     assert!(refused(&source).contains("that may sign"));
@@ -411,7 +411,7 @@ fn a_directory_holds_secrets_that_are_no_jwks() {
     folder.write("signing", "2\n");
     let format = KeyFormat::Hex(Algorithm::Hs256);
     let keys = KeyDirectory::new(&folder.0).format(format).load().unwrap();
-    assert_eq!(keys.signing_key().kid(), Some("2"));
+    assert_eq!(keys.signing_key().unwrap().kid(), Some("2"));
     assert!(verifies(&keys, 1, "1") && verifies(&keys, 2, "2"));
 }
 
@@ -463,7 +463,7 @@ fn a_variable_holds_keys() {
         match case.as_str() {
             "set" => {
                 let keys = source.load().unwrap();
-                assert_eq!(keys.signing_key().kid(), Some("new"));
+                assert_eq!(keys.signing_key().unwrap().kid(), Some("new"));
                 assert!(verifies(&keys, 1, "old") && verifies(&keys, 2, "new"));
             }
             "hex" => {
@@ -515,20 +515,20 @@ fn a_token_from_before_a_rotation_verifies_after_it() {
     let keys = ReloadedKeys::load(KeyDirectory::new(&folder.0)).unwrap();
     let shared = keys.keys();
     let claims = json!({ "exp": NumericDate::in_seconds(60) });
-    let before = encode(&claims, shared.load().signing_key()).unwrap();
+    let before = encode(&claims, shared.load().signing_key().unwrap()).unwrap();
 
     // The new key cannot be added without saying which signs: the reload fails, and the old one goes on.
     folder.write("2.json", &*jwk(2, "2").expose_json());
     assert!(matches!(*keys.reload().unwrap_err(), KeySourceError::WhichSigns { .. }));
-    assert_eq!(shared.load().signing_key().kid(), Some("1"));
+    assert_eq!(shared.load().signing_key().unwrap().kid(), Some("1"));
     folder.write("signing", "1");
     assert!(keys.reload().unwrap());
-    assert_eq!(shared.load().signing_key().kid(), Some("1"));
+    assert_eq!(shared.load().signing_key().unwrap().kid(), Some("1"));
     assert!(verifies(&shared.load(), 2, "2"));
 
     folder.write("signing", "2");
     assert!(keys.reload().unwrap());
-    assert_eq!(shared.load().signing_key().kid(), Some("2"));
+    assert_eq!(shared.load().signing_key().unwrap().kid(), Some("2"));
     decode::<Value>(&before, &shared.load(), &Validation::new()).unwrap();
 
     // To take away the key that signs without naming another is refused; afterwards the old one is gone.

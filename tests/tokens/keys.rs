@@ -211,7 +211,7 @@ fn a_set_finds_a_key_by_its_kid_alone() {
         .unwrap()
         .accept(key("next"))
         .unwrap();
-    assert_eq!(set.signing_key().kid(), Some("new"));
+    assert_eq!(set.signing_key().unwrap().kid(), Some("new"));
     for kid in ["new", "old", "next"] {
         assert_eq!(judge(&token(kid), &set), Ok(()));
     }
@@ -262,10 +262,10 @@ fn a_retired_key_verifies_until_its_end() {
 #[test]
 fn a_rotation_retires_the_key_that_signed() {
     let set = KeySet::new(key("1")).rotate(key("2"), seconds(NOW + 9)).unwrap();
-    assert_eq!(set.signing_key().kid(), Some("2"));
+    assert_eq!(set.signing_key().unwrap().kid(), Some("2"));
     assert_eq!(judge(&token("1"), &set), Ok(()));
     let set = set.rotate(key("3"), seconds(NOW)).unwrap();
-    assert_eq!(set.signing_key().kid(), Some("3"));
+    assert_eq!(set.signing_key().unwrap().kid(), Some("3"));
     assert_eq!(judge(&token("1"), &set), Ok(()));
     assert!(matches!(judge(&token("2"), &set), Err(DecodeError::KeyRetired { .. })));
     assert_eq!(judge(&token("3"), &set), Ok(()));
@@ -421,7 +421,7 @@ fn a_shared_set_is_replaced_under_readers() {
                     let mut seen = 0;
                     while seen < 200 {
                         let keys = shared.load();
-                        let signing = keys.signing_key();
+                        let signing = keys.signing_key().unwrap();
                         let token = encode(&json!({}), signing).unwrap();
                         assert_eq!(judge(&token, &keys), Ok(()));
                         // The next set has this key, too, and the one after that has not.
@@ -455,8 +455,8 @@ fn a_shared_set_is_replaced_under_readers() {
     // A set that was taken before does not change, and a reader does not hold the writer up.
     let before = shared.load();
     shared.replace(KeySet::new(key("other")));
-    assert_eq!(before.signing_key().kid(), Some("200"));
-    assert_eq!(shared.clone().load().signing_key().kid(), Some("other"));
+    assert_eq!(before.signing_key().unwrap().kid(), Some("200"));
+    assert_eq!(shared.clone().load().signing_key().unwrap().kid(), Some("other"));
 }
 
 fn jwk(members: &str) -> Result<Jwk, JwkError> {
@@ -627,6 +627,45 @@ fn a_jwk_set_is_read_and_written() {
     }
 }
 
+#[test]
+fn a_verify_only_set_verifies_and_does_not_sign() {
+    let keys = || KeySet::verify_only([key("1"), key("2")]).unwrap();
+    for kid in ["1", "2"] {
+        assert_eq!(judge(&token(kid), &keys()), Ok(()));
+        assert_eq!(judge(&token(kid), &SharedKeySet::new(keys())), Ok(()));
+    }
+    assert_eq!(keys().signing_key().unwrap_err(), KeySetError::VerifyOnly);
+    assert_eq!(keys().kids().collect::<Vec<_>>(), ["1", "2"]);
+    assert!(matches!(judge(&token("3"), &keys()), Err(DecodeError::UnknownKid { .. })));
+    let nameless = || Key::hs256(SECRET).unwrap();
+    let of_nameless = encode(&json!({}), &nameless()).unwrap();
+    assert_eq!(judge(&of_nameless, &keys()), Err(DecodeError::MissingKid));
+    let all = KeySet::verify_only([key("1"), nameless().with_kid("2")]).unwrap();
+    assert_eq!(judge(&of_nameless, &all.try_all_without_kid()), Ok(()));
+
+    // It grows as any other set does.
+    let grown = keys().accept(key("3")).unwrap().retire(key("4"), seconds(NOW)).unwrap();
+    assert_eq!(grown.kids().collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    assert!(matches!(judge(&token("4"), &grown), Err(DecodeError::KeyRetired { .. })));
+    assert!(grown.signing_key().is_err());
+    let signs = keys().rotate(key("3"), seconds(NOW)).unwrap();
+    assert_eq!(signs.signing_key().unwrap().kid(), Some("3"));
+    assert_eq!(judge(&token("1"), &signs), Ok(()));
+
+    // One key needs no id, and verifies whatever a token names, as a Key does.
+    let alone = || KeySet::verify_only([nameless()]).unwrap();
+    assert_eq!(judge(&of_nameless, &alone()), Ok(()));
+    let named = encode(&json!({}), &nameless().with_kid("x")).unwrap();
+    assert_eq!(judge(&named, &alone()), Ok(()));
+    assert!(alone().signing_key().is_err());
+    assert_eq!(alone().accept(key("a")).unwrap_err(), KeySetError::MissingKid);
+    assert_eq!(KeySet::verify_only([key("a"), nameless()]).unwrap_err(), KeySetError::MissingKid);
+    let twice = KeySet::verify_only([key("a"), key("a")]).unwrap_err();
+    assert_eq!(twice, KeySetError::DuplicateKid { kid: "a".into() });
+    let empty = KeySet::verify_only([]).unwrap_err();
+    assert_eq!(empty.to_string(), "a set of keys needs at least one key");
+}
+
 /// Which key signs is said by RFC 7517 §4.3, and not guessed from an order.
 #[test]
 fn a_jwk_set_says_which_key_signs() {
@@ -635,7 +674,7 @@ fn a_jwk_set_says_which_key_signs() {
     for keys in [vec![named("new"), old()], vec![old(), named("new")]] {
         let stored = JwkSet::new(keys).unwrap().expose_json();
         let set = KeySet::from_jwk_set(&JwkSet::from_json(&stored).unwrap()).unwrap();
-        assert_eq!(set.signing_key().kid(), Some("new"), "{}", *stored);
+        assert_eq!(set.signing_key().unwrap().kid(), Some("new"), "{}", *stored);
         for kid in ["new", "old"] {
             let token = encode(&json!({}), &Key::hs256([7; 32]).unwrap().with_kid(kid)).unwrap();
             assert_eq!(judge(&token, &set), Ok(()));
@@ -669,7 +708,7 @@ fn a_jwk_set_says_which_key_signs() {
     let chosen = set().with_signing_key("2").unwrap();
     let signing = chosen.keys().iter().map(Jwk::may_sign).collect::<Vec<_>>();
     assert_eq!(signing, [false, true, false]);
-    assert_eq!(KeySet::from_jwk_set(&chosen).unwrap().signing_key().kid(), Some("2"));
+    assert_eq!(KeySet::from_jwk_set(&chosen).unwrap().signing_key().unwrap().kid(), Some("2"));
     assert_eq!(
         set().with_signing_key("3").unwrap_err().to_string(),
         r#"no key of the set has the kid "3", which is to sign"#

@@ -105,7 +105,7 @@ impl Tokens {
 /// | `Subject` | 400 `invalid_request` |
 /// | `TooManySessions` | 403 `access_denied` |
 /// | `AccessToken(EndedUnknown)`, `Store` that is transient, `Authorize`, `Full`, `MissingRefreshKey`, `NoRandomness` | 503 `temporarily_unavailable` |
-/// | `Store` that is not, `Client`, `Login`, `Claims`, `TooLong`, `RefreshKey` | 500 `server_error` |
+/// | `Store` that is not, `Client`, `Login`, `Claims`, `TooLong`, `RefreshKey`, `SigningKey` | 500 `server_error` |
 ///
 /// For [`Sessions::verify_live`](kippu::session::Sessions::verify_live) convert the error into a [`Rejection`], which has the
 /// challenge.

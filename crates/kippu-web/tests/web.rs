@@ -26,7 +26,8 @@ use axum::{
     routing::{get, post},
 };
 use kippu::{
-    Algorithm, DecodeError, Key, KeySet, NumericDate, SharedKeySet, Validation, decode, encode,
+    Algorithm, DecodeError, Key, KeySet, KeySetError, NumericDate, SharedKeySet, Validation,
+    decode, encode,
     session::{
         AccessToken, AccessVerifier, BoxStore, EndedOptions, EndedSessions, EventKind, Login,
         MemoryStore, NoClaims, RefreshKeyError, RevokeReason, Session, SessionError, SessionId,
@@ -1429,7 +1430,7 @@ async fn every_error_of_the_sessions_has_an_answer() {
     let name = "invalid_request: the name of a user has 1 to 512 bytes and no control characters";
     let ended = (401, "invalid_token: the session has ended");
     let invalid = (401, "invalid_token: the access token is not valid");
-    let all: [Answers<'_>; 19] = [
+    let all: [Answers<'_>; 20] = [
         (|| SessionError::InvalidToken, again, ended),
         (|| SessionError::Expired, again, ended),
         (|| SessionError::Revoked(RevokeReason::Logout), again, ended),
@@ -1449,6 +1450,7 @@ async fn every_error_of_the_sessions_has_an_answer() {
         (claims, fault, fault),
         (|| SessionError::TooLong { length: 5000, limit: 3900 }, fault, fault),
         (|| SessionError::RefreshKey(RefreshKeyError::MissingKid), fault, fault),
+        (|| SessionError::SigningKey(KeySetError::VerifyOnly), fault, fault),
     ];
     for (error, of_grant, of_access) in all {
         let debug = format!("{:?}", error());

@@ -48,14 +48,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = reloaded.keys(); // for `decode` and `encode`, or for `Sessions`
 
     let claims = || json!({ "sub": "user-12345", "exp": NumericDate::in_seconds(900) });
-    let old_token = encode(&claims(), keys.load().signing_key())?;
-    println!("signed with {:?}", keys.load().signing_key().kid());
+    let old_token = encode(&claims(), keys.load().signing_key()?)?;
+    println!("signed with {:?}", keys.load().signing_key()?.kid());
 
     // Somebody rotates the key at the manager. The thread that watches sees it within 30 seconds; here, at once.
     stub.set(&JwkSet::new([october()?.verify_only(), Jwk::from_json(&november)?])?);
     println!("the keys have changed: {}", reloaded.reload()?);
-    let new_token = encode(&claims(), keys.load().signing_key())?;
-    println!("signed with {:?}", keys.load().signing_key().kid());
+    let new_token = encode(&claims(), keys.load().signing_key()?)?;
+    println!("signed with {:?}", keys.load().signing_key()?.kid());
     for token in [&old_token, &new_token] {
         decode::<Value>(token, &keys.load(), &Validation::new())?;
     }
