@@ -176,12 +176,21 @@ pub(crate) fn encode_secret(secret: &[u8]) -> Zeroizing<String> {
 
 /// As [`decode`], for a secret: which symbol is wrong is not told, since that would be about the secret.
 pub(crate) fn decode_secret(symbols: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    decode_runs(symbols, &RUNS)
+}
+
+/// As [`decode_secret`], in the standard alphabet of base64 (RFC 4648 §4), without padding too.
+pub(crate) fn decode_standard_secret(symbols: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    decode_runs(symbols, &STANDARD_RUNS)
+}
+
+fn decode_runs(symbols: &[u8], runs: &Runs) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; decoded_len(symbols.len())]);
     let mut canonical = Choice::from(u8::from(symbols.len() % 4 != 1));
     for (quad, group) in symbols.chunks(4).zip(bytes.chunks_mut(3)) {
         let mut values = [0; 4];
         for (value, &symbol) in values.iter_mut().zip(quad) {
-            let (sextet, known) = secret_value(symbol);
+            let (sextet, known) = secret_value(symbol, runs);
             *value = sextet;
             canonical &= known;
         }
@@ -386,9 +395,15 @@ const fn values(shift: u32) -> [u32; 256] {
     values
 }
 
-/// The five runs of the alphabet: first symbol, last symbol, value of the first.
-const RUNS: [(u8, u8, u8); 5] =
+/// The five runs of an alphabet: first symbol, last symbol, value of the first.
+type Runs = [(u8, u8, u8); 5];
+
+const RUNS: Runs =
     [(b'A', b'Z', 0), (b'a', b'z', 26), (b'0', b'9', 52), (b'-', b'-', 62), (b'_', b'_', 63)];
+
+/// Those of RFC 4648 §4.
+const STANDARD_RUNS: Runs =
+    [(b'A', b'Z', 0), (b'a', b'z', 26), (b'0', b'9', 52), (b'+', b'+', 62), (b'/', b'/', 63)];
 
 /// The symbol of 6 bits, with the same work for each.
 fn secret_symbol(sextet: u8) -> u8 {
@@ -400,8 +415,8 @@ fn secret_symbol(sextet: u8) -> u8 {
 }
 
 /// The value of a symbol, with the same work for every symbol; whether it is one is told apart.
-fn secret_value(symbol: u8) -> (u8, Choice) {
-    RUNS.into_iter().fold((0, Choice::from(0)), |(value, known), (first, last, base)| {
+fn secret_value(symbol: u8, runs: &Runs) -> (u8, Choice) {
+    runs.iter().fold((0, Choice::from(0)), |(value, known), &(first, last, base)| {
         let inside = !symbol.ct_lt(&first) & !symbol.ct_gt(&last);
         let candidate = symbol.wrapping_sub(first).wrapping_add(base);
         (u8::conditional_select(&value, &candidate, inside), known | inside)
@@ -430,7 +445,7 @@ mod tests {
     #[test]
     fn secrets_have_the_same_code() {
         for byte in 0..=u8::MAX {
-            let (sextet, known) = secret_value(byte);
+            let (sextet, known) = secret_value(byte, &RUNS);
             let value = ALPHABET.iter().position(|symbol| *symbol == byte);
             assert_eq!(bool::from(known), value.is_some(), "{byte}");
             if let Some(value) = value {
@@ -444,6 +459,23 @@ mod tests {
             let text = encode(secret);
             assert_eq!(*encode_secret(secret), text);
             assert_eq!(decode_secret(text.as_bytes()).as_deref(), Some(&secret.to_vec()));
+        }
+    }
+
+    /// The standard alphabet differs in two symbols.
+    #[test]
+    fn standard_symbols_have_the_values_of_rfc_4648() {
+        for byte in 0..=u8::MAX {
+            let (sextet, known) = secret_value(byte, &STANDARD_RUNS);
+            let symbol = match byte {
+                b'+' => b'-',
+                b'/' => b'_',
+                b'-' | b'_' => b'!',
+                other => other,
+            };
+            let value = ALPHABET.iter().position(|known| *known == symbol);
+            assert_eq!(bool::from(known), value.is_some(), "{byte}");
+            assert!(value.is_none_or(|value| usize::from(sextet) == value), "{byte}");
         }
     }
 

@@ -20,6 +20,12 @@ pub(crate) fn decode_secret(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     bool::from(known).then_some(bytes)
 }
 
+/// Whether a text is digits alone, an even number of them. Every byte is looked at.
+pub(crate) fn is_hex(text: &[u8]) -> Choice {
+    let is_even = Choice::from(u8::from(!text.is_empty() && text.len() % 2 == 0));
+    text.iter().fold(is_even, |all, byte| all & value(*byte).1)
+}
+
 /// The runs of digits: first, last, value of the first.
 const RUNS: [(u8, u8, u8); 3] = [(b'0', b'9', 0), (b'a', b'f', 10), (b'A', b'F', 10)];
 

@@ -1,9 +1,9 @@
 //! Symmetric JWKs (RFC 7517, RFC 7518 §6.4): JSON in and out, keys made from them. Sets of them are in `set`.
 //!
-//! Refused: other key types, algorithms, uses and operations than signing with this crate's, secrets that
-//! are not canonical base64url.
+//! Refused: other key types, algorithms, uses and operations than those of a signature by HMAC, and secrets that are not
+//! canonical base64url. The advice of an error names what a text or a `k` looks like.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
 use zeroize::Zeroizing;
@@ -14,7 +14,7 @@ use crate::{
     debug::debug_by_message,
     excerpt::Excerpt,
     json::{self, JsonError, Text, Value},
-    key::{Key, KeyError},
+    key::{self, Key, KeyError, form},
     key_set::KeySetError,
 };
 
@@ -46,11 +46,18 @@ pub struct Jwk {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwkError {
+    /// The text is not a JSON object, but usually a secret in another form.
+    #[error("not a JWK; {advice}")]
+    NotAJwk {
+        /// The form of the text, and the call that reads it.
+        advice: &'static str,
+    },
     /// The text is not one strict JSON object.
     #[error("not a strict JSON object: {0}")]
     Json(JsonError),
-    /// A parameter has to be there: `kty`, `alg` and `k`, or the `keys` of a set.
-    #[error("the JWK has no {parameter}")]
+    /// A parameter has to be there: `kty`, `alg` and `k`, or the `keys` of a set. An `alg` may be given by the caller instead
+    /// ([`Jwk::from_json_for`], [`JwkSet::from_json_for`]).
+    #[error("the JWK has no {parameter}{}", missing_advice(parameter))]
     Missing {
         /// Its name.
         parameter: &'static str,
@@ -79,15 +86,19 @@ pub enum JwkError {
         /// The value of `use`.
         found: Excerpt,
     },
-    /// `key_ops`, where they are given, have to name `sign` or `verify`, and nothing that is no use of a MAC.
+    /// `key_ops`, where they are given, have to name `sign` or `verify`, none of the other operations of RFC 7517 §4.3, and
+    /// none twice.
     #[error("the JWK's key_ops are not those of a signature: {found}")]
     KeyOperations {
         /// The first operation that does not fit; empty when none is named.
         found: Excerpt,
     },
-    /// `k` is not canonical base64url without padding, written without escapes.
-    #[error("the JWK's k is not canonical base64url without padding")]
-    Secret,
+    /// `k` is not canonical base64url without padding (RFC 7518 §6.4.1), written without escapes.
+    #[error("the JWK's k is not canonical base64url without padding; {advice}")]
+    Secret {
+        /// The defect, and the remedy.
+        advice: &'static str,
+    },
     /// Two keys of a set have the same id.
     #[error("two keys of the set have the kid {kid}")]
     DuplicateKid {
@@ -127,6 +138,29 @@ debug_by_message!(JwkError);
 impl From<JsonError> for JwkError {
     fn from(error: JsonError) -> Self {
         Self::Json(error)
+    }
+}
+
+impl JwkError {
+    /// This error about a whole text: one that is not a JSON object is a secret in another form.
+    fn about(self, text: &str) -> Self {
+        if self != Self::Json(JsonError::NotAnObject) {
+            return self;
+        }
+        match key::key_file_format(text.as_bytes()) {
+            Some(format) if format != "JWK" => Self::Key(KeyError::KeyFile { format }),
+            _ => Self::NotAJwk { advice: form::advice(text.as_bytes()) },
+        }
+    }
+}
+
+fn missing_advice(parameter: &str) -> &'static str {
+    match parameter {
+        "alg" => {
+            ": give it by Jwk::from_json_for or JwkSet::from_json_for, in a file by KeyFormat::JwkFor"
+        }
+        "keys" => ", as a JWK Set has: Jwk::from_json reads a single one",
+        _ => "",
     }
 }
 
@@ -172,7 +206,7 @@ impl Jwk {
     /// # Errors
     /// What is wrong with it; no error says more about the secret than its length.
     pub fn from_json(json: &str) -> Result<Self, JwkError> {
-        Self::read(json, None)
+        Self::read(json, None).map_err(|error| error.about(json))
     }
 
     /// As [`Jwk::from_json`], for a JWK that may leave `alg` out (RFC 7517 §4.4) because its recipient
@@ -181,7 +215,7 @@ impl Jwk {
     /// # Errors
     /// As [`Jwk::from_json`].
     pub fn from_json_for(json: &str, algorithm: Algorithm) -> Result<Self, JwkError> {
-        Self::read(json, Some(algorithm))
+        Self::read(json, Some(algorithm)).map_err(|error| error.about(json))
     }
 
     /// This JWK as JSON, **with its secret**: for the secret manager, nowhere else.
@@ -214,13 +248,28 @@ impl Jwk {
 
     fn read(json: &str, expected: Option<Algorithm>) -> Result<Self, JwkError> {
         let mut parameters = Parameters::default();
-        json::scan(json.as_bytes(), usize::MAX, |name, value| parameters.note(name, value))?;
+        let mut is_set = false;
+        json::scan(json.as_bytes(), usize::MAX, |name, value| {
+            is_set |= name == b"keys";
+            parameters.note(name, value);
+        })?;
         let k = parameters.take_secret();
 
-        let key_type = parameters.required("kty")?.read();
+        let key_type = match parameters.required("kty") {
+            Err(JwkError::Missing { .. }) if is_set => {
+                let advice = "it is a JWK Set: JwkSet::from_json reads it, KeyFile and EnvKeys do";
+                return Err(JwkError::NotAJwk { advice });
+            }
+            key_type => key_type?.read(),
+        };
         if key_type != "oct" {
             return Err(JwkError::KeyType { found: Excerpt::new(&key_type) });
         }
+        if let Some(found) = parameters.text("use")?.map(Text::read).filter(|usage| usage != "sig")
+        {
+            return Err(JwkError::Use { found: Excerpt::new(&found) });
+        }
+        let signs = parameters.operations()?;
         let algorithm = match (parameters.text("alg")?.map(Text::read), expected) {
             (None, None) => return Err(JwkError::Missing { parameter: "alg" }),
             (None, Some(expected)) => expected,
@@ -230,11 +279,6 @@ impl Jwk {
                 .filter(|found| expected.is_none_or(|expected| *found == expected))
                 .ok_or_else(|| JwkError::Algorithm { found: Excerpt::new(&name) })?,
         };
-        if let Some(found) = parameters.text("use")?.map(Text::read).filter(|usage| usage != "sig")
-        {
-            return Err(JwkError::Use { found: Excerpt::new(&found) });
-        }
-        let signs = parameters.operations()?;
         let kid = parameters.text("kid")?.map(|kid| kid.read().into());
         Self { algorithm, kid, signs, secret: k? }.checked()
     }
@@ -317,28 +361,48 @@ impl<'j> Parameters<'j> {
     /// secret behind. Looking for a backslash first would branch on the secret.
     fn take_secret(&mut self) -> Result<Zeroizing<Vec<u8>>, JwkError> {
         let k = self.required("k")?.quoted();
-        base64url::decode_secret(k).ok_or(JwkError::Secret)
+        base64url::decode_secret(k).ok_or_else(|| JwkError::Secret { advice: secret_advice(k) })
     }
 
-    /// Whether `sign` is among the operations. Of those that RFC 7517 §4.3 lists, a MAC has two, and none
-    /// stands twice.
+    /// Whether `sign` is among the operations. RFC 7517 §4.3 has none twice, and lets a key have operations that it does not
+    /// list, which are ignored. It warns of a key for unrelated ones, such as a MAC and encryption.
     fn operations(&mut self) -> Result<bool, JwkError> {
         let Some(operations) = self.take("key_ops") else { return Ok(true) };
         let operations = operations.texts().ok_or(JwkError::WrongType { parameter: "key_ops" })?;
-        let (mut sign, mut verify) = (false, false);
-        for operation in operations.map(Text::read) {
-            let known = match operation.as_ref() {
-                "sign" => &mut sign,
-                "verify" => &mut verify,
-                _ => return Err(JwkError::KeyOperations { found: Excerpt::new(&operation) }),
-            };
-            if core::mem::replace(known, true) {
-                return Err(JwkError::KeyOperations { found: Excerpt::new(&operation) });
-            }
+        let mut operations: Vec<Cow<'_, str>> = operations.map(Text::read).collect();
+        let refused = |found: &str| JwkError::KeyOperations { found: Excerpt::new(found) };
+        let has = |wanted: &str| operations.iter().any(|operation| operation == wanted);
+        let signs = has("sign");
+        if !signs && !has("verify") {
+            return Err(refused(operations.first().map_or("", |first| first)));
         }
-        if !sign && !verify {
-            return Err(JwkError::KeyOperations { found: Excerpt::new("") });
+        if let Some(found) = operations.iter().find(|found| UNRELATED.contains(&found.as_ref())) {
+            return Err(refused(found));
         }
-        Ok(sign)
+        operations.sort_unstable();
+        match operations.windows(2).find(|pair| pair.first() == pair.last()) {
+            Some(twice) => Err(refused(twice.first().map_or("", |found| found))),
+            None => Ok(signs),
+        }
+    }
+}
+
+/// The operations of RFC 7517 §4.3 that are not those of a MAC.
+const UNRELATED: [&str; 6] =
+    ["encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"];
+
+/// Names the defect of a `k` that has been refused.
+fn secret_advice(k: &[u8]) -> &'static str {
+    let has = |symbols: &[u8]| k.iter().any(|symbol| symbols.contains(symbol));
+    if has(b"\\") {
+        "it has JSON escapes: write its symbols as they are"
+    } else if has(b"+/") {
+        "it has the symbols + or / of base64: write - and _ instead, without padding"
+    } else if has(b"=") {
+        "it has padding: remove the = at its end"
+    } else if has(b" \t") {
+        "it has white space in it: remove that"
+    } else {
+        "a symbol of it is missing or wrong: copy it again"
     }
 }

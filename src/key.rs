@@ -1,4 +1,5 @@
-//! One secret for one algorithm: bytes in, a [`Key`] out; what is no secret, or too short for its hash, is refused.
+//! One secret for one algorithm: bytes or their spelling in, a [`Key`] out. Refused: a secret shorter than its hash, the
+//! text of a key file, a text in another spelling than the caller named.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
@@ -7,6 +8,10 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::{algorithm::Algorithm, base64url, debug::debug_by_message, header, hex, hmac::Hmac};
+
+use self::form::BYTE_ORDER_MARK;
+
+pub(crate) mod form;
 
 /// A secret, prepared for one algorithm, with an optional key id.
 ///
@@ -59,17 +64,19 @@ pub enum KeyError {
     },
     /// The secret is the text of a key file. Parse a JWK with [`Jwk::from_json`](crate::Jwk::from_json);
     /// PEM and OpenSSH files hold keys of other algorithms, often public ones.
-    #[error("this is the text of a {format} key, not a secret")]
+    #[error("this is the text of a {format} key, not a secret: {}", key_file_advice(format))]
     KeyFile {
         /// `PEM`, `OpenSSH` or `JWK`.
         format: &'static str,
     },
-    /// The text does not spell bytes in the encoding that was asked for. Which character is wrong is not told:
-    /// it may be one of the secret.
-    #[error("the secret is not {encoding}; a line end behind it counts")]
+    /// The text is not spelled as the call expects. The error does not say which character is wrong: it may be one of the
+    /// secret.
+    #[error("the secret is not {expected}; {advice}")]
     Encoding {
-        /// `an even number of hex digits` or `canonical base64url without padding`.
-        encoding: &'static str,
+        /// `hex`, `base64`, `base64url`, or, in a file, `one line of text` or `bytes`.
+        expected: &'static str,
+        /// The form of the text, and the call that reads it.
+        advice: &'static str,
     },
     /// The operating system gave no random bytes.
     #[error("no random bytes from the operating system")]
@@ -79,8 +86,9 @@ pub enum KeyError {
 debug_by_message!(KeyError);
 
 impl Key {
-    /// A key for `algorithm`. The secret is used as the bytes it is: for the text of one there are
-    /// [`Key::from_hex`] and [`Key::from_base64url`].
+    /// Returns a key for `algorithm`. The bytes are the secret: a text is used character by character, a line end behind it
+    /// included. Bytes that are spelled in a text are read by [`Key::from_hex`], [`Key::from_base64`] or
+    /// [`Key::from_base64url`].
     ///
     /// # Errors
     /// [`KeyError::TooShort`] below [`Algorithm::hash_len`] bytes, [`KeyError::KeyFile`] for the text
@@ -94,7 +102,8 @@ impl Key {
         Self::new_dangerously_short(algorithm, secret)
     }
 
-    /// As [`Key::new`], from hexadecimal digits of either case: what `openssl rand -hex 32` prints, less the line end.
+    /// As [`Key::new`], from hexadecimal digits of either case: the output of `openssl rand -hex 32` or `xxd -p`. Line ends
+    /// are ignored.
     ///
     /// # Errors
     /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
@@ -102,10 +111,29 @@ impl Key {
         Self::new(algorithm, &*decoded_hex(digits.as_ref())?)
     }
 
-    /// As [`Key::new`], from base64url without padding, which is how the `k` of a JWK is written.
+    /// As [`Key::new`], from base64 in the standard alphabet (RFC 4648 §4), padded or not: the output of
+    /// `openssl rand -base64 32`. Line ends are ignored; `openssl` breaks lines after 64 symbols.
+    ///
+    /// ```
+    /// use kippu::{Algorithm, Key};
+    ///
+    /// let printed = "3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8=\n";
+    /// let key = Key::from_base64(Algorithm::Hs256, printed)?;
+    /// # Ok::<(), kippu::KeyError>(())
+    /// ```
     ///
     /// # Errors
-    /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
+    /// [`KeyError::Encoding`] for any other text, for hexadecimal digits too, whose symbols are all in the alphabet; and as
+    /// [`Key::new`].
+    pub fn from_base64(algorithm: Algorithm, symbols: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        Self::new(algorithm, &*decoded_base64(symbols.as_ref())?)
+    }
+
+    /// As [`Key::from_base64`], in the alphabet for URLs (RFC 4648 §5): the `k` of a JWK, or the output of Python's
+    /// `secrets.token_urlsafe(32)`.
+    ///
+    /// # Errors
+    /// As [`Key::from_base64`].
     pub fn from_base64url(
         algorithm: Algorithm,
         symbols: impl AsRef<[u8]>,
@@ -227,15 +255,61 @@ impl fmt::Debug for Key {
 }
 
 /// The secret that is spelled in hexadecimal digits.
-pub(crate) fn decoded_hex(digits: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let encoding = "an even number of hex digits";
-    hex::decode_secret(digits).ok_or(KeyError::Encoding { encoding })
+pub(crate) fn decoded_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    hex::decode_secret(&without_line_ends(text)).ok_or_else(|| misspelled("hex", text))
+}
+
+/// The secret that is spelled in base64.
+pub(crate) fn decoded_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    decoded(text, base64url::decode_standard_secret).ok_or_else(|| misspelled("base64", text))
 }
 
 /// The secret that is spelled in base64url.
-pub(crate) fn decoded_base64url(symbols: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let encoding = "canonical base64url without padding";
-    base64url::decode_secret(symbols).ok_or(KeyError::Encoding { encoding })
+pub(crate) fn decoded_base64url(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    decoded(text, base64url::decode_secret).ok_or_else(|| misspelled("base64url", text))
+}
+
+/// Hexadecimal digits are symbols of both alphabets. No random secret is spelled in them alone, and to decode them would
+/// make another secret.
+fn decoded(
+    text: &[u8],
+    decode: fn(&[u8]) -> Option<Zeroizing<Vec<u8>>>,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let text = without_line_ends(text);
+    let symbols = match &**text {
+        text if text.len() % 4 != 0 => text,
+        [symbols @ .., b'=', b'='] | [symbols @ .., b'='] => symbols,
+        text => text,
+    };
+    decode(symbols).filter(|_| !bool::from(hex::is_hex(symbols)))
+}
+
+/// The text without CR and LF. Where they stand depends on the tool that printed it, and not on the secret.
+fn without_line_ends(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let is_line_end = |byte: &u8| byte.ct_eq(&b'\n') | byte.ct_eq(&b'\r');
+    let any = text.iter().fold(Choice::from(0), |any, byte| any | is_line_end(byte));
+    let mut rest = Zeroizing::new(Vec::with_capacity(text.len()));
+    if any.into() {
+        rest.extend(text.iter().filter(|byte| !bool::from(is_line_end(byte))));
+    } else {
+        rest.extend_from_slice(text);
+    }
+    rest
+}
+
+fn misspelled(expected: &'static str, text: &[u8]) -> KeyError {
+    match key_file_format(text) {
+        Some(format) => KeyError::KeyFile { format },
+        None => KeyError::Encoding { expected, advice: form::advice(text) },
+    }
+}
+
+fn key_file_advice(format: &str) -> &'static str {
+    if format == "JWK" {
+        "Jwk::from_json reads it, in a file KeyFormat::Jwk"
+    } else {
+        "kippu signs with HMAC alone"
+    }
 }
 
 /// As many random bytes as the algorithm's hash has.
@@ -251,7 +325,7 @@ pub(crate) fn random_secret(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, 
 ///
 /// Most secrets are none, and every byte of theirs is looked at in the same way: nothing is told before all of them
 /// have been.
-fn key_file_format(secret: &[u8]) -> Option<&'static str> {
+pub(crate) fn key_file_format(secret: &[u8]) -> Option<&'static str> {
     let pem = holds(secret, b"-----BEGIN ");
     let openssh =
         begins(secret, &[b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2"]);
@@ -276,7 +350,6 @@ fn holds(text: &[u8], part: &[u8]) -> Choice {
 
 /// Whether `text` begins with one of `starts`, behind a byte order mark and white space, where they are.
 fn begins(text: &[u8], starts: &[&[u8]]) -> Choice {
-    const MARK: &[u8] = "\u{feff}".as_bytes();
     let starts_with =
         |text: &[u8], start: &[u8]| text.get(..start.len()).unwrap_or_default().ct_eq(start);
     let is_space = |byte: u8| {
@@ -284,8 +357,8 @@ fn begins(text: &[u8], starts: &[&[u8]]) -> Choice {
     };
     let (mut found, mut only_space) = (Choice::from(0), Choice::from(1));
     for (offset, &byte) in text.iter().enumerate() {
-        if offset == MARK.len() {
-            only_space |= starts_with(text, MARK);
+        if offset == BYTE_ORDER_MARK.len() {
+            only_space |= starts_with(text, BYTE_ORDER_MARK);
         }
         let (_, rest) = text.split_at(offset);
         found |=

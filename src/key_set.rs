@@ -62,7 +62,7 @@ impl KeySet {
     /// Returns a set whose keys verify and do not sign: for a server that only receives tokens. The keys verify without an
     /// end date, as after [`KeySet::accept`]. A single key needs no id, as in [`KeySet::new`].
     ///
-    /// This protects against a mistake of the program, not against an attacker: whoever has the secret can sign.
+    /// This protects against a mistake of the program, not against an attacker: a program that has the secret can sign.
     ///
     /// ```
     /// use kippu::{Key, KeySet, KeySetError};

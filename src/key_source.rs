@@ -1,8 +1,9 @@
-//! Where keys come from: an environment variable, a file, a directory, or a secret manager by a
-//! [`KeySource`] of one's own. A [`KeySet`] leaves, and again whenever it is asked for.
+//! Where keys come from: an environment variable, a file, a directory, or a secret manager by an application's
+//! [`KeySource`]. A [`KeySet`] leaves, and again whenever it is asked for.
 //!
 //! Refused: a file that others can read or change, a set that leaves open which key signs, a key under
-//! another id than its place says. No error shows a secret, or any part of what a file holds.
+//! another id than its place says, a text in another form than expected. No error shows a secret, or any part of what a
+//! file holds.
 
 use alloc::{boxed::Box, string::String};
 use core::error::Error;
@@ -101,7 +102,7 @@ pub enum KeySourceError {
         path: PathBuf,
     },
     /// The file's permissions let others than its owner and group read it, or others than its owner change it.
-    #[error("{path:?} has mode {mode:04o}: others could {could} it. Run: {command}")]
+    #[error("{path:?} has mode {mode:04o}: others could {could} it. {advice}")]
     Permissions {
         /// The path as it was given.
         path: PathBuf,
@@ -109,8 +110,8 @@ pub enum KeySourceError {
         mode: u32,
         /// `read`, `change`, or, for a directory, `add a key to`.
         could: &'static str,
-        /// The command that takes the permission away.
-        command: String,
+        /// The command that takes the permission away, and the setting of a mounted secret.
+        advice: String,
     },
     /// In a directory that everyone may write to, the file is neither root's nor the directory's owner's.
     #[error(
@@ -138,10 +139,12 @@ pub enum KeySourceError {
         origin: String,
     },
     /// It was to be text, and is not UTF-8.
-    #[error("{origin} is not UTF-8 text")]
+    #[error("{origin} is not UTF-8 text; {advice}")]
     NotText {
         /// The variable or file.
         origin: String,
+        /// The form of the text, and the remedy.
+        advice: &'static str,
     },
     /// What it holds makes no keys.
     #[error("{origin}: {error}")]

@@ -99,7 +99,7 @@ fn decodes_a_secret(k: &str) {
             assert_eq!(exposed["k"], k);
         }
         // The latter is too short, or the text of a key file.
-        (Err(JwkError::Secret), Err(_)) | (Err(JwkError::Key(_)), Ok(_)) => {}
+        (Err(JwkError::Secret { .. }), Err(_)) | (Err(JwkError::Key(_)), Ok(_)) => {}
         (jwk, decoded) => panic!("{jwk:?} {decoded:?}"),
     }
 }

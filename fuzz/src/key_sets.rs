@@ -11,8 +11,8 @@ pub mod seeds;
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use kippu::{
-    Algorithm, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError, Keys,
-    NumericDate, SharedKeySet, Validation, base64url, decode, encode,
+    Algorithm, DecodeError, JsonError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError,
+    Keys, NumericDate, SharedKeySet, Validation, base64url, decode, encode,
 };
 use serde_json::Value;
 
@@ -169,9 +169,13 @@ fn agree<T, W>(
     match (found, wanted) {
         (Ok(found), Ok(_)) => Some(found),
         // A secret has no need of escapes.
-        (Err(JwkError::Secret), _) if text.contains('\\') => None,
+        (Err(JwkError::Secret { .. }), _) if text.contains('\\') => None,
         (Err(error), Err(defects)) => {
-            let reported = reported(&error);
+            let reported = match reported(&error) {
+                // A text that is no JSON is named by what it is.
+                Defect::KeyFile if model::is_key_file(text.as_bytes()) => not_an_object(defects),
+                reported => reported,
+            };
             assert!(defects.contains(&reported), "{reported:?} for {defects:?} in {text}");
             // No error shows a secret: none of these has 12 symbols in a row but there.
             let told = format!("{error} {error:?}");
@@ -197,8 +201,18 @@ fn same_key(jwk: &Jwk, wanted: &ModelKey) {
     assert_eq!(tag, encoded(wanted.tag(message)), "another secret");
 }
 
+/// The defect of a text that is not an object, if the text has it.
+fn not_an_object(defects: &BTreeSet<Defect>) -> Defect {
+    let not_an_object = Defect::Json(text_defect(&JsonError::NotAnObject));
+    if defects.contains(&not_an_object) { not_an_object } else { Defect::KeyFile }
+}
+
 fn reported(error: &JwkError) -> Defect {
     match error {
+        JwkError::NotAJwk { advice } if advice.starts_with("it is a JWK Set") => {
+            Defect::Missing("kty")
+        }
+        JwkError::NotAJwk { .. } => Defect::Json(text_defect(&JsonError::NotAnObject)),
         JwkError::Json(error) => Defect::Json(text_defect(error)),
         JwkError::Missing { parameter } => Defect::Missing(parameter),
         JwkError::WrongType { parameter } => Defect::WrongType(parameter),
@@ -206,7 +220,7 @@ fn reported(error: &JwkError) -> Defect {
         JwkError::Algorithm { .. } => Defect::Algorithm,
         JwkError::Use { .. } => Defect::Use,
         JwkError::KeyOperations { .. } => Defect::KeyOperations,
-        JwkError::Secret => Defect::Secret,
+        JwkError::Secret { .. } => Defect::Secret,
         JwkError::DuplicateKid { .. } => Defect::DuplicateKid,
         JwkError::NoKeys => Defect::NoKeys,
         JwkError::UnknownSigningKey { .. } => Defect::UnknownSigningKey,
@@ -233,7 +247,8 @@ fn read_digits(text: &[u8], algorithm: Algorithm, happened: &mut Happened) {
         let digits = str::from_utf8(pair).ok().filter(|_| pair.iter().all(u8::is_ascii_hexdigit));
         digits.filter(|_| pair.len() == 2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
     };
-    let secret: Option<Vec<u8>> = text.chunks(2).map(byte).collect();
+    let digits: Vec<u8> = text.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
+    let secret: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
     match (Key::from_hex(algorithm, text), secret) {
         (Ok(key), Some(secret)) => {
             let token = encode(&serde_json::json!({ "exp": NOW }), &key).expect("an object");
@@ -247,6 +262,7 @@ fn read_digits(text: &[u8], algorithm: Algorithm, happened: &mut Happened) {
             assert!(given == secret.len() && given < needed);
         }
         (Err(KeyError::KeyFile { .. }), Some(secret)) => assert!(model::is_key_file(&secret)),
+        (Err(KeyError::KeyFile { .. }), None) => assert!(model::is_key_file(text)),
         (Err(KeyError::Encoding { .. }), None) => {}
         (found, wanted) => panic!("{found:?} for {wanted:?}"),
     }

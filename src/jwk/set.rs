@@ -1,7 +1,7 @@
 //! Sets of symmetric JWKs (RFC 7517 §5): JSON in and out, the [`KeySet`] that one describes.
 //!
-//! Refused: a set with one key that [`Jwk`] refuses, two keys under one id; as a key set, also one that
-//! leaves open which key signs.
+//! Refused: a set with one key that [`Jwk`] refuses, unless keys of other kinds are skipped; two keys under one id; as a
+//! key set that signs, also one that leaves open which key does.
 
 use alloc::{string::String, vec::Vec};
 
@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Jwk, JwkError, concatenated};
 use crate::{
+    algorithm::Algorithm,
     excerpt::Excerpt,
     json,
     key::Key,
@@ -46,24 +47,64 @@ impl JwkSet {
         Ok(set)
     }
 
-    /// Reads a set. RFC 7517 §5 would have a reader ignore keys that it does not understand; here they make
-    /// the set refused: one that verifies with some of the keys it was given, and does not say which, is of no
-    /// help to anyone.
+    /// Reads a set. RFC 7517 §5 lets a reader ignore keys that it does not understand; here such a key is an error, because
+    /// a missing key would pass unnoticed. [`JwkSet::from_json_skipping`] ignores them.
     ///
     /// # Errors
     /// What is wrong with the set or with the first of its keys that is refused.
     pub fn from_json(json: &str) -> Result<Self, JwkError> {
+        Self::read(json, None, false)
+    }
+
+    /// As [`JwkSet::from_json`], for keys that may leave `alg` out, as [`Jwk::from_json_for`] reads each: where a key has an
+    /// `alg`, that has to be `algorithm`.
+    ///
+    /// # Errors
+    /// As [`JwkSet::from_json`].
+    pub fn from_json_for(json: &str, algorithm: Algorithm) -> Result<Self, JwkError> {
+        Self::read(json, Some(algorithm), false)
+    }
+
+    /// As [`JwkSet::from_json`] or, with an algorithm, as [`JwkSet::from_json_for`], but skips keys of other kinds: those
+    /// whose `kty`, `alg`, `use` or `key_ops` are not those of the signatures that are asked for. A key of the right kind
+    /// that is damaged, or whose secret is too short, is an error still.
+    ///
+    /// ```
+    /// use kippu::{Algorithm, JwkSet};
+    ///
+    /// let text = r#"{"keys":[
+    ///     {"kty":"RSA","kid":"1","n":"0vx7","e":"AQAB"},
+    ///     {"kty":"oct","kid":"2","k":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"}
+    /// ]}"#;
+    /// let set = JwkSet::from_json_skipping(text, Some(Algorithm::Hs256))?;
+    /// assert_eq!(set.keys()[0].kid(), Some("2"));
+    /// # Ok::<(), kippu::JwkError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`JwkSet::from_json`], and [`JwkError::NoKeys`] when no key is left.
+    pub fn from_json_skipping(json: &str, algorithm: Option<Algorithm>) -> Result<Self, JwkError> {
+        let set = Self::read(json, algorithm, true)?;
+        if set.keys.is_empty() { Err(JwkError::NoKeys) } else { Ok(set) }
+    }
+
+    fn read(json: &str, algorithm: Option<Algorithm>, skips: bool) -> Result<Self, JwkError> {
         let (mut keys, parameter) = (None, "keys");
         json::scan(json.as_bytes(), usize::MAX, |name, value| {
             if name == parameter.as_bytes() {
                 keys = Some(value);
             }
-        })?;
+        })
+        .map_err(|error| JwkError::from(error).about(json))?;
         let keys = keys.ok_or(JwkError::Missing { parameter })?;
         let keys = keys.elements().ok_or(JwkError::WrongType { parameter })?;
         let mut set = Self { keys: Vec::new() };
         for key in keys {
-            set.push(Jwk::from_json(key.spelled())?)?;
+            match Jwk::read(key.spelled(), algorithm) {
+                Ok(key) => set.push(key)?,
+                Err(error) if skips && is_of_another_kind(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(set)
     }
@@ -146,5 +187,27 @@ impl KeySet {
             .iter()
             .filter(|key| !key.may_sign())
             .try_fold(keys, |keys, key| Ok(keys.accept(Key::from_jwk(key)?)?))
+    }
+
+    /// Returns the keys of a JWK Set as a set that [verifies only](KeySet::verify_only), whether they may sign or not.
+    ///
+    /// # Errors
+    /// [`JwkError::NoKeys`] when the set has none, [`JwkError::Set`] when one of several has no id.
+    pub fn verify_only_from_jwk_set(set: &JwkSet) -> Result<Self, JwkError> {
+        if set.keys.is_empty() {
+            return Err(JwkError::NoKeys);
+        }
+        let keys: Result<Vec<_>, _> = set.keys.iter().map(Key::from_jwk).collect();
+        Ok(Self::verify_only(keys?)?)
+    }
+}
+
+/// RFC 7517 §5: a key that is not understood. One that is, and is damaged, is not of another kind.
+fn is_of_another_kind(error: &JwkError) -> bool {
+    match error {
+        JwkError::KeyType { .. } | JwkError::Algorithm { .. } | JwkError::Use { .. } => true,
+        // A list without an operation, or with one twice, is damaged.
+        JwkError::KeyOperations { found } => !["", "sign", "verify"].contains(&found.as_str()),
+        _ => false,
     }
 }

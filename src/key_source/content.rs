@@ -1,5 +1,5 @@
-//! What a variable or a file holds: bytes in, JWKs out. Refused: what is empty, no text where text is expected,
-//! a key under another id than expected, or under none.
+//! The content of a variable or a file: bytes in, keys out. Refused: nothing at all, a text in another form than expected, a
+//! key under another id than expected, or under none.
 
 use alloc::{string::String, vec::Vec};
 
@@ -10,24 +10,115 @@ use crate::{
     algorithm::Algorithm,
     excerpt::Excerpt,
     jwk::{Jwk, JwkError, JwkSet},
-    key::{self, KeyError},
+    key::{self, KeyError, form},
     key_set::KeySet,
 };
 
-/// How a variable or a file spells its key. One line end behind a text is not part of it.
+/// The form of the key in a variable or a file.
+///
+/// All but [`KeyFormat::Raw`] are text: a byte order mark at its start and a line end behind it, LF or CRLF, are not part of
+/// it. A text in another form than expected is an error that names the form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyFormat {
-    /// A [`Jwk`], which says its algorithm and mostly its id itself; except in a directory, a [`JwkSet`] too.
+    /// A [`Jwk`] with an `alg`; except in a directory, a [`JwkSet`] of them too.
     #[default]
     Jwk,
-    /// The digits of [`Key::from_hex`](crate::Key::from_hex).
+    /// A [`Jwk`] or [`JwkSet`] for this algorithm: `alg` may be left out ([`Jwk::from_json_for`]).
+    JwkFor(Algorithm),
+    /// Hexadecimal digits, as [`Key::from_hex`](crate::Key::from_hex) reads them.
     Hex(Algorithm),
-    /// The symbols of [`Key::from_base64url`](crate::Key::from_base64url).
+    /// Base64, as [`Key::from_base64`](crate::Key::from_base64) reads it.
+    Base64(Algorithm),
+    /// Base64url, as [`Key::from_base64url`](crate::Key::from_base64url) reads it.
     Base64url(Algorithm),
-    /// The bytes themselves, a line end among them, as [`Key::new`](crate::Key::new) takes them.
+    /// One line whose characters are the secret, as other libraries take a secret from the environment. Hexadecimal digits
+    /// and base64 are not decoded. A line with quotes around it, or with white space at one of its ends, is an error.
+    Text(Algorithm),
+    /// The bytes of the secret, as [`Key::new`](crate::Key::new) takes them, such as `openssl rand 32` writes. Printed text
+    /// with a line end behind it is an error: the line end would be part of the secret.
     Raw(Algorithm),
 }
+
+/// How a source reads its keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reading {
+    pub(super) format: KeyFormat,
+    pub(super) kid: Option<String>,
+    pub(super) skips_other_kinds: bool,
+    pub(super) verify_only: bool,
+    pub(super) tries_all: bool,
+}
+
+impl Reading {
+    /// The set of these keys. `of_signing` makes it unless it is to be verify-only.
+    pub(super) fn set_of(
+        &self,
+        keys: &JwkSet,
+        of_signing: impl FnOnce(&JwkSet) -> Result<KeySet, JwkError>,
+    ) -> Result<KeySet, JwkError> {
+        let set = if self.verify_only {
+            KeySet::verify_only_from_jwk_set(keys)?
+        } else {
+            of_signing(keys)?
+        };
+        Ok(if self.tries_all { set.try_all_without_kid() } else { set })
+    }
+}
+
+/// The options that every source has.
+macro_rules! source_options {
+    ($source:ident) => {
+        impl $source {
+            /// Sets the form of each key.
+            #[must_use]
+            pub fn format(mut self, format: $crate::KeyFormat) -> Self {
+                self.reading.format = format;
+                self
+            }
+
+            /// Returns keys that [verify only](crate::KeySet::verify_only), whichever of them may sign: for a server that
+            /// receives tokens and issues none.
+            #[must_use]
+            pub fn verify_only(mut self) -> Self {
+                self.reading.verify_only = true;
+                self
+            }
+
+            /// Tries the keys for a token without a `kid`: [`KeySet::try_all_without_kid`](crate::KeySet::try_all_without_kid).
+            #[must_use]
+            pub fn try_all_without_kid(mut self) -> Self {
+                self.reading.tries_all = true;
+                self
+            }
+        }
+    };
+}
+
+/// The options of a source that may hold a JWK Set.
+macro_rules! set_options {
+    ($source:ident) => {
+        impl $source {
+            /// Sets the id of the key that signs. A secret that is not a JWK needs one. Of a JWK Set that does not say which
+            /// key signs, this selects it; a [verify-only](Self::verify_only) set ignores it.
+            #[must_use]
+            pub fn kid(mut self, kid: impl Into<alloc::string::String>) -> Self {
+                self.reading.kid = Some(kid.into());
+                self
+            }
+
+            /// Skips the keys of other kinds in a JWK Set, as
+            /// [`JwkSet::from_json_skipping`](crate::JwkSet::from_json_skipping) does.
+            #[must_use]
+            pub fn skip_other_kinds(mut self) -> Self {
+                self.reading.skips_other_kinds = true;
+                self
+            }
+        }
+    };
+}
+
+pub(super) use {set_options, source_options};
 
 /// Bytes, and where they were found in the words of an error.
 pub(super) struct Content<'c> {
@@ -36,38 +127,40 @@ pub(super) struct Content<'c> {
 }
 
 impl Content<'_> {
-    /// The set of the keys in this content. The one named `kid` signs; of a JWK Set that says so itself, none
-    /// need be named.
-    pub(super) fn key_set(
-        &self,
-        format: KeyFormat,
-        kid: Option<&str>,
-    ) -> Result<KeySet, KeySourceError> {
-        let keys = match (self.jwk_set(format)?, kid) {
-            (None, kid) => JwkSet::new([self.key(format, kid)?]),
-            (Some(keys), None) => Ok(keys),
-            (Some(keys), Some(kid)) => keys.with_signing_key(kid),
+    /// The set of the keys in this content.
+    pub(super) fn key_set(&self, reading: &Reading) -> Result<KeySet, KeySourceError> {
+        let kid = reading.kid.as_deref();
+        let keys = match (self.jwk_set(reading)?, kid) {
+            (None, kid) => JwkSet::new([self.key(reading.format, kid)?]),
+            (Some(keys), Some(kid)) if !reading.verify_only => keys.with_signing_key(kid),
+            (Some(keys), _) => Ok(keys),
         };
-        keys.and_then(|keys| KeySet::from_jwk_set(&keys)).map_err(|error| self.unusable(error))
+        keys.and_then(|keys| reading.set_of(&keys, KeySet::from_jwk_set))
+            .map_err(|error| self.unusable(error))
     }
 
     /// The one key of this content, under the id `kid` where one is given.
     pub(super) fn key(&self, format: KeyFormat, kid: Option<&str>) -> Result<Jwk, KeySourceError> {
-        if self.bytes.is_empty() {
-            return Err(KeySourceError::Empty { origin: self.origin.clone() });
-        }
-        let decoded = |algorithm, secret: Result<Zeroizing<Vec<u8>>, KeyError>| {
-            Jwk::new(algorithm, &*secret?)
-        };
         let key = match format {
             KeyFormat::Jwk => Jwk::from_json(self.line()?),
+            KeyFormat::JwkFor(algorithm) => Jwk::from_json_for(self.line()?, algorithm),
             KeyFormat::Hex(algorithm) => {
                 decoded(algorithm, key::decoded_hex(self.line()?.as_bytes()))
+            }
+            KeyFormat::Base64(algorithm) => {
+                decoded(algorithm, key::decoded_base64(self.line()?.as_bytes()))
             }
             KeyFormat::Base64url(algorithm) => {
                 decoded(algorithm, key::decoded_base64url(self.line()?.as_bytes()))
             }
-            KeyFormat::Raw(algorithm) => Jwk::new(algorithm, self.bytes),
+            KeyFormat::Text(algorithm) => {
+                let line = self.line()?;
+                secret(algorithm, line.as_bytes(), "one line of text", form::advice_on_line(line))
+            }
+            KeyFormat::Raw(_) if self.bytes.is_empty() => return Err(self.empty()),
+            KeyFormat::Raw(algorithm) => {
+                secret(algorithm, self.bytes, "bytes", form::advice_on_printed(self.bytes))
+            }
         }
         .map_err(|error| self.unusable(error))?;
         match (key.kid(), kid) {
@@ -82,30 +175,67 @@ impl Content<'_> {
         }
     }
 
-    /// The text of this content, without a line end behind it.
+    /// The text of this content, without a byte order mark at its start and a line end behind it.
     pub(super) fn line(&self) -> Result<&str, KeySourceError> {
-        let text = core::str::from_utf8(self.bytes)
-            .map_err(|_| KeySourceError::NotText { origin: self.origin.clone() })?;
+        let bytes = self.bytes.strip_prefix(form::BYTE_ORDER_MARK).unwrap_or(self.bytes);
+        let text = core::str::from_utf8(bytes).map_err(|_| KeySourceError::NotText {
+            origin: self.origin.clone(),
+            advice: form::advice(bytes),
+        })?;
         let line = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text);
-        if line.is_empty() {
-            return Err(KeySourceError::Empty { origin: self.origin.clone() });
+        if line.trim().is_empty() {
+            return Err(self.empty());
         }
         Ok(line)
     }
 
     /// The JWK Set, where this is one and not a JWK.
-    fn jwk_set(&self, format: KeyFormat) -> Result<Option<JwkSet>, KeySourceError> {
-        if format != KeyFormat::Jwk {
-            return Ok(None);
-        }
-        match JwkSet::from_json(self.line()?) {
+    fn jwk_set(&self, reading: &Reading) -> Result<Option<JwkSet>, KeySourceError> {
+        let algorithm = match reading.format {
+            KeyFormat::Jwk => None,
+            KeyFormat::JwkFor(algorithm) => Some(algorithm),
+            _ => return Ok(None),
+        };
+        let text = self.line()?;
+        let keys = match algorithm {
+            _ if reading.skips_other_kinds => JwkSet::from_json_skipping(text, algorithm),
+            None => JwkSet::from_json(text),
+            Some(algorithm) => JwkSet::from_json_for(text, algorithm),
+        };
+        match keys {
             Ok(keys) => Ok(Some(keys)),
             Err(JwkError::Missing { parameter: "keys" }) => Ok(None),
             Err(error) => Err(self.unusable(error)),
         }
     }
 
+    fn empty(&self) -> KeySourceError {
+        KeySourceError::Empty { origin: self.origin.clone() }
+    }
+
     fn unusable(&self, error: JwkError) -> KeySourceError {
         KeySourceError::Keys { origin: self.origin.clone(), error }
+    }
+}
+
+fn decoded(
+    algorithm: Algorithm,
+    secret: Result<Zeroizing<Vec<u8>>, KeyError>,
+) -> Result<Jwk, JwkError> {
+    Jwk::new(algorithm, &*secret?)
+}
+
+/// A secret that is taken as it is, unless it looks like something else. The text of a key file is refused with that.
+fn secret(
+    algorithm: Algorithm,
+    secret: &[u8],
+    expected: &'static str,
+    advice: Option<&'static str>,
+) -> Result<Jwk, JwkError> {
+    match advice {
+        Some(advice) if key::key_file_format(secret).is_none() => {
+            Err(KeyError::Encoding { expected, advice }.into())
+        }
+        _ => Jwk::new(algorithm, secret),
     }
 }

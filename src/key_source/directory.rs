@@ -7,10 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     KeySource, KeySourceError,
-    content::{Content, KeyFormat},
-    file,
+    content::{Content, KeyFormat, Reading, source_options},
+    file::{self, Readers},
 };
 use crate::{
     jwk::{Jwk, JwkError, JwkSet},
@@ -26,16 +28,16 @@ use crate::{
 ///     signing         one line: 2026-11
 /// ```
 ///
-/// - A name may end in `.json` for a [`KeyFormat::Jwk`], in `.key` for the others; that is not part of the kid. Names
-///   that begin with a dot are ignored, so that a secret mounted by Kubernetes, with its `..data`, can be read.
+/// - A name may end in `.json` for a JWK, in `.key` for the other forms; that is not part of the kid. Names that begin with a
+///   dot are ignored.
 /// - The key that `signing` names signs. A single key needs no such file, nor do several of which all but one are
 ///   [verify-only](Jwk::verify_only). The others verify for as long as their file is there: take it away when the
-///   last of its tokens has expired.
+///   last of its tokens has expired. With [`KeyDirectory::verify_only`] the file is not read.
 /// - To rotate, add the new key; when all servers have read it, name it in `signing`; later, remove the old one. Each
 ///   file is written under a hidden name and then renamed, so that no reload sees half of it.
-/// - On Unix a file's permissions are those of [`KeyFile`](super::KeyFile): in Kubernetes, `defaultMode: 0400`. The
-///   directory may be written to by its owner alone, or have the sticky bit; then a file has to be its owner's, or
-///   root's.
+/// - On Unix a file's permissions are those of [`KeyFile`](super::KeyFile). The directory may be written to by its owner alone,
+///   or have the sticky bit, as the mounted secrets of Kubernetes have; then a file has to be its owner's, or root's.
+/// - Of a secret mounted by Kubernetes, the files below `..data` are read, which are all of one version.
 ///
 /// ```no_run
 /// use kippu::{KeyDirectory, KeySource};
@@ -46,8 +48,11 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct KeyDirectory {
     path: PathBuf,
-    format: KeyFormat,
+    readers: Readers,
+    reading: Reading,
 }
+
+source_options!(KeyDirectory);
 
 /// The file that names the key that signs.
 const SIGNING: &str = "signing";
@@ -55,52 +60,28 @@ const SIGNING: &str = "signing";
 impl KeyDirectory {
     /// The keys in the directory at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: KeyFormat::Jwk }
+        Self { path: path.into(), readers: Readers::OwnerAndGroup, reading: Reading::default() }
     }
 
-    /// How each file spells its key.
+    /// As [`KeyFile::dangerously_readable_by_others`](super::KeyFile::dangerously_readable_by_others), for each file.
     #[must_use]
-    pub fn format(self, format: KeyFormat) -> Self {
-        Self { format, ..self }
+    pub fn dangerously_readable_by_others(mut self) -> Self {
+        self.readers = Readers::Everyone;
+        self
     }
 
-    /// The paths of the keys, and of the file that says which one signs, where there is one.
-    fn files(&self) -> Result<(Vec<PathBuf>, Option<PathBuf>), KeySourceError> {
-        let io = |error| file::unreadable(&self.path, error);
-        let (mut keys, mut signing) = (Vec::new(), None);
-        for entry in fs::read_dir(&self.path).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            let name = entry.file_name();
-            if name == SIGNING {
-                signing = Some(entry.path());
-            } else if !name.as_encoded_bytes().starts_with(b".") {
-                keys.push(entry.path());
-            }
-        }
-        keys.sort();
-        Ok((keys, signing))
-    }
-
-    fn key(&self, path: &Path, directory: &Metadata) -> Result<Jwk, KeySourceError> {
-        let kid =
-            self.kid(path).ok_or_else(|| KeySourceError::FileName { path: path.to_owned() })?;
-        let bytes = file::read(path, |file| check_owner(path, file, directory))?;
-        Content { origin: file::quoted(path), bytes: &bytes }.key(self.format, Some(kid))
-    }
-
-    fn kid<'p>(&self, path: &'p Path) -> Option<&'p str> {
-        let extension = if self.format == KeyFormat::Jwk { ".json" } else { ".key" };
-        let name = path.file_name()?.to_str()?;
-        let kid = name.strip_suffix(extension).unwrap_or(name);
-        (!kid.contains(char::is_control)).then_some(kid)
-    }
-}
-
-impl KeySource for KeyDirectory {
-    fn load(&self) -> Result<KeySet, KeySourceError> {
+    fn load_version(&self, version: Option<&Path>) -> Result<KeySet, KeySourceError> {
         let directory = fs::metadata(&self.path).map_err(|e| file::unreadable(&self.path, e))?;
         check_directory(&self.path, &directory)?;
-        let (paths, signing) = self.files()?;
+        if version.is_some() {
+            let link = self.data();
+            let metadata = fs::symlink_metadata(&link).map_err(|e| file::unreadable(&link, e))?;
+            check_owner(&link, &metadata, &directory)?;
+        }
+        let (paths, signing) = match version {
+            Some(version) => files(&self.path.join(version))?,
+            None => files(&self.path)?,
+        };
         let keys: Result<Vec<_>, _> = paths.iter().map(|path| self.key(path, &directory)).collect();
         let origin = || format!("the directory {}", file::quoted(&self.path));
         let keys = match JwkSet::new(keys?) {
@@ -110,22 +91,82 @@ impl KeySource for KeyDirectory {
             Ok(keys) => keys,
             Err(error) => return Err(KeySourceError::Keys { origin: origin(), error }),
         };
-        let keys = match signing {
+        let keys = match signing.filter(|_| !self.reading.verify_only) {
             None => keys,
             Some(file) => {
-                let bytes = file::read(&file, |found| check_owner(&file, found, &directory))?;
+                let bytes = self.read(&file, &directory)?;
                 let content = Content { origin: file::quoted(&file), bytes: &bytes };
                 keys.with_signing_key(content.line()?)
                     .map_err(|_| KeySourceError::SigningFile { file: file.clone() })?
             }
         };
-        KeySet::from_jwk_set(&keys).map_err(|error| match error {
+        self.reading.set_of(&keys, KeySet::from_jwk_set).map_err(|error| match error {
             JwkError::SeveralSigningKeys { first, second } => {
                 KeySourceError::WhichSigns { first, second, file: self.path.join(SIGNING) }
             }
             error => KeySourceError::Keys { origin: origin(), error },
         })
     }
+
+    /// The link by which Kubernetes replaces all of a mounted secret at once: it leads to the directory of one version. The
+    /// names beside it lead through it one by one, and are a mixture while it is replaced.
+    fn data(&self) -> PathBuf {
+        self.path.join("..data")
+    }
+
+    fn key(&self, path: &Path, directory: &Metadata) -> Result<Jwk, KeySourceError> {
+        let kid =
+            self.kid(path).ok_or_else(|| KeySourceError::FileName { path: path.to_owned() })?;
+        let bytes = self.read(path, directory)?;
+        Content { origin: file::quoted(path), bytes: &bytes }.key(self.reading.format, Some(kid))
+    }
+
+    fn kid<'p>(&self, path: &'p Path) -> Option<&'p str> {
+        let extension = match self.reading.format {
+            KeyFormat::Jwk | KeyFormat::JwkFor(_) => ".json",
+            _ => ".key",
+        };
+        let name = path.file_name()?.to_str()?;
+        let kid = name.strip_suffix(extension).unwrap_or(name);
+        (!kid.contains(char::is_control)).then_some(kid)
+    }
+
+    fn read(
+        &self,
+        path: &Path,
+        directory: &Metadata,
+    ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
+        file::read(path, self.readers, |file| check_owner(path, file, directory))
+    }
+}
+
+impl KeySource for KeyDirectory {
+    fn load(&self) -> Result<KeySet, KeySourceError> {
+        file::again_if_replaced(|| {
+            let version = || fs::read_link(self.data()).ok();
+            let before = version();
+            let keys = self.load_version(before.as_deref());
+            // The old version is removed file by file: the list of its files may have ended early.
+            (keys, version() != before)
+        })
+    }
+}
+
+/// The paths of the keys, and of the file that says which one signs, where there is one.
+fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<PathBuf>), KeySourceError> {
+    let io = |error| file::unreadable(directory, error);
+    let (mut keys, mut signing) = (Vec::new(), None);
+    for entry in fs::read_dir(directory).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        if name == SIGNING {
+            signing = Some(entry.path());
+        } else if !name.as_encoded_bytes().starts_with(b".") {
+            keys.push(entry.path());
+        }
+    }
+    keys.sort();
+    Ok((keys, signing))
 }
 
 /// Whoever can put a file into the directory can sign with a key of their own.
@@ -135,8 +176,8 @@ fn check_directory(path: &Path, metadata: &Metadata) -> Result<(), KeySourceErro
     if mode & 0o022 == 0 || mode & STICKY != 0 {
         return Ok(());
     }
-    let command = format!("chmod go-w {}", file::in_shell(path));
-    Err(KeySourceError::Permissions { path: path.into(), mode, could: "add a key to", command })
+    let advice = format!("Run: chmod go-w {}", file::in_shell(path));
+    Err(KeySourceError::Permissions { path: path.into(), mode, could: "add a key to", advice })
 }
 
 /// In a sticky directory, which Kubernetes makes of a mounted secret, everyone can add a file, but only under their

@@ -5,7 +5,10 @@ use std::env;
 
 use zeroize::Zeroizing;
 
-use super::{KeySource, KeySourceError, content::Content, content::KeyFormat};
+use super::{
+    KeySource, KeySourceError,
+    content::{Content, Reading, set_options, source_options},
+};
 use crate::key_set::KeySet;
 
 /// The keys in an environment variable: a JWK or a JWK Set, or what [`EnvKeys::format`] says.
@@ -17,34 +20,23 @@ use crate::key_set::KeySet;
 /// use kippu::{Algorithm, EnvKeys, KeyFormat, KeySource};
 ///
 /// let keys = EnvKeys::new("ACCESS_KEYS").load()?; // {"keys":[…]}, or one JWK
-/// let hex = EnvKeys::new("ACCESS_KEY").format(KeyFormat::Hex(Algorithm::Hs256)).kid("2026-11");
-/// let keys = hex.load()?; // from `openssl rand -hex 32`
+/// let base64 = EnvKeys::new("ACCESS_KEY").format(KeyFormat::Base64(Algorithm::Hs256)).kid("2026-11");
+/// let keys = base64.load()?; // from `openssl rand -base64 32`
 /// # Ok::<(), kippu::KeySourceError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct EnvKeys {
     variable: String,
-    format: KeyFormat,
-    kid: Option<String>,
+    reading: Reading,
 }
+
+source_options!(EnvKeys);
+set_options!(EnvKeys);
 
 impl EnvKeys {
     /// The keys in the environment variable of that name.
     pub fn new(variable: impl Into<String>) -> Self {
-        Self { variable: variable.into(), format: KeyFormat::Jwk, kid: None }
-    }
-
-    /// How the variable spells its key.
-    #[must_use]
-    pub fn format(self, format: KeyFormat) -> Self {
-        Self { format, ..self }
-    }
-
-    /// The id of the key that signs. A secret that is no JWK needs one; of a JWK Set that does not say which
-    /// key signs, this chooses it.
-    #[must_use]
-    pub fn kid(self, kid: impl Into<String>) -> Self {
-        Self { kid: Some(kid.into()), ..self }
+        Self { variable: variable.into(), reading: Reading::default() }
     }
 }
 
@@ -55,6 +47,6 @@ impl KeySource for EnvKeys {
         };
         let value = Zeroizing::new(value.into_encoded_bytes());
         let origin = format!("the environment variable {}", self.variable);
-        Content { origin, bytes: &value }.key_set(self.format, self.kid.as_deref())
+        Content { origin, bytes: &value }.key_set(&self.reading)
     }
 }

@@ -1,5 +1,5 @@
-//! Keys in a file, and how every file of keys is read: what others can read or change, what is no regular file, and
-//! what is too large for keys is refused before a byte of it is read.
+//! Keys in a file, and how every file of keys is read. A file that others can read or change, one that is not regular, and
+//! one that is too large are refused before a byte is read.
 
 use alloc::{format, string::String, vec::Vec};
 use std::{
@@ -10,55 +10,94 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{KeySource, KeySourceError, content::Content, content::KeyFormat};
+use super::{
+    KeySource, KeySourceError,
+    content::{Content, Reading, set_options, source_options},
+};
 use crate::key_set::KeySet;
 
 /// The keys in a file: a JWK or a JWK Set, or what [`KeyFile::format`] says.
 ///
-/// On Unix it is refused when users other than its owner and group may read it, or others than its owner may write
-/// to it; the error has the `chmod` to run. Elsewhere permissions are not looked at. Links are followed.
+/// On Unix the file is refused when users other than its owner and group may read it, or others than its owner may write
+/// to it. Elsewhere permissions are not looked at. Links are followed.
+///
+/// | place | permissions that are accepted |
+/// |---|---|
+/// | a file of the server's user | `chmod 600` |
+/// | a secret of Docker Swarm, 0444 by default | `mode: 0400` and `uid:` of the server's user, in the secret's long syntax |
+/// | a secret of Docker Compose | those of the file on the host: `chmod 600`, owned by the server's user |
+/// | a secret of Kubernetes, 0644 by default | `defaultMode: 0400`; with `fsGroup`, Kubernetes makes it 0440 |
+/// | where none of these can be set | [`KeyFile::dangerously_readable_by_others`] |
 ///
 /// A new file takes the place of the old one by a rename, so that no reload sees half of it:
 /// `(umask 077; write-keys > keys.new) && mv keys.new keys`.
 ///
 /// ```no_run
-/// use kippu::{KeyFile, KeySource};
+/// use kippu::{Algorithm, KeyFile, KeyFormat, KeySource};
 ///
 /// let keys = KeyFile::new("/etc/api/access-keys.json").load()?;
+/// let secret = KeyFile::new("/run/secrets/access-key").format(KeyFormat::Base64(Algorithm::Hs256)).kid("1");
+/// let keys = secret.load()?; // from `openssl rand -base64 32`
 /// # Ok::<(), kippu::KeySourceError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct KeyFile {
     path: PathBuf,
-    format: KeyFormat,
-    kid: Option<String>,
+    readers: Readers,
+    reading: Reading,
+}
+
+source_options!(KeyFile);
+set_options!(KeyFile);
+
+/// The users that may read a file of keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Readers {
+    OwnerAndGroup,
+    Everyone,
 }
 
 impl KeyFile {
     /// The keys in the file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), format: KeyFormat::Jwk, kid: None }
+        Self { path: path.into(), readers: Readers::OwnerAndGroup, reading: Reading::default() }
     }
 
-    /// How the file spells its key.
+    /// Accepts a file that every user of the machine or container may read, for a secret that is mounted so and cannot be
+    /// mounted otherwise. **Whoever can read it can sign tokens for any user:** every other process there, and every attacker
+    /// who makes one of them read a file. A file that others may change is refused still.
     #[must_use]
-    pub fn format(self, format: KeyFormat) -> Self {
-        Self { format, ..self }
-    }
-
-    /// The id of the key that signs. A secret that is no JWK needs one; of a JWK Set that does not say which
-    /// key signs, this chooses it.
-    #[must_use]
-    pub fn kid(self, kid: impl Into<String>) -> Self {
-        Self { kid: Some(kid.into()), ..self }
+    pub fn dangerously_readable_by_others(mut self) -> Self {
+        self.readers = Readers::Everyone;
+        self
     }
 }
 
 impl KeySource for KeyFile {
     fn load(&self) -> Result<KeySet, KeySourceError> {
-        let bytes = read(&self.path, |_| Ok(()))?;
+        let bytes = again_if_replaced(|| (read(&self.path, self.readers, |_| Ok(())), false))?;
         let origin = quoted(&self.path);
-        Content { origin, bytes: &bytes }.key_set(self.format, self.kid.as_deref())
+        Content { origin, bytes: &bytes }.key_set(&self.reading)
+    }
+}
+
+/// Reads again when the files have been replaced under the reader, of which it says so itself, or does not find one.
+/// Kubernetes replaces a mounted secret by another target of the link `..data`, and then removes the old files: a path that
+/// was followed halfway leads nowhere.
+pub(super) fn again_if_replaced<T>(
+    mut read: impl FnMut() -> (Result<T, KeySourceError>, bool),
+) -> Result<T, KeySourceError> {
+    let is_gone = |result: &Result<T, KeySourceError>| match result {
+        Err(KeySourceError::Io { error, .. }) => error.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    };
+    let mut tries = 10;
+    loop {
+        let (result, is_replaced) = read();
+        tries -= 1;
+        if tries == 0 || !(is_replaced || is_gone(&result)) {
+            return result;
+        }
     }
 }
 
@@ -72,6 +111,7 @@ const CAPACITY: usize = 64 * 1024 + 64;
 /// The bytes of a file whose permissions are safe, and whose metadata `allows` allows.
 pub(super) fn read(
     path: &Path,
+    readers: Readers,
     allows: impl FnOnce(&Metadata) -> Result<(), KeySourceError>,
 ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
     let io = |error| unreadable(path, error);
@@ -85,7 +125,7 @@ pub(super) fn read(
     if !metadata.is_file() {
         return not_a_file();
     }
-    check_permissions(path, &metadata)?;
+    check_permissions(path, &metadata, readers)?;
     allows(&metadata)?;
     let too_large = || Err(KeySourceError::TooLarge { path: path.into(), limit: LIMIT });
     if metadata.len() > LIMIT {
@@ -113,19 +153,26 @@ pub(super) fn quoted(path: &Path) -> String {
 }
 
 #[cfg(unix)]
-fn check_permissions(path: &Path, metadata: &Metadata) -> Result<(), KeySourceError> {
+fn check_permissions(
+    path: &Path,
+    metadata: &Metadata,
+    readers: Readers,
+) -> Result<(), KeySourceError> {
     let mode = mode(metadata);
-    let could = match mode {
-        mode if mode & 0o004 != 0 => "read",
-        mode if mode & 0o022 != 0 => "change",
+    let could = match (mode, readers) {
+        (mode, _) if mode & 0o022 != 0 => "change",
+        (mode, Readers::OwnerAndGroup) if mode & 0o004 != 0 => "read",
         _ => return Ok(()),
     };
-    let command = format!("chmod 600 {}", in_shell(path));
-    Err(KeySourceError::Permissions { path: path.into(), mode, could, command })
+    let advice = format!(
+        "Run: chmod 600 {}. For a mounted secret, set mode: 0400 and the uid (Docker Swarm) or defaultMode: 0400 (Kubernetes)",
+        in_shell(path)
+    );
+    Err(KeySourceError::Permissions { path: path.into(), mode, could, advice })
 }
 
 #[cfg(not(unix))]
-fn check_permissions(_: &Path, _: &Metadata) -> Result<(), KeySourceError> {
+fn check_permissions(_: &Path, _: &Metadata, _: Readers) -> Result<(), KeySourceError> {
     Ok(())
 }
 

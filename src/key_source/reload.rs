@@ -6,14 +6,15 @@ use core::{fmt, time::Duration};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError},
     },
     thread,
+    time::Instant,
 };
 
 use super::{KeySource, KeySourceError};
-use crate::key_set::SharedKeySet;
+use crate::key_set::{KeySet, SharedKeySet};
 
 /// The keys of a source, and the source, to read them again.
 ///
@@ -28,7 +29,10 @@ use crate::key_set::SharedKeySet;
 ///
 /// let source = || Ok(KeySet::from_jwk_set(&JwkSet::from_json(&stored())?)?);
 /// let keys = ReloadedKeys::load(source)?; // or an EnvKeys, a KeyFile, a KeyDirectory
-/// let keys = keys.watch(|error| eprintln!("the keys are still the old ones: {error}"))?;
+/// let keys = keys.watch(|reload| match reload {
+///     Ok(keys) => println!("new keys: {:?}", keys.kids().collect::<Vec<_>>()),
+///     Err(error) => eprintln!("the keys are still the old ones: {error}"),
+/// })?;
 /// let shared = keys.keys(); // for `decode`, or for `Sessions`
 /// assert_eq!(shared.load().signing_key()?.kid(), Some("2026-11"));
 /// # Ok::<(), kippu::KeySourceError>(())
@@ -45,7 +49,14 @@ struct Reloaded {
     keys: SharedKeySet,
     /// One reload at a time: a slow one does not put older keys in the place of newer ones.
     turn: Mutex<()>,
-    last_error: Mutex<Option<Arc<KeySourceError>>>,
+    last: Mutex<Last>,
+}
+
+struct Last {
+    /// When the source last gave keys.
+    success: Instant,
+    /// Why it has not, the last time.
+    error: Option<Arc<KeySourceError>>,
 }
 
 impl ReloadedKeys {
@@ -60,9 +71,10 @@ impl ReloadedKeys {
     /// # Errors
     /// As [`KeySource::load`]: a server does not start without keys.
     pub fn load(source: impl KeySource + Send + Sync + 'static) -> Result<Self, KeySourceError> {
+        let success = Instant::now();
         let keys = SharedKeySet::new(source.load()?);
-        let (turn, last_error) = (Mutex::new(()), Mutex::new(None));
-        let reloaded = Reloaded { source: Box::new(source), keys, turn, last_error };
+        let last = Mutex::new(Last { success, error: None });
+        let reloaded = Reloaded { source: Box::new(source), keys, turn: Mutex::new(()), last };
         Ok(Self { reloaded: Arc::new(reloaded), _watch: None })
     }
 
@@ -76,26 +88,34 @@ impl ReloadedKeys {
     /// # Errors
     /// Why there are no new keys. The ones that were good stay.
     pub fn reload(&self) -> Result<bool, Arc<KeySourceError>> {
-        self.reloaded.reload()
+        Ok(self.reloaded.reload()?.is_some())
     }
 
     /// Returns why the last reload failed; nothing, when it did not.
     pub fn last_error(&self) -> Option<Arc<KeySourceError>> {
-        self.reloaded.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reloaded.last().error.clone()
+    }
+
+    /// Returns the time since the source last gave keys, whether they had changed or not: how old the keys may be. It grows
+    /// beyond the interval of the reloads while these fail or the source hangs.
+    pub fn age(&self) -> Duration {
+        self.reloaded.last().success.elapsed()
     }
 
     /// Reads the source again every 30 seconds, on a separate thread, until the value that is returned is dropped. The
-    /// thread ends then, at once or after the reload that is under way; the keys stay as they are. `on_error` is called
-    /// for each reload that fails: log it, since the keys stay the old ones until somebody acts.
+    /// thread ends then, at once or after the reload that is under way; the keys stay as they are.
+    ///
+    /// Calls `on_reload` for each of its reloads that changed the keys, with the new set, whose [`KeySet::kids`] a log can
+    /// show; and for each that failed, with the error. After an error the old keys stay, until the operator acts.
     ///
     /// # Errors
     /// [`KeySourceError::Thread`] when the operating system gives no thread.
     #[must_use = "the keys are no longer re-read when this is dropped"]
     pub fn watch(
         self,
-        on_error: impl FnMut(&KeySourceError) + Send + 'static,
+        on_reload: impl FnMut(Result<&KeySet, &KeySourceError>) + Send + 'static,
     ) -> Result<Self, KeySourceError> {
-        self.watch_every(Self::INTERVAL, on_error)
+        self.watch_every(Self::INTERVAL, on_reload)
     }
 
     /// As [`ReloadedKeys::watch`], with another interval, counted from the end of one reload to the start of the next;
@@ -107,7 +127,7 @@ impl ReloadedKeys {
     pub fn watch_every(
         self,
         interval: Duration,
-        mut on_error: impl FnMut(&KeySourceError) + Send + 'static,
+        mut on_reload: impl FnMut(Result<&KeySet, &KeySourceError>) + Send + 'static,
     ) -> Result<Self, KeySourceError> {
         let interval = interval.max(Self::SHORTEST);
         let (stop, stopped) = mpsc::channel();
@@ -115,10 +135,14 @@ impl ReloadedKeys {
         // Nothing is ever sent: the wait ends early when the owner drops its end.
         let watch = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = watched.reload() {
-                    // Its panic has been printed; the next reload is no less wanted.
-                    let _ = catch_unwind(AssertUnwindSafe(|| on_error(&error)));
-                }
+                let reload = watched.reload();
+                let reload = match &reload {
+                    Ok(None) => continue,
+                    Ok(Some(keys)) => Ok(&**keys),
+                    Err(error) => Err(&**error),
+                };
+                // A panic has been printed by its hook. The next reload runs all the same.
+                let _ = catch_unwind(AssertUnwindSafe(|| on_reload(reload)));
             }
         };
         thread::Builder::new()
@@ -130,20 +154,30 @@ impl ReloadedKeys {
 }
 
 impl Reloaded {
-    fn reload(&self) -> Result<bool, Arc<KeySourceError>> {
+    /// Returns the new keys if they have changed.
+    fn reload(&self) -> Result<Option<Arc<KeySet>>, Arc<KeySourceError>> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // The source may have read its keys at any time after this.
+        let start = Instant::now();
         let loaded = catch_unwind(AssertUnwindSafe(|| self.source.load()))
             .unwrap_or(Err(KeySourceError::Panicked))
             .map_err(Arc::new);
-        let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        *last_error = loaded.as_ref().err().cloned();
-        drop(last_error);
-        let loaded = loaded?;
-        let changed = !loaded.is_same_as(&self.keys.load());
-        if changed {
-            self.keys.replace(loaded);
+        let mut last = self.last();
+        last.error = loaded.as_ref().err().cloned();
+        if loaded.is_ok() {
+            last.success = start;
         }
-        Ok(changed)
+        drop(last);
+        let loaded = loaded?;
+        if loaded.is_same_as(&self.keys.load()) {
+            return Ok(None);
+        }
+        self.keys.replace(loaded);
+        Ok(Some(self.keys.load()))
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,6 +185,7 @@ impl fmt::Debug for ReloadedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReloadedKeys")
             .field("keys", &self.reloaded.keys)
+            .field("age", &self.age())
             .field("last_error", &self.last_error())
             .finish_non_exhaustive()
     }

@@ -31,7 +31,14 @@ fn main_prints_a_sentence() {
         Jwk::from_json(r#"{"kty":"RSA","k":""}"#),
         r#"the JWK is of the key type "RSA", not "oct""#,
     );
-    printed(JwkSet::from_json("["), "not a strict JSON object: not a JSON object");
+    printed(
+        JwkSet::from_json("["),
+        r#"not a JWK; it is a JSON array: a JWK Set is an object, {"keys":[…]}"#,
+    );
+    printed(
+        Jwk::from_json("{"),
+        "not a strict JSON object: malformed JSON at byte 1: a member name was expected",
+    );
     printed(
         KeySet::from_jwk_set(&JwkSet::from_json(r#"{"keys":[]}"#).unwrap()),
         "the JWK Set has no keys",

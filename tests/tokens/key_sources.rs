@@ -20,10 +20,10 @@ use kippu::{
 use serde_json::{Value, json};
 
 /// A folder of one test's own, gone after it.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("kippu-{}-{number}", std::process::id()));
@@ -32,12 +32,12 @@ impl Folder {
         Self(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// As the docs say: under a hidden name, then renamed.
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let hidden = self.path(".new");
         fs::write(&hidden, content).unwrap();
         set_mode(&hidden, 0o600);
@@ -86,6 +86,10 @@ fn verifies(keys: &KeySet, number: u8, kid: &str) -> bool {
     decode::<Value>(&token(number, kid), &keys, &Validation::new()).is_ok()
 }
 
+fn kids(keys: &KeySet) -> Vec<String> {
+    keys.kids().map(String::from).collect()
+}
+
 /// What the operator reads, which has nothing of a secret in any spelling.
 fn refused(source: &impl KeySource) -> String {
     let error = source.load().unwrap_err();
@@ -114,10 +118,6 @@ fn a_file_holds_one_key_in_any_format() {
             assert_eq!(keys.signing_key().unwrap().kid(), Some("a"));
             assert!(verifies(&keys, 1, "a"), "{name} {line_end:?}");
         }
-        // More than one line end is not ours, except where JSON allows it.
-        let content = [&content, "\n\n".as_bytes()].concat();
-        let source = KeyFile::new(folder.write(name, content)).format(format).kid("a");
-        assert_eq!(source.load().is_ok(), name == "jwk", "{name}");
     }
     // Bytes are bytes, to the last one.
     let raw = |content: &[u8]| {
@@ -159,31 +159,34 @@ fn what_a_file_holds_is_refused_by_name() {
     let hex = KeyFormat::Hex(Algorithm::Hs256);
     let base64url = KeyFormat::Base64url(Algorithm::Hs256);
     let raw = KeyFormat::Raw(Algorithm::Hs256);
+    let bytes = "it looks like bytes: Key::new takes them, in a file KeyFormat::Raw";
+    let text = "it looks like text: if its characters are the secret, Key::new takes them, in a file \
+                KeyFormat::Text";
     let own = jwk(1, "mine").expose_json();
     let nameless = Jwk::new(Algorithm::Hs256, secret(1)).unwrap().expose_json();
-    let no_hex = "the secret is not an even number of hex digits; a line end behind it counts";
     for (content, format, kid, message) in [
         (&b""[..], KeyFormat::Jwk, None, " is empty"),
         (b"\n", KeyFormat::Jwk, None, " is empty"),
         (b"", hex, Some("a"), " is empty"),
         (b"\r\n", base64url, Some("a"), " is empty"),
         (b"", raw, Some("a"), " is empty"),
-        (b"\xffQQQQ", hex, Some("a"), " is not UTF-8 text"),
-        (b"\xff", KeyFormat::Jwk, None, " is not UTF-8 text"),
-        (b"QQQQ", hex, Some("a"), &format!(": {no_hex}")),
-        (
-            b"QQQQ=",
-            base64url,
-            Some("a"),
-            ": the secret is not canonical base64url without padding; a line end behind it counts",
-        ),
+        (b"\xffQQQQ", hex, Some("a"), &format!(" is not UTF-8 text; {bytes}")),
+        (b"\xff", KeyFormat::Jwk, None, &format!(" is not UTF-8 text; {bytes}")),
+        (b"QQQQ", hex, Some("a"), &format!(": the secret is not hex; {text}")),
+        (b"QQQQ=", base64url, Some("a"), &format!(": the secret is not base64url; {text}")),
         (
             b"QQQQ",
             raw,
             Some("a"),
             ": HS256 needs a secret of at least 32 random bytes, this one has 4",
         ),
-        (own.as_bytes(), raw, Some("a"), ": this is the text of a JWK key, not a secret"),
+        (
+            own.as_bytes(),
+            raw,
+            Some("a"),
+            ": this is the text of a JWK key, not a secret: Jwk::from_json reads it, in a file \
+             KeyFormat::Jwk",
+        ),
         (b"{}", KeyFormat::Jwk, None, ": the JWK has no kty"),
         (
             own.as_bytes(),
@@ -249,6 +252,9 @@ mod on_unix {
 
     use super::*;
 
+    /// The advice for a file whose mode `chmod` cannot change.
+    const MOUNTED: &str = ". For a mounted secret, set mode: 0400 and the uid (Docker Swarm) or defaultMode: 0400 (Kubernetes)";
+
     #[test]
     fn a_file_that_others_can_read_or_change_is_refused() {
         let folder = Folder::new();
@@ -258,27 +264,60 @@ mod on_unix {
         for (mode, could) in [
             (0o644, "read"),
             (0o604, "read"),
-            (0o666, "read"),
+            (0o444, "read"),
+            (0o666, "change"),
             (0o620, "change"),
             (0o602, "change"),
         ] {
             set_mode(&path, mode);
             assert_eq!(
                 refused(&source),
-                format!("{path:?} has mode 0{mode:o}: others could {could} it. Run: {command}")
+                format!(
+                    "{path:?} has mode 0{mode:o}: others could {could} it. Run: {command}{MOUNTED}"
+                )
             );
         }
         // A link's own permissions say nothing; those of the file it leads to do.
         let link = folder.path("link");
         symlink(&path, &link).unwrap();
         let message = refused(&KeyFile::new(&link));
-        assert!(message.ends_with(&format!("Run: chmod 600 {}", link.display())), "{message}");
+        assert!(message.ends_with(&format!("Run: chmod 600 {}{MOUNTED}", link.display())));
         // The command that is named is the one that helps.
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
         for mode in [0o600, 0o400, 0o440, 0o640] {
             assert!(source.load().is_ok() && KeyFile::new(&link).load().is_ok(), "{mode:o}");
             set_mode(&path, mode);
         }
+    }
+
+    /// A secret of Docker Swarm, which is 0444 and cannot be changed.
+    #[test]
+    fn a_file_that_everyone_can_read_is_read_where_the_risk_is_accepted() {
+        let folder = Folder::new();
+        let path = folder.write("a.json", &*jwk(1, "a").expose_json());
+        let file = || KeyFile::new(&path).dangerously_readable_by_others();
+        let directory = || KeyDirectory::new(&folder.0).dangerously_readable_by_others();
+        for mode in [0o444, 0o644, 0o604] {
+            set_mode(&path, mode);
+            assert_eq!(kids(&file().load().unwrap()), ["a"]);
+            assert_eq!(kids(&directory().load().unwrap()), ["a"]);
+            refused(&KeyFile::new(&path));
+            refused(&KeyDirectory::new(&folder.0));
+        }
+        // A file that others can change is refused all the same.
+        for mode in [0o666, 0o664, 0o622, 0o602] {
+            set_mode(&path, mode);
+            for message in [refused(&file()), refused(&directory())] {
+                assert!(message.contains("others could change it"), "{message}");
+            }
+        }
+        set_mode(&path, 0o444);
+        fs::write(folder.path(".signing"), "a").unwrap();
+        set_mode(&folder.path(".signing"), 0o444);
+        fs::rename(folder.path(".signing"), folder.path("signing")).unwrap();
+        assert_eq!(kids(&directory().load().unwrap()), ["a"]);
+        set_mode(&folder.0, 0o777);
+        assert!(refused(&directory()).contains("others could add a key to it"));
     }
 
     #[test]
@@ -313,7 +352,7 @@ mod on_unix {
         }
         set_mode(&path, 0o644);
         let message = refused(&source);
-        assert!(message.ends_with(&format!("Run: chmod 600 {}", path.display())), "{message}");
+        assert!(message.ends_with(&format!("Run: chmod 600 {}{MOUNTED}", path.display())));
         set_mode(&path, 0o600);
 
         // Only root can make a file somebody else's.
@@ -329,34 +368,164 @@ mod on_unix {
         }
     }
 
-    /// The shape of a Kubernetes secret: names are links into `..data`, which is a link that is replaced.
+    /// A secret as Kubernetes mounts it: names are links into `..data`, which is a link that is replaced.
+    struct Mounted<'f> {
+        folder: &'f Folder,
+        mode: u32,
+    }
+
+    impl<'f> Mounted<'f> {
+        fn new(folder: &'f Folder, mode: u32) -> Self {
+            Self { folder, mode }
+        }
+
+        /// The steps of kubelet's `AtomicWriter`, in their order.
+        fn replace(&self, version: &str, files: &[(&str, &str)]) {
+            let path = |name: &str| self.folder.path(name);
+            let inner = path(version);
+            fs::create_dir(&inner).unwrap();
+            for (name, content) in files {
+                fs::write(inner.join(name), content).unwrap();
+                set_mode(&inner.join(name), self.mode);
+            }
+            let old = fs::read_link(path("..data")).ok();
+            symlink(version, path("..data_tmp")).unwrap();
+            fs::rename(path("..data_tmp"), path("..data")).unwrap();
+            for (name, _) in files {
+                let _ = symlink(Path::new("..data").join(name), path(name));
+            }
+            for entry in fs::read_dir(&self.folder.0).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                if !name.starts_with('.') && !files.iter().any(|(kept, _)| *kept == name) {
+                    fs::remove_file(path(&name)).unwrap();
+                }
+            }
+            if let Some(old) = old {
+                fs::remove_dir_all(self.folder.0.join(old)).unwrap();
+            }
+        }
+
+        /// A version with two keys that no other version has, of which the second one signs.
+        fn replace_all(&self, number: u32) {
+            let kids = [format!("{number}-old"), format!("{number}-new")];
+            let jwks = kids.each_ref().map(|kid| jwk(1, kid).expose_json().to_string());
+            let names = kids.each_ref().map(|kid| format!("{kid}.json"));
+            self.replace(
+                &format!("..version_{number}"),
+                &[
+                    (names[0].as_str(), jwks[0].as_str()),
+                    (names[1].as_str(), jwks[1].as_str()),
+                    ("signing", kids[1].as_str()),
+                ],
+            );
+        }
+    }
+
     #[test]
     fn a_mounted_secret_is_read_through_its_links() {
-        let folder = Folder::new();
-        let mount = |version: &str, signing: &str| {
-            let inner = folder.path(version);
-            fs::create_dir(&inner).unwrap();
-            for (name, content) in [
-                ("1.json", jwk(1, "1").expose_json().to_string()),
-                ("2.json", jwk(2, "2").expose_json().to_string()),
-                ("signing", signing.to_string()),
-            ] {
-                fs::write(inner.join(name), content).unwrap();
-                set_mode(&inner.join(name), 0o400);
-            }
-            symlink(version, folder.path("..data_tmp")).unwrap();
-            fs::rename(folder.path("..data_tmp"), folder.path("..data")).unwrap();
-        };
-        mount("..2026_11_24", "1");
-        for name in ["1.json", "2.json", "signing"] {
-            symlink(Path::new("..data").join(name), folder.path(name)).unwrap();
+        // By `defaultMode: 0400`, and as it becomes with an `fsGroup`.
+        for (mode, directory_mode) in [(0o400, 0o1777), (0o440, 0o3777), (0o440, 0o2750)] {
+            let folder = Folder::new();
+            let mounted = Mounted::new(&folder, mode);
+            let [one, two] = [1, 2].map(|number| jwk(number, &number.to_string()).expose_json());
+            let files = |signing| [("1.json", &**one), ("2.json", &**two), ("signing", signing)];
+            mounted.replace("..2026_11_24", &files("1"));
+            set_mode(&folder.0, directory_mode);
+            let keys = ReloadedKeys::load(KeyDirectory::new(&folder.0)).unwrap();
+            let file = KeyFile::new(folder.path("1.json"));
+            assert_eq!(kids(&keys.keys().load()), ["1", "2"]);
+            assert_eq!(kids(&file.load().unwrap()), ["1"]);
+            mounted.replace("..2026_11_25", &files("2"));
+            assert!(keys.reload().unwrap());
+            assert_eq!(kids(&keys.keys().load()), ["2", "1"]);
+            assert_eq!(kids(&file.load().unwrap()), ["1"]);
         }
+        // With the default of Kubernetes, 0644, the error says what to set.
+        let folder = Folder::new();
+        Mounted::new(&folder, 0o644).replace_all(1);
+        for message in [
+            refused(&KeyDirectory::new(&folder.0)),
+            refused(&KeyFile::new(folder.path("1-new.json"))),
+        ] {
+            assert!(message.contains("has mode 0644") && message.ends_with(MOUNTED), "{message}");
+        }
+    }
+
+    /// While the secret is replaced as fast as can be, each load has the keys of one version.
+    #[test]
+    fn a_load_that_meets_a_replacement_of_a_mounted_secret_reads_again() {
+        let folder = Folder::new();
+        let mounted = Mounted::new(&folder, 0o400);
+        mounted.replace_all(0);
+        let (done, is_done) = mpsc::channel();
+        let loads = std::thread::scope(|scope| {
+            let folder = &folder;
+            let reader = scope.spawn(move || {
+                let source = KeyDirectory::new(&folder.0);
+                let mut seen = Vec::new();
+                while is_done.try_recv().is_err() {
+                    let kids = kids(&source.load().unwrap());
+                    let number = |kid: &str| kid.split_once('-').unwrap().0.parse::<u32>().unwrap();
+                    assert_eq!(kids.len(), 2, "{kids:?}");
+                    assert_eq!(number(&kids[0]), number(&kids[1]), "a mixture: {kids:?}");
+                    seen.push(number(&kids[0]));
+                }
+                seen
+            });
+            for number in 1..300 {
+                mounted.replace_all(number);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done.send(()).unwrap();
+            reader.join().unwrap()
+        });
+        let distinct: std::collections::BTreeSet<_> = loads.iter().collect();
+        assert!(distinct.len() > 20, "{} loads saw {} versions", loads.len(), distinct.len());
+    }
+
+    /// One file of a mounted secret, whose version is removed between two steps of following its path.
+    #[test]
+    fn a_file_of_a_mounted_secret_is_found_while_it_is_replaced() {
+        let folder = Folder::new();
+        let mounted = Mounted::new(&folder, 0o400);
+        let text = jwk(1, "a").expose_json();
+        let replace = |number: u32| mounted.replace(&format!("..{number}"), &[("a.json", &text)]);
+        replace(0);
+        let (done, is_done) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let source = KeyFile::new(folder.path("a.json"));
+            let reader = scope.spawn(move || {
+                while is_done.try_recv().is_err() {
+                    source.load().unwrap();
+                }
+            });
+            for number in 1..300 {
+                replace(number);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done.send(()).unwrap();
+            reader.join().unwrap();
+        });
+    }
+
+    /// In a directory in which everyone may make files, a `..data` of another user is refused.
+    #[test]
+    fn a_link_to_keys_of_another_user_is_not_followed() {
+        let folder = Folder::new();
+        folder.write("a.json", &*jwk(1, "a").expose_json());
+        let foreign = Folder::new();
+        foreign.write("b.json", &*jwk(2, "b").expose_json());
+        let link = folder.path("..data");
+        symlink(&foreign.0, &link).unwrap();
         set_mode(&folder.0, 0o1777);
-        let keys = ReloadedKeys::load(KeyDirectory::new(&folder.0)).unwrap();
-        assert_eq!(keys.keys().load().signing_key().unwrap().kid(), Some("1"));
-        mount("..2026_11_25", "2");
-        assert!(keys.reload().unwrap());
-        assert_eq!(keys.keys().load().signing_key().unwrap().kid(), Some("2"));
+        // Only root can give a link to another user.
+        if std::os::unix::fs::lchown(&link, Some(65_534), None).is_ok() {
+            let message = refused(&KeyDirectory::new(&folder.0));
+            let wanted = format!(
+                "{link:?} belongs to the user 65534, who may write to its directory, as everyone may"
+            );
+            assert_eq!(message, wanted);
+        }
     }
 }
 
@@ -432,7 +601,10 @@ fn what_a_directory_holds_is_refused_by_name() {
     let message = format!(r#"{path:?} holds the key "c", where "b" is expected"#);
     assert_eq!(refused(&source), message);
     folder.write("b.json", &*JwkSet::new([jwk(2, "b")]).unwrap().expose_json());
-    assert_eq!(refused(&source), format!("{path:?}: the JWK has no kty"));
+    let message = format!(
+        "{path:?}: not a JWK; it is a JWK Set: JwkSet::from_json reads it, KeyFile and EnvKeys do"
+    );
+    assert_eq!(refused(&source), message);
     fs::remove_file(&path).unwrap();
     let path = folder.write("a", &*jwk(1, "a").expose_json());
     assert_eq!(
@@ -614,7 +786,7 @@ fn keys_that_have_not_changed_are_not_replaced() {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_watcher_reads_again_tells_errors_and_ends() {
+fn a_watcher_reads_again_tells_changes_and_errors_and_ends() {
     let folder = Folder::new();
     let path = folder.write("keys", &*jwk(1, "1").expose_json());
     let (read, reads) = mpsc::channel();
@@ -624,18 +796,18 @@ fn a_watcher_reads_again_tells_errors_and_ends() {
         let _ = read.send(());
         file.load()
     };
-    let (told, errors) = mpsc::channel();
+    let (told, reloads) = mpsc::channel();
     let watcher = ReloadedKeys::load(source)
         .unwrap()
-        .watch_every(Duration::from_millis(10), move |error| {
-            told.send(error.to_string()).unwrap();
+        .watch_every(Duration::from_millis(10), move |reload| {
+            told.send(reload.map(kids).map_err(ToString::to_string)).unwrap();
             panic!("an observer that panics does not end the watch");
         })
         .unwrap();
     let shared = watcher.keys();
     folder.write("keys", "");
     for _ in 0..2 {
-        assert_eq!(errors.recv_timeout(PATIENCE).unwrap(), format!("{path:?} is empty"));
+        assert_eq!(reloads.recv_timeout(PATIENCE).unwrap(), Err(format!("{path:?} is empty")));
     }
     assert!(watcher.last_error().is_some());
     assert!(verifies(&shared.load(), 1, "1"));
@@ -648,6 +820,22 @@ fn a_watcher_reads_again_tells_errors_and_ends() {
     }
     assert!(watcher.last_error().is_none());
     assert!(!watcher.reload().unwrap());
+    // After the errors the watcher reports one change, with the ids, and nothing while the keys stay as they are.
+    let change = loop {
+        match reloads.recv_timeout(PATIENCE).unwrap() {
+            Err(error) => assert_eq!(error, format!("{path:?} is empty")),
+            Ok(kids) => break kids,
+        }
+    };
+    assert_eq!(change, ["2"]);
+    while reads.try_recv().is_ok() {}
+    for _ in 0..3 {
+        reads.recv_timeout(PATIENCE).unwrap();
+    }
+    assert_eq!(reloads.try_recv(), Err(mpsc::TryRecvError::Empty));
+    let both = [jwk(3, "3"), jwk(2, "2").verify_only()];
+    folder.write("keys", &*JwkSet::new(both).unwrap().expose_json());
+    assert_eq!(reloads.recv_timeout(PATIENCE).unwrap().unwrap(), ["3", "2"]);
 
     drop(watcher);
     let ended = loop {
@@ -657,7 +845,7 @@ fn a_watcher_reads_again_tells_errors_and_ends() {
         }
     };
     assert_eq!(ended, mpsc::RecvTimeoutError::Disconnected, "the thread goes on");
-    assert!(verifies(&shared.load(), 2, "2"));
+    assert!(verifies(&shared.load(), 2, "2") && verifies(&shared.load(), 3, "3"));
 }
 
 /// With the interval that is the default the thread waits most of the time, and ends without waiting for its turn.
@@ -688,4 +876,135 @@ fn a_source_that_panics_is_a_failed_reload() {
     assert_eq!(keys.reload().unwrap_err().to_string(), "the secret manager is away");
     assert!(!keys.reload().unwrap());
     assert!(keys.last_error().is_none());
+}
+
+/// The age is that of the keys: a reload that fails does not make them younger, one that finds them unchanged does.
+#[test]
+fn the_age_of_keys_counts_from_the_last_reload_that_had_keys() {
+    let fails = Arc::new(AtomicU32::new(0));
+    let source = {
+        let fails = Arc::clone(&fails);
+        move || match fails.load(Ordering::Relaxed) {
+            0 => Ok(KeySet::new(Key::hs256(secret(1))?.with_kid("1"))),
+            1 => Err(KeySourceError::other("the secret manager is away")),
+            _ => panic!("a source that panics"),
+        }
+    };
+    let keys = ReloadedKeys::load(source).unwrap();
+    let pause = Duration::from_millis(50);
+    for failure in [1, 2] {
+        std::thread::sleep(pause);
+        let before = keys.age();
+        assert!(before >= pause);
+        fails.store(failure, Ordering::Relaxed);
+        keys.reload().unwrap_err();
+        assert!(keys.age() >= before);
+        assert!(format!("{keys:?}").contains("age: "), "{keys:?}");
+        fails.store(0, Ordering::Relaxed);
+        let start = std::time::Instant::now();
+        assert!(!keys.reload().unwrap());
+        assert!(keys.age() <= start.elapsed());
+    }
+}
+
+/// Keys of other libraries: without `alg`, beside keys of other kinds, and without an id in their tokens.
+#[test]
+fn other_peoples_jwks_are_read_on_request() {
+    let folder = Folder::new();
+    let k = base64url::encode(&secret(1));
+    let oct = |members: &str| format!(r#"{{"kty":"oct",{members}"k":"{k}"}}"#);
+    let jwk_for = KeyFormat::JwkFor(Algorithm::Hs256);
+    let source = |text: &str| KeyFile::new(folder.write("keys", text));
+
+    let nameless = source(&oct(""));
+    let message = refused(&nameless);
+    assert!(message.ends_with("the JWK has no alg: give it by Jwk::from_json_for or JwkSet::from_json_for, in a file by KeyFormat::JwkFor"), "{message}");
+    let keys = nameless.clone().format(jwk_for).kid("a").load().unwrap();
+    assert!(verifies(&keys, 1, "a"));
+    let hs384 = refused(&nameless.format(KeyFormat::JwkFor(Algorithm::Hs384)).kid("a"));
+    assert!(hs384.contains("HS384 needs a secret of at least 48"), "{hs384}");
+
+    let rsa = r#"{"kty":"RSA","kid":"rsa","n":"0vx7","e":"AQAB"}"#;
+    let set = format!(r#"{{"keys":[{rsa},{}]}}"#, oct(r#""kid":"a","#));
+    let mixed = || source(&set).format(jwk_for);
+    assert!(refused(&mixed()).ends_with(r#"the JWK is of the key type "RSA", not "oct""#));
+    assert_eq!(kids(&mixed().skip_other_kinds().load().unwrap()), ["a"]);
+    let without_alg = refused(&source(&set).skip_other_kinds());
+    assert!(without_alg.contains("the JWK has no alg"), "{without_alg}");
+    let only_rsa = source(&format!(r#"{{"keys":[{rsa}]}}"#)).skip_other_kinds();
+    assert!(refused(&only_rsa).ends_with(": the JWK Set has no keys"));
+
+    // In a directory each file has a JWK.
+    let directory = Folder::new();
+    directory.write("a.json", oct(""));
+    let source = KeyDirectory::new(&directory.0);
+    assert!(refused(&source).contains("the JWK has no alg"));
+    assert!(verifies(&source.format(jwk_for).load().unwrap(), 1, "a"));
+}
+
+#[test]
+fn a_source_makes_a_verify_only_set() {
+    let folder = Folder::new();
+    let both = JwkSet::new([jwk(1, "1"), jwk(2, "2")]).unwrap().expose_json();
+    let path = folder.write("keys", &*both);
+    let file = || KeyFile::new(&path);
+    refused(&file());
+    // A kid has nothing to select.
+    for source in
+        [file().verify_only(), file().kid("2").verify_only(), file().verify_only().kid("3")]
+    {
+        let keys = source.load().unwrap();
+        assert_eq!(kids(&keys), ["1", "2"]);
+        assert!(verifies(&keys, 1, "1") && verifies(&keys, 2, "2"));
+        assert_eq!(
+            keys.signing_key().unwrap_err().to_string(),
+            "the keys are verify-only, none of them signs"
+        );
+    }
+    let none = JwkSet::new([jwk(1, "1").verify_only()]).unwrap().expose_json();
+    folder.write("keys", &*none);
+    refused(&file());
+    assert_eq!(kids(&file().verify_only().load().unwrap()), ["1"]);
+    folder.write("keys", hex(1));
+    let hex_file = file().format(KeyFormat::Hex(Algorithm::Hs256)).kid("1").verify_only();
+    let keys = hex_file.load().unwrap();
+    assert!(verifies(&keys, 1, "1") && keys.signing_key().is_err());
+
+    // A directory needs no file `signing`, and one that is there is ignored.
+    let directory = Folder::new();
+    directory.write("1.json", &*jwk(1, "1").expose_json());
+    directory.write("2.json", &*jwk(2, "2").expose_json());
+    let source = || KeyDirectory::new(&directory.0);
+    refused(&source());
+    for signing in [None, Some("2"), Some("nobody")] {
+        if let Some(kid) = signing {
+            directory.write("signing", kid);
+        }
+        let keys = source().verify_only().load().unwrap();
+        assert_eq!(kids(&keys), ["1", "2"]);
+        assert!(keys.signing_key().is_err());
+    }
+    // A server that stops signing, and starts again.
+    let watched = ReloadedKeys::load(source().verify_only()).unwrap();
+    assert!(!watched.reload().unwrap());
+}
+
+#[test]
+fn a_source_carries_the_option_for_tokens_without_a_kid() {
+    let folder = Folder::new();
+    let path = folder.write("1.json", &*jwk(1, "1").expose_json());
+    let claims = json!({ "exp": NumericDate::in_seconds(60) });
+    let nameless = encode(&claims, &Key::hs256(secret(1)).unwrap()).unwrap();
+    let accepts = |source: Box<dyn KeySource + Send + Sync>| {
+        let keys = ReloadedKeys::load(move || source.load()).unwrap();
+        assert!(!keys.reload().unwrap());
+        decode::<Value>(&nameless, &keys.keys(), &Validation::new()).is_ok()
+    };
+    let (file, directory) = (KeyFile::new(&path), KeyDirectory::new(&folder.0));
+    assert!(!accepts(Box::new(file.clone())) && !accepts(Box::new(directory.clone())));
+    assert!(!accepts(Box::new(file.clone().verify_only())));
+    assert!(accepts(Box::new(file.clone().try_all_without_kid())));
+    assert!(accepts(Box::new(file.verify_only().try_all_without_kid())));
+    assert!(accepts(Box::new(directory.clone().try_all_without_kid())));
+    assert!(accepts(Box::new(directory.try_all_without_kid().verify_only())));
 }

@@ -14,6 +14,7 @@ mod exhaustive;
 mod interop;
 mod interop_vectors;
 mod json_twin;
+mod key_forms;
 mod key_sources;
 mod keys;
 mod migration;

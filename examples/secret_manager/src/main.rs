@@ -43,8 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Without a time limit a manager that hangs would hold up every reload after it.
     let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5)));
     let source = SecretManager { agent: config.build().into(), url: stub.url.clone() };
-    let reloaded = ReloadedKeys::load(source)?
-        .watch(|error| eprintln!("the keys are still the old ones: {error}"))?;
+    let reloaded = ReloadedKeys::load(source)?.watch(|reload| match reload {
+        Ok(keys) => println!("new keys: {:?}", keys.kids().collect::<Vec<_>>()),
+        Err(error) => eprintln!("the keys are still the old ones: {error}"),
+    })?;
     let keys = reloaded.keys(); // for `decode` and `encode`, or for `Sessions`
 
     let claims = || json!({ "sub": "user-12345", "exp": NumericDate::in_seconds(900) });

@@ -48,6 +48,11 @@ pub enum Defect {
 /// The algorithms, and how long a secret has to be at least (RFC 7518 §3.2).
 const ALGORITHMS: [(&str, usize); 3] = [("HS256", 32), ("HS384", 48), ("HS512", 64)];
 
+/// The operations of RFC 7517 §4.3 that no signature has. Others that are not listed there are ignored beside `sign` or
+/// `verify`.
+const UNRELATED: [&str; 6] =
+    ["encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"];
+
 /// The key that a JWK is, for `expected` if something is expected.
 ///
 /// # Errors
@@ -103,12 +108,14 @@ pub fn jwk(
         None => {}
         Some(Tree::Array(operations)) => {
             let known = [Tree::Text("sign".into()), Tree::Text("verify".into())];
+            let is_unrelated = |operation: &Tree| matches!(operation, Tree::Text(text) if UNRELATED.contains(&text.as_str()));
+            let twice =
+                (1..operations.len()).any(|place| operations[..place].contains(&operations[place]));
             if operations.iter().any(|operation| !matches!(operation, Tree::Text(_))) {
                 defects.insert(Defect::WrongType("key_ops"));
-            } else if operations.is_empty()
-                || operations.iter().any(|operation| !known.contains(operation))
-                || (operations.len() > 1 && operations[0] == operations[1])
-                || operations.len() > 2
+            } else if twice
+                || !operations.iter().any(|operation| known.contains(operation))
+                || operations.iter().any(is_unrelated)
             {
                 defects.insert(Defect::KeyOperations);
             }
