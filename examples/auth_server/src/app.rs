@@ -20,7 +20,7 @@ use crate::{
     audit::Audit,
     counted::{self, Counted},
     explain,
-    keys::Keys,
+    keys::{Keys, TokenKeys},
     limits::Limits,
     login, logs,
     passwords::Passwords,
@@ -40,6 +40,7 @@ pub(crate) struct App {
     pub(crate) limits: Arc<Limits>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) readiness: Readiness,
+    pub(crate) keys: Arc<TokenKeys>,
     policy: Policy,
     transport: Transport,
 }
@@ -91,8 +92,8 @@ impl App {
             .issuer(url)
             .audience(AUDIENCE)
             .client(CLIENT)
-            .access_key(keys.access)
-            .refresh_key(keys.refresh)
+            .access_key(keys.tokens.access.keys())
+            .refresh_key(keys.tokens.refresh.keys())
             .access_lifetime(policy.access)
             .grace(policy.grace)
             .idle_lifetime(policy.idle)
@@ -113,6 +114,7 @@ impl App {
             limits: Arc::new(Limits::new()),
             audit: Arc::new(Audit::new(keys.audit)),
             readiness: Readiness::default(),
+            keys: Arc::new(keys.tokens),
             policy,
             transport: Transport::of(url),
         })

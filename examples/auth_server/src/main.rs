@@ -121,7 +121,7 @@ impl Server {
     async fn start(options: Options) -> Result<Self, Box<dyn Error>> {
         let location: Location = options.store.parse()?;
         let keys = match options.keys.clone().or_else(|| location.key_files()) {
-            Some(path) => Keys::load(&path)?,
+            Some(path) => Keys::load(&path, options.reload_keys_every())?,
             None => Keys::generate()?,
         };
         let Storage { sessions, accounts, sqlite } = Storage::open(&location).await?;

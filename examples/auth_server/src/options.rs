@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
-use kippu::session::{BoxStore, Sessions};
+use kippu::{
+    ReloadedKeys,
+    session::{BoxStore, Sessions},
+};
 
 use crate::{app::Policy, import, logs, proxies::ProxyOptions, serve::ConnectionOptions};
 
@@ -37,6 +40,9 @@ pub(crate) struct Options {
     /// `auth_server` for other databases; with the store in memory the keys are in memory too
     #[arg(long, value_name = "PATH")]
     pub(crate) keys: Option<PathBuf>,
+    /// How often the files of the access and refresh keys are read again
+    #[arg(long, value_name = "SECONDS", default_value_t = ReloadedKeys::INTERVAL.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    reload_keys_every: u64,
     /// How long an access token is accepted: so short that its end can be watched
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     access_lifetime: u64,
@@ -88,6 +94,10 @@ impl Options {
             recent: Duration::from_secs(self.recent),
             refuses_when_stale: self.refuse_when_stale,
         }
+    }
+
+    pub(crate) fn reload_keys_every(&self) -> Duration {
+        Duration::from_secs(self.reload_keys_every)
     }
 
     pub(crate) fn purge_every(&self) -> Duration {

@@ -42,14 +42,18 @@ pub(crate) async fn healthz() -> &'static str {
 }
 
 /// Answers whether the server can serve logins: 200, or 503 with the names of the parts that are
-/// not ready. The reasons are only in the log.
+/// not ready. The reasons are only in the log. Shows the keys in use too: with old ones the server is ready.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let not_ready = app.readiness.check(&app).await;
     let status = match not_ready[..] {
         [] => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = serde_json::json!({ "ready": not_ready.is_empty(), "not_ready": not_ready });
+    let body = serde_json::json!({
+        "ready": not_ready.is_empty(),
+        "not_ready": not_ready,
+        "keys": app.keys.status(),
+    });
     (status, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 

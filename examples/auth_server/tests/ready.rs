@@ -1,10 +1,11 @@
-//! `/healthz` and `/readyz`, while the database is down, stopped, locked, or read-only.
+//! `/healthz` and `/readyz`, while the database is down, stopped, locked, or read-only, and while the keys are rotated.
 
 #[path = "support/all.rs"]
 mod support;
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
+use kippu::{Algorithm, Jwk, JwkSet, NumericDate};
 use serde_json::{Value, json};
 
 use self::support::{
@@ -22,6 +23,8 @@ fn wait_for(server: &Program, not_ready: &[&str]) {
     wait_until(&format!("{expected}"), Duration::from_secs(30), || {
         let answer = server.get("/readyz");
         last = (answer.status(), answer.json());
+        let keys = last.1.as_object_mut().unwrap().remove("keys");
+        assert!(keys.is_some_and(|keys| keys["access"]["kids"][0] == "access-1"));
         last.1 == expected
     });
     assert_eq!(last.0, if not_ready.is_empty() { 200 } else { 503 });
@@ -108,4 +111,70 @@ fn the_reasons_are_only_in_the_log() {
     server.wait_for_log("not ready");
     let (answer, log) = (server.get("/readyz"), server.log());
     assert!(!answer.body.contains("127.0.0.1") && !log.contains("hunter2"), "{log}");
+}
+
+/// Writes a file of keys as the docs say: under another name, then renamed.
+fn write(folder: &Scratch, text: &str) {
+    let path = folder.path().join(".new");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(path, folder.path().join("keys.access.jwk")).unwrap();
+}
+
+/// Waits until `/readyz` shows these ids of access keys, and whether they cannot be read.
+fn wait_for_keys(server: &Program, kids: &[&str], failing: bool) {
+    wait_until(&format!("{kids:?}, {failing}"), Duration::from_secs(30), || {
+        let answer = server.get("/readyz");
+        assert_eq!(answer.status(), 200);
+        let keys = answer.json()["keys"].take();
+        assert_eq!(keys["refresh"]["kids"], json!(["refresh-1"]));
+        keys["access"]["kids"] == json!(kids) && keys["access"]["failing"] == failing
+    });
+}
+
+#[test]
+fn a_rotation_of_the_access_key_is_logged_and_shown_and_refuses_no_token() {
+    let folder = Scratch::new("auth-ready-keys");
+    let options = ["--keys", "keys", "--reload-keys-every", "1", "--access-lifetime", "600"];
+    let server = Program::start(&folder, "memory", &options);
+    wait_for_keys(&server, &["access-1"], false);
+    let signed_by =
+        |token: &str| kippu::unverified_header(token, token.len()).unwrap().kid.unwrap();
+    let is_accepted = |token: &str| {
+        let header = format!("Bearer {token}");
+        server.ask("GET", "/api/me", &[("authorization", &header)], "").unwrap().status() == 200
+    };
+    server.register("ada@example.com");
+    let old = server.log_in("ada@example.com");
+    assert_eq!(signed_by(&old), "access-1");
+
+    let text = fs::read_to_string(folder.path().join("keys.access.jwk")).unwrap();
+    let first = || Jwk::from_json(&text).unwrap();
+    let second = Jwk::generate(Algorithm::Hs256).unwrap().with_kid("access-2");
+    let both = JwkSet::new([first().verify_only(), second]).unwrap().expose_json();
+    write(&folder, &both);
+    wait_for_keys(&server, &["access-2", "access-1"], false);
+    server.wait_for_log(r#""kids":"access-2, access-1""#);
+    let new = server.log_in("ada@example.com");
+    assert_eq!(signed_by(&new), "access-2");
+    assert!(is_accepted(&old) && is_accepted(&new));
+
+    // The operator breaks the file: the server stays ready, with the keys of before.
+    write(&folder, "half a k");
+    wait_for_keys(&server, &["access-2", "access-1"], true);
+    server.wait_for_log("the keys cannot be read, and stay the old ones");
+    let start = NumericDate::now().seconds();
+    wait_until("an age that grows", Duration::from_secs(30), || {
+        server.get("/readyz").json()["keys"]["access"]["age"].as_u64().unwrap() >= 2
+    });
+    assert!(NumericDate::now().seconds() > start);
+    assert!(is_accepted(&old) && is_accepted(&new));
+    write(&folder, &both);
+    wait_for_keys(&server, &["access-2", "access-1"], false);
+
+    // No line of the log has a secret.
+    let log = server.log();
+    for k in both.split(r#""k":""#).skip(1) {
+        assert!(!log.contains(&k[..12]), "{log}");
+    }
 }

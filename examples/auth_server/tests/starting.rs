@@ -98,7 +98,7 @@ fn a_key_file_that_cannot_be_used_is_an_error_that_says_what_to_do() {
     for (what, words) in [
         ("empty", &["is empty", "remove it"][..]),
         ("half a key", &["keys.access.jwk", "JSON"]),
-        ("another text", &["keys.access.jwk", "JSON"]),
+        ("another text", &["keys.access.jwk", "not a JWK"]),
         ("a folder", &["keys.access.jwk", "not a regular file"]),
         ("a broken link", &["keys.access.jwk", "No such file"]),
         ("readable by others", &["chmod 600"]),
