@@ -1,7 +1,7 @@
-//! What a text looks like that is not the key it was taken for: the text in, advice for the operator out. The advice
-//! names the form and the call that reads it, and shows nothing else of the text.
+//! Advice about a text that has been refused as a key: the text in, words for the operator out. They name the form of the
+//! text and the call that reads it, and show nothing else of it.
 //!
-//! Runs after a text has been refused, so it may branch on the text: the form is told anyway.
+//! The code may branch on the text: the advice discloses its form anyway.
 
 use alloc::string::String;
 use core::str;

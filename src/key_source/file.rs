@@ -190,3 +190,37 @@ pub(super) fn in_shell(path: &Path) -> String {
     let path = if path.starts_with('-') { format!("./{path}") } else { path.into_owned() };
     if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(kind: io::ErrorKind) -> Result<usize, KeySourceError> {
+        Err(unreadable(Path::new("key"), kind.into()))
+    }
+
+    #[test]
+    fn what_was_replaced_under_the_reader_is_read_again() {
+        let reads_of = |outcome: &dyn Fn(usize) -> (Result<usize, KeySourceError>, bool)| {
+            let mut reads = 0;
+            let result = again_if_replaced(|| {
+                reads += 1;
+                outcome(reads)
+            });
+            (result.ok(), reads)
+        };
+        // The path leads nowhere once, and the directory lists another version once.
+        let gone = reads_of(&|reads| match reads {
+            1 => (failed(io::ErrorKind::NotFound), false),
+            reads => (Ok(reads), false),
+        });
+        assert_eq!(gone, (Some(2), 2));
+        let replaced = reads_of(&|reads| (Ok(reads), reads == 1));
+        assert_eq!(replaced, (Some(2), 2));
+        // A file that is not there is not looked for forever, and any other error is final.
+        let missing = reads_of(&|_| (failed(io::ErrorKind::NotFound), false));
+        assert_eq!(missing, (None, 10));
+        let denied = reads_of(&|_| (failed(io::ErrorKind::PermissionDenied), false));
+        assert_eq!(denied, (None, 1));
+    }
+}

@@ -62,12 +62,12 @@ const RAW: Reader = File(KeyFormat::Raw(HS256));
 const ALL: [Reader; 10] =
     [FromHex, FromBase64, FromBase64url, FromJson, JWK, HEX, BASE64, BASE64URL, TEXT, RAW];
 
-/// What a key of these bytes signs, which is another text for each secret.
+/// Signs with a key: the token is another one for each secret.
 fn signed(key: &Key) -> String {
     encode(&json!({}), key).unwrap()
 }
 
-/// What the reader makes of the text: what its key signs, or the message of its error, without the path.
+/// Gives the text to the reader. Returns a token of its key, or the message of its error, without the path.
 fn read(folder: &Folder, reader: Reader, text: &[u8]) -> Result<String, String> {
     let key = match reader {
         FromHex => Key::from_hex(HS256, text).map_err(|error| error.to_string()),
@@ -98,7 +98,7 @@ struct Form {
     /// The readers for which these bytes are the secret.
     taken_by: &'static [Reader],
     taken: Vec<u8>,
-    /// What the errors of all other readers contain.
+    /// The errors of all other readers contain this.
     advice: &'static str,
     /// The readers that have other advice.
     but: &'static [(Reader, &'static str)],
@@ -293,7 +293,7 @@ fn each_form_is_the_secret_or_an_error_with_advice() {
     }
 }
 
-/// Editors on Windows write one. Of a text that is not a file's, the caller is told.
+/// Editors on Windows write one. Calls that take a text refuse it.
 #[test]
 fn a_byte_order_mark_is_not_part_of_a_file() {
     let folder = Folder::new();
@@ -343,7 +343,7 @@ fn nothing_is_not_a_secret() {
     assert_eq!(read(&folder, FromJson, b""), Err("not a JWK; it is empty".into()));
 }
 
-/// What OpenSSL prints for each algorithm, and what the crate `base64` decodes.
+/// The crate `base64` writes the texts.
 #[test]
 fn base64_is_that_of_other_libraries_at_every_length() {
     for length in 32..=100_u8 {

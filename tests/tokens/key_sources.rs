@@ -483,31 +483,6 @@ mod on_unix {
         assert!(distinct.len() > 20, "{} loads saw {} versions", loads.len(), distinct.len());
     }
 
-    /// One file of a mounted secret, whose version is removed between two steps of following its path.
-    #[test]
-    fn a_file_of_a_mounted_secret_is_found_while_it_is_replaced() {
-        let folder = Folder::new();
-        let mounted = Mounted::new(&folder, 0o400);
-        let text = jwk(1, "a").expose_json();
-        let replace = |number: u32| mounted.replace(&format!("..{number}"), &[("a.json", &text)]);
-        replace(0);
-        let (done, is_done) = mpsc::channel();
-        std::thread::scope(|scope| {
-            let source = KeyFile::new(folder.path("a.json"));
-            let reader = scope.spawn(move || {
-                while is_done.try_recv().is_err() {
-                    source.load().unwrap();
-                }
-            });
-            for number in 1..300 {
-                replace(number);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            done.send(()).unwrap();
-            reader.join().unwrap();
-        });
-    }
-
     /// In a directory in which everyone may make files, a `..data` of another user is refused.
     #[test]
     fn a_link_to_keys_of_another_user_is_not_followed() {
