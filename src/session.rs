@@ -92,6 +92,7 @@ pub use self::{
 use crate::{
     claims::Audience,
     error::DecodeError,
+    key::Key,
     key_set::{KeySet, SharedKeySet},
     numeric_date::{Clock, NumericDate},
 };
@@ -107,7 +108,7 @@ use crate::{
 /// | `login`, `logout`, `logout_all`, `logout_others`, `list`, `verify_live` | 1 |
 /// | `purge_expired` | 2: it trims the log of ended sessions after the last session |
 /// | `logout_session`, `logout_by_access_token` | 2: it reads the session first |
-/// | `reauthenticate` | 2, and 2 more each time that another request has moved the session on meanwhile, up to 16 |
+/// | `reauthenticate` | 2, and 2 more each time that other requests have rotated the session twice meanwhile, up to 16 |
 /// | `refresh` | 2, and a third one when the store puts the time of a rotation right between them |
 /// | `login_checked` | 2, and a third one when the second one or the application's check fails: it ends the session, so that no session without a client is in a list |
 ///
@@ -339,11 +340,16 @@ fn refresh_token_of(
     successor: &Successor,
     keys: &KeySet,
 ) -> Result<String, SessionError> {
+    let key = key_of(successor, keys)?;
+    refresh_token::mint(key, &record.id, &record.origin(), successor.generation)
+        .map_err(SessionError::RefreshKey)
+}
+
+fn key_of<'k>(successor: &Successor, keys: &'k KeySet) -> Result<&'k Key, SessionError> {
     let kid = &successor.kid;
     let (key, _) =
         keys.get(kid).ok_or_else(|| SessionError::MissingRefreshKey { kid: kid.clone() })?;
-    refresh_token::mint(key, &record.id, &record.origin(), successor.generation)
-        .map_err(SessionError::RefreshKey)
+    Ok(key)
 }
 
 impl<S> fmt::Debug for Sessions<S> {

@@ -60,7 +60,7 @@
 //!
 //! | rule | what it says |
 //! |---|---|
-//! | R1 | Of all that present one generation at once, exactly one is answered `Rotated`, the rest `Replayed`, with one successor. |
+//! | R1 | Of all that present one generation at once, exactly one is answered `Rotated`, the rest `Replayed`, with one successor. A reauthentication within the grace of a rotation keeps the token that the rotation made. |
 //! | R2 | The generation before the current one is replayed for the grace, to the millisecond; a replay writes nothing. The grace begins when the record is changed, however long the store stalls. |
 //! | R3 | An older one, or one after the grace, is reuse: the session is revoked, durably, before `Reused` is answered. |
 //! | R4 | What is revoked or expired never replays, grace or not. |

@@ -7,10 +7,10 @@ use super::{
     access::AccessToken,
     error::SessionError,
     event::EventKind,
-    record::SessionRecord,
+    key_of,
     refresh::{IntoRenewal, Renewal, granted},
     refresh_token,
-    rotation::{RotateOutcome, Successor},
+    rotation::RotateOutcome,
     store::{RefreshStore, StoreError, StoreErrorKind},
 };
 
@@ -26,9 +26,12 @@ impl<S: RefreshStore> Sessions<S> {
     /// claims of the next access token; with a [`Renewal`], also the session's data, for example the methods of
     /// authentication.
     ///
-    /// The refresh token that the client holds is used up as by a refresh: the client replaces it, and may present it
-    /// again within the grace. A browser whose tabs share the refresh token in a cookie must not refresh in one tab while another
-    /// one reauthenticates: the two answers have different tokens, and the cookie keeps the one that comes last.
+    /// The client replaces its refresh token by that of the answer. A reauthentication uses the token up as a refresh does, and
+    /// the client may present it again within the grace. Within the grace of the last rotation it uses no token up: the answer
+    /// has the current one. So a refresh and a reauthentication at once, in two tabs of a browser that share the refresh token
+    /// in a cookie, return the same refresh token, in either order. One case is left out: the refresh presents a token that was
+    /// itself made within the grace, and the reauthentication overtakes it. Then the reauthentication returns the token
+    /// that the refresh uses up.
     ///
     /// A user who can also write the store can prolong his own session by it: an access token does not say when its session has to
     /// end. It stays a session of its subject and its client.
@@ -45,39 +48,25 @@ impl<S: RefreshStore> Sessions<S> {
         let keys = self.refresh_keys.load();
         let kid = refresh_token::check_key(keys.signing_key()?)?;
         let now = self.now();
-        let mut overtaken = None;
         for _ in 0..TRIES {
             let mut record = self.live(&access.session_id, &access.subject, now).await?;
             // The token says which client it is, and not the store: a user may be able to write that.
             if record.client != access.client_id || !self.clients.contains(&record.client) {
                 return Err(SessionError::InvalidToken);
             }
-            // By this step itself, where the driver has sent it again: it is not repeated, so that the client's token stays the
-            // one before the current one.
-            let is_own = record.auth_time == now
-                && overtaken.is_some_and(|generation: u64| generation + 1 == record.generation)
-                && data.as_ref().is_none_or(|data| *data == record.data);
-            if is_own {
-                let access_token = self.access_token(&record, now, &claims)?;
-                let SessionRecord { generation, ref kid, expires_at, .. } = record;
-                let successor = Successor::new(generation, &**kid, expires_at);
-                self.tell(EventKind::Reauthenticated, Some(record.id), Some(&record.subject));
-                return self.respond(&record, &successor, access_token, &keys, now);
-            }
             let mut request = self.request(record.id, record.generation, kid.to_owned(), now);
+            request.was_current = true;
             (request.auth_time, request.data) = (Some(now), data.clone());
+            // For a token that this server cannot make nothing is stored.
+            key_of(&granted(request.decide(&record).outcome)?, &keys)?;
             record.auth_time = now;
             let access_token = self.access_token(&record, now, &claims)?;
             request.waited = self.now().saturating_since(now);
-            match self.store.rotate(&request).await? {
-                RotateOutcome::Rotated(successor) => {
-                    self.tell(EventKind::Reauthenticated, Some(record.id), Some(&record.subject));
-                    return self.respond(&record, &successor, access_token, &keys, now);
-                }
-                RotateOutcome::Overtaken => overtaken = Some(request.generation),
-                outcome => {
-                    granted(outcome)?;
-                }
+            let outcome = self.store.rotate(&request).await?;
+            if outcome != RotateOutcome::Overtaken {
+                let successor = granted(outcome)?;
+                self.tell(EventKind::Reauthenticated, Some(record.id), Some(&record.subject));
+                return self.respond(&record, &successor, access_token, &keys, now);
             }
         }
         let message = "the session changed with every try";

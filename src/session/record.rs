@@ -150,6 +150,14 @@ pub enum Change {
         /// The new [`SessionRecord::data`]; none: as before.
         data: Option<SessionData>,
     },
+    /// The user has authenticated again, and the current refresh token stays the current one. No other field moves: whatever
+    /// else has changed in the record since it was read stays.
+    Reauthenticate {
+        /// The new [`SessionRecord::auth_time`].
+        auth_time: UnixMillis,
+        /// The new [`SessionRecord::data`]; none: as before.
+        data: Option<SessionData>,
+    },
     /// The session ends.
     Revoke {
         /// When.
@@ -233,18 +241,23 @@ impl SessionRecord {
 
     /// This record after `change`.
     pub fn apply(&mut self, change: Change) {
-        match change {
+        let (auth_time, data) = match change {
             Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data } => {
                 self.generation = generation;
                 self.kid = kid;
                 self.rotated_at = rotated_at;
                 self.expires_at = expires_at;
-                self.auth_time = auth_time.unwrap_or(self.auth_time);
-                if let Some(data) = data {
-                    self.data = data;
-                }
+                (auth_time, data)
             }
-            Change::Revoke { at, reason } => self.revoked = Some(Revoked { at, reason }),
+            Change::Reauthenticate { auth_time, data } => (Some(auth_time), data),
+            Change::Revoke { at, reason } => {
+                self.revoked = Some(Revoked { at, reason });
+                (None, None)
+            }
+        };
+        self.auth_time = auth_time.unwrap_or(self.auth_time);
+        if let Some(data) = data {
+            self.data = data;
         }
     }
 }

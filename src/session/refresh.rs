@@ -10,6 +10,7 @@ use super::{
     data::SessionData,
     error::SessionError,
     event::EventKind,
+    key_of,
     list::Session,
     record::SessionRecord,
     refresh_token,
@@ -124,9 +125,7 @@ impl<S: RefreshStore> Sessions<S> {
             (Ok(successor), _) => successor,
         };
         // For a token that this server cannot make nothing is asked, and nothing used up.
-        if keys.get(&successor.kid).is_none() {
-            return Err(SessionError::MissingRefreshKey { kid: successor.kid });
-        }
+        key_of(&successor, &keys)?;
         let Renewal { claims, data } =
             self.authorized(&record, now, authorize).await?.into_renewal();
         request.data = data;
@@ -144,8 +143,9 @@ impl<S: RefreshStore> Sessions<S> {
             RotateOutcome::Healed { lost, .. } => EventKind::Healed { lost },
             RotateOutcome::Ahead { lost } => EventKind::Ahead { lost },
             RotateOutcome::Reused => EventKind::ReuseDetected,
-            // Nothing happened.
-            RotateOutcome::Overtaken
+            // Nothing happened; or a reauthentication, which reports itself.
+            RotateOutcome::Reauthenticated(_)
+            | RotateOutcome::Overtaken
             | RotateOutcome::Revoked(_)
             | RotateOutcome::Expired
             | RotateOutcome::Unknown => return,
@@ -159,6 +159,7 @@ pub(super) fn granted(outcome: RotateOutcome) -> Result<Successor, SessionError>
     match outcome {
         RotateOutcome::Rotated(successor)
         | RotateOutcome::Replayed(successor)
+        | RotateOutcome::Reauthenticated(successor)
         | RotateOutcome::Healed { successor, .. } => Ok(successor),
         RotateOutcome::Ahead { lost } => Err(SessionError::Ahead { lost }),
         RotateOutcome::Reused => Err(SessionError::Reused),

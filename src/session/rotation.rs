@@ -40,10 +40,12 @@ pub struct RotateRequest {
     /// What to do with a generation that the store has not seen.
     pub ahead: AheadPolicy,
     /// The time at which the user authenticated again, for a [reauthentication](super::Sessions::reauthenticate). Then no token
-    /// was presented: the generation is the one that the caller has read, and when it is no longer the current one, the
-    /// outcome is [`Overtaken`](RotateOutcome::Overtaken).
+    /// was presented: the generation is the one that the caller has read. Within the grace of a rotation that another request
+    /// has made, before that reading or after it, the outcome is [`Reauthenticated`](RotateOutcome::Reauthenticated). Any other
+    /// generation than the current one is [`Overtaken`](RotateOutcome::Overtaken).
     pub auth_time: Option<UnixMillis>,
-    /// The [data](SessionRecord::data) that a rotation stores; none leaves the data of the session as they are.
+    /// The [data](SessionRecord::data) that a rotation or a reauthentication stores; none leaves the data of the session as
+    /// they are.
     pub data: Option<SessionData>,
 }
 
@@ -81,7 +83,10 @@ pub enum RotateOutcome {
         /// How many generations the store had lost.
         lost: u64,
     },
-    /// Another request rotated the session after the caller had read it, so that the new
+    /// The new [`auth_time`](RotateRequest::auth_time) and data were stored. Another request has rotated the session within the
+    /// grace, and this one is given the same token.
+    Reauthenticated(Successor),
+    /// Other requests have rotated the session since the caller read it, so that the new
     /// [`auth_time`](RotateRequest::auth_time) was not stored. Nothing was changed: read the session again.
     Overtaken,
     /// The token was used up before: the session has been revoked, by this request.
@@ -179,10 +184,16 @@ impl RotateRequest {
         if record.is_expired(self.now) || self.generation >= MAX_GENERATION {
             return unchanged(RotateOutcome::Expired);
         }
+        if let Some(auth_time) = self.auth_time.filter(|_| self.finds_a_new_token(record)) {
+            let outcome = RotateOutcome::Reauthenticated(current(record));
+            let change = Change::Reauthenticate { auth_time, data: self.data.clone() };
+            return Decision { outcome, change: Some(change) };
+        }
         if self.generation == record.generation {
             let successor = self.successor(record);
             return self.advance(RotateOutcome::Rotated(successor.clone()), successor);
         }
+        // No client has presented a token, so that none was reused.
         if self.auth_time.is_some() {
             return unchanged(RotateOutcome::Overtaken);
         }
@@ -197,22 +208,33 @@ impl RotateRequest {
         }
         // A retry after a lost answer, or the losers of a race: R1, R2.
         if self.generation + 1 == record.generation && self.is_within_grace(record) {
-            return unchanged(RotateOutcome::Replayed(Successor {
-                generation: record.generation,
-                kid: record.kid.clone(),
-                expires_at: record.expires_at,
-            }));
+            return unchanged(RotateOutcome::Replayed(current(record)));
         }
         // Two parties hold tokens of this session, and nobody can tell which of them is the thief: R3.
         let change = Change::Revoke { at: self.now, reason: RevokeReason::Reuse };
         Decision { outcome: RotateOutcome::Reused, change: Some(change) }
     }
 
-    /// A clock behind the one that noted the rotation counts as no time passed: R8. A request that was overtaken is
-    /// within the grace whatever the times say: its token was presented before the rotation was committed (R2).
+    /// Whether a reauthentication comes at the same time as the rotation that made the current token: within its grace. Two tabs
+    /// of a browser may share the cookie of the refresh token, and the browser keeps that of the answer which comes last.
+    fn finds_a_new_token(&self, record: &SessionRecord) -> bool {
+        match record.generation.checked_sub(self.generation) {
+            // The token of the login is not one that a rotation made: it is used up.
+            Some(0) => record.generation > 0 && self.is_early(record),
+            Some(1) => self.is_within_grace(record),
+            _ => false,
+        }
+    }
+
+    /// A request that was overtaken is within the grace whatever the times say: its token was presented before the rotation
+    /// was committed (R2).
     fn is_within_grace(&self, record: &SessionRecord) -> bool {
-        let is_early = self.now.saturating_since(record.rotated_at) <= self.grace;
-        !self.grace.is_zero() && (self.was_current || is_early)
+        self.is_early(record) || (self.was_current && !self.grace.is_zero())
+    }
+
+    /// A clock behind the one that noted the rotation counts as no time passed: R8.
+    fn is_early(&self, record: &SessionRecord) -> bool {
+        !self.grace.is_zero() && self.now.saturating_since(record.rotated_at) <= self.grace
     }
 
     fn successor(&self, record: &SessionRecord) -> Successor {
@@ -230,6 +252,11 @@ impl RotateRequest {
         let change = Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data };
         Decision { outcome, change: Some(change) }
     }
+}
+
+/// The current token of a session, as the successor of the one before.
+fn current(record: &SessionRecord) -> Successor {
+    Successor::new(record.generation, &*record.kid, record.expires_at)
 }
 
 fn unchanged(outcome: RotateOutcome) -> Decision {
@@ -277,15 +304,19 @@ mod tests {
         let end = record.expires_at.get().min(record.absolute_expires_at.get());
         let age = (now - record.rotated_at.get()).max(0);
         let grace = i64::try_from(request.grace.as_millis()).unwrap();
+        let is_early = grace > 0 && age <= grace;
         let behind = i128::from(record.generation) - i128::from(request.generation);
         match (record.revoked.is_some(), now >= end, behind) {
             (true, _, _) => "revoked",
             (_, true, _) => "expired",
+            (_, _, 0 | 1) if is_early && request.auth_time.is_some() && record.generation > 0 => {
+                "reauthenticated"
+            }
             (_, _, 0) => "rotated",
             _ if request.auth_time.is_some() => "overtaken",
             (_, _, ..0) if ahead == AheadPolicy::Heal => "healed",
             (_, _, ..0) => "ahead",
-            (_, _, 1) if grace > 0 && age <= grace => "replayed",
+            (_, _, 1) if is_early => "replayed",
             _ => "reused",
         }
     }
@@ -296,6 +327,7 @@ mod tests {
             RotateOutcome::Replayed(_) => "replayed",
             RotateOutcome::Healed { .. } => "healed",
             RotateOutcome::Ahead { .. } => "ahead",
+            RotateOutcome::Reauthenticated(_) => "reauthenticated",
             RotateOutcome::Overtaken => "overtaken",
             RotateOutcome::Reused => "reused",
             RotateOutcome::Revoked(_) => "revoked",
@@ -338,6 +370,13 @@ mod tests {
                 );
                 assert_eq!(successor.expires_at, record.expires_at);
             }
+            RotateOutcome::Reauthenticated(successor) => {
+                assert_eq!(successor, current(record));
+                // Nothing is prolonged.
+                let auth_time = request.auth_time.unwrap();
+                let data = request.data.clone().unwrap_or_else(|| record.data.clone());
+                assert_eq!(after, SessionRecord { auth_time, data, ..record.clone() });
+            }
             RotateOutcome::Reused => {
                 let revoked = Revoked { at: request.now, reason: RevokeReason::Reuse };
                 assert_eq!(after, SessionRecord { revoked: Some(revoked), ..record.clone() });
@@ -356,13 +395,16 @@ mod tests {
                 for now in [-3600, 99, 100, 101, 109, 110, 111, 399, 400, 401, 999, 1000, 1001] {
                     for (grace, expires_at) in [(0, 400), (10, 400), (10, 1000), (2000, 2000)] {
                         for ahead in [AheadPolicy::Heal, AheadPolicy::Refuse] {
-                            for is_revoked in [false, true] {
+                            for (is_revoked, auth_time) in
+                                [(false, None), (true, None), (false, Some(7)), (true, Some(7))]
+                            {
                                 let mut record = record(stored, 100, expires_at);
                                 record.revoked = is_revoked.then_some(Revoked {
                                     at: UnixMillis::new(100),
                                     reason: RevokeReason::Logout,
                                 });
-                                let request = request(presented, now, grace, ahead);
+                                let mut request = request(presented, now, grace, ahead);
+                                request.auth_time = auth_time.map(UnixMillis::new);
                                 let found = check(&record, &request);
                                 let wanted = by_the_table(&record, &request);
                                 assert_eq!(found, wanted, "{record:?} {request:?}");
@@ -373,7 +415,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen.len(), 7, "{seen:?}");
+        assert_eq!(seen.len(), 9, "{seen:?}");
     }
 
     /// However long the application takes to authorize, a retry has the whole grace after it; and what was live when
@@ -457,25 +499,54 @@ mod tests {
         assert_eq!((Some(&record.data), record.auth_time.get()), (data(1).as_ref(), 0));
         let replay = RotateRequest { data: data(2), ..request(0, 105, 10, AheadPolicy::Heal) };
         assert_eq!(replay.decide(&record).change, None);
-        let at = UnixMillis::new(110);
-        let proof = RotateRequest { auth_time: Some(at), ..request(1, 110, 10, AheadPolicy::Heal) };
+        let at = UnixMillis::new(111);
+        let proof = RotateRequest { auth_time: Some(at), ..request(1, 111, 10, AheadPolicy::Heal) };
         record.apply(proof.decide(&record).change.unwrap());
         assert_eq!((record.auth_time, record.generation), (at, 2));
         assert_eq!(Some(record.data), data(1));
     }
 
-    /// No client has presented a token, so that a reuse is impossible.
+    /// No client has presented a token, so that a reuse is impossible. One rotation that came in between is that of a request
+    /// at the same time, however long its commit took.
     #[test]
     fn a_reauthentication_that_was_overtaken_revokes_nothing() {
         let record = record(3, 100, 1000);
-        for generation in [0, 1, 2, 4, 100] {
-            for grace in [0, 10, 1000] {
-                let proof = RotateRequest {
-                    auth_time: Some(UnixMillis::new(105)),
-                    ..request(generation, 105, grace, AheadPolicy::Heal)
-                };
-                assert_eq!(check(&record, &proof), "overtaken");
-            }
+        for (generation, grace, was_current, wanted) in [
+            (0, 1000, true, "overtaken"),
+            (1, 1000, true, "overtaken"),
+            (2, 0, true, "overtaken"),
+            (2, 10, false, "overtaken"),
+            (2, 10, true, "reauthenticated"),
+            (2, 1000, false, "reauthenticated"),
+            (4, 1000, true, "overtaken"),
+            (100, 1000, true, "overtaken"),
+        ] {
+            let proof = RotateRequest {
+                auth_time: Some(UnixMillis::new(205)),
+                was_current,
+                ..request(generation, 205, grace, AheadPolicy::Heal)
+            };
+            assert_eq!(check(&record, &proof), wanted, "{generation} {grace} {was_current}");
+        }
+    }
+
+    /// A step that its driver sends again, because the answer to the first one got lost.
+    #[test]
+    fn a_reauthentication_that_is_repeated_changes_nothing_more() {
+        for (generation, now) in [(0, 0), (1, 105), (1, 111)] {
+            let mut record = record(generation, 100, 1000);
+            let proof = RotateRequest {
+                auth_time: Some(UnixMillis::new(now)),
+                data: Some(SessionData::new([1]).unwrap()),
+                was_current: true,
+                ..request(generation, now, 10, AheadPolicy::Heal)
+            };
+            record.apply(proof.decide(&record).change.unwrap());
+            let once = record.clone();
+            let Decision { outcome, change } = proof.decide(&record);
+            assert_eq!(outcome, RotateOutcome::Reauthenticated(current(&once)));
+            record.apply(change.unwrap());
+            assert_eq!(record, once);
         }
     }
 

@@ -182,6 +182,9 @@ pub trait CompareAndSwap: RefreshStore {
     /// Stores `change` if the record still is as it was `seen`: there, not revoked, and of the same generation.
     /// Says whether it did.
     ///
+    /// It writes the fields that the change names and no others. A store that writes whole records compares
+    /// `auth_time` and `data` too: a [reauthentication](Change::Reauthenticate) may move them alone.
+    ///
     /// # Errors
     /// [`StoreError`] when the store is at fault.
     fn swap(

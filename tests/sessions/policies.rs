@@ -267,6 +267,7 @@ async fn a_reauthentication_moves_auth_time_and_nothing_else() {
     );
     assert!(access.require_recent(hours(1)).is_ok());
 
+    fixture.clock.advance(60 * SECOND);
     fixture.events();
     fixture.store.take_calls();
     let renewal = Renewal::new(admin()).data(data("pwd otp"));
@@ -275,10 +276,13 @@ async fn a_reauthentication_moves_auth_time_and_nothing_else() {
     assert_eq!(fixture.events(), [EventKind::Reauthenticated]);
     assert_eq!(third.session_id, first.session_id);
     let access = fixture.verify(&third);
-    assert_eq!(access.auth_time, Some(date(START + HOUR)));
+    assert_eq!(access.auth_time, Some(date(START + HOUR + 60 * SECOND)));
     assert!(access.require_recent(Duration::ZERO).is_ok());
     let session = fixture.only_session().await;
-    assert_eq!((session.created_at, session.auth_time), (date(START), date(START + HOUR)));
+    assert_eq!(
+        (session.created_at, session.auth_time),
+        (date(START), date(START + HOUR + 60 * SECOND))
+    );
     assert_eq!((session.label.as_deref(), session.data), (Some("Firefox"), data("pwd otp")));
 
     // The token that it has used up is replayed within the grace, and is a reuse after it.
@@ -286,7 +290,7 @@ async fn a_reauthentication_moves_auth_time_and_nothing_else() {
     assert_eq!(replayed.refresh_token, third.refresh_token);
     fixture.clock.advance(60 * SECOND);
     let fourth = fixture.refresh(&third.refresh_token).await.unwrap();
-    assert_eq!(fixture.verify(&fourth).auth_time, Some(date(START + HOUR)));
+    assert_eq!(fixture.verify(&fourth).auth_time, Some(date(START + HOUR + 60 * SECOND)));
     let error = fixture.refresh(&second.refresh_token).await.unwrap_err();
     assert!(matches!(error, SessionError::Reused), "{error}");
     let error = fixture.sessions.reauthenticate(&access, admin()).await.unwrap_err();
@@ -394,12 +398,12 @@ async fn a_login_that_is_not_remembered_lives_as_long_as_an_access_token() {
 
 #[tokio::test]
 async fn a_reauthentication_that_the_driver_repeats_uses_one_token_up() {
-    for (clock, otp) in [(0, None), (HOUR, None), (HOUR, Some(data("otp")))] {
+    for otp in [None, Some(data("otp"))] {
         let fixture = Fixture::new();
         let tokens = fixture.login().await;
-        fixture.clock.advance(clock);
         let refreshed = fixture.refresh(&tokens.refresh_token).await.unwrap();
         let access = fixture.verify(&refreshed);
+        fixture.clock.advance(HOUR);
         fixture.store.fail(Method::Rotate, Fault::Repeated);
         let mut renewal = Renewal::new(admin());
         if let Some(otp) = otp {
@@ -407,6 +411,7 @@ async fn a_reauthentication_that_the_driver_repeats_uses_one_token_up() {
         }
         let next = fixture.sessions.reauthenticate(&access, renewal).await.unwrap();
         assert!(fixture.verify(&next).require_recent(Duration::ZERO).is_ok());
+        assert_ne!(next.refresh_token, refreshed.refresh_token);
         // Another tab, which has the token that was used up.
         let other = fixture.refresh(&refreshed.refresh_token).await.unwrap();
         assert_eq!(other.refresh_token, next.refresh_token);
@@ -418,4 +423,113 @@ async fn a_reauthentication_that_the_driver_repeats_uses_one_token_up() {
         ];
         assert_eq!(fixture.events(), events);
     }
+}
+
+/// Two tabs of a browser, of which one refreshes while its user authenticates in the other. The browser keeps the cookies of the
+/// answer that comes last.
+#[tokio::test]
+async fn a_refresh_and_a_reauthentication_at_once_give_the_same_refresh_token() {
+    for refresh_is_first in [true, false] {
+        let fixture = Fixture::new();
+        let tokens = fixture.login().await;
+        let access = fixture.verify(&tokens);
+        fixture.clock.advance(HOUR);
+        let refresh = async || fixture.refresh(&tokens.refresh_token).await.unwrap();
+        let reauthenticate =
+            async || fixture.sessions.reauthenticate(&access, admin()).await.unwrap();
+        let (first, second) = if refresh_is_first {
+            (refresh().await, reauthenticate().await)
+        } else {
+            (reauthenticate().await, refresh().await)
+        };
+        assert_eq!(first.refresh_token, second.refresh_token);
+        assert_eq!(first.refresh_expires_in, second.refresh_expires_in);
+        assert_eq!(fixture.verify(&second).auth_time, Some(date(START + HOUR)));
+        // After the grace, whichever answer the browser has kept.
+        fixture.clock.advance(60 * SECOND);
+        let third = fixture.refresh(&first.refresh_token).await.unwrap();
+        assert_eq!(fixture.verify(&third).auth_time, Some(date(START + HOUR)));
+        // A thief who has the token of the login ends the session.
+        let error = refresh_error(&fixture, &tokens).await;
+        assert!(matches!(error, SessionError::Reused), "{error}");
+        let error = refresh_error(&fixture, &third).await;
+        assert!(matches!(error, SessionError::Revoked(RevokeReason::Reuse)), "{error}");
+    }
+}
+
+async fn refresh_error(fixture: &Fixture, tokens: &TokenResponse) -> SessionError {
+    fixture.refresh(&tokens.refresh_token).await.unwrap_err()
+}
+
+/// As above, and each of them has read the session before the other one changed it.
+#[tokio::test]
+async fn a_refresh_and_a_reauthentication_that_cross_give_the_same_refresh_token() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let access = fixture.verify(&tokens);
+    fixture.clock.advance(HOUR);
+    let mut reauthenticated = None;
+    let refreshed = fixture.sessions.refresh(&tokens.refresh_token, async |_| {
+        reauthenticated = Some(fixture.sessions.reauthenticate(&access, admin()).await.unwrap());
+        // Longer than the grace.
+        fixture.clock.advance(60 * SECOND);
+        Ok::<_, io::Error>(Some(admin()))
+    });
+    let refreshed = refreshed.await.unwrap();
+    let reauthenticated = reauthenticated.unwrap();
+    assert_eq!(refreshed.refresh_token, reauthenticated.refresh_token);
+    let replayed = [EventKind::LoggedIn, EventKind::Reauthenticated, EventKind::Replayed];
+    assert_eq!(fixture.events(), replayed);
+
+    // The reauthentication reads the session as it was before the last refresh.
+    fixture.clock.advance(HOUR);
+    let refreshed = fixture.refresh(&refreshed.refresh_token).await.unwrap();
+    fixture.store.misread(|record| record.generation -= 1);
+    fixture.store.take_calls();
+    let again = fixture.sessions.reauthenticate(&access, admin()).await.unwrap();
+    assert_eq!(fixture.store.take_calls(), [Method::Load, Method::Rotate]);
+    assert_eq!(again.refresh_token, refreshed.refresh_token);
+    assert!(fixture.verify(&again).require_recent(Duration::ZERO).is_ok());
+}
+
+/// It moves `auth_time` and the data, and prolongs nothing: neither the session nor the grace of the token before.
+#[tokio::test]
+async fn a_reauthentication_within_the_grace_prolongs_nothing() {
+    let fixture = Fixture::new();
+    let first = fixture.login().await;
+    let access = fixture.verify(&first);
+    fixture.clock.advance(HOUR);
+    let second = fixture.refresh(&first.refresh_token).await.unwrap();
+    let before = fixture.only_session().await;
+    fixture.clock.advance(10 * SECOND);
+    for amr in ["pwd", "pwd otp"] {
+        let renewal = Renewal::new(admin()).data(data(amr));
+        let again = fixture.sessions.reauthenticate(&access, renewal).await.unwrap();
+        assert_eq!(again.refresh_token, second.refresh_token);
+        assert_eq!(again.refresh_expires_in + Duration::from_secs(10), second.refresh_expires_in);
+        let after = fixture.only_session().await;
+        let mut moved = before.clone();
+        (moved.auth_time, moved.data) = (date(START + HOUR + 10 * SECOND), data(amr));
+        assert_eq!(after, moved);
+    }
+    let replayed = fixture.refresh(&first.refresh_token).await.unwrap();
+    assert_eq!(replayed.refresh_token, second.refresh_token);
+    fixture.clock.advance(1);
+    let error = refresh_error(&fixture, &first).await;
+    assert!(matches!(error, SessionError::Reused), "{error}");
+}
+
+/// The token of the last refresh is made with a key that this server does not have yet.
+#[tokio::test]
+async fn a_reauthentication_changes_nothing_without_the_key_of_the_refresh_token() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let access = fixture.verify(&tokens);
+    fixture.refresh(&tokens.refresh_token).await.unwrap();
+    let before = fixture.only_session().await;
+    fixture.clock.advance(SECOND);
+    fixture.store.misread(|record| record.kid = "2".into());
+    let error = fixture.sessions.reauthenticate(&access, admin()).await.unwrap_err();
+    assert!(matches!(&error, SessionError::MissingRefreshKey { kid } if kid == "2"), "{error}");
+    assert_eq!(fixture.only_session().await, before);
 }

@@ -255,14 +255,17 @@ async fn policies<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Red
         // The first rotation keeps the data and the time, the others bring new ones: that of the login at last.
         let new = [None, Some(data("new")), Some(data(&wild[..]))];
         for (generation, data) in (0..).zip(new) {
+            // Later than the grace of the rotation before.
+            let now = after(10 + 40 * generation);
+            let generation = usize::try_from(generation).unwrap();
             let auth_time = [None, Some(after(20)), Some(LOGIN)][generation];
             let generation = u64::try_from(generation).unwrap();
-            let request = changed(request(&erin, generation, after(10)), |it| {
+            let request = changed(request(&erin, generation, now), |it| {
                 (it.auth_time, it.data) = (auth_time, data.clone());
             });
             let outcome = store.rotate(&request).await.unwrap();
             let kept = store.load(&erin.id).await.unwrap().unwrap();
-            let waited = kept.rotated_at.saturating_since(after(10));
+            let waited = kept.rotated_at.saturating_since(now);
             let decided = request.after(waited).decide(&erin);
             assert_eq!(outcome, decided.outcome);
             erin.apply(decided.change.unwrap());
@@ -270,15 +273,25 @@ async fn policies<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Red
             assert_eq!(kept.auth_time, auth_time.unwrap_or(after(1)));
         }
         // A replay changes neither, and a new proof that comes too late nothing at all.
-        let mut late = changed(request(&erin, 2, after(11)), |it| it.data = Some(data("late")));
+        let mut late = changed(request(&erin, 2, after(91)), |it| it.data = Some(data("late")));
         let outcome = store.rotate(&late).await.unwrap();
         assert!(matches!(outcome, RotateOutcome::Replayed(_)), "{outcome:?}");
-        late.auth_time = Some(after(30));
-        for (generation, at) in [(2, 11), (2, 50), (0, 11), (7, 11)] {
+        late.auth_time = Some(after(91));
+        for (generation, at) in [(2, 130), (0, 91), (7, 91)] {
             (late.generation, late.now) = (generation, after(at));
             assert_eq!(store.rotate(&late).await.unwrap(), RotateOutcome::Overtaken);
         }
-        assert_eq!(store.load(&erin.id).await.unwrap(), Some(erin));
+        assert_eq!(store.load(&erin.id).await.unwrap().as_ref(), Some(&erin));
+        // Within the grace a proof keeps the token, whether that was read before the rotation or after it.
+        late.now = after(91);
+        for (generation, auth_time) in [(2, 91), (3, 92), (3, 92)] {
+            (late.generation, late.auth_time) = (generation, Some(after(auth_time)));
+            let decided = late.decide(&erin);
+            assert!(matches!(decided.outcome, RotateOutcome::Reauthenticated(_)));
+            assert_eq!(store.rotate(&late).await.unwrap(), decided.outcome);
+            erin.apply(decided.change.unwrap());
+            assert_eq!(store.load(&erin.id).await.unwrap().as_ref(), Some(&erin));
+        }
     }
 }
 
@@ -640,8 +653,17 @@ fn rotation_is_what_was_decided() {
             },
         )
         .unwrap();
-    let all =
-        ["Ahead", "Expired", "Healed", "Overtaken", "Replayed", "Reused", "Revoked", "Rotated"];
+    let all = [
+        "Ahead",
+        "Expired",
+        "Healed",
+        "Overtaken",
+        "Reauthenticated",
+        "Replayed",
+        "Reused",
+        "Revoked",
+        "Rotated",
+    ];
     assert_eq!(seen, all.map(ToOwned::to_owned).into());
 }
 

@@ -517,6 +517,16 @@ impl CompareAndSwap for PostgresStore {
                 })
                 .await?
             }
+            Change::Reauthenticate { auth_time, data } => {
+                self.run(|| {
+                    sqlx::query(rotate::REAUTHENTICATE)
+                        .bind(id)
+                        .bind(seen)
+                        .bind(auth_time.get())
+                        .bind(data.as_ref().map(SessionData::as_bytes))
+                })
+                .await?
+            }
             Change::Revoke { at, reason } => {
                 self.run(|| {
                     sqlx::query(

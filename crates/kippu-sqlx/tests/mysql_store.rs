@@ -681,7 +681,20 @@ async fn every_field_survives() {
     // As they are, where the request says nothing of them.
     store.rotate(&request(&session, 1, after(6))).await.unwrap();
     let found = store.load(&session.id).await.unwrap().unwrap();
-    assert_eq!((found.auth_time, found.data), (after(4), SessionData::default()));
+    assert_eq!((found.auth_time, &found.data), (after(4), &SessionData::default()));
+    // Within the grace a proof keeps the token, whether that was read before the rotation or after it. A driver may repeat it.
+    let mut wanted = found;
+    for generation in [1, 2, 2] {
+        let again = changed(request(&session, generation, after(7)), |it| {
+            it.auth_time = Some(after(7));
+            it.was_current = true;
+        });
+        wanted.auth_time = after(7);
+        let outcome = store.rotate(&again).await.unwrap();
+        let kept = Successor::new(2, "k2", wanted.expires_at);
+        assert_eq!(outcome, RotateOutcome::Reauthenticated(kept));
+        assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(&wanted));
+    }
     // A proof for a generation that is no longer the current one changes nothing.
     assert_eq!(store.rotate(&proven).await.unwrap(), RotateOutcome::Overtaken);
 }

@@ -220,10 +220,16 @@ async fn each_step() {
     let mut seen = dave.clone();
     seen.apply(advance.clone());
     assert_eq!(store.load(&dave.id).await.unwrap(), Some(seen.clone()));
+    let proof = Change::Reauthenticate { auth_time: after(2), data: None };
+    assert!(!store.swap(&dave, &proof).await.unwrap());
+    assert!(store.swap(&seen, &proof).await.unwrap());
+    seen.apply(proof.clone());
+    assert_eq!(store.load(&dave.id).await.unwrap(), Some(seen.clone()));
     let revoke = Change::Revoke { at: after(2), reason: RevokeReason::Denied };
     assert!(!store.swap(&dave, &revoke).await.unwrap());
     assert!(store.swap(&seen, &revoke).await.unwrap());
     assert!(!store.swap(&seen, &revoke).await.unwrap());
+    assert!(!store.swap(&seen, &proof).await.unwrap());
     seen.apply(revoke);
     assert_eq!(store.load(&dave.id).await.unwrap(), Some(seen));
     assert!(!store.swap(&session("dave"), &advance).await.unwrap());
@@ -272,31 +278,41 @@ async fn a_session_keeps_its_own_policy() {
     let retry = changed(refresh, |it| it.data = Some(data(9)));
     assert!(matches!(store.rotate(&retry).await.unwrap(), RotateOutcome::Replayed(_)));
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(wanted.clone()));
-    // A new proof, without data.
+    // A new proof within the grace, without data: nothing but its time is stored, whether the token was read before the rotation
+    // or after it.
     let proof = |generation, seconds| {
         changed(request(&alice, generation, after(seconds)), |it| {
             it.auth_time = Some(after(seconds));
         })
     };
-    assert!(matches!(store.rotate(&proof(1, 20)).await.unwrap(), RotateOutcome::Rotated(_)));
+    let mut wanted = wanted;
+    for (generation, seconds) in [(0, 15), (1, 16), (1, 16)] {
+        let outcome = store.rotate(&proof(generation, seconds)).await.unwrap();
+        wanted.auth_time = after(seconds);
+        let successor = Successor::new(1, "k2", wanted.expires_at);
+        assert_eq!(outcome, RotateOutcome::Reauthenticated(successor));
+        assert_eq!(store.load(&alice.id).await.unwrap(), Some(wanted.clone()));
+    }
+    // After the grace it is a rotation.
+    assert!(matches!(store.rotate(&proof(1, 50)).await.unwrap(), RotateOutcome::Rotated(_)));
     let wanted = changed(wanted, |it| {
         it.generation = 2;
-        it.expires_at = after(620);
-        it.auth_time = after(20);
+        it.expires_at = after(650);
+        it.auth_time = after(50);
     });
-    let wanted = stored(&store, &wanted, after(20)).await;
+    let wanted = stored(&store, &wanted, after(50)).await;
     // Of another generation it is overtaken, and ends nothing: one behind, many behind, ahead.
     for generation in [1, 0, 3, 9] {
-        let outcome = store.rotate(&proof(generation, 30)).await.unwrap();
+        let outcome = store.rotate(&proof(generation, 90)).await.unwrap();
         assert_eq!(outcome, RotateOutcome::Overtaken, "{generation}");
         assert_eq!(store.load(&alice.id).await.unwrap(), Some(wanted.clone()));
     }
-    let empty = changed(request(&alice, 2, after(40)), |it| it.data = Some(data(0)));
+    let empty = changed(request(&alice, 2, after(100)), |it| it.data = Some(data(0)));
     assert!(matches!(store.rotate(&empty).await.unwrap(), RotateOutcome::Rotated(_)));
     let record = store.load(&alice.id).await.unwrap().unwrap();
-    assert_eq!((record.data, record.auth_time), (data(0), after(20)));
+    assert_eq!((record.data, record.auth_time), (data(0), after(50)));
     // Healed, and so by the other way.
-    let healed = changed(request(&alice, 7, after(50)), |it| it.data = Some(data(7)));
+    let healed = changed(request(&alice, 7, after(110)), |it| it.data = Some(data(7)));
     assert!(matches!(store.rotate(&healed).await.unwrap(), RotateOutcome::Healed { .. }));
     let record = store.load(&alice.id).await.unwrap().unwrap();
     let idle = record.expires_at.saturating_since(record.rotated_at);
@@ -1424,7 +1440,9 @@ async fn updates_are_hot() {
     }
     for generation in 0..20 {
         for session in &sessions {
-            let rotation = changed(request(session, generation, after(1)), |it| {
+            // Later than the grace of the last rotation, so that a proof rotates.
+            let now = after(60 * generation);
+            let rotation = changed(request(session, generation, now), |it| {
                 it.auth_time = (generation % 2 == 0).then(|| after(generation));
                 it.data = Some(SessionData::new(*b"pwd otp").unwrap());
             });

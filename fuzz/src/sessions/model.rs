@@ -82,6 +82,8 @@ pub struct Session {
     pub key: u8,
     /// When the current token was made.
     pub rotated: i64,
+    /// When the user last authenticated.
+    pub authenticated: i64,
     /// The end, if it is not used.
     pub idle_end: i64,
     /// The end.
@@ -118,8 +120,8 @@ pub struct Token {
 /// How a call has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// With a token, of a session that ends then.
-    Token(Token, i64),
+    /// With a token, of a session that ends then, and with an access token that shows when the user authenticated.
+    Token(Token, i64, i64),
     /// No token of ours, or of a session that is not there.
     Invalid,
     /// The session was ended, or is over, or both.
@@ -142,6 +144,9 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub struct Asked {
     token: Token,
+    /// Whether the token was the current one at the first look, and when the user had authenticated.
+    was_current: bool,
+    authenticated: i64,
     /// When the token was presented.
     pub presented: i64,
     keys: Keys,
@@ -174,6 +179,7 @@ impl Model {
             generation: 0,
             key: self.keys.signing,
             rotated: self.now,
+            authenticated: self.now,
             idle_end: self.now + self.lifetimes.idle,
             absolute_end,
             ended: None,
@@ -207,7 +213,8 @@ impl Model {
         }
     }
 
-    /// The user authenticates again, by an access token that is valid. No token is used up too late.
+    /// The user authenticates again, by an access token that is valid. No token is used up too late, and none that a rotation
+    /// has just made.
     pub fn reauthenticate(&mut self, number: usize) -> End {
         if self.fails(Method::Load).is_some() {
             return End::Away;
@@ -221,16 +228,33 @@ impl Model {
             }
             false => {}
         }
-        let (generation, key) = (session.generation, session.key);
-        let keys = self.keys.clone();
-        let token = Token { session: number, generation, key };
-        let end = self.rotate(&Asked { token, presented: self.now, keys });
-        // The same change as a rotation, under another name.
-        if matches!(end, End::Token(..)) {
-            self.events.pop();
-            self.tell(Some(EventKind::Reauthenticated), number);
+        let Session { generation, key, rotated, idle_end, .. } = *session;
+        let grace = self.lifetimes.grace;
+        let is_new = generation > 0 && grace > 0 && self.now - rotated <= grace;
+        let current = Token { session: number, generation, key };
+        let (next, end) = if is_new {
+            (current, idle_end)
+        } else {
+            let next = Token { generation: generation + 1, key: self.keys.signing, ..current };
+            (next, session.absolute_end.min(self.now + self.lifetimes.idle))
+        };
+        if !self.keys.has(next.key) {
+            return End::NoKey;
         }
-        end
+        let fault = self.fails(Method::Rotate);
+        if fault != Some(Fault::Before) {
+            let session = &mut self.sessions[number];
+            session.authenticated = self.now;
+            if !is_new {
+                (session.generation, session.key) = (next.generation, next.key);
+                (session.rotated, session.idle_end) = (self.now, end);
+            }
+        }
+        if fault.is_some() {
+            return End::Away;
+        }
+        self.tell(Some(EventKind::Reauthenticated), number);
+        End::Token(next, end, self.now)
     }
 
     /// R9, as far as to the application: refused, or it is asked.
@@ -238,7 +262,9 @@ impl Model {
     /// # Errors
     /// How the call ends without asking.
     pub fn present(&mut self, token: Token) -> Result<Asked, End> {
-        let asked = Asked { token, presented: self.now, keys: self.keys.clone() };
+        let Session { generation, authenticated, .. } = self.sessions[token.session];
+        let (was_current, presented) = (generation == token.generation, self.now);
+        let asked = Asked { token, was_current, authenticated, presented, keys: self.keys.clone() };
         // R5, R13: nobody looks into the store.
         if !asked.keys.read(token.key, self.now) {
             return Err(End::Invalid);
@@ -275,7 +301,7 @@ impl Model {
             }
             Answer::Welcome => match self.rotate(asked) {
                 // Somebody has rotated with a key that was not there when this began.
-                End::Token(token, _) if !asked.keys.has(token.key) => End::NoKey,
+                End::Token(token, ..) if !asked.keys.has(token.key) => End::NoKey,
                 end => end,
             },
         }
@@ -299,7 +325,7 @@ impl Model {
                     session.rotated = rotated;
                     session.idle_end = ends;
                 }
-                (End::Token(token, ends), Some(event))
+                (End::Token(token, ends, asked.authenticated), Some(event))
             }
             Verdict::Stops(End::Reused, event) => {
                 self.end(number, asked.presented, RevokeReason::Reuse);
@@ -341,7 +367,8 @@ impl Model {
                 let Lifetimes { grace, .. } = self.lifetimes;
                 // R8: a clock that went back makes nothing longer than it was.
                 let age = (presented - session.rotated).max(0);
-                if token.generation + 1 == session.generation && grace > 0 && age <= grace {
+                let is_early = asked.was_current || age <= grace;
+                if token.generation + 1 == session.generation && grace > 0 && is_early {
                     // R2, and R13: with the key that made it.
                     let current =
                         Token { generation: session.generation, key: session.key, ..token };

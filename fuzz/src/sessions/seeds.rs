@@ -53,6 +53,9 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("reauthenticated", "\nl0i0r0r1i0o0i0"),
     ("reauthentication_not_told", "\nl0t1i0r0i0"),
     ("reauthentication_overtaken", "\nl0b0i0f0r0w2r1"),
+    ("reauthentication_then_refresh", "\nl0i0r1w2r0r3"),
+    ("refresh_then_reauthentication", "\nl0r0w1i0r2w2r0r4"),
+    ("overtaken_and_the_clock_back", "\nl0b0w;b0f1f0"),
     ("lifetimes_refused", "4\nl0"),
 ];
 
@@ -111,5 +114,11 @@ mod tests {
         assert!(of("rotation_not_told").contains("event: replayed"));
         assert!(!of("rotation_not_made").contains("event: replayed"));
         assert!(of("purge_under_way").contains("invalid"));
+        for together in ["reauthentication_then_refresh", "refresh_then_reauthentication"] {
+            let happened = of(together);
+            for event in ["reauthenticated", "rotated", "replayed", "reuse detected"] {
+                assert!(happened.contains(&*format!("event: {event}")), "{together}: {event}");
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::session::{
     record::{RevokeReason, Revoked, SessionRecord},
-    rotation::{RotateOutcome, RotateRequest},
+    rotation::{RotateOutcome, RotateRequest, Successor},
     store::{InsertOutcome, InsertRequest, RefreshStore},
 };
 
@@ -34,6 +34,11 @@ const REVOKE: Case = Case(
     "races/no_rotation_undoes_a_revocation",
     "R10",
     "write only if the session is still not revoked; a rotation must not store a record that was read before",
+);
+const PROOF: Case = Case(
+    "races/no_rotation_undoes_a_proof",
+    "R1",
+    "write only the fields that the change names, or compare auth_time too: Change::Reauthenticate leaves the generation",
 );
 const REVOKE_SUBJECT: Case = Case(
     "races/revoke_subject_gets_all",
@@ -70,6 +75,7 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(ONE_WINNER, one_rotation_wins(stage)).await;
     book.case(ONE_HEALS, one_heals(stage)).await;
     book.case(REVOKE, rotate_and_revoke(stage)).await;
+    book.case(PROOF, rotate_and_reauthenticate(stage)).await;
     book.case(REVOKE_SUBJECT, rotate_and_revoke_subject(stage)).await;
     book.case(LOGIN, login_and_revoke_subject(stage)).await;
     book.case(REUSE, reuse_and_rotate(stage)).await;
@@ -164,6 +170,45 @@ async fn rotate_and_revoke<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         tally.one_went_on_at_most(&session, &after)?;
         let late = stage.rotate(&stage.request(&session, after.generation)).await?;
         same("rotate after the race", &late, &RotateOutcome::Revoked(reason))?;
+    }
+    Ok(())
+}
+
+/// A token that has just been made is presented, while the user of its session authenticates again. One proof for each session:
+/// a second one would hide that the first was undone.
+async fn rotate_and_reauthenticate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let auth_time = Some(stage.at(HOUR));
+    for _ in 0..stage.rounds {
+        let mut sessions = Vec::new();
+        let mut steps = Vec::new();
+        for _ in 0..8 {
+            let mut session = stage.logged_in().await?;
+            stage.use_token(&mut session, 0).await?;
+            let proof = RotateRequest { auth_time, ..stage.request(&session, 1) };
+            steps.extend(presentations(stage, &session, 1, 3));
+            steps.insert(steps.len() - 2, Step::Rotate(proof));
+            sessions.push(session);
+        }
+        let answers = stage.race(&steps).await?;
+        for ((session, steps), answers) in
+            sessions.into_iter().zip(steps.chunks(4)).zip(answers.chunks(4))
+        {
+            let after = stored(stage, &session).await?;
+            same("the proof after the race", &Some(after.auth_time), &auth_time)?;
+            // The rotation has found the proof, or was found by it: it is the same in the end.
+            let before = SessionRecord { auth_time: after.auth_time, ..session };
+            let tally = Tally::of(steps, answers);
+            tally.one_went_on(&tally.rotated, &before, &after)?;
+            let kept = [&before, &after].map(|session| {
+                let SessionRecord { generation, kid, expires_at, .. } = session.clone();
+                let current = Successor { generation, kid, expires_at };
+                Answer::Rotate(RotateOutcome::Reauthenticated(current))
+            });
+            let is_kept = answers.iter().any(|answer| kept.contains(answer));
+            ensure(is_kept && tally.replayed.len() == 2, || {
+                format!("three presentations of a token, and a proof within the grace: {answers:?}")
+            })?;
+        }
     }
     Ok(())
 }

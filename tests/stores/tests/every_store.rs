@@ -390,6 +390,42 @@ async fn a_race_has_one_winner_and_no_loser(data: impl Data, rounds: u32) {
     }
 }
 
+/// Tabs that share the cookie of the refresh token: in 16 of them the page refreshes, in 4 the user authenticates again. All get
+/// the same token, and the new authentication stays.
+async fn refreshes_and_reauthentications_at_once_agree(data: impl Data, rounds: u32) {
+    let servers = servers(&data).await;
+    let look = data.open().await;
+    for _ in 0..rounds {
+        let login = servers.first().unwrap().login("user", &NoClaims {}).await.unwrap();
+        let access = servers.first().unwrap().verify::<NoClaims>(&login.access_token).unwrap();
+        // The clock of the sessions counts milliseconds.
+        sleep(Duration::from_millis(2)).await;
+        let (tab, barrier) = (Arc::new((login, access)), Arc::new(Barrier::new(20)));
+        let tabs = servers.iter().cycle().zip(0..20).map(|(server, number)| {
+            let (server, tab, barrier) =
+                (Arc::clone(server), Arc::clone(&tab), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                let (login, access) = &*tab;
+                barrier.wait().await;
+                let tokens = if number % 5 == 0 {
+                    server.reauthenticate(access, NoClaims {}).await
+                } else {
+                    server.refresh(&login.refresh_token, welcome).await
+                };
+                tokens.unwrap().refresh_token
+            })
+        });
+        let mut successors = HashSet::new();
+        for tab in tabs.collect::<Vec<_>>() {
+            successors.insert(tab.await.unwrap());
+        }
+        assert_eq!(successors.len(), 1);
+        let record = look.load(&tab.0.session_id).await.unwrap().unwrap();
+        assert_eq!((record.generation, record.revoked), (1, None));
+        assert!(record.auth_time > record.created_at);
+    }
+}
+
 /// A refresh against a logout, and against a logout everywhere: nothing is live afterwards.
 async fn nothing_survives_a_logout(data: impl Data, rounds: u32) {
     let servers = servers(&data).await;
@@ -592,6 +628,12 @@ macro_rules! on {
             $(#[$ignored])?
             async fn a_race_has_one_winner_and_no_loser() {
                 super::a_race_has_one_winner_and_no_loser($open, $races).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            $(#[$ignored])?
+            async fn refreshes_and_reauthentications_at_once_agree() {
+                super::refreshes_and_reauthentications_at_once_agree($open, $races).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

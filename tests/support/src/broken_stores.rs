@@ -73,6 +73,9 @@ pub enum Flaw {
     DataAreReplacedByReplays,
     ProofIsNotStored,
     ProofIsOfEveryRotation,
+    ProofRotatesWithinTheGrace,
+    ProofSlidesTheGrace,
+    ProofIsNotReplayed,
     OvertakenProofIsReuse,
 
     // Times.
@@ -348,6 +351,13 @@ impl BrokenStore {
             Flaw::ProofIsOfEveryRotation if *generation == record.generation => {
                 asked.auth_time = asked.auth_time.or(Some(*now));
             }
+            // The request of a refresh at the current generation has no use for its grace.
+            Flaw::ProofRotatesWithinTheGrace if *generation == record.generation => {
+                asked.grace = Duration::ZERO;
+            }
+            Flaw::ProofIsNotReplayed if is_previous && record.auth_time > record.created_at => {
+                asked.grace = Duration::ZERO;
+            }
             Flaw::OvertakenProofIsReuse if *generation != record.generation => {
                 asked.auth_time = None;
             }
@@ -382,6 +392,9 @@ impl BrokenStore {
                 if let Some(data) = &request.data {
                     after.data = data.clone();
                 }
+            }
+            Flaw::ProofSlidesTheGrace if matches!(outcome, RotateOutcome::Reauthenticated(_)) => {
+                after.rotated_at = *now;
             }
             Flaw::GraceSlides if replayed => after.rotated_at = *now,
             Flaw::GraceProlongs if replayed => {
@@ -536,9 +549,9 @@ impl RefreshStore for BrokenStore {
             return Ok(RotateOutcome::Unknown);
         };
         match self.flaw {
-            Flaw::RotateIsNotAtomic | Flaw::RotateWritesWholeRecords | Flaw::RotateUpserts => {
-                others_first().await;
-            }
+            Flaw::RotateIsNotAtomic | Flaw::RotateUpserts => others_first().await,
+            // A proof comes while the others wait with what they have read.
+            Flaw::RotateWritesWholeRecords if request.auth_time.is_none() => others_first().await,
             Flaw::LosesAnswers => {
                 let key = (request.id, request.generation);
                 if !self.own().rotated.insert(key) {

@@ -1,4 +1,5 @@
-//! A refresh token that is presented: a rotation in one script, every other decision by `RotateRequest::decide`.
+//! A refresh token that is presented: a rotation in one script, every other decision by `RotateRequest::decide`. A
+//! reauthentication is decided on first: whether it rotates, the record says.
 
 use std::{str, time::Instant};
 
@@ -15,7 +16,7 @@ use super::{
     clock::micros,
     fault::corrupt,
     record,
-    step::{LOAD, REVOKE_SEEN, ROTATE},
+    step::{LOAD, REPLACE_SEEN, REVOKE_SEEN, ROTATE},
     tag_of, truth,
     value::encode,
 };
@@ -41,10 +42,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             Some(data) => [b"=", data.as_bytes()].concat(),
             None => Vec::new(),
         };
+        let mut may_rotate = request.auth_time.is_none() && *generation < MAX_GENERATION;
         for _ in 0..TRIES {
             let known = self.clocks.at(tag, begun);
             let answer = match known {
-                Some((server, begun)) if *generation < MAX_GENERATION => {
+                Some((server, begun)) if may_rotate => {
                     let args = [
                         name.clone(),
                         generation.to_string(),
@@ -85,15 +87,23 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             match change {
                 None => return Ok(outcome),
                 // The script alone rotates: it knows when it does.
-                Some(Change::Advance { .. }) => {}
-                Some(revoke @ Change::Revoke { .. }) => {
+                Some(Change::Advance { .. }) => may_rotate = true,
+                Some(change) => {
+                    let ends = matches!(change, Change::Revoke { .. });
                     let mut new = seen.clone();
-                    new.apply(revoke);
+                    new.apply(change);
                     // As it is stored, of whatever version.
-                    let (new, channel) = (encode(&new), self.channel());
-                    let args = [name.as_bytes(), value, &new, channel.as_bytes()];
-                    let keys = [self.key(id.shard()), self.log(tag).await?];
-                    if truth(&self.run_on(&REVOKE_SEEN, tag, &keys, &args).await?)? {
+                    let new = encode(&new);
+                    let args = [name.as_bytes(), value, &new];
+                    let is_done = if ends {
+                        let channel = self.channel();
+                        let args = [&args[..], &[channel.as_bytes()]].concat();
+                        let keys = [self.key(id.shard()), self.log(tag).await?];
+                        self.run_on(&REVOKE_SEEN, tag, &keys, &args).await?
+                    } else {
+                        self.run_on(&REPLACE_SEEN, tag, &keys, &args).await?
+                    };
+                    if truth(&is_done)? {
                         return Ok(outcome);
                     }
                 }

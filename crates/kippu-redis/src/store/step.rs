@@ -37,6 +37,7 @@ macro_rules! step {
 step!(INSERT, "insert", "");
 step!(LOAD, "load", " flags=allow-oom");
 step!(ROTATE, "rotate", " flags=allow-oom");
+step!(REPLACE_SEEN, "replace_seen", " flags=allow-oom");
 step!(REVOKE_SEEN, "revoke_seen", " flags=allow-oom");
 step!(REVOKE, "revoke", " flags=allow-oom");
 step!(REVOKE_SUBJECT, "revoke_subject", " flags=allow-oom");
@@ -145,7 +146,16 @@ mod tests {
     #[test]
     fn a_step_touches_no_key_but_those_it_declares() {
         let reading = [&LOAD, &LIST, &ENDED];
-        let writing = [&INSERT, &ROTATE, &REVOKE, &REVOKE_SEEN, &REVOKE_SUBJECT, &PURGE, &TRIM];
+        let writing = [
+            &INSERT,
+            &ROTATE,
+            &REPLACE_SEEN,
+            &REVOKE,
+            &REVOKE_SEEN,
+            &REVOKE_SUBJECT,
+            &PURGE,
+            &TRIM,
+        ];
         let steps = reading.into_iter().chain(writing).map(|step| step.code);
         for code in steps {
             assert!(code.starts_with("#!lua"));

@@ -155,6 +155,14 @@ pub(super) const ADVANCE: &str = concat!(
     is_writable!()
 );
 
+/// Stores a new authentication in a session of the expected generation. It writes neither `rotated_at` nor `expires_at`, which
+/// may be corrected in between.
+pub(super) const REAUTHENTICATE: &str = concat!(
+    "UPDATE kippu_sessions SET auth_time = ?, data = COALESCE(?, data) \
+     WHERE id = ? AND generation = ? AND revoked_at IS NULL AND ",
+    is_writable!()
+);
+
 /// Moves a rotation to a later time, and returns the new end of the session. It never touches a later generation.
 pub(super) const CORRECT: &str = "\
     UPDATE kippu_sessions SET rotated_at = ?, \

@@ -8,7 +8,7 @@ use kippu::session::{
 
 use super::{
     call::{Call, repeated},
-    dialect::{self, ADVANCE},
+    dialect::{self, ADVANCE, REAUTHENTICATE},
     ended, late, load, row,
 };
 use crate::columns::millis;
@@ -21,7 +21,9 @@ pub(super) async fn rotate(
     mut request: RotateRequest,
 ) -> Result<RotateOutcome, StoreError> {
     // The token was the current one when the caller read the record: it probably still is.
-    if request.was_current && request.generation < MAX_GENERATION {
+    // Whether a reauthentication rotates, the record says.
+    let is_plain = request.auth_time.is_none() && request.generation < MAX_GENERATION;
+    if request.was_current && is_plain {
         let expected = request.generation;
         if let Some(successor) = repeated!(call, advance(&mut call, &request, expected))? {
             return Ok(RotateOutcome::Rotated(successor));
@@ -46,6 +48,12 @@ pub(super) async fn rotate(
                     0 => RotateOutcome::Rotated(successor),
                     lost => RotateOutcome::Healed { successor, lost },
                 });
+            }
+            Some(Change::Reauthenticate { auth_time, data }) => {
+                let read = &record;
+                if repeated!(call, reauthenticate(&mut call, read, auth_time, data.as_ref()))? {
+                    return Ok(decision.outcome);
+                }
             }
             Some(Change::Revoke { at, reason }) => {
                 if repeated!(call, revoke(&mut call, &record, at, reason))? {
@@ -86,6 +94,21 @@ async fn advance(
     let corrected = call.correct().await;
     let expires_at = corrected.unwrap_or_else(|| late::returned(&result));
     Ok(Some(Successor::new(request.generation + 1, request.kid.clone(), expires_at)))
+}
+
+/// Stores a new authentication if the token that was read still is the current one.
+async fn reauthenticate(
+    call: &mut Call,
+    read: &SessionRecord,
+    auth_time: UnixMillis,
+    data: Option<&SessionData>,
+) -> Result<bool, StoreError> {
+    let statement = sqlx::query(REAUTHENTICATE)
+        .bind(auth_time.get())
+        .bind(data.map(SessionData::as_bytes))
+        .bind(read.id.as_bytes().as_slice())
+        .bind(row::generation(read.generation)?);
+    Ok(call.execute(statement).await?.rows_affected() > 0)
 }
 
 /// Revokes the session if its record still is as it was read.

@@ -1,5 +1,5 @@
-//! The rotation: one statement for the token of a live session, which is nearly all of them; for others the record is read,
-//! decided on, and changed if it still is as it was read.
+//! The rotation: one statement for the token of a live session, which is nearly all of them; for others, and for a
+//! reauthentication, the record is read, decided on, and changed if it still is as it was read.
 
 use kippu::session::{
     RevokeReason, SessionData, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
@@ -37,6 +37,11 @@ const ADVANCE: &str = "\
     SELECT NULL, NULL FROM kippu_sessions \
     WHERE id = $1 AND generation = $2 AND NOT EXISTS (SELECT FROM moved)";
 
+/// It writes neither `rotated_at` nor `expires_at`, which may be corrected in between.
+pub(super) const REAUTHENTICATE: &str = "\
+    UPDATE kippu_sessions SET auth_time = $3, data = COALESCE($4, data) \
+    WHERE id = $1 AND generation = $2 AND revoked_at IS NULL RETURNING id";
+
 /// It does nothing where the grace was put right since the record was read: the decision may then be another.
 const REVOKE: &str = "\
     UPDATE kippu_sessions SET revoked_at = $4, revoked_reason = $5 \
@@ -49,9 +54,11 @@ pub(super) async fn rotate(
     mut call: Call,
     mut request: RotateRequest,
 ) -> Result<RotateOutcome, StoreError> {
-    let mut expected = request.generation;
+    // Whether a reauthentication rotates, the record says.
+    let is_plain = request.auth_time.is_none() && request.generation < MAX_GENERATION;
+    let mut expected = is_plain.then_some(request.generation);
     for _ in 0..TRIES {
-        if request.generation < MAX_GENERATION {
+        if let Some(expected) = expected {
             match advance(&mut call, &request, expected).await? {
                 Advanced::To(successor) if request.generation == expected => {
                     return Ok(RotateOutcome::Rotated(successor));
@@ -72,7 +79,12 @@ pub(super) async fn rotate(
             None => return Ok(decision.outcome),
             // The token can be used at this moment: a rotation that is stored from now on has overtaken it.
             Some(Change::Advance { .. }) => {
-                (expected, request.was_current) = (record.generation, true);
+                (expected, request.was_current) = (Some(record.generation), true);
+            }
+            Some(Change::Reauthenticate { auth_time, data }) => {
+                if reauthenticate(&mut call, &record, auth_time, data.as_ref()).await? {
+                    return Ok(decision.outcome);
+                }
             }
             Some(Change::Revoke { at, reason }) => {
                 if revoke(&mut call, &record, at, reason).await? {
@@ -132,6 +144,26 @@ async fn advance(
     };
     let (generation, kid) = (request.generation + 1, request.kid.clone());
     Ok(Advanced::To(Successor::new(generation, kid, expires_at)))
+}
+
+/// Stores a new authentication if the token that was read still is the current one.
+async fn reauthenticate(
+    call: &mut Call,
+    read: &SessionRecord,
+    auth_time: UnixMillis,
+    data: Option<&SessionData>,
+) -> Result<bool, StoreError> {
+    let generation = row::generation(read.generation)?;
+    let rows = call
+        .run(|| {
+            sqlx::query(REAUTHENTICATE)
+                .bind(read.id.as_bytes().as_slice())
+                .bind(generation)
+                .bind(auth_time.get())
+                .bind(data.map(SessionData::as_bytes))
+        })
+        .await?;
+    Ok(!rows.is_empty())
 }
 
 /// Revokes the session if its record still is as it was read.

@@ -155,7 +155,8 @@ pub(super) async fn take(
 }
 
 /// Takes the rotations of tokens that are current, of different sessions, in one statement: nearly all of them. The
-/// other steps stay unanswered.
+/// other steps stay unanswered, reauthentications among them: whether they rotate is for
+/// [`decide`](RotateRequest::decide) to say.
 pub(super) async fn rotate_all(
     connection: &mut SqliteConnection,
     batch: &mut [Job],
@@ -167,7 +168,9 @@ pub(super) async fn rotate_all(
     for (place, job) in batch.iter().enumerate() {
         let Job::Rotate { request, asked, .. } = job else { continue };
         // SQLite's JSON may end a text at its first NUL.
-        let is_plain = request.generation < MAX_GENERATION && !request.kid.contains('\0');
+        let is_plain = request.generation < MAX_GENERATION
+            && request.auth_time.is_none()
+            && !request.kid.contains('\0');
         if is_plain && !places.contains_key(&request.id) {
             places.insert(request.id, place);
             let request = request.after(begun.saturating_duration_since(*asked));
@@ -179,7 +182,6 @@ pub(super) async fn rotate_all(
                 now,
                 at,
                 millis(request.idle_lifetime),
-                request.auth_time.map(UnixMillis::get),
                 request.data.map(|data| hex(data.as_bytes())),
             ));
         }
@@ -192,10 +194,10 @@ pub(super) async fn rotate_all(
         "UPDATE kippu_sessions AS s SET generation = s.generation + 1, kid = r.kid, \
          rotated_at = r.at, \
          expires_at = min(r.at + coalesce(s.idle_lifetime, r.idle), s.absolute_expires_at), \
-         auth_time = coalesce(r.auth_time, s.auth_time), data = coalesce(r.data, s.data) \
+         data = coalesce(r.data, s.data) \
          FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS generation, value ->> 2 AS kid, \
-         value ->> 3 AS now, value ->> 4 AS at, value ->> 5 AS idle, value ->> 6 AS auth_time, \
-         unhex(value ->> 7) AS data FROM json_each(?1)) AS r \
+         value ->> 3 AS now, value ->> 4 AS at, value ->> 5 AS idle, unhex(value ->> 6) AS data \
+         FROM json_each(?1)) AS r \
          WHERE s.id = r.id AND s.generation = r.generation AND s.revoked_at IS NULL \
          AND s.expires_at > r.now AND s.absolute_expires_at > r.now \
          RETURNING id, expires_at",
@@ -427,6 +429,16 @@ async fn rotate(connection: &mut SqliteConnection, request: &RotateRequest) -> R
             .bind(row::bytes(&request.id))
             .bind(auth_time.map(UnixMillis::get))
             .bind(data.as_ref().map(SessionData::as_bytes))
+            .execute(connection)
+            .await
+        }
+        Some(Change::Reauthenticate { auth_time, data }) => {
+            sqlx::query(
+                "UPDATE kippu_sessions SET auth_time = ?1, data = coalesce(?2, data) WHERE id = ?3",
+            )
+            .bind(auth_time.get())
+            .bind(data.as_ref().map(SessionData::as_bytes))
+            .bind(row::bytes(&request.id))
             .execute(connection)
             .await
         }

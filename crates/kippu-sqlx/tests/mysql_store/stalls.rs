@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 
 use kippu::session::{
     RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
-    rotation::{RotateOutcome, RotateRequest},
+    rotation::{RotateOutcome, RotateRequest, Successor},
 };
 use kippu_sqlx::MySqlStore;
 use sqlx::{
@@ -435,5 +435,43 @@ async fn a_clock_that_stands_still_during_a_statement() {
     for error in [created, loaded, rotated] {
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
         assert!(error.to_string().contains("sysdate-is-now"), "{error}");
+    }
+}
+
+/// A reauthentication that keeps the token, and waits for a row whose holder rotates or ends the session meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_reauthentication_finds_what_it_has_waited_for() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let store = store(&url).await;
+    for change in ["generation = 2", "revoked_at = 7, revoked_reason = 'logout'"] {
+        let mut alice = changed(session("alice"), |it| it.generation = 1);
+        add(&store, &alice).await;
+        let update = format!(
+            "START TRANSACTION; UPDATE kippu_sessions SET {change} WHERE subject = 'alice'"
+        );
+        let holder = holding(&url, &update).await;
+        let proof = changed(super::request(&alice, 1, alice.rotated_at), |it| {
+            (it.was_current, it.auth_time) = (true, Some(FIRST));
+        });
+        let waits = tokio::spawn({
+            let store = store.clone();
+            async move { store.rotate(&proof).await.unwrap() }
+        });
+        waiting(&url, 1).await;
+        then(holder, "COMMIT").await;
+        let outcome = waits.await.unwrap();
+        let record = store.load(&alice.id).await.unwrap().unwrap();
+        if record.revoked.is_some() {
+            assert_eq!(outcome, RotateOutcome::Revoked(RevokeReason::Logout));
+            assert_eq!(record.auth_time, alice.auth_time);
+        } else {
+            (alice.generation, alice.auth_time) = (2, FIRST);
+            assert_eq!(record, alice);
+            let current = Successor::new(2, alice.kid, alice.expires_at);
+            assert_eq!(outcome, RotateOutcome::Reauthenticated(current));
+        }
+        sql(&pool_of(&url, 1), "DELETE FROM kippu_sessions").await;
     }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 
 use kippu::session::{
     RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
-    rotation::{RotateOutcome, RotateRequest},
+    rotation::{RotateOutcome, RotateRequest, Successor},
     store::InsertRequest,
 };
 use kippu_sqlx::PostgresStore;
@@ -379,4 +379,46 @@ async fn a_rotation_that_is_corrected_before_a_revocation() {
     let outcome = waiting.await.unwrap();
     assert!(is_replayed(&outcome), "{outcome:?}");
     assert_eq!(store.load(&alice.id).await.unwrap().unwrap().revoked, None);
+}
+
+/// A reauthentication that keeps the token, and waits for a row whose holder rotates or ends the session meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs PostgreSQL"]
+async fn a_reauthentication_finds_what_it_has_waited_for() {
+    let server = server();
+    let url = server.database();
+    store(&url).await;
+    for isolation in ["read committed", "repeatable read", "serializable"] {
+        let store = warm(&url, &[("default_transaction_isolation", isolation)]).await;
+        let store = store();
+        for change in [
+            "UPDATE kippu_sessions SET generation = 2 WHERE subject = 'alice'",
+            "UPDATE kippu_sessions SET revoked_at = 7, revoked_reason = 'logout' WHERE subject = 'alice'",
+        ] {
+            let mut alice = changed(session("alice"), |it| it.generation = 1);
+            store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
+            let holder = holding(&pool(&url), change).await;
+            let proof = changed(super::request(&alice, 1, alice.rotated_at), |it| {
+                (it.was_current, it.auth_time) = (true, Some(FIRST));
+            });
+            let waits = tokio::spawn({
+                let store = store.clone();
+                async move { store.rotate(&proof).await.unwrap() }
+            });
+            waiting(&url, 1).await;
+            holder.commit().await.unwrap();
+            let outcome = waits.await.unwrap();
+            let record = store.load(&alice.id).await.unwrap().unwrap();
+            if record.revoked.is_some() {
+                assert_eq!(outcome, RotateOutcome::Revoked(RevokeReason::Logout));
+                assert_eq!(record.auth_time, alice.auth_time);
+            } else {
+                (alice.generation, alice.auth_time) = (2, FIRST);
+                assert_eq!(record, alice);
+                let current = Successor::new(2, alice.kid, alice.expires_at);
+                assert_eq!(outcome, RotateOutcome::Reauthenticated(current));
+            }
+            sql(&pool(&url), "DELETE FROM kippu_sessions").await;
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::session::{
     record::{RevokeReason, SessionRecord},
     rotation::{AheadPolicy, MAX_GENERATION, RotateOutcome, RotateRequest, Successor},
     store::RefreshStore,
+    time::UnixMillis,
 };
 
 const ADVANCES: Case = Case(
@@ -101,10 +102,21 @@ const PROOF: Case = Case(
     "R1",
     "store auth_time with the rotation where the request has one, and leave it on any other",
 );
+const PROOF_KEEPS: Case = Case(
+    "rotate/a_proof_within_the_grace_keeps_the_token",
+    "R1",
+    "store auth_time and data alone where RotateRequest::decide gives Change::Reauthenticate: a refresh at the same time has \
+     got the current token, and a browser may keep the answer of either",
+);
+const PROOF_REPLAYS: Case = Case(
+    "rotate/a_proof_is_replayed_within_the_grace",
+    "R2",
+    "replay a token that a request with auth_time has used up like any other: a refresh may present it at the same time",
+);
 const OVERTAKEN: Case = Case(
     "rotate/an_overtaken_proof_revokes_nothing",
     "R3",
-    "answer Overtaken to a request with auth_time whose generation is not the current one: no client has presented a token",
+    "answer Overtaken to a request with auth_time whose generation is too old, or ahead: no client has presented a token",
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -125,6 +137,8 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(OWN_LIFETIME, own_idle_lifetime(stage)).await;
     book.case(DATA, replaces_the_data(stage)).await;
     book.case(PROOF, notes_a_new_proof(stage)).await;
+    book.case(PROOF_KEEPS, a_proof_keeps_the_token(stage)).await;
+    book.case(PROOF_REPLAYS, a_proof_is_replayed(stage)).await;
     book.case(OVERTAKEN, an_overtaken_proof(stage)).await;
 }
 
@@ -406,17 +420,78 @@ async fn notes_a_new_proof<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     same("the proof after a rotation", &session.auth_time, &at)
 }
 
-async fn an_overtaken_proof<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    let mut session = rotated(stage, 4).await?;
-    for generation in [0, 2, 3, 5, 100] {
-        for was_current in [false, true] {
-            let request = RotateRequest {
-                auth_time: Some(stage.now),
-                was_current,
-                ..stage.request(&session, generation)
-            };
-            stage.presented(&mut session, &request, &RotateOutcome::Overtaken).await?;
-        }
+/// A session whose user has authenticated again at the end of the grace of its first rotation, and that time. The session was
+/// read after the rotation, before it, and once more by a driver that repeats the step.
+async fn proved<S: RefreshStore>(stage: &Stage<S>) -> Verdict<(SessionRecord, UnixMillis)> {
+    let mut session = rotated(stage, 1).await?;
+    let kept = RotateOutcome::Reauthenticated(successor(&session));
+    let at = session.rotated_at.saturating_add(GRACE);
+    for (generation, bytes) in [(1, b"pwd"), (0, b"otp"), (0, b"otp")] {
+        let data = Some(data(bytes)?);
+        let kid = "other".into();
+        let request = stage.request(&session, generation);
+        let request = RotateRequest { now: at, auth_time: Some(at), data, kid, ..request };
+        stage.presented(&mut session, &request, &kept).await?;
+        same("the proof", &session.auth_time, &at)?;
+    }
+    Ok((session, at))
+}
+
+async fn a_proof_keeps_the_token<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    // The token before is replayed for as long as without the proof.
+    let (mut session, at) = proved(stage).await?;
+    let retry = RotateRequest { now: at, ..stage.request(&session, 0) };
+    let replayed = RotateOutcome::Replayed(successor(&session));
+    stage.presented(&mut session, &retry, &replayed).await?;
+    let now = at.saturating_add(MILLI);
+    let late = RotateRequest { now, ..retry };
+    stage.presented(&mut session, &late, &RotateOutcome::Reused).await?;
+
+    // After the grace, and at a login, a proof uses the token up.
+    let (session, at) = proved(stage).await?;
+    for (mut session, now) in
+        [(session, at.saturating_add(MILLI)), (stage.logged_in().await?, stage.now)]
+    {
+        let generation = session.generation;
+        let request = stage.request(&session, generation);
+        let request = RotateRequest { now, auth_time: Some(now), ..request };
+        stage.present(&mut session, &request).await?;
+        same("the generation after a proof", &session.generation, &(generation + 1))?;
     }
     Ok(())
+}
+
+async fn a_proof_is_replayed<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = stage.logged_in().await?;
+    let now = stage.at(HOUR);
+    let request = RotateRequest { now, auth_time: Some(now), ..stage.request(&session, 0) };
+    stage.present(&mut session, &request).await?;
+    let end = session.rotated_at.saturating_add(GRACE);
+    let retry = RotateRequest { now: end, ..stage.request(&session, 0) };
+    let replayed = RotateOutcome::Replayed(successor(&session));
+    stage.presented(&mut session, &retry, &replayed).await?;
+    same("the proof after a replay", &session.auth_time, &now)?;
+    let late = RotateRequest { now: end.saturating_add(MILLI), ..retry };
+    stage.presented(&mut session, &late, &RotateOutcome::Reused).await
+}
+
+async fn an_overtaken_proof<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
+    let mut session = rotated(stage, 4).await?;
+    let late = session.rotated_at.saturating_add(GRACE + MILLI);
+    for (generation, now, was_current) in [
+        (0, stage.now, true),
+        (2, stage.now, true),
+        (3, late, false),
+        (5, stage.now, true),
+        (100, stage.now, true),
+    ] {
+        let request = stage.request(&session, generation);
+        let request = RotateRequest { now, was_current, auth_time: Some(now), ..request };
+        stage.presented(&mut session, &request, &RotateOutcome::Overtaken).await?;
+    }
+    // Overtaken by one rotation, which was committed long after it was made.
+    let request = stage.request(&session, 3);
+    let request = RotateRequest { now: late, was_current: true, auth_time: Some(late), ..request };
+    let kept = RotateOutcome::Reauthenticated(successor(&session));
+    stage.presented(&mut session, &request, &kept).await
 }
