@@ -109,7 +109,7 @@ use crate::{
 /// | `purge_expired` | 2: it trims the log of ended sessions after the last session |
 /// | `logout_session`, `logout_by_access_token` | 2: it reads the session first |
 /// | `reauthenticate` | 2, and 2 more each time that other requests have rotated the session twice meanwhile, up to 16 |
-/// | `refresh` | 2, and a third one when the store puts the time of a rotation right between them |
+/// | `refresh` | 2, and a third one when another request has overtaken it, or the store puts the time of a rotation right between them |
 /// | `login_checked` | 2, and a third one when the second one or the application's check fails: it ends the session, so that no session without a client is in a list |
 ///
 /// A login reads the session once more when a driver has repeated the step that stores it. The time that `authorize` takes is

@@ -81,7 +81,8 @@ impl<S: RefreshStore> Sessions<S> {
     /// grace it ends the session: somebody else has a token of it (RFC 9700 §4.14.2).
     ///
     /// The order is fixed: the token's form, its tag, the store, `authorize`, the new access token, the store again. Whatever
-    /// can fail comes before the step that uses the token up.
+    /// can fail comes before the step that uses the token up. Where another request has used it up meanwhile, the session is read
+    /// once more, and the access token shows whether that was a [reauthentication](Self::reauthenticate).
     ///
     /// # Errors
     /// [`SessionError`]. The answer to the client is [`SessionError::oauth_error`].
@@ -100,7 +101,7 @@ impl<S: RefreshStore> Sessions<S> {
         let kid = refresh_token::check_key(keys.signing_key()?)?.to_owned();
         let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
             .ok_or(SessionError::InvalidToken)?;
-        let record = self.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
+        let mut record = self.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
         if !self.clients.contains(&record.client) || record.origin() != presented.origin {
             return Err(SessionError::InvalidToken);
         }
@@ -129,10 +130,16 @@ impl<S: RefreshStore> Sessions<S> {
         let Renewal { claims, data } =
             self.authorized(&record, now, authorize).await?.into_renewal();
         request.data = data;
-        let access_token = self.access_token(&record, now, &claims)?;
+        let mut access_token = self.access_token(&record, now, &claims)?;
         request.waited = self.now().saturating_since(now);
         let outcome = self.store.rotate(&request).await?;
         self.tell_outcome(&record, &outcome);
+        // Overtaken, perhaps by a reauthentication. This request has used nothing up, so that it may still fail.
+        if request.was_current && matches!(outcome, RotateOutcome::Replayed(_)) {
+            let overtaking = self.load(&record.id).await?.ok_or(SessionError::InvalidToken)?;
+            record.auth_time = overtaking.auth_time;
+            access_token = self.access_token(&record, now, &claims)?;
+        }
         self.respond(&record, &granted(outcome)?, access_token, &keys, now)
     }
 

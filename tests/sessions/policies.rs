@@ -478,12 +478,16 @@ async fn a_refresh_and_a_reauthentication_that_cross_give_the_same_refresh_token
     let refreshed = refreshed.await.unwrap();
     let reauthenticated = reauthenticated.unwrap();
     assert_eq!(refreshed.refresh_token, reauthenticated.refresh_token);
+    for tokens in [&refreshed, &reauthenticated] {
+        assert_eq!(fixture.verify(tokens).auth_time, Some(date(START + HOUR)));
+    }
     let replayed = [EventKind::LoggedIn, EventKind::Reauthenticated, EventKind::Replayed];
     assert_eq!(fixture.events(), replayed);
 
-    // The reauthentication reads the session as it was before the last refresh.
+    // The reauthentication reads the session as it was before the last refresh, whose commit took longer than the grace.
     fixture.clock.advance(HOUR);
     let refreshed = fixture.refresh(&refreshed.refresh_token).await.unwrap();
+    fixture.clock.advance(60 * SECOND);
     fixture.store.misread(|record| record.generation -= 1);
     fixture.store.take_calls();
     let again = fixture.sessions.reauthenticate(&access, admin()).await.unwrap();

@@ -337,7 +337,18 @@ impl Model {
             return End::Away;
         }
         self.tell(event, number);
-        end
+        match end {
+            // Another request was faster. The access token shows whether it was a reauthentication.
+            End::Token(token, ends, _)
+                if asked.was_current && event == Some(EventKind::Replayed) =>
+            {
+                match self.fails(Method::Load) {
+                    Some(_) => End::Away,
+                    None => End::Token(token, ends, self.sessions[number].authenticated),
+                }
+            }
+            end => end,
+        }
     }
 
     /// What the rules say of a token, as the session is now.

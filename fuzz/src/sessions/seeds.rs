@@ -55,6 +55,8 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("reauthentication_overtaken", "\nl0b0i0f0r0w2r1"),
     ("reauthentication_then_refresh", "\nl0i0r1w2r0r3"),
     ("refresh_then_reauthentication", "\nl0r0w1i0r2w2r0r4"),
+    ("reauthentication_read_again", "\nl0b0w2i0f0r0"),
+    ("reauthentication_not_read_again", "\nl0b0w2i0t2f0r1"),
     ("overtaken_and_the_clock_back", "\nl0b0w;b0f1f0"),
     ("lifetimes_refused", "4\nl0"),
 ];
