@@ -2,6 +2,7 @@
 //! depends on an account that was read before (a removal, another hash) changes nothing when the
 //! account has changed since.
 
+mod lease;
 mod postgres;
 mod redis;
 mod sqlite;

@@ -5,12 +5,15 @@
 use sqlx::{
     PgPool, Postgres,
     error::DatabaseError,
-    pool::PoolConnection,
     postgres::PgArguments,
     query::{Query, QueryAs},
 };
 
-use super::{Account, AccountsError, sql};
+use super::{
+    Account, AccountsError,
+    lease::{Lease, Row},
+    sql,
+};
 
 #[derive(Clone)]
 pub(crate) struct PostgresAccounts {
@@ -28,9 +31,6 @@ const BY_ID: &str = "SELECT pg_is_in_recovery(), id, name, email, hash, role \
 
 /// SQLSTATE `read_only_sql_transaction`.
 const READ_ONLY: &str = "25006";
-
-/// Whether the server is in recovery, then the columns, which are NULL without an account.
-type Row = (bool, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
 impl PostgresAccounts {
     /// Opens the table, and creates or migrates it first where needed.
@@ -55,32 +55,24 @@ impl PostgresAccounts {
         &self,
         query: QueryAs<'_, Postgres, Row, PgArguments>,
     ) -> Result<Option<Account>, AccountsError> {
-        let mut connection = self.pool.acquire().await?;
-        match query.fetch_one(&mut *connection).await? {
-            (true, ..) => Err(replica(connection)),
-            (false, Some(id), Some(name), email, Some(hash), Some(role)) => {
-                Ok(Some(Account { id, name, email, hash, role }))
-            }
-            _ => Ok(None),
-        }
+        let mut lease = Lease::of(&self.pool).await?;
+        let row = query.fetch_one(lease.connection()?).await?;
+        lease.read(row)
     }
 
     /// Executes a statement that changes at most one row, and returns whether it did.
     async fn change(&self, query: Query<'_, Postgres, PgArguments>) -> Result<bool, AccountsError> {
-        let mut connection = self.pool.acquire().await?;
-        match query.execute(&mut *connection).await {
-            Ok(done) => Ok(done.rows_affected() == 1),
-            Err(error) if is_read_only(&error) => Err(replica(connection)),
-            Err(error) => Err(error.into()),
-        }
+        let mut lease = Lease::of(&self.pool).await?;
+        let done = match query.execute(lease.connection()?).await {
+            Ok(done) => done.rows_affected() == 1,
+            Err(error) if is_read_only(&error) => return Err(AccountsError::Replica),
+            Err(error) => return Err(error.into()),
+        };
+        lease.end();
+        Ok(done)
     }
 }
 
 fn is_read_only(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(READ_ONLY)
-}
-
-fn replica(mut connection: PoolConnection<Postgres>) -> AccountsError {
-    connection.close_on_drop();
-    AccountsError::Replica
 }

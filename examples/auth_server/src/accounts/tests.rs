@@ -1,10 +1,13 @@
 //! The tests that the accounts pass on every database.
 
-use kippu_test_support::{postgres, redis, servers};
-use sqlx::{AssertSqlSafe, Executor, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+use kippu_test_support::{postgres, proxy, redis, servers};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, postgres::PgPoolOptions, sqlite::SqlitePoolOptions,
+};
 
 use self::{
     postgres::Postgres,
+    proxy::Proxy,
     redis::{Redis, RedisOptions, RedisSentinels},
     servers::{Scratch, wait_until},
 };
@@ -365,6 +368,41 @@ async fn a_database_that_does_not_answer_is_given_up() {
     assert!(begin.elapsed() >= DEADLINE);
     lock.rollback().await.unwrap();
     assert!(accounts.by_name("ada@example.com").await.unwrap().is_none());
+}
+
+/// A server goes silent while it is asked, and is then reached again. The locker has it wait.
+async fn silence_keeps_no_connection(url: &str, port: u16, locker: impl Connection) {
+    let address = Proxy::to(port).await;
+    let through = url.replace(&format!(":{port}/"), &format!(":{}/", address.port()));
+    assert_ne!(url, through);
+    let accounts = open(&through).await;
+    // As many as the pool may have connections.
+    let steps: tokio::task::JoinSet<_> = (0..10)
+        .map(|_| {
+            let accounts = accounts.clone();
+            async move { accounts.by_id("nobody").await }
+        })
+        .collect();
+    while address.count() < 10 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    address.swallow();
+    assert!(steps.join_all().await.iter().all(Result::is_err));
+    locker.close().await.unwrap();
+    address.switch(port);
+    assert!(accounts.by_id("nobody").await.unwrap().is_none());
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_step_that_was_given_up_keeps_no_connection_to_postgresql() {
+    let postgres = Postgres::start();
+    let url = postgres.url();
+    open(&url).await.close().await;
+    let mut locker = sqlx::PgConnection::connect(&url).await.unwrap();
+    locker.execute("BEGIN; LOCK TABLE auth_server_accounts").await.unwrap();
+    silence_keeps_no_connection(&url, postgres.port(), locker).await;
 }
 
 /// A standby is behind its primary, and so is an old primary that comes back as one.
