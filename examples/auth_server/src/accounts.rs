@@ -3,6 +3,7 @@
 //! account has changed since.
 
 mod lease;
+mod mysql;
 mod postgres;
 mod redis;
 mod sqlite;
@@ -18,10 +19,12 @@ use ::redis::RedisError;
 use kippu::base64url;
 use kippu_redis::PrimaryConnection;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{MySqlPool, PgPool, SqlitePool};
 use tokio::time::{error::Elapsed, timeout};
 
-use self::{postgres::PostgresAccounts, redis::RedisAccounts, sqlite::SqliteAccounts};
+use self::{
+    mysql::MySqlAccounts, postgres::PostgresAccounts, redis::RedisAccounts, sqlite::SqliteAccounts,
+};
 use crate::email::Email;
 
 /// An account. It has no `Debug`, so that no hash gets into a log.
@@ -64,6 +67,7 @@ pub(crate) enum AccountsError {
 pub(crate) enum Accounts {
     Sqlite(SqliteAccounts),
     Postgres(PostgresAccounts),
+    MySql(MySqlAccounts),
     Redis(RedisAccounts),
 }
 
@@ -100,6 +104,7 @@ macro_rules! ask {
         match $accounts {
             Accounts::Sqlite(accounts) => timeout(DEADLINE, accounts.$step($($argument),*)).await?,
             Accounts::Postgres(accounts) => timeout(DEADLINE, accounts.$step($($argument),*)).await?,
+            Accounts::MySql(accounts) => timeout(DEADLINE, accounts.$step($($argument),*)).await?,
             Accounts::Redis(accounts) => timeout(DEADLINE, accounts.$step($($argument),*)).await?,
         }
     };
@@ -116,6 +121,10 @@ impl Accounts {
 
     pub(crate) async fn postgres(pool: PgPool) -> Result<Self, AccountsError> {
         PostgresAccounts::open(pool).await.map(Self::Postgres)
+    }
+
+    pub(crate) async fn mysql(pool: MySqlPool) -> Result<Self, AccountsError> {
+        MySqlAccounts::open(pool).await.map(Self::MySql)
     }
 
     pub(crate) fn redis(connection: PrimaryConnection) -> Self {
@@ -158,6 +167,7 @@ impl Accounts {
         let digits = match self {
             Self::Sqlite(accounts) => accounts.highest_bcrypt_cost().await?,
             Self::Postgres(accounts) => accounts.highest_bcrypt_cost().await?,
+            Self::MySql(accounts) => accounts.highest_bcrypt_cost().await?,
             Self::Redis(accounts) => accounts.highest_bcrypt_cost().await?,
         };
         Ok(digits.and_then(|digits| digits.parse().ok()))
@@ -172,12 +182,14 @@ impl Accounts {
         match self {
             Self::Sqlite(accounts) => accounts.close().await,
             Self::Postgres(accounts) => accounts.close().await,
+            Self::MySql(accounts) => accounts.close().await,
             Self::Redis(_) => {}
         }
     }
 }
 
-/// SQL that SQLite and PostgreSQL share. The column `name` is older than `email`.
+/// SQL that SQLite and PostgreSQL share: MariaDB numbers no parameters. The column `name` is older than
+/// `email`.
 mod sql {
     pub(super) const CREATE: &str = "CREATE TABLE IF NOT EXISTS auth_server_accounts \
         (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, role TEXT NOT NULL, email TEXT)";
@@ -186,23 +198,22 @@ mod sql {
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING";
     pub(super) const REMOVE: &str = "DELETE FROM auth_server_accounts WHERE id = $1 AND hash = $2";
     pub(super) const REPLACE_HASH: &str =
-        "UPDATE auth_server_accounts SET hash = $3 WHERE id = $1 AND hash = $2";
+        "UPDATE auth_server_accounts SET hash = $1 WHERE id = $2 AND hash = $3";
     pub(super) const HIGHEST_BCRYPT_COST: &str =
         "SELECT MAX(substr(hash, 5, 2)) FROM auth_server_accounts WHERE hash LIKE '$2_$%'";
 
-    /// The steps of both, whose types differ: the statements above go through `read` and `change` of
-    /// the database, and two that are its own.
+    /// The steps of a database in SQL. They use the statements in its module, and its `read` and
+    /// `change`.
     macro_rules! steps {
         () => {
             pub(super) async fn add(&self, account: &Account) -> Result<bool, AccountsError> {
                 let Account { id, name, email, hash, role } = account;
-                let add =
-                    sqlx::query(sql::ADD).bind(id).bind(name).bind(email).bind(hash).bind(role);
+                let add = sqlx::query(ADD).bind(id).bind(name).bind(email).bind(hash).bind(role);
                 self.change(add).await
             }
 
             pub(super) async fn remove(&self, account: &Account) -> Result<bool, AccountsError> {
-                self.change(sqlx::query(sql::REMOVE).bind(&account.id).bind(&account.hash)).await
+                self.change(sqlx::query(REMOVE).bind(&account.id).bind(&account.hash)).await
             }
 
             pub(super) async fn replace_hash(
@@ -211,7 +222,7 @@ mod sql {
                 new: &str,
             ) -> Result<bool, AccountsError> {
                 let replace =
-                    sqlx::query(sql::REPLACE_HASH).bind(&account.id).bind(&account.hash).bind(new);
+                    sqlx::query(REPLACE_HASH).bind(new).bind(&account.id).bind(&account.hash);
                 self.change(replace).await
             }
 
@@ -229,7 +240,7 @@ mod sql {
             pub(super) async fn highest_bcrypt_cost(
                 &self,
             ) -> Result<Option<String>, AccountsError> {
-                Ok(sqlx::query_scalar(sql::HIGHEST_BCRYPT_COST).fetch_one(&self.pool).await?)
+                Ok(sqlx::query_scalar(HIGHEST_BCRYPT_COST).fetch_one(&self.pool).await?)
             }
 
             pub(super) async fn close(&self) {

@@ -23,8 +23,9 @@ pub(crate) struct Options {
     /// its address
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Where sessions and accounts are kept: memory, sqlite:PATH, postgres://…, redis://…, or
-    /// redis-sentinel://HOST:PORT,HOST:PORT/NAME for the primary that Redis Sentinel calls NAME
+    /// Where sessions and accounts are kept: memory, sqlite:PATH, postgres://…, mysql://… (MariaDB),
+    /// redis://…, or redis-sentinel://HOST:PORT,HOST:PORT/NAME for the primary that Redis Sentinel
+    /// calls NAME
     // Parsed later: clap's error for a wrong value would contain the password.
     #[arg(
         long,

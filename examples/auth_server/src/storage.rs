@@ -10,13 +10,14 @@ use std::{
 
 use kippu::session::{BoxStore, MemoryStore};
 use kippu_redis::{PrimaryConnection, RedisStore};
-use kippu_sqlx::{PostgresStore, SqliteStore};
+use kippu_sqlx::{MySqlStore, PostgresStore, SqliteStore};
 use redis::{
     IntoConnectionInfo,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 use sqlx::{
-    PgPool,
+    MySqlPool, PgPool,
+    mysql::MySqlPoolOptions,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -30,11 +31,12 @@ pub(crate) enum Location {
     Sqlite(PathBuf),
     /// The URL may have a password in it, so this has no `Debug`.
     Postgres(String),
+    MySql(String),
     Redis(String),
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("a store is memory, sqlite:PATH, postgres://…, redis://… or redis-sentinel://…")]
+#[error("a store is memory, sqlite:PATH, postgres://…, mysql://…, redis://… or redis-sentinel://…")]
 pub(crate) struct NoLocation;
 
 /// Sessions and accounts, in one place.
@@ -59,6 +61,7 @@ impl FromStr for Location {
             None if text == "memory" => Ok(Self::Memory),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(text.to_owned())),
+            Some(("mysql" | "mariadb", _)) => Ok(Self::MySql(text.to_owned())),
             Some(("redis" | "redis-sentinel", _)) => Ok(Self::Redis(text.to_owned())),
             _ => Err(NoLocation),
         }
@@ -71,6 +74,7 @@ impl Location {
             Self::Memory => "memory",
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::MySql(_) => "mysql",
             Self::Redis(_) => "redis",
         }
     }
@@ -81,7 +85,7 @@ impl Location {
         match self {
             Self::Memory => None,
             Self::Sqlite(path) => Some(path.clone()),
-            Self::Postgres(_) | Self::Redis(_) => Some("auth_server".into()),
+            Self::Postgres(_) | Self::MySql(_) | Self::Redis(_) => Some("auth_server".into()),
         }
     }
 }
@@ -89,8 +93,8 @@ impl Location {
 /// Accounts in memory would be lost when the command ends.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "accounts cannot be imported into memory: give --store sqlite:PATH, postgres://…, redis://… or \
-     redis-sentinel://…"
+    "accounts cannot be imported into memory: give --store sqlite:PATH, postgres://…, mysql://…, \
+     redis://… or redis-sentinel://…"
 )]
 struct NoImport;
 
@@ -122,6 +126,12 @@ impl Storage {
                 store.create_schema().await?;
                 Ok(Self::new(store, Accounts::postgres(pool).await?))
             }
+            Location::MySql(url) => {
+                let pool = mysql_pool(url).await?;
+                let store = MySqlStore::new(pool.clone());
+                store.create_schema().await?;
+                Ok(Self::new(store, Accounts::mysql(pool).await?))
+            }
             Location::Redis(url) => {
                 let store = redis_store(url).await?;
                 let accounts = Accounts::redis(store.connection().clone());
@@ -140,6 +150,7 @@ impl Storage {
                 sqlite_accounts(path).await?
             }
             Location::Postgres(url) => Accounts::postgres(postgres_pool(url).await?).await?,
+            Location::MySql(url) => Accounts::mysql(mysql_pool(url).await?).await?,
             Location::Redis(url) => Accounts::redis(redis_store(url).await?.connection().clone()),
         })
     }
@@ -164,6 +175,10 @@ async fn sqlite_accounts(path: &Path) -> Result<Accounts, Box<dyn Error>> {
 
 async fn postgres_pool(url: &str) -> Result<PgPool, sqlx::Error> {
     PgPoolOptions::new().acquire_timeout(PATIENCE).connect(url).await
+}
+
+async fn mysql_pool(url: &str) -> Result<MySqlPool, sqlx::Error> {
+    MySqlPoolOptions::new().acquire_timeout(PATIENCE).connect(url).await
 }
 
 async fn redis_store(url: &str) -> Result<RedisStore<PrimaryConnection>, Box<dyn Error>> {

@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 
 use self::support::{
     auth_server::{Answer, AuthServer, PASSWORD, email},
+    mysql::MySql,
     postgres::Postgres,
     redis::Redis,
     servers::{Scratch, wait_until},
@@ -33,6 +34,8 @@ fn on_each(test: impl Fn(&AuthServer, &Scratch, &str)) {
     };
     run("sqlite:auth.db");
     run(&Postgres::start().url());
+    let mysql = MySql::start();
+    run(&mysql.url_of(&mysql.database()));
     run(&Redis::start().url());
 }
 
@@ -52,7 +55,7 @@ fn unregister(server: &AuthServer, name: &str) -> Answer {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL and Redis"]
+#[ignore = "needs PostgreSQL, MariaDB and Redis"]
 fn a_changed_password_ends_the_other_sessions() {
     on_each(|server, _, _| {
         server.register("eve");
@@ -80,7 +83,7 @@ fn a_changed_password_ends_the_other_sessions() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL and Redis"]
+#[ignore = "needs PostgreSQL, MariaDB and Redis"]
 fn an_account_that_is_removed_takes_its_sessions_along() {
     on_each(|server, _, _| {
         server.register("bob");
@@ -102,7 +105,7 @@ fn an_account_that_is_removed_takes_its_sessions_along() {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL and Redis"]
+#[ignore = "needs PostgreSQL, MariaDB and Redis"]
 fn of_registrations_at_once_one_is_done() {
     on_each(|server, _, _| {
         let register = |text: &str| {
@@ -286,6 +289,12 @@ fn stored_hash(folder: &Scratch, store: &str, name: &str) -> String {
             let hash = sqlx::query_scalar(sql).bind(email(name)).fetch_one(&pool).await.unwrap();
             pool.close().await;
             hash
+        } else if store.starts_with("mysql:") {
+            let pool = sqlx::MySqlPool::connect(store).await.unwrap();
+            let sql = "SELECT hash FROM auth_server_accounts WHERE name = ?";
+            let hash = sqlx::query_scalar(sql).bind(email(name)).fetch_one(&pool).await.unwrap();
+            pool.close().await;
+            hash
         } else {
             let client = ::redis::Client::open(store).unwrap();
             let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -301,7 +310,7 @@ fn stored_hash(folder: &Scratch, store: &str, name: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs PostgreSQL and Redis"]
+#[ignore = "needs PostgreSQL, MariaDB and Redis"]
 fn a_table_of_users_is_imported_and_its_hashes_are_replaced() {
     on_each(|server, folder, store| {
         server.register("ada");

@@ -10,6 +10,7 @@ use ureq::http::header::SET_COOKIE;
 
 use self::support::{
     auth_server::{AuthServer, PASSWORD, email, read, refused},
+    mysql::MySql,
     postgres::Postgres,
     redis::Redis,
     servers::{Scratch, wait_until},
@@ -98,6 +99,16 @@ fn a_login_goes_its_way_in_postgresql() {
     let postgres = Postgres::start();
     let folder = Scratch::new("auth-postgres");
     let server = AuthServer::start(&folder, &postgres.url(), &[]);
+    a_login(&server);
+    an_account_is_removed(&server);
+}
+
+#[test]
+#[ignore = "needs MariaDB"]
+fn a_login_goes_its_way_in_mariadb() {
+    let mysql = MySql::start();
+    let folder = Scratch::new("auth-mariadb");
+    let server = AuthServer::start(&folder, &mysql.url_of(&mysql.database()), &[]);
     a_login(&server);
     an_account_is_removed(&server);
 }
@@ -342,7 +353,8 @@ fn the_page_runs_nothing_but_its_own_files() {
 fn a_store_that_is_none_is_told_without_its_password() {
     let folder = Scratch::new("auth-store");
     for store in [
-        "mysql://ada:hunter2@127.0.0.1/",
+        "mongodb://ada:hunter2@127.0.0.1/",
+        "mysql://ada:hunter2@127.0.0.1:x/",
         "postgres://ada:hunter2@127.0.0.1:x/",
         "redis://ada:hunter2@:x",
         "redis-sentinel://ada:hunter2@127.0.0.1:26379",

@@ -12,7 +12,7 @@ use sqlx::{
 use super::{
     Account, AccountsError,
     lease::{Lease, Row},
-    sql,
+    sql::{self, ADD, HIGHEST_BCRYPT_COST, REMOVE, REPLACE_HASH},
 };
 
 #[derive(Clone)]

@@ -12,7 +12,10 @@ use sqlx::{
     sqlite::SqliteArguments,
 };
 
-use super::{Account, AccountsError, sql};
+use super::{
+    Account, AccountsError,
+    sql::{self, ADD, HIGHEST_BCRYPT_COST, REMOVE, REPLACE_HASH},
+};
 
 #[derive(Clone)]
 pub(crate) struct SqliteAccounts {

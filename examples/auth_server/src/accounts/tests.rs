@@ -1,11 +1,13 @@
 //! The tests that the accounts pass on every database.
 
-use kippu_test_support::{postgres, proxy, redis, servers};
+use kippu_test_support::{mysql, postgres, proxy, redis, servers};
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, postgres::PgPoolOptions, sqlite::SqlitePoolOptions,
+    AssertSqlSafe, Connection, Executor, mysql::MySqlPoolOptions, postgres::PgPoolOptions,
+    sqlite::SqlitePoolOptions,
 };
 
 use self::{
+    mysql::MySql,
     postgres::Postgres,
     proxy::Proxy,
     redis::{Redis, RedisOptions, RedisSentinels},
@@ -127,6 +129,10 @@ async fn strange_texts_are_stored_or_not_found(accounts: &Accounts) {
         assert!(is_there(accounts, &stored).await);
         assert!(accounts.remove(&stored).await.unwrap());
     }
+    // An accent makes another name.
+    let (one, other) = (account("josé@example.com", "hash"), account("jose@example.com", "hash"));
+    assert!(accounts.add(&one).await.unwrap() && accounts.add(&other).await.unwrap());
+    assert!(is_there(accounts, &one).await && is_there(accounts, &other).await);
     for text in ["", "'; DROP TABLE auth_server_accounts; --", "%", "*", "\u{202e}"] {
         assert!(accounts.by_name(text).await.unwrap().is_none());
         assert!(accounts.by_id(text).await.unwrap().is_none());
@@ -157,6 +163,16 @@ async fn accounts_hold_in_sqlite() {
 async fn accounts_hold_in_postgresql() {
     let postgres = Postgres::start();
     hold(open(&postgres.url()).await, open(&postgres.url()).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs MariaDB"]
+async fn accounts_hold_in_mariadb() {
+    let server = MySql::start();
+    let url = server.url_of(&server.database());
+    // Several servers start at once.
+    let (one, other) = tokio::join!(open(&url), open(&url));
+    hold(one, other).await;
 }
 
 #[tokio::test]
@@ -370,6 +386,21 @@ async fn a_database_that_does_not_answer_is_given_up() {
     assert!(accounts.by_name("ada@example.com").await.unwrap().is_none());
 }
 
+#[tokio::test]
+#[ignore = "needs MariaDB"]
+async fn a_mariadb_that_does_not_answer_is_given_up() {
+    let server = MySql::start();
+    let url = server.url_of(&server.database());
+    let accounts = open(&url).await;
+    let locker = MySqlPoolOptions::new().connect(&url).await.unwrap();
+    let mut lock = locker.acquire().await.unwrap();
+    (&mut *lock).execute("LOCK TABLES auth_server_accounts WRITE").await.unwrap();
+    let late = accounts.by_name("ada@example.com").await;
+    assert!(matches!(late, Err(AccountsError::Late(_))));
+    (&mut *lock).execute("UNLOCK TABLES").await.unwrap();
+    assert!(accounts.by_name("ada@example.com").await.unwrap().is_none());
+}
+
 /// A server goes silent while it is asked, and is then reached again. The locker has it wait.
 async fn silence_keeps_no_connection(url: &str, port: u16, locker: impl Connection) {
     let address = Proxy::to(port).await;
@@ -403,6 +434,41 @@ async fn a_step_that_was_given_up_keeps_no_connection_to_postgresql() {
     let mut locker = sqlx::PgConnection::connect(&url).await.unwrap();
     locker.execute("BEGIN; LOCK TABLE auth_server_accounts").await.unwrap();
     silence_keeps_no_connection(&url, postgres.port(), locker).await;
+}
+
+#[tokio::test]
+#[ignore = "needs MariaDB"]
+async fn a_step_that_was_given_up_keeps_no_connection_to_mariadb() {
+    let server = MySql::start();
+    let url = server.url_of(&server.database());
+    open(&url).await.close().await;
+    let mut locker = sqlx::MySqlConnection::connect(&url).await.unwrap();
+    locker.execute("LOCK TABLES auth_server_accounts WRITE").await.unwrap();
+    silence_keeps_no_connection(&url, server.port(), locker).await;
+}
+
+/// A replica is behind its primary, and so is an old primary that comes back as one.
+#[tokio::test]
+#[ignore = "needs MariaDB"]
+async fn a_replica_of_mariadb_is_not_asked() {
+    let primary = MySql::start();
+    let database = primary.database();
+    let ada = account("ada@example.com", "hash");
+    assert!(open(&primary.url_of(&database)).await.add(&ada).await.unwrap());
+    let replica = primary.replica();
+    let accounts = open(&replica.url_of(&database)).await;
+    let is_replica = |result: Result<bool, AccountsError>| {
+        assert!(matches!(result, Err(AccountsError::Replica)));
+    };
+    is_replica(accounts.by_id(&ada.id).await.map(|found| found.is_some()));
+    is_replica(accounts.by_name(&ada.name).await.map(|found| found.is_some()));
+    is_replica(accounts.add(&account("eve@example.com", "hash")).await);
+    is_replica(accounts.replace_hash(&ada, "new").await);
+    is_replica(accounts.remove(&ada).await);
+    replica.promote();
+    assert!(is_there(&accounts, &ada).await);
+    assert!(accounts.remove(&ada).await.unwrap());
+    accounts.close().await;
 }
 
 /// A standby is behind its primary, and so is an old primary that comes back as one.
