@@ -41,7 +41,7 @@ pub(crate) struct App {
     pub(crate) audit: Arc<Audit>,
     pub(crate) readiness: Readiness,
     pub(crate) keys: Arc<TokenKeys>,
-    policy: Policy,
+    pub(crate) policy: Policy,
     transport: Transport,
 }
 
@@ -59,6 +59,8 @@ pub(crate) struct Policy {
     pub(crate) grace: Duration,
     pub(crate) idle: Duration,
     pub(crate) session: Duration,
+    /// How many live sessions a user may have; `None` for any number.
+    pub(crate) max_sessions: Option<u32>,
     /// How long ago a user may have authenticated who ends other sessions.
     pub(crate) recent: Duration,
     pub(crate) refuses_when_stale: bool,

@@ -9,7 +9,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use kippu::session::{Login, Session, SessionError, TokenResponse};
+use kippu::session::{Login, Session, SessionError, SessionLimit, TokenResponse};
 use kippu_web::{Live, Rejection, Tokens};
 
 use crate::{
@@ -69,6 +69,9 @@ pub(crate) async fn login(
     // The label of the session, and whether the tokens go into cookies instead of the body.
     let (device, cookies) = (body.optional_text("device")?, body.flag("cookies")?);
     let remembered = body.flag_or("remember", true)?;
+    // Whether the oldest session ends where the user has as many as it may. A client that first wants
+    // to ask its user sends false.
+    let evicts = body.flag_or("evict", true)?;
     if cookies {
         // Another site must not log its visitors into an account that it knows the password of.
         app.guard.check_origin(&request)?;
@@ -82,6 +85,11 @@ pub(crate) async fn login(
     let login = match device {
         Some(device) if !device.trim().is_empty() => login.label(device),
         _ => login,
+    };
+    let login = match app.policy.max_sessions {
+        None => login,
+        Some(max) if evicts => login.limit(SessionLimit::evict_oldest(max)),
+        Some(max) => login.limit(SessionLimit::refuse(max)),
     };
     let still = async |session: Session| still_is(&app, &account, &password, &session).await;
     let login = app.sessions.login_checked(login, still);
@@ -100,7 +108,12 @@ pub(crate) async fn login(
             attempt.refused("the session has ended meanwhile", Some(&account.id));
             Err(Refusal::Changed)
         }
-        Err(rejection) => Err(rejection.into()),
+        Err(rejection) => {
+            if matches!(rejection, Rejection::TooManySessions(_)) {
+                attempt.refused("the user has as many sessions as it may", Some(&account.id));
+            }
+            Err(rejection.into())
+        }
     }
 }
 

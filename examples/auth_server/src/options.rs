@@ -56,6 +56,10 @@ pub(crate) struct Options {
     /// How long a session lives at most
     #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
     session_lifetime: u64,
+    /// How many sessions a user may have at once, any number by default. A login beyond them ends the
+    /// oldest session, or is refused if its client asks for that
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_sessions: Option<u32>,
     /// How long ago a user may have authenticated who ends other sessions: so short that it can be watched
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     recent: u64,
@@ -92,6 +96,7 @@ impl Options {
             grace: Duration::from_secs(self.grace),
             idle: Duration::from_secs(self.idle_lifetime),
             session: Duration::from_secs(self.session_lifetime),
+            max_sessions: self.max_sessions,
             recent: Duration::from_secs(self.recent),
             refuses_when_stale: self.refuse_when_stale,
         }

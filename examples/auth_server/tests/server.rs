@@ -129,6 +129,28 @@ fn a_login_goes_its_way_in_redis() {
 }
 
 #[test]
+fn a_login_beyond_the_limit_ends_the_oldest_session_or_is_refused() {
+    let folder = Scratch::new("auth-limit");
+    let server = AuthServer::start(&folder, "sqlite:auth.db", &["--max-sessions", "2"]);
+    server.register("ada");
+    let login = |evict: Value| {
+        let body = json!({ "email": email("ada"), "password": PASSWORD, "evict": evict });
+        server.post("/login", &body)
+    };
+    let (first, second) = (login(json!(false)).tokens(), server.log_in("ada"));
+    assert_eq!(login(json!(false)).error(), (403, "access_denied"));
+    let first = server.refresh(&first).tokens();
+    let third = login(json!(null)).tokens();
+    assert_eq!(server.refresh(&first).error(), (400, "invalid_grant"));
+    for tokens in [&second, &third] {
+        server.refresh(tokens).tokens();
+    }
+    let log = server.log();
+    assert!(log.contains("the user has as many sessions as it may"), "{log}");
+    assert_eq!(login(json!("no")).error(), (400, "invalid_request"));
+}
+
+#[test]
 fn a_server_that_was_stopped_goes_on_where_it_was() {
     let folder = Scratch::new("auth-restart");
     let server = AuthServer::start(&folder, "sqlite:auth.db", &[]);
