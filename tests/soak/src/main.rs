@@ -1,7 +1,7 @@
 //! A soak of the auth server: the program of the server, a store, seconds and a file for the log in; a report out, and an
 //! error for each rule that was broken.
 //!
-//! `soak run PROGRAM sqlite|postgres|redis SECONDS LOG`, `soak check LOG`
+//! `soak run PROGRAM sqlite|postgres|redis|mysql SECONDS LOG`, `soak check LOG`
 
 mod auth_server;
 mod client;
@@ -22,7 +22,7 @@ use std::{
 
 use fastrand::Rng;
 use kippu_soak::log::{Line, Log, Said, Settings, Who};
-use kippu_test_support::{postgres, proxy, redis, servers};
+use kippu_test_support::{mysql, postgres, proxy, redis, servers};
 use tokio::{
     runtime::Runtime,
     sync::{RwLock, Semaphore},
@@ -87,7 +87,7 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
     let runtime = Runtime::new()?;
     let mut server = AuthServer::new(&program.canonicalize()?, pace);
     let mut store_of_server = stores::start(store, &server, &runtime)
-        .ok_or("the stores are sqlite, postgres and redis")?;
+        .ok_or("the stores are sqlite, postgres, redis and mysql")?;
     server.keep_in(&store_of_server.url());
     server.start();
     let recorder = Arc::new(Recorder::create(path)?);

@@ -1,6 +1,7 @@
 //! The stores, and what is done to them: each fault returns the line of the log that the checker needs to know of it.
 //! Servers run on free loopback ports and in temporary folders.
 
+mod mysql;
 mod postgres;
 mod redis;
 mod sqlite;
@@ -65,6 +66,7 @@ pub(crate) fn start(name: &str, server: &AuthServer, runtime: &Runtime) -> Optio
     Some(match name {
         "sqlite" => Box::new(sqlite::Sqlite::new(server.folder())),
         "postgres" => Box::new(postgres::PostgresPair::start(runtime)),
+        "mysql" => Box::new(mysql::MySqlPair::start(runtime)),
         "redis" => Box::new(redis::RedisPair::start(runtime)),
         _ => return None,
     })

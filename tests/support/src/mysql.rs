@@ -15,7 +15,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A server. It ends when this does.
 ///
 /// Its users are `root`, who may do anything and needs no password, and [`APP`](Self::APP), who may use every database but not
-/// write to a replica, as an application's user is. Its settings are the defaults, but for the binary log, which is on.
+/// write to a replica, as an application's user is. Its settings are the defaults, but for the binary log, which is on, and has
+/// what a replica gets too.
 #[derive(Debug)]
 pub struct MySql {
     folder: Scratch,
@@ -53,10 +54,12 @@ impl MySql {
         replica
     }
 
-    /// Makes it follow `primary`, and waits until it has what that one has.
+    /// Makes it follow `primary`, and waits until it has what that one has. A server that was a primary itself must have nothing that
+    /// `primary` lacks.
     pub fn follow(&self, primary: &Self) {
         self.sql(&format!(
-            "STOP SLAVE; CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'root', \
+            "STOP SLAVE; SET GLOBAL gtid_slave_pos = @@gtid_current_pos; \
+             CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'root', \
              MASTER_PASSWORD = '', MASTER_CONNECT_RETRY = 1, MASTER_USE_GTID = slave_pos; START SLAVE",
             primary.port
         ));
@@ -203,7 +206,11 @@ impl MySql {
         command.arg(format!("--socket={}", path("socket")));
         command.arg(format!("--pid-file={}", path("pid")));
         command.args([&format!("--port={}", self.port), &format!("--server-id={}", self.port)]);
-        command.args(["--log-bin=binlog", "--innodb-buffer-pool-size=64M"]);
+        command.args([
+            "--log-bin=binlog",
+            "--log-slave-updates=1",
+            "--innodb-buffer-pool-size=64M",
+        ]);
         command.args(&self.settings);
         command.stdin(Stdio::null()).stdout(self.log_file()).stderr(self.log_file());
         Server::start(&mut command)

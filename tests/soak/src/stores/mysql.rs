@@ -1,0 +1,175 @@
+//! MariaDB: a primary and a semi-synchronous replica, behind an address that moves from one to the other. The primary commits what
+//! the replica has received, so that a failover loses nothing that was answered.
+
+use std::{mem, time::Duration};
+
+use kippu_soak::log::{Fault, FaultKind, Span};
+use sqlx::{Connection, MySqlConnection};
+use tokio::runtime::Runtime;
+
+use super::{Scene, Store, size};
+use crate::{mysql::MySql, proxy::Proxy, servers::wait_until};
+
+pub(super) struct MySqlPair {
+    primary: MySql,
+    replica: MySql,
+    database: String,
+    /// The address that the auth server knows.
+    address: Proxy,
+}
+
+/// What the primary, or the replica, is kept from.
+#[derive(Clone, Copy)]
+enum Stall {
+    /// Another session holds a lock against writes, reads too, or every commit.
+    Lock(&'static str),
+    /// The process of the primary is stopped.
+    Primary,
+    /// That of the replica, without which no commit ends.
+    Replica,
+}
+
+const STALLS: [Stall; 5] = [
+    Stall::Lock("LOCK TABLES kippu_sessions READ"),
+    Stall::Lock("LOCK TABLES kippu_sessions WRITE"),
+    Stall::Lock("FLUSH TABLES WITH READ LOCK"),
+    Stall::Primary,
+    Stall::Replica,
+];
+
+const READ_ONLY: &[&str] = &["--read-only=1"];
+
+impl MySqlPair {
+    pub(super) fn start(runtime: &Runtime) -> Self {
+        let primary = MySql::start();
+        let replica = primary.replica();
+        let address = runtime.block_on(Proxy::to(primary.port()));
+        let database = primary.database();
+        let pair = Self { primary, replica, database, address };
+        pair.wait_for_replica();
+        pair
+    }
+
+    /// Has the primary wait for its replica before each commit.
+    fn wait_for_replica(&self) {
+        self.replica.sql("STOP SLAVE; SET GLOBAL rpl_semi_sync_slave_enabled = 1; START SLAVE");
+        self.replica.catch_up(&self.primary);
+        self.primary.sql(
+            "SET GLOBAL rpl_semi_sync_master_wait_point = AFTER_SYNC; \
+             SET GLOBAL rpl_semi_sync_master_timeout = 600000; SET GLOBAL rpl_semi_sync_master_enabled = 1",
+        );
+        wait_until("a semi-synchronous replica", Duration::from_secs(30), || {
+            let state = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'";
+            self.primary.sql(state).split_whitespace().last() == Some("1")
+        });
+    }
+
+    fn kill(&mut self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        self.primary.kill();
+        let gone = scene.now();
+        scene.wait(0.0..2.0);
+        let still = Some((gone, scene.now()));
+        self.primary.restart();
+        self.wait_for_replica();
+        let what = "MariaDB was killed".to_owned();
+        Fault { kind: FaultKind::Kill, what, span: (from, scene.now()), still, lost: None }
+    }
+
+    fn stall(&self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        let (what, still) = match STALLS[scene.rng.usize(..STALLS.len())] {
+            Stall::Lock(statement) => (statement, self.lock(statement, scene)),
+            Stall::Primary => ("the primary was stopped", Self::pause(&self.primary, scene)),
+            Stall::Replica => ("the replica was stopped", Self::pause(&self.replica, scene)),
+        };
+        let (what, span) = (what.to_owned(), (from, scene.now()));
+        Fault { kind: FaultKind::Stall, what, span, still: Some(still), lost: None }
+    }
+
+    fn lock(&self, statement: &'static str, scene: &mut Scene<'_>) -> Span {
+        let url = self.primary.url_for("root", None, &self.database);
+        let (mut connection, locked) = scene.runtime.block_on(async {
+            let mut connection =
+                MySqlConnection::connect(&url).await.expect("MariaDB can be reached");
+            run(&mut connection, statement).await;
+            (connection, scene.recorder.now())
+        });
+        scene.wait_out_the_grace();
+        let still = (locked, scene.now());
+        scene.runtime.block_on(run(&mut connection, "UNLOCK TABLES"));
+        still
+    }
+
+    fn pause(server: &MySql, scene: &mut Scene<'_>) -> Span {
+        server.pause();
+        let paused = scene.now();
+        scene.wait_out_the_grace();
+        let still = (paused, scene.now());
+        server.resume();
+        still
+    }
+
+    /// While the address leads to the old server still, that one takes no writes, and does not get what the new one has. It was
+    /// killed and is there again, or it was demoted and keeps the connections that it has.
+    fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        let is_crash = scene.rng.bool();
+        self.primary.set(READ_ONLY);
+        if is_crash {
+            self.primary.kill();
+            self.replica.apply_all();
+        } else {
+            self.primary.sql("SET GLOBAL read_only = 1");
+            self.replica.catch_up(&self.primary);
+            // It will have no replica that it could wait for.
+            self.primary.sql("SET GLOBAL rpl_semi_sync_master_enabled = 0");
+        }
+        self.replica.promote();
+        self.replica.set(&[]);
+        mem::swap(&mut self.primary, &mut self.replica);
+        self.replica.restart();
+        scene.wait(0.0..3.0);
+        self.address.switch(self.primary.port());
+        let span = (from, scene.now());
+        scene.wait(0.5..2.0);
+        if is_crash {
+            // It may have changes that the other one never received.
+            self.replica = self.primary.replica();
+        } else {
+            self.replica.follow(&self.primary);
+        }
+        self.wait_for_replica();
+        let what = if is_crash { "the primary was lost" } else { "the primary was demoted" };
+        let what = what.to_owned();
+        Fault { kind: FaultKind::Failover, what, span, still: None, lost: None }
+    }
+}
+
+async fn run(connection: &mut MySqlConnection, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(connection).await.expect("MariaDB does what it is asked");
+}
+
+impl Store for MySqlPair {
+    fn url(&self) -> String {
+        let url = self.primary.url_of(&self.database);
+        url.replace(&format!(":{}/", self.primary.port()), &format!(":{}/", self.address.port()))
+    }
+
+    /// Its binary log is kept.
+    fn files(&self) -> u64 {
+        size(&self.primary.folder().join("data").join(&self.database))
+    }
+
+    fn kinds(&self) -> [FaultKind; 3] {
+        [FaultKind::Stall, FaultKind::Kill, FaultKind::Failover]
+    }
+
+    fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
+        match kind {
+            FaultKind::Kill => self.kill(scene),
+            FaultKind::Stall => self.stall(scene),
+            FaultKind::Failover | FaultKind::Replacement => self.fail_over(scene),
+        }
+    }
+}
