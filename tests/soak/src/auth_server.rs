@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     servers::{FakeClock, Scratch, Server, free_port, wait_until},
-    users::Pace,
+    users::{MAX_SESSIONS, Pace},
 };
 
 pub(crate) struct AuthServer {
@@ -36,6 +36,7 @@ impl AuthServer {
             ("--grace", pace.grace.to_string()),
             ("--idle-lifetime", pace.idle_lifetime.to_string()),
             ("--session-lifetime", pace.session_lifetime.to_string()),
+            ("--max-sessions", MAX_SESSIONS.to_string()),
             // No user authenticates again.
             ("--recent", pace.session_lifetime.to_string()),
             ("--purge-every", "2".to_owned()),

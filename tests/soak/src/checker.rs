@@ -2,6 +2,7 @@
 //! explains.
 
 mod clock;
+mod limit;
 mod outages;
 mod rules;
 mod server;

@@ -87,6 +87,8 @@ pub(crate) struct Client {
     /// The server limits how often an address may log in: each user has one.
     pub(crate) address: Ipv4Addr,
     pub(crate) who: Who,
+    /// Whether its logins are refused where there is no room, and do not end the oldest session.
+    pub(crate) keeps_others: bool,
 }
 
 enum Failure {
@@ -103,8 +105,10 @@ impl Client {
     }
 
     pub(crate) async fn login(&self, email: &str, password: &str) -> Reply {
-        let body = serde_json::json!({ "email": email, "password": password }).to_string();
-        self.send(What::Login, post("/login", "application/json", body), None, None).await
+        let evict = !self.keeps_others;
+        let body = serde_json::json!({ "email": email, "password": password, "evict": evict });
+        let request = post("/login", "application/json", body.to_string());
+        self.send(What::Login, request, None, None).await
     }
 
     pub(crate) async fn leave(&self, email: &str, password: &str) -> Answer {
@@ -201,6 +205,7 @@ impl Client {
                 answer
             },
             status,
+            keeps_others: self.keeps_others && what == What::Login,
             token: token.map(|token| self.recorder.number(token)),
             access: access.map(|access| self.recorder.number(access)),
             got,
@@ -276,6 +281,10 @@ fn with_cookie(tokens: &Tokens, is_refresh: bool, site: &str) -> hyper::Request<
     request.expect("a request of tokens")
 }
 
+/// The answer to a login whose session had ended before it.
+const ENDED_MEANWHILE: &str =
+    "another request changed the account or ended its sessions: try again";
+
 fn answer(what: What, status: u16, body: &Value) -> Answer {
     let description = body["error_description"].as_str().unwrap_or_default();
     match (status, body["error"].as_str().unwrap_or_default()) {
@@ -283,6 +292,8 @@ fn answer(what: What, status: u16, body: &Value) -> Answer {
         // Of a logout: no session was ended.
         (400, "invalid_grant") => Answer::Refused,
         (403, "access_denied") if what == What::FalseLogout => Answer::Refused,
+        (403, "access_denied") if what == What::Login => Answer::NoRoom,
+        (503, _) if what == What::Login && description == ENDED_MEANWHILE => Answer::Refused,
         // It is gone already.
         (401, "invalid_credentials") if what == What::Leave => Answer::Refused,
         (401, "invalid_token") if description == "the session has ended" => Answer::Refused,

@@ -37,6 +37,9 @@ pub struct Settings {
     pub grace: u64,
     pub idle_lifetime: u64,
     pub session_lifetime: u64,
+    /// How many live sessions a user may have; none: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<usize>,
     /// How long each step of the store may take.
     pub deadline: u64,
     /// How long a request may take besides.
@@ -74,12 +77,15 @@ pub enum Who {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Done,
-    /// `invalid_grant`, or an access token whose session has ended; of a logout, that no session was ended.
+    /// `invalid_grant`, or an access token whose session has ended; of a logout, that no session was ended; of a login, that
+    /// its session had ended before the answer.
     Refused,
     /// An access token that has expired.
     Expired,
     /// An access token that is not valid for another reason: the clock was set back since it was made.
     Early,
+    /// Of a login: its user has as many sessions as he may.
+    NoRoom,
     /// Too many logins, or a login that is not recent enough for this: nothing was done.
     Limited,
     /// Nobody listened: nothing was done.
@@ -103,6 +109,9 @@ pub struct Request {
     pub what: What,
     pub answer: Answer,
     pub status: u16,
+    /// Of a login: it is refused where there is no room, and does not end the oldest session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_others: bool,
     /// The refresh token that was presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<u64>,
@@ -133,6 +142,9 @@ pub struct Said {
     #[serde(default)]
     pub session: String,
     pub message: String,
+    /// Why a session was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// From when to when, by the clock of the run.
@@ -188,11 +200,6 @@ impl Request {
     /// Whether it may have been done, though no client got an answer that says so.
     pub fn is_in_doubt(&self) -> bool {
         matches!(self.answer, Answer::Unavailable | Answer::Broken)
-    }
-
-    /// Whether it is known to have reached nobody.
-    pub fn is_nothing(&self) -> bool {
-        matches!(self.answer, Answer::Unsent | Answer::Limited)
     }
 
     /// It happened within this time, if it did.

@@ -32,7 +32,7 @@ use self::{
     auth_server::AuthServer,
     client::{Client, Recorder},
     stores::{DEADLINE, Scene},
-    users::{PASSWORD, Pace, User, email},
+    users::{MAX_SESSIONS, PASSWORD, Pace, User, email},
 };
 
 const LONG: Pace = Pace {
@@ -100,6 +100,7 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
         grace: pace.grace,
         idle_lifetime: pace.idle_lifetime,
         session_lifetime: pace.session_lifetime,
+        max_sessions: Some(MAX_SESSIONS),
         deadline: DEADLINE,
         margin: MARGIN,
     }));
@@ -154,6 +155,7 @@ fn client(server: &AuthServer, recorder: &Arc<Recorder>, user: u32) -> Client {
         user,
         address: Ipv4Addr::new(127, 1, high, low),
         who: Who::Owner,
+        keeps_others: false,
     }
 }
 
@@ -179,5 +181,6 @@ fn heard(line: &str) -> Option<Said> {
     (line["target"] == "kippu::session").then(|| Said {
         session: text("session").unwrap_or_default(),
         message: text("message").unwrap_or_default(),
+        reason: text("reason"),
     })
 }

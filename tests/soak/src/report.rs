@@ -61,12 +61,13 @@ fn count(log: &Log) {
     for ((what, who, answer), count) in &counts {
         println!("{count:8} {what:?} by {who:?}: {answer:?}");
     }
-    let mut said: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut said: BTreeMap<(&str, Option<&str>), usize> = BTreeMap::new();
     for one in &log.said {
-        *said.entry(&one.message).or_default() += 1;
+        *said.entry((&one.message, one.reason.as_deref())).or_default() += 1;
     }
-    for (message, count) in &said {
-        println!("{count:8} the server said: {message}");
+    for ((message, reason), count) in &said {
+        let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
+        println!("{count:8} the server said: {message}{reason}");
     }
     let in_doubt = log.requests.iter().filter(|request| request.is_in_doubt()).count();
     let mut faults: BTreeMap<(FaultKind, &str), Vec<&Fault>> = BTreeMap::new();
@@ -115,6 +116,12 @@ fn missing(log: &Log) -> Vec<String> {
         if !has(what, Answer::Refused) {
             missing.push(format!("no {what:?} was refused"));
         }
+    }
+    if !has(What::Login, Answer::NoRoom) {
+        missing.push("no login was refused for its limit".to_owned());
+    }
+    if !log.said.iter().any(|said| said.reason.as_deref() == Some("limit")) {
+        missing.push("no session made room for a login".to_owned());
     }
     for message in ["rotated", "replayed", "reuse detected", "revoked"] {
         if !log.said.iter().any(|said| said.message == message) {

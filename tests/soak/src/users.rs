@@ -10,10 +10,11 @@ use fastrand::Rng;
 use kippu_soak::log::{Answer, What, Who};
 use tokio::{
     sync::{RwLock, Semaphore},
+    task::JoinSet,
     time,
 };
 
-use crate::client::{Client, Tokens};
+use crate::client::{Client, Reply, Tokens};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -43,8 +44,11 @@ pub(crate) struct User {
 /// The number that a user has after leaving, and coming back as somebody else.
 const BACK: u32 = 1000;
 
-/// A user has as many devices, at most.
-const DEVICES: usize = 2;
+/// A user has as many live sessions, at most.
+pub(crate) const MAX_SESSIONS: usize = 2;
+
+/// On as many devices, at most: on more than there is room for.
+const DEVICES: usize = 3;
 
 /// The address of a user.
 pub(crate) fn email(user: u32) -> String {
@@ -55,13 +59,30 @@ fn in_seconds(seconds: u64) -> f64 {
     Duration::from_secs(seconds).as_secs_f64()
 }
 
+/// Where there is no room for another session, one user in three ends the oldest at once, one after having been asked, and one
+/// does not log in.
+async fn log_in(client: Client, turns: Arc<Semaphore>) -> Reply {
+    let third = client.user % 3;
+    let _turn = turns.acquire().await;
+    let first = Client { keeps_others: third > 0, ..client.clone() };
+    let reply = first.login(&email(client.user), PASSWORD).await;
+    if reply.answer == Answer::NoRoom && third == 1 {
+        return client.login(&email(client.user), PASSWORD).await;
+    }
+    reply
+}
+
 impl User {
     pub(crate) async fn run(mut self) {
         let mut held: Vec<Tokens> = Vec::new();
         while Instant::now() < self.until {
             self.pause().await;
             if held.is_empty() || (held.len() < DEVICES && self.rng.u8(..100) < 15) {
-                held.extend(self.login().await);
+                let count = if self.rng.bool() { 1 } else { DEVICES - held.len() };
+                let is_limited = self.login(count, &mut held).await;
+                if held.is_empty() {
+                    self.wait_for_a_login(is_limited).await;
+                }
                 continue;
             }
             let tokens = held.swap_remove(self.rng.usize(..held.len()));
@@ -81,15 +102,24 @@ impl User {
         time::sleep(Duration::from_secs_f64(seconds).min(left)).await;
     }
 
-    async fn login(&mut self) -> Option<Tokens> {
-        let turn = self.logins.acquire().await.ok()?;
-        let reply = self.client.login(&email(self.client.user), PASSWORD).await;
-        drop(turn);
-        if reply.tokens.is_none() {
-            let seconds = 0.1 + self.rng.f64();
-            self.wait(seconds).await;
+    /// On so many devices at once. Says whether the server wants fewer tries.
+    async fn login(&self, count: usize, held: &mut Vec<Tokens>) -> bool {
+        let mut logins = JoinSet::new();
+        for _ in 0..count {
+            let (client, turns) = (self.client.clone(), Arc::clone(&self.logins));
+            logins.spawn(log_in(client, turns));
         }
-        reply.tokens
+        let replies = logins.join_all().await;
+        let is_limited = replies.iter().any(|reply| reply.answer == Answer::Limited);
+        held.extend(replies.into_iter().filter_map(|reply| reply.tokens));
+        is_limited
+    }
+
+    /// The server lets a user try five times, and then once in twelve seconds.
+    async fn wait_for_a_login(&mut self, is_limited: bool) {
+        let most = if is_limited { 36.0 } else { 1.0 };
+        let seconds = 0.1 + self.rng.f64() * most;
+        self.wait(seconds).await;
     }
 
     /// Does something with a session, and says what is left of it.

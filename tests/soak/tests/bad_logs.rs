@@ -1,5 +1,8 @@
 //! The checker against logs made by hand: a good one passes, and each that breaks a rule is found.
 
+#[path = "bad_logs/limit.rs"]
+mod limit;
+
 use std::collections::BTreeMap;
 
 use kippu_soak::{
@@ -29,6 +32,7 @@ impl Story {
             grace: 5,
             idle_lifetime: 20,
             session_lifetime: 90,
+            max_sessions: None,
             deadline: 3,
             margin: 2,
         };
@@ -45,6 +49,7 @@ impl Story {
             what,
             answer,
             status: 0,
+            keeps_others: false,
             token: None,
             access: None,
             got: None,
@@ -119,7 +124,13 @@ impl Story {
     }
 
     fn say(&mut self, session: &str, message: &str) {
-        self.0.said.push(Said { session: session.to_owned(), message: message.to_owned() });
+        let (session, message) = (session.to_owned(), message.to_owned());
+        self.0.said.push(Said { session, message, reason: None });
+    }
+
+    fn evict(&mut self, session: &str) {
+        self.say(session, "revoked");
+        self.0.said.last_mut().unwrap().reason = Some("limit".to_owned());
     }
 
     /// The server's clock is set, within a tenth of a second.
@@ -144,8 +155,14 @@ impl Story {
     #[track_caller]
     fn breaks(&self, rule: &str) {
         let found = check(&self.0);
-        assert!(found.keys().any(|name| name.starts_with(rule)), "{rule}: {found:#?}");
+        assert!(found.keys().any(|name| is_rule(name, rule)), "{rule}: {found:#?}");
     }
+}
+
+/// Whether the name of a rule begins like this, up to the end of its number at least.
+fn is_rule(name: &str, beginning: &str) -> bool {
+    let rest = name.strip_prefix(beginning);
+    rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
 }
 
 fn span(from: f64, to: f64) -> Span {
@@ -1085,11 +1102,11 @@ fn a_logout_that_does_not_do_what_it_says() {
 /// By name, so that a rule that is added is tested too.
 #[test]
 fn each_rule_has_a_bad_log() {
-    let tests = include_str!("bad_logs.rs");
+    let tests = concat!(include_str!("bad_logs.rs"), include_str!("bad_logs/limit.rs"));
     for name in rules() {
         let is_tested = tests.split("breaks(\"").skip(1).any(|rest| {
             let rule = rest.split('"').next().unwrap();
-            name.starts_with(rule)
+            is_rule(name, rule)
         });
         assert!(is_tested, "{name}");
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     clock::{SLACK, micros, seconds},
+    limit::{self, Limit},
     outages,
     story::{Cause, Life, Story},
 };
@@ -12,7 +13,7 @@ use crate::log::{Answer, Got, Micros, Request, Span, What};
 
 pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
 
-pub(super) const RULES: [(&str, Rule); 25] = [
+pub(super) const RULES: [(&str, Rule); 28] = [
     ("R1 all presentations of a token get one successor", one_successor),
     ("R1 a token is used up once", used_up_once),
     ("R2 within the grace a token is good again", good_within_the_grace),
@@ -36,13 +37,19 @@ pub(super) const RULES: [(&str, Rule); 25] = [
     ("R18 every answer comes in time", outages::late),
     ("R18 no answer is a 500", outages::failed),
     ("R19 a second after a session has ended its access tokens are refused", refused_in_time),
+    ("R20 no more sessions of a user are live than the limit allows", limit::too_many),
+    ("R20 a session is evicted for a login that needs its room, once", limit::evicted_for_a_reason),
+    (
+        "R20 a login is refused where there is no room, and begins nothing",
+        limit::refused_for_a_reason,
+    ),
     ("R21 a logout ends what an authentic token names", outages::logout_without_effect),
     ("R21 a logout without an authentic token is not a success", outages::logout_of_nothing),
 ];
 
 /// After any of them no request finds the session.
-const ENDED: [Cause; 5] =
-    [Cause::Logout, Cause::Reuse, Cause::Expiry, Cause::Removal, Cause::Refusal];
+pub(super) const ENDED: [Cause; 6] =
+    [Cause::Logout, Cause::Reuse, Cause::Limit, Cause::Expiry, Cause::Removal, Cause::Refusal];
 
 pub(super) fn told(life: &Life<'_>, request: &Request) -> String {
     let Request { sent, ended, user, who, what, answer, token, .. } = request;
@@ -344,9 +351,9 @@ fn refused_in_time(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for life in &story.lives {
         for look in life.looks.iter().filter(|look| look.what == What::Me && look.is_done()) {
-            let sent = look.sent.saturating_sub(MAX_LAG);
-            let before = Request { sent, ..(*look).clone() };
-            if life.is_over(&before, &[Cause::Logout, Cause::Reuse, Cause::Removal]) {
+            let before = (look.sent.saturating_sub(MAX_LAG), look.ended);
+            let logged = [Cause::Logout, Cause::Reuse, Cause::Limit, Cause::Removal];
+            if life.is_over_within(before, &logged) {
                 found.push(told(life, look));
             }
         }
@@ -382,11 +389,31 @@ fn for_a_reason(story: &Story<'_>) -> Vec<String> {
             }
         }
     }
+    let ended = log.requests.iter().filter(|one| one.what == What::Login);
+    let ended = ended.filter(|login| login.answer == Answer::Refused);
+    let ended = ended.filter(|login| !may_end_in_flight(story, login));
+    found.extend(ended.map(|login| {
+        let Request { user, sent, .. } = login;
+        format!("the session of a login of user {user} at {sent} had ended before the answer")
+    }));
     let odd = log.requests.iter().filter(|request| is_odd(story, request));
     found.extend(odd.map(|request| {
         format!("{:?} at {} was answered {}", request.what, request.sent, request.status)
     }));
     found
+}
+
+/// Whether anything may have ended the session of a login before its answer.
+fn may_end_in_flight(story: &Story<'_>, login: &Request) -> bool {
+    let is_logout = |what| matches!(what, What::LogoutAll | What::LogoutOthers | What::Leave);
+    let mut logouts = story.log.requests.iter().filter(|request| {
+        request.user == login.user
+            && is_logout(request.what)
+            && (request.is_done() || story.server.is_in_doubt(request))
+    });
+    logouts.any(|logout| logout.sent < login.ended && login.sent < story.server.made_by(logout))
+        || !Limit::of(story).evictors(login).is_empty()
+        || story.server.may_sweep(login)
 }
 
 /// Besides those that are odd by themselves: an access token is refused as none that is expired, and its time may not be to come.

@@ -78,6 +78,11 @@ impl Server {
         waited.filter(|_| self.is_in_doubt(request)).map_or(ended, |waited| waited.max(ended))
     }
 
+    /// When the change of a request was made, if it was.
+    pub(super) fn made(&self, request: &Request) -> Span {
+        (request.sent, self.made_by(request))
+    }
+
     /// Whether a sweep that began before the clock was set back may have removed the session of a login that is under way.
     pub(super) fn may_sweep(&self, login: &Request) -> bool {
         let (sent, ended) = login.span();

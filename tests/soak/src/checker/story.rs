@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{
     clock::seconds,
+    limit::Limit,
     server::{SWEEP, Server},
 };
 use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, Span, What};
@@ -33,6 +34,10 @@ pub(super) struct Life<'l> {
     pub(super) logouts: Vec<&'l Request>,
     /// With one of its access tokens.
     pub(super) looks: Vec<&'l Request>,
+    /// When the last request was sent to which the store showed it alive.
+    pub(super) last_seen: Micros,
+    /// The logins that may have ended it to make room for theirs.
+    pub(super) evictors: Vec<&'l Request>,
     deaths: Vec<Death>,
 }
 
@@ -49,6 +54,8 @@ struct Death {
 pub(super) enum Cause {
     Logout,
     Reuse,
+    /// There was no room for it beside others of its user.
+    Limit,
     /// By the clock of the server.
     Expiry,
     /// Its user is gone.
@@ -69,14 +76,25 @@ impl<'l> Story<'l> {
         let mut lives: Vec<Life<'l>> =
             lives.filter_map(|login| Life::begin(server, login, &successors)).collect();
         assign(log, &mut lives);
-        for life in &mut lives {
-            life.deaths = life.deaths();
-        }
         let mut lists: HashMap<u32, Vec<_>> = HashMap::new();
         for list in log.requests.iter().filter(|one| one.what == What::List && one.is_done()) {
             lists.entry(list.user).or_default().push(list);
         }
-        Self { log, server, lives, successors, lists }
+        for life in &mut lives {
+            life.deaths = life.deaths();
+            life.last_seen = life.last_seen(lists.get(&life.user).map_or(&[], Vec::as_slice));
+        }
+        let mut story = Self { log, server, lives, successors, lists };
+        let limit = Limit::of(&story);
+        let lives = story.lives.iter();
+        let found: Vec<_> =
+            lives.map(|life| (limit.evictors(life.login), limit.ends(life))).collect();
+        for (life, (evictors, ends)) in story.lives.iter_mut().zip(found) {
+            life.evictors = evictors;
+            let ends: Vec<_> = ends.iter().map(|end| life.found_ended(end, Cause::Limit)).collect();
+            life.deaths.extend(ends);
+        }
+        story
     }
 }
 
@@ -147,6 +165,8 @@ impl<'l> Life<'l> {
             tokens,
             logouts: Vec::new(),
             looks: Vec::new(),
+            last_seen: login.sent,
+            evictors: Vec::new(),
             deaths: Vec::new(),
         })
     }
@@ -225,9 +245,21 @@ impl<'l> Life<'l> {
 
     /// Whether anything else than a reuse may have ended it before `at`.
     pub(super) fn may_be_ended_otherwise(&self, at: Micros) -> bool {
+        self.may_be_gone(at) || self.evictors.iter().any(|login| login.sent < at)
+    }
+
+    /// Whether a logout, its age or a failover may have ended it before `at`.
+    pub(super) fn may_be_gone(&self, at: Micros) -> bool {
         let is_logged_out =
             self.logouts.iter().any(|logout| self.may_have_done(logout) && logout.sent < at);
         is_logged_out || self.may_be_expired(at) || self.server.may_be_lost(self.login, at)
+    }
+
+    /// Whether a reuse may have ended it before `at`.
+    pub(super) fn may_be_reused(&self, at: Micros) -> bool {
+        self.all_refreshes().any(|(generation, request)| {
+            request.sent < at && self.may_be_reuse(generation, request)
+        })
     }
 
     /// Whether its time may have been over at a moment before `at`: from then on it may have been swept away.
@@ -249,47 +281,75 @@ impl<'l> Life<'l> {
 
     /// Whether anything that was asked may have ended it before `at`.
     pub(super) fn may_be_ended(&self, at: Micros) -> bool {
-        let is_reused = self.all_refreshes().any(|(generation, request)| {
-            request.sent < at && self.may_be_reuse(generation, request)
-        });
-        is_reused || self.may_be_ended_otherwise(at)
+        self.may_be_reused(at) || self.may_be_ended_otherwise(at)
+    }
+
+    /// Whether its idle lifetime had passed for certain when something was asked.
+    pub(super) fn is_idle(&self, asked: Span) -> bool {
+        let Server { settings, clock, .. } = self.server;
+        let uses = self.all_refreshes().map(|(_, request)| request);
+        let mut uses = uses.filter(|request| self.may_have_done(request)).chain([self.login]);
+        uses.all(|request| {
+            clock.passed(seconds(settings.idle_lifetime), self.server.made(request), asked)
+        })
+    }
+
+    fn last_seen(&self, lists: &[&Request]) -> Micros {
+        let refreshes = self.all_refreshes().map(|(_, request)| request);
+        let looks = self.looks.iter().copied().filter(|look| look.what != What::Me);
+        let lists = lists.iter().copied();
+        let lists = lists.filter(|list| list.listed.iter().any(|id| id == self.id));
+        let seen = refreshes.chain(looks).chain(lists).filter(|request| request.is_done());
+        seen.map(|request| request.sent).max().unwrap_or(self.login.sent)
+    }
+
+    /// When one of its tokens was first refused, whatever for.
+    pub(super) fn refused_at(&self) -> Option<Micros> {
+        let refreshes = self.all_refreshes().map(|(_, request)| request);
+        let asked = refreshes.chain(self.looks.iter().copied());
+        let refused = asked.filter(|request| request.answer == Answer::Refused);
+        refused.map(|request| request.ended).min()
     }
 
     fn deaths(&self) -> Vec<Death> {
         let mut deaths = Vec::new();
-        // Until when an end that this request brought about, or saw, is there for certain.
-        let kept = |request: &Request| {
-            self.server.losses_of(request).map(|(_, to)| to).min().unwrap_or(NEVER)
-        };
         for logout in &self.logouts {
             // A login under way may come after a logout of all.
             let is_before = logout.what == What::Logout || self.login.ended < logout.sent;
             let is_removal = logout.what == What::Leave;
             if logout.is_done() && is_before {
                 let cause = if is_removal { Cause::Removal } else { Cause::Logout };
-                deaths.push(Death { at: logout.ended, until: kept(logout), cause });
+                deaths.push(Death { at: logout.ended, until: self.kept(logout), cause });
             }
         }
-        let refused = |request: &Request, cause| {
-            let until = if self.may_be_expired(request.ended) {
-                self.server.clock.goes_on_from(request.sent).min(self.may_be_back_from(request))
-            } else {
-                NEVER
-            };
-            Death { at: request.ended, until: until.min(kept(request)), cause }
-        };
         for (generation, request) in self.all_refreshes() {
             if request.answer == Answer::Refused {
                 let is_reuse = self.is_reuse(generation, request);
-                deaths.push(refused(request, if is_reuse { Cause::Reuse } else { Cause::Refusal }));
+                let cause = if is_reuse { Cause::Reuse } else { Cause::Refusal };
+                deaths.push(self.found_ended(request, cause));
             }
         }
         for look in &self.looks {
             if look.answer == Answer::Refused {
-                deaths.push(refused(look, Cause::Refusal));
+                deaths.push(self.found_ended(look, Cause::Refusal));
             }
         }
         deaths
+    }
+
+    /// The end that this request brought about, unless it found the session expired.
+    fn found_ended(&self, request: &Request, cause: Cause) -> Death {
+        let until = if self.may_be_expired(request.ended) {
+            self.server.clock.goes_on_from(request.sent).min(self.may_be_back_from(request))
+        } else {
+            NEVER
+        };
+        Death { at: request.ended, until: until.min(self.kept(request)), cause }
+    }
+
+    /// Until when an end that this request brought about, or saw, is there for certain.
+    fn kept(&self, request: &Request) -> Micros {
+        self.server.losses_of(request).map(|(_, to)| to).min().unwrap_or(NEVER)
     }
 
     /// From when on a session that a request found expired may be alive again. The time at which a token is presented
@@ -311,11 +371,16 @@ impl<'l> Life<'l> {
 
     /// Whether it had ended for one of these causes before something was asked.
     pub(super) fn is_over(&self, request: &Request, causes: &[Cause]) -> bool {
+        self.is_over_within(request.span(), causes)
+    }
+
+    /// The same, when it was asked between these times.
+    pub(super) fn is_over_within(&self, asked: Span, causes: &[Cause]) -> bool {
         let Server { settings, clock, .. } = self.server;
         let lifetime = seconds(settings.session_lifetime);
-        let is_expired = causes.contains(&Cause::Expiry)
-            && clock.passed(lifetime, self.login.span(), request.span());
+        let is_expired =
+            causes.contains(&Cause::Expiry) && clock.passed(lifetime, self.login.span(), asked);
         let mut deaths = self.deaths.iter().filter(|death| causes.contains(&death.cause));
-        is_expired || deaths.any(|death| death.at < request.sent && request.ended <= death.until)
+        is_expired || deaths.any(|death| death.at < asked.0 && asked.1 <= death.until)
     }
 }
