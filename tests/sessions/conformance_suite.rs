@@ -177,7 +177,16 @@ async fn each_flaw_is_found_and_each_case_finds_one() {
         async move { (flaw, expected, run.await.unwrap()) }
     });
     for run in runs.collect::<Vec<_>>() {
-        let (flaw, expected, (report, names, failed)) = run.await;
+        let (flaw, expected, (mut report, names, mut failed)) = run.await;
+        // Whether a race shows is a matter of chance, and of what else the machine does.
+        for _ in 0..5 {
+            if expected.iter().all(|case| failed.contains(*case)) {
+                break;
+            }
+            let (again, _, more) = failures(*flaw).await;
+            report = again;
+            failed.extend(more);
+        }
         println!("{flaw:?}: {failed:?}");
         for case in expected.iter().filter(|case| !failed.contains(*case)) {
             missed.push(format!("{case} does not find {flaw:?}:\n{report}"));
