@@ -297,8 +297,16 @@ const BEYOND_THE_MODEL: &[Flaw] = &[
 async fn the_model_alone_finds_what_it_can() {
     let mut missed = Vec::new();
     for (flaw, _) in FLAWS.iter().filter(|(flaw, _)| !BEYOND_THE_MODEL.contains(flaw)) {
-        let suite = Suite::new().only("model/").rounds(100).seed(1);
-        if suite.run(&Broken::new(*flaw)).await.passed() {
+        // A seed does not choose the ids, whose order can by chance be the order that is right.
+        let mut passed = true;
+        for seed in 1..=5 {
+            let suite = Suite::new().only("model/").rounds(100).seed(seed);
+            passed = suite.run(&Broken::new(*flaw)).await.passed();
+            if !passed {
+                break;
+            }
+        }
+        if passed {
             missed.push(flaw);
         }
     }
