@@ -1,6 +1,7 @@
 //! Redis for tests: one server, a primary with replicas and sentinels, or a cluster of three masters with a replica each.
 
 use std::{
+    iter,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -318,14 +319,8 @@ impl RedisCluster {
             ],
             ..RedisOptions::default()
         };
-        let mut nodes: Vec<Redis> = Vec::new();
-        while nodes.len() < 6 {
-            let port = free_port();
-            // The cluster's bus is 10,000 above.
-            if port <= 55_535 && nodes.iter().all(|node| node.port != port) {
-                nodes.push(Redis::prepare(programs.clone(), port, options));
-            }
-        }
+        let prepared = || Redis::prepare(programs.clone(), free_port(), options);
+        let mut nodes: Vec<Redis> = iter::repeat_with(prepared).take(6).collect();
         nodes.iter_mut().for_each(Redis::launch);
         nodes.iter().for_each(Redis::wait_until_ready);
 

@@ -4,10 +4,15 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    hash::{BuildHasher, RandomState},
+    iter,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{self, Child, Command},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -121,9 +126,26 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens on at the moment.
+/// Returns a port that no server listens on, another one at each call. 10,000 above it, where a node of a Redis
+/// Cluster has its bus, no server listens either.
+///
+/// Both are below the ports that systems give to outgoing connections. Such a connection of another test could
+/// otherwise take the port before its server starts, or between two starts.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 10_000;
+    // Several processes may look for ports at once.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+        let [low, high, ..] = RandomState::new().hash_one(process::id()).to_le_bytes();
+        AtomicU16::new(u16::from_le_bytes([low, high]))
+    });
+    let is_free = |port: &u16| {
+        [*port, port + COUNT]
+            .iter()
+            .all(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+    };
+    let port = || FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+    iter::repeat_with(port).take(COUNT.into()).find(is_free).expect("a port is free")
 }
 
 /// Returns the first of these programs that is installed, and fails where none is.
