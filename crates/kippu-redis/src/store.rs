@@ -111,7 +111,7 @@ pub use self::{cluster::ClusterPrimaries, primary::PrimaryConnection};
 /// | setting | what can be lost |
 /// |---|---|
 /// | `appendonly yes`, `appendfsync always` | nothing |
-/// | `appendonly yes`, `appendfsync everysec` | the last second, when the machine stops (not when only Redis does) |
+/// | `appendonly yes`, `appendfsync everysec` | the last second or two when the machine stops; when Redis alone is killed, what it held back while the disk was busy with a sync, at most two seconds |
 /// | `appendonly no` | everything since the last snapshot |
 /// | a replica takes over | what it had not received yet: replication does not wait. `min-replicas-to-write` bounds that |
 /// | a `maxmemory-policy` other than `noeviction` | any session at any time: its user has to log in again |

@@ -686,7 +686,8 @@ fn scripts_may_be_forgotten_at_any_time() {
 #[test]
 #[ignore = "needs Redis"]
 fn a_server_may_end_and_come_back_under_load() {
-    let options = RedisOptions { append: Some("everysec"), ..RedisOptions::default() };
+    // With `everysec`, a Redis that is killed loses what it holds back while the disk is busy with a sync.
+    let options = RedisOptions { append: Some("always"), ..RedisOptions::default() };
     on_server(options, |mut redis| async move {
         let mut load = Load::start(&managed(&redis).await, 32, false).await;
         for turn in 0..4 {
