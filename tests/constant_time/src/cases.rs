@@ -106,24 +106,31 @@ fn hmac(algorithm: Algorithm) -> Vec<Case> {
     cases
 }
 
-/// A secret as its bytes, in hex and in base64url.
+/// A secret as its bytes, in base64, in base64url and in hex.
 fn key_texts() -> Vec<Case> {
     let algorithm = Algorithm::Hs256;
     let mut bytes = SECRET.to_vec();
     let mut symbols = kippu::base64url::encode(&SECRET).into_bytes();
+    let standard = kippu::base64url::encode(&SECRET).replace('-', "+").replace('_', "/");
+    let mut standard = standard.into_bytes();
     let mut digits: Vec<u8> = SECRET.iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect();
-    for text in [&mut bytes, &mut symbols, &mut digits] {
+    for text in [&mut bytes, &mut standard, &mut symbols, &mut digits] {
         hide(text);
     }
-    // That it is no text of a key file is told by there being a key; so is that it is spelled as it has to be.
+    // The padding is not hidden: it follows from the length.
+    standard.extend_from_slice(b"==");
+    // The caller learns that the text is not that of a key file. Of the other forms the caller also learns that there is
+    // no line end in the text, and that each symbol is of the alphabet; of base64, that the text is not hex.
     let (of_bytes, key) = ours("key: of bytes", 1, || Key::new(algorithm, &bytes));
     drop(key);
+    let (of_base64, key) = ours("key: of base64", 4, || Key::from_base64(algorithm, &standard));
+    drop(key);
     let (of_symbols, key) =
-        ours("key: of base64url", 2, || Key::from_base64url(algorithm, &symbols));
+        ours("key: of base64url", 4, || Key::from_base64url(algorithm, &symbols));
     drop(key);
-    let (of_digits, key) = ours("key: of hex", 2, || Key::from_hex(algorithm, &digits));
+    let (of_digits, key) = ours("key: of hex", 3, || Key::from_hex(algorithm, &digits));
     drop(key);
-    vec![of_bytes, of_symbols, of_digits]
+    vec![of_bytes, of_base64, of_symbols, of_digits]
 }
 
 /// A JWK, read from JSON and written again.
