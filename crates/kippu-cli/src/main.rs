@@ -1,12 +1,12 @@
 //! A command around the crate: a token, claims or nothing in; an explanation, claims, a token or a key out.
 //!
-//! `cargo run --example jwt -- help` tells its use. It exits with 0 when a token is accepted, 1 when it is refused,
+//! `cargo run -p kippu-cli -- help` tells its use. It exits with 0 when a token is accepted, 1 when it is refused,
 //! and 2 when it could not come to that. A secret on the command line is refused, and what a token says reaches
 //! the terminal without control characters.
 
+mod arguments;
 mod json;
 mod keys;
-mod options;
 mod report;
 mod text;
 
@@ -18,8 +18,8 @@ use std::{
 use kippu::{NumericDate, Validation, encode_with_typ};
 
 use crate::{
+    arguments::{Command, Options},
     json::Json,
-    options::{Command, Options},
     text::{Paint, printable},
 };
 

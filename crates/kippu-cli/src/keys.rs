@@ -6,9 +6,10 @@ use kippu::{DecodeError, Explanation, Jwk, JwkError, JwkSet, Key, KeySet, Valida
 use zeroize::Zeroizing;
 
 use crate::{
-    Failure, broken,
+    Failure,
+    arguments::{KeyFrom, Options},
+    broken,
     json::Json,
-    options::{KeyFrom, Options},
 };
 
 /// What the key file held.

@@ -6,14 +6,12 @@
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
-#![cfg(all(feature = "std", feature = "getrandom"))]
 
 use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
 };
 
 use kippu::{Jwk, Key, KeySet, NumericDate, Validation, base64url, decode, encode};
@@ -24,26 +22,8 @@ const OTHER_SECRET: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
 /// A minute before `exp` of [`claims`].
 const NOW: &str = "1300819320";
 
-/// Builds the command as this test was built: `cargo test --test jwt_command` alone would leave the one of the last
-/// build in its place, or none.
 fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--locked", "--example", "jwt", "--message-format=json"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        let report = String::from_utf8(built.stdout).unwrap();
-        let messages = report.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let executable = messages
-            .filter(|message| message["target"]["name"] == "jwt")
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-        executable.unwrap_or_else(|| {
-            let said = String::from_utf8_lossy(&built.stderr).into_owned();
-            panic!("`cargo build --example jwt` made no command to test:\n{said}")
-        })
-    })
+    Path::new(env!("CARGO_BIN_EXE_jwt"))
 }
 
 struct Ran {
