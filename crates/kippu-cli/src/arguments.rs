@@ -1,204 +1,264 @@
-//! The command line: arguments in, [`Options`] out; a secret among them is refused, and never repeated.
-//!
-//! No message repeats the value of an argument: it might be a secret that landed in the wrong place.
+//! The command line: what clap makes of it, and the words of the help, the completions and the man page.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use kippu::{Algorithm, InvalidOption, NumericDate, Validation};
-use lexopt::{Arg, Parser, ValueExt};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use clap_complete::Shell;
+use kippu::Algorithm;
 
-use crate::Failure;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    Help,
-    Explain,
-    Verify,
-    Sign,
-    Keygen,
-}
-
-/// Where the key is.
-pub(crate) enum KeyFrom {
-    File(PathBuf),
-    Environment(OsString),
-}
-
-pub(crate) struct Options {
+/// Explains, verifies and makes JSON Web Tokens (JWTs) that are signed with HMAC.
+///
+/// A JSON Web Token is a signed text that a server gives to its clients, for example after a login, and that they show
+/// with each request. It has three parts with dots between them: a header, the claims (a JSON object such as
+/// {"sub":"alice","exp":1800000000}) and a signature.
+///
+/// kippu is for tokens that are signed and verified with the same secret key: HS256, HS384 and HS512 of RFC 7518. It is
+/// strict: a token is accepted only if it has an expiry, is within its time, and is as you expect it to be.
+#[derive(Parser)]
+#[command(name = "kippu", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
     pub(crate) command: Command,
-    /// The token, or the file of the claims.
-    pub(crate) operand: Option<OsString>,
+}
+
+const AFTER_HELP: &str = "\
+Examples, to be run one after the other:
+  kippu keygen --out demo.key
+  echo '{\"iss\":\"https://auth.example\",\"sub\":\"alice\"}' | kippu sign --key-file demo.key --expires-in 15m >demo.jwt
+  kippu explain --key-file demo.key --issuer https://auth.example demo.jwt
+
+Tokens and claims are read from a file or from the standard input, keys from a file or an environment variable: other users
+of the machine see the command line, and the shell keeps it in its history.
+
+Exit status:
+  0  the token is accepted; or the command has done what it was to do
+  1  the token is refused; the reason is printed
+  2  wrong use; or a file, a key or claims that cannot be read, used or written";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Shows every part of a token, every check of it, and what to do about those that fail.
+    ///
+    /// The exit status is 0 if the token is accepted, 1 if it is refused. A header and claims whose signature is wrong are
+    /// shown as UNVERIFIED: anyone can have written them.
+    Explain(Check),
+
+    /// Prints the claims of a token that is accepted, or says why it is refused.
+    ///
+    /// The exit status is 0 if the token is accepted, 1 if it is refused.
+    Verify(Check),
+
+    /// Signs claims, a JSON object, and prints the token.
+    ///
+    /// The payload of the token is the JSON text as it was given, with the members that an option adds at its end.
+    Sign(Sign),
+
+    /// Makes a secret key, and prints it as a JWK (RFC 7517) or writes it into a new file.
+    Keygen(Keygen),
+
+    /// Prints a script that completes commands and options in a shell.
+    ///
+    /// For bash: kippu completions bash >~/.local/share/bash-completion/completions/kippu
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+
+    /// Prints the manual page of kippu or of one of its commands.
+    ///
+    /// To read one: kippu man verify | man -l -
+    Man {
+        /// The command whose page is printed.
+        command: Option<String>,
+    },
+}
+
+/// The options of `explain` and `verify`.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The file that holds the token; the standard input, if there is none.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The token itself. Other users of the machine can see it in the list of processes, and the shell keeps it in its history.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) token: Option<String>,
+
+    /// Print JSON, in one line.
+    #[arg(long)]
     pub(crate) json: bool,
-    pub(crate) key: Option<KeyFrom>,
-    pub(crate) validation: Validation,
-    pub(crate) now: Option<NumericDate>,
+
+    #[command(flatten)]
+    pub(crate) key: KeyOptions,
+
+    /// Try each key of a JWK Set for a token that does not name its key by a kid.
+    #[arg(long, help_heading = KEY)]
+    pub(crate) try_all_keys: bool,
+
+    #[command(flatten)]
+    pub(crate) expected: Expected,
+}
+
+/// The expectations of a token.
+#[derive(Args)]
+#[command(next_help_heading = "Expectations of the token")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub(crate) struct Expected {
+    /// The issuer (iss) is NAME. Repeated: one of several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) issuer: Vec<String>,
+
+    /// The audience (aud) names NAME. Repeated: one of several. A token that names an audience is refused without this option.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) audience: Vec<String>,
+
+    /// Any audience is accepted.
+    #[arg(long, conflicts_with = "audience")]
+    pub(crate) any_audience: bool,
+
+    /// The subject (sub) is NAME. Repeated: one of several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: Vec<String>,
+
+    /// The type in the header (typ) is TYPE, for example at+jwt. Repeated: one of several.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) typ: Vec<String>,
+
+    /// The claim CLAIM is there, whatever its value. May be repeated.
+    #[arg(long, value_name = "CLAIM")]
+    pub(crate) require: Vec<String>,
+
+    /// A token without an expiry (exp) is accepted.
+    #[arg(long)]
+    pub(crate) expiry_optional: bool,
+
+    /// The token was issued (iat) no longer ago than TIME, for example 12h.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_age: Option<Duration>,
+
+    /// The clocks of issuer and recipient may differ by TIME, up to 10m. [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) leeway: Option<Duration>,
+
+    /// The time is not now but SECONDS after the start of 1970: for tokens of the past.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    pub(crate) at: Option<i64>,
+
+    /// The token has up to BYTES bytes, at most 1048576. [default: 16384]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) max_length: Option<usize>,
+
+    /// A registered claim that is null counts as one that is missing, for issuers that write null.
+    #[arg(long)]
+    pub(crate) null_means_absent: bool,
+
+    /// The subject (sub) may be a number, for issuers that write one.
+    #[arg(long, conflicts_with = "subject")]
+    pub(crate) numeric_subject: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Sign {
+    /// The file that holds the claims; the standard input, if there is none.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Add the claims iat (now) and exp (TIME later, for example 15m) to the claims.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) expires_in: Option<Duration>,
-    pub(crate) typ: Option<String>,
-    pub(crate) algorithm: Algorithm,
+
+    /// The type in the header, for example at+jwt.
+    #[arg(long, value_name = "TYPE", default_value = "JWT")]
+    pub(crate) typ: String,
+
+    /// Print JSON: {"token":"…"}.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) key: KeyOptions,
+
+    /// The kid of the key that signs: selects one key of a JWK Set, and names a key that has no kid.
+    #[arg(long, value_name = "ID", help_heading = KEY)]
     pub(crate) kid: Option<String>,
+}
+
+const KEY: &str = "Key";
+
+/// Where the key is, and how it is read.
+#[derive(Args)]
+#[command(next_help_heading = KEY)]
+pub(crate) struct KeyOptions {
+    #[command(flatten)]
+    pub(crate) place: KeyPlace,
+
+    /// How the secret is written.
+    #[arg(long, value_name = "FORMAT", default_value = "jwk", hide_default_value = true)]
+    pub(crate) key_format: KeyFormat,
+
+    /// The algorithm of a key that does not name its own: a JWK without alg, or any other format.
+    #[arg(long, value_parser = algorithm())]
+    pub(crate) alg: Option<Algorithm>,
+
+    /// Skip the keys of a JWK Set that are not for HMAC signatures, for example RSA keys.
+    #[arg(long)]
+    pub(crate) skip_other_keys: bool,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct KeyPlace {
+    /// The file that holds the key. `kippu keygen` makes one.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// The NAME of the environment variable that holds the key, not its value.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key_env: Option<String>,
+}
+
+/// The form of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyFormat {
+    /// A JWK or a JWK Set (RFC 7517), as `kippu keygen` writes it. This is the default.
+    Jwk,
+    /// Hexadecimal digits, as `openssl rand -hex 32` prints them.
+    Hex,
+    /// Base64, as `openssl rand -base64 32` prints it.
+    Base64,
+    /// Base64url, the alphabet for URLs, without padding or with it.
+    Base64url,
+    /// One line of text whose characters are the secret.
+    Text,
+    /// Bytes, as `openssl rand 32` writes them.
+    Raw,
+}
+
+#[derive(Args)]
+pub(crate) struct Keygen {
+    /// The algorithm that the key is for.
+    #[arg(long, default_value = "HS256", value_parser = algorithm())]
+    pub(crate) alg: Algorithm,
+
+    /// The key's id. It is public: each token that the key signs names it in its header.
+    #[arg(long, value_name = "ID")]
+    pub(crate) kid: Option<String>,
+
+    /// A new file for the key, which only you can read. A file that exists is not replaced.
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
 }
 
-/// Whether an option is one by which other commands take a secret: `--secret`, `--hmac-key`, `--jwk`.
-fn takes_a_secret(option: &str) -> bool {
-    let words = ["secret", "password", "passphrase", "jwk"];
-    option == "k" || option.ends_with("key") || words.iter().any(|word| option.contains(word))
+fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+    PossibleValuesParser::new(Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()))
+        .try_map(|name| name.parse::<Algorithm>())
 }
 
-impl Options {
-    pub(crate) fn parse(mut arguments: Parser) -> Result<Self, Failure> {
-        let mut options = Self {
-            command: command(&mut arguments)?,
-            operand: None,
-            json: false,
-            key: None,
-            validation: Validation::new(),
-            now: None,
-            expires_in: None,
-            typ: None,
-            algorithm: Algorithm::Hs256,
-            kid: None,
-            out: None,
-        };
-        while let Some(argument) =
-            arguments.next().map_err(|_| usage("an option that takes no value has one"))?
-        {
-            match argument {
-                Arg::Long("help") | Arg::Short('h') => options.command = Command::Help,
-                Arg::Short('k' | 'K' | 's' | 'S' | 'p' | 'P') => {
-                    return Err(secret_on_the_command_line());
-                }
-                Arg::Short(name) => return Err(usage(&format!("there is no option -{name}"))),
-                Arg::Long(name) => {
-                    let name = name.to_owned();
-                    options = options.with(&name, &mut arguments)?;
-                }
-                Arg::Value(value) => options.take_operand(value)?,
-            }
-        }
-        Ok(options)
-    }
-
-    fn with(mut self, name: &str, arguments: &mut Parser) -> Result<Self, Failure> {
-        use Command::{Explain, Keygen, Sign, Verify};
-
-        let checks = matches!(self.command, Explain | Verify);
-        let uses_key = checks || self.command == Sign;
-        match name {
-            "json" => self.json = true,
-            "key-file" if uses_key => {
-                let path = value(name, arguments)?;
-                self.set_key(KeyFrom::File(path.into()))?;
-            }
-            "key-env" if uses_key => {
-                let variable = value(name, arguments)?;
-                self.set_key(KeyFrom::Environment(variable))?;
-            }
-            "issuer" if checks => self.validation = self.validation.issuer(text(name, arguments)?),
-            "audience" if checks => {
-                self.validation = self.validation.audience(text(name, arguments)?);
-            }
-            "subject" if checks => {
-                self.validation = self.validation.subject(text(name, arguments)?);
-            }
-            "typ" if checks => self.validation = self.validation.typ(text(name, arguments)?),
-            "require" if checks => {
-                self.validation = self.validation.require(text(name, arguments)?);
-            }
-            "any-audience" if checks => {
-                self.validation = self.validation.any_audience().map_err(contradiction)?;
-            }
-            "expiry-optional" if checks => {
-                self.validation = self.validation.expiry_optional().map_err(contradiction)?;
-            }
-            "leeway" if checks => {
-                let leeway = duration(name, arguments)?;
-                self.validation = self.validation.leeway(leeway).map_err(contradiction)?;
-            }
-            "max-age" if checks => {
-                self.validation = self.validation.max_age(duration(name, arguments)?);
-            }
-            "at" if checks => {
-                let seconds = text(name, arguments)?.parse();
-                let seconds = seconds.map_err(|_| usage("--at wants seconds since 1970"))?;
-                self.now = Some(NumericDate::from_seconds(seconds));
-            }
-            "expires-in" if self.command == Sign => {
-                self.expires_in = Some(duration(name, arguments)?);
-            }
-            "typ" if self.command == Sign => self.typ = Some(text(name, arguments)?),
-            "alg" if self.command == Keygen => {
-                let algorithm: Result<Algorithm, _> = text(name, arguments)?.parse();
-                self.algorithm =
-                    algorithm.map_err(|_| usage("--alg wants HS256, HS384 or HS512"))?;
-            }
-            "kid" if self.command == Keygen => self.kid = Some(text(name, arguments)?),
-            "out" if self.command == Keygen => self.out = Some(value(name, arguments)?.into()),
-            name if takes_a_secret(name) => return Err(secret_on_the_command_line()),
-            name => return Err(usage(&format!("there is no option --{name} here"))),
-        }
-        Ok(self)
-    }
-
-    fn set_key(&mut self, key: KeyFrom) -> Result<(), Failure> {
-        if self.key.replace(key).is_some() {
-            return Err(usage(
-                "one key is enough: --key-file or --key-env, once; for several, a JWK Set",
-            ));
-        }
-        Ok(())
-    }
-
-    fn take_operand(&mut self, value: OsString) -> Result<(), Failure> {
-        if looks_like_a_jwk(&value) {
-            return Err(secret_on_the_command_line());
-        }
-        if self.command == Command::Sign && looks_like_json(&value) {
-            return Err(usage("claims come from a file, or from the standard input"));
-        }
-        if self.command == Command::Keygen || self.operand.replace(value).is_some() {
-            return Err(usage("there is an argument too many"));
-        }
-        Ok(())
-    }
-}
-
-fn command(arguments: &mut Parser) -> Result<Command, Failure> {
-    let name = match arguments.next() {
-        Ok(Some(Arg::Value(name))) => name,
-        Ok(None | Some(Arg::Long("help") | Arg::Short('h'))) => return Ok(Command::Help),
-        Ok(Some(Arg::Long(name))) if takes_a_secret(name) => {
-            return Err(secret_on_the_command_line());
-        }
-        _ => return Err(usage("say first what to do: explain, verify, sign or keygen")),
-    };
-    match name.to_str() {
-        Some("help") => Ok(Command::Help),
-        Some("explain") => Ok(Command::Explain),
-        Some("verify") => Ok(Command::Verify),
-        Some("sign") => Ok(Command::Sign),
-        Some("keygen") => Ok(Command::Keygen),
-        _ => Err(usage("it does explain, verify, sign and keygen")),
-    }
-}
-
-fn value(name: &str, arguments: &mut Parser) -> Result<OsString, Failure> {
-    let value = arguments.value().map_err(|_| usage(&format!("--{name} wants a value")))?;
-    if looks_like_a_jwk(&value) {
-        return Err(secret_on_the_command_line());
-    }
-    Ok(value)
-}
-
-fn text(name: &str, arguments: &mut Parser) -> Result<String, Failure> {
-    value(name, arguments)?
-        .string()
-        .map_err(|_| usage(&format!("the value of --{name} is no UTF-8")))
-}
-
-/// `15m`: a unit is asked for, because programs differ about what a bare number is.
-fn duration(name: &str, arguments: &mut Parser) -> Result<Duration, Failure> {
-    let text = text(name, arguments)?;
+/// `15m`. The unit is required, because programs differ about what a bare number is.
+fn duration(text: &str) -> Result<Duration, &'static str> {
     let read = || {
         let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         let seconds = match unit {
@@ -210,35 +270,13 @@ fn duration(name: &str, arguments: &mut Parser) -> Result<Duration, Failure> {
         };
         number.parse::<u64>().ok()?.checked_mul(seconds)
     };
-    let wanted = || usage(&format!("--{name} wants a time with its unit: 30s, 15m, 12h or 7d"));
-    read().map(Duration::from_secs).ok_or_else(wanted)
+    read().map(Duration::from_secs).ok_or("a number and its unit are expected: 30s, 15m, 12h or 7d")
 }
 
-fn looks_like_json(value: &OsString) -> bool {
-    value.to_string_lossy().trim_start().starts_with(['{', '['])
+fn seconds(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "a number of seconds is expected")
 }
 
-/// Members of a JWK or a JWK Set, which no claim is called by.
-fn looks_like_a_jwk(value: &OsString) -> bool {
-    let text = value.to_string_lossy();
-    looks_like_json(value)
-        && ["\"k\"", "\"kty\"", "\"keys\""].iter().any(|name| text.contains(name))
-}
-
-fn secret_on_the_command_line() -> Failure {
-    Failure::Broken(
-        "a secret on the command line is refused: every user of the machine can read it in the process list, \
-         and the shell keeps it in its history.\n\
-         Put it into a file that only you can read (jwt keygen --out PATH makes one) and pass --key-file PATH, \
-         or into an environment variable and pass --key-env NAME. If this one is in use, replace it."
-            .into(),
-    )
-}
-
-fn usage(problem: &str) -> Failure {
-    Failure::Broken(format!("{problem}; see jwt help"))
-}
-
-fn contradiction(error: InvalidOption) -> Failure {
-    usage(&error.to_string())
+fn bytes(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "a number of bytes is expected")
 }

@@ -1,120 +1,108 @@
-//! JSON as it stands: the members of an object keep their order, and those that stand twice stay two.
+//! JSON as it is spelled: a text in; the members of an object, or the same text for a terminal, out.
 //!
-//! serde_json's own `Value` sorts them and keeps the last, so that one would sign, or be shown, something else.
+//! No value is read into a number or a map, so that digits, order and repeated members are shown as they are.
 
 use std::fmt::{self, Write};
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-#[derive(Clone, Debug)]
-pub(crate) enum Json {
-    Object(Vec<(String, Json)>),
-    Array(Vec<Json>),
-    /// Neither of them.
-    Other(Value),
-}
+use crate::text::is_printable;
 
-impl Json {
-    /// The first member of that name, in an object.
-    pub(crate) fn member(&self, name: &str) -> Option<&Self> {
-        match self {
-            Self::Object(members) => {
-                members.iter().find(|(known, _)| known == name).map(|(_, value)| value)
-            }
-            Self::Array(_) | Self::Other(_) => None,
-        }
+/// The members of an object, in their order.
+pub(crate) struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'t> Members<'t> {
+    /// The members of the object in `text`, if that is one.
+    pub(crate) fn of(text: &'t str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'t str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
     }
 }
 
-/// As a line of JSON that is fit for a terminal: what is not printable, which stands in strings only, is escaped.
-pub(crate) fn line(value: &impl Serialize) -> String {
-    format!("{}\n", text(value))
-}
-
-/// As [`line()`], without the line end.
-pub(crate) fn text(value: &impl Serialize) -> String {
-    let json = serde_json::to_string(value).expect("JSON has strings for names");
-    let mut escaped = String::with_capacity(json.len());
-    for character in json.chars() {
-        if crate::text::is_printable(character) {
-            escaped.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        }
-    }
-    escaped
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Object(members) => {
-                serializer.collect_map(members.iter().map(|(name, value)| (name, value)))
-            }
-            Self::Array(elements) => serializer.collect_seq(elements),
-            Self::Other(value) => value.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
+impl<'de: 't, 't> Deserialize<'de> for Members<'t> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct JsonVisitor;
+        struct MembersVisitor;
 
-        impl<'de> Visitor<'de> for JsonVisitor {
-            type Value = Json;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Vec<(String, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
+                f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Json::Object(members))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = seq.next_element()? {
-                    elements.push(element);
-                }
-                Ok(Json::Array(elements))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-                Ok(Json::Other(text.into()))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
-                Ok(Json::Other(number.into()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
-                Ok(Json::Other(number.into()))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-                Ok(Json::Other(number.into()))
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-                Ok(Json::Other(value.into()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Json, E> {
-                Ok(Json::Other(Value::Null))
+                Ok(members)
             }
         }
 
-        deserializer.deserialize_any(JsonVisitor)
+        deserializer.deserialize_map(MembersVisitor).map(Self)
+    }
+}
+
+/// JSON as one line for a terminal. Values keep their spelling, except that a character in a string which a terminal
+/// obeys or hides is escaped. White space between the values becomes spaces.
+pub(crate) fn line(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    let (mut in_string, mut after_backslash) = (false, false);
+    for character in json.chars() {
+        if is_printable(character) {
+            line.push(character);
+        } else if in_string {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        } else {
+            line.push(' ');
+        }
+        if character == '"' && !after_backslash {
+            in_string = !in_string;
+        }
+        after_backslash = character == '\\' && !after_backslash;
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_changes_only_what_a_terminal_obeys() {
+        for (json, shown) in [
+            (r#"{"a":1e400,"b":0.10,"a":[]}"#, r#"{"a":1e400,"b":0.10,"a":[]}"#),
+            ("{\r\n\t\"a\" : 1 }", "{   \"a\" : 1 }"),
+            ("[\"\u{9b}\", \"\u{202e}\u{1f600}\"]", "[\"\\u009b\", \"\\u202e\u{1f600}\"]"),
+            ("[\"\u{e0001}\"]", "[\"\\udb40\\udc01\"]"),
+            ("[\"\\\"\u{7f}\\\\\",\n\"\\\\\"]", "[\"\\\"\\u007f\\\\\", \"\\\\\"]"),
+            (r#"["\u0041\/é"]"#, r#"["\u0041\/é"]"#),
+        ] {
+            assert_eq!(line(json), shown);
+        }
+    }
+
+    #[test]
+    fn members_keep_their_order_their_spelling_and_their_repetitions() {
+        let members = Members::of(r#" {"z": 1.50, "a": {"x":1e999}, "z": "\ud800"} "#).unwrap();
+        let spelled: Vec<_> = members.iter().collect();
+        assert_eq!(spelled, [("z", "1.50"), ("a", r#"{"x":1e999}"#), ("z", r#""\ud800""#)]);
+        assert!(members.has("a") && !members.has("x"));
+        for other in ["[]", "1", "", "{", r#"{"a":1}x"#] {
+            assert!(Members::of(other).is_none(), "{other}");
+        }
     }
 }

@@ -1,129 +1,195 @@
-//! Keys of the command: a JWK or a JWK Set in, from a file or the environment; a new JWK out.
+//! The keys of the command: a file or an environment variable in, a [`KeySet`] that verifies or signs out.
+//!
+//! Refused: a text in another form than the options say, a path or a token in the place of a key, and for signing a set
+//! that leaves open which key signs, or a key that may not.
 
-use std::{io::Write, path::Path};
+use std::{env, ffi::OsString, fs, io, path::Path};
 
-use kippu::{DecodeError, Explanation, Jwk, JwkError, JwkSet, Key, KeySet, Validation};
+use kippu::{Algorithm, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError};
 use zeroize::Zeroizing;
 
 use crate::{
-    Failure,
-    arguments::{KeyFrom, Options},
-    broken,
-    json::Json,
+    advice,
+    arguments::{KeyFormat, KeyOptions, KeyPlace},
+    failure::Failure,
+    misplaced,
+    streams::without_line_end,
 };
 
-/// What the key file held.
-pub(crate) enum AnyKeys {
-    One(Key),
-    Several(KeySet),
-}
-
-impl AnyKeys {
-    pub(crate) fn explain(&self, token: &str, validation: &Validation) -> Explanation {
-        match self {
-            Self::One(key) => kippu::explain(token, key, validation),
-            Self::Several(keys) => kippu::explain(token, keys, validation),
-        }
-    }
-
-    pub(crate) fn decode(&self, token: &str, validation: &Validation) -> Result<Json, DecodeError> {
-        match self {
-            Self::One(key) => kippu::decode(token, key, validation),
-            Self::Several(keys) => kippu::decode(token, keys, validation),
-        }
-    }
-
-    pub(crate) fn signing_key(&self) -> &Key {
-        match self {
-            Self::One(key) => key,
-            Self::Several(keys) => keys.signing_key().expect("the first key of the set signs"),
-        }
-    }
-}
-
-/// The keys that the options name. Of a set, the first one signs.
-pub(crate) fn read(options: &Options) -> Result<AnyKeys, Failure> {
-    let text = match &options.key {
-        None => {
-            return Err(Failure::Broken(
-                "say where the key is, by --key-file or --key-env; jwt keygen makes one".into(),
-            ));
-        }
-        Some(KeyFrom::File(path)) => read_file(path).map_err(broken(
-            "the file that --key-file names cannot be read (a secret itself does not belong there)",
-        ))?,
-        Some(KeyFrom::Environment(name)) => std::env::var(name).map_err(|_| {
-            Failure::Broken(
-                "the environment variable that --key-env names is not set, or no text; \
-                 it wants the name of one, not its value"
-                    .into(),
-            )
-        })?,
-    };
-    parse(&Zeroizing::new(text)).map_err(|reason| {
-        Failure::Broken(format!("no key: {reason}; a JWK is wanted, as jwt keygen prints it"))
+/// The keys that verify: all that there are, whether they may sign or not.
+pub(crate) fn verifying(options: &KeyOptions, try_all: bool) -> Result<KeySet, Failure> {
+    load(options, |found| {
+        Ok(match found {
+            Found::Secret(key) => KeySet::verify_only([key])?.try_all_without_kid(),
+            // A token need not name the one key that there is.
+            Found::Jwks(set) if try_all || set.keys().len() == 1 => {
+                KeySet::verify_only_from_jwk_set(&set)?.try_all_without_kid()
+            }
+            Found::Jwks(set) => KeySet::verify_only_from_jwk_set(&set)?,
+        })
     })
 }
 
-/// The text of a key file. One that everyone can read is read all the same: its harm is done, and a tool that looks
-/// at tokens is not the server that should refuse it.
-fn read_file(path: &Path) -> std::io::Result<String> {
-    let text = std::fs::read_to_string(path)?;
+/// The keys of which one signs: the one that a server with these keys would sign with, or the one that `kid` selects.
+pub(crate) fn signing(options: &KeyOptions, kid: Option<&str>) -> Result<KeySet, Failure> {
+    load(options, |found| {
+        Ok(match (found, kid) {
+            (Found::Secret(key), None) => KeySet::new(key),
+            (Found::Secret(key), Some(kid)) => KeySet::new(key.with_kid(kid)),
+            (Found::Jwks(set), kid) => match (set.keys(), kid) {
+                // Its kid is optional.
+                ([jwk], kid) if jwk.kid().is_none() && jwk.may_sign() => {
+                    let key = Key::from_jwk(jwk)?;
+                    KeySet::new(if let Some(kid) = kid { key.with_kid(kid) } else { key })
+                }
+                (_, None) => KeySet::from_jwk_set(&set)?,
+                (_, Some(kid)) => KeySet::from_jwk_set(&set.with_signing_key(kid)?)?,
+            },
+        })
+    })
+}
+
+fn load(
+    options: &KeyOptions,
+    to_set: impl FnOnce(Found) -> Result<KeySet, Unusable>,
+) -> Result<KeySet, Failure> {
+    let bytes = read(&options.place)?;
+    parse(&bytes, options).and_then(to_set).map_err(|Unusable(reason)| {
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        let reason = misplaced::in_place_of_a_key(text).map_or(reason, String::from);
+        Failure::Broken(format!("no key: {reason}"))
+    })
+}
+
+fn read(place: &KeyPlace) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let bytes = match (&place.key_file, &place.key_env) {
+        (Some(path), _) => read_file(path).map_err(Failure::io(
+            "the file that --key-file names cannot be read (it takes a path, not a secret)",
+        ))?,
+        (None, Some(name)) => env::var_os(name).map(OsString::into_encoded_bytes).ok_or_else(|| {
+            Failure::broken(
+                "the environment variable that --key-env names is not set (it takes the name of one, not its value)",
+            )
+        })?,
+        (None, None) => return Err(Failure::broken("no key: pass --key-file PATH or --key-env NAME")),
+    };
+    Ok(Zeroizing::new(bytes))
+}
+
+/// Reads a file that everyone can read, too: refusing it would not undo the harm, and this is not the server that signs.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = fs::read(path)?;
     #[cfg(unix)]
-    if std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path)?) & 0o004 != 0 {
+    if std::os::unix::fs::MetadataExt::mode(&fs::metadata(path)?) & 0o004 != 0 {
         eprintln!(
-            "jwt: everyone on this machine can read this key: run chmod 600 on its file, and change the key"
+            "kippu: everyone on this machine can read this key: run chmod 600 on its file, and replace the key"
         );
     }
-    Ok(text)
+    Ok(bytes)
 }
 
-fn parse(text: &str) -> Result<AnyKeys, String> {
-    let set = match JwkSet::from_json(text) {
-        Err(JwkError::Missing { parameter: "keys" }) => {
-            let key = Jwk::from_json(text).and_then(|jwk| Ok(Key::from_jwk(&jwk)?));
-            return key.map(AnyKeys::One).map_err(|error| error.to_string());
-        }
-        set => set.map_err(|error| error.to_string())?,
+enum Found {
+    /// A JWK Set, or one JWK.
+    Jwks(JwkSet),
+    /// A secret that names neither an algorithm nor a kid.
+    Secret(Key),
+}
+
+/// Why a text makes no keys, in the words of the command.
+struct Unusable(String);
+
+impl From<JwkError> for Unusable {
+    fn from(error: JwkError) -> Self {
+        Self(advice::on_keys(&error))
+    }
+}
+
+impl From<KeyError> for Unusable {
+    fn from(error: KeyError) -> Self {
+        JwkError::from(error).into()
+    }
+}
+
+impl From<KeySetError> for Unusable {
+    fn from(error: KeySetError) -> Self {
+        JwkError::from(error).into()
+    }
+}
+
+fn parse(bytes: &[u8], options: &KeyOptions) -> Result<Found, Unusable> {
+    let unusable = |reason: &str| Err(Unusable(reason.into()));
+    if options.key_format == KeyFormat::Jwk {
+        return jwks(line(bytes)?, options).map(Found::Jwks).map_err(Unusable::from);
+    }
+    let Some(alg) = options.alg else {
+        return unusable(
+            "a key in this format does not name its algorithm: set it with --alg, for example --alg HS256",
+        );
     };
-    let mut keys =
-        set.keys().iter().map(|jwk| Key::from_jwk(jwk).map_err(|error| error.to_string()));
-    let first = keys.next().ok_or("the JWK Set is empty")??;
-    let set = KeySet::new(first);
-    keys.try_fold(set, |set, key| set.accept(key?).map_err(|error| error.to_string()))
-        .map(AnyKeys::Several)
+    if options.key_format == KeyFormat::Raw {
+        return raw(alg, bytes).map(Found::Secret);
+    }
+    let line = line(bytes)?;
+    Ok(Found::Secret(match options.key_format {
+        KeyFormat::Hex => Key::from_hex(alg, line)?,
+        KeyFormat::Base64 => Key::from_base64(alg, line)?,
+        KeyFormat::Base64url => Key::from_base64url(alg, line)?,
+        KeyFormat::Text | KeyFormat::Jwk | KeyFormat::Raw => text(alg, line)?,
+    }))
 }
 
-/// Makes a key, into a file or onto the standard output.
-pub(crate) fn generate(options: &Options) -> Result<(), Failure> {
-    let jwk =
-        Jwk::generate(options.algorithm).map_err(|error| Failure::Broken(error.to_string()))?;
-    let jwk = options.kid.iter().fold(jwk, Jwk::with_kid);
-    let json = jwk.expose_json();
-    let Some(path) = &options.out else {
-        if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-            eprintln!(
-                "jwt: this is a secret, and the terminal may keep it: --out PATH writes it to a file"
-            );
-        }
-        crate::print(&json)?;
-        return crate::print("\n");
+fn jwks(text: &str, options: &KeyOptions) -> Result<JwkSet, JwkError> {
+    let set = match options.alg {
+        alg if options.skip_other_keys => JwkSet::from_json_skipping(text, alg),
+        Some(alg) => JwkSet::from_json_for(text, alg),
+        None => JwkSet::from_json(text),
     };
-    let written = create(path).and_then(|mut file| {
-        file.write_all(json.as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()
-    });
-    written.map_err(broken(
-        "the file that --out names cannot be made (one that exists is not replaced)",
-    ))
+    match (set, options.alg) {
+        (Err(JwkError::Missing { parameter: "keys" }), None) => {
+            JwkSet::new([Jwk::from_json(text)?])
+        }
+        (Err(JwkError::Missing { parameter: "keys" }), Some(alg)) => {
+            JwkSet::new([Jwk::from_json_for(text, alg)?])
+        }
+        (set, _) => set,
+    }
 }
 
-/// A file that was not there, for its owner alone from the first moment on.
-fn create(path: &Path) -> std::io::Result<std::fs::File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+/// The text of a key, without a byte order mark at its start and line ends behind it.
+fn line(bytes: &[u8]) -> Result<&str, Unusable> {
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        Unusable("it is not UTF-8 text; if it is bytes, --key-format raw takes them".into())
+    })?;
+    let line = without_line_end(text.strip_prefix('\u{feff}').unwrap_or(text));
+    if line.trim().is_empty() { Err(Unusable("it is empty".into())) } else { Ok(line) }
+}
+
+/// A key whose secret is the characters of a line, unless they look like something else.
+fn text(alg: Algorithm, line: &str) -> Result<Key, Unusable> {
+    let unusable = |reason: &str| Err(Unusable(reason.into()));
+    if misplaced::is_quoted(line) {
+        unusable("it has quotes around it: remove them")
+    } else if line.contains(char::is_control) {
+        unusable("it is not one line of text")
+    } else if line.trim() != line {
+        unusable("it begins or ends with white space: remove that")
+    } else if line.starts_with('{') && line.ends_with('}') {
+        unusable(
+            "it is JSON: --key-format jwk reads a JWK; otherwise take the secret out of its member",
+        )
+    } else if let Some(reason) = misplaced::in_place_of_text(line) {
+        unusable(reason)
+    } else {
+        Ok(Key::new(alg, line)?)
+    }
+}
+
+/// A key whose secret is these bytes, unless a tool has printed them.
+fn raw(alg: Algorithm, bytes: &[u8]) -> Result<Key, Unusable> {
+    if std::str::from_utf8(bytes).is_ok_and(|text| text.ends_with('\n')) {
+        return Err(Unusable(
+            "it is text with a line end: pass the --key-format in which it is written, text for the characters themselves".into(),
+        ));
+    }
+    Ok(Key::new(alg, bytes)?)
 }

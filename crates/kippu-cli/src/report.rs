@@ -1,6 +1,7 @@
-//! What `jwt explain` says: a token and its [`Explanation`] in, text for people or JSON out.
+//! The report of `kippu explain`, and the lines of a claims set: a token and its [`Explanation`] in, text for people or JSON
+//! out.
 //!
-//! Of a token whose signature does not hold, the header and the claims are shown under the word UNVERIFIED.
+//! If the signature of a token is wrong, its header and its claims are marked as unverified.
 
 use std::fmt::Write;
 
@@ -8,7 +9,8 @@ use kippu::{Explanation, NumericDate, Outcome, base64url};
 use serde_json::{Value, json};
 
 use crate::{
-    json::{self, Json},
+    advice,
+    json::{self, Members},
     text::{Paint, human_time, printable},
 };
 
@@ -16,8 +18,8 @@ pub(crate) struct Report<'t> {
     token: &'t str,
     explanation: &'t Explanation,
     now: NumericDate,
-    header: Option<Json>,
-    claims: Option<Json>,
+    header: Option<String>,
+    claims: Option<String>,
 }
 
 impl<'t> Report<'t> {
@@ -25,6 +27,10 @@ impl<'t> Report<'t> {
         let mut segments = token.split('.').map(object);
         let (header, claims) = (segments.next().flatten(), segments.next().flatten());
         Self { token, explanation, now, header, claims }
+    }
+
+    fn parts(&self) -> [(&'static str, Option<&str>); 2] {
+        [("header", self.header.as_deref()), ("claims", self.claims.as_deref())]
     }
 
     pub(crate) fn to_text(&self, paint: Paint) -> String {
@@ -35,7 +41,7 @@ impl<'t> Report<'t> {
         let _ = writeln!(text, "{}  {line}\n", paint.heading("token"));
 
         let unverified = if self.explanation.is_authentic() { "" } else { "UNVERIFIED  " };
-        for (name, part) in [("header", &self.header), ("claims", &self.claims)] {
+        for (name, part) in self.parts() {
             let _ = write!(text, "{}", paint.heading(name));
             if !unverified.is_empty() {
                 let warning = "  UNVERIFIED: anyone can have written this";
@@ -61,9 +67,9 @@ impl<'t> Report<'t> {
                     writeln!(text, "  {}", paint.faint(&format!("absent   {check}")))
                 }
                 Outcome::Failed(error) => {
-                    let error_line = printable(&error.to_string());
-                    let advice = error.advice();
-                    writeln!(text, "  {}   {check}: {error_line}", paint.bad("FAILED"))
+                    let reason = printable(&error.to_string());
+                    let advice = advice::on_token(error, self.token);
+                    writeln!(text, "  {}   {check}: {reason}", paint.bad("FAILED"))
                         .and_then(|()| writeln!(text, "           -> {advice}"))
                 }
                 _ => writeln!(text, "  {}", paint.faint(&format!("not run  {check}"))),
@@ -79,43 +85,43 @@ impl<'t> Report<'t> {
         text
     }
 
-    pub(crate) fn to_json(&self) -> Json {
+    /// One line of JSON.
+    pub(crate) fn to_json(&self) -> String {
         let unverified = if self.explanation.is_authentic() { "" } else { "unverified_" };
         let checks = self.explanation.findings().iter().map(|finding| {
             let check = &finding.check;
-            Json::Other(match &finding.outcome {
+            match &finding.outcome {
                 Outcome::Passed => json!({ "check": check, "outcome": "passed" }),
                 Outcome::Absent => json!({ "check": check, "outcome": "absent" }),
                 Outcome::Failed(error) => {
-                    let (reason, advice) = (error.to_string(), error.advice());
+                    let (reason, advice) = (error.to_string(), advice::on_token(error, self.token));
                     json!({ "check": check, "outcome": "failed", "reason": reason, "advice": advice })
                 }
                 _ => json!({ "check": check, "outcome": "not run" }),
-            })
+            }
         });
-        let accepted = Json::Other(self.explanation.is_accepted().into());
-        let mut members = vec![("accepted".into(), accepted)];
-        for (name, part) in [("header", &self.header), ("claims", &self.claims)] {
-            let part = part.clone().unwrap_or(Json::Other(Value::Null));
-            members.push((format!("{unverified}{name}"), part));
+        let checks: Value = checks.collect();
+        let mut json = format!("{{\"accepted\":{}", self.explanation.is_accepted());
+        for (name, part) in self.parts() {
+            let _ = write!(json, ",\"{unverified}{name}\":{}", part.unwrap_or("null"));
         }
-        members.push(("checks".into(), Json::Array(checks.collect())));
-        Json::Object(members)
+        let _ = write!(json, ",\"checks\":{checks}}}");
+        json::line(&json)
     }
 }
 
 /// The object that a segment holds.
-fn object(segment: &str) -> Option<Json> {
-    let json = serde_json::from_slice(&base64url::decode(segment).ok()?).ok()?;
-    matches!(json, Json::Object(_)).then_some(json)
+fn object(segment: &str) -> Option<String> {
+    let text = String::from_utf8(base64url::decode(segment).ok()?).ok()?;
+    Members::of(&text)?;
+    Some(text)
 }
 
-/// A line for each member, with `mark` before it and, for a time, what people call it.
-pub(crate) fn members(object: &Json, mark: &str, now: NumericDate) -> String {
-    let Json::Object(members) = object else { return String::new() };
+/// A line for each member of an object, with `mark` before it and, for a time, the date that it means.
+pub(crate) fn members(object: &str, mark: &str, now: NumericDate) -> String {
     let mut lines = String::new();
-    for (name, value) in members {
-        let _ = write!(lines, "{mark}{}  {}", printable(name), json::text(value));
+    for (name, value) in Members::of(object).iter().flat_map(Members::iter) {
+        let _ = write!(lines, "{mark}{}  {}", printable(name), json::line(value));
         if let Some(time) = time(name, value, now) {
             let _ = write!(lines, "  ({time})");
         }
@@ -124,11 +130,10 @@ pub(crate) fn members(object: &Json, mark: &str, now: NumericDate) -> String {
     lines
 }
 
-/// What people call the time that a claim holds.
-fn time(claim: &str, value: &Json, now: NumericDate) -> Option<String> {
-    let Json::Other(value @ Value::Number(_)) = value else { return None };
+/// The date that a claim holds.
+fn time(claim: &str, value: &str, now: NumericDate) -> Option<String> {
     if !matches!(claim, "exp" | "nbf" | "iat" | "auth_time" | "updated_at") {
         return None;
     }
-    human_time(serde_json::from_value(value.clone()).ok()?, now)
+    human_time(serde_json::from_str(value).ok()?, now)
 }
