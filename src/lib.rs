@@ -26,7 +26,7 @@
 //! - A [`KeySource`] is where they are kept: [`EnvKeys`], [`KeyFile`], [`KeyDirectory`], or a secret manager.
 //!   [`ReloadedKeys`] reads them again while the server runs.
 //! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
-//!   refused. [`unverified_header`] reads a header and trusts nothing in it.
+//!   refused; the command of the crate `kippu-cli` prints it. [`unverified_header`] reads a header and trusts nothing in it.
 //! - The module `session`, a feature, is the login that is built on tokens: refresh, reuse detection, logout.
 //! - The crate `kippu-web` reads requests and answers as RFC 6750 has it, with extractors for axum; its page `servers` is
 //!   for other servers. The crates `kippu-sqlx` and `kippu-redis` keep sessions in SQLite, PostgreSQL and Redis.

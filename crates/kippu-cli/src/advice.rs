@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 
 use kippu::{
-    ClaimError, DecodeError, EncodeError, JsonError, JwkError, KeySetError, RegisteredClaim,
+    ClaimError, DecodeError, EncodeError, JsonError, JwkError, KeyError, KeySetError,
+    RegisteredClaim,
 };
 
 use crate::misplaced;
@@ -27,6 +28,11 @@ pub(crate) fn on_token(error: &DecodeError, token: &str) -> Cow<'static, str> {
         // A line break in the payload is found by its signature.
         DecodeError::Signature => {
             misplaced::in_place_of_a_token(token).unwrap_or_else(|| error.advice()).into()
+        }
+        // RFC 7515 lets a signed payload be anything, and RFC 7519 §7.2 lets it be another token.
+        DecodeError::Payload(JsonError::NotUtf8 { .. } | JsonError::NotAnObject) => {
+            "verify it with another tool if this is meant: the payload may be a token itself, or other data; kippu is for claims, a JSON object"
+                .into()
         }
         DecodeError::Payload(error) => on_json(error).into(),
         DecodeError::TypeNotText | DecodeError::KidNotText => {
@@ -66,7 +72,7 @@ pub(crate) fn on_token(error: &DecodeError, token: &str) -> Cow<'static, str> {
 fn on_json(error: &JsonError) -> &'static str {
     match error {
         JsonError::NotUtf8 { .. } | JsonError::NotAnObject => {
-            "report it to the issuer: RFC 7519 §7.2 wants a JSON object in UTF-8 there"
+            "report it to the issuer: a header is a JSON object in UTF-8 (RFC 7515 §4)"
         }
         JsonError::DuplicateMember { .. } => {
             "report it to the issuer: readers differ in which of the two members they take"
@@ -92,10 +98,10 @@ fn on_claim(error: &ClaimError) -> Cow<'static, str> {
             "exp" => "RFC 7519 leaves exp optional: --expiry-optional accepts a token without it, which never expires".into(),
             claim => {
                 let option = match claim {
-                    "iss" => "--issuer",
-                    "aud" => "--audience",
-                    "sub" => "--subject",
-                    "iat" => "--max-age",
+                    "iss" => "--issuer or --require",
+                    "aud" => "--audience or --require",
+                    "sub" => "--subject or --require",
+                    "iat" => "--max-age or --require",
                     _ => "--require",
                 };
                 format!("have the issuer write the claim, or leave {option} out").into()
@@ -158,6 +164,7 @@ pub(crate) fn on_keys(error: &JwkError) -> String {
         JwkError::KeyType { .. } | JwkError::Use { .. } | JwkError::KeyOperations { .. } => {
             OTHER_KIND
         }
+        JwkError::Key(KeyError::TooShort { .. }) => "kippu keygen makes a key that is long enough",
         JwkError::Algorithm { .. } => {
             "--alg has to be that of the key, HS256, HS384 or HS512; in a set, --skip-other-keys leaves other keys out"
         }

@@ -13,7 +13,6 @@ use crate::{
     arguments::{KeyFormat, KeyOptions, KeyPlace},
     failure::Failure,
     misplaced,
-    streams::without_line_end,
 };
 
 /// The keys that verify: all that there are, whether they may sign or not.
@@ -67,9 +66,11 @@ fn read(place: &KeyPlace) -> Result<Zeroizing<Vec<u8>>, Failure> {
             "the file that --key-file names cannot be read (it takes a path, not a secret)",
         ))?,
         (None, Some(name)) => env::var_os(name).map(OsString::into_encoded_bytes).ok_or_else(|| {
-            Failure::broken(
-                "the environment variable that --key-env names is not set (it takes the name of one, not its value)",
-            )
+            Failure::broken(if misplaced::looks_like_a_path(name) {
+                "--key-env takes the name of an environment variable, and this is a path: --key-file reads a file"
+            } else {
+                "the environment variable that --key-env names is not set (it takes the name of one, not its value)"
+            })
         })?,
         (None, None) => return Err(Failure::broken("no key: pass --key-file PATH or --key-env NAME")),
     };
@@ -155,12 +156,13 @@ fn jwks(text: &str, options: &KeyOptions) -> Result<JwkSet, JwkError> {
     }
 }
 
-/// The text of a key, without a byte order mark at its start and line ends behind it.
+/// The text of a key, without a byte order mark at its start and a line end behind it, as the library reads one.
 fn line(bytes: &[u8]) -> Result<&str, Unusable> {
     let text = std::str::from_utf8(bytes).map_err(|_| {
         Unusable("it is not UTF-8 text; if it is bytes, --key-format raw takes them".into())
     })?;
-    let line = without_line_end(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let line = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text);
     if line.trim().is_empty() { Err(Unusable("it is empty".into())) } else { Ok(line) }
 }
 

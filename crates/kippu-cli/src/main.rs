@@ -112,7 +112,7 @@ impl Checked {
             .at(now);
         let keys = keys::verifying(&options.key, options.try_all_keys)?;
         let token = match &options.token {
-            Some(token) => streams::without_line_end(token).to_owned(),
+            Some(token) => streams::without_line_ends(token).to_owned(),
             None => streams::token(options.file.as_deref())?,
         };
         Ok(Self { token, keys, validation, now })

@@ -58,7 +58,8 @@ fn is_the_path_of_a_file(text: &str) -> bool {
     !text.is_empty() && text.len() < 4096 && Path::new(text).is_file()
 }
 
-fn looks_like_a_path(text: &str) -> bool {
+/// Whether a text is the path of a file, or is written as one.
+pub(crate) fn looks_like_a_path(text: &str) -> bool {
     let starts = ["/", "./", "../", "~/", "file:"];
     let ends = [".jwt", ".jwk", ".json", ".key", ".pem", ".token", ".txt"];
     !text.contains(char::is_whitespace)

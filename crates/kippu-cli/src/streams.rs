@@ -10,7 +10,8 @@ use kippu::Validation;
 
 use crate::{failure::Failure, misplaced};
 
-/// The text of a token, from a file or the standard input. A line end behind it is not part of it.
+/// The text of a token, from a file or the standard input. A byte order mark before it and line ends behind it are not part
+/// of it.
 pub(crate) fn token(file: Option<&Path>) -> Result<String, Failure> {
     if let Some(path) = file.map(|path| path.to_string_lossy()) {
         if misplaced::looks_like_a_token(&path) {
@@ -20,9 +21,10 @@ pub(crate) fn token(file: Option<&Path>) -> Result<String, Failure> {
             ));
         }
     }
-    let text = String::from_utf8(read(file, "the token")?)
-        .map_err(|_| Failure::Refused("refused: the token is not text".into()))?;
-    Ok(without_line_end(&text).to_owned())
+    let text = String::from_utf8(read(file, "the token")?).map_err(|_| {
+        Failure::Refused("refused: the token is not UTF-8 text; PowerShell may write UTF-16".into())
+    })?;
+    Ok(without_line_ends(&text).to_owned())
 }
 
 /// The text of a claims set, from a file or the standard input, without a byte order mark.
@@ -37,14 +39,14 @@ pub(crate) fn claims(file: Option<&Path>) -> Result<String, Failure> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
 }
 
-pub(crate) fn without_line_end(text: &str) -> &str {
-    text.trim_end_matches(['\r', '\n'])
+pub(crate) fn without_line_ends(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n'])
 }
 
 fn read(file: Option<&Path>, what: &str) -> Result<Vec<u8>, Failure> {
     let bytes = match file {
-        Some(path) => File::open(path).and_then(up_to_the_limit),
-        None => up_to_the_limit(stdin(what)),
+        Some(path) if path != Path::new("-") => File::open(path).and_then(up_to_the_limit),
+        _ => up_to_the_limit(stdin(what)),
     };
     bytes.map_err(Failure::io(&format!("{what} cannot be read")))
 }

@@ -17,8 +17,12 @@ fn verify_prints_the_claims_of_an_accepted_token() {
     );
     let path = file("token", format!("{}\r\n", token()));
     let by_option = token();
-    for from in [&["--json", path.as_str()], &["--json", "--token", &by_option][..]] {
-        let ran = kippu(&[&with_key(&["verify"]), from].concat(), "");
+    for (from, input) in [
+        (&["--json", path.as_str()][..], ""),
+        (&["--json", "--token", &by_option], ""),
+        (&["--json", "-"], &format!("\u{feff}{}", token())),
+    ] {
+        let ran = kippu(&[&with_key(&["verify"]), from].concat(), input);
         assert_eq!(ran.status, 0, "{}", ran.stderr);
         assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap(), claims());
         assert!(ran.stdout.is_ascii());
@@ -65,6 +69,7 @@ fn verify_says_why_a_token_is_refused() {
         (&["--subject", "me"], "sub is \"bell \\u{7}, red \\u{1b}[31m, back \\u{202e}\""),
         (&["--require", "jti"], "the claim jti is missing"),
         (&["--typ", "at+jwt"], "the type of the token is \"JWT\""),
+        (&["--require", "aud"], "the claim aud is missing"),
         (&["--max-age", "5m"], "the claim iat is missing"),
         (&["--max-length", "100"], "the token has 227 bytes, more than 100"),
     ] {
@@ -141,7 +146,7 @@ checks
   absent   iat
   passed   iss
   FAILED   aud: the claim aud is missing
-           -> have the issuer write the claim, or leave --audience out
+           -> have the issuer write the claim, or leave --audience or --require out
   passed   sub
   absent   jti
 
@@ -197,6 +202,16 @@ fn explain_gives_json_with_every_check_in_order() {
             "have the issuer write the claim, or leave --require out"
         );
     }
+}
+
+/// RFC 7519 §5.2 lets a token be the payload of another.
+#[test]
+fn a_payload_that_is_not_claims_is_refused_and_not_called_a_breach() {
+    let nested = signed(r#"{"alg":"HS256","cty":"JWT"}"#, token());
+    let ran = kippu(&with_key(&["explain"]), &nested);
+    assert_eq!(ran.status, 1);
+    assert!(ran.stdout.contains("the payload may be a token itself"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("RFC"), "{}", ran.stdout);
 }
 
 /// RFC 7515 and RFC 7519 make all of these optional, or leave them to the application.

@@ -167,7 +167,9 @@ fn a_secret_in_another_format_is_refused_with_the_option_that_reads_it() {
         ("text", " a text with white space around it, and long ", "white space"),
         ("text", path, "--key-file PATH reads the key from the file"),
         ("text", token.as_str(), "it is a token"),
+        ("text", "a text that has two line ends behind it, and is long\n\n", "not one line"),
         ("text", "short", "at least 32 random bytes"),
+        ("text", "short", "kippu keygen"),
         ("raw", base64, "pass the --key-format in which it is written"),
     ] {
         let file = file("other-format", content);

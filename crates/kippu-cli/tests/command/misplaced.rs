@@ -139,6 +139,7 @@ fn wrong_use_exits_with_2_and_help_with_0() {
         (&["verify", "--key-env", "KIPPU_TEST_KEY", "--json=1"], "--json"),
         (&["verify", "--key-env", "KIPPU_TEST_KEY", "--max-length", "0"], "between 1 and 1048576"),
         (&["verify", "--key-env", "KIPPU_NO_SUCH_KEY"], "is not set"),
+        (&["verify", "--key-env", "./demo.key"], "--key-file reads a file"),
         (
             &["verify", "--key-env", "KIPPU_TEST_KEY", "no-such-file.jwt"],
             "the token cannot be read",
