@@ -99,8 +99,9 @@ fn the_key_that_signs_is_the_one_that_the_library_would_sign_with() {
 
 #[test]
 fn a_key_that_may_not_sign_is_an_error_that_says_what_to_do() {
-    let verify_only = r#","kid":"a","key_ops":["verify"]"#;
-    for text in [other(verify_only), format!(r#"{{"keys":[{}]}}"#, other(verify_only))] {
+    let named = other(r#","kid":"a","key_ops":["verify"]"#);
+    let nameless = other(r#","key_ops":["verify"]"#);
+    for text in [named.clone(), nameless, format!(r#"{{"keys":[{named}]}}"#)] {
         let path = file("verify-only", text);
         let ran = kippu(&["sign", "--expires-in", "1h", "--key-file", &path], "{}");
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""));
