@@ -55,11 +55,11 @@ fn main() {
 }
 
 async fn serve(sessions: &Arc<Sessions<BoxStore>>) -> SocketAddr {
-    let guard = Guard::new(Arc::clone(sessions.verifier()));
+    let guard = Guard::for_sessions(sessions);
     let routes = SessionRoutes::new(Arc::clone(sessions), guard.clone(), welcome);
     let app = Router::new()
         .route("/open", get(async || Json("user-12345")))
-        .route("/guarded", get(async |Access(token): Access<NoClaims>| Json(token.subject.clone())))
+        .route("/guarded", get(async |token: Access<NoClaims>| Json(token.subject.clone())))
         .nest_service("/auth", routes)
         .with_state(App { guard });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

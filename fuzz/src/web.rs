@@ -16,7 +16,7 @@ use std::{
 
 use axum_core::{
     body::Body,
-    extract::{FromRef, FromRequestParts, OptionalFromRequestParts},
+    extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -48,24 +48,6 @@ struct Servers {
     guard: Guard,
     model: Server,
     words: Vec<(u8, String)>,
-}
-
-#[derive(Clone)]
-struct State {
-    guard: Guard,
-    sessions: Arc<Sessions<MemoryStore>>,
-}
-
-impl FromRef<State> for Guard {
-    fn from_ref(state: &State) -> Self {
-        state.guard.clone()
-    }
-}
-
-impl FromRef<State> for Arc<Sessions<MemoryStore>> {
-    fn from_ref(state: &State) -> Self {
-        Arc::clone(&state.sessions)
-    }
 }
 
 /// Sends the request of an input.
@@ -104,6 +86,7 @@ impl Servers {
             .clock(&Still)
             .build()
             .expect("defaults are safe");
+        let sessions = Arc::new(sessions);
         let choice = options.below(4);
         let cookies = || {
             let cookies = Cookies::new("/auth").and_then(|cookies| cookies.allow_origin(ALLOWED));
@@ -116,7 +99,7 @@ impl Servers {
             _ => Some(["__Host-access", "__Secure-refresh", "__Host-csrf"]),
         };
         let names = names.map(|names| names.map(str::to_owned));
-        let bare = Guard::new(Arc::clone(sessions.verifier()));
+        let bare = Guard::for_sessions(&sessions);
         let with_cookies = bare.clone().cookies(cookies()).expect("short tokens");
         let guard = if names.is_some() { with_cookies.clone() } else { bare };
 
@@ -153,7 +136,7 @@ impl Servers {
 
         let all = [&first, &rotated, &early, &bob, &over];
         let words = words(&model, all, &with_cookies);
-        Self { sessions: Arc::new(sessions), guard, model, words }
+        Self { sessions, guard, model, words }
     }
 
     /// The request, as the model and as the server has it; none where no server would get it.
@@ -205,12 +188,12 @@ impl Servers {
             let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
             let noted = Arc::clone(&calls);
             let inner = service_fn(move |request: Request<Full<Bytes>>| {
-                let token = request.extensions().get::<Arc<AccessToken<NoClaims>>>().cloned();
+                let token = request.extensions().get::<Access<NoClaims>>().cloned();
                 noted.lock().expect("nobody panics").push(token);
                 async { Ok::<_, Infallible>(Response::new(Body::empty())) }
             });
             let layer = self.guard.layer::<NoClaims>();
-            let layer = if live { layer.live(Arc::clone(&self.sessions)) } else { layer };
+            let layer = if live { layer.live() } else { layer };
             let response = now(layer.layer(inner).oneshot(sent(request)));
             let response = response.expect("it has no other answers");
             let wanted =
@@ -234,12 +217,12 @@ impl Servers {
 
     /// What a handler asks for.
     fn extracted(&self, request: &model::Request, happened: &mut Happened) {
-        let state = State { guard: self.guard.clone(), sessions: Arc::clone(&self.sessions) };
+        let state = self.guard.clone();
         let wanted = self.model.authenticate(request);
         let mut parts = sent(request).into_parts().0;
         match now(<Access<NoClaims> as FromRequestParts<_>>::from_request_parts(&mut parts, &state))
         {
-            Ok(Access(token)) => self.is_of(&token, wanted.expect("it was let in")),
+            Ok(token) => self.is_of(&token, wanted.expect("it was let in")),
             Err(rejection) => {
                 check_refusal(rejection.into_response(), wanted.expect_err("refused"));
             }
@@ -247,7 +230,7 @@ impl Servers {
         match now(<Access<NoClaims> as OptionalFromRequestParts<_>>::from_request_parts(
             &mut parts, &state,
         )) {
-            Ok(Some(Access(token))) => self.is_of(&token, wanted.expect("it was let in")),
+            Ok(Some(token)) => self.is_of(&token, wanted.expect("it was let in")),
             // Nobody is there: what is wrong is refused all the same.
             Ok(None) => {
                 assert_eq!(wanted, Err(401));
@@ -258,10 +241,10 @@ impl Servers {
             }
         }
         let wanted = self.model.live(request);
-        match now(<Live<NoClaims, MemoryStore> as FromRequestParts<_>>::from_request_parts(
+        match now(<Live<NoClaims> as FromRequestParts<_>>::from_request_parts(
             &mut parts, &state,
         )) {
-            Ok(live) => self.is_of(&live.token, wanted.expect("it was let in")),
+            Ok(token) => self.is_of(&token, wanted.expect("it was let in")),
             Err(rejection) => {
                 check_refusal(rejection.into_response(), wanted.expect_err("refused"));
             }

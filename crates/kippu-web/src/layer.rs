@@ -2,63 +2,43 @@
 //! are answered here.
 
 use std::{
-    fmt,
-    future::Future,
-    mem,
-    pin::Pin,
+    fmt, mem,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::{Request, Response, request::Parts};
-use kippu::session::{
-    AccessToken, AccessVerifier, RefreshStore, SessionError, SessionId, Sessions,
-};
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     Guard,
-    rejection::{Rejection, Scoped, require_scope},
+    access::{Access, Scoped},
+    live::Boxed,
+    rejection::Rejection,
 };
 
 impl Guard {
-    /// Returns a layer that requires a valid access token, and puts an [`Arc`] of the [`AccessToken`] into the extensions
-    /// of the request, where [`Access`](super::Access) finds it.
+    /// Returns a layer that requires a valid access token, and puts the [`Access`] into the extensions of the request.
     ///
     /// ```
-    /// use std::sync::Arc;
-    ///
     /// use axum::{Extension, Router, routing::get};
-    /// use kippu::{Algorithm, Key, session::{AccessToken, AccessVerifier, NoClaims}};
-    /// use kippu_web::Guard;
+    /// use kippu::{Algorithm, Key, session::{AccessVerifier, NoClaims}};
+    /// use kippu_web::{Access, Guard};
     ///
     /// # fn main() -> Result<(), kippu::KeyError> {
     /// # let key = Key::generate(Algorithm::Hs256)?;
     /// let guard = Guard::new(AccessVerifier::new(key, "https://auth.example", "api"));
-    /// let hello = async |Extension(token): Extension<Arc<AccessToken<NoClaims>>>| token.subject.clone();
+    /// let hello = async |Extension(token): Extension<Access<NoClaims>>| token.subject.clone();
     /// let app: Router = Router::new().route("/hello", get(hello)).layer(guard.layer::<NoClaims>());
     /// # let _ = app;
     /// # Ok(())
     /// # }
     /// ```
     pub fn layer<C>(&self) -> GuardLayer<C> {
-        GuardLayer { guard: self.clone(), scopes: Vec::new(), max_age: None, is_live: None }
-    }
-}
-
-/// A token that a layer has verified, and its verifier: a guard with another verifier does not take it.
-pub(super) struct Admitted<C> {
-    pub(super) verifier: Arc<AccessVerifier>,
-    pub(super) token: Arc<AccessToken<C>>,
-}
-
-impl<C> Clone for Admitted<C> {
-    fn clone(&self) -> Self {
-        let Self { verifier, token } = self;
-        Self { verifier: Arc::clone(verifier), token: Arc::clone(token) }
+        GuardLayer { guard: self.clone(), scopes: Vec::new(), max_age: None, is_live: false }
     }
 }
 
@@ -69,12 +49,10 @@ pub struct GuardLayer<C> {
     scopes: Vec<(Arc<str>, HasScope<C>)>,
     /// How long ago the user may have authenticated.
     max_age: Option<Duration>,
-    is_live: Option<Arc<IsLive>>,
+    is_live: bool,
 }
 
-type HasScope<C> = fn(&C, &str) -> Result<(), Rejection>;
-type IsLive = dyn Fn(SessionId, String) -> Boxed<Result<(), SessionError>> + Send + Sync;
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type HasScope<C> = fn(&Access<C>, &str) -> Result<(), Rejection>;
 
 impl<C> GuardLayer<C> {
     /// Requires a token that is good for `scope`; called again, for all of the scopes.
@@ -83,43 +61,38 @@ impl<C> GuardLayer<C> {
     where
         C: Scoped,
     {
-        self.scopes.push((scope.into(), require_scope));
+        self.scopes.push((scope.into(), Access::require_scope));
         self
     }
 
-    /// Requires that the user authenticated at most `max_age` ago; see [`AccessToken::require_recent`].
+    /// Requires that the user authenticated at most `max_age` ago; see [`Access::require_recent`].
     #[must_use]
     pub fn require_recent(self, max_age: Duration) -> Self {
         Self { max_age: Some(max_age), ..self }
     }
 
-    /// Requires a session that has not ended: one read of the store for each request.
+    /// Requires a session that has not ended: one read of the store for each request. The guard has to be one of
+    /// [`Guard::for_sessions`]: any other rejects every request with [`Rejection::NoSessions`].
     #[must_use]
-    pub fn live<S: RefreshStore + 'static>(self, sessions: Arc<Sessions<S>>) -> Self {
-        let is_live = move |id, subject: String| -> Boxed<_> {
-            let sessions = Arc::clone(&sessions);
-            Box::pin(async move { sessions.check_live(&id, &subject).await })
-        };
-        Self { is_live: Some(Arc::new(is_live)), ..self }
+    pub fn live(self) -> Self {
+        Self { is_live: true, ..self }
     }
 
     async fn admit(&self, request: &mut Parts) -> Result<(), Rejection>
     where
         C: DeserializeOwned + Send + Sync + 'static,
     {
-        let token: Arc<AccessToken<C>> = Arc::new(self.guard.authenticate(request)?);
+        let access: Access<C> = self.guard.authenticate(request)?;
         for (scope, has_scope) in &self.scopes {
-            has_scope(&token.claims, scope)?;
+            has_scope(&access, scope)?;
         }
         if let Some(max_age) = self.max_age {
-            token.require_recent(max_age)?;
+            access.require_recent(max_age)?;
         }
-        if let Some(is_live) = &self.is_live {
-            is_live(token.session_id, token.subject.clone()).await?;
+        if self.is_live {
+            self.guard.check_live(&access).await?;
         }
-        let verifier = Arc::clone(&self.guard.0.verifier);
-        request.extensions.insert(Admitted { verifier, token: Arc::clone(&token) });
-        request.extensions.insert(token);
+        request.extensions.insert(access);
         Ok(())
     }
 }
@@ -127,12 +100,7 @@ impl<C> GuardLayer<C> {
 impl<C> Clone for GuardLayer<C> {
     fn clone(&self) -> Self {
         let Self { guard, scopes, max_age, is_live } = self;
-        Self {
-            guard: guard.clone(),
-            scopes: scopes.clone(),
-            max_age: *max_age,
-            is_live: is_live.clone(),
-        }
+        Self { guard: guard.clone(), scopes: scopes.clone(), max_age: *max_age, is_live: *is_live }
     }
 }
 
@@ -142,7 +110,7 @@ impl<C> fmt::Debug for GuardLayer<C> {
             .field("guard", &self.guard)
             .field("scopes", &self.scopes.iter().map(|(scope, _)| scope).collect::<Vec<_>>())
             .field("max_age", &self.max_age)
-            .field("is_live", &self.is_live.is_some())
+            .field("is_live", &self.is_live)
             .finish()
     }
 }
@@ -178,7 +146,7 @@ where
 {
     type Response = Response<R>;
     type Error = T::Error;
-    type Future = Boxed<Result<Response<R>, T::Error>>;
+    type Future = Boxed<'static, Result<Response<R>, T::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
         self.inner.poll_ready(context)

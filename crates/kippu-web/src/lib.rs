@@ -11,7 +11,7 @@
 //! #[derive(Clone, FromRef)]
 //! struct App { guard: Guard }
 //!
-//! async fn hello(Access(token): Access<NoClaims>) -> String {
+//! async fn hello(token: Access<NoClaims>) -> String {
 //!     format!("Hello {}!", token.subject)
 //! }
 //!
@@ -37,6 +37,7 @@
 #[doc = include_str!("servers.md")]
 pub mod servers {}
 
+mod access;
 mod answer;
 #[cfg(feature = "axum")]
 mod axum;
@@ -47,6 +48,8 @@ mod csrf;
 mod extract;
 mod form;
 mod layer;
+mod live;
+mod login;
 mod origin;
 mod rejection;
 mod routes;
@@ -56,17 +59,20 @@ use std::{future::Future, sync::Arc};
 use http::request::Parts;
 use kippu::{
     DecodeError,
-    session::{AccessToken, AccessVerifier, SessionError, TokenResponse},
+    session::{AccessVerifier, RefreshStore, SessionError, Sessions, TokenResponse},
 };
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "axum")]
-pub use self::extract::{Access, Live};
+pub use self::access::Live;
+use self::live::AnySessions;
 pub use self::{
+    access::{Access, Scoped},
     answer::{GrantError, Tokens},
     cookie::{CookieError, Cookies, SetCookies},
     layer::{GuardLayer, Guarded},
-    rejection::{Rejection, Scoped},
+    login::login_from,
+    rejection::Rejection,
     routes::SessionRoutes,
 };
 
@@ -89,14 +95,25 @@ pub struct Guard(Arc<Admission>);
 #[derive(Clone, Debug)]
 struct Admission {
     verifier: Arc<AccessVerifier>,
+    /// None for a guard that verifies alone.
+    sessions: Option<AnySessions>,
     cookies: Option<Cookies>,
 }
 
 impl Guard {
-    /// Lets in requests whose access token `verifier` verifies, for example the
-    /// [`verifier`](kippu::session::Sessions::verifier) of the sessions.
+    /// Lets in requests whose access token `verifier` verifies: the guard of a server that does not have the sessions.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
-        Self(Arc::new(Admission { verifier: verifier.into(), cookies: None }))
+        Self(Arc::new(Admission { verifier: verifier.into(), sessions: None, cookies: None }))
+    }
+
+    /// Lets in requests whose access token the [`verifier`](Sessions::verifier) of these sessions verifies. Only a guard that is
+    /// made like this can be asked for live sessions ([`Live`], [`GuardLayer::live`]).
+    pub fn for_sessions<S: RefreshStore>(sessions: &Arc<Sessions<S>>) -> Self {
+        Self(Arc::new(Admission {
+            verifier: Arc::clone(sessions.verifier()),
+            sessions: Some(AnySessions::new(Arc::clone(sessions))),
+            cookies: None,
+        }))
     }
 
     /// Lets in requests that have the token in a cookie, too. One that changes something has to come from a page of the
@@ -120,7 +137,7 @@ impl Guard {
     /// #   .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
     ///     // … and the keys
     ///     .build()?;
-    /// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?)?;
+    /// let guard = Guard::for_sessions(&Arc::new(sessions)).cookies(Cookies::new("/auth")?)?;
     /// # let _ = guard;
     /// # Ok(())
     /// # }
@@ -135,15 +152,22 @@ impl Guard {
         Ok(Self(Arc::new(admission)))
     }
 
-    /// Verifies the access token of a request. Handlers use [`Access`] for this.
+    /// Verifies the access token of a request. Handlers of axum extract an [`Access`] instead.
     ///
     /// # Errors
     /// The answer to the request.
     pub fn authenticate<C: DeserializeOwned>(
         &self,
         request: &Parts,
-    ) -> Result<AccessToken<C>, Rejection> {
-        Ok(self.authenticate_by(request, |token| self.0.verifier.verify(token))?.0)
+    ) -> Result<Access<C>, Rejection> {
+        let (token, _) = self.authenticate_by(request, |token| self.0.verifier.verify(token))?;
+        Ok(Access::new(token, Arc::clone(&self.0.verifier)))
+    }
+
+    /// Checks that the session of a token has not ended.
+    async fn check_live<C>(&self, access: &Access<C>) -> Result<(), Rejection> {
+        let sessions = self.0.sessions.as_ref().ok_or(Rejection::NoSessions)?;
+        Ok(sessions.check_live(&access.session_id, &access.subject).await?)
     }
 
     /// Returns the result of `verify` for the token of a request, and the cookies, if the token is in one.

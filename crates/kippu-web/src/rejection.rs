@@ -80,6 +80,9 @@ pub enum Rejection {
     /// 500: the cookies are set up wrongly.
     #[error(transparent)]
     Cookies(#[from] CookieError),
+    /// 500: a live session is required of a guard that cannot read the store.
+    #[error("the guard does not know the sessions: make it with Guard::for_sessions(&sessions)")]
+    NoSessions,
 }
 
 impl fmt::Debug for Rejection {
@@ -131,7 +134,9 @@ impl Rejection {
             | Self::CrossSite
             | Self::UnknownOrigin => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Fault(_) | Self::Cookies(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Fault(_) | Self::Cookies(_) | Self::NoSessions => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -179,7 +184,9 @@ impl Rejection {
                  as browsers send them, or X-CSRF-Token with the value of the CSRF cookie",
             ),
             Self::Unavailable(_) => ("temporarily_unavailable", "try again in a moment"),
-            Self::Fault(_) | Self::Cookies(_) => ("server_error", "the server is at fault"),
+            Self::Fault(_) | Self::Cookies(_) | Self::NoSessions => {
+                ("server_error", "the server is at fault")
+            }
         })
     }
 
@@ -278,16 +285,4 @@ impl From<Unreadable> for Rejection {
             Unreadable::Malformed => Self::MalformedHeader { header: "Cookie" },
         }
     }
-}
-
-/// Claims that say what their token is good for.
-pub trait Scoped {
-    /// The claim `scope` (RFC 9068 §2.2.3): names with spaces between them.
-    fn scope(&self) -> &str;
-}
-
-/// That `scope` is among what the claims are good for.
-pub(super) fn require_scope(claims: &impl Scoped, scope: &str) -> Result<(), Rejection> {
-    let is_granted = !scope.is_empty() && claims.scope().split(' ').any(|granted| granted == scope);
-    if is_granted { Ok(()) } else { Err(Rejection::InsufficientScope { scope: scope.into() }) }
 }

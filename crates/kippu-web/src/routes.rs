@@ -5,6 +5,7 @@ use std::{
     borrow::Cow,
     convert::Infallible,
     error::Error,
+    fmt,
     future::Future,
     sync::Arc,
     task::{Context, Poll},
@@ -28,6 +29,7 @@ use super::{
     bearer,
     cookie::{Cookies, SetCookies},
     form::Form,
+    live::Boxed,
     rejection::Rejection,
 };
 
@@ -81,74 +83,74 @@ use super::{
 /// #     .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)?
 /// #     .build()?;
 /// let sessions = Arc::new(sessions);
-/// let guard = Guard::new(Arc::clone(sessions.verifier())).cookies(Cookies::new("/auth")?)?;
-/// let authorize = async move |session: Session| load(&pool, session).await;
+/// let guard = Guard::for_sessions(&sessions).cookies(Cookies::new("/auth")?)?;
+/// let authorize = async move |session| load(&pool, session).await;
 /// let app: Router = Router::new().nest_service("/auth", SessionRoutes::new(sessions, guard, authorize));
 /// # let _ = app;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct SessionRoutes;
+pub struct SessionRoutes<S, A>(Arc<Inner<S, A>>);
 
-impl SessionRoutes {
-    /// Returns routes over these sessions. `guard` says where tokens are, `authorize` what a user may still do: see
-    /// [`Sessions::refresh`]. It can be an async function or an async closure, also one that borrows what it has
-    /// captured, as long as its futures are `Send`, which the compiler checks where the routes are mounted.
+impl<S: RefreshStore, A> SessionRoutes<S, A> {
+    /// Returns routes over these sessions. `guard` says where tokens are. `authorize` says whether the user of a session is
+    /// still welcome, and with which claims: see [`Sessions::refresh`]. It is cloned for each refresh, with what it has
+    /// captured, for example a pool of connections.
     ///
     /// Where the guard has cookies and verifies by another verifier than that of `sessions`, a refresh by cookie answers
     /// 500 with [`CookieError::Limit`](super::CookieError::Limit) in the log, before the token is used up, unless
     /// [`Sessions::max_access_token_len`] fits into a cookie.
-    #[expect(clippy::new_ret_no_self, reason = "the type of their futures has no name")]
-    pub fn new<S, A, C, E, B>(
-        sessions: Arc<Sessions<S>>,
-        guard: Guard,
-        authorize: A,
-    ) -> impl Service<
-        Request<B>,
-        Response = Response<String>,
-        Error = Infallible,
-        Future = impl Future<Output = Result<Response<String>, Infallible>>,
-    > + Clone
+    pub fn new<F, C, E>(sessions: Arc<Sessions<S>>, guard: Guard, authorize: A) -> Self
     where
-        S: RefreshStore,
-        A: AsyncFn(Session) -> Result<Option<C>, E>,
-        C: IntoRenewal,
-        E: Into<Box<dyn Error + Send + Sync>>,
-        B: BodyExt,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        A: FnOnce(Session) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Option<C>, E>> + Send,
+        C: IntoRenewal<Claims: Send> + Send,
+        E: Into<Box<dyn Error + Send + Sync>> + Send,
     {
-        let inner = Arc::new(Inner { sessions, guard, authorize });
-        Routes(move |request: Request<B>| {
-            let inner = Arc::clone(&inner);
-            async move {
-                let (parts, body) = request.into_parts();
-                Ok(inner.answer(&parts, body).await.unwrap_or_else(Refusal::into_http))
-            }
-        })
+        Self(Arc::new(Inner { sessions, guard, authorize }))
     }
 }
 
-/// A service of a function from a request to its answer.
-#[derive(Clone)]
-struct Routes<T>(T);
+impl<S, A> Clone for SessionRoutes<S, A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
-impl<T, F, B> Service<Request<B>> for Routes<T>
+impl<S, A> fmt::Debug for SessionRoutes<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRoutes")
+            .field("sessions", &self.0.sessions)
+            .field("guard", &self.0.guard)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, A, F, C, E, B> Service<Request<B>> for SessionRoutes<S, A>
 where
-    T: Fn(Request<B>) -> F,
-    F: Future<Output = Result<Response<String>, Infallible>>,
+    S: RefreshStore,
+    A: FnOnce(Session) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Option<C>, E>> + Send,
+    C: IntoRenewal<Claims: Send> + Send,
+    E: Into<Box<dyn Error + Send + Sync>> + Send,
+    B: BodyExt + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Response = Response<String>;
     type Error = Infallible;
-    type Future = F;
+    type Future = Boxed<'static, Result<Response<String>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> F {
-        (self.0)(request)
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            Ok(inner.answer(&parts, body).await.unwrap_or_else(Refusal::into_http))
+        })
     }
 }
 
@@ -158,10 +160,11 @@ struct Inner<S, A> {
     authorize: A,
 }
 
-impl<S, A, C, E> Inner<S, A>
+impl<S, A, F, C, E> Inner<S, A>
 where
     S: RefreshStore,
-    A: AsyncFn(Session) -> Result<Option<C>, E>,
+    A: FnOnce(Session) -> F + Clone,
+    F: Future<Output = Result<Option<C>, E>>,
     C: IntoRenewal,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -206,7 +209,7 @@ where
     }
 
     async fn refresh(&self, request: &Parts, form: &Form) -> Result<Response<String>, Refusal> {
-        let authorize = |session| (self.authorize)(session);
+        let authorize = self.authorize.clone();
         if let Some(token) = form.grant()? {
             let tokens = self.sessions.refresh(token, authorize).await?;
             return Ok(json(StatusCode::OK, &tokens));
@@ -403,3 +406,22 @@ impl<'s> Listed<'s> {
         }
     }
 }
+
+/// The bounds of `authorize` are checked at `new`, mounted or not: here the future is not `Send`.
+///
+/// ```compile_fail
+/// use std::{convert::Infallible, rc::Rc, sync::Arc};
+/// use kippu::session::{MemoryStore, NoClaims, Sessions};
+/// use kippu_web::{Guard, SessionRoutes};
+///
+/// fn routes(sessions: Arc<Sessions<MemoryStore>>, guard: Guard) {
+///     let _ = SessionRoutes::new(sessions, guard, async |_| {
+///         let held = Rc::new(());
+///         std::future::ready(()).await;
+///         drop(held);
+///         Ok::<_, Infallible>(Some(NoClaims {}))
+///     });
+/// }
+/// ```
+#[cfg(doctest)]
+struct BoundsOfNew;

@@ -21,7 +21,7 @@ use axum::{
     Extension, Router,
     body::{Body, to_bytes},
     extract::{FromRef, State},
-    http::{HeaderMap, Request, Response, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -29,15 +29,15 @@ use kippu::{
     Algorithm, DecodeError, Key, KeySet, KeySetError, NumericDate, SharedKeySet, Validation,
     decode, encode,
     session::{
-        AccessToken, AccessVerifier, BoxStore, EndedOptions, EndedSessions, EventKind, Login,
-        MemoryStore, NoClaims, RefreshKeyError, RevokeReason, Session, SessionError, SessionId,
-        SessionLimit, Sessions, StoreError, StoreErrorKind, TokenResponse, conformance::Faulty,
+        AccessVerifier, BoxStore, EndedOptions, EndedSessions, EventKind, Login, MemoryStore,
+        NoClaims, RefreshKeyError, RevokeReason, Session, SessionError, SessionId, SessionLimit,
+        Sessions, StoreError, StoreErrorKind, TokenEnd, TokenResponse, conformance::Faulty,
     },
 };
 use kippu_test_support::log;
 use kippu_web::{
     Access, CookieError, Cookies, GrantError, Guard, GuardLayer, Live, Rejection, Scoped,
-    SessionRoutes, Tokens,
+    SessionRoutes, Tokens, login_from,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -106,22 +106,20 @@ impl Fixture {
             .build()
             .unwrap();
         let sessions = Arc::new(sessions);
-        let guard = options(Guard::new(Arc::clone(sessions.verifier())));
+        let guard = options(Guard::for_sessions(&sessions));
         let app = App { guard: guard.clone(), sessions: Arc::clone(&sessions) };
         let layered = Router::new()
             .route(
                 "/plain",
-                get(async |Extension(token): Extension<Arc<AccessToken<Claims>>>| {
-                    token.subject.clone()
-                }),
+                get(async |Extension(token): Extension<Access<Claims>>| token.subject.clone()),
             )
             .layer(guard.layer::<Claims>());
         let scoped = Router::new()
-            .route("/scoped", get(async |Access(token): Access<Claims>| token.subject.clone()))
+            .route("/scoped", get(async |token: Access<Claims>| token.subject.clone()))
             .layer(guard.layer::<Claims>().require_scope("write"));
         let live = Router::new()
-            .route("/live", get(async |Access(token): Access<Claims>| token.subject.clone()))
-            .layer(guard.layer::<Claims>().live(Arc::clone(&sessions)));
+            .route("/live", get(async |token: Access<Claims>| token.subject.clone()))
+            .layer(guard.layer::<Claims>().live());
         let recent = Router::new()
             .route("/recent", get(async || "recent"))
             .layer(guard.layer::<Claims>().require_recent(Duration::from_secs(300)));
@@ -255,16 +253,16 @@ async fn welcome(claims_len: &AtomicUsize, _: Session) -> Result<Option<Claims>,
     Ok(Some(Claims { scope: "s".repeat(claims_len.load(Ordering::SeqCst)) }))
 }
 
-async fn me(Access(token): Access<Claims>) -> String {
+async fn me(token: Access<Claims>) -> String {
     token.subject.clone()
 }
 
 async fn maybe(access: Option<Access<Claims>>) -> String {
-    access.map_or_else(|| "nobody".into(), |Access(token)| token.subject.clone())
+    access.map_or_else(|| "nobody".into(), |token| token.subject.clone())
 }
 
-async fn live_me(live: Live<Claims, Arc<Faulty<MemoryStore>>>) -> String {
-    live.token.subject.clone()
+async fn live_me(token: Live<Claims>) -> String {
+    token.subject.clone()
 }
 
 async fn write(access: Access<Claims>) -> Result<StatusCode, Rejection> {
@@ -391,10 +389,10 @@ async fn a_token_has_to_be_good_for_what_is_asked() {
     // What is no scope ends no parameter, and nobody has the empty one.
     for scope in ["\", error=\"", "a\nb", ""] {
         let claims = Claims { scope: String::new() };
-        let token = fixture.app.sessions.verify::<Claims>(
-            &fixture.app.sessions.login("x", &claims).await.unwrap().access_token,
-        );
-        let rejection = Access(Arc::new(token.unwrap())).require_scope(scope).unwrap_err();
+        let token = fixture.app.sessions.login("x", &claims).await.unwrap().access_token;
+        let request = Request::get("/").header("authorization", bearer(&token)).body(()).unwrap();
+        let token = fixture.app.guard.authenticate::<Claims>(&request.into_parts().0).unwrap();
+        let rejection = token.require_scope(scope).unwrap_err();
         let answer = Answer::of(rejection.into_response()).await;
         let challenge = lacks.split(", scope").next().unwrap().to_owned();
         let scope = if scope.is_empty() { ", scope=\"\"" } else { "" };
@@ -1125,6 +1123,65 @@ async fn a_token_in_the_header_counts_alone() {
     assert_eq!(replayed, 2, "{events:?}");
 }
 
+#[tokio::test]
+async fn a_guard_that_does_not_know_the_sessions_rejects_a_request_for_a_live_one() {
+    let fixture = Fixture::new();
+    let token = fixture.login().await.access_token;
+    let alone = Guard::new(Arc::clone(fixture.app.sessions.verifier()));
+    let layered = Router::new()
+        .route("/layer", get(async || "in"))
+        .layer(alone.layer::<Claims>().live())
+        .route("/extractor", get(live_me))
+        .route("/without", get(me))
+        .with_state(alone);
+    for (path, status) in [("/layer", 500), ("/extractor", 500), ("/without", 200)] {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+        let answer = layered.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_tells_when_its_session_ends() {
+    let fixture = Fixture::new();
+    let tokens = fixture.login().await;
+    let ended = EndedSessions::follow(fixture.store.clone(), EndedOptions::new());
+    ended.poll().await.unwrap();
+    let verifier = AccessVerifier::new(access_key(), ISSUER, "api").ended_sessions(ended.clone());
+    let request =
+        Request::get("/").header("authorization", format!("Bearer {}", tokens.access_token));
+    let request = request.body(()).unwrap().into_parts().0;
+    let token = Guard::new(verifier).authenticate::<Claims>(&request).unwrap();
+    let mut end = std::pin::pin!(token.ended(tokio::time::sleep));
+    let early = tokio::time::timeout(Duration::from_millis(20), end.as_mut()).await;
+    assert!(early.is_err(), "{early:?}");
+    fixture.app.sessions.logout(&tokens.refresh_token).await.unwrap();
+    ended.poll().await.unwrap();
+    assert_eq!(end.await, TokenEnd::SessionEnded);
+}
+
+/// The label is what the client says of itself, as it can be shown.
+#[tokio::test]
+async fn a_login_has_the_user_agent_of_its_request_as_its_label() {
+    let fixture = Fixture::new();
+    let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0";
+    for (agent, label) in [
+        (Some(firefox.as_bytes()), Some(firefox)),
+        (Some(&b"caf\xe9"[..]), Some("caf\u{fffd}")),
+        (Some(b" "), None),
+        (None, None),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(agent) = agent {
+            headers.insert(header::USER_AGENT, HeaderValue::from_bytes(agent).unwrap());
+        }
+        let login = login_from(&headers, "agnes").limit(SessionLimit::evict_oldest(1));
+        fixture.app.sessions.login(login, &NoClaims {}).await.unwrap();
+        let listed = fixture.app.sessions.list("agnes").await.unwrap().sessions;
+        assert_eq!(listed[0].label.as_deref(), label);
+    }
+}
+
 /// The forms in which applications write `authorize`.
 #[tokio::test]
 async fn authorize_is_whatever_can_be_called_with_a_session() {
@@ -1143,8 +1200,7 @@ async fn authorize_is_whatever_can_be_called_with_a_session() {
     }
 
     let pool = Pool(Arc::default());
-    let shared: &'static Pool = Box::leak(Box::new(pool.clone()));
-    let (moved, cloned, other) = (pool.clone(), pool.clone(), pool.clone());
+    let [moved, consumed, cloned, other] = [(); 4].map(|()| pool.clone());
     let inner = Sessions::builder(BoxStore::new(MemoryStore::new(100)))
         .issuer(ISSUER)
         .audience("api")
@@ -1152,24 +1208,24 @@ async fn authorize_is_whatever_can_be_called_with_a_session() {
         .access_key(Key::hs256(ACCESS_SECRET).unwrap())
         .refresh_key(refresh_key(1));
     let sessions = Arc::new(inner.build().unwrap());
-    let guard = || Guard::new(Arc::clone(sessions.verifier()));
+    let guard = || Guard::for_sessions(&sessions);
     let all = || Arc::clone(&sessions);
     let router: Router = Router::new()
         .nest_service(
             "/moved",
-            SessionRoutes::new(all(), guard(), async move |session: Session| {
-                load(&moved, &session).await
-            }),
+            SessionRoutes::new(all(), guard(), async move |session| load(&moved, &session).await),
         )
         .nest_service(
-            "/lent",
-            SessionRoutes::new(all(), guard(), async |session: Session| {
-                load(shared, &session).await
-            }),
+            "/consumed",
+            SessionRoutes::new(
+                all(),
+                guard(),
+                |session| async move { load(&consumed, &session).await },
+            ),
         )
         .nest_service(
             "/cloned",
-            SessionRoutes::new(all(), guard(), move |session: Session| {
+            SessionRoutes::new(all(), guard(), move |session| {
                 let pool = cloned.clone();
                 async move { load(&pool, &session).await }
             }),
@@ -1190,7 +1246,7 @@ async fn authorize_is_whatever_can_be_called_with_a_session() {
         );
     // As a server has it, on any of its threads.
     let mut token = sessions.login("alice", &NoClaims {}).await.unwrap().refresh_token;
-    for path in ["/moved", "/lent", "/cloned", "/steps", "/plain", "/nothing"] {
+    for path in ["/moved", "/consumed", "/cloned", "/steps", "/plain", "/nothing"] {
         let form = format!("grant_type=refresh_token&refresh_token={token}");
         let request = Request::post(format!("{path}/refresh")).header(FORM.0, FORM.1);
         let request = request.body(Body::from(form)).unwrap();
@@ -1242,7 +1298,7 @@ async fn what_a_layer_let_in_is_for_its_own_guard() {
     let token = outer.login().await.access_token;
     for (guard, status) in [(admin, 401), (outer.app.guard.clone(), 200)] {
         let router = Router::new()
-            .route("/", get(async |Access(token): Access<Claims>| token.subject.clone()))
+            .route("/", get(async |token: Access<Claims>| token.subject.clone()))
             .layer(outer.app.guard.layer::<Claims>())
             .with_state(guard);
         let request = Request::get("/").header("authorization", format!("Bearer {token}"));

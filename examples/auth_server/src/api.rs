@@ -49,7 +49,7 @@ impl<'t> From<&'t AccessToken<Profile>> for Me<'t> {
 }
 
 /// Asks no database: the token says it all, and a task that follows the log of ended sessions whether it still holds.
-pub(crate) async fn me(Access(token): Access<Profile>) -> Response {
+pub(crate) async fn me(token: Access<Profile>) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(Me::from(&*token))).into_response()
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn public() -> Response {
 
 /// Reads the session once, for what must not wait until the token expires.
 pub(crate) async fn live(live: Live<Profile>) -> Response {
-    ([(CACHE_CONTROL, "no-store")], Json(Me::from(&*live.token))).into_response()
+    ([(CACHE_CONTROL, "no-store")], Json(Me::from(&**live))).into_response()
 }
 
 /// How long an access token and the grace last, in seconds, so that the page can count them.

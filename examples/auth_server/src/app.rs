@@ -108,7 +108,7 @@ impl App {
         // Ports do not keep cookies apart: other servers on this machine have theirs.
         let cookies = Cookies::new(SESSION_ROUTES)?.named("auth-server")?;
         Ok(Self {
-            guard: Guard::new(Arc::clone(sessions.verifier())).cookies(cookies)?,
+            guard: Guard::for_sessions(&sessions).cookies(cookies)?,
             sessions,
             ended,
             accounts,

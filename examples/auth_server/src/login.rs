@@ -143,7 +143,7 @@ pub(crate) async fn reauthenticate(
 ) -> Result<Response, Refusal> {
     let live = live?;
     let (password, cookies) = (body.text("password")?, body.flag("cookies")?);
-    let account = app.accounts.by_id(&live.token.subject).await?;
+    let account = app.accounts.by_id(&live.subject).await?;
     let account = account.ok_or(Rejection::Ended(SessionError::Denied))?;
     let attempt = app.audit.attempt(Action::Reauthentication, address.ip(), &account.name);
     admit_address(&app, &attempt, address.ip())?;
@@ -151,7 +151,7 @@ pub(crate) async fn reauthenticate(
     let account =
         confirmed(&app, &attempt, Some(account), &password).await.map_err(for_this_session)?;
     let id = account.id.clone();
-    let again = app.sessions.reauthenticate(&live.token, Profile::from(account));
+    let again = app.sessions.reauthenticate(&live, Profile::from(account));
     let answer = granted(&app, &request, cookies, again).await?;
     attempt.accepted(&id);
     Ok(answer)
@@ -175,7 +175,7 @@ pub(crate) async fn change_password(
 ) -> Result<StatusCode, Refusal> {
     let live = live?;
     let (password, new) = (body.text("password")?, body.text("new_password")?);
-    let subject = live.token.subject.as_str();
+    let subject = live.subject.as_str();
     let gone = || Refusal::from(Rejection::Ended(SessionError::Denied));
     let account = app.accounts.by_id(subject).await?.ok_or_else(gone)?;
     let new = passwords::check(&new, account.address())?;
@@ -189,7 +189,7 @@ pub(crate) async fn change_password(
         let hash = app.passwords.hash(new.clone()).await?;
         if app.accounts.replace_hash(&checked, &hash).await? {
             attempt.accepted(subject);
-            return match app.sessions.logout_others(subject, &live.token.session_id).await {
+            return match app.sessions.logout_others(subject, &live.session_id).await {
                 Ok(_) => Ok(StatusCode::NO_CONTENT),
                 Err(error) => Err(Refusal::SessionsLeft(
                     "the password was changed, but the other sessions could not be ended: log them out",

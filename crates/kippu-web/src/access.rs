@@ -1,0 +1,145 @@
+//! The access token that a guard has verified, as handlers get it: its claims, what it may be used for, and when it
+//! ends.
+
+use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+
+use kippu::session::{AccessToken, AccessVerifier, TokenEnd};
+
+use super::rejection::Rejection;
+
+/// The verified access token of a request. It dereferences to [`AccessToken`]; a clone shares the token.
+///
+/// Where it comes from: [`Guard::authenticate`](super::Guard::authenticate) returns it,
+/// [`Guard::layer`](super::Guard::layer) puts it into the extensions of the request, and with the feature `axum` it is an
+/// extractor, for which the state of the application gives the [`Guard`](super::Guard). The extractor
+/// `Option<Access<C>>` is `None` for a request without credentials; invalid credentials are rejected all the same.
+///
+/// ```
+/// use kippu_web::{Access, Rejection, Scoped};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Claims { scope: String }
+///
+/// impl Scoped for Claims {
+///     fn scope(&self) -> &str { &self.scope }
+/// }
+///
+/// async fn delete_order(token: Access<Claims>) -> Result<String, Rejection> {
+///     token.require_scope("orders:write")?;
+///     Ok(format!("by {}", token.subject))
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Access<C> {
+    token: Arc<AccessToken<C>>,
+    verifier: Arc<AccessVerifier>,
+}
+
+impl<C> Access<C> {
+    pub(super) fn new(token: AccessToken<C>, verifier: Arc<AccessVerifier>) -> Self {
+        Self { token: Arc::new(token), verifier }
+    }
+
+    /// Returns whether `verifier` has verified the token: the same keys, for the same audience.
+    #[cfg(feature = "axum")]
+    pub(super) fn is_verified_by(&self, verifier: &Arc<AccessVerifier>) -> bool {
+        Arc::ptr_eq(&self.verifier, verifier)
+    }
+
+    /// Requires that the user authenticated at most `max_age` ago; see [`AccessToken::require_recent`].
+    ///
+    /// # Errors
+    /// [`Rejection::NotRecent`].
+    pub fn require_recent(&self, max_age: Duration) -> Result<(), Rejection> {
+        Ok(self.token.require_recent(max_age)?)
+    }
+
+    /// Returns a future that resolves when the token ends: when its session is known to have ended, where the verifier has
+    /// [`EndedSessions`](kippu::session::EndedSessions), or when the token expires. A socket or a stream that outlives its
+    /// request waits for it. `sleep` is the timer of the runtime; see [`AccessVerifier::ended`].
+    ///
+    /// ```
+    /// # use kippu::session::NoClaims;
+    /// # use kippu_web::Access;
+    /// # async fn next_message() {}
+    /// # async fn example(token: Access<NoClaims>) {
+    /// tokio::select! {
+    ///     message = next_message() => { /* … */ }
+    ///     _ = token.ended(tokio::time::sleep) => { /* close the stream */ }
+    /// }
+    /// # }
+    /// ```
+    pub fn ended<T, F>(&self, sleep: T) -> impl Future<Output = TokenEnd> + use<C, T, F>
+    where
+        T: FnMut(Duration) -> F,
+        F: Future<Output = ()>,
+    {
+        self.verifier.ended(&self.token, sleep)
+    }
+}
+
+impl<C: Scoped> Access<C> {
+    /// Requires a token with `scope` among its scopes.
+    ///
+    /// # Errors
+    /// [`Rejection::InsufficientScope`].
+    pub fn require_scope(&self, scope: &str) -> Result<(), Rejection> {
+        let granted = self.token.claims.scope();
+        let is_granted = !scope.is_empty() && granted.split(' ').any(|granted| granted == scope);
+        if is_granted { Ok(()) } else { Err(Rejection::InsufficientScope { scope: scope.into() }) }
+    }
+}
+
+// Derived, it would ask for claims that are `Clone`.
+impl<C> Clone for Access<C> {
+    fn clone(&self) -> Self {
+        Self { token: Arc::clone(&self.token), verifier: Arc::clone(&self.verifier) }
+    }
+}
+
+impl<C> Deref for Access<C> {
+    type Target = AccessToken<C>;
+
+    fn deref(&self) -> &AccessToken<C> {
+        &self.token
+    }
+}
+
+/// The verified access token of a session that has not ended: the extractor reads the store once, whatever store that is.
+/// The state of the application gives a guard of [`Guard::for_sessions`](super::Guard::for_sessions); any other guard
+/// rejects every request with [`Rejection::NoSessions`].
+///
+/// ```
+/// use kippu::session::NoClaims;
+/// use kippu_web::Live;
+///
+/// async fn change_password(token: Live<NoClaims>) -> String {
+///     token.subject.clone()
+/// }
+/// ```
+#[cfg(feature = "axum")]
+#[derive(Debug)]
+pub struct Live<C>(pub Access<C>);
+
+#[cfg(feature = "axum")]
+impl<C> Clone for Live<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[cfg(feature = "axum")]
+impl<C> Deref for Live<C> {
+    type Target = Access<C>;
+
+    fn deref(&self) -> &Access<C> {
+        &self.0
+    }
+}
+
+/// Claims with the scopes of their token.
+pub trait Scoped {
+    /// The claim `scope` (RFC 9068 §2.2.3): names with spaces between them.
+    fn scope(&self) -> &str;
+}
