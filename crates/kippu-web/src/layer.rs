@@ -1,5 +1,5 @@
-//! A guard for a whole router: requests with a valid token go on, with the token in their extensions; all others
-//! are answered here.
+//! A guard for a whole server: requests with a valid token, and those of exempt paths, go on to the service behind it,
+//! with the token in their extensions; all others are answered here.
 
 use std::{
     fmt, mem,
@@ -13,9 +13,13 @@ use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "grpc")]
+use super::grpc;
 use super::{
     Guard,
     access::{Access, Scoped},
+    body::GuardedBody,
+    exempt::Exempt,
     live::Boxed,
     rejection::Rejection,
 };
@@ -38,14 +42,34 @@ impl Guard {
     /// # }
     /// ```
     pub fn layer<C>(&self) -> GuardLayer<C> {
-        GuardLayer { guard: self.clone(), scopes: Vec::new(), max_age: None, is_live: false }
+        GuardLayer(Arc::new(Rules {
+            guard: self.clone(),
+            exempt: Exempt::default(),
+            scopes: Vec::new(),
+            max_age: None,
+            is_live: false,
+        }))
     }
 }
 
-/// Made by [`Guard::layer`]. It answers preflights of CORS as it does all requests without a token: a `CorsLayer` belongs
-/// around it.
-pub struct GuardLayer<C> {
+/// A layer of tower that [`Guard::layer`] makes, for every service over `http`: a router of axum, a server of tonic or hyper.
+/// The bodies of requests and responses can be of any type, so that other layers can be on either side of the guard.
+///
+/// # Order
+/// A `CorsLayer` goes in front of the guard: the guard rejects the preflight of a browser, which never has a token, and a
+/// page can read a rejection only with the headers of CORS. In front of it, too, go the layers that log and compress.
+/// The first layer of a `ServiceBuilder` is in front, and the last one of a `Router`.
+///
+/// # gRPC
+/// With the feature `grpc`, a request whose `Content-Type` begins with `application/grpc` is rejected as gRPC does it: HTTP
+/// 200, and the status in the headers, see `Rejection::grpc_status`. A method of tonic finds the token in
+/// `request.extensions().get::<Access<Claims>>()`.
+pub struct GuardLayer<C>(Arc<Rules<C>>);
+
+/// The rules of a layer: which requests pass, and for which paths there are none.
+struct Rules<C> {
     guard: Guard,
+    exempt: Exempt,
     scopes: Vec<(Arc<str>, HasScope<C>)>,
     /// How long ago the user may have authenticated.
     max_age: Option<Duration>,
@@ -55,33 +79,53 @@ pub struct GuardLayer<C> {
 type HasScope<C> = fn(&Access<C>, &str) -> Result<(), Rejection>;
 
 impl<C> GuardLayer<C> {
-    /// Requires a token that is good for `scope`; called again, for all of the scopes.
+    /// Lets requests of this path pass without a token, for example `/login`; called again, of another one, too. A
+    /// path that ends with `/*` stands for everything below it, for example `/grpc.health.v1.Health/*` for all methods of a
+    /// service of gRPC.
+    ///
+    /// The path of a request is compared byte for byte, without its query, as the layer sees it: within a nested router of
+    /// axum, without the prefix of that router. Below a `/*`, a path with an empty segment, a dot segment, a backslash or an
+    /// encoded `.`, `/` or `\` is not exempt: the service behind might resolve it to a path elsewhere. No token is read from
+    /// exempt requests.
     #[must_use]
-    pub fn require_scope(mut self, scope: &str) -> Self
+    pub fn exempt(self, path: &str) -> Self {
+        self.with(|rules| rules.exempt.add(path))
+    }
+
+    /// Requires a token with `scope` among its scopes; called again, with all of the scopes.
+    #[must_use]
+    pub fn require_scope(self, scope: &str) -> Self
     where
         C: Scoped,
     {
-        self.scopes.push((scope.into(), Access::require_scope));
-        self
+        self.with(|rules| rules.scopes.push((scope.into(), Access::require_scope)))
     }
 
     /// Requires that the user authenticated at most `max_age` ago; see [`Access::require_recent`].
     #[must_use]
     pub fn require_recent(self, max_age: Duration) -> Self {
-        Self { max_age: Some(max_age), ..self }
+        self.with(|rules| rules.max_age = Some(max_age))
     }
 
     /// Requires a session that has not ended: one read of the store for each request. The guard has to be one of
     /// [`Guard::for_sessions`]: any other rejects every request with [`Rejection::NoSessions`].
     #[must_use]
     pub fn live(self) -> Self {
-        Self { is_live: true, ..self }
+        self.with(|rules| rules.is_live = true)
     }
 
-    async fn admit(&self, request: &mut Parts) -> Result<(), Rejection>
-    where
-        C: DeserializeOwned + Send + Sync + 'static,
-    {
+    fn with(self, change: impl FnOnce(&mut Rules<C>)) -> Self {
+        let mut rules = Arc::unwrap_or_clone(self.0);
+        change(&mut rules);
+        Self(Arc::new(rules))
+    }
+}
+
+impl<C: DeserializeOwned + Send + Sync + 'static> Rules<C> {
+    async fn admit(&self, request: &mut Parts) -> Result<(), Rejection> {
+        if self.exempt.contains(request.uri.path()) {
+            return Ok(());
+        }
         let access: Access<C> = self.guard.authenticate(request)?;
         for (scope, has_scope) in &self.scopes {
             has_scope(&access, scope)?;
@@ -97,20 +141,35 @@ impl<C> GuardLayer<C> {
     }
 }
 
+// Derived, these would ask for claims that are `Clone`.
+impl<C> Clone for Rules<C> {
+    fn clone(&self) -> Self {
+        let Self { guard, exempt, scopes, max_age, is_live } = self;
+        Self {
+            guard: guard.clone(),
+            exempt: exempt.clone(),
+            scopes: scopes.clone(),
+            max_age: *max_age,
+            is_live: *is_live,
+        }
+    }
+}
+
 impl<C> Clone for GuardLayer<C> {
     fn clone(&self) -> Self {
-        let Self { guard, scopes, max_age, is_live } = self;
-        Self { guard: guard.clone(), scopes: scopes.clone(), max_age: *max_age, is_live: *is_live }
+        Self(Arc::clone(&self.0))
     }
 }
 
 impl<C> fmt::Debug for GuardLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rules { guard, exempt, scopes, max_age, is_live } = &*self.0;
         f.debug_struct("GuardLayer")
-            .field("guard", &self.guard)
-            .field("scopes", &self.scopes.iter().map(|(scope, _)| scope).collect::<Vec<_>>())
-            .field("max_age", &self.max_age)
-            .field("is_live", &self.is_live)
+            .field("guard", guard)
+            .field("exempt", exempt)
+            .field("scopes", &scopes.iter().map(|(scope, _)| scope).collect::<Vec<_>>())
+            .field("max_age", max_age)
+            .field("is_live", is_live)
             .finish()
     }
 }
@@ -142,11 +201,10 @@ where
     T::Future: Send,
     C: DeserializeOwned + Send + Sync + 'static,
     B: Send + 'static,
-    R: From<String>,
 {
-    type Response = Response<R>;
+    type Response = Response<GuardedBody<R>>;
     type Error = T::Error;
-    type Future = Boxed<'static, Result<Response<R>, T::Error>>;
+    type Future = Boxed<'static, Result<Self::Response, T::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
         self.inner.poll_ready(context)
@@ -156,11 +214,16 @@ where
         // The one that is ready, not its clone.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let layer = self.layer.clone();
+        let GuardLayer(rules) = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            match layer.admit(&mut parts).await {
-                Ok(()) => inner.call(Request::from_parts(parts, body)).await,
+            match rules.admit(&mut parts).await {
+                Ok(()) => {
+                    let response = inner.call(Request::from_parts(parts, body)).await?;
+                    Ok(response.map(GuardedBody::of_service))
+                }
+                #[cfg(feature = "grpc")]
+                Err(rejection) if grpc::is_call(&parts.headers) => Ok(rejection.into_grpc()),
                 Err(rejection) => Ok(rejection.into_http()),
             }
         })

@@ -26,13 +26,13 @@
 //!
 //! - [`Access`] gives a handler the token of its request, `Option<Access>` also accepts requests without one, [`Live`]
 //!   refuses a token whose session has ended.
-//! - [`Guard::layer`] protects a whole router.
+//! - [`Guard::layer`] protects a whole server: a router of axum, a service of hyper, a server of tonic.
 //! - [`SessionRoutes`] answers `refresh`, `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
 //!   application's.
 //! - [`Cookies`] keeps both tokens where no script reads them, and refuses forged requests.
 //!
-//! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for handlers of axum. For other
-//! servers, see [`servers`].
+//! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for handlers of axum. With the feature
+//! `grpc`, a guard answers the calls of gRPC as gRPC does. For servers without tower, see [`servers`].
 
 #[doc = include_str!("servers.md")]
 pub mod servers {}
@@ -42,11 +42,15 @@ mod answer;
 #[cfg(feature = "axum")]
 mod axum;
 mod bearer;
+mod body;
 mod cookie;
 mod csrf;
+mod exempt;
 #[cfg(feature = "axum")]
 mod extract;
 mod form;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod layer;
 mod live;
 mod login;
@@ -69,6 +73,7 @@ use self::live::AnySessions;
 pub use self::{
     access::{Access, Scoped},
     answer::{GrantError, Tokens},
+    body::GuardedBody,
     cookie::{CookieError, Cookies, SetCookies},
     layer::{GuardLayer, Guarded},
     login::login_from,
@@ -245,8 +250,3 @@ impl Guard {
         Ok((token, Some(cookies)))
     }
 }
-
-/// The example of the README is run as a test.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

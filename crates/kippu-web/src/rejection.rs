@@ -140,7 +140,13 @@ impl Rejection {
         }
     }
 
-    /// The code and the words for the client; none where it has not said who it is (RFC 6750 §3.1).
+    /// The words for the client; none where it has not said who it is (RFC 6750 §3.1).
+    #[cfg(feature = "grpc")]
+    pub(super) fn words(&self) -> Option<&'static str> {
+        self.error().map(|(_, words)| words)
+    }
+
+    /// The code and the words for the client.
     fn error(&self) -> Option<(&'static str, &'static str)> {
         Some(match self {
             Self::MissingToken => return None,
@@ -191,7 +197,7 @@ impl Rejection {
     }
 
     /// The challenge: for all that another access token, or one at all, may help.
-    fn challenge(&self) -> Option<HeaderValue> {
+    pub(super) fn challenge(&self) -> Option<HeaderValue> {
         let Some((code, description)) = self.error() else {
             return Some(HeaderValue::from_static("Bearer"));
         };
@@ -226,6 +232,7 @@ impl Rejection {
 
     /// The response, with the error as JSON too, in any body that text makes.
     pub fn into_http<B: From<String>>(self) -> http::Response<B> {
+        self.log();
         let body =
             self.error().map(|(error, error_description)| ErrorBody { error, error_description });
         let text = body.and_then(|body| serde_json::to_string(&body).ok()).unwrap_or_default();
@@ -242,12 +249,16 @@ impl Rejection {
         if let Self::Unavailable(_) = self {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY.as_secs()));
         }
+        response
+    }
+
+    /// Tells the operator why a request is answered with this.
+    pub(super) fn log(&self) {
         if self.status().is_server_error() {
             tracing::error!(target: "kippu_web", error = %self, "a request failed");
         } else {
             tracing::debug!(target: "kippu_web", reason = %self, "a request was refused");
         }
-        response
     }
 }
 
