@@ -1,13 +1,13 @@
-//! Numbers in, SVG out: lines over two logarithmic axes, and the card that they are drawn on.
+//! Draws numbers as SVG: lines over two logarithmic axes, and the card that they are drawn on.
 //!
-//! Shared by `sessions.rs` and the package `peers`. A picture stands on its own: it has its background, for a reader's
-//! light or dark, its units, and a line that says where its numbers come from.
+//! Shared by `sessions.rs` and the package `peers`. A picture is self-contained: it has its
+//! background, for light and dark mode, its units, and a line with the source of its numbers.
 
 use std::fmt::Write;
 
 pub(crate) const WIDTH: f64 = 960.0;
 pub(crate) const MARGIN: f64 = 24.0;
-/// Where what is drawn begins below the title.
+/// The top of the drawing, below the title.
 pub(crate) const TOP: f64 = 92.0;
 const HEAD: &str = r#"<style>
 svg{font-family:system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;font-size:13px}
@@ -22,14 +22,14 @@ svg{font-family:system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;fo
 </style>
 "#;
 
-/// How a line, a bar and their names look.
+/// The style of a line, of a bar and of their names.
 #[derive(Clone, Copy)]
 pub(crate) struct Style {
-    /// From 0 to 8: 0 and 1 are blue, 8 is grey, the rest have nothing in common.
+    /// From 0 to 8: 0 and 1 are blue, 8 is grey, the others are unrelated.
     pub(crate) colour: u8,
-    /// To be seen first.
+    /// Whether it stands out.
     pub(crate) is_bold: bool,
-    /// A bound, not something that was measured at points.
+    /// A bound, not measured points.
     pub(crate) is_dashed: bool,
 }
 
@@ -38,38 +38,38 @@ impl Style {
         Self { colour, is_bold: false, is_dashed: false }
     }
 
-    /// For its text.
+    /// Returns the font weight of its text.
     pub(crate) fn weight(self) -> &'static str {
         if self.is_bold { " bold" } else { "" }
     }
 }
 
-/// What every picture says.
+/// The texts of a picture.
 pub(crate) struct Words {
     pub(crate) title: String,
-    /// What is drawn, with its unit.
+    /// The quantity, with its unit.
     pub(crate) subtitle: String,
     /// The machine and the command.
     pub(crate) source: Vec<String>,
 }
 
-/// One of its ends is at `first`, the other at `last`.
+/// An axis from `first` to `last`.
 pub(crate) struct Axis {
     pub(crate) label: &'static str,
     pub(crate) first: f64,
     pub(crate) last: f64,
-    /// Where there is a number, and which.
+    /// The positions and the texts of the numbers.
     pub(crate) ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    /// Of which part of its length a value is.
+    /// Returns the position of a value as a part of the axis.
     fn part(&self, value: f64) -> f64 {
         (value / self.first).ln() / (self.last / self.first).ln()
     }
 }
 
-/// 1, 2, 5, 10, 20, … around all `values`.
+/// Returns 1, 2, 5, 10, 20, … around all `values`.
 pub(crate) fn one_two_five(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let (low, high) =
         values.fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
@@ -85,11 +85,11 @@ pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) style: Style,
     pub(crate) points: Vec<(f64, f64)>,
-    /// What is to be reached, drawn as diamonds.
+    /// Targets, drawn as diamonds.
     pub(crate) targets: Vec<(f64, f64)>,
 }
 
-/// Lines with their names at their ends.
+/// Draws lines with their names at their ends.
 pub(crate) fn lines(words: &Words, x: &Axis, y: &Axis, series: &[Series]) -> String {
     let (left, right, height) = (MARGIN + 58.0, WIDTH - 210.0, 360.0);
     let bottom = TOP + height;
@@ -122,7 +122,7 @@ pub(crate) fn lines(words: &Words, x: &Axis, y: &Axis, series: &[Series]) -> Str
         TOP - 13.0,
         y.label
     );
-    // What is first in the list is drawn last, over the others.
+    // The first in the list is drawn last, on top of the others.
     for Series { name, style, points, targets } in series.iter().rev() {
         let kind = match style {
             Style { is_dashed: true, .. } => " dash",
@@ -153,14 +153,14 @@ pub(crate) fn lines(words: &Words, x: &Axis, y: &Axis, series: &[Series]) -> Str
     picture(words, bottom + 58.0, &svg)
 }
 
-/// The names of lines beside their ends, moved apart where they would cover each other.
+/// Draws the names of lines beside their ends, moved apart if they would overlap.
 fn names(svg: &mut String, series: &[Series], x: f64, bottom: f64, at_y: impl Fn(f64) -> f64) {
     const APART: f64 = 18.0;
     let mut ends: Vec<(f64, &Series)> =
         series.iter().filter_map(|series| Some((at_y(series.points.last()?.1), series))).collect();
     ends.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     let mut levels: Vec<f64> = ends.iter().map(|(level, _)| *level).collect();
-    // Neighbours push each other off until all have room.
+    // Neighbours push each other apart until all have room.
     for _ in 0..200 {
         for index in 1..levels.len() {
             if let Some([above, below]) = levels.get_mut(index - 1..=index) {
@@ -189,7 +189,7 @@ fn names(svg: &mut String, series: &[Series], x: f64, bottom: f64, at_y: impl Fn
     }
 }
 
-/// `drawn` on its card, with its words above and below; `bottom` is where those below begin.
+/// Puts `drawn` on its card, with the texts above and below; `bottom` is the top of those below.
 pub(crate) fn picture(words: &Words, bottom: f64, drawn: &str) -> String {
     let mut source = String::new();
     let mut level = bottom + 10.0;

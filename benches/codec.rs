@@ -1,4 +1,4 @@
-//! base64url beside the `base64` crate, into a slice and into a new vector or string.
+//! Compares base64url with the `base64` crate, into a slice and into a new vector or string.
 //!
 //! Throughput counts the decoded bytes, both ways.
 
@@ -21,7 +21,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Bytes that use the whole alphabet.
+/// Returns bytes that use the whole alphabet.
 fn bytes(symbols: usize) -> Vec<u8> {
     let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(base64url::decoded_len(symbols)).collect();
     assert_eq!(base64url::encoded_len(bytes.len()), symbols);

@@ -1,5 +1,5 @@
-//! The cost of the look at ended sessions: a verifier checks the same tokens with and without a million ended ids in memory, on
-//! one thread and on two at once.
+//! Measures the cost of checking ended sessions: a verifier checks the same tokens with and without
+//! a million ended ids in memory, on one thread and on two concurrently.
 //!
 //! A time is that of one token on each thread.
 
@@ -35,7 +35,7 @@ fn main() {
             .access_key(key())
             .refresh_key(Key::hs256([0x5b; 32]).expect("long enough").with_kid("1"))
             .build()
-            .expect("nothing is missing");
+            .expect("the settings are complete");
         let mut tokens = Vec::new();
         for user in 0..512 {
             let login = sessions.login(format!("user-{user}"), &NoClaims {}).await;
@@ -46,7 +46,7 @@ fn main() {
             let now = UnixMillis::now();
             store.revoke(&id, RevokeReason::Logout, now).await.expect("a store in memory");
         }
-        // Fresh for as long as the bench takes.
+        // Fresh for the whole duration of the bench.
         let options = EndedOptions::new().max_lag(Duration::from_secs(3600)).capacity(ENDED);
         let ended = EndedSessions::follow(store, options);
         ended.poll().await.expect("a store in memory");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const SECRET: &[u8; 64] =
     b"sixty-four bytes that no one should use outside of a benchmark!!";
 
-/// What is encoded, and decoded where claims are owned.
+/// The claims, owned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
@@ -26,7 +26,7 @@ pub(crate) struct Claims {
     pub(crate) groups: Option<Vec<String>>,
 }
 
-/// The same, borrowed from the decoded payload.
+/// The same claims, borrowed from the decoded payload.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BorrowedClaims<'c> {
     pub(crate) iss: &'c str,
@@ -41,12 +41,12 @@ pub(crate) struct BorrowedClaims<'c> {
     pub(crate) groups: Option<Vec<&'c str>>,
 }
 
-/// The size of the claims of the token that the targets are stated for: 304 bytes with HS256.
+/// The size of the claims for which the targets are set: a token of 304 bytes with HS256.
 pub(crate) const USUAL: usize = 167;
 
 impl Claims {
-    /// Claims of exactly `bytes` bytes of JSON, which expire in a day: a few registered ones, then
-    /// the usual six, then as many groups as there is room for.
+    /// Returns claims of exactly `bytes` bytes of JSON, which expire in a day: a few registered
+    /// ones, then the usual six, then as many groups as fit.
     pub(crate) fn of_size(bytes: usize) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let usual = bytes >= USUAL;
@@ -82,7 +82,7 @@ impl Claims {
         serde_json::to_string(self).expect("strings and numbers")
     }
 
-    /// These claims without their allocations.
+    /// Returns these claims, borrowed.
     pub(crate) fn borrowed(&self) -> BorrowedClaims<'_> {
         BorrowedClaims {
             iss: &self.iss,
@@ -96,7 +96,7 @@ impl Claims {
     }
 }
 
-/// One algorithm and one size of claims, as the tokens that are verified.
+/// The tokens of one algorithm and one size of claims.
 pub(crate) struct Tokens {
     pub(crate) algorithm: Algorithm,
     pub(crate) claims: Claims,
@@ -104,7 +104,7 @@ pub(crate) struct Tokens {
     pub(crate) token: String,
     /// With the header as jsonwebtoken writes it: `typ` first.
     pub(crate) foreign: String,
-    /// With another MAC than its own.
+    /// With the MAC of another token.
     pub(crate) forged: String,
 }
 

@@ -1,5 +1,5 @@
-//! HMAC from a keyed state, beside the `hmac` crate and the limit: the hash's compression function
-//! over as many blocks. Throughput counts the bytes of the message.
+//! Compares HMAC from a keyed state with the `hmac` crate and with the limit: the hash's
+//! compression function over as many blocks. Throughput counts the bytes of the message.
 
 use std::{hint::black_box, time::Duration};
 
@@ -68,8 +68,8 @@ fn oracle<M: Mac + KeyInit + Clone>(
     });
 }
 
-/// The message's blocks with the padding, and the outer block. The states are arbitrary: they change
-/// nothing about the work.
+/// The message's blocks with the padding, and the outer block. The states are arbitrary, which does
+/// not change the work.
 fn limit(group: &mut BenchmarkGroup<'_, WallTime>, algorithm: Algorithm, bytes: usize) {
     let id = BenchmarkId::new("limit", bytes);
     if algorithm == Algorithm::Hs256 {

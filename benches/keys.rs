@@ -1,7 +1,8 @@
-//! The keys of a running server: one thread that verifies, and two at once, with a key by itself, a set behind a lock, and
-//! a `SharedKeySet`.
+//! Measures the keys of a running server: one thread that verifies, and two concurrently, with a
+//! single key, a set behind a lock, and a `SharedKeySet`.
 //!
-//! A time is that of one token on each thread: where threads do not wait for each other, it is the same for one and two.
+//! A time is that of one token on each thread. If threads do not wait for each other, it is the
+//! same for one and two.
 
 use std::{
     hint::black_box,
@@ -22,17 +23,17 @@ struct Claims {
     exp: NumericDate,
 }
 
-/// As a server does without a `SharedKeySet`: a pointer is copied under a lock.
+/// A server without a `SharedKeySet`: it copies a pointer under a lock.
 struct Locked(RwLock<Arc<KeySet>>);
 
 impl Keys for Locked {
     fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
-        let keys = Arc::clone(&self.0.read().expect("nobody panics"));
+        let keys = Arc::clone(&self.0.read().expect("no reader panics"));
         keys.find(kid, candidates);
     }
 
     fn find_by_header(&self, token: &str, candidates: &mut Candidates<'_>) {
-        let keys = Arc::clone(&self.0.read().expect("nobody panics"));
+        let keys = Arc::clone(&self.0.read().expect("no reader panics"));
         keys.find_by_header(token, candidates);
     }
 }

@@ -1,4 +1,4 @@
-//! Several benches share this: it verifies on several threads at once.
+//! Shared by several benches: verifies on several threads concurrently.
 
 use std::{
     sync::Barrier,
@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Verifies so many times on each of so many threads: each time is given its number. Returns the time of the slowest thread.
+/// Verifies `times` times on each of `threads` threads, and passes the number of each time. Returns
+/// the time of the slowest thread.
 ///
 /// # Panics
-/// When a token is refused.
+/// When a token is rejected.
 pub fn at_once(threads: usize, times: u64, verify: impl Fn(u64) -> bool + Sync) -> Duration {
     let start = Barrier::new(threads);
     let work = || {

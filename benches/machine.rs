@@ -1,4 +1,4 @@
-//! Where it is measured.
+//! Describes the machine of a measurement.
 //!
 //! Shared by `sessions.rs` and the package `peers`.
 
@@ -6,13 +6,13 @@ use std::{env, fs, thread};
 
 use serde::Serialize;
 
-/// As far as it bears on times.
+/// The properties of the machine that affect times.
 #[derive(Serialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) sha_extensions: bool,
-    /// Programs that wanted a core in the last minute, this one among them.
+    /// The number of programs that wanted a core in the last minute, including this one.
     pub(crate) load: String,
 }
 

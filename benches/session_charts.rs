@@ -1,5 +1,5 @@
-//! The rows of `sessions.rs` in, JSON and charts out: rotations a second, and how long the slowest of a hundred wait, over
-//! the callers at once.
+//! Writes the rows of `sessions.rs` as JSON and as charts: rotations a second, and the wait of the
+//! slowest of a hundred, by the number of concurrent callers.
 
 use std::{fs, io, path::Path};
 
@@ -11,7 +11,7 @@ use crate::{
     machine::Machine,
 };
 
-/// One operation by so many callers at once; waits in microseconds.
+/// One operation by a number of concurrent callers; waits in microseconds.
 #[derive(Serialize)]
 pub(crate) struct Row {
     pub(crate) store: &'static str,
@@ -23,16 +23,16 @@ pub(crate) struct Row {
     pub(crate) max: f64,
 }
 
-/// What the rotations of a store are to reach: callers, and how many a second.
+/// The targets of a store's rotations: callers, and rotations a second.
 const TARGETS: [(&str, &[(f64, f64)]); 3] = [
     ("sqlite", &[(8.0, 3_000.0), (32.0, 9_000.0)]),
     ("postgres", &[(32.0, 10_000.0)]),
     ("redis", &[(32.0, 20_000.0)]),
 ];
-/// What 99 of a hundred may wait at most.
+/// The longest wait that 99 of a hundred rotations may take.
 const LONGEST_WAIT: f64 = 100_000.0;
 
-/// `loaded` is how many sessions were there before.
+/// Writes the files. `loaded` is the number of sessions that existed before.
 pub(crate) fn write(folder: &Path, loaded: usize, rows: &[Row]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let machine = Machine::here();
@@ -48,14 +48,14 @@ pub(crate) fn write(folder: &Path, loaded: usize, rows: &[Row]) -> io::Result<()
         ],
     };
     let rates = words(
-        "Rotations of refresh tokens, by callers at once",
+        "Rotations of refresh tokens, by concurrent callers",
         format!(
-            "{others} other sessions are there. Higher is better; a diamond is the target of its store."
+            "With {others} other sessions. Higher is better; a diamond is the target of its store."
         ),
     );
     let waits = words(
-        "How long a rotation takes, by callers at once",
-        format!("{others} other sessions are there. 99 of a hundred are faster; lower is better."),
+        "How long a rotation takes, by concurrent callers",
+        format!("With {others} other sessions. 99 of a hundred are faster; lower is better."),
     );
     fs::write(
         folder.join("rotations.svg"),
@@ -103,12 +103,12 @@ fn picture(words: &Words, label: &'static str, rows: &[Row], kind: Kind) -> Stri
     let values = series.iter().flat_map(|series| series.points.iter().chain(&series.targets));
     let ticks = one_two_five(values.map(|(_, value)| *value));
     let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else { return String::new() };
-    // 1 and 5 of each ten, or the numbers would touch.
+    // Only 1 and 5 of each decade, because the numbers would touch otherwise.
     let shown = ticks.iter().filter(|tick| !format!("{tick:e}").starts_with('2'));
     let text = |value: f64| if kind == Kind::Rate { rate_text(value) } else { wait_text(value) };
     let y = Axis { label, first, last, ticks: shown.map(|tick| (*tick, text(*tick))).collect() };
     let x = Axis {
-        label: "callers at once",
+        label: "concurrent callers",
         first: fewest,
         last: most,
         ticks: callers.iter().map(|callers| (*callers, callers.to_string())).collect(),
@@ -130,7 +130,7 @@ fn number(callers: usize) -> f64 {
     f64::from(u32::try_from(callers).expect("a few hundred"))
 }
 
-/// 1,000,000.
+/// Formats a number like 1,000,000.
 fn grouped(number: usize) -> String {
     if number < 1000 {
         return number.to_string();

@@ -1,14 +1,22 @@
-//! Logins on each store: how many a second, and how long the slowest wait.
+//! Measures logins on each store: the throughput, and the wait of the slowest.
 //!
-//! `cargo bench -p kippu-benches --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS] [--ended] [--without-log] [STORE …]]`. Servers are
-//! started for it, and share the machine's cores with it. `--loaded=1000000` has so many sessions in the store
-//! beforehand, and says how much room each of them takes; `--worn=1000000` rotates one of them so often, and says how
-//! much the store has grown. `--ended` has sessions end at 10, 100 and 1,000 logouts a second while a verifier follows them, and
-//! tells how long after the answer it refuses their tokens, and what a reading of the log costs. `--without-log` has SQLite and
-//! PostgreSQL write no log, to compare the logouts with. Each row is one operation by so many callers at once, each on separate sessions; every answer is
-//! checked. `rotate` is the store's step alone, `refresh` the whole of it: tag, read, rotation, signature.
+//! `cargo bench -p kippu-benches --bench sessions [-- [--loaded=SESSIONS] [--worn=ROTATIONS]
+//! [--ended] [--without-log] [STORE …]]`.
 //!
-//! The rows are written as JSON, and the rotations drawn, in `target/sessions` or the folder of `--out=FOLDER`.
+//! The bench starts the servers, which share the machine's cores with it. Each row is one operation
+//! by a number of concurrent callers, each on separate sessions. Every answer is checked. `rotate`
+//! is only the store's step; `refresh` is all of it: tag, read, rotation, signature.
+//!
+//! - `--loaded=1000000` puts that many sessions into the store beforehand, and prints the space of
+//!   each.
+//! - `--worn=1000000` rotates one of them that often, and prints how much the store has grown.
+//! - `--ended` ends 10, 100 and 1,000 sessions a second while a verifier follows them. It prints
+//!   how long after the answer the verifier rejects their tokens, and the cost of a reading of the
+//!   log.
+//! - `--without-log` makes SQLite and PostgreSQL write no log, as a comparison for the logouts.
+//!
+//! The bench writes the rows as JSON and draws the rotations, in `target/sessions` or the folder of
+//! `--out=FOLDER`.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -46,15 +54,15 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 use self::session_charts::Row;
 
-/// How much is done for one row.
+/// The amount of work for one row.
 #[derive(Clone, Copy)]
 struct Size {
-    /// The fewest calls of a row.
+    /// The minimum number of calls of a row.
     calls: usize,
     callers: &'static [usize],
-    /// Sessions that are there before.
+    /// The number of sessions that exist before.
     loaded: usize,
-    /// Rotations of one of them.
+    /// The number of rotations of one of them.
     worn: u64,
     /// How long sessions end at each rate.
     ended: Duration,
@@ -62,7 +70,7 @@ struct Size {
     logs: bool,
 }
 
-/// For numbers.
+/// For measurements.
 const FULL: Size = Size {
     calls: 24_000,
     callers: &[1, 8, 32, 128],
@@ -72,7 +80,7 @@ const FULL: Size = Size {
     logs: true,
 };
 
-/// To see that it works.
+/// For a test that the bench works.
 const TRIAL: Size = Size {
     calls: 16,
     callers: &[1, 2],
@@ -82,9 +90,9 @@ const TRIAL: Size = Size {
     logs: true,
 };
 
-/// How much is to be done, and where the rows go.
+/// Reads the amount of work, and the folder for the rows.
 fn read(arguments: &[String]) -> (Size, PathBuf) {
-    // Cargo says so for `cargo bench`, not for `cargo test`.
+    // Cargo passes `--bench` for `cargo bench`, not for `cargo test`.
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
     let mut size = if is_bench { FULL } else { TRIAL };
     let mut folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sessions");
@@ -141,7 +149,8 @@ fn main() {
     if wanted("postgres") {
         let server = postgres_server::Postgres::start();
         runtime.block_on(async {
-            // A server on this machine breaks off no connection, so that none has to be tried out first.
+            // A server on this machine does not break connections, so that they need not be tested
+            // first.
             let options =
                 sqlx::postgres::PgPoolOptions::new().max_connections(32).test_before_acquire(false);
             let pool = options.connect(&server.url()).await.expect("it runs");
@@ -160,7 +169,8 @@ fn main() {
         });
     }
     if wanted("mysql") {
-        // MariaDB, with the default of both: innodb_flush_log_at_trx_commit = 1. PostgreSQL above has no log for replicas either.
+        // MariaDB with the default of both servers: innodb_flush_log_at_trx_commit = 1. PostgreSQL
+        // above has no log for replicas either.
         let server = mysql_server::MySql::start_with(&["--skip-log-bin"]);
         runtime.block_on(async {
             let options =
@@ -187,7 +197,7 @@ fn main() {
             let held = async || {
                 let answer = server.command(&["INFO", "memory"]);
                 let used = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
-                used.expect("a line of it").trim().parse().expect("a number")
+                used.expect("the line has a number").trim().parse().expect("a number")
             };
             all("redis", BoxStore::new(store), size, &mut rows, held).await;
         });
@@ -196,11 +206,11 @@ fn main() {
     println!("written to {}", folder.display());
 }
 
-/// What an operation works on.
+/// The sessions that an operation uses.
 struct Bench {
     store: Arc<BoxStore>,
     sessions: Sessions<Arc<BoxStore>>,
-    /// Of each caller, one for each call.
+    /// The tokens of each caller, one for each call.
     tokens: RwLock<Vec<Vec<TokenResponse>>>,
 }
 
@@ -210,13 +220,13 @@ impl Bench {
     }
 }
 
-/// What the process holds in memory, where the system tells.
+/// Returns the memory of the process in bytes, if the system provides it.
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }
 
-/// All operations, by more and more callers. `held` tells how many bytes the store takes.
+/// Runs all operations, with more and more callers. `held` returns how many bytes the store takes.
 async fn all(
     name: &'static str,
     store: BoxStore,
@@ -224,7 +234,7 @@ async fn all(
     rows: &mut Vec<Row>,
     held: impl AsyncFn() -> u64,
 ) {
-    // What the stores before have left to be written is not written during this one's turn.
+    // Writes of the earlier stores that are still pending must not happen during this one's turn.
     if let Err(error) = Command::new("sync").status() {
         eprintln!("the disk may be busy still: sync: {error}");
     }
@@ -265,7 +275,7 @@ async fn all(
         }
     }
     for &callers in size.callers {
-        // One caller who waits for a disk gets little done.
+        // A single caller that waits for a disk makes little progress.
         let calls = if callers == 1 { size.calls / 8 } else { size.calls }.div_ceil(callers);
         let mut row = |operation, Measured { elapsed, waits }: Measured| {
             let at = |part: usize| waits[(waits.len() - 1) * part / 100].as_secs_f64() * 1e6;
@@ -282,7 +292,7 @@ async fn all(
         row("login", measured);
         row("verify", each(&bench, callers, calls, verify).await.0);
         row("rotate", each(&bench, callers, calls, rotate).await.0);
-        // The tokens at hand have been used up by the row before.
+        // The row before has used these tokens up.
         *bench.tokens.write().expect("no call failed") =
             each(&bench, callers, calls, login).await.1;
         row("refresh", each(&bench, callers, calls, refresh).await.0);
@@ -294,7 +304,8 @@ fn access_key() -> Key {
     Key::hs256([0x5a; 32]).expect("32 bytes")
 }
 
-/// So many logouts a second, for so long: how long after its answer a verifier refuses the token, and what a reading costs.
+/// Logs out `a_second` sessions a second for `time`. Measures how long after its answer a verifier
+/// rejects the token, and the cost of a reading.
 async fn end(name: &str, bench: &Arc<Bench>, a_second: u32, time: Duration) {
     let ended = EndedSessions::follow(Arc::clone(&bench.store), EndedOptions::new());
     let verifier = AccessVerifier::new(access_key(), "https://auth.example", "api");
@@ -308,7 +319,7 @@ async fn end(name: &str, bench: &Arc<Bench>, a_second: u32, time: Duration) {
     )]
     let tokens = each(bench, 1, logouts as usize, login).await.1.remove(0);
     ended.poll().await.expect("the store is there");
-    // As `EndedSessions::run` does it, with a watch on it.
+    // As `EndedSessions::run` does it, but timed.
     let readings = Arc::<Mutex<Vec<Duration>>>::default();
     let measured = Arc::clone(&readings);
     let reader = tokio::spawn(async move {
@@ -358,7 +369,7 @@ async fn login(bench: Arc<Bench>, caller: usize, call: usize) -> TokenResponse {
     bench.sessions.login(subject, &NoClaims {}).await.expect("a login")
 }
 
-/// How many callers load sessions.
+/// The number of callers that load sessions.
 const LOADERS: usize = 128;
 
 async fn load(bench: Arc<Bench>, caller: usize, call: usize) {
@@ -398,13 +409,13 @@ async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
     Ok(Some(NoClaims {}))
 }
 
-/// From the first call to the last answer, and each wait, sorted.
+/// The time from the first call to the last answer, and each wait, sorted.
 struct Measured {
     elapsed: Duration,
     waits: Vec<Duration>,
 }
 
-/// So many callers at once, each so many times, one after the other.
+/// Runs a number of concurrent callers, each of which makes its calls one after the other.
 async fn each<T, F>(
     bench: &Arc<Bench>,
     callers: usize,

@@ -1,5 +1,5 @@
-//! Tokens: encode, decode, refuse, by algorithm and size of the claims; keys in a set; and the
-//! costliest tokens that an attacker can send.
+//! Measures tokens: encode, decode, reject, by algorithm and size of the claims; keys in a set; and
+//! the most expensive tokens that an attacker can send.
 //!
 //! A time is that of one token. The sizes are bytes of JSON.
 
@@ -82,13 +82,13 @@ fn sizes(criterion: &mut Criterion, tokens: &Tokens, bytes: usize) {
     group.finish();
 }
 
-/// The usual token under other headers, with keys by themselves and in a set.
+/// The usual token with other headers, with single keys and with a set.
 fn headers_and_keys(criterion: &mut Criterion) {
     let tokens = Tokens::new(Algorithm::Hs256, USUAL);
     let (claims, validation) = (&tokens.claims, expecting(&tokens.claims));
     let named = |number: usize| key(Algorithm::Hs256).with_kid(format!("key-{number}"));
     let set = (2..=8).try_fold(KeySet::new(named(1)), |set, number| {
-        // A secret of its own for each, but the last, which signs the tokens here.
+        // Each key has a different secret. The last one signs the tokens here.
         let other = Key::hs256([u8::try_from(number).expect("small"); 32]).expect("long enough");
         set.accept(if number == 8 { named(8) } else { other.with_kid(format!("key-{number}")) })
     });
@@ -117,7 +117,7 @@ fn headers_and_keys(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The claims of `tokens` under another header.
+/// Returns a token with the claims of `tokens` and another header.
 fn signed(header: &str, tokens: &Tokens) -> String {
     let payload = tokens.token.split('.').nth(1).expect("three segments");
     let input = format!("{}.{payload}", base64url::encode(header.as_bytes()));
@@ -125,11 +125,11 @@ fn signed(header: &str, tokens: &Tokens) -> String {
     format!("{input}.{}", base64url::encode(tag.as_ref()))
 }
 
-/// How many bytes a header can have in a token of the longest length, with room for a payload.
+/// The maximum size of a header in a token of the maximum length, with room for a payload.
 const LONG: usize = 12_200;
 
-/// What costs most before the MAC is known to be wrong, in a token of 16 KiB. The first is the
-/// costliest that was found; each of the others was suspected.
+/// The tokens of 16 KiB that cost most before their wrong MAC is detected. The first one is the
+/// most expensive that was found; the others were suspected.
 fn attacks(criterion: &mut Criterion) {
     let with = |member: &str, value: &str| format!(r#"{{"alg":"HS256","{member}":{value}}}"#);
     let list = |element: &str| {
@@ -181,7 +181,7 @@ fn attacks(criterion: &mut Criterion) {
         });
     }
 
-    // A set that tries all its keys multiplies the MACs, which is why it has to be asked for.
+    // A set that tries all its keys multiplies the MACs, so it is an explicit option.
     let first = Key::hs256([1; 32]).expect("long enough").with_kid("1");
     let keys = (2..=8).try_fold(KeySet::new(first), |set, number: u8| {
         let other = Key::hs256([number; 32]).expect("long enough");
@@ -203,7 +203,7 @@ fn attacks(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Why an attack is refused.
+/// Why an attack is rejected.
 #[derive(Clone, Copy)]
 enum Reason {
     Signature,
@@ -222,7 +222,8 @@ impl Reason {
     }
 }
 
-/// A token of the greatest length, or up to 3 bytes less, with a wrong MAC of the right length.
+/// Returns a token of the maximum length, or up to 3 bytes less, with a wrong MAC of the right
+/// length.
 fn longest(header: &str) -> String {
     let header = base64url::encode(header.as_bytes());
     let room = Validation::DEFAULT_MAX_TOKEN_LEN - header.len() - 43 - 2;

@@ -1,8 +1,9 @@
-//! What the web costs: an API route with and without a token, and the refresh route beside the call behind it.
+//! Measures the cost of the web layer: an API route with and without a token, and the refresh route
+//! compared with the call behind it.
 //!
-//! `cargo bench -p kippu-benches --bench web`. A server and its clients share this process and its cores; 64 connections stay
-//! open. The two sides of a comparison take turns, so that whatever else the machine does hits both; each line is the
-//! median of the rounds.
+//! `cargo bench -p kippu-benches --bench web`. A server and its clients share this process and its
+//! cores, over 64 open connections. The two sides of a comparison take turns, so that other load on
+//! the machine affects both. Each line is the median of the rounds.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a bench that fails ends")]
 
 use std::{
@@ -72,7 +73,8 @@ async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
     Ok(Some(NoClaims {}))
 }
 
-/// The same request, with the same token, to a route that looks at it, and to one that does not.
+/// Sends the same request with the same token to a route that verifies it, and to one that does
+/// not.
 async fn api(sessions: &Sessions<BoxStore>, address: SocketAddr, rounds: usize, requests: usize) {
     let token = sessions.login("user-12345", &NoClaims {}).await.unwrap().access_token;
     let request = |path: &str| {
@@ -97,12 +99,12 @@ async fn api(sessions: &Sessions<BoxStore>, address: SocketAddr, rounds: usize, 
             );
         }
     }
-    print("GET, no token looked at", &mut open);
+    print("GET, no token checked", &mut open);
     print("GET, Access<NoClaims>", &mut guarded);
     println!("{:>45.1} %", 100.0 * median(&mut guarded) / median(&mut open));
 }
 
-/// `POST /refresh`, and `Sessions::refresh`, on an SQLite file.
+/// Compares `POST /refresh` with `Sessions::refresh`, on an SQLite file.
 async fn refresh(
     sessions: &Arc<Sessions<BoxStore>>,
     address: SocketAddr,
@@ -152,7 +154,7 @@ async fn refresh(
     println!("{:>45.1} %", 100.0 * median(&mut routed) / median(&mut direct));
 }
 
-/// All connections at once, and how many requests a second that is.
+/// Runs all connections concurrently. Returns the requests a second.
 async fn at_once<F>(requests: usize, caller: impl Fn(usize) -> F) -> f64
 where
     F: Future<Output = ()> + Send + 'static,
@@ -181,13 +183,13 @@ async fn connect(address: SocketAddr) -> TcpStream {
     connection
 }
 
-/// One request and its answer, of which the length stands in the header.
+/// Sends one request and reads its answer, whose length is in the header.
 async fn ask(connection: &mut TcpStream, request: &str) -> String {
     connection.write_all(request.as_bytes()).await.unwrap();
     let (mut buffer, mut length) = ([0; 4096], 0);
     loop {
         let read = connection.read(buffer.split_at_mut(length).1).await.unwrap();
-        assert!(read > 0, "the connection is lost");
+        assert!(read > 0, "the connection was lost");
         length += read;
         let answer = std::str::from_utf8(buffer.split_at(length).0).unwrap();
         if let Some((head, body)) = answer.split_once("\r\n\r\n") {

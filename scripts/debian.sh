@@ -1,11 +1,13 @@
-# Sourced by scripts/test and scripts/test-machines: how they come by what Debian has. Wants $tmp, a folder for passing things.
+# Sourced by scripts/test and scripts/test-machines: functions that install Debian packages and
+# tools. Requires $tmp, a temporary folder.
 
 run() {
     echo "+ $*"
     "$@"
 }
 
-# A program of crates.io, in target/tools. Unoptimised, which halves its build.
+# Installs a program from crates.io in target/tools. Without optimisation, which halves the build
+# time.
 tool() {
     [[ -x $root/target/tools/bin/$1 ]] || run cargo install "$1" --version "$2" --locked --debug --root "$root/target/tools"
 }
@@ -20,20 +22,20 @@ as_root() {
 }
 
 apt_update() {
-    # A mirror of something else may be away; what is wanted may be known all the same.
+    # An unrelated mirror may be unavailable, and the existing lists may contain the package.
     as_root apt-get update -q || echo "apt-get update failed; going on with the lists that are here"
 }
 
 apt_install() {
     local install=(apt-get install -qq -y --no-install-recommends --no-upgrade -o Dpkg::Use-Pty=0 "$@")
-    # Lists that are missing or old are the usual reason for it to fail.
+    # It usually fails because the lists are missing or old.
     as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" || {
         apt_update
         as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}"
     }
 }
 
-# The newest version of a Debian package that starts with the given numbers.
+# Prints the newest version of a Debian package that starts with the given numbers.
 debian_version() {
     local version
     version=$(apt-cache madison "$1" | awk -v wanted="$2" 'index($3, wanted) == 1 { print $3; exit }')
@@ -41,7 +43,7 @@ debian_version() {
     echo "$version"
 }
 
-# Debian's compiler conflicts with rustup as a package, and gets along with it as files in a folder.
+# As a package, Debian's compiler conflicts with rustup. As files in a folder it does not.
 unpack_rust() {
     local dir=$1 version=$2
     shift 2
@@ -50,7 +52,7 @@ unpack_rust() {
     runs_rust "$dir" rustc || die "Debian's rustc-web $version does not run from $dir"
 }
 
-# Debian has core and alloc for another target, and their source, only in its newest.
+# Debian has core and alloc for other targets, and their source, only for its newest compiler.
 unpack_newest_rust() {
     local dir=$1 version
     version=$(debian_version libstd-rust-web-dev-bpf "")
@@ -58,7 +60,8 @@ unpack_newest_rust() {
     unpack_rust "$dir" "$version" "libstd-rust-web-dev-bpf=$version" "${@/%/=$version}"
 }
 
-# The files of Debian packages, in a folder; what shared libraries they need of the system is installed there.
+# Unpacks the files of Debian packages into a folder. Installs the shared libraries that they need
+# on the system.
 unpack() {
     local dir=$1 file libraries
     shift
@@ -69,7 +72,7 @@ unpack() {
         dpkg-deb -x "$file" "$dir"
         dpkg-deb -f "$file" Depends
     done >"$tmp/depends"
-    # Their own are among the files, and so are those of another machine.
+    # Their own libraries are among the files, and so are those for another machine.
     grep -oE '\blib[a-z0-9.+-]+' "$tmp/depends" | grep -vE '^lib(std-rust|c-dev)|-cross$' | sort -u >"$tmp/libraries"
     mapfile -t libraries <"$tmp/libraries"
     apt_install "${libraries[@]}"
@@ -81,7 +84,7 @@ with_rust() {
     LD_LIBRARY_PATH=$(echo "$dir"/usr/lib/*-linux-gnu*) RUSTC=$dir/usr/bin/rustc "$@"
 }
 
-# Whether the given programs in a folder are there and find their libraries.
+# Succeeds if the given programs exist in a folder and find their libraries.
 runs_rust() {
     local dir=$1 program
     shift

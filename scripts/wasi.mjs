@@ -1,4 +1,5 @@
-// Runs a test program for WebAssembly in node, with no file to open and no network: node wasi.mjs PROGRAM [ARGUMENT]...
+// Runs a test program for WebAssembly in node, without files and network:
+// node wasi.mjs PROGRAM [ARGUMENT]...
 import { readFile } from "node:fs/promises";
 import { argv, exit } from "node:process";
 import { WASI } from "node:wasi";

@@ -1,5 +1,5 @@
-//! What is allocated for a token: nothing where claims are borrowed or the token is refused, and
-//! where they are owned what they themselves hold. A reallocation counts as an allocation.
+//! Counts what is allocated for a token: nothing if the claims are borrowed or the token is
+//! rejected; otherwise only what the owned claims contain. A reallocation counts as an allocation.
 
 use std::hint::black_box;
 
@@ -56,7 +56,7 @@ fn validation() -> Validation {
     Validation::new().issuer("https://auth.example").audience("https://api.example").at(now)
 }
 
-/// A token with a header that this crate would not write.
+/// Returns a token with a header that this crate would not write.
 fn with_header(algorithm: Algorithm, header: &str) -> String {
     let payload = serde_json::to_vec(&claims()).expect("strings and numbers");
     let input = format!("{}.{}", base64url::encode(header.as_bytes()), base64url::encode(&payload));
@@ -64,14 +64,14 @@ fn with_header(algorithm: Algorithm, header: &str) -> String {
     format!("{input}.{}", base64url::encode(tag.as_ref()))
 }
 
-/// The token with another signature of the same length.
+/// Returns the token with another signature of the same length.
 fn forged(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').expect("three segments");
     let first = if signature.starts_with('A') { "B" } else { "A" };
     format!("{signed}.{first}{}", signature.split_at(1).1)
 }
 
-/// The counter counts: without this, every zero below would say nothing.
+/// The counter works: without this test, the zeros below would prove nothing.
 #[test]
 fn an_allocation_is_counted() {
     assert_eq!(measure(|| drop(black_box(Box::new(1)))).count_total, 1);
@@ -136,7 +136,7 @@ fn borrowed_claims_allocate_nothing() {
     }
 }
 
-/// Which of the claims that somebody requires are there is noted in one word.
+/// The validation notes in one word which of the required claims are present.
 #[test]
 fn a_required_claim_allocates_nothing() {
     let key = key(Algorithm::Hs256);
@@ -150,7 +150,7 @@ fn a_required_claim_allocates_nothing() {
 }
 
 #[test]
-fn owned_claims_allocate_what_they_hold() {
+fn owned_claims_allocate_only_their_content() {
     let expected = claims();
     let own = measure(|| drop(black_box(expected.clone())));
     assert_eq!(own.count_total, 4);
@@ -186,7 +186,7 @@ fn a_forged_token_allocates_nothing() {
     }
 }
 
-/// Claims that own nothing on the way to the error: the caller's type reads them first.
+/// Claims that own no memory before the error: the caller's type reads them first.
 #[test]
 fn an_expired_token_allocates_nothing() {
     let key = key(Algorithm::Hs256);
@@ -200,7 +200,7 @@ fn an_expired_token_allocates_nothing() {
     assert_eq!(info.count_total, 0);
 }
 
-/// The token itself: the claims are written where they are encoded.
+/// Only the token is allocated: the claims are written directly into it.
 #[test]
 fn encoding_allocates_once() {
     for algorithm in ALGORITHMS {
@@ -212,7 +212,7 @@ fn encoding_allocates_once() {
     }
 }
 
-/// The key itself, its states, and the headers that it writes.
+/// The key itself, its hash states, and the headers that it writes.
 #[test]
 fn a_key_takes_less_than_a_kibibyte() {
     for algorithm in ALGORITHMS {
@@ -224,20 +224,21 @@ fn a_key_takes_less_than_a_kibibyte() {
     }
 }
 
-/// One that is longer than usual: however its claims were written, the room that it ends in is what it needs.
+/// A longer token than usual: its buffer has exactly the necessary capacity, however the claims
+/// were written.
 #[test]
-fn a_long_token_has_no_room_to_spare() {
+fn a_long_token_has_no_unused_capacity() {
     let key = key(Algorithm::Hs256);
-    // Each of these is written by itself, which doubles the room now and then.
+    // Each of these is written separately, which doubles the capacity now and then.
     let token = encode(&serde_json::json!({ "x": "\n".repeat(2000) }), &key).unwrap();
     assert!(token.len() > 5000);
     assert_eq!(token.capacity(), token.len());
 }
 
-/// What an access token has to spare is less than what is usual for a whole one.
+/// An access token has less unused capacity than the usual minimum for a whole token.
 #[cfg(feature = "session")]
 #[tokio::test]
-async fn an_access_token_has_little_room_to_spare() {
+async fn an_access_token_has_little_unused_capacity() {
     use kippu::session::{MemoryStore, Sessions};
 
     let sessions = Sessions::builder(MemoryStore::new(8))
@@ -255,10 +256,10 @@ async fn an_access_token_has_little_room_to_spare() {
     }
 }
 
-/// Neither where the session goes on nor where it has ended.
+/// Neither for a live session nor for an ended one.
 #[cfg(feature = "session")]
 #[tokio::test]
-async fn a_look_at_ended_sessions_allocates_nothing() {
+async fn checking_ended_sessions_allocates_nothing() {
     use kippu::session::{
         AccessVerifier, EndedOptions, EndedSessions, MemoryStore, NoClaims, Sessions,
     };
@@ -284,7 +285,7 @@ async fn a_look_at_ended_sessions_allocates_nothing() {
     let allocations = |verifier: &AccessVerifier, token: &str| {
         measure(|| drop(black_box(verifier.verify::<NoClaims>(token)))).count_total
     };
-    // A thread's first look at what it shares with others prepares that.
+    // The first access of a thread to the shared state initializes it.
     assert!(following.verify::<NoClaims>(&live.access_token).is_ok());
     let usual = allocations(&plain, &live.access_token);
     assert_eq!(allocations(&following, &live.access_token), usual);

@@ -1,4 +1,5 @@
-//! What the words of the repository promise of its files: the order of the rooms, and the tests that SECURITY.md names.
+//! Checks claims of the repository's documents about its files: the order of the modules in
+//! CONTRIBUTING.md, and the tests that SECURITY.md names.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -11,7 +12,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The files in a folder and below, from the root of the repository, without what a build made.
+/// Returns the files in a folder and below, relative to the root, without build output.
 fn files(folder: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
         let entry = entry.unwrap();
@@ -24,7 +25,8 @@ fn files(folder: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The rooms that a source text imports by `crate::room` or, as rustfmt writes it, in the lines of `crate::{…}`.
+/// Returns the modules that a source text imports with `crate::module` or, as rustfmt writes it, in
+/// the lines of `crate::{…}`.
 fn imports(text: &str) -> Vec<&str> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -50,16 +52,16 @@ fn imports(text: &str) -> Vec<&str> {
     found
 }
 
-/// CONTRIBUTING.md lists the rooms from the ground up.
+/// CONTRIBUTING.md lists the modules from the lowest to the highest.
 #[test]
-fn a_room_imports_only_rooms_that_stand_above_it() {
+fn a_module_imports_only_modules_listed_before_it() {
     let text = read("CONTRIBUTING.md");
     let map = text.split("## The rooms").nth(1).unwrap().split("\n## ").next().unwrap();
     let rooms: Vec<&str> =
         map.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let rank = |name: &str| {
         let rank = rooms.iter().position(|room| *room == name);
-        rank.unwrap_or_else(|| panic!("CONTRIBUTING.md has no room {name}"))
+        rank.unwrap_or_else(|| panic!("CONTRIBUTING.md does not list {name}"))
     };
     let mut sources = Vec::new();
     files("src", &mut sources);
@@ -71,7 +73,7 @@ fn a_room_imports_only_rooms_that_stand_above_it() {
             count += 1;
             assert!(
                 rank(import) <= rank(room),
-                "{} imports {import}, below {room}",
+                "{} imports {import}, which CONTRIBUTING.md lists after {room}",
                 file.display()
             );
         }
@@ -79,7 +81,8 @@ fn a_room_imports_only_rooms_that_stand_above_it() {
     assert!(count > 40, "only {count} imports were found");
 }
 
-/// SECURITY.md names a test as `file.rs::name`, and a case of the attack corpus as `attacks.jsonl::name`.
+/// SECURITY.md names a test as `file.rs::name`, and a case of the attack corpus as
+/// `attacks.jsonl::name`.
 #[test]
 fn every_test_that_security_md_names_exists() {
     let mut all = Vec::new();

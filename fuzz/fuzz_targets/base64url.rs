@@ -1,4 +1,5 @@
-//! Decoding takes what the `base64` crate's strict engine takes, with the same result, and says of everything else what is wrong first.
+//! Decoding accepts exactly what the `base64` crate's strict engine accepts, with the same result.
+//! For every other text the error names its first fault.
 #![no_main]
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// As bytes: one spelling, which decodes to them.
+/// Checks these bytes: they have one spelling, which decodes to them.
 fn encodes(bytes: &[u8]) {
     let symbols = encode(bytes);
     assert_eq!(symbols, URL_SAFE_NO_PAD.encode(bytes));
@@ -30,7 +31,10 @@ fn encodes(bytes: &[u8]) {
     for extra in [0, 5] {
         let mut output = vec![b'!'; needed + extra];
         assert_eq!(encode_to_slice(bytes, &mut output).unwrap(), symbols.as_bytes());
-        assert!(output[needed..].iter().all(|&byte| byte == b'!'), "written behind the result");
+        assert!(
+            output[needed..].iter().all(|&byte| byte == b'!'),
+            "bytes after the result were written"
+        );
     }
     if let Some(given) = needed.checked_sub(1) {
         let too_short = Err(Base64urlError::OutputTooShort { needed, given });
@@ -38,7 +42,7 @@ fn encodes(bytes: &[u8]) {
     }
 }
 
-/// As symbols.
+/// Checks these symbols.
 fn decodes(symbols: &[u8]) {
     let decoded = decode(symbols);
     assert_eq!(decoded, obviously(symbols));
@@ -52,7 +56,10 @@ fn decodes(symbols: &[u8]) {
         let mut output = vec![b'!'; needed + extra];
         let result = decode_to_slice(symbols, &mut output).map(|bytes| bytes.to_vec());
         assert_eq!(result, decoded);
-        assert!(output[needed..].iter().all(|&byte| byte == b'!'), "written behind the result");
+        assert!(
+            output[needed..].iter().all(|&byte| byte == b'!'),
+            "bytes after the result were written"
+        );
     }
     if let Some(given) = needed.checked_sub(1) {
         let too_short = Err(Base64urlError::OutputTooShort { needed, given });
@@ -60,7 +67,7 @@ fn decodes(symbols: &[u8]) {
     }
 }
 
-/// RFC 4648 §5, bit by bit.
+/// Decodes as RFC 4648 §5 describes, bit by bit.
 fn obviously(symbols: &[u8]) -> Result<Vec<u8>, Base64urlError> {
     let mut bits = Vec::new();
     for (offset, &byte) in symbols.iter().enumerate() {
@@ -87,7 +94,8 @@ fn obviously(symbols: &[u8]) -> Result<Vec<u8>, Base64urlError> {
     Ok(bytes)
 }
 
-/// The codec for secrets, which is another one, through a JWK: the same spellings, and the same back.
+/// Checks the separate codec for secrets, through a JWK: it accepts the same spellings, and writes
+/// the same.
 fn decodes_a_secret(k: &str) {
     let json = serde_json::json!({ "kty": "oct", "alg": "HS256", "k": k }).to_string();
     match (Jwk::from_json(&json), decode(k)) {
@@ -98,7 +106,7 @@ fn decodes_a_secret(k: &str) {
                 serde_json::from_str(&jwk.expose_json()).expect("a JWK is JSON");
             assert_eq!(exposed["k"], k);
         }
-        // The latter is too short, or the text of a key file.
+        // The bytes may be too short for a secret, or the text of a key file.
         (Err(JwkError::Secret { .. }), Err(_)) | (Err(JwkError::Key(_)), Ok(_)) => {}
         (jwk, decoded) => panic!("{jwk:?} {decoded:?}"),
     }

@@ -1,4 +1,5 @@
-//! No text is a token of a key that its writer does not know, and every entry point refuses it for the same reason, in few and printable words.
+//! No text is a token of a key that its writer does not know. Every entry point rejects it for the
+//! same reason, with a short, printable message.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -12,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-/// Fresh ones for each run: whatever is accepted was forged.
+/// New keys for each run: an accepted token would be a forgery.
 static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let generate = |&algorithm| Key::generate(algorithm).expect("the system has random bytes");
     Algorithm::ALL.iter().map(generate).collect()
@@ -37,7 +38,7 @@ static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
         .max_token_len(3_000)
         .and_then(Validation::any_audience)
         .and_then(Validation::expiry_optional)
-        .expect("these are no contradictions")
+        .expect("the options do not contradict each other")
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -79,7 +80,7 @@ fn refused(token: &str, keys: &impl Keys) {
             | DecodeError::Base64url { segment: Segment::Header, .. }
     );
     match (unverified_header(token, 16 * 1024), &error) {
-        // It has a limit of its own.
+        // `unverified_header` has a separate limit.
         (_, DecodeError::TooLong { .. }) => {}
         (Err(unreadable), _) if of_header => assert_eq!(unreadable, error),
         (Ok(header), DecodeError::Algorithm { found, .. }) => {

@@ -1,4 +1,5 @@
-//! `jsonwebtoken` and kippu read each other's tokens, and where they differ about one, a rule that is written down here says why.
+//! `jsonwebtoken` and kippu read each other's tokens. Where their verdicts differ, a rule in this
+//! file explains the difference.
 #![no_main]
 
 use std::{sync::LazyLock, time::Duration};
@@ -28,7 +29,7 @@ const AUDIENCES: [&str; 2] = ["api", "https://auth.example"];
 const GOOD: [(&str, &str); 3] =
     [claims::FAR_EXP, ("iss", "\"https://auth.example\""), ("aud", "\"api\"")];
 
-/// A key for each algorithm, for both.
+/// A key for each algorithm, for both libraries.
 struct Pair {
     secret: Secret,
     key: kippu::Key,
@@ -61,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Claims with whatever an application adds, good for an hour.
+/// Returns valid claims for an hour, with others that an application might add.
 fn good_claims(u: &mut Unstructured<'_>) -> arbitrary::Result<Map<String, Value>> {
     let mut claims = Map::new();
     for _ in 0..u.int_in_range(0..=5)? {
@@ -85,13 +86,13 @@ fn good_claims(u: &mut Unstructured<'_>) -> arbitrary::Result<Map<String, Value>
     Ok(claims)
 }
 
-/// Tokens made by one are good for the other, and say the same.
+/// Checks that each library accepts the tokens of the other, with the same claims.
 fn minted(claims: &Map<String, Value>, kid: &[u8], pair: &Pair) {
     let expected = Value::Object(claims.clone());
     let (ours, theirs) = validations(Duration::from_mins(1), get_current_timestamp(), pair);
 
     let token = match kippu::encode(claims, &pair.key) {
-        // serde_json would not read what they say.
+        // serde_json would not read the claims back.
         Err(EncodeError::Claims(JsonError::ReservedMember { .. })) => return,
         token => token.expect("these are good claims"),
     };
@@ -110,9 +111,9 @@ fn minted(claims: &Map<String, Value>, kid: &[u8], pair: &Pair) {
     assert_eq!(seen.kid, header.kid);
 }
 
-/// The same expectations for both, at a whole second.
+/// Returns the same expectations for both, at a whole second.
 fn validations(leeway: Duration, now: u64, pair: &Pair) -> (Validation, jsonwebtoken::Validation) {
-    let now = i64::try_from(now).expect("not that late");
+    let now = i64::try_from(now).expect("the time fits into 64 bits");
     let ours = Validation::new().at(NumericDate::from_seconds(now));
     let ours = ISSUERS.iter().fold(ours, |so_far, &name| so_far.issuer(name));
     let ours = AUDIENCES.iter().fold(ours, |so_far, &name| so_far.audience(name));
@@ -127,7 +128,7 @@ fn validations(leeway: Duration, now: u64, pair: &Pair) -> (Validation, jsonwebt
     (ours, theirs)
 }
 
-/// Whatever is signed: accepted by both, refused by both, or told apart by a rule.
+/// Checks any signed token: both accept it, both reject it, or a rule explains the difference.
 fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: Options<'_>) {
     let leeway = Duration::from_secs(options.pick(&[60, 0, 600]));
     let now = get_current_timestamp();
@@ -155,7 +156,7 @@ fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: 
     let our_answer = kippu::decode::<Value>(&token, &pair.key, &ours);
     let their_answer = jsonwebtoken::decode::<Value>(&token, &pair.decoding, &theirs);
     if get_current_timestamp() != now {
-        // Theirs read the clock in another second.
+        // jsonwebtoken has read the clock in another second.
         return;
     }
     match (our_answer, their_answer) {
@@ -173,14 +174,15 @@ fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: 
     }
 }
 
-/// When `jsonwebtoken` may refuse what kippu accepts. Both texts are strict JSON objects then.
+/// Returns whether `jsonwebtoken` may reject a token that kippu accepts. Both texts are then strict
+/// JSON objects.
 fn they_have_a_reason(header: &[u8], payload: &[u8]) -> bool {
     let header = read_object(header, usize::MAX).members.expect("kippu accepted it");
     let claims = read_object(payload, usize::MAX).members.expect("kippu accepted it");
-    // It gives more header parameters a type, and reads them.
+    // It gives more header parameters a type, and checks it.
     let typed =
         ["cty", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "enc", "zip", "url", "nonce"];
-    // A time has to fit 64 bits without a sign.
+    // A time has to fit into 64 bits without a sign.
     let beyond = |name| match member(&claims, name) {
         Some(Tree::Number(spelled)) => {
             let (floor, _) = Decimal::from_json(spelled).bounds(0);
@@ -192,18 +194,19 @@ fn they_have_a_reason(header: &[u8], payload: &[u8]) -> bool {
     typed.iter().any(|name| member(&header, name).is_some()) || beyond("exp") || beyond("nbf")
 }
 
-/// The time and how far clocks may be apart.
+/// The time, and the leeway.
 struct Turn {
     now: u64,
     leeway: Duration,
 }
 
-/// When kippu may refuse what `jsonwebtoken` accepts: the rules that kippu is stricter by.
+/// Returns whether kippu may reject a token that `jsonwebtoken` accepts: the rules where kippu is
+/// stricter.
 fn we_have_a_reason(error: &DecodeError, turn: &Turn) -> bool {
     let now = i128::from(turn.now);
     let leeway = i128::from(turn.leeway.as_secs());
     match error {
-        // Too long; a name twice, or reserved; more members than a header has.
+        // Too long; a duplicate or reserved name; more members than a header may have.
         DecodeError::TooLong { .. }
         | DecodeError::Header(
             JsonError::DuplicateMember { .. }
@@ -213,21 +216,21 @@ fn we_have_a_reason(error: &DecodeError, turn: &Turn) -> bool {
         | DecodeError::Payload(
             JsonError::DuplicateMember { .. } | JsonError::ReservedMember { .. },
         )
-        // An extension that may not be overlooked: it reads `crit` and does not act on it.
+        // A critical extension: jsonwebtoken reads `crit` and does not act on it.
         | DecodeError::Critical { .. }
-        // It takes null for absent.
+        // jsonwebtoken treats null as absent.
         | DecodeError::TypeNotText
         | DecodeError::KidNotText => true,
-        // It takes the numbers next to the largest double.
+        // jsonwebtoken accepts the numbers next to the largest double.
         DecodeError::Header(JsonError::Syntax { reason, .. })
         | DecodeError::Payload(JsonError::Syntax { reason, .. }) => {
             reason.ends_with("the range of a double")
         }
-        // It takes `{"HS256":null}` for "HS256".
+        // jsonwebtoken accepts `{"HS256":null}` for "HS256".
         DecodeError::Algorithm { found, .. } => found.is_none(),
         DecodeError::Claim(error) => match error {
-            // It does not look at `iat` and `jti`, nor at `sub` when none is expected, and takes a list
-            // of issuers.
+            // jsonwebtoken does not check `iat` and `jti`, nor `sub` if none is expected. It
+            // accepts a list of issuers.
             ClaimError::WrongType { claim } => matches!(
                 claim,
                 RegisteredClaim::Issuer
@@ -236,13 +239,13 @@ fn we_have_a_reason(error: &DecodeError, turn: &Turn) -> bool {
                     | RegisteredClaim::JwtId
             ),
             ClaimError::IssuedInFuture { .. } => true,
-            // RFC 7519 §4.1.4 says "on or after": it accepts the very second of `exp`, which it rounds to the
-            // nearest.
+            // RFC 7519 §4.1.4 says "on or after". jsonwebtoken accepts a token in the second of its
+            // `exp`, which it rounds to the nearest second.
             ClaimError::Expired { exp, .. } => {
                 let exp = dates::from_kippu(*exp);
                 exp + leeway <= now && now - leeway <= exp + 1
             }
-            // It rounds `nbf` to the nearest, too.
+            // It also rounds `nbf` to the nearest second.
             ClaimError::NotYetValid { nbf, .. } => {
                 dates::from_kippu(*nbf) - leeway - now <= 1
             }

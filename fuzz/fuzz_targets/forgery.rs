@@ -1,4 +1,5 @@
-//! Whatever is done to good tokens without the key, the result is accepted only when it is one of them, letter by letter.
+//! Whatever is done to valid tokens without the key, the result is accepted only if it equals one
+//! of them byte for byte.
 #![no_main]
 
 use std::{collections::HashMap, sync::LazyLock};
@@ -13,11 +14,11 @@ use kippu_fuzz::{
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
-/// Keys, and what was signed with them.
+/// Keys, and the tokens that they have signed.
 struct Mint {
     keys: KippuKeys,
     secrets: Vec<Secret>,
-    /// The good ones with their claims, and those of a retired key or without the `kid` that they need.
+    /// The valid tokens with their claims, and those of a retired key or without a necessary `kid`.
     tokens: Vec<(String, Option<Value>)>,
 }
 
@@ -36,7 +37,8 @@ impl Mint {
         let mut tokens = Vec::new();
         for secret in &ring.secrets {
             let in_time = secret.until.is_none_or(|until| NOW < until);
-            // Payloads of every remainder of 3, one of them longer than the buffer on the stack.
+            // Payloads of every remainder modulo 3, one of them longer than the buffer on the
+            // stack.
             for sub in ["user-1", "user-12", "user-123", &"long".repeat(300)] {
                 let claims = json!({
                     "iss": "https://auth.example",
@@ -62,7 +64,7 @@ fuzz_target!(|data: &[u8]| {
     let options = &mut Options::new(data);
     let mint = &MINTS[usize::from(options.below(7))];
     let mut token = pick(options, &mint.tokens).0.clone().into_bytes();
-    // A token that much was done to is no more interesting than noise.
+    // After many changes, a token is no more interesting than noise.
     for _ in 0..4 {
         if !options.is_empty() {
             token = change(token, mint, options);
@@ -90,12 +92,12 @@ fn check(token: &str, keys: &impl Keys, mint: &Mint) {
     assert_eq!(borrowed.is_ok(), claims.is_some());
 }
 
-/// Does one thing to a token.
+/// Makes one change to a token.
 fn change(mut token: Vec<u8>, mint: &Mint, options: &mut Options<'_>) -> Vec<u8> {
     let operation = options.below(19);
     let at = usize::from(options.below(u8::MAX)) << 7 | usize::from(options.below(128));
     let at = at % (token.len() + 1);
-    // The end is where spellings differ.
+    // Different spellings show at the end.
     let at = if options.below(2) == 0 { at } else { token.len() - at };
     let with = options.byte();
     match operation {
@@ -132,7 +134,7 @@ fn change(mut token: Vec<u8>, mint: &Mint, options: &mut Options<'_>) -> Vec<u8>
             });
         }
         10 => {
-            // Header, payload or signature of another token.
+            // The header, payload or signature of another token.
             let other = pick(options, &mint.tokens).0.split('.').map(|one| one.as_bytes().to_vec());
             let other: Vec<_> = other.collect();
             return segments(&token, |segments| {
@@ -143,7 +145,7 @@ fn change(mut token: Vec<u8>, mint: &Mint, options: &mut Options<'_>) -> Vec<u8>
             });
         }
         11 => {
-            // One bit of what a segment says.
+            // One bit of the content of a segment.
             return segments(&token, |segments| {
                 let count = segments.len();
                 let segment = &mut segments[at % count];
@@ -164,7 +166,7 @@ fn change(mut token: Vec<u8>, mint: &Mint, options: &mut Options<'_>) -> Vec<u8>
         14 => return with_json(&token, 1, |claims| claims.replace("user", "root")),
         15 => return segments(&token, |segments| segments.truncate(usize::from(with) % 3 + 1)),
         16 => {
-            // The last symbol of a segment, by the bits that may count for nothing.
+            // The last symbol of a segment, by the bits that may be ignored.
             return segments(&token, |segments| {
                 let count = segments.len();
                 let last = segments[at % count].last_mut();
@@ -180,7 +182,7 @@ fn change(mut token: Vec<u8>, mint: &Mint, options: &mut Options<'_>) -> Vec<u8>
                 segments[at % count].extend_from_slice(tail.as_bytes());
             });
         }
-        _ => return signed_anew(&token, mint, options),
+        _ => return signed_again(&token, mint, options),
     }
     token
 }
@@ -193,7 +195,7 @@ fn value(symbol: u8) -> Option<u8> {
 }
 
 /// Signs the first two segments with a secret that is not the issuer's.
-fn signed_anew(token: &[u8], mint: &Mint, options: &mut Options<'_>) -> Vec<u8> {
+fn signed_again(token: &[u8], mint: &Mint, options: &mut Options<'_>) -> Vec<u8> {
     let [algorithm, known] = [options.below(3), options.below(6)];
     let algorithm = ["HS256", "HS384", "HS512"][usize::from(algorithm)];
     let own = &mint.secrets[usize::from(options.byte()) % mint.secrets.len()];
@@ -215,14 +217,14 @@ fn signed_anew(token: &[u8], mint: &Mint, options: &mut Options<'_>) -> Vec<u8> 
     })
 }
 
-/// Changes the segments, of which there is always one.
+/// Changes the segments, of which there is always at least one.
 fn segments(token: &[u8], change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<u8> {
     let mut segments = token.split(|&byte| byte == b'.').map(<[u8]>::to_vec).collect();
     change(&mut segments);
     segments.join(&b'.')
 }
 
-/// Changes the JSON of the segment at `place`, where it is JSON.
+/// Changes the JSON of the segment at `place`, if it is JSON.
 fn with_json(token: &[u8], place: usize, change: impl FnOnce(String) -> String) -> Vec<u8> {
     segments(token, |segments| {
         let Some(segment) = segments.get_mut(place) else { return };

@@ -1,4 +1,5 @@
-//! Whatever stands in a JWK or a JWK Set, and however a set of keys was changed, each token is verified by the key that a list of keys has for it, or by none.
+//! Whatever a JWK or a JWK Set contains, and however a set of keys was changed, each token is
+//! verified by the key that a list of keys has for it, or by none.
 #![no_main]
 
 use kippu_fuzz::key_sets::run;

@@ -1,5 +1,5 @@
-//! Whatever is presented as a refresh token, it is taken for one only when it is one that was given out, letter by
-//! letter; everything else gets one and the same error, and reaches no store.
+//! A text is accepted as a refresh token only if it equals an issued one byte for byte. Every other
+//! text gets the same error, and reaches no store.
 #![no_main]
 
 use std::{
@@ -30,23 +30,23 @@ static SESSIONS: LazyLock<Sessions<MemoryStore>> = LazyLock::new(|| {
 const ACCESS: [u8; 32] = [1; 32];
 const REFRESH: [u8; 32] = [2; 32];
 
-/// Tokens that were given out: two of one user, one of another.
+/// Issued tokens: two of one user, one of another.
 static GIVEN: LazyLock<Vec<String>> = LazyLock::new(|| {
     let login =
         |subject| now(SESSIONS.login(subject, &NoClaims {})).expect("a login").refresh_token;
     ["alice", "alice", "bob"].map(login).to_vec()
 });
 
-/// The answer of a memory store, which never waits.
+/// Returns the answer of a memory store, which never waits.
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("a memory store waits for nothing"),
+        Poll::Pending => unreachable!("a memory store never waits"),
     }
 }
 
 async fn not_asked(_: Session) -> Result<Option<NoClaims>, io::Error> {
-    Err(io::Error::other("nothing is used up"))
+    Err(io::Error::other("no token is used up"))
 }
 
 fuzz_target!(|input: (u8, Vec<u8>)| {
@@ -54,29 +54,30 @@ fuzz_target!(|input: (u8, Vec<u8>)| {
     let text = presented(way, &bytes);
     let is_given = GIVEN.contains(&text);
     match now(SESSIONS.refresh(&text, not_asked)) {
-        Err(SessionError::InvalidToken) => assert!(!is_given, "{text} was given out"),
-        // It got as far as to ask the application, which takes the right session and the right generation.
+        Err(SessionError::InvalidToken) => assert!(!is_given, "{text} was issued"),
+        // The token got as far as the application: it has the right session and generation.
         Err(SessionError::Authorize(_)) => {
             let presented = body(&text);
-            // Version, id of the key, id of the session, its origin; what is ahead of the store is believed.
+            // Version, id of the key, id of the session, its origin. A token ahead of the store is
+            // accepted.
             assert!(GIVEN.iter().any(|given| presented[..41] == body(given)[..41]));
-            assert!(way % 8 == SIGNED || is_given, "nobody made {text}");
+            assert!(way % 8 == SIGNED || is_given, "{text} was not issued");
         }
         other => panic!("{other:?}"),
     }
 });
 
-/// The way of [`presented`] that knows the key.
+/// The way of [`presented`] that uses the key.
 const SIGNED: u8 = 3;
 
-/// What is presented: any text, or what becomes of tokens that were given out.
+/// Returns the presented text: any text, or a variation of issued tokens.
 fn presented(way: u8, bytes: &[u8]) -> String {
     let pairs = || bytes.chunks_exact(2).map(|pair| (usize::from(pair[0]), pair[1]));
     let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let one = |index: u8| &GIVEN[usize::from(index) % GIVEN.len()];
     let written = |body: &[u8]| format!("{REFRESH_TOKEN_PREFIX}{}", base64url::encode(body));
     match way % 8 {
-        // Any text, and any body behind the prefix.
+        // Any text, and any body after the prefix.
         0 => String::from_utf8_lossy(bytes).into_owned(),
         1 => written(bytes),
         // A token with some bytes changed, as text.
@@ -88,13 +89,13 @@ fn presented(way: u8, bytes: &[u8]) -> String {
             }
             String::from_utf8_lossy(&text).into_owned()
         }
-        // A body that the key signed: its form has to be right too, and its session known.
+        // A body that the key has signed. Its form and its session must also be right.
         SIGNED => {
             let signed = [REFRESH_TOKEN_PREFIX.as_bytes(), bytes].concat();
             let tag = Hmac::new(kippu::Algorithm::Hs256, &REFRESH).tag(&signed);
             written(&[bytes, tag.as_ref()].concat())
         }
-        // A token with some bits changed, in the body.
+        // A token with some bits of its body changed.
         4 => {
             let mut body = body(one(*first));
             for pair in rest.chunks_exact(2) {
@@ -103,7 +104,7 @@ fn presented(way: u8, bytes: &[u8]) -> String {
             }
             written(&body)
         }
-        // Fields of several tokens, one behind the other.
+        // Fields of several tokens, concatenated.
         5 => {
             let cuts = [0, 1, 2, 9, 25, 41, 49, 81];
             let mut spliced = Vec::new();
@@ -112,7 +113,7 @@ fn presented(way: u8, bytes: &[u8]) -> String {
             }
             written(&spliced)
         }
-        // Something behind, before or within a token; something left out.
+        // A token with something added or removed.
         6 => {
             let mut text = one(*first).clone();
             for (place, byte) in rest.chunks_exact(2).map(|pair| (usize::from(pair[0]), pair[1])) {
@@ -124,7 +125,8 @@ fn presented(way: u8, bytes: &[u8]) -> String {
             }
             text
         }
-        // The body of a token, signed with the wrong key, or without what has to be signed with it.
+        // The body of a token, signed with the wrong key, or without the prefix that must be signed
+        // with it.
         _ => {
             let mut body = body(one(*first));
             body.truncate(body.len() - 32);

@@ -1,4 +1,5 @@
-//! Whatever is done to sessions, in whatever order, by whatever clock and over a store that fails and forgets, becomes of them what the rules say.
+//! Whatever is done to sessions, in whatever order, with whatever clock and over a store that fails
+//! and loses data, each session ends up as the rules require.
 #![no_main]
 
 use kippu_fuzz::sessions::run;

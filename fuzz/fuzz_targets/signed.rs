@@ -1,4 +1,5 @@
-//! Under a right MAC, any header and any payload are judged as a slow verifier judges them, whatever type they are decoded into.
+//! With a correct MAC, a slow verifier gives the same verdict on any header and any payload,
+//! whatever type they are decoded into.
 #![no_main]
 
 use std::{
@@ -86,7 +87,7 @@ struct Inner {
     sub: Option<Value>,
 }
 
-/// Does not read what it is given, or not to the end.
+/// Does not read its value, or not to the end.
 #[derive(Debug)]
 struct Lazy;
 
@@ -100,7 +101,7 @@ impl<'de> Visitor<'de> for Lazy {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("something to look at")
+        f.write_str("any value")
     }
 
     fn visit_str<E>(self, _: &str) -> Result<Self, E> {
@@ -116,7 +117,8 @@ impl<'de> Visitor<'de> for Lazy {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        // A value for each second name, and for the first one's what does not fit mostly.
+        // Reads a value for each second name. For the first name it reads a type that usually does
+        // not fit.
         let _ = members.next_entry::<Cow<'_, str>, Level>();
         let _ = members.next_key::<u8>();
         let _ = members.next_key::<IgnoredAny>();
@@ -125,7 +127,7 @@ impl<'de> Visitor<'de> for Lazy {
     }
 }
 
-/// Does not even ask.
+/// Does not even ask for a value.
 #[derive(Debug)]
 struct Unread;
 
@@ -135,7 +137,7 @@ impl<'de> Deserialize<'de> for Unread {
     }
 }
 
-/// Wants to know the variant only.
+/// Only reads the variant.
 #[derive(Debug)]
 struct Tag;
 
@@ -175,7 +177,7 @@ struct Flat {
     rest: HashMap<String, Value>,
 }
 
-/// Takes errors for absent claims.
+/// Treats errors as absent claims.
 #[derive(Debug, Deserialize)]
 #[expect(dead_code, reason = "whether they can be read is what matters")]
 struct Careless {
@@ -232,7 +234,7 @@ impl Verifier<'_> {
             assert_presentable(error);
         }
 
-        // Types that take every good claims set.
+        // Types that accept every valid claims set.
         self.agrees::<IgnoredAny>(keys, refusal.as_ref()).expect("fits");
         self.agrees::<HashMap<String, Value>>(keys, refusal.as_ref()).expect("fits");
         let registered = self.agrees::<RegisteredClaims>(keys, refusal.as_ref()).expect("fits");
@@ -246,7 +248,7 @@ impl Verifier<'_> {
         if let (Ok(Some(Nested { role })), Ok(claims)) =
             (self.agrees(keys, refusal.as_ref()), verdict)
         {
-            // Below the top level a derived struct takes an array too.
+            // Below the top level a derived struct also accepts an array.
             let found = member(claims, "role");
             let is_there = matches!(found, Some(Tree::Object(_) | Tree::Array(_)));
             assert_eq!(role.is_some(), is_there, "{found:?}");
@@ -269,8 +271,8 @@ impl Verifier<'_> {
         self.agrees_on_borrowing(keys, refusal.as_ref());
     }
 
-    /// Decodes into a `C`, which must have no say in whether the token is good; whether it fits is given
-    /// back.
+    /// Decodes into a `C`, which must not change the verdict on the token. Returns whether the
+    /// claims fit into it.
     fn agrees<C: DeserializeOwned>(
         &self,
         keys: &impl Keys,
@@ -280,7 +282,7 @@ impl Verifier<'_> {
     }
 
     fn agrees_on_borrowing(&self, keys: &impl Keys, refusal: Option<&DecodeError>) {
-        // With every dot that should not be in it.
+        // Includes every dot that should not be in it.
         let behind_header = self.token.split_once('.').unwrap_or_default().1;
         let payload = behind_header.rsplit_once('.').unwrap_or_default().0;
         let needed = base64url::decoded_len(payload.len());
@@ -300,7 +302,7 @@ impl Verifier<'_> {
             decode_borrowed::<Value>(self.token, keys, self.validation, &mut buffer[..given]);
         match short {
             Err(DecodeError::BufferTooShort { .. }) => {}
-            // What comes before the payload comes first.
+            // Errors before the payload take precedence.
             Err(error) => assert_eq!(Some(&error), refusal),
             Ok(_) => panic!("decoded into a buffer that is too short"),
         }
@@ -328,7 +330,7 @@ fn agree<C>(
     }
 }
 
-/// The registered claims are those of the text.
+/// Checks that the registered claims are those of the text.
 fn assert_registered(registered: &RegisteredClaims, claims: &Claims) {
     let text = |name| match member(claims, name) {
         Some(Tree::Text(text)) => Some(text.clone()),
@@ -345,7 +347,7 @@ fn assert_registered(registered: &RegisteredClaims, claims: &Claims) {
     let read = registered.aud.iter().flat_map(Audience::iter);
     assert!(read.eq(names.iter().map(|name| match name {
         Tree::Text(name) => name,
-        other => panic!("{other:?} is no audience"),
+        other => panic!("{other:?} is not an audience"),
     })));
     for (date, name) in [(registered.exp, "exp"), (registered.nbf, "nbf"), (registered.iat, "iat")]
     {
@@ -355,7 +357,7 @@ fn assert_registered(registered: &RegisteredClaims, claims: &Claims) {
         };
         let (earliest, latest) = dates::between(spelled);
         let date = dates::from_kippu(date.expect("it is there"));
-        // By way of a double, which has 53 bits.
+        // It was converted to a double, which has 53 bits.
         let off = earliest.abs() >> 52;
         assert!((earliest - off..=latest + off).contains(&date), "{date} for {spelled}");
     }

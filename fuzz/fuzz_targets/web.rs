@@ -1,4 +1,5 @@
-//! Whatever a request is, it gets one answer, never the server's fault, and the one that a slow reading of its headers has for it.
+//! Every request gets one answer, never a server error, and the same one that a slow reader of its
+//! headers gives.
 #![no_main]
 
 use kippu_fuzz::web::run;

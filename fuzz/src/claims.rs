@@ -1,8 +1,8 @@
-//! Claims sets and headers as text: mostly what an issuer would write, in every spelling that JSON has,
-//! and now and then what nobody should.
+//! Claims sets and headers as text: usually what an issuer would write, in every spelling that JSON
+//! has, and now and then an invalid one.
 //!
-//! A fuzzer that mutates text rarely hits the instant on which a decision turns; this writes them on
-//! purpose.
+//! A fuzzer that mutates text rarely hits the time at which a decision changes. This module writes
+//! such times on purpose.
 
 use std::collections::HashSet;
 
@@ -10,11 +10,11 @@ use arbitrary::{Result, Unstructured};
 
 use crate::expectations::{CLAIMS, NAMES, TYPS};
 
-/// An `exp` that no clock of a trial but the last ones has reached.
+/// An `exp` that no clock of a trial has reached, except the last ones.
 pub const FAR_EXP: (&str, &str) = ("exp", "1e11");
 
-/// An object with the claims `base`, mostly, of which the values are JSON, and with other claims beside
-/// them or in their place. `turning_points` are instants in seconds.
+/// Returns an object that usually has the claims `base`, whose values are JSON, and other claims
+/// beside or instead of them. `turning_points` are times in seconds.
 ///
 /// # Errors
 /// None: where the bytes run out, the first choice is made.
@@ -24,7 +24,7 @@ pub fn claims(
     turning_points: &[(u8, i128)],
 ) -> Result<String> {
     let (mut members, mut used) = (Vec::new(), HashSet::new());
-    // Most tokens shall get past the first check.
+    // Most tokens should pass the first check.
     if u.ratio(15, 16)? {
         members.extend(base.iter().map(|&(name, value)| (name, format!("\"{name}\":{value}"))));
     }
@@ -54,10 +54,10 @@ pub fn claims(
     object(u, &members)
 }
 
-/// A header for the algorithm `alg`.
+/// Returns a header for the algorithm `alg`.
 ///
 /// # Errors
-/// As [`claims`].
+/// The same as those of [`claims`].
 pub fn header(u: &mut Unstructured<'_>, alg: &str) -> Result<String> {
     let (mut members, mut used) = (Vec::new(), HashSet::from(["alg"]));
     if u.ratio(15, 16)? {
@@ -83,17 +83,17 @@ pub fn header(u: &mut Unstructured<'_>, alg: &str) -> Result<String> {
         members.push(format!("{}:{value}", text(u, name)?));
     }
     if u.ratio(1, 16)? {
-        // About as many as there may be.
+        // About the maximum number.
         let count = u.int_in_range(60..=66)?;
         members.extend((0..count).map(|name| format!(r#""{name}":0"#)));
     }
     object(u, &members)
 }
 
-/// A value of serde_json's, without a number that is no double.
+/// Returns a value of serde_json, in which every number is a double.
 ///
 /// # Errors
-/// As [`claims`].
+/// The same as those of [`claims`].
 pub fn json_value(u: &mut Unstructured<'_>, depth: u8) -> Result<serde_json::Value> {
     use serde_json::Value;
 
@@ -114,7 +114,7 @@ pub fn json_value(u: &mut Unstructured<'_>, depth: u8) -> Result<serde_json::Val
     })
 }
 
-/// A time around which a decision turns, in some spelling.
+/// Returns a time around which a decision changes, in some spelling.
 fn time(u: &mut Unstructured<'_>, turning_points: &[(u8, i128)]) -> Result<String> {
     if u.ratio(1, 32)? {
         return far_number(u);
@@ -125,7 +125,7 @@ fn time(u: &mut Unstructured<'_>, turning_points: &[(u8, i128)]) -> Result<Strin
     }
     let (_, instant) = u.choose(turning_points)?;
     let mut spelled = (instant + u.choose(&[0, 1, -1, 2, -2])?).to_string();
-    // A little more, in magnitude, than whole seconds.
+    // A fraction, added to the magnitude of whole seconds.
     let more = *u.choose(&["", "", "1", "5", "9", "0", "0000000000000001", "9999999999999999"])?;
     if !more.is_empty() {
         spelled = format!("{spelled}.{more}");
@@ -149,7 +149,7 @@ fn time(u: &mut Unstructured<'_>, turning_points: &[(u8, i128)]) -> Result<Strin
 }
 
 fn list(u: &mut Unstructured<'_>) -> Result<String> {
-    // More than a few: the first ones are held elsewhere than the rest.
+    // More than a few, because the verifier keeps the first ones in another place than the rest.
     let names =
         (0..u.int_in_range(0..=6)?).map(|_| name_text(u, &NAMES)).collect::<Result<Vec<_>>>()?;
     Ok(format!("[{}]", names.join(",")))
@@ -160,7 +160,7 @@ fn name_text(u: &mut Unstructured<'_>, names: &[&str]) -> Result<String> {
     text(u, name)
 }
 
-/// A string, with some of its characters escaped that need not be.
+/// Returns a string, with some characters escaped unnecessarily.
 fn text(u: &mut Unstructured<'_>, text: &str) -> Result<String> {
     let escapes = u.ratio(1, 4)?;
     let mut spelled = String::from('"');
@@ -180,7 +180,7 @@ fn text(u: &mut Unstructured<'_>, text: &str) -> Result<String> {
     Ok(spelled)
 }
 
-/// Any value that is strict.
+/// Returns any strict value.
 fn value(u: &mut Unstructured<'_>, depth: u8) -> Result<String> {
     Ok(match u.int_in_range(0..=if depth == 0 { 4 } else { 6 })? {
         0 => name_text(u, &NAMES)?,
@@ -205,7 +205,7 @@ fn value(u: &mut Unstructured<'_>, depth: u8) -> Result<String> {
     })
 }
 
-/// A number at the end of the range, 1.797693134862315e308, shifted by an exponent.
+/// Returns a number at the end of the range, 1.797693134862315e308, shifted by an exponent.
 fn far_number(u: &mut Unstructured<'_>) -> Result<String> {
     let digits = *u.choose(&[
         "1797693134862315",
@@ -226,7 +226,7 @@ fn far_number(u: &mut Unstructured<'_>) -> Result<String> {
     })
 }
 
-/// A value of a type that no registered claim has, or one that no verifier may take.
+/// Returns a value of a type that no registered claim has, or one that every verifier must reject.
 fn odd_value(u: &mut Unstructured<'_>) -> Result<String> {
     let depth = u.int_in_range(124..=128)?;
     let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use crate::{expectations::Expectations, json::read_object};
 
-    /// A generator that writes nothing but nonsense would test nothing but the parser.
+    /// A generator that usually writes invalid JSON would only test the parser.
     #[test]
     fn most_of_what_it_writes_is_strict() {
         let points = Expectations::at(crate::expectations::NOW).turning_points();

@@ -1,6 +1,6 @@
-//! The promises of the documentation of `NumericDate`, in 128-bit integers of seconds.
+//! The documented guarantees of `NumericDate`, in 128-bit integers of seconds.
 //!
-//! Whole seconds; what lies outside 64 bits is the nearest end of that range.
+//! Times are whole seconds. A time outside of 64 bits becomes the nearest end of that range.
 
 use std::time::Duration;
 
@@ -8,34 +8,34 @@ use kippu::NumericDate;
 
 use crate::decimal::Decimal;
 
-/// The last instant.
+/// The last time.
 pub const END: i128 = (1 << 63) - 1;
 
-/// The first instant.
+/// The first time.
 pub const START: i128 = -(1 << 63);
 
-/// The instant nearest to so many seconds.
+/// Returns the nearest time in the range.
 pub fn within(seconds: i128) -> i128 {
     seconds.clamp(START, END)
 }
 
-/// `date` and the whole seconds of `duration` more.
+/// Adds the whole seconds of `duration` to `date`.
 pub fn add(date: i128, duration: Duration) -> i128 {
     within(date + i128::from(duration.as_secs()))
 }
 
-/// A number of seconds between the nearest two instants.
+/// Returns the two nearest times around a number of seconds.
 pub fn between(spelled: &str) -> (i128, i128) {
     let (floor, ceiling) = Decimal::from_json(spelled).bounds(0);
     (within(floor), within(ceiling))
 }
 
-/// The instant, as kippu has it.
+/// Converts a time to kippu's type.
 pub fn to_kippu(seconds: i128) -> NumericDate {
     NumericDate::from_seconds(i64::try_from(seconds).expect("within the range"))
 }
 
-/// The instant of a date of kippu's, by what it prints.
+/// Converts a date of kippu back, by its text.
 pub fn from_kippu(date: NumericDate) -> i128 {
     date.to_string().parse().expect("a date prints its seconds")
 }

@@ -1,4 +1,5 @@
-//! Decimal numbers of any size: the spelling of a JSON number in, exact bounds in any unit out.
+//! Decimal numbers of any size. Reads the spelling of a JSON number, and returns exact bounds in
+//! any unit.
 
 /// A number as it is spelled: the sign, the digits, and how many places to shift the point right.
 #[derive(Clone, Debug)]
@@ -9,14 +10,14 @@ pub struct Decimal {
     exponent: i64,
 }
 
-/// Stands for everything that is further away. No clock and no duration comes near it.
+/// Stands for everything that is further away. No clock and no duration reaches it.
 pub const FAR: i128 = 10_i128.pow(DIGITS);
 
 /// Enough for the nanoseconds of the longest `Duration`, and more than a time needs.
 const DIGITS: u32 = 36;
 
 impl Decimal {
-    /// Reads a number of the grammar of RFC 8259 §6.
+    /// Reads a number in the grammar of RFC 8259 §6.
     pub fn from_json(spelled: &str) -> Self {
         let (negative, magnitude) = match spelled.strip_prefix('-') {
             Some(magnitude) => (true, magnitude),
@@ -35,12 +36,12 @@ impl Decimal {
         Self { negative, digits, exponent: exponent.saturating_sub(places) }
     }
 
-    /// Whether this number is nearer to zero than `other`.
+    /// Returns whether this number is nearer to zero than `other`.
     pub fn is_nearer_to_zero_than(&self, other: &Self) -> bool {
         if self.digits.is_empty() || other.digits.is_empty() {
             return self.digits.is_empty() && !other.digits.is_empty();
         }
-        // Where the first digit stands, and then the digits.
+        // The place of the first digit, and then the digits.
         let key = |number: &Self| {
             let length =
                 i64::try_from(number.digits.len()).expect("shorter than the address space");
@@ -50,15 +51,15 @@ impl Decimal {
         key(self) < key(other)
     }
 
-    /// The two integers that this number, multiplied by 10^`shift`, lies between: the same one twice
-    /// where it is an integer. Neither is further away than [`FAR`].
+    /// Returns the two integers around this number multiplied by 10^`shift`; the same one twice if
+    /// it is an integer. Neither is further away than [`FAR`].
     pub fn bounds(&self, shift: i64) -> (i128, i128) {
         let (magnitude, exact) = self.magnitude(shift);
         let next = magnitude + i128::from(!exact);
         if self.negative { (-next, -magnitude) } else { (magnitude, next) }
     }
 
-    /// The integer part of the magnitude, and whether nothing is left over.
+    /// Returns the integer part of the magnitude, and whether nothing remains.
     fn magnitude(&self, shift: i64) -> (i128, bool) {
         let most = usize::try_from(DIGITS).expect("fits");
         let places = self.exponent.saturating_add(shift);

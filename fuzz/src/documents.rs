@@ -1,8 +1,9 @@
-//! JSON as an attacker would write it: values in every spelling, and now and then a slip; and what kippu says of it,
-//! as a payload, as a header and as a JWK, against the slow reader.
+//! JSON as an attacker would write it: values in every spelling, and now and then a mistake.
+//! Compares kippu with the slow reader, for a text as a payload, as a header and as a JWK.
 //!
-//! An input that begins with a line of its own, empty, holds the text as it is, `@` and a letter standing for what is
-//! hard to type: see [`WORDS`]. Of any other input the bytes are choices, from which a text is written.
+//! If an input begins with an empty line, the rest is the text, in which `@` and a letter stand for
+//! something that is hard to type: see [`WORDS`]. The bytes of any other input are choices, from
+//! which a text is written.
 
 pub mod seeds;
 
@@ -23,10 +24,10 @@ use crate::{
     model::text_defect,
 };
 
-/// What happened, by name, so that a test can tell what the seeds reach.
+/// The names of what happened, so that a test can tell what the seeds reach.
 pub type Happened = BTreeSet<String>;
 
-/// What `@` and a letter stand for.
+/// The replacements of `@` and a letter.
 static WORDS: LazyLock<Vec<(u8, String)>> = LazyLock::new(|| {
     let many = |count: usize| {
         (0..count).map(|name| format!(r#""{name}":0"#)).collect::<Vec<_>>().join(",")
@@ -54,7 +55,7 @@ static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
     open.and_then(Validation::any_audience).expect("nothing contradicts this")
 });
 
-/// Holds the text that an input asks for against the slow reader.
+/// Compares kippu with the slow reader on the text of an input.
 pub fn run(data: &[u8]) -> Happened {
     let text = match data.strip_prefix(b"\n") {
         Some(text) => fill_in(text, &WORDS),
@@ -67,7 +68,7 @@ pub fn run(data: &[u8]) -> Happened {
     happened
 }
 
-/// Behind a right MAC.
+/// As the payload of a token with a correct MAC.
 fn as_payload(text: &[u8], happened: &mut Happened) {
     let Reading { members, defects } = read_object(text, usize::MAX);
     let message =
@@ -77,19 +78,19 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
         return;
     }
     let found = decode::<Value>(&token, &*KEY, &VALIDATION);
-    // serde_json accepts it too, with the same value.
+    // serde_json also accepts it, with the same value.
     let theirs = str::from_utf8(text).ok().and_then(|text| serde_json::from_str(text).ok());
     match (&found, &members) {
         (Ok(value), Some(members)) => {
             assert_eq!(Some(value), theirs.as_ref(), "{}", shown(text));
             assert!(Tree::Object(members.clone()).is(value), "{value} for {members:?}");
-            // What is read is written again as serde_json writes it.
+            // A value that was read is written again as serde_json writes it.
             let token = encode(value, &KEY).expect("it was accepted");
             let json = serde_json::to_vec(value).expect("names are strings");
             assert_eq!(token.split('.').nth(1), Some(&*base64url::encode(&json)), "{value}");
             happened.insert("accepted".into());
         }
-        // The text is strict; what it says of a registered claim is another matter.
+        // The text is strict. A registered claim in it may still be invalid.
         (Err(DecodeError::Claim(_)), Some(_)) => {
             assert!(theirs.is_some_and(|value| value.is_object()), "{}", shown(text));
             happened.insert("a claim".into());
@@ -100,11 +101,11 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
         }
         (found, _) => panic!("{found:?} for {defects:?} of {}", shown(text)),
     }
-    // A type that reads nothing hides nothing.
+    // A type that reads nothing hides no error.
     let ignored = decode::<IgnoredAny>(&token, &*KEY, &VALIDATION);
     assert_eq!(ignored.err(), found.as_ref().err().cloned(), "{}", shown(text));
 
-    // A number is the nearest double, and an integer is itself.
+    // A number is the nearest double; an integer keeps its value.
     let number = members.as_deref().and_then(|members| member(members, "n"));
     if let (Ok(_), Some(Tree::Number(spelled))) = (found, number) {
         #[derive(serde::Deserialize)]
@@ -115,14 +116,14 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
         let nearest: f64 = spelled.parse().expect("a number");
         assert_eq!(double.to_bits(), nearest.to_bits(), "{spelled}");
         let integer = decode::<Number<i64>>(&token, &*KEY, &VALIDATION).ok().map(|number| number.n);
-        // serde_json takes a zero with a sign for a double.
+        // serde_json reads a zero with a sign as a double.
         let wanted = spelled.parse().ok().filter(|_| spelled != "-0");
         assert_eq!(integer, wanted, "{spelled}");
         happened.insert("a number".into());
     }
 }
 
-/// Before any MAC, so that there is a bound to the members.
+/// Read before any MAC, so that the number of members is limited.
 fn as_header(text: &[u8], happened: &mut Happened) {
     let Reading { members, defects } = read_object(text, 64);
     let token = format!("{}..", base64url::encode(text));
@@ -156,12 +157,12 @@ fn as_jwk(text: &[u8]) {
     }
 }
 
-/// The reason is one of those, and stands where it is said to stand.
+/// The reason is one of those of the slow reader, and the position is right.
 fn same(text: &[u8], error: &JsonError, defects: &BTreeSet<TextDefect>) {
     assert!(defects.contains(&text_defect(error)), "{error:?} for {defects:?} of {}", shown(text));
     match error {
         JsonError::NotUtf8 { offset } => {
-            let valid = str::from_utf8(text).expect_err("it is none").valid_up_to();
+            let valid = str::from_utf8(text).expect_err("the text is not UTF-8").valid_up_to();
             assert_eq!(*offset, valid);
         }
         JsonError::Syntax { offset, .. } => assert!(*offset <= text.len()),
@@ -173,7 +174,7 @@ fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// The text that choices make.
+/// Returns the text that choices produce.
 pub fn written(choices: &[u8]) -> Vec<u8> {
     let mut writer = Writer { u: Unstructured::new(choices), text: Vec::new(), left: 200 };
     writer.document().expect("where the bytes run out, the first choice is made");
@@ -187,7 +188,7 @@ struct Writer<'c> {
     left: u32,
 }
 
-/// Each writes one part of the grammar of RFC 8259. The first choice is the plain one.
+/// Each method writes one part of the grammar of RFC 8259. The first choice is the plain one.
 impl Writer<'_> {
     fn document(&mut self) -> Result<()> {
         if self.slips()? {
@@ -273,7 +274,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// One of few, so that some come twice, spelled alike or not.
+    /// One of a few names, so that some are repeated, with the same spelling or another.
     fn name(&mut self) -> Result<()> {
         let name = *self.u.choose(&["n", "a", "", "exp", "aud", "é", "kid", "N", "a\0"])?;
         self.put("\"");
@@ -330,7 +331,8 @@ impl Writer<'_> {
                 ])?;
             }
             if self.u.ratio(1, 128)? {
-                // No UTF-8: a byte alone, spelled too long, half of a pair, beyond the end.
+                // Invalid UTF-8: a single byte, an overlong spelling, half of a pair, a value
+                // beyond the end.
                 let odd: [&[u8]; 5] =
                     [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"];
                 let odd = *self.u.choose(&odd)?;
@@ -393,7 +395,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// What is seldom right.
+    /// Values that are rarely valid.
     fn odd(&mut self) -> Result<()> {
         if self.slips()? {
             return self.one_of(&[
@@ -414,7 +416,7 @@ impl Writer<'_> {
                 "/**/1",
             ]);
         }
-        // About as deep as may be, of arrays or of objects.
+        // About the maximum depth, of arrays or of objects.
         let depth = usize::from(self.u.int_in_range(120..=128_u8)?);
         let (open, close) = *self.u.choose(&[("[", "]"), ("{\"\":", "}")])?;
         self.put(&open.repeat(depth));
@@ -427,7 +429,7 @@ impl Writer<'_> {
         if self.u.ratio(1, 8)? { self.one_of(&[" ", "\t", "\n", "\r", "  \r\n"]) } else { Ok(()) }
     }
 
-    /// Seldom, so that most of what is written could be read.
+    /// Rarely, so that most of the text is valid.
     fn slips(&mut self) -> Result<bool> {
         self.u.ratio(1, 100)
     }

@@ -1,4 +1,4 @@
-//! What a recipient expects in a trial, twice: as kippu's `Validation`, and as plain fields.
+//! The expectations of a recipient in a trial, twice: as kippu's `Validation`, and as plain fields.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::{
     input::Options,
 };
 
-/// The expectations of a recipient. Of several values one has to match; of none, none is expected.
+/// The expectations of a recipient. One of several values has to match. An empty list expects
+/// nothing.
 #[derive(Clone, Debug)]
 pub struct Expectations {
     /// `iss`
@@ -22,17 +23,17 @@ pub struct Expectations {
     pub jwt_ids: Vec<&'static str>,
     /// The header's `typ`
     pub typs: Vec<&'static str>,
-    /// Claims that have to be there.
+    /// Claims that must be present.
     pub required: Vec<&'static str>,
-    /// Whether a token may do without `exp`.
+    /// Whether a token may omit `exp`.
     pub expiry_optional: bool,
     /// Whether it may name an audience although none is expected.
     pub any_audience: bool,
-    /// How far the clocks may be apart.
+    /// The allowed difference of the clocks.
     pub leeway: Duration,
-    /// How old a token may be.
+    /// The maximum age of a token.
     pub max_age: Option<Duration>,
-    /// How long, in bytes.
+    /// Its maximum length in bytes.
     pub max_token_len: usize,
     /// The time, in seconds.
     pub now: i128,
@@ -50,14 +51,14 @@ const LONG: &str =
 pub const TYPS: [&str; 6] =
     ["JWT", "at+jwt", "application/at+jwt", "text/x", "application/text/x", ""];
 
-/// Claims that are required, registered and not.
+/// Required claims, registered and not.
 pub const CLAIMS: [&str; 8] = ["exp", "nbf", "iat", "sub", "jti", "role", "r\u{f4}le", ""];
 
-/// The clock of a trial that says nothing else.
+/// The default time of a trial.
 pub const NOW: i128 = 1_760_000_000;
 
 impl Expectations {
-    /// What [`Validation::new`] expects, at the time `now`.
+    /// Returns the expectations of [`Validation::new`], at the time `now`.
     pub fn at(now: i128) -> Self {
         Self {
             issuers: Vec::new(),
@@ -75,7 +76,7 @@ impl Expectations {
         }
     }
 
-    /// What the options ask for.
+    /// Returns the expectations that the options choose.
     pub fn chosen(options: &mut Options<'_>) -> Self {
         let now = options.pick(&[
             NOW,
@@ -134,14 +135,14 @@ impl Expectations {
         }
     }
 
-    /// The same for kippu.
+    /// Returns the same expectations for kippu.
     pub fn validation(&self) -> Validation {
         let mut validation = Validation::new()
             .at(dates::to_kippu(self.now))
             .leeway(self.leeway)
             .and_then(|validation| validation.max_token_len(self.max_token_len))
             .expect("within the limits");
-        // What loosens comes first: it may not contradict what was said before.
+        // Loosening options come first, because they may not contradict earlier ones.
         if self.any_audience {
             validation = validation.any_audience().expect("no audience was named");
         }
@@ -159,7 +160,7 @@ impl Expectations {
         self.required.iter().fold(validation, |so_far, &name| so_far.require(name))
     }
 
-    /// Times near which a decision turns, in seconds, each under a letter.
+    /// Returns times near which a decision changes, in seconds, each with a letter.
     pub fn turning_points(&self) -> [(u8, i128); 6] {
         let leeway = i128::from(self.leeway.as_secs());
         let max_age = i128::from(self.max_age.unwrap_or_default().as_secs());

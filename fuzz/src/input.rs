@@ -1,16 +1,16 @@
-//! How a fuzz input is laid out, so that a seed can be read and a mutation stays local.
+//! The layout of a fuzz input, so that a seed is readable and a mutation stays local.
 //!
-//! The first line holds options, one byte for each, `0` for what is usual and nothing where the line
-//! ends early. The second line is a header, the rest a payload.
+//! The first line has options, one byte for each; `0` is the default, and so is every option after
+//! the end of the line. The second line is a header, the rest a payload.
 
-/// An input, split.
+/// An input, split into its parts.
 #[derive(Clone, Debug)]
 pub struct Input<'d> {
     /// The first line.
     pub options: Options<'d>,
     /// The second line.
     pub header: &'d [u8],
-    /// What follows.
+    /// The rest.
     pub payload: &'d [u8],
 }
 
@@ -30,40 +30,40 @@ fn line(data: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Choices yet to be made.
+/// Choices that have not been made yet.
 #[derive(Clone, Debug)]
 pub struct Options<'d>(&'d [u8]);
 
 impl<'d> Options<'d> {
-    /// One choice for each byte.
+    /// Makes one choice of each byte.
     pub fn new(bytes: &'d [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Whether nothing more is said.
+    /// Returns whether no choices are left.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The next byte as it is; `0` where nothing is said.
+    /// Returns the next byte; `0` after the end.
     pub fn byte(&mut self) -> u8 {
         let (&byte, rest) = self.0.split_first().unwrap_or((&b'0', &[]));
         self.0 = rest;
         byte
     }
 
-    /// The next choice among `count`; the first where nothing is said.
+    /// Returns the next choice among `count`; the first after the end.
     pub fn below(&mut self, count: u8) -> u8 {
         self.byte().wrapping_sub(b'0') % count
     }
 
-    /// One of `list`.
+    /// Returns one of `list`.
     pub fn pick<T: Clone>(&mut self, list: &[T]) -> T {
         let count = u8::try_from(list.len()).expect("lists are short");
         list[usize::from(self.below(count))].clone()
     }
 
-    /// One bit of a choice for each of `list`, which has at most eight elements.
+    /// Returns some elements of `list`, by one bit for each. The list has at most eight elements.
     pub fn some_of<T: Clone>(&mut self, list: &[T]) -> Vec<T> {
         let bits = self.below(u8::MAX);
         let chosen = |index: usize| bits.checked_shr(u32::try_from(index).expect("small"));
@@ -76,7 +76,7 @@ impl<'d> Options<'d> {
     }
 }
 
-/// Puts times into a text: `@` and the letter of a time stand for its digits.
+/// Replaces `@` and the letter of a time in a text by its digits.
 pub fn fill_in(text: &[u8], times: &[(u8, String)]) -> Vec<u8> {
     let mut filled = Vec::with_capacity(text.len());
     let mut rest = text;

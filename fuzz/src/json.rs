@@ -1,7 +1,7 @@
-//! A strict JSON reader: bytes in, a tree out, or every defect that it met on the way.
+//! A strict JSON reader, which returns a tree, or every defect that it found.
 //!
-//! What only makes a text unacceptable is noted and read over; what makes it unreadable ends the
-//! reading.
+//! If a defect only makes a text unacceptable, the reader records it and continues. If the defect
+//! makes the text unreadable, the reader stops.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub enum Tree {
     Text(String),
     /// The elements.
     Array(Vec<Tree>),
-    /// The members, names unescaped.
+    /// The members, with unescaped names.
     Object(Vec<(String, Tree)>),
 }
 
@@ -29,28 +29,28 @@ pub enum Tree {
 pub enum TextDefect {
     /// The bytes are not UTF-8.
     NotUtf8,
-    /// Something else than an object comes first.
+    /// The text does not begin with an object.
     NotAnObject,
-    /// The grammar, a number beyond the doubles, a lone surrogate, or too deep.
+    /// The grammar, a number beyond the doubles, a lone surrogate, or too much nesting.
     Syntax,
-    /// A name twice in one object.
+    /// A duplicate name in one object.
     DuplicateMember,
-    /// A name by which serde_json marks the values of some of its types.
+    /// A name with which serde_json marks the values of some of its types.
     ReservedMember,
-    /// More members than there may be, at all depths together.
+    /// More members than allowed, at all depths together.
     TooManyMembers,
 }
 
-/// What came of reading a text.
+/// The result of reading a text.
 #[derive(Debug)]
 pub struct Reading {
-    /// The members of the object, when nothing is wrong with the text.
+    /// The members of the object, if the text has no defect.
     pub members: Option<Vec<(String, Tree)>>,
-    /// What is wrong with it, as far as it could be read.
+    /// The defects of the text, as far as it could be read.
     pub defects: BTreeSet<TextDefect>,
 }
 
-/// How many arrays and objects may stand in one another.
+/// The maximum nesting of arrays and objects.
 const MAX_DEPTH: usize = 127;
 
 /// Reads a text that has to be one object, with at most `max_members` members at all depths.
@@ -95,9 +95,9 @@ struct Reader {
     defects: BTreeSet<TextDefect>,
 }
 
-/// Each part of the grammar of RFC 8259; none where the text does not follow it.
+/// Each part of the grammar of RFC 8259; `None` if the text does not follow it.
 impl Reader {
-    /// §3. `depth` arrays and objects stand around the value.
+    /// §3. `depth` arrays and objects surround the value.
     fn value(&mut self, depth: usize) -> Option<Tree> {
         self.space();
         match self.peek()? {
@@ -123,7 +123,7 @@ impl Reader {
         }
         loop {
             self.space();
-            // One too many is so before its name is read.
+            // The limit is exceeded before the name of the member is read.
             self.members += usize::from(self.peek() == Some('"'));
             if self.members > self.max_members {
                 self.defects.insert(TextDefect::TooManyMembers);
@@ -180,7 +180,7 @@ impl Reader {
             self.digits()?;
         }
         let spelled: String = self.chars[start..self.at].iter().collect();
-        // Nearer to the largest double, serde_json may round a number up to infinity.
+        // serde_json may round a number that is closer to the largest double up to infinity.
         let end = Decimal::from_json("1.797693134862315e308");
         if !Decimal::from_json(&spelled).is_nearer_to_zero_than(&end) {
             self.defects.insert(TextDefect::Syntax);
@@ -210,7 +210,7 @@ impl Reader {
         }
     }
 
-    /// What stands behind a backslash.
+    /// Reads the characters after a backslash.
     fn escaped(&mut self) -> Option<char> {
         Some(match self.next()? {
             '"' => '"',
@@ -230,7 +230,7 @@ impl Reader {
                 }
                 let decoded = char::decode_utf16(units.iter().copied()).next()?;
                 decoded.unwrap_or_else(|_| {
-                    // A lone surrogate. What follows it stands for itself.
+                    // A lone surrogate. The next character is read separately.
                     self.defects.insert(TextDefect::Syntax);
                     self.at = before_second;
                     char::REPLACEMENT_CHARACTER
@@ -242,7 +242,7 @@ impl Reader {
 
     fn code_unit(&mut self) -> Option<u16> {
         let digits: String = (0..4).map(|_| self.next()).collect::<Option<_>>()?;
-        // `from_str_radix` would take a sign.
+        // `from_str_radix` would accept a sign.
         digits.chars().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
         u16::from_str_radix(&digits, 16).ok()
     }
@@ -278,13 +278,13 @@ impl Reader {
     }
 }
 
-/// The value of the member `name`.
+/// Returns the value of the member `name`.
 pub fn member<'t>(members: &'t [(String, Tree)], name: &str) -> Option<&'t Tree> {
     members.iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 impl Tree {
-    /// Whether this is the value that serde_json holds: the same strings, and numbers that are the
+    /// Returns whether serde_json has the same value: the same strings, and numbers that are the
     /// same integer or the same double.
     pub fn is(&self, value: &serde_json::Value) -> bool {
         use serde_json::Value;
@@ -309,7 +309,8 @@ impl Tree {
     }
 }
 
-/// An integer of up to 64 bits is kept as it is, every other number as the nearest double; a zero with a sign is one.
+/// An integer of up to 64 bits keeps its value, and every other number is the nearest double. A
+/// zero with a sign is a double.
 fn is_number(spelled: &str, number: &serde_json::Number) -> bool {
     match (spelled.parse::<u64>(), spelled.parse::<i64>()) {
         (_, Ok(0)) if spelled == "-0" => {

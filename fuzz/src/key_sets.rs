@@ -1,9 +1,9 @@
-//! Keys as JSON and in sets: a text in, what kippu makes of it out, against the [`model`]'s opinion of which key
-//! verifies what.
+//! Keys as JSON and in sets. Compares what kippu makes of a text with the [`model`], and which key
+//! verifies which token.
 //!
-//! The first line of an input holds options: the algorithm that a JWK without `alg` is for, the key that is to sign.
-//! The second holds steps of two characters that change a set of keys: see [`STEPS`]. The rest is a JWK or a JWK Set,
-//! in which `@` and a letter stand for a part of one: see [`WORDS`].
+//! The first line of an input has options: the algorithm for a JWK without `alg`, and the key that
+//! is to sign. The second has steps of two characters that change a set of keys: see [`STEPS`]. The
+//! rest is a JWK or a JWK Set, in which `@` and a letter stand for a part of one: see [`WORDS`].
 
 pub mod model;
 pub mod seeds;
@@ -23,16 +23,18 @@ use crate::{
     model::text_defect,
 };
 
-/// What happened, by name, so that a test can tell what the seeds reach.
+/// The names of what happened, so that a test can tell what the seeds reach.
 pub type Happened = BTreeSet<String>;
 
-/// The letters of the steps; any other byte is one of them too. `n`: a new set of the key. `a`: it is accepted.
-/// `r`: it is retired. `o`: it signs from now on. `t`: tokens without an id are tried with each key.
+/// The letters of the steps; any other byte stands for one of them, too. `n`: makes a new set of
+/// the key. `a`: accepts the key. `r`: retires it. `o`: lets it sign from now on. `t`: tokens
+/// without an id are tried with each key.
 pub const STEPS: &[u8; 5] = b"naort";
 
 const NOW: i64 = 1_760_000_000;
 
-/// The keys that steps choose from: two of one id, one without, of three algorithms. No two have one secret.
+/// The keys that steps choose from: two with the same id, one without an id, of three algorithms.
+/// All secrets are different.
 static POOL: LazyLock<Vec<ModelKey>> = LazyLock::new(|| {
     let key = |algorithm, kid: Option<&str>, byte, length| ModelKey {
         algorithm,
@@ -51,7 +53,7 @@ static POOL: LazyLock<Vec<ModelKey>> = LazyLock::new(|| {
     ]
 });
 
-/// What `@` and a letter stand for.
+/// The replacements of `@` and a letter.
 static WORDS: LazyLock<Vec<(u8, String)>> = LazyLock::new(|| {
     let words = [
         (b't', r#""kty":"oct""#),
@@ -79,7 +81,7 @@ static WORDS: LazyLock<Vec<(u8, String)>> = LazyLock::new(|| {
     words
 });
 
-/// Reads what an input has, builds the set that it asks for, and presents tokens to both.
+/// Reads an input, builds the set that it describes, and presents tokens to both implementations.
 pub fn run(data: &[u8]) -> Happened {
     let Input { mut options, header: steps, payload } = Input::new(data);
     let mut happened = Happened::new();
@@ -96,7 +98,7 @@ pub fn run(data: &[u8]) -> Happened {
     happened
 }
 
-/// As a JWK.
+/// Reads the text as a JWK.
 fn read_one(text: &str, reading: &Reading, expected: Algorithm, happened: &mut Happened) {
     let tree = |expected| match &reading.members {
         None => Err(reading.defects.iter().copied().map(Defect::Json).collect()),
@@ -106,11 +108,11 @@ fn read_one(text: &str, reading: &Reading, expected: Algorithm, happened: &mut H
     let found = agree(text, Jwk::from_json(text), wanted.as_ref(), happened);
     if let (Some(jwk), Ok(wanted)) = (found, wanted) {
         same_key(&jwk, &wanted);
-        // What is written is read again.
-        let written = Jwk::from_json(&jwk.expose_json()).expect("it is its own");
+        // A written JWK can be read again.
+        let written = Jwk::from_json(&jwk.expose_json()).expect("kippu has written it");
         same_key(&written, &wanted);
         let only = jwk.verify_only();
-        assert!(!Jwk::from_json(&only.expose_json()).expect("it is its own").may_sign());
+        assert!(!Jwk::from_json(&only.expose_json()).expect("kippu has written it").may_sign());
         happened.insert("a JWK".into());
     }
     let wanted = tree(Some(expected.as_str()));
@@ -120,7 +122,7 @@ fn read_one(text: &str, reading: &Reading, expected: Algorithm, happened: &mut H
     }
 }
 
-/// As a JWK Set, and as the keys of an issuer.
+/// Reads the text as a JWK Set, and as the keys of an issuer.
 fn read_set(text: &str, reading: &Reading, to_sign: Option<&str>, happened: &mut Happened) {
     let wanted = match &reading.members {
         None => Err(reading.defects.iter().copied().map(Defect::Json).collect()),
@@ -130,7 +132,7 @@ fn read_set(text: &str, reading: &Reading, to_sign: Option<&str>, happened: &mut
     let (Some(mut set), Ok(mut wanted)) = (found, wanted) else { return };
     assert_eq!(set.keys().len(), wanted.len());
     set.keys().iter().zip(&wanted).for_each(|(key, wanted)| same_key(key, wanted));
-    let written = JwkSet::from_json(&set.expose_json()).expect("it is its own");
+    let written = JwkSet::from_json(&set.expose_json()).expect("kippu has written it");
     written.keys().iter().zip(&wanted).for_each(|(key, wanted)| same_key(key, wanted));
 
     if let Some(kid) = to_sign {
@@ -159,7 +161,7 @@ fn read_set(text: &str, reading: &Reading, to_sign: Option<&str>, happened: &mut
     }
 }
 
-/// Both refuse, and the model knows the reason, or none does.
+/// Checks that both accept, or that both reject and the model knows the reason.
 fn agree<T, W>(
     text: &str,
     found: Result<T, JwkError>,
@@ -168,17 +170,17 @@ fn agree<T, W>(
 ) -> Option<T> {
     match (found, wanted) {
         (Ok(found), Ok(_)) => Some(found),
-        // A secret has no need of escapes.
+        // A secret does not need escapes.
         (Err(JwkError::Secret { .. }), _) if text.contains('\\') => None,
         (Err(error), Err(defects)) => {
             let reported = match reported(&error) {
-                // A text that is no JSON is named by what it is.
+                // The error for a text that is not JSON names what it looks like.
                 Defect::KeyFile if model::is_key_file(text.as_bytes()) => not_an_object(defects),
                 reported => reported,
             };
             assert!(defects.contains(&reported), "{reported:?} for {defects:?} in {text}");
-            // No error shows a secret: none of these has 12 symbols in a row but there.
-            let told = format!("{error} {error:?}");
+            // No error shows a secret: only secrets have 12 symbols in a row here.
+            let printed = format!("{error} {error:?}");
             let k = text.split(r#""k":""#).skip(1).filter_map(|k| k.split('"').next());
             for k in k.filter(|k| k.len() >= 43 && k.is_ascii()) {
                 assert!(!told.contains(&k[..12]), "{told}");
@@ -201,7 +203,7 @@ fn same_key(jwk: &Jwk, wanted: &ModelKey) {
     assert_eq!(tag, encoded(wanted.tag(message)), "another secret");
 }
 
-/// The defect of a text that is not an object, if the text has it.
+/// Returns the defect of a text that is not an object, if the text has it.
 fn not_an_object(defects: &BTreeSet<Defect>) -> Defect {
     let not_an_object = Defect::Json(text_defect(&JsonError::NotAnObject));
     if defects.contains(&not_an_object) { not_an_object } else { Defect::KeyFile }
@@ -241,7 +243,7 @@ fn refused(error: &KeySetError) -> Defect {
     }
 }
 
-/// As hexadecimal digits.
+/// Reads the text as hexadecimal digits.
 fn read_digits(text: &[u8], algorithm: Algorithm, happened: &mut Happened) {
     let byte = |pair: &[u8]| {
         let digits = str::from_utf8(pair).ok().filter(|_| pair.iter().all(u8::is_ascii_hexdigit));
@@ -268,7 +270,7 @@ fn read_digits(text: &[u8], algorithm: Algorithm, happened: &mut Happened) {
     }
 }
 
-/// Changes a set as the steps say; in the end, both say the same of every token.
+/// Changes a set by the steps. At the end, both give the same verdict on every token.
 fn change_a_set(steps: &[u8], happened: &mut Happened) {
     let shared = SharedKeySet::new(KeySet::new(made(&POOL[0])));
     let mut done: Vec<Step> = vec![Step { letter: b'n', key: 0, until: 0 }];
@@ -343,10 +345,11 @@ fn made(key: &ModelKey) -> Key {
     }
 }
 
-/// Tokens of every key, under every id and none: which of them are accepted is what the model says.
+/// Presents tokens of every key, with every id and without one. The model predicts which are
+/// accepted.
 fn present(keys: &KeySet, model: &ModelSet, happened: &mut Happened) {
     let validation = Validation::new().at(NumericDate::from_seconds(NOW));
-    // The first ones of a JWK Set are as good as all of them.
+    // The first keys of a JWK Set suffice.
     let signers: Vec<&ModelKey> =
         model.keys.iter().map(|(key, _)| key).take(8).chain(&*POOL).collect();
     let ids: BTreeSet<Option<&str>> =
@@ -356,7 +359,7 @@ fn present(keys: &KeySet, model: &ModelSet, happened: &mut Happened) {
         for kid in &ids {
             let named =
                 kid.map_or_else(String::new, |kid| format!(r#","kid":{}"#, Value::from(kid)));
-            // As kippu writes it, which has a short way of its own, and not.
+            // With the header that kippu writes, which it compares directly, and with another one.
             for typ in [r#","typ":"JWT""#, ""] {
                 let header = format!(r#"{{"alg":"{}"{typ}{named}}}"#, signer.algorithm);
                 let message = format!("{}.{payload}", encoded(&header));

@@ -9,7 +9,7 @@ use crate::{dates, input::Options};
 /// Keys to sign and to verify with.
 #[derive(Clone, Debug)]
 pub struct Keyring {
-    /// The first one is the single key, or the one that a set signs with.
+    /// The first one is the single key, or the signing key of a set.
     pub secrets: Vec<Secret>,
     /// Whether there is a set, and whether it tries every key on a token without a `kid`.
     pub set: Option<TriesAll>,
@@ -21,17 +21,17 @@ pub type TriesAll = bool;
 /// One secret.
 #[derive(Clone, Debug)]
 pub struct Secret {
-    /// The name of the one algorithm that it is for.
+    /// The name of its only algorithm.
     pub algorithm: &'static str,
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// Its id.
     pub kid: Option<&'static str>,
-    /// From when on it no longer verifies.
+    /// The time from which on it no longer verifies.
     pub until: Option<i128>,
 }
 
-/// What kippu verifies with.
+/// The keys with which kippu verifies.
 #[derive(Debug)]
 pub enum KippuKeys {
     /// A single key.
@@ -46,7 +46,7 @@ impl Secret {
         Self { algorithm, bytes, kid, until: None }
     }
 
-    /// The tag of `message`, by the `hmac` crate.
+    /// Returns the tag of `message`, by the `hmac` crate.
     pub fn tag(&self, message: &[u8]) -> Vec<u8> {
         fn tag<M: Mac + KeyInit>(secret: &[u8], message: &[u8]) -> Vec<u8> {
             let mac = <M as KeyInit>::new_from_slice(secret).expect("HMAC takes every length");
@@ -60,17 +60,17 @@ impl Secret {
         }
     }
 
-    /// The tag of `message`, by kippu.
+    /// Returns the tag of `message`, by kippu.
     pub fn kippu_tag(&self, message: &[u8]) -> Vec<u8> {
         kippu::hmac::Hmac::new(self.kippu_algorithm(), &self.bytes).tag(message).as_ref().to_vec()
     }
 
-    /// The algorithm that it is for.
+    /// Returns its algorithm.
     pub fn kippu_algorithm(&self) -> Algorithm {
         self.algorithm.parse::<Algorithm>().expect("one of the three")
     }
 
-    /// The key that kippu makes of it.
+    /// Returns the key that kippu makes of this secret.
     pub fn kippu_key(&self) -> Key {
         let key = Key::new(self.kippu_algorithm(), &self.bytes).expect("the secret is long enough");
         match self.kid {
@@ -79,7 +79,7 @@ impl Secret {
         }
     }
 
-    /// The header that an issuer writes who has nothing more to say.
+    /// Returns the default header of an issuer.
     pub fn header(&self) -> String {
         let kid = self.kid.map_or_else(String::new, |kid| format!(r#","kid":{kid:?}"#));
         format!(r#"{{"alg":"{}","typ":"JWT"{kid}}}"#, self.algorithm)
@@ -87,9 +87,9 @@ impl Secret {
 }
 
 impl Keyring {
-    /// A single key for `algorithm`, without an id.
+    /// Returns a single key for `algorithm`, without an id.
     pub fn single(algorithm: &'static str) -> Self {
-        // A byte more than the hash; a byte more than the block; many.
+        // A byte more than the hash; a byte more than the block; many bytes.
         let length = match algorithm {
             "HS256" => 33,
             "HS384" => 129,
@@ -98,7 +98,7 @@ impl Keyring {
         Self { secrets: vec![Secret::new(algorithm, 0x5a, length, None)], set: None }
     }
 
-    /// The keyring that the options ask for, at the time `now`.
+    /// Returns the keyring that the options choose, at the time `now`.
     pub fn chosen(options: &mut Options<'_>, now: i128) -> Self {
         let set = |tries_all| {
             let mut keys = vec![
@@ -126,7 +126,7 @@ impl Keyring {
         }
     }
 
-    /// A secret to sign with: mostly one of the ring's, and sometimes a stranger's.
+    /// Returns a secret to sign with: usually one of the ring, sometimes an unknown one.
     pub fn signer(&self, options: &mut Options<'_>) -> Secret {
         let stranger = Secret::new(self.secrets[0].algorithm, 0x77, 64, self.secrets[0].kid);
         let mut choices: Vec<_> = self.secrets.iter().cycle().take(7).cloned().collect();
@@ -134,7 +134,7 @@ impl Keyring {
         options.pick(&choices)
     }
 
-    /// The same keys for kippu.
+    /// Returns the same keys for kippu.
     pub fn kippu(&self) -> KippuKeys {
         let mut secrets = self.secrets.iter();
         let first = secrets.next().expect("there is a key").kippu_key();

@@ -1,8 +1,8 @@
-//! A second opinion on tokens: a verifier that is slow and obvious, and shares no code with kippu's.
+//! A second verifier for tokens, which is slow and obvious, and shares no code with kippu.
 //!
-//! The fuzz targets hold kippu against it. It reads JSON by recursive descent, numbers by their
-//! decimal digits, base64url and MACs through other crates, and it does not stop at the first
-//! defect of a token but lists what there is.
+//! The fuzz targets compare kippu with it. It reads JSON by recursive descent and numbers by their
+//! decimal digits. It reads base64url and computes MACs with other crates. It does not stop at the
+//! first defect of a token, but lists all of them.
 
 pub mod claims;
 pub mod dates;

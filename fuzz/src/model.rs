@@ -1,8 +1,8 @@
-//! The slow verifier: a token, keys and expectations in, every defect out.
+//! The slow verifier: takes a token, keys and expectations, and returns every defect.
 //!
-//! It goes as far as a verifier may: nothing behind the header is looked at when the header or the
-//! signature is wrong, and no claim when the payload is no strict JSON object. Within these bounds
-//! the order of checks is left open.
+//! It reads as far as a verifier may: nothing after the header if the header or the signature is
+//! wrong, and no claim if the payload is not a strict JSON object. Within these limits the order of
+//! the checks is undefined.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::{
     keyring::{Keyring, Secret},
 };
 
-/// Something that is wrong with a token.
+/// A defect of a token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "named after kippu's errors, where each is explained")]
 pub enum Defect {
@@ -48,16 +48,16 @@ pub enum Defect {
     JwtId,
 }
 
-/// The claims of a good token.
+/// The claims of a valid token.
 pub type Claims = Vec<(String, Tree)>;
 
-/// A header has no more members, at all depths together.
+/// The maximum number of members of a header, at all depths together.
 const MAX_HEADER_MEMBERS: usize = 64;
 
 /// Verifies `token`.
 ///
 /// # Errors
-/// Every defect, as far as a verifier may look.
+/// Every defect, as far as a verifier may read.
 pub fn verify(
     token: &str,
     ring: &Keyring,
@@ -112,7 +112,7 @@ fn read(
     members.ok_or_else(|| defects.into_iter().map(defect).collect())
 }
 
-/// The secret that made the signature, if one did, and everything that is wrong with the header and the
+/// Returns the secret that made the signature, if one did, and every defect of the header and the
 /// signature.
 fn judge_header<'r>(
     header: &[(String, Tree)],
@@ -160,7 +160,7 @@ fn judge_header<'r>(
             return (None, defects);
         }
         (Some(_), Some(kid)) => ring.secrets.iter().filter(|one| one.kid == Some(kid)).collect(),
-        // A single key may do without: what has no id is what it is called.
+        // A single key does not require a kid, and a key without an id accepts any.
         (None, kid) => {
             let named = |one: &&Secret| one.kid.is_none() || kid.is_none() || one.kid == kid;
             ring.secrets.iter().filter(named).collect()
@@ -179,7 +179,7 @@ fn judge_header<'r>(
         return (None, defects);
     }
     let Ok(tag) = URL_SAFE_NO_PAD.decode(signature) else {
-        // Both are true of a text that is not base64url.
+        // Both apply to a text that is not base64url.
         defects.extend([Defect::Base64url("signature"), Defect::Signature]);
         return (None, defects);
     };
@@ -191,7 +191,7 @@ fn judge_header<'r>(
     (secret, defects)
 }
 
-/// Everything that is wrong with the claims.
+/// Returns every defect of the claims.
 fn judge_claims(claims: &[(String, Tree)], expected: &Expectations) -> BTreeSet<Defect> {
     let mut defects = BTreeSet::new();
     let now = expected.now;
@@ -288,10 +288,10 @@ fn judge_audience(aud: Option<&Tree>, expected: &Expectations) -> Option<Defect>
     }
 }
 
-/// Checks the times of claims that are about to be accepted once more, without any rounding.
+/// Checks the times of claims again that are about to be accepted, without any rounding.
 ///
-/// At the ends of its range a clock cannot tell a time outside from the end
-/// itself; and an age of centuries reaches them.
+/// At the ends of its range a clock cannot tell a time outside from the end itself, and an age of
+/// centuries reaches them.
 fn assert_not_generous(claims: &[(String, Tree)], expected: &Expectations) {
     let furthest = 600;
     if expected.now.abs() > END - furthest {
@@ -303,7 +303,7 @@ fn assert_not_generous(claims: &[(String, Tree)], expected: &Expectations) {
         Some(Tree::Number(spelled)) => Some(Decimal::from_json(spelled).bounds(9)),
         _ => None,
     };
-    // An integer is before a number when it is before the integer above, and so on.
+    // An integer is before a number if it is before the integer above that number, and so on.
     if let Some((_, exp)) = exact("exp") {
         assert!(now - leeway < exp, "expired: {claims:?}");
     }
@@ -319,8 +319,8 @@ fn assert_not_generous(claims: &[(String, Tree)], expected: &Expectations) {
     }
 }
 
-/// The defect that kippu reports, with the numbers that it gives; none when the token is good and only
-/// the caller's type is not.
+/// Returns the defect that kippu reports, with its numbers; `None` if the token is valid and only
+/// the caller's type does not fit.
 pub fn reported(error: &DecodeError, expected: &Expectations) -> Option<Defect> {
     let same_now = |now: &NumericDate| assert_eq!(dates::from_kippu(*now), expected.now);
     Some(match error {
@@ -354,7 +354,7 @@ pub fn reported(error: &DecodeError, expected: &Expectations) -> Option<Defect> 
     })
 }
 
-/// What kippu has against a text, in the words of the slow reader.
+/// Converts the error of kippu about a text to the defect of the slow reader.
 pub(crate) fn text_defect(error: &JsonError) -> TextDefect {
     match error {
         JsonError::NotUtf8 { .. } => TextDefect::NotUtf8,

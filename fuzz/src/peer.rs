@@ -1,4 +1,5 @@
-//! `jsonwebtoken` with HMAC by the `hmac` crate: its own backends bring RSA and elliptic curves along.
+//! `jsonwebtoken` with HMAC by the `hmac` crate. Its own backends would add RSA and elliptic
+//! curves.
 
 use std::sync::Once;
 
@@ -11,7 +12,7 @@ use signature::{Signer, Verifier};
 
 use crate::keyring::Secret;
 
-/// Makes `jsonwebtoken` ready; once for the process.
+/// Installs the provider of `jsonwebtoken`, once for the process.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     static PROVIDER: CryptoProvider = CryptoProvider {
@@ -21,10 +22,10 @@ pub fn install() {
         },
         key_utils: KeyUtils::new_unimplemented(),
     };
-    INSTALLED.call_once(|| PROVIDER.install_default().expect("nobody else installs one"));
+    INSTALLED.call_once(|| PROVIDER.install_default().expect("no other code installs a provider"));
 }
 
-/// The algorithm of that name.
+/// Returns the algorithm of that name.
 pub fn algorithm(name: &str) -> Algorithm {
     name.parse().expect("one of the three")
 }
@@ -55,7 +56,7 @@ impl Signer<Vec<u8>> for Backend {
 
 impl Verifier<Vec<u8>> for Backend {
     fn verify(&self, message: &[u8], tag: &Vec<u8>) -> std::result::Result<(), signature::Error> {
-        // What is compared here is no secret.
+        // These values are not secret.
         if self.secret.tag(message) == *tag { Ok(()) } else { Err(signature::Error::new()) }
     }
 }

@@ -1,8 +1,9 @@
-//! Sessions as a machine: a text of steps in, what happened out, and after each step kippu and the [`Model`] agree.
+//! Sessions as a state machine. Runs the steps of a text, and checks after each step that kippu and
+//! the [`Model`] agree.
 //!
-//! The first line of an input holds options, one character for each: lifetimes (access, idle, absolute, grace), what to
-//! do with a token that is ahead, the capacity of the store. Behind it stand steps of two characters, of which
-//! the first is a letter of [`STEPS`], and the second a number from `0` on.
+//! The first line of an input has options, one character for each: lifetimes (access, idle,
+//! absolute, grace), the policy for a token that is ahead, the capacity of the store. Steps of two
+//! characters follow: the first is a letter of [`STEPS`], and the second a number from `0` on.
 
 pub mod model;
 pub mod seeds;
@@ -33,17 +34,18 @@ use kippu::{
 use self::model::{Answer, Asked, End, Keys, Lifetimes, Model, Session, Token};
 use crate::input::{Input, Options};
 
-/// The letters of the steps; any other byte is one of them too.
+/// The letters of the steps; any other byte stands for one of them, too.
 ///
-/// `l`: a login of the subject. `r`, `d`, `e`: the token is presented, to an application that welcomes its user,
-/// does not, does not know. `b`: it is presented, and the application takes its time; `f` welcomes, `n` does not.
-/// `w`: the clock moves. `o`: a logout. `a`: of all sessions of the subject; `x`: of all others than the one.
-/// `s`: of one by its id. `p`: a purge. `v`: an access token is verified. `k`: other refresh keys. `m`: a backup is
-/// made, `u`: restored. `t`: a call of the store is going to fail. `g`: a text is presented that is not a token. `c`: a login of the
-/// subject within a limit. `i`: the user of an access token authenticates again.
+/// `l`: a login of the subject. `r`, `d`, `e`: the token is presented, to an application that
+/// accepts its user, rejects the user, does not know. `b`: it is presented, and the application has
+/// not answered yet; `f` accepts, `n` rejects. `w`: the clock moves. `o`: a logout. `a`: of all
+/// sessions of the subject; `x`: of all except one. `s`: of one by its id. `p`: a purge. `v`: an
+/// access token is verified. `k`: other refresh keys. `m`: a backup is made, `u`: restored. `t`: a
+/// call of the store is going to fail. `g`: a text that is not a token is presented. `c`: a login
+/// of the subject within a limit. `i`: the user of an access token authenticates again.
 pub const STEPS: &[u8; 21] = b"lrdebfnwoaxspvkmutgci";
 
-/// So many tokens, the last ones, can be named.
+/// How many tokens, the last ones, a step can name.
 const NAMED: usize = 10;
 const SUBJECTS: [&str; 2] = ["alice", "bob"];
 const HOUR: i64 = 3_600_000;
@@ -52,7 +54,7 @@ thread_local! {
     static NOW: Cell<i64> = const { Cell::new(0) };
 }
 
-/// A clock for each thread, which stands still until it is moved.
+/// A clock for each thread, which only moves when a step sets it.
 pub(crate) struct Still;
 
 impl Clock for Still {
@@ -61,12 +63,12 @@ impl Clock for Still {
     }
 }
 
-/// Moves the clock to so many milliseconds since the epoch.
+/// Sets the clock to a time in milliseconds since the epoch.
 pub(crate) fn set_now(millis: i64) {
     NOW.set(millis);
 }
 
-/// What happened, by name, so that a test can tell what the seeds reach.
+/// The names of what happened, so that a test can tell what the seeds reach.
 pub type Happened = BTreeSet<&'static str>;
 
 /// Runs the steps of an input.
@@ -82,7 +84,7 @@ pub fn run(data: &[u8]) -> Happened {
     let heals = options.below(2) == 0;
     let capacity = options.pick(&[1000, 1, 2, 4]);
 
-    // A day that is none in particular.
+    // An arbitrary day.
     NOW.set(1_760_000_000_123);
     let events = Arc::new(Mutex::new(Vec::new()));
     let keys = Keys { signing: 0, others: Vec::new() };
@@ -105,7 +107,7 @@ pub fn run(data: &[u8]) -> Happened {
         .expect("none is not too long")
         .clock(&Still)
         .on_event(move |event: &Event<'_>| {
-            noted.lock().expect("nobody panics").push((event.kind, event.session_id));
+            noted.lock().expect("no thread panics").push((event.kind, event.session_id));
         })
         .build();
     let sessions = match built {
@@ -146,7 +148,7 @@ pub fn run(data: &[u8]) -> Happened {
             .find(|letter| **letter == step[0])
             .unwrap_or(&STEPS[usize::from(step[0]) % STEPS.len()]);
         machine.step(letter, step[1].wrapping_sub(b'0'));
-        let told = mem::take(&mut *events.lock().expect("nobody panics"));
+        let told = mem::take(&mut *events.lock().expect("no thread panics"));
         assert_eq!(told, mem::take(&mut machine.model.events), "after {}", char::from(letter));
         machine.happened.extend(told.iter().map(|(kind, _)| name(kind)));
         machine.check_records();
@@ -160,16 +162,16 @@ struct Machine<'s> {
     store: Arc<Faulty<MemoryStore>>,
     shared: &'s SharedKeySet,
     capacity: usize,
-    /// None once a backup was restored, which takes the log of ended sessions with it.
+    /// `None` after a backup was restored, which also restores the log of ended sessions.
     ended: Option<EndedSessions>,
     model: Model,
-    /// What was given out, in this order.
+    /// The issued tokens, in order.
     tokens: Vec<Token>,
     access_tokens: Vec<(Access, String)>,
-    /// How each token is spelled.
+    /// The text of each token.
     texts: BTreeMap<Token, String>,
     pending: Vec<Pending<'s>>,
-    /// The records of the backup, and what the model knew of them.
+    /// The records of the backup, and what the model knew about them.
     backup: (Vec<SessionRecord>, Vec<Session>),
     happened: Happened,
 }
@@ -225,7 +227,7 @@ impl<'s> Machine<'s> {
                 self.same(ended, wanted);
             }
             (b's', Some(Token { session, .. })) => {
-                // Now and then somebody else's.
+                // Sometimes that of another user.
                 let owner = self.model.sessions[session].subject;
                 let subject = if number < 64 { owner } else { subject };
                 let name = SUBJECTS[usize::from(subject)];
@@ -255,7 +257,7 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// The token of this number, the last one being 0.
+    /// Returns the token with this number; 0 is the last one.
     fn pick(&self, number: usize) -> Option<Token> {
         let named = self.tokens.iter().rev().take(NAMED).collect::<Vec<_>>();
         (!named.is_empty()).then(|| *named[number % named.len()])
@@ -305,7 +307,7 @@ impl<'s> Machine<'s> {
         self.ends(response, wanted, self.model.now);
     }
 
-    /// R19: what was revoked is known to end, and what lives is not.
+    /// R19: the verifier knows revoked sessions as ended, and live ones not.
     fn check_ended(&self) {
         let Some(ended) = &self.ended else { return };
         now(ended.poll()).expect("readings do not fail");
@@ -318,7 +320,7 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// Presents a token; where there is no answer yet, to an application that takes its time.
+    /// Presents a token. Without an answer, the application has not answered yet.
     fn refresh(&mut self, token: Token, answer: Option<Answer>) {
         let sessions = self.sessions;
         let text = self.texts[&token].clone();
@@ -346,11 +348,11 @@ impl<'s> Machine<'s> {
                 }
             }
             (Err(end), Some(response)) => {
-                // R9: nobody is asked about what is refused anyway.
+                // R9: the application is not asked about a token that is rejected anyway.
                 assert!(!asked.get());
                 self.ends(response, end, self.model.now);
             }
-            (wanted, found) => panic!("{wanted:?} for {token:?}, not {found:?}"),
+            (wanted, found) => panic!("expected {wanted:?} for {token:?}, got {found:?}"),
         }
     }
 
@@ -371,7 +373,7 @@ impl<'s> Machine<'s> {
         match (response, wanted) {
             (Ok(response), End::Token(token, end, authenticated)) => {
                 self.granted(&response, token, end, presented);
-                // Unless the application took so long that it has expired.
+                // Unless the application took so long that the token has expired.
                 if let Ok(access) = self.sessions.verify::<NoClaims>(&response.access_token) {
                     assert_eq!(access.auth_time, Some(date(authenticated)));
                 }
@@ -400,7 +402,7 @@ impl<'s> Machine<'s> {
             assert_eq!(error.oauth_error(), "temporarily_unavailable");
         }
         // R15
-        let told = format!("{error} {error:?} {}", error.oauth_error());
+        let printed = format!("{error} {error:?} {}", error.oauth_error());
         assert!(!told.contains(REFRESH_TOKEN_PREFIX) && !told.contains("eyJ"), "{told}");
         self.happened.insert(match wanted {
             End::Token(..) => "a token",
@@ -419,7 +421,8 @@ impl<'s> Machine<'s> {
     fn granted(&mut self, response: &TokenResponse, token: Token, end: i64, presented: i64) {
         let session = &self.model.sessions[token.session];
         assert_eq!(response.session_id, session.id);
-        // R1, R2, R13: one spelling for each generation of each session by each key, and no other has it.
+        // R1, R2, R13: each generation of a session has one spelling for each key, and no other
+        // token has it.
         let text = self.texts.entry(token).or_insert_with(|| response.refresh_token.clone());
         assert_eq!(*text, response.refresh_token, "{token:?} is spelled in two ways");
         let spelled = |known: &&String| **known == response.refresh_token;
@@ -432,7 +435,7 @@ impl<'s> Machine<'s> {
         let expires = whole_seconds(access_end.min(session.absolute_end));
         let left = |end: i64, from: i64| u128::try_from((end - from).max(0)).expect("not negative");
         assert_eq!(response.expires_in.as_millis(), left(expires, issued));
-        // R7: never more than is left of the session.
+        // R7: never longer than the rest of the session.
         assert!(end <= session.absolute_end);
         assert_eq!(response.refresh_expires_in.as_millis(), left(end, presented));
         let access = Access { session: token.session, issued, expires };
@@ -502,7 +505,7 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// Notes which sessions the store has removed: up to `most`, and only what is over.
+    /// Notes which sessions the store has removed: up to `most`, and only ended ones.
     fn forget_what_is_over(&mut self, most: usize) {
         let mut removed = 0;
         for number in 0..self.model.sessions.len() {
@@ -536,7 +539,7 @@ impl<'s> Machine<'s> {
             }
             Err(error) => assert!(!in_time, "{error}"),
         }
-        // The one is never the other.
+        // Neither token is accepted as the other.
         assert!(matches!(
             now(self.sessions.refresh(&text, async |_| Ok::<_, io::Error>(Some(NoClaims {})))),
             Err(SessionError::InvalidToken)
@@ -568,7 +571,7 @@ impl<'s> Machine<'s> {
     /// R13
     fn replace_keys(&mut self, number: u8) {
         let signing = number % 3;
-        // The time of a key ends with a whole second.
+        // The lifetime of a key ends at a whole second.
         let second = self.model.now.div_euclid(1000) * 1000;
         let until = [None, Some(second + 1000), Some(second)];
         let until = until[usize::from(number / 3) % until.len()];
@@ -578,7 +581,7 @@ impl<'s> Machine<'s> {
         self.shared.replace(key_set(&self.model.keys));
     }
 
-    /// R6: the store has lost what it was told since the backup was made.
+    /// R6: the store has lost all writes since the backup was made.
     fn restore(&mut self) {
         self.ended = None;
         let (records, known) = &self.backup;
@@ -595,7 +598,7 @@ impl<'s> Machine<'s> {
         self.model.sessions.extend(behind.into_iter().map(gone));
     }
 
-    /// R5: whatever is no token of ours gets the same answer, and nothing happens.
+    /// R5: every text that is not a token of ours gets the same answer, and changes nothing.
     fn present_no_token(&mut self, token: Token, number: u8) {
         let text = &self.texts[&token];
         let mut bytes = text.clone().into_bytes();
@@ -618,7 +621,7 @@ impl<'s> Machine<'s> {
         assert!(matches!(now(self.sessions.logout(&changed)), Err(SessionError::InvalidToken)));
     }
 
-    /// What the store has is what the model knows, and what a user sees in a list.
+    /// The store has what the model knows, and the user's list shows it.
     fn check_records(&self) {
         for session in &self.model.sessions {
             let record = self.record(&session.id);
@@ -689,11 +692,11 @@ fn name(kind: &EventKind) -> &'static str {
     }
 }
 
-/// The answer of a call that waits for nothing.
+/// Returns the answer of a call that never waits.
 pub(crate) fn now<T>(call: impl Future<Output = T>) -> T {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("a memory store waits for nothing"),
+        Poll::Pending => unreachable!("a memory store never waits"),
     }
 }
 

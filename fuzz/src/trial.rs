@@ -1,4 +1,4 @@
-//! A trial: a signed token, the keys, and what is expected of it, all made from one fuzz input.
+//! A trial: a signed token, the keys, and the expectations, all made from one fuzz input.
 
 use arbitrary::Unstructured;
 use kippu::base64url;
@@ -10,24 +10,24 @@ use crate::{
     keyring::Keyring,
 };
 
-/// A token under a right MAC, and its circumstances.
+/// A token with a correct MAC, and its circumstances.
 #[derive(Debug)]
 pub struct Trial {
     /// The token.
     pub token: String,
-    /// The keys of the recipient, of which one mostly made the MAC.
+    /// The keys of the recipient. Usually one of them made the MAC.
     pub ring: Keyring,
-    /// What the recipient expects.
+    /// The recipient's expectations.
     pub expected: Expectations,
 }
 
 impl Trial {
-    /// The trial that `data` asks for, whatever it is.
+    /// Makes the trial that `data` describes; any data describes one.
     ///
-    /// The options are, in this order: how header and payload are written (0: both as they are; 1: the
+    /// The options are, in this order: how header and payload are written (0: both as given; 1: the
     /// payload, 2: the header, 3: both by [`claims`], from the bytes of the payload), how they are
     /// spelled in base64url, the keys, the signer, and those of [`Expectations::chosen`]. An empty
-    /// header is the one that the signer writes.
+    /// header stands for the one that the signer writes.
     pub fn new(data: &[u8]) -> Self {
         let Input { mut options, header, payload } = Input::new(data);
         let written = options.below(4);
@@ -50,13 +50,14 @@ impl Trial {
         };
         let [mut header, mut payload] = [header, payload].map(|text| base64url::encode(&text));
         match spelling {
-            // Not the one spelling that the bytes have.
+            // A spelling that is not the canonical one.
             1 => header.push('='),
             2 => payload.push('='),
             3 => payload.push('A'),
             4 => payload.insert(0, '.'),
             5 => {
-                // The last symbol's neighbour: the bit that differs counts for nothing, mostly.
+                // The neighbour of the last symbol: the bit that differs is usually ignored by lax
+                // decoders.
                 let neighbour = payload.pop().map(|symbol| char::from_u32(u32::from(symbol) + 1));
                 payload.extend(neighbour.flatten());
             }
@@ -80,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// What a fuzzer starts from decides what it finds in its first minute.
+    /// The seeds decide what a fuzzer finds in its first minute.
     #[test]
     fn each_defect_has_a_seed_that_has_no_other() {
         let mut seeds = BTreeMap::<String, Vec<String>>::new();

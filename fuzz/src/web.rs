@@ -1,8 +1,10 @@
-//! Requests to a server of sessions: a request as text in, the server's answers against the [`model`]'s.
+//! Requests to a server of sessions. Sends a request that is described by a text, and compares the
+//! server's answers with those of the [`model`].
 //!
-//! An input has lines. The first holds options, the second a letter for the method and a path. Then come headers, one a
-//! line, of which the first letter names them, up to an empty line; the rest is the body. In all of them `@` and a
-//! letter stand for a token, a cookie, or a word that the server looks for: see [`words`].
+//! An input consists of lines. The first has options, the second a letter for the method and a
+//! path. Headers follow, one on each line, whose first letter stands for the name, up to an empty
+//! line. The rest is the body. In all of them `@` and a letter stand for a token, a cookie, or a
+//! word that the server looks for: see [`words`].
 
 pub mod model;
 pub mod seeds;
@@ -39,10 +41,10 @@ const START: i64 = 1_760_000_000_000;
 const OWN: &str = "https://api.example";
 const ALLOWED: &str = "https://app.example";
 
-/// What happened, by name, so that a test can tell what the seeds reach.
+/// The names of what happened, so that a test can tell what the seeds reach.
 pub type Happened = BTreeSet<String>;
 
-/// A server, and what the model knows of it.
+/// A server, and what the model knows about it.
 struct Servers {
     sessions: Arc<Sessions<MemoryStore>>,
     guard: Guard,
@@ -139,7 +141,7 @@ impl Servers {
         Self { sessions, guard, model, words }
     }
 
-    /// The request, as the model and as the server has it; none where no server would get it.
+    /// Returns the request, for the model and for the server; `None` if no server would get it.
     fn request(&self, text: &[u8]) -> Option<model::Request> {
         let (first, mut rest) = line(text);
         let (letter, asked) = first.split_first()?;
@@ -182,23 +184,24 @@ impl Servers {
         target(&request).map(|_| request)
     }
 
-    /// The layer before a service, which is called if and only if the model lets the request in.
+    /// Checks the layer before a service, which is called if and only if the model accepts the
+    /// request.
     fn guarded(&self, request: &model::Request, happened: &mut Happened) {
         for live in [false, true] {
             let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
             let noted = Arc::clone(&calls);
             let inner = service_fn(move |request: Request<Full<Bytes>>| {
                 let token = request.extensions().get::<Access<NoClaims>>().cloned();
-                noted.lock().expect("nobody panics").push(token);
+                noted.lock().expect("no thread panics").push(token);
                 async { Ok::<_, Infallible>(Response::new(Body::empty())) }
             });
             let layer = self.guard.layer::<NoClaims>();
             let layer = if live { layer.live() } else { layer };
             let response = now(layer.layer(inner).oneshot(sent(request)));
-            let response = response.expect("it has no other answers").map(Body::new);
+            let response = response.expect("the service never fails").map(Body::new);
             let wanted =
                 if live { self.model.live(request) } else { self.model.authenticate(request) };
-            let calls = calls.lock().expect("nobody panics");
+            let calls = calls.lock().expect("no thread panics");
             match wanted {
                 Ok(session) => {
                     let [Some(token)] = &calls[..] else { panic!("{} calls", calls.len()) };
@@ -206,7 +209,7 @@ impl Servers {
                     assert_eq!(response.status(), StatusCode::OK);
                 }
                 Err(status) => {
-                    assert!(calls.is_empty(), "it was let in in the place of {status}");
+                    assert!(calls.is_empty(), "the request was accepted, expected {status}");
                     assert!(!response.headers().contains_key(header::SET_COOKIE));
                     check_refusal(response, status);
                 }
@@ -215,14 +218,14 @@ impl Servers {
         }
     }
 
-    /// What a handler asks for.
+    /// Checks the extractors of handlers.
     fn extracted(&self, request: &model::Request, happened: &mut Happened) {
         let state = self.guard.clone();
         let wanted = self.model.authenticate(request);
         let mut parts = sent(request).into_parts().0;
         match now(<Access<NoClaims> as FromRequestParts<_>>::from_request_parts(&mut parts, &state))
         {
-            Ok(token) => self.is_of(&token, wanted.expect("it was let in")),
+            Ok(token) => self.is_of(&token, wanted.expect("the model accepts the request")),
             Err(rejection) => {
                 check_refusal(rejection.into_response(), wanted.expect_err("refused"));
             }
@@ -230,8 +233,8 @@ impl Servers {
         match now(<Access<NoClaims> as OptionalFromRequestParts<_>>::from_request_parts(
             &mut parts, &state,
         )) {
-            Ok(Some(token)) => self.is_of(&token, wanted.expect("it was let in")),
-            // Nobody is there: what is wrong is refused all the same.
+            Ok(Some(token)) => self.is_of(&token, wanted.expect("the model accepts the request")),
+            // A request without credentials; invalid ones are still rejected.
             Ok(None) => {
                 assert_eq!(wanted, Err(401));
                 happened.insert("nobody".into());
@@ -241,20 +244,18 @@ impl Servers {
             }
         }
         let wanted = self.model.live(request);
-        match now(<Live<NoClaims> as FromRequestParts<_>>::from_request_parts(
-            &mut parts, &state,
-        )) {
-            Ok(token) => self.is_of(&token, wanted.expect("it was let in")),
+        match now(<Live<NoClaims> as FromRequestParts<_>>::from_request_parts(&mut parts, &state)) {
+            Ok(token) => self.is_of(&token, wanted.expect("the model accepts the request")),
             Err(rejection) => {
                 check_refusal(rejection.into_response(), wanted.expect_err("refused"));
             }
         }
     }
 
-    /// The routes of sessions, and what became of the sessions.
+    /// Checks the routes of sessions, and the state of the sessions afterwards.
     fn routed(mut self, request: &model::Request, happened: &mut Happened) {
         let routes = SessionRoutes::new(Arc::clone(&self.sessions), self.guard.clone(), welcome);
-        let response = now(routes.oneshot(sent(request))).expect("it has no other answers");
+        let response = now(routes.oneshot(sent(request))).expect("the service never fails");
         let response = response.map(Body::from);
         let before = self.model.ended.clone();
         let (wanted, session) = self.model.answer(request);
@@ -274,7 +275,7 @@ impl Servers {
             assert_eq!(is_live, !self.model.ended[number], "session {number}");
         }
         if wanted >= 400 {
-            // A logout that ended no session clears the cookies all the same.
+            // A logout that revoked no session still clears the cookies.
             let clears = response.headers().contains_key(header::SET_COOKIE);
             assert!(!clears || (wanted, &*request.path.replace('/', "")) == (400, "logout"));
             for cookie in response.headers().get_all(header::SET_COOKIE) {
@@ -285,10 +286,10 @@ impl Servers {
         check_headers(&response);
         if let (200, Some(session), "/refresh" | "refresh") = (wanted, session, &*request.path) {
             let (parts, body) = response.into_parts();
-            let body = now(body.collect()).expect("it is there").to_bytes();
+            let body = now(body.collect()).expect("the body is in memory").to_bytes();
             let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             let in_cookie = parts.headers.contains_key(header::SET_COOKIE);
-            // Tokens are given once: in cookies, or to whoever asked.
+            // Tokens are returned once: in cookies, or in the body.
             assert_eq!(in_cookie, body.get("access_token").is_none());
             if let Some(token) = body["access_token"].as_str() {
                 let token = self.sessions.verify::<NoClaims>(token).expect("a good token");
@@ -308,19 +309,20 @@ async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
     Ok(Some(NoClaims {}))
 }
 
-/// The request for the server.
+/// Returns the request for the server.
 fn sent(request: &model::Request) -> Request<Full<Bytes>> {
     let mut sent = Request::new(Full::new(Bytes::from(request.body.clone())));
     *sent.method_mut() = Method::from_bytes(request.method.as_bytes()).expect("letters");
-    *sent.uri_mut() = target(request).expect("it was looked at");
+    *sent.uri_mut() = target(request).expect("it was checked above");
     for (name, value) in &request.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("letters");
-        sent.headers_mut().append(name, HeaderValue::from_bytes(value).expect("it was one"));
+        sent.headers_mut()
+            .append(name, HeaderValue::from_bytes(value).expect("it was checked above"));
     }
     sent
 }
 
-/// The target of a request; none where a path cannot be taken out of one and put into it again, as `*`.
+/// Returns the target of a request; `None` if a path cannot be replaced in it, for example `*`.
 fn target(request: &model::Request) -> Option<Uri> {
     let target = match &request.authority {
         Some(authority) => Uri::builder()
@@ -333,7 +335,8 @@ fn target(request: &model::Request) -> Option<Uri> {
     target.ok().filter(|target| target.path() == request.path)
 }
 
-/// A refusal: of that status, never the server's fault, one challenge where RFC 6750 §3 asks for one.
+/// Checks a rejection: its status, which is never a server error, and one challenge where RFC 6750
+/// §3 requires one.
 fn check_refusal(response: Response, status: u16) {
     assert_eq!(response.status().as_u16(), status);
     assert!((400..500).contains(&status));
@@ -350,14 +353,14 @@ fn check_refusal(response: Response, status: u16) {
     if status != 404 && status != 405 {
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
     }
-    let body = now(response.into_body().collect()).expect("it is there").to_bytes();
+    let body = now(response.into_body().collect()).expect("the body is in memory").to_bytes();
     if !body.is_empty() {
         let told: BTreeMap<String, String> = serde_json::from_slice(&body).expect("one object");
         assert!(told.keys().eq(["error", "error_description"]), "{told:?}");
     }
 }
 
-/// One answer: no header stands twice but `Set-Cookie`, whose names differ.
+/// Checks that no header is repeated, except `Set-Cookie`, whose names differ.
 fn check_headers(response: &Response) {
     let mut names = BTreeSet::new();
     for (name, value) in response.headers() {
@@ -366,23 +369,23 @@ fn check_headers(response: &Response) {
         } else {
             name.as_str()
         };
-        assert!(names.insert(name.to_owned()), "{name} stands twice");
+        assert!(names.insert(name.to_owned()), "{name} is repeated");
     }
 }
 
-/// What `@` and a letter stand for.
+/// The replacements of `@` and a letter.
 fn words(
     model: &Server,
     [first, rotated, early, bob, over]: [&TokenResponse; 5],
     guard: &Guard,
 ) -> Vec<(u8, String)> {
     let mut words = vec![
-        // Access tokens: good, out of time, bob's, of a session that was ended.
+        // Access tokens: valid, expired, of bob, of a revoked session.
         (b'a', rotated.access_token.clone()),
         (b'b', early.access_token.clone()),
         (b'c', bob.access_token.clone()),
         (b'd', over.access_token.clone()),
-        // Refresh tokens: good, just used up, of the other session, bob's, of the one that was ended.
+        // Refresh tokens: valid, just used, of the other session, of bob, of the revoked one.
         (b'r', rotated.refresh_token.clone()),
         (b's', first.refresh_token.clone()),
         (b't', early.refresh_token.clone()),
@@ -414,7 +417,8 @@ fn words(
     let names = model.cookies.clone().unwrap_or_else(|| ["a", "r", "c"].map(str::to_owned));
     let names = names.map(|name| format!("{name}="));
     words.extend([b'x', b'y', b'z'].into_iter().zip(names));
-    // The values of a refresh cookie and of the one that it is bound to: good, just used up, bob's.
+    // The values of a refresh cookie and of the cookie that it is bound to: valid, just used, of
+    // bob.
     let request = Request::post("/").header("sec-fetch-site", "same-origin").body(());
     let (request, ()) = request.expect("a header").into_parts();
     for (letters, tokens) in [([b'V', b'W'], rotated), ([b'X', b'Y'], first), ([b'C', b'D'], bob)] {

@@ -1,4 +1,4 @@
-# Perl's Crypt::JWT: requests in, the same lines with its answers out. See README.md.
+# Perl's Crypt::JWT: reads requests, and prints the same lines with its answers. See README.md.
 use strict;
 use warnings;
 
@@ -15,7 +15,7 @@ while (my $line = <STDIN>) {
         $request->{token} = encode_jwt(payload => $request->{claims}, key => $key, alg => $alg);
     } else {
         my %options = (token => $request->{token}, key => $key, accepted_alg => $alg);
-        # It compares an audience with a string only, or hands what it finds to a function.
+        # It only compares an audience with a string, or passes it to a function.
         if (defined(my $audience = $request->{audience})) {
             $options{verify_aud} = sub {
                 my ($found) = @_;

@@ -1,4 +1,4 @@
-// golang-jwt: requests in, the same lines with its answers out. See README.md.
+// golang-jwt: reads requests, and prints the same lines with its answers. See README.md.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 
 func main() {
 	requests := json.NewDecoder(os.Stdin)
-	// What is repeated is repeated digit by digit.
+	// Keeps the digits of numbers, because the line is printed again.
 	requests.UseNumber()
 	for {
 		request := map[string]interface{}{}

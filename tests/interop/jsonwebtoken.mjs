@@ -3,7 +3,7 @@ import jwt from "jsonwebtoken";
 import { answer } from "./requests.mjs";
 
 await answer(
-  // It adds an iat where there is none, and without timestamps takes away the one that is there.
+  // By default it adds an iat if there is none. With noTimestamp it removes an existing one.
   ({ alg, claims }, key) => jwt.sign(claims, key, { algorithm: alg, noTimestamp: !("iat" in claims) }),
   ({ alg, token, audience }, key) => jwt.verify(token, key, { algorithms: [alg], audience }),
   jwt.JsonWebTokenError,

@@ -1,5 +1,5 @@
-/* libjwt: requests in, the same lines with its answers out. See README.md. It compares an audience with a string
- * only, so that the audience of a request is left alone here. */
+/* libjwt: reads requests, and prints the same lines with its answers. See README.md. It only
+ * compares an audience with a string, so that this program ignores the audience of a request. */
 #include <jansson.h>
 #include <jwt.h>
 #include <stdio.h>
@@ -56,7 +56,7 @@ static void sign(json_t *request, jwt_alg_t alg, const unsigned char *key, int l
 static void verify(json_t *request, jwt_alg_t alg, const unsigned char *key, int length)
 {
     jwt_t *jwt = NULL;
-    /* The algorithm is the header's: that it is the expected one is for the caller to see. */
+    /* libjwt uses the algorithm of the header. The caller has to compare it with the expected one. */
     int accepted = !jwt_decode(&jwt, text(request, "token"), key, length) && jwt_get_alg(jwt) == alg;
     json_object_set_new(request, "verdict", json_string(accepted ? "accepted" : "refused"));
     if (accepted) {

@@ -1,9 +1,10 @@
-// What the peers from npm share: requests in, the same lines with the answers of `sign` and `verify` out.
+// Shared by the peers from npm: reads requests, and prints the same lines with the answers of
+// `sign` and `verify`.
 import { readFileSync } from "node:fs";
 
-// `sign` gives a token and `verify` claims, or they throw one of `refusals`.
+// `sign` returns a token and `verify` claims, or they throw one of `refusals`.
 export async function answer(sign, verify, refusals) {
-  // Not by readline, some versions of which end a line at U+2028.
+  // Without readline, because some versions of it end a line at U+2028.
   for (const line of readFileSync(0, "utf8").trimEnd().split("\n")) {
     const request = JSON.parse(line);
     Object.assign(request, { peer: process.env.PEER, version: process.env.VERSION });

@@ -1,4 +1,4 @@
-# ruby-jwt: requests in, the same lines with its answers out. See README.md.
+# ruby-jwt: reads requests, and prints the same lines with its answers. See README.md.
 require "base64"
 require "json"
 require "jwt"

@@ -1,5 +1,5 @@
-//! Each moment at which a session, a token or a key of one ends, two seconds before it and after it, against its rule
-//! written out: by the millisecond, which is what stores keep.
+//! Checks each time at which a session, a token or a key expires, from two seconds before to two
+//! seconds after, against its rule written out. The unit is the millisecond, which stores keep.
 
 use std::{sync::Arc, time::Duration};
 
@@ -81,25 +81,27 @@ impl Fixture {
     }
 }
 
-/// Two seconds on either side: by the millisecond at the edge, and in steps of 20 beyond.
+/// Returns offsets of up to two seconds on either side: each millisecond near the edge, and steps
+/// of 20 beyond.
 fn offsets() -> impl Iterator<Item = i64> {
     (-100..=100).map(|step| step * 20).chain(-30..=30)
 }
 
-/// Not used for as long as it may be, it is over: on that millisecond, for all that ask.
+/// A session that was not used for its idle lifetime has ended at exactly that millisecond, for
+/// every operation.
 #[tokio::test]
-async fn every_millisecond_around_the_idle_end() {
+async fn a_session_ends_on_the_millisecond_of_its_idle_end() {
     for offset in offsets() {
         let fixture = Fixture::new();
         let tokens = fixture.login().await;
         fixture.set(START + IDLE + offset);
-        is_over_from_zero_on(&fixture, &tokens, offset).await;
+        has_ended_from_zero_on(&fixture, &tokens, offset).await;
     }
 }
 
-/// However much it is used.
+/// Using the session does not move its absolute end.
 #[tokio::test]
-async fn every_millisecond_around_the_absolute_end() {
+async fn a_session_ends_on_the_millisecond_of_its_absolute_end() {
     for offset in offsets() {
         let fixture = Fixture::new();
         let mut tokens = fixture.login().await;
@@ -108,28 +110,28 @@ async fn every_millisecond_around_the_absolute_end() {
             tokens = fixture.refresh(&tokens).await.unwrap();
         }
         fixture.set(START + ABSOLUTE + offset);
-        is_over_from_zero_on(&fixture, &tokens, offset).await;
+        has_ended_from_zero_on(&fixture, &tokens, offset).await;
     }
 }
 
-async fn is_over_from_zero_on(fixture: &Fixture, tokens: &TokenResponse, offset: i64) {
-    let is_over = offset >= 0;
-    assert_eq!(fixture.is_listed().await, !is_over, "list, {offset} ms off");
-    // Neither later nor earlier is one removed.
+async fn has_ended_from_zero_on(fixture: &Fixture, tokens: &TokenResponse, offset: i64) {
+    let has_ended = offset >= 0;
+    assert_eq!(fixture.is_listed().await, !has_ended, "list, {offset} ms off");
+    // A purge removes the session neither earlier nor later.
     let removed = fixture.sessions.purge_expired(10).await.unwrap();
-    assert_eq!(removed, u64::from(is_over), "purge, {offset} ms off");
+    assert_eq!(removed, u64::from(has_ended), "purge, {offset} ms off");
     match fixture.refresh(tokens).await {
-        Ok(_) => assert!(!is_over, "refresh, {offset} ms off"),
-        // It has been removed just now.
-        Err(SessionError::InvalidToken) => assert!(is_over, "refresh, {offset} ms off"),
+        Ok(_) => assert!(!has_ended, "refresh, {offset} ms off"),
+        // The purge above has removed it.
+        Err(SessionError::InvalidToken) => assert!(has_ended, "refresh, {offset} ms off"),
         Err(error) => panic!("{error}, {offset} ms off"),
     }
 }
 
-/// The same without a purge, where the answer names the reason, and for a look at a live session.
+/// The same without a purge, where the error names the reason, and for `verify_live`.
 #[tokio::test]
-async fn every_millisecond_around_the_end_of_a_session_that_is_still_stored() {
-    // The leeway is longer than the access token lacks to the end of the session.
+async fn a_stored_session_ends_on_the_millisecond() {
+    // The leeway is longer than the time from the end of the access token to that of the session.
     let leeway = Duration::from_secs(60);
     for offset in offsets() {
         let fixture = Fixture::with(key(1, "1"), leeway);
@@ -146,10 +148,10 @@ async fn every_millisecond_around_the_end_of_a_session_that_is_still_stored() {
     }
 }
 
-/// A retry gets the same token up to the last millisecond of the grace, that one included; from then on it ends the
-/// session.
+/// A retry gets the same token up to and including the last millisecond of the grace period. After
+/// that it revokes the session.
 #[tokio::test]
-async fn every_millisecond_around_the_end_of_the_grace() {
+async fn the_grace_period_ends_on_the_millisecond() {
     for offset in offsets() {
         let fixture = Fixture::new();
         let first = fixture.login().await;
@@ -168,10 +170,10 @@ async fn every_millisecond_around_the_end_of_the_grace() {
     }
 }
 
-/// An access token's times are whole seconds: `iat` is the second of the login, `exp` that of its end, rounded down. Of a
-/// leeway the whole seconds count.
+/// The times of an access token are whole seconds: `iat` is the second of the login, `exp` that of
+/// its end, rounded down. Only the whole seconds of a leeway count.
 #[tokio::test]
-async fn every_millisecond_around_the_end_of_an_access_token() {
+async fn an_access_token_expires_on_the_second_of_its_exp() {
     for leeway in [0, 1500] {
         for offset in offsets() {
             let fixture = Fixture::with(key(1, "1"), millis(leeway));
@@ -186,9 +188,9 @@ async fn every_millisecond_around_the_end_of_an_access_token() {
     }
 }
 
-/// Nor is it accepted before its `iat`, less the leeway.
+/// Nor is it accepted before its `iat` minus the leeway.
 #[tokio::test]
-async fn every_millisecond_around_the_beginning_of_an_access_token() {
+async fn an_access_token_is_rejected_before_its_iat() {
     for leeway in [0, 1500] {
         let fixture = Fixture::with(key(1, "1"), millis(leeway));
         let tokens = fixture.login().await;
@@ -203,9 +205,9 @@ async fn every_millisecond_around_the_beginning_of_an_access_token() {
     }
 }
 
-/// A refresh key that is retired reads its tokens before the second that ends its time, with no leeway.
+/// A retired refresh key verifies tokens before the second in which it expires, without a leeway.
 #[tokio::test]
-async fn every_millisecond_around_the_end_of_a_refresh_key() {
+async fn a_retired_refresh_key_expires_on_the_second() {
     let until = (START + 20 * SECOND).div_euclid(SECOND) * SECOND;
     let old = Fixture::new();
     let login = old.login().await;

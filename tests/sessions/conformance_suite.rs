@@ -1,5 +1,5 @@
-//! The conformance suite: stores that keep to the contract pass, and each way to break it is found by the case that is
-//! there for it.
+//! Tests the conformance suite: a store that keeps the contract passes, and the case for each flaw
+//! detects it.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ impl Harness for Memory {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_memory_store_passes_again_and_again() {
+async fn the_memory_store_passes_repeatedly() {
     let harness = Memory(Arc::new(MemoryStore::new(10_000)));
     for _ in 0..2 {
         let report = Suite::new().shares_the_clock().run(&harness).await;
@@ -36,7 +36,7 @@ async fn the_memory_store_passes_again_and_again() {
     }
 }
 
-/// Each way to be broken, and the cases that have to find it, whatever else does.
+/// Each flaw, and the cases that have to detect it. Other cases may detect it, too.
 const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::InsertOverwrites, &["insert/never_overwrites", "faults/every_step_can_be_repeated"]),
     (Flaw::InsertIsNotAtomic, &["races/one_insert"]),
@@ -64,13 +64,13 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::StallIsGuessed, &["rotate/advances", "stall/the_grace_begins_with_the_change"]),
     (Flaw::WaitsForEver, &["stall/every_step_ends_in_time"]),
     (Flaw::OvertakenIsReuse, &["stall/an_overtaken_token_is_replayed"]),
-    (Flaw::GraceOfZeroIsSome, &["rotate/a_grace_of_zero_is_none"]),
+    (Flaw::GraceOfZeroIsAccepted, &["rotate/a_grace_of_zero_is_none"]),
     (Flaw::GrandparentsReplay, &["rotate/a_grandparent_is_reuse"]),
     (Flaw::ReplaysRevoked, &["rotate/revoked_stays_revoked"]),
     (Flaw::ReplaysExpired, &["rotate/expired_never_replays"]),
     (Flaw::ReplaysTheRequestedKid, &["rotate/a_replay_has_the_stored_kid"]),
     (Flaw::ReuseRollsBack, &["rotate/reuse_revokes", "faults/a_lost_reuse_stays_revoked"]),
-    (Flaw::ReuseIsToldTwice, &["rotate/reuse_revokes", "races/one_reuse"]),
+    (Flaw::ReuseIsReportedTwice, &["rotate/reuse_revokes", "races/one_reuse"]),
     (Flaw::KidIsNotStored, &["rotate/advances", "rotate/a_replay_has_the_stored_kid"]),
     (Flaw::AheadIsReuse, &["rotate/ahead_heals", "rotate/ahead_can_be_refused"]),
     (Flaw::AheadIsHealedFromTheStored, &["rotate/ahead_heals"]),
@@ -81,7 +81,7 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::DataAreNotReplaced, &["rotate/replaces_the_data"]),
     (Flaw::DataAreReplacedByReplays, &["rotate/replaces_the_data"]),
     (Flaw::ProofIsNotStored, &["rotate/notes_a_new_proof"]),
-    (Flaw::ProofIsOfEveryRotation, &["rotate/notes_a_new_proof"]),
+    (Flaw::EveryRotationIsAProof, &["rotate/notes_a_new_proof"]),
     (Flaw::ProofRotatesWithinTheGrace, &["rotate/a_proof_within_the_grace_keeps_the_token"]),
     (Flaw::ProofSlidesTheGrace, &["rotate/a_proof_within_the_grace_keeps_the_token"]),
     (Flaw::ProofIsNotReplayed, &["rotate/a_proof_is_replayed_within_the_grace"]),
@@ -102,7 +102,7 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::RevokeSubjectIsNotAtomic, &["races/revoke_subject_gets_all"]),
     (Flaw::RevokeSubjectOverwrites, &["revoke_subject/keeps_first_reasons"]),
     (Flaw::RevokeSubjectCountsAll, &["revoke_subject/keeps_first_reasons"]),
-    (Flaw::IndexOfItsOwn, &["revoke_subject/ends_all", "handles/one_opened_later_sees_all"]),
+    (Flaw::IndexPerHandle, &["revoke_subject/ends_all", "handles/one_opened_later_sees_all"]),
     (Flaw::ListsRevoked, &["list/only_live_in_order"]),
     (Flaw::ListsInOrderOfIds, &["list/only_live_in_order"]),
     (Flaw::ListHasPages, &["list/has_no_last_page"]),
@@ -110,7 +110,7 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::ListIgnoresLimit, &["list/has_pages"]),
     (Flaw::LimitIsIgnored, &["limit/evicts_the_oldest", "limit/can_refuse"]),
     (Flaw::LimitIsNotAtomic, &["limit/holds_for_logins_at_once"]),
-    (Flaw::LimitIsOneMore, &["limit/evicts_the_oldest"]),
+    (Flaw::LimitIsOffByOne, &["limit/evicts_the_oldest"]),
     (Flaw::LimitCountsTheEnded, &["limit/counts_the_live_alone"]),
     (Flaw::LimitEvictsTheNewest, &["limit/evicts_the_oldest"]),
     (Flaw::LimitAlwaysEvicts, &["limit/can_refuse"]),
@@ -132,18 +132,18 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::LogMissesExpired, &["ended/has_every_revocation"]),
     (Flaw::LogHasTheKept, &["ended/has_every_revocation"]),
     (Flaw::LogIsLate, &["ended/misses_none_in_a_race"]),
-    (Flaw::LogGoesWithTheSession, &["ended/outlives_the_session"]),
+    (Flaw::LogIsPurgedWithTheSession, &["ended/outlives_the_session"]),
     (Flaw::LogNumbersAreDrawnEarly, &["ended/misses_none_in_a_race"]),
-    (Flaw::LogNumbersComeAgain, &["ended/is_trimmed_by_its_age"]),
+    (Flaw::LogNumbersRepeat, &["ended/is_trimmed_by_its_age"]),
     (Flaw::LogIsNotTrimmed, &["ended/is_trimmed_by_its_age"]),
     (Flaw::LogIsTrimmedWhole, &["ended/is_trimmed_by_its_age"]),
     (Flaw::LogBelievesCursors, &["ended/begins_again_at_a_foreign_cursor"]),
     (Flaw::LogHasNoCursor, &["ended/has_every_revocation"]),
-    (Flaw::CacheOfItsOwn, &["handles/none_reads_what_was"]),
-    (Flaw::SnapshotOfItsOwn, &["handles/one_opened_later_sees_all"]),
+    (Flaw::CachePerHandle, &["handles/none_reads_what_was"]),
+    (Flaw::SnapshotPerHandle, &["handles/one_opened_later_sees_all"]),
 ];
 
-/// Fewer rounds than usual: what is broken here is broken reliably.
+/// Runs fewer rounds than usual: a flaw here shows reliably.
 async fn failures(flaw: Flaw) -> (String, BTreeSet<&'static str>, BTreeSet<&'static str>) {
     let suite = Suite::new().rounds(2).deadline(broken_stores::DEADLINE);
     let report = suite.run(&Broken::new(flaw)).await;
@@ -153,20 +153,20 @@ async fn failures(flaw: Flaw) -> (String, BTreeSet<&'static str>, BTreeSet<&'sta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_store_that_is_to_be_broken_passes_as_it_is() {
+async fn the_store_without_a_flaw_passes() {
     for flaw in [Flaw::None, Flaw::Swaps] {
-        // In a task of its own, as a caller may want it.
+        // In a separate task, as a caller may want it.
         let run = async move { conformance::run(&Broken::new(flaw)).await };
         tokio::spawn(run).await.unwrap().assert_passed();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_flaw_is_found_and_each_case_finds_one() {
+async fn each_flaw_is_detected_and_each_case_detects_one() {
     let mut all = BTreeSet::new();
     let mut found = BTreeSet::new();
     let mut missed = Vec::new();
-    // Most of a run is waiting, so that many share the threads.
+    // A run waits most of the time, so that many runs share the threads.
     let turns = Arc::new(Semaphore::new(24));
     let runs = FLAWS.iter().map(|(flaw, expected)| {
         let turns = Arc::clone(&turns);
@@ -178,7 +178,7 @@ async fn each_flaw_is_found_and_each_case_finds_one() {
     });
     for run in runs.collect::<Vec<_>>() {
         let (flaw, expected, (mut report, names, mut failed)) = run.await;
-        // Whether a race shows is a matter of chance, and of what else the machine does.
+        // Whether a race shows depends on chance and on the load of the machine.
         for _ in 0..5 {
             if expected.iter().all(|case| failed.contains(*case)) {
                 break;
@@ -189,18 +189,18 @@ async fn each_flaw_is_found_and_each_case_finds_one() {
         }
         println!("{flaw:?}: {failed:?}");
         for case in expected.iter().filter(|case| !failed.contains(*case)) {
-            missed.push(format!("{case} does not find {flaw:?}:\n{report}"));
+            missed.push(format!("{case} does not detect {flaw:?}:\n{report}"));
         }
         all.extend(names);
         found.extend(failed);
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
-    // What finds nothing here, or only in passing, could as well not be there.
+    // A case that detects no flaw, or only by accident, tests nothing.
     let idle: Vec<_> = all.difference(&found).collect();
     assert_eq!(idle, [&"handles/race_on_several_threads"]);
 }
 
-/// The findings of the cases of this prefix, with a short time limit.
+/// Returns the findings of the cases with this prefix, with a short time limit.
 async fn found(flaw: Flaw, prefix: &str) -> Vec<String> {
     let suite = Suite::new().only(prefix).time_limit(Duration::from_millis(200));
     let report = suite.run(&Broken::new(flaw)).await;
@@ -219,7 +219,7 @@ async fn a_store_that_panics_or_hangs_fails_the_case_and_not_the_run() {
 }
 
 #[tokio::test]
-async fn one_thread_is_too_few() {
+async fn the_suite_requires_more_than_one_thread() {
     let report = conformance::run(&Broken::new(Flaw::None)).await;
     let failed: Vec<_> = report.failures().map(conformance::CaseReport::name).collect();
     assert_eq!(failed, ["handles/race_on_several_threads"]);
@@ -227,7 +227,7 @@ async fn one_thread_is_too_few() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_seed_repeats_the_operations() {
-    // Which operation it is, without the ids and subjects, which are new each time.
+    // Compares the kind of operation, without the ids and subjects, which are new each time.
     let first = async || {
         let suite = Suite::new().only("model/").seed(7).rounds(50);
         let report = suite.run(&Broken::new(Flaw::GrandparentsReplay)).await;
@@ -246,7 +246,7 @@ async fn a_seed_repeats_the_operations() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_store_that_removes_by_itself_is_not_asked_what_it_purged() {
+async fn a_store_that_removes_sessions_by_itself_passes() {
     let suite = || Suite::new().removes_by_itself().deadline(broken_stores::DEADLINE);
     let run = async |flaw| suite().run(&Broken::new(flaw)).await;
     let report = run(Flaw::PurgeDoesNothing).await;
@@ -260,11 +260,12 @@ async fn a_store_that_removes_by_itself_is_not_asked_what_it_purged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[should_panic(expected = "0 cases, 0 failed")]
-async fn nothing_is_not_a_pass() {
+async fn a_run_without_cases_fails() {
     Suite::new().only("no such case").run(&Broken::new(Flaw::None)).await.assert_passed();
 }
 
-/// What random operations of one after the other cannot show: races, odd texts, crowds, alikeness of subjects.
+/// Flaws that sequential random operations cannot show: races, unusual texts, many sessions,
+/// similar subjects.
 const BEYOND_THE_MODEL: &[Flaw] = &[
     Flaw::InsertIsNotAtomic,
     Flaw::EmptyLabelIsNone,
@@ -286,18 +287,18 @@ const BEYOND_THE_MODEL: &[Flaw] = &[
     Flaw::PurgeTrustsTheCaller,
     Flaw::LogIsLate,
     Flaw::LogNumbersAreDrawnEarly,
-    Flaw::LogNumbersComeAgain,
+    Flaw::LogNumbersRepeat,
     Flaw::LogIsNotTrimmed,
     Flaw::LogIsTrimmedWhole,
     Flaw::LogBelievesCursors,
-    Flaw::SnapshotOfItsOwn,
+    Flaw::SnapshotPerHandle,
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_model_alone_finds_what_it_can() {
+async fn the_model_case_alone_detects_sequential_flaws() {
     let mut missed = Vec::new();
     for (flaw, _) in FLAWS.iter().filter(|(flaw, _)| !BEYOND_THE_MODEL.contains(flaw)) {
-        // A seed does not choose the ids, whose order can by chance be the order that is right.
+        // A seed does not choose the ids. By chance their order can be the correct one.
         let mut passed = true;
         for seed in 1..=5 {
             let suite = Suite::new().only("model/").rounds(100).seed(seed);

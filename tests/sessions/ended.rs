@@ -1,4 +1,5 @@
-//! Ended sessions: a verifier that follows them refuses their tokens, and says so when it does not know.
+//! Ended sessions: a verifier that follows them rejects their tokens, and reports when it cannot
+//! know.
 
 use std::{
     sync::{Arc, Mutex},
@@ -53,7 +54,7 @@ async fn login(sessions: &Sessions<Store>) -> TokenResponse {
     sessions.login("alice", &NoClaims {}).await.unwrap()
 }
 
-/// The verdict of a verifier on the token of a login.
+/// Returns the verdict of a verifier on the access token of a login.
 fn verdict(verifier: &AccessVerifier, tokens: &TokenResponse) -> Result<(), DecodeError> {
     verifier.verify(&tokens.access_token).map(|_: AccessToken<NoClaims>| ())
 }
@@ -63,7 +64,7 @@ fn unknown() -> Result<(), DecodeError> {
 }
 
 #[tokio::test]
-async fn a_token_is_refused_once_its_session_is_read_as_ended() {
+async fn a_token_is_rejected_once_its_session_is_in_the_log() {
     let store = store();
     let sessions = builder(&store).build().unwrap();
     let ended = EndedSessions::follow(store.clone(), options().max_lag(Duration::from_secs(60)));
@@ -91,7 +92,7 @@ async fn a_token_is_refused_once_its_session_is_read_as_ended() {
 }
 
 #[tokio::test]
-async fn freshness_counts_from_the_beginning_of_a_reading() {
+async fn freshness_counts_from_the_start_of_a_reading() {
     let store = store();
     let sessions = builder(&store).build().unwrap();
     let ended = EndedSessions::follow(store.clone(), options());
@@ -104,7 +105,7 @@ async fn freshness_counts_from_the_beginning_of_a_reading() {
     assert_eq!(verdict(&verifier, &tokens), unknown());
     ended.poll().await.unwrap();
     assert_eq!(verdict(&verifier, &tokens), Ok(()));
-    // One that fails makes nothing fresh.
+    // A reading that fails does not make it fresh.
     sleep(LAG / 2).await;
     store.fail(Method::EndedAfter, Fault::After);
     assert!(matches!(ended.poll().await, Err(EndedError::Store(_))));
@@ -114,7 +115,7 @@ async fn freshness_counts_from_the_beginning_of_a_reading() {
 }
 
 #[tokio::test]
-async fn an_operator_may_accept_what_is_not_known() {
+async fn an_operator_may_accept_tokens_of_unknown_state() {
     let store = store();
     let sessions = builder(&store).build().unwrap();
     let ended = EndedSessions::follow(store.clone(), options().accept_when_stale());
@@ -126,11 +127,15 @@ async fn an_operator_may_accept_what_is_not_known() {
     ended.poll().await.unwrap();
     sleep(LAG + Duration::from_millis(5)).await;
     assert!(!ended.is_fresh());
-    assert_eq!(verdict(&verifier, &tokens), Err(DecodeError::SessionEnded), "what is known stays");
+    assert_eq!(
+        verdict(&verifier, &tokens),
+        Err(DecodeError::SessionEnded),
+        "an ended session stays ended"
+    );
 }
 
 #[tokio::test]
-async fn a_token_that_outlives_the_ids_is_refused() {
+async fn a_token_that_outlives_the_log_is_rejected() {
     let store = store();
     let sessions = builder(&store).build().unwrap();
     let short = options().access_lifetime(Duration::from_secs(15 * 60 - 1));
@@ -146,7 +151,7 @@ async fn a_token_that_outlives_the_ids_is_refused() {
 }
 
 #[tokio::test]
-async fn a_verifier_without_room_is_not_fresh_and_forgets_nothing() {
+async fn a_full_verifier_is_not_fresh_and_keeps_its_ids() {
     let store = store();
     let sessions = builder(&store).build().unwrap();
     let ended = EndedSessions::follow(store.clone(), options().capacity(2));
@@ -161,9 +166,10 @@ async fn a_verifier_without_room_is_not_fresh_and_forgets_nothing() {
     assert!(!ended.is_fresh());
 }
 
-/// The task keeps it fresh, goes on after a fault, and says when it knows nothing.
+/// The task keeps the verifier fresh, continues after a fault, and logs when the verifier is not
+/// fresh.
 #[tokio::test]
-async fn the_task_goes_on_after_a_fault() {
+async fn the_task_continues_after_a_fault() {
     let log = Log::default();
     let guard = tracing::subscriber::set_default(log.clone());
     let store = store();
@@ -194,7 +200,7 @@ async fn the_task_goes_on_after_a_fault() {
     assert_eq!(count("it is not known which sessions have ended"), 1, "{text}");
 }
 
-/// The sessions verify with it, too, and what ends a session does not ask it.
+/// Sessions also verify with it, but a logout by an access token does not need it.
 #[tokio::test]
 async fn a_logout_by_an_access_token_does_not_depend_on_it() {
     let store = store();
@@ -214,7 +220,7 @@ async fn a_logout_by_an_access_token_does_not_depend_on_it() {
     assert_eq!(error.oauth_error(), "invalid_token");
 }
 
-/// The purge trims the log, after the time for which a token can be valid.
+/// The purge trims the log, after the longest time for which a token can be valid.
 #[tokio::test]
 async fn the_purge_trims_the_log() {
     let store = store();
@@ -225,11 +231,11 @@ async fn the_purge_trims_the_log() {
     assert!(store.take_calls().contains(&Method::TrimEnded));
     let ended = EndedSessions::follow(store, options());
     ended.poll().await.unwrap();
-    assert!(ended.contains(&tokens.session_id), "it was there for a moment");
+    assert!(ended.contains(&tokens.session_id), "the log contained the session");
 }
 
 #[tokio::test]
-async fn a_socket_is_told_when_its_session_ends() {
+async fn a_socket_learns_when_its_session_ends() {
     let store = store();
     let sessions = builder(&store).build().unwrap();
     let ended = EndedSessions::follow(store.clone(), options());
@@ -245,13 +251,13 @@ async fn a_socket_is_told_when_its_session_ends() {
     assert!(!socket.is_finished());
     ended.poll().await.unwrap();
     assert_eq!(timeout(LAG, socket).await.unwrap().unwrap(), TokenEnd::SessionEnded);
-    // One that comes too late.
+    // A socket that is opened too late.
     let late = timeout(LAG, verifier.ended(&token, sleep)).await;
     assert_eq!(late.unwrap(), TokenEnd::SessionEnded);
 }
 
 #[tokio::test]
-async fn a_socket_is_told_when_its_token_expires() {
+async fn a_socket_learns_when_its_token_expires() {
     const START: i64 = 1_795_478_400_000;
     let clock = TestClock::at(START);
     let store = store();
@@ -266,7 +272,7 @@ async fn a_socket_is_told_when_its_token_expires() {
         std::future::ready(())
     };
     assert_eq!(sessions.verifier().ended(&token, nap).await, TokenEnd::Expired);
-    // 15 minutes and a leeway of one, in parts of a minute.
+    // 15 minutes and a leeway of one, in naps of one minute.
     assert_eq!(*naps.lock().unwrap(), [60; 16]);
 }
 
@@ -295,7 +301,7 @@ async fn a_wake_reads_the_log_at_once() {
 
 /// As after a failover to a replica that had not received the logout.
 #[tokio::test]
-async fn a_logout_that_the_store_has_lost_is_made_again() {
+async fn a_logout_that_the_store_has_lost_is_repeated() {
     let store = store();
     let ended = EndedSessions::follow(store.clone(), options().max_lag(Duration::from_secs(60)));
     let sessions = builder(&store).ended_sessions(ended.clone()).build().unwrap();
@@ -318,9 +324,9 @@ async fn a_logout_that_the_store_has_lost_is_made_again() {
     assert!(sessions.refresh(&other.refresh_token, welcome).await.is_ok());
 }
 
-/// A verifier that starts before its store does refuses every token until it has read it once.
+/// A verifier that starts before its store rejects every token until it has read the log once.
 #[tokio::test]
-async fn a_reading_that_failed_is_repeated_within_a_second_however_long_the_lag_is() {
+async fn a_failed_reading_is_repeated_within_a_second() {
     let store = store();
     let ended = EndedSessions::follow(store.clone(), options().max_lag(Duration::from_secs(3600)));
     store.fail(Method::EndedAfter, Fault::Before);

@@ -1,4 +1,5 @@
-//! The rules of a login, from the outside: what tokens do, what a store sees, and what is told to whom.
+//! The rules of a login from the outside: what tokens do, which calls a store gets, and what
+//! clients and operators see.
 
 use std::{
     collections::HashSet,
@@ -69,7 +70,8 @@ fn store() -> Store {
     Arc::new(Faulty::new(MemoryStore::new(1000)))
 }
 
-/// Sessions over a store that records its calls, a clock that stands still, and the events that they reported.
+/// Sessions over a store that records its calls, with a clock that only the test moves, and the
+/// events that they reported.
 pub(crate) struct Fixture {
     pub(crate) sessions: Sessions<Store>,
     pub(crate) store: Store,
@@ -151,7 +153,7 @@ async fn a_login_from_its_beginning_to_its_end() {
 }
 
 #[tokio::test]
-async fn the_answer_is_that_of_rfc_6749() {
+async fn the_response_is_that_of_rfc_6749() {
     let tokens = Fixture::new().login().await;
     let json = serde_json::to_value(&tokens).unwrap();
     let expected = serde_json::json!({
@@ -166,7 +168,7 @@ async fn the_answer_is_that_of_rfc_6749() {
     assert!(!shown.contains(&tokens.access_token) && !shown.contains(&tokens.refresh_token));
 }
 
-/// A clock does not stand at a whole second, as a rule.
+/// A clock is rarely at a whole second.
 #[tokio::test]
 async fn lifetimes_are_whole_seconds() {
     let fixture = Fixture::new();
@@ -177,7 +179,7 @@ async fn lifetimes_are_whole_seconds() {
     assert_eq!(token.expires_at.saturating_since(token.issued_at), tokens.expires_in);
 }
 
-/// What any resource server can read, with the core alone.
+/// Any resource server can read this with the core alone.
 #[tokio::test]
 async fn an_access_token_has_the_claims_of_rfc_9068() {
     let fixture = Fixture::new();
@@ -195,7 +197,7 @@ async fn an_access_token_has_the_claims_of_rfc_9068() {
 }
 
 #[tokio::test]
-async fn neither_token_is_taken_for_the_other() {
+async fn neither_token_is_accepted_as_the_other() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     assert!(fixture.sessions.verify::<Profile>(&tokens.refresh_token).is_err());
@@ -220,9 +222,9 @@ async fn neither_token_is_taken_for_the_other() {
     }
 }
 
-/// They are read on the way, in one pass with the application's own.
+/// They are read in the same pass as the application's own claims.
 #[tokio::test]
-async fn a_claim_of_an_access_token_is_what_it_says_once() {
+async fn a_repeated_or_malformed_session_claim_is_rejected() {
     let fixture = Fixture::new();
     let sid = fixture.login().await.session_id;
     let verifier = AccessVerifier::new(signing::key(), ISSUER, "api").clock(fixture.clock);
@@ -265,7 +267,7 @@ async fn a_claim_of_an_access_token_is_what_it_says_once() {
         let members = format!(r#""iat":1,{}"#, members.replace("SID", &sid.to_string()));
         let error = verify(&members).unwrap_err();
         assert!(error.contains(says), "{error}");
-        // It is explained too, whatever else is wrong.
+        // `explain` reports it, too, whatever else is wrong.
         for (ends, failures) in [(60, 1), (-60, 2)] {
             let explanation = verifier.explain(&signed(ends, &members));
             assert!(explanation.to_string().contains(says), "{explanation}");
@@ -290,7 +292,7 @@ async fn the_verifiers_half_needs_no_store() {
     let verify = |audience| verifier(audience).verify::<Profile>(&tokens.access_token);
     assert_eq!(verify("api").unwrap().claims, admin());
     assert!(verify("other").is_err());
-    // Every check that it makes can be seen.
+    // Each of its checks can be seen to fail.
     for (audience, is_accepted) in [("api", true), ("other", false)] {
         let explanation = verifier(audience).explain(&tokens.access_token);
         assert_eq!(explanation.is_accepted(), is_accepted);
@@ -304,7 +306,7 @@ async fn the_verifiers_half_needs_no_store() {
     assert!(verify("api").is_err());
 }
 
-/// R1, R2: all of a race, and whoever retries, get the same successor.
+/// R1, R2: all callers of a race, and all retries, get the same successor.
 #[tokio::test]
 async fn a_retry_within_the_grace_gets_the_same_successor() {
     let fixture = Fixture::new();
@@ -352,7 +354,7 @@ async fn without_a_grace_a_second_presentation_ends_the_session() {
 
 /// R4.
 #[tokio::test]
-async fn a_session_that_was_ended_replays_nothing() {
+async fn a_revoked_session_replays_nothing() {
     let fixture = Fixture::new();
     let first = fixture.login().await;
     let next = fixture.refresh(&first.refresh_token).await.unwrap();
@@ -363,7 +365,7 @@ async fn a_session_that_was_ended_replays_nothing() {
     ));
 }
 
-/// R5: one answer, no write, and no query where the tag is wrong.
+/// R5: one answer, no write, and no query if the tag is wrong.
 #[tokio::test]
 async fn a_token_that_no_key_made_never_reaches_the_store() {
     let fixture = Fixture::new();
@@ -396,7 +398,7 @@ async fn a_token_that_no_key_made_never_reaches_the_store() {
     }
     assert_eq!(fixture.store.take_calls(), []);
     assert!(fixture.refresh(token).await.is_ok());
-    // Of a session that is not there: the same answer, for one read.
+    // A token of an unknown session gets the same answer, after one read.
     let elsewhere = Fixture::new().login().await;
     fixture.store.take_calls();
     let error = fixture.refresh(&elsewhere.refresh_token).await.unwrap_err();
@@ -404,7 +406,7 @@ async fn a_token_that_no_key_made_never_reaches_the_store() {
     assert_eq!(fixture.store.take_calls(), [Method::Load]);
 }
 
-/// A session id that is right under many forged tags.
+/// A correct session id with many forged tags.
 #[tokio::test]
 async fn forged_tags_change_nothing() {
     let fixture = Fixture::new();
@@ -424,7 +426,7 @@ async fn forged_tags_change_nothing() {
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
 }
 
-/// R6: the store goes back by a generation, as from a backup.
+/// R6: the store loses a generation, as after the restoration of a backup.
 #[tokio::test]
 async fn a_store_that_lost_commits_catches_up_or_refuses() {
     for policy in [AheadPolicy::Heal, AheadPolicy::Refuse] {
@@ -433,7 +435,7 @@ async fn a_store_that_lost_commits_catches_up_or_refuses() {
         let backup = fixture.store.inner().load(&first.session_id).await.unwrap().unwrap();
         let second = fixture.refresh(&first.refresh_token).await.unwrap();
         let third = fixture.refresh(&second.refresh_token).await.unwrap();
-        // The store as it was before both.
+        // The store as it was before both rotations.
         let restored = MemoryStore::new(1000);
         restored.insert(&InsertRequest::new(backup.clone())).await.unwrap();
         fixture.store.restore(restored);
@@ -454,7 +456,7 @@ async fn a_store_that_lost_commits_catches_up_or_refuses() {
     }
 }
 
-/// R7: to the millisecond, and whether or not anyone sweeps.
+/// R7: to the millisecond, with or without a purge.
 #[tokio::test]
 async fn a_session_ends_on_the_millisecond() {
     for (before, expected) in [(1, true), (0, false)] {
@@ -479,7 +481,7 @@ async fn the_absolute_end_never_moves() {
     }
     fixture.clock.set(START + 90 * DAY - 60 * SECOND);
     tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
-    // Nor does an access token outlive it.
+    // An access token does not outlive it either.
     assert_eq!(tokens.expires_in, Duration::from_secs(60));
     assert_eq!(tokens.refresh_expires_in, Duration::from_secs(60));
     fixture.clock.set(START + 90 * DAY);
@@ -488,7 +490,7 @@ async fn the_absolute_end_never_moves() {
 
 /// R8.
 #[tokio::test]
-async fn a_clock_that_jumps_prolongs_nothing() {
+async fn a_clock_that_jumps_extends_no_session() {
     let fixture = Fixture::new();
     let first = fixture.login().await;
     let next = fixture.refresh(&first.refresh_token).await.unwrap();
@@ -505,16 +507,16 @@ async fn a_clock_that_jumps_prolongs_nothing() {
         let error = fixture.refresh(&later.refresh_token).await.unwrap_err();
         assert!(matches!(error, SessionError::Expired));
     }
-    // Nothing was written by a clock that was wrong.
+    // No store write used the wrong clock.
     fixture.clock.set(START);
     assert!(fixture.refresh(&later.refresh_token).await.is_ok());
     fixture.clock.set(i64::MIN);
     fixture.login().await;
 }
 
-/// R2: the record that is read first says that the grace is over, the store says later that it is not.
+/// R2: in the record that is read first the grace period has ended; in the stored one it has not.
 #[tokio::test]
-async fn a_token_is_replayed_when_the_time_of_its_rotation_is_put_right_meanwhile() {
+async fn a_token_is_replayed_after_a_concurrent_correction() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     let next = fixture.refresh(&tokens.refresh_token).await.unwrap();
@@ -528,10 +530,10 @@ async fn a_token_is_replayed_when_the_time_of_its_rotation_is_put_right_meanwhil
     assert!(fixture.refresh(&again.refresh_token).await.is_ok());
 }
 
-/// The record that is read first says that the token was reused. The store that answers next lost both rotations in a
-/// failover, and rotates. The successor is the same in the third step.
+/// The record that is read first shows a reuse. The store that answers next has lost both rotations
+/// in a failover, and rotates. The third step returns the same successor.
 #[tokio::test]
-async fn a_rotation_that_the_second_look_at_the_store_makes_is_reported() {
+async fn a_rotation_by_the_second_store_call_is_reported() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     fixture.events();
@@ -545,7 +547,7 @@ async fn a_rotation_that_the_second_look_at_the_store_makes_is_reported() {
 
 /// R9.
 #[tokio::test]
-async fn the_application_has_a_say() {
+async fn the_application_can_end_the_session_at_a_refresh() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     fixture.events();
@@ -570,15 +572,15 @@ async fn the_application_has_a_say() {
     let error = fixture.sessions.refresh(&next.refresh_token, no).await.unwrap_err();
     assert!(matches!(error, SessionError::Denied));
     assert_eq!(fixture.events(), [EventKind::Rotated, EventKind::Denied]);
-    // Nobody is asked any more.
+    // The application is not asked any more.
     let asked = async |_: Session| -> Result<Option<Profile>, io::Error> { panic!("asked") };
     let error = fixture.sessions.refresh(&next.refresh_token, asked).await.unwrap_err();
     assert!(matches!(error, SessionError::Revoked(RevokeReason::Denied)));
 }
 
-/// A password that is changed while a login with the old one is under way.
+/// A password is changed while a login with the old one is in flight.
 #[tokio::test]
-async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
+async fn a_login_overtaken_by_a_logout_of_all_leaves_no_session() {
     let fixture = Fixture::new();
     let overtaken = async |session: Session| {
         fixture.sessions.logout_all(&session.subject).await.unwrap();
@@ -595,7 +597,7 @@ async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
     let away = async |_: Session| Err::<Option<Profile>, _>("away");
     assert!(fixture.sessions.login_checked("alice", away).await.is_err());
     assert_eq!(fixture.store.take_calls(), [Method::Insert, Method::Revoke]);
-    // No call takes more steps: each of them may last until the deadline.
+    // No call takes more steps, and each of them may last until the deadline.
     let unanswered = async |_: Session| {
         fixture.store.fail(Method::Load, Fault::After);
         fixture.store.fail(Method::Revoke, Fault::After);
@@ -609,9 +611,9 @@ async fn a_login_that_a_logout_everywhere_overtakes_leaves_nothing() {
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
 }
 
-/// R12: the user is as welcome as before, and the client presented no token that could be wrong.
+/// R12: the login fails for a reason that is not the client's, and can be tried again.
 #[tokio::test]
-async fn a_login_whose_session_the_store_has_lost_is_to_be_tried_again() {
+async fn a_login_whose_session_the_store_lost_can_be_retried() {
     let fixture = Fixture::new();
     let fail_over = async |session| {
         fixture.store.restore(MemoryStore::new(1000));
@@ -653,9 +655,9 @@ async fn one_several_or_all_sessions_are_ended() {
     assert!(fixture.refresh(&bob.refresh_token).await.is_ok());
 }
 
-/// R12: what was lost on the way can be repeated.
+/// R12: a request whose answer was lost can be repeated.
 #[tokio::test]
-async fn a_store_that_is_away_costs_nobody_a_session() {
+async fn an_unavailable_store_ends_no_session() {
     let fixture = Fixture::new();
     let mut token = fixture.login().await.refresh_token;
     for (method, fault) in [
@@ -693,9 +695,9 @@ async fn a_login_that_a_driver_repeats_is_one_login() {
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
 }
 
-/// Nobody guesses an id of 128 bits, but a source of random bytes may be broken.
+/// An id of 128 bits cannot be guessed, but a source of random bytes may be broken.
 #[tokio::test]
-async fn a_login_takes_nobodys_place() {
+async fn a_login_with_a_duplicate_id_replaces_no_session() {
     let fixture = Fixture::new();
     fixture.store.fail(Method::Insert, Fault::Repeated);
     fixture.store.misread(|other| other.label = Some("phone".to_owned()));
@@ -725,7 +727,7 @@ async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change()
     };
     assert_eq!([kid(&second.refresh_token), kid(&third.refresh_token)], ["old", "new"]);
 
-    // The time of the old key is over.
+    // The old key has expired.
     let late = fixture.login().await;
     shared.replace(
         KeySet::new(refresh_key(0x5d, "newest")).retire(refresh_key(0x5c, "new"), until).unwrap(),
@@ -738,9 +740,9 @@ async fn a_retired_refresh_key_still_verifies_and_a_replay_survives_the_change()
     assert!(fixture.refresh(&replayed.refresh_token).await.is_ok());
 }
 
-/// A server that has not got the key yet with which another one has rotated.
+/// This server does not have the key yet with which another one has rotated.
 #[tokio::test]
-async fn a_server_that_lacks_a_key_uses_nothing_up() {
+async fn a_server_that_lacks_a_key_uses_no_token_up() {
     let old = || refresh_key(0x5b, "1");
     let until = NumericDate::from(UnixMillis::new(START + DAY));
     let ahead = KeySet::new(refresh_key(0x5c, "2")).retire(old(), until).unwrap();
@@ -757,15 +759,15 @@ async fn a_server_that_lacks_a_key_uses_nothing_up() {
     assert!(matches!(&error, SessionError::MissingRefreshKey { kid } if kid == "2"), "{error}");
     assert_eq!(error.oauth_error(), "temporarily_unavailable");
     assert_eq!(fixture.events(), []);
-    // A token of that key is one that no key made.
+    // The server rejects a token of that key like one of an unknown key.
     let error = fixture.refresh(&second.refresh_token).await.unwrap_err();
     assert!(matches!(error, SessionError::InvalidToken), "{error}");
     assert!(other.refresh(&second.refresh_token, welcome).await.is_ok());
 }
 
-/// A reload that leaves a server of sessions with keys that verify only, where it has to sign.
+/// A reload gives a server of sessions keys that only verify, although it has to sign.
 #[tokio::test]
-async fn keys_that_become_verify_only_use_nothing_up() {
+async fn keys_that_become_verify_only_use_no_token_up() {
     for is_access in [true, false] {
         let [access, refresh] = [access_key(), refresh_key(0x5b, "1")].map(SharedKeySet::from);
         let fixture = Fixture::with(|builder| {
@@ -791,7 +793,7 @@ async fn keys_that_become_verify_only_use_nothing_up() {
     }
 }
 
-/// The wait for the application is not the client's.
+/// The time that the application takes does not count against the client.
 #[tokio::test]
 async fn the_grace_begins_after_the_application_was_asked() {
     let fixture = Fixture::new();
@@ -809,16 +811,16 @@ async fn the_grace_begins_after_the_application_was_asked() {
     assert!(matches!(late, Err(SessionError::Reused)), "{late:?}");
 }
 
-/// Who can write the store makes no other session of his own.
+/// An attacker who can write the store cannot turn another user's session into his own.
 #[tokio::test]
-async fn a_session_that_was_rewritten_is_refused() {
+async fn a_session_that_was_rewritten_is_rejected() {
     type Rewrite = fn(&mut SessionRecord);
     let rewrites: [Rewrite; 4] = [
         |record| record.subject = "root".into(),
         |record| record.absolute_expires_at = UnixMillis::MAX,
         |record| record.created_at = UnixMillis::new(START + 1),
         |record| {
-            // Where one text ends and the next begins.
+            // The boundary between two texts moves.
             record.subject = "alicew".into();
             record.client = "eb".into();
         },
@@ -842,7 +844,7 @@ async fn a_session_that_was_rewritten_is_refused() {
 
 /// R14.
 #[test]
-fn what_cannot_be_safe_is_not_built() {
+fn unsafe_settings_are_rejected() {
     let build = |options: fn(SessionsBuilder<MemoryStore>) -> SessionsBuilder<MemoryStore>| {
         options(builder(MemoryStore::new(1))).build().err()
     };
@@ -899,7 +901,7 @@ fn what_cannot_be_safe_is_not_built() {
 }
 
 #[tokio::test]
-async fn another_clients_session_is_refused_and_not_used_up() {
+async fn another_clients_session_is_rejected_and_not_used_up() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     let other =
@@ -911,7 +913,7 @@ async fn another_clients_session_is_refused_and_not_used_up() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_before_anything_is_stored() {
+async fn invalid_logins_are_rejected_before_the_store() {
     let fixture = Fixture::new();
     let sessions = &fixture.sessions;
     let long = "x".repeat(513);
@@ -919,14 +921,14 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
         let error = sessions.login(subject, &NoClaims {}).await.unwrap_err();
         assert!(matches!(error, SessionError::Subject), "{subject:?}");
     }
-    // Neither no object, nor what the session itself says.
+    // Claims that are not an object, and claims that the session sets itself.
     let own = serde_json::json!({ "sub": "root" });
     for claims in [serde_json::json!(["role"]), serde_json::json!(null), own] {
         let error = sessions.login("alice", &claims).await.unwrap_err();
         assert!(matches!(error, SessionError::Claims(_)), "{claims}");
     }
     assert_eq!(fixture.store.take_calls(), []);
-    // A label comes from the client, and is cut instead.
+    // A label comes from the client, and is truncated instead.
     sessions.login(Login::new("bob").label(&long), &NoClaims {}).await.unwrap();
     let listed = sessions.list("bob").await.unwrap().sessions;
     assert_eq!(listed[0].label.as_deref(), Some(&long[..128]));
@@ -937,11 +939,12 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
     }
 }
 
-/// Claims that make an access token of these sessions exactly so long, and a byte longer.
+/// Returns claims that make an access token exactly this long, and claims that make it a byte
+/// longer.
 fn claims_around(sessions: &Sessions<impl RefreshStore>, length: usize) -> [serde_json::Value; 2] {
     let claims = |bytes: usize| serde_json::json!({ "role": "x".repeat(bytes) });
     let mut longest = length;
-    // The error says by how much, in symbols of base64url, each of which is six bits.
+    // The error shows the difference in base64url symbols of six bits each.
     while let Err(SessionError::TooLong { length, limit }) =
         at_once(sessions.login("probe", &claims(longest)))
     {
@@ -950,7 +953,7 @@ fn claims_around(sessions: &Sessions<impl RefreshStore>, length: usize) -> [serd
     [claims(longest), claims(longest + 1)]
 }
 
-/// Returns the answer of a future that never waits.
+/// Returns the result of a future that never waits.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::pin!(future).poll(&mut context) {
@@ -959,10 +962,10 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The verifier would reject the token, or the cookie would not hold it: nothing may be stored or used up before that
-/// is known.
+/// The verifier would reject the token, or the cookie could not hold it. The sessions check this
+/// before they store a session or use a token up.
 #[tokio::test]
-async fn an_access_token_that_is_too_long_uses_nothing_up() {
+async fn an_access_token_that_is_too_long_uses_no_token_up() {
     for limit in [Validation::DEFAULT_MAX_TOKEN_LEN, 2000] {
         let fixture = Fixture::with(|builder| builder.max_access_token_len(limit).unwrap());
         let sessions = &fixture.sessions;
@@ -986,14 +989,15 @@ async fn an_access_token_that_is_too_long_uses_nothing_up() {
         for _ in 0..2 {
             let error = sessions.refresh(&tokens.refresh_token, grown).await.unwrap_err();
             assert!(is_too_long(&error), "{error}");
-            // Loaded, and not rotated: after the grace the same token still counts.
+            // The session was loaded, and not rotated: after the grace period the same token is
+            // still accepted.
             assert_eq!(fixture.store.take_calls(), [Method::Load]);
             fixture.clock.advance(60 * SECOND);
         }
         assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
         assert_eq!(fixture.events(), [EventKind::LoggedIn, EventKind::Rotated]);
 
-        // A login that is checked is stored first; it ends, and is not acknowledged.
+        // A checked login is stored first. It is then revoked, and not acknowledged.
         let checked = sessions.login_checked("carol", grown).await.unwrap_err();
         assert!(is_too_long(&checked), "{checked}");
         assert_eq!(sessions.list("carol").await.unwrap().sessions, []);
@@ -1005,7 +1009,7 @@ async fn an_access_token_that_is_too_long_uses_nothing_up() {
 }
 
 #[tokio::test]
-async fn logout_takes_a_token_of_a_key_that_has_retired() {
+async fn logout_accepts_a_token_of_a_retired_key() {
     let clock = TestClock::at(START);
     let store = Arc::new(MemoryStore::new(10));
     let with =
@@ -1021,7 +1025,7 @@ async fn logout_takes_a_token_of_a_key_that_has_retired() {
     sessions.logout(&tokens.refresh_token).await.unwrap();
     let ended = sessions.verify_live::<Profile>(&tokens.access_token).await.unwrap_err();
     assert!(matches!(ended, SessionError::Revoked(RevokeReason::Logout)));
-    // A key that is no longer there proves nothing, and nothing is claimed.
+    // An unknown key proves nothing, so the logout fails.
     let sessions = with(KeySet::new(refresh_key(2, "new")));
     let refused = sessions.logout(&tokens.refresh_token).await.unwrap_err();
     assert!(matches!(refused, SessionError::InvalidToken));
@@ -1040,7 +1044,7 @@ async fn an_authentic_access_token_ends_its_session_however_old_it_is() {
         assert_eq!(fixture.events(), [ended], "{age}");
         let refused = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
         assert!(matches!(refused, SessionError::Revoked(RevokeReason::Logout)), "{age}");
-        // Once more, it has ended already.
+        // A second time, the session has already ended.
         fixture.sessions.logout_by_access_token(&tokens.access_token).await.unwrap();
         assert_eq!(fixture.events(), [], "{age}");
     }
@@ -1072,9 +1076,9 @@ async fn an_access_token_of_another_key_issuer_or_kind_ends_nothing() {
     assert!(fixture.refresh(&tokens.refresh_token).await.is_ok());
 }
 
-/// Retired keys of access tokens, and one session's id in a token of another subject.
+/// Retired keys of access tokens, and the id of a session in a token of another subject.
 #[tokio::test]
-async fn a_session_is_ended_by_its_own_subjects_token_alone() {
+async fn only_a_token_of_its_subject_ends_a_session() {
     let clock = TestClock::at(START);
     let store = Arc::new(MemoryStore::new(10));
     let key = |byte: u8, kid: &str| Key::hs256([byte; 32]).unwrap().with_kid(kid);
@@ -1119,9 +1123,9 @@ async fn a_full_store_refuses_logins_and_evicts_nobody() {
     assert!(sessions.login("bob", &admin()).await.is_ok());
 }
 
-/// Each round removes all that has ended, portion by portion; after a fault the next one tries again.
+/// Each round removes all ended sessions, in portions. After a fault, the next round tries again.
 #[tokio::test]
-async fn the_purge_task_removes_what_has_ended_and_goes_on_after_a_fault() {
+async fn the_purge_task_continues_after_a_fault() {
     let store = Arc::new(Faulty::new(MemoryStore::new(10_000)));
     let clock = TestClock::at(START);
     let sessions = Arc::new(builder(Arc::clone(&store)).clock(clock).build().unwrap());
@@ -1203,9 +1207,9 @@ async fn a_race_has_one_winner_and_no_loser() {
     }
 }
 
-/// R15: nothing that is printed shows a token or a key.
+/// R15: no printed text shows a token or a key.
 #[tokio::test]
-async fn nothing_printed_shows_a_token() {
+async fn no_printed_text_shows_a_token() {
     let fixture = Fixture::new();
     let tokens = fixture.login().await;
     let next = fixture.refresh(&tokens.refresh_token).await.unwrap();
@@ -1228,9 +1232,9 @@ async fn nothing_printed_shows_a_token() {
     }
 }
 
-/// PostgreSQL refuses a text with NUL in it, which a user may have typed.
+/// PostgreSQL rejects a text with NUL, which a user may have typed.
 #[tokio::test]
-async fn a_subject_that_no_session_can_have_has_none() {
+async fn an_impossible_subject_has_no_sessions() {
     let fixture = Fixture::new();
     let kept = fixture.login().await.session_id;
     fixture.store.take_calls();

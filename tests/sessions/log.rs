@@ -1,4 +1,4 @@
-//! What sessions write to the log: each event once, as what it is, with no token and no key in it.
+//! The log of sessions: each event appears once, at its level, without a token or a key.
 
 use std::{io, time::Duration};
 
@@ -56,7 +56,7 @@ async fn each_event_is_a_line_without_a_secret() {
         let level = if is_alarm { Level::WARN } else { Level::INFO };
         assert!(line.starts_with(&format!("{level} kippu::session ")), "{line}");
     }
-    // Escaped, so that nobody's name changes what a reader sees.
+    // Escaped, so that a user name cannot change what a reader sees.
     assert!(text.contains(r"al\u{202e}ice"), "{text}");
     for tokens in &given {
         assert!(text.contains(&tokens.session_id.to_string()));

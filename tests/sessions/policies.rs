@@ -46,7 +46,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_remembered_is_shorter_and_stays_so() {
+async fn a_session_that_is_not_remembered_stays_shorter() {
     let fixture = Fixture::new();
     let tokens = fixture.log_in(Login::new("alice").remember(false)).await;
     assert!(!tokens.remembered);
@@ -64,7 +64,7 @@ async fn a_session_that_is_not_remembered_is_shorter_and_stays_so() {
     let error = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
     assert!(matches!(error, SessionError::Expired), "{error}");
 
-    // The builder's are shorter.
+    // The lifetimes of the builder are shorter.
     let fixture =
         Fixture::with(|builder| builder.idle_lifetime(hours(1)).absolute_lifetime(hours(2)));
     let tokens = fixture.log_in(Login::new("alice").remember(false)).await;
@@ -72,7 +72,7 @@ async fn a_session_that_is_not_remembered_is_shorter_and_stays_so() {
 }
 
 #[tokio::test]
-async fn a_login_has_lifetimes_of_its_own() {
+async fn a_login_can_set_its_own_lifetimes() {
     let fixture = Fixture::new();
     let login = || Login::new("alice").idle_lifetime(hours(1)).absolute_lifetime(hours(3));
     for remembered in [true, false] {
@@ -90,7 +90,8 @@ async fn a_login_has_lifetimes_of_its_own() {
         let error = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
         assert!(matches!(error, SessionError::Expired), "{error}");
     }
-    // Longer than the builder's; and of a session that is used no more, which the builder's would have kept.
+    // Longer than the builder's lifetime; and for an unused session, which the builder's idle
+    // lifetime would have kept.
     let tokens = fixture.log_in(Login::new("alice").absolute_lifetime(hours(10_000))).await;
     assert_eq!(tokens.refresh_expires_in, hours(14 * 24));
     let tokens = fixture.log_in(Login::new("alice").idle_lifetime(hours(24 * 60))).await;
@@ -98,7 +99,7 @@ async fn a_login_has_lifetimes_of_its_own() {
 }
 
 #[tokio::test]
-async fn lifetimes_that_cannot_be_are_refused_before_anything_is_stored() {
+async fn invalid_lifetimes_are_rejected_before_the_store() {
     type IsRight = fn(&ConfigError) -> bool;
     let fixture = Fixture::new();
     let cases: [(Login, IsRight); 4] = [
@@ -162,11 +163,11 @@ async fn data_live_as_long_as_the_session() {
     };
     let first = refresh(&tokens, "password", None).await;
     let second = refresh(&first, "password", Some("password, otp")).await;
-    // A retry sees what is stored, and replaces nothing.
+    // A retry returns the stored data, and replaces nothing.
     let again = refresh(&first, "password, otp", Some("nothing")).await;
     assert_eq!(again.refresh_token, second.refresh_token);
     assert_eq!(fixture.only_session().await.data, data("password, otp"));
-    // A refresh that fails replaces nothing, either.
+    // A refresh that fails does not replace the data either.
     let fails = async |_| Err::<Option<Profile>, _>(io::Error::other("away"));
     assert!(fixture.sessions.refresh(&second.refresh_token, fails).await.is_err());
     refresh(&second, "password, otp", Some("")).await;
@@ -175,7 +176,7 @@ async fn data_live_as_long_as_the_session() {
 }
 
 #[tokio::test]
-async fn the_oldest_session_makes_room() {
+async fn the_oldest_session_is_evicted() {
     let fixture = Fixture::with(|builder| builder.session_limit(SessionLimit::evict_oldest(2)));
     let mut tokens = Vec::new();
     for _ in 0..3 {
@@ -190,7 +191,7 @@ async fn the_oldest_session_makes_room() {
     assert_eq!(ids, [tokens[1].session_id, tokens[2].session_id]);
     let error = fixture.refresh(&tokens[0].refresh_token).await.unwrap_err();
     assert!(matches!(error, SessionError::Revoked(RevokeReason::Limit)), "{error}");
-    // The login's own goes before the builder's.
+    // The login's own limit takes precedence over the builder's.
     fixture.log_in(Login::new("alice").limit(SessionLimit::evict_oldest(5))).await;
     assert_eq!(fixture.sessions.list("alice").await.unwrap().sessions.len(), 3);
     fixture.log_in(Login::new("bob")).await;
@@ -200,7 +201,7 @@ async fn the_oldest_session_makes_room() {
 }
 
 #[tokio::test]
-async fn a_login_beyond_the_limit_can_be_refused() {
+async fn a_login_beyond_the_limit_can_be_rejected() {
     let fixture = Fixture::with(|builder| builder.session_limit(SessionLimit::refuse(1)));
     let tokens = fixture.login().await;
     let error = fixture.sessions.login("alice", &admin()).await.unwrap_err();
@@ -210,13 +211,13 @@ async fn a_login_beyond_the_limit_can_be_refused() {
     let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
     fixture.sessions.logout(&tokens.refresh_token).await.unwrap();
     fixture.login().await;
-    // One that has ended by its age makes room, too.
+    // A session that has expired does not count.
     fixture.clock.advance(14 * DAY);
     fixture.login().await;
 }
 
 #[tokio::test]
-async fn an_insert_that_the_driver_repeats_makes_room_once() {
+async fn an_insert_that_the_driver_repeats_evicts_once() {
     let fixture = Fixture::with(|builder| builder.session_limit(SessionLimit::evict_oldest(1)));
     let first = fixture.login().await;
     fixture.clock.advance(SECOND);
@@ -253,7 +254,7 @@ async fn a_list_has_pages() {
 }
 
 #[tokio::test]
-async fn a_reauthentication_moves_auth_time_and_nothing_else() {
+async fn a_reauthentication_only_changes_auth_time() {
     let fixture = Fixture::new();
     let login = Login::new("alice").label("Firefox").data(data("pwd"));
     let first = fixture.log_in(login).await;
@@ -285,7 +286,7 @@ async fn a_reauthentication_moves_auth_time_and_nothing_else() {
     );
     assert_eq!((session.label.as_deref(), session.data), (Some("Firefox"), data("pwd otp")));
 
-    // The token that it has used up is replayed within the grace, and is a reuse after it.
+    // The used token is replayed within the grace period, and counts as reused after it.
     let replayed = fixture.refresh(&second.refresh_token).await.unwrap();
     assert_eq!(replayed.refresh_token, third.refresh_token);
     fixture.clock.advance(60 * SECOND);
@@ -303,7 +304,7 @@ async fn a_reauthentication_survives_a_rotation_that_comes_between() {
     let tokens = fixture.login().await;
     let access = fixture.verify(&tokens);
     let store = fixture.store.inner();
-    // The record as it was before two rotations of which the caller knows nothing.
+    // The record as it was before two rotations that the caller does not know about.
     let rotate = async |generation| {
         let now = UnixMillis::new(START);
         let grace = Duration::from_secs(10);
@@ -332,7 +333,7 @@ async fn a_session_that_has_ended_is_not_reauthenticated() {
     let error = fixture.sessions.reauthenticate(&access, admin()).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     fixture.store.outage(None);
-    // The answer of the store is lost: the client tries again, and goes on.
+    // The answer of the store is lost: the client tries again, and succeeds.
     fixture.store.fail(Method::Rotate, Fault::After);
     assert!(fixture.sessions.reauthenticate(&access, admin()).await.is_err());
     let tokens = fixture.sessions.reauthenticate(&access, admin()).await.unwrap();
@@ -355,7 +356,7 @@ async fn a_token_without_auth_time_is_never_recent() {
     assert!(access.require_recent(Duration::MAX).is_err());
 }
 
-/// A user who can also write the store gets a token of no other client.
+/// A user who can also write the store gets no token of another client.
 #[tokio::test]
 async fn a_session_that_was_moved_to_another_client_is_not_reauthenticated() {
     let fixture = Fixture::with(|builder| builder.client("admin"));
@@ -366,7 +367,8 @@ async fn a_session_that_was_moved_to_another_client_is_not_reauthenticated() {
     assert!(fixture.sessions.reauthenticate(&access, admin()).await.is_ok());
 }
 
-/// The clock of the server that took the login was ahead, by more than servers' clocks differ.
+/// The clock of the server that handled the login was ahead by more than the tolerance for servers'
+/// clocks.
 #[tokio::test]
 async fn an_authentication_in_the_future_is_not_recent() {
     for (ahead, is_recent) in
@@ -385,7 +387,8 @@ async fn an_authentication_in_the_future_is_not_recent() {
     }
 }
 
-/// Access tokens that live longer than a session that is not remembered is idle by default.
+/// Access tokens that live longer than the default idle lifetime of a session that is not
+/// remembered.
 #[tokio::test]
 async fn a_login_that_is_not_remembered_lives_as_long_as_an_access_token() {
     for (access, idle) in [(11, 12), (12, 12), (13, 13), (24, 24), (48, 48)] {
@@ -412,7 +415,7 @@ async fn a_reauthentication_that_the_driver_repeats_uses_one_token_up() {
         let next = fixture.sessions.reauthenticate(&access, renewal).await.unwrap();
         assert!(fixture.verify(&next).require_recent(Duration::ZERO).is_ok());
         assert_ne!(next.refresh_token, refreshed.refresh_token);
-        // Another tab, which has the token that was used up.
+        // Another tab, which has the used token.
         let other = fixture.refresh(&refreshed.refresh_token).await.unwrap();
         assert_eq!(other.refresh_token, next.refresh_token);
         let events = [
@@ -425,10 +428,10 @@ async fn a_reauthentication_that_the_driver_repeats_uses_one_token_up() {
     }
 }
 
-/// Two tabs of a browser, of which one refreshes while its user authenticates in the other. The browser keeps the cookies of the
-/// answer that comes last.
+/// Two tabs of a browser: one refreshes while the user authenticates in the other. The browser
+/// keeps the cookies of the answer that comes last.
 #[tokio::test]
-async fn a_refresh_and_a_reauthentication_at_once_give_the_same_refresh_token() {
+async fn a_concurrent_refresh_and_reauthentication_give_the_same_refresh_token() {
     for refresh_is_first in [true, false] {
         let fixture = Fixture::new();
         let tokens = fixture.login().await;
@@ -445,11 +448,11 @@ async fn a_refresh_and_a_reauthentication_at_once_give_the_same_refresh_token() 
         assert_eq!(first.refresh_token, second.refresh_token);
         assert_eq!(first.refresh_expires_in, second.refresh_expires_in);
         assert_eq!(fixture.verify(&second).auth_time, Some(date(START + HOUR)));
-        // After the grace, whichever answer the browser has kept.
+        // After the grace period, whichever answer the browser has kept.
         fixture.clock.advance(60 * SECOND);
         let third = fixture.refresh(&first.refresh_token).await.unwrap();
         assert_eq!(fixture.verify(&third).auth_time, Some(date(START + HOUR)));
-        // A thief who has the token of the login ends the session.
+        // A thief with the token of the login revokes the session.
         let error = refresh_error(&fixture, &tokens).await;
         assert!(matches!(error, SessionError::Reused), "{error}");
         let error = refresh_error(&fixture, &third).await;
@@ -461,7 +464,7 @@ async fn refresh_error(fixture: &Fixture, tokens: &TokenResponse) -> SessionErro
     fixture.refresh(&tokens.refresh_token).await.unwrap_err()
 }
 
-/// As above, and each of them has read the session before the other one changed it.
+/// As above, but each of them has read the session before the other one changed it.
 #[tokio::test]
 async fn a_refresh_and_a_reauthentication_that_cross_give_the_same_refresh_token() {
     let fixture = Fixture::new();
@@ -471,7 +474,7 @@ async fn a_refresh_and_a_reauthentication_that_cross_give_the_same_refresh_token
     let mut reauthenticated = None;
     let refreshed = fixture.sessions.refresh(&tokens.refresh_token, async |_| {
         reauthenticated = Some(fixture.sessions.reauthenticate(&access, admin()).await.unwrap());
-        // Longer than the grace.
+        // Longer than the grace period.
         fixture.clock.advance(60 * SECOND);
         Ok::<_, io::Error>(Some(admin()))
     });
@@ -484,7 +487,8 @@ async fn a_refresh_and_a_reauthentication_that_cross_give_the_same_refresh_token
     let replayed = [EventKind::LoggedIn, EventKind::Reauthenticated, EventKind::Replayed];
     assert_eq!(fixture.events(), replayed);
 
-    // The reauthentication reads the session as it was before the last refresh, whose commit took longer than the grace.
+    // The reauthentication reads the session from before the last refresh, whose commit took longer
+    // than the grace period.
     fixture.clock.advance(HOUR);
     let refreshed = fixture.refresh(&refreshed.refresh_token).await.unwrap();
     fixture.clock.advance(60 * SECOND);
@@ -496,9 +500,10 @@ async fn a_refresh_and_a_reauthentication_that_cross_give_the_same_refresh_token
     assert!(fixture.verify(&again).require_recent(Duration::ZERO).is_ok());
 }
 
-/// It moves `auth_time` and the data, and prolongs nothing: neither the session nor the grace of the token before.
+/// It sets `auth_time` and the data, and extends neither the session nor the grace period of the
+/// token before.
 #[tokio::test]
-async fn a_reauthentication_within_the_grace_prolongs_nothing() {
+async fn a_reauthentication_within_the_grace_period_extends_nothing() {
     let fixture = Fixture::new();
     let first = fixture.login().await;
     let access = fixture.verify(&first);
@@ -523,7 +528,7 @@ async fn a_reauthentication_within_the_grace_prolongs_nothing() {
     assert!(matches!(error, SessionError::Reused), "{error}");
 }
 
-/// The token of the last refresh is made with a key that this server does not have yet.
+/// The token of the last refresh is signed with a key that this server does not have yet.
 #[tokio::test]
 async fn a_reauthentication_changes_nothing_without_the_key_of_the_refresh_token() {
     let fixture = Fixture::new();

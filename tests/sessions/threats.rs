@@ -1,5 +1,5 @@
-//! What an attacker gains who has one thing that he should not have: each test is a row of SECURITY.md, with what he
-//! can do and what he cannot.
+//! Checks what an attacker gains with one thing that he should not have. Each test is a row of
+//! SECURITY.md, with what he can do and what he cannot.
 
 use std::{
     collections::HashSet,
@@ -30,7 +30,7 @@ const START: i64 = 1_795_478_400_000;
 const SECOND: i64 = 1000;
 const DAY: i64 = 24 * 3600 * SECOND;
 
-/// A server, with its keys where the operator can change them.
+/// A server with its keys, which a test can replace as an operator would.
 struct Server {
     sessions: Sessions<Arc<MemoryStore>>,
     store: Arc<MemoryStore>,
@@ -99,7 +99,7 @@ async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
     Ok(Some(NoClaims {}))
 }
 
-/// A store that holds these records, as one that somebody has written.
+/// Returns a store with these records, as an attacker with write access might leave it.
 async fn written(records: impl IntoIterator<Item = SessionRecord>) -> MemoryStore {
     let store = MemoryStore::new(10);
     for record in records {
@@ -108,21 +108,21 @@ async fn written(records: impl IntoIterator<Item = SessionRecord>) -> MemoryStor
     store
 }
 
-/// The body of a refresh token without its tag, and the tag.
+/// Splits a refresh token into its body and its tag.
 fn body(token: &str) -> (Vec<u8>, Vec<u8>) {
     let body = base64url::decode(token.strip_prefix(REFRESH_TOKEN_PREFIX).unwrap()).unwrap();
     let (signed, tag) = body.split_at(body.len() - 32);
     (signed.to_vec(), tag.to_vec())
 }
 
-/// A refresh token of this body, by whoever has the secret.
+/// Returns a refresh token with this body, as an attacker with the secret would make it.
 fn tagged(signed: &[u8], secret: [u8; 32]) -> String {
     let message = [REFRESH_TOKEN_PREFIX.as_bytes(), signed].concat();
     let tag = Hmac::new(Algorithm::Hs256, &secret).tag(&message);
     format!("{REFRESH_TOKEN_PREFIX}{}", base64url::encode(&[signed, tag.as_ref()].concat()))
 }
 
-/// An access token for `subject`, by whoever has the secret.
+/// Returns an access token for `subject`, as an attacker with the secret would make it.
 fn forged_access_token(subject: &str, session: &SessionId) -> String {
     let now = START / SECOND;
     let claims = json!({
@@ -140,7 +140,8 @@ async fn a_stolen_access_token_works_until_it_expires_and_gets_no_other() {
     assert!(matches!(server.refresh(stolen).await, Err(SessionError::InvalidToken)));
     assert!(matches!(server.sessions.logout(stolen).await, Err(SessionError::InvalidToken)));
 
-    // After the logout: where nobody asks the store it is accepted still, to the second of its end.
+    // After the logout, a server that does not read the store still accepts it until the second of
+    // its end.
     server.sessions.logout(&owner.refresh_token).await.unwrap();
     let live = server.sessions.verify_live::<NoClaims>(stolen).await.unwrap_err();
     assert!(matches!(live, SessionError::Revoked(RevokeReason::Logout)), "{live}");
@@ -151,7 +152,8 @@ async fn a_stolen_access_token_works_until_it_expires_and_gets_no_other() {
     assert!(matches!(late, DecodeError::Claim(_)), "{late}");
 }
 
-/// Whoever refreshes first: the other one ends the session, and an event tells of it.
+/// The owner or the thief refreshes first. The other one's refresh then revokes the session, and an
+/// event reports it.
 #[tokio::test]
 async fn a_stolen_refresh_token_ends_the_session_when_both_have_used_it() {
     for wait in [0, 60 * SECOND] {
@@ -160,7 +162,8 @@ async fn a_stolen_refresh_token_ends_the_session_when_both_have_used_it() {
         let first = server.refresh(&stolen).await.unwrap().refresh_token;
         server.advance(wait);
         let ended = match server.refresh(&stolen).await {
-            // Within the grace both have the same token: the next of them to be late gives it away.
+            // Within the grace period both have the same token. The next of them to be late reveals
+            // the theft.
             Ok(second) => {
                 assert_eq!((wait, &second.refresh_token), (0, &first));
                 server.refresh(&first).await.unwrap();
@@ -178,18 +181,18 @@ async fn a_stolen_refresh_token_ends_the_session_when_both_have_used_it() {
     }
 }
 
-/// All that a record holds, and no key.
+/// A record contains all data of a session, but no key.
 #[tokio::test]
-async fn with_a_stolen_database_alone_no_token_is_made() {
+async fn a_stolen_database_alone_forges_no_token() {
     let server = Server::new();
     let owner = server.login("alice").await;
-    // What stands before the tag is in the record, or a digest of it.
+    // The text before the tag can be computed from the record.
     let (signed, _) = body(&owner.refresh_token);
     for guess in [[0; 32], ACCESS_SECRET, [0xff; 32]] {
         let refused = server.refresh(&tagged(&signed, guess)).await.unwrap_err();
         assert!(matches!(refused, SessionError::InvalidToken), "{refused}");
     }
-    // The tag of another session of the thief's own.
+    // The tag of another session, which belongs to the thief.
     let (_, tag) = body(&server.login("mallory").await.refresh_token);
     let pasted =
         format!("{REFRESH_TOKEN_PREFIX}{}", base64url::encode(&[&signed[..], &tag].concat()));
@@ -203,9 +206,9 @@ fn changed(record: &SessionRecord, change: impl FnOnce(&mut SessionRecord)) -> S
     record
 }
 
-/// He needs a token of the session, and cannot give it to another user or make it last.
+/// He needs a token of the session. He cannot give the session to another user or extend it.
 #[tokio::test]
-async fn who_can_write_the_database_revives_a_session_and_prolongs_none() {
+async fn write_access_to_the_database_revives_but_does_not_extend_a_session() {
     let server = Server::new();
     let tokens = server.login("mallory").await;
     let next = server.refresh(&tokens.refresh_token).await.unwrap();
@@ -213,7 +216,7 @@ async fn who_can_write_the_database_revives_a_session_and_prolongs_none() {
     let ended = server.record(&tokens.session_id).await;
     assert!(ended.revoked.is_some());
 
-    // What he can do: bring it back for whoever holds its token, up to its absolute end …
+    // He can revive the session for everyone who holds its token, up to its absolute end …
     let forever = UnixMillis::MAX;
     let revived = changed(&ended, |it| {
         it.revoked = None;
@@ -229,13 +232,14 @@ async fn who_can_write_the_database_revives_a_session_and_prolongs_none() {
         assert!(matches!(late, Err(SessionError::Expired)), "{late:?}");
         assert!(over.sessions.verify::<NoClaims>(&token.access_token).is_err());
     }
-    // … and keep a token that was used up from giving its thief away.
+    // … and keep the use of an old token from revealing its thief.
     let blind = changed(&revived, |it| it.rotated_at = forever);
     let over = Server::with(written([blind]).await, |builder| builder);
     over.advance(DAY);
     assert!(over.refresh(&tokens.refresh_token).await.is_ok());
 
-    // What he cannot do, with a token of his own: be someone else, stay longer, be let in by another client.
+    // He cannot use his own token to become another user, to extend his session, or to be accepted
+    // by another client.
     let rewritten = [
         changed(&revived, |it| it.subject = "root".into()),
         changed(&revived, |it| it.absolute_expires_at = forever),
@@ -251,15 +255,15 @@ async fn who_can_write_the_database_revives_a_session_and_prolongs_none() {
 }
 
 #[tokio::test]
-async fn with_the_access_key_alone_no_session_is_had_and_its_end_ends_what_it_made() {
+async fn the_access_key_alone_takes_over_no_session() {
     let server = Server::new();
     let owner = server.login("alice").await;
     let elsewhere = SessionId::generate("alice").unwrap();
 
-    // What he can do: be anyone, for servers that do not ask the store.
+    // He can impersonate any user, on servers that do not read the store.
     let forged = forged_access_token("alice", &elsewhere);
     assert_eq!(server.sessions.verify::<NoClaims>(&forged).unwrap().subject, "alice");
-    // Where it is asked, he needs the id of a live session of that user.
+    // If the store is read, he needs the id of a live session of that user.
     let own = server.login("mallory").await.session_id;
     for id in [&elsewhere, &own] {
         let forged = forged_access_token("alice", id);
@@ -268,13 +272,13 @@ async fn with_the_access_key_alone_no_session_is_had_and_its_end_ends_what_it_ma
     }
     let forged_live = forged_access_token("alice", &owner.session_id);
     assert!(server.sessions.verify_live::<NoClaims>(&forged_live).await.is_ok());
-    // What he cannot do: refresh, with what he forges or with what the key would make of a refresh token.
+    // He cannot refresh, neither with a token that he forges nor with a tag made with this key.
     let (signed, _) = body(&owner.refresh_token);
     for token in [&forged, &tagged(&signed, ACCESS_SECRET)] {
         assert!(matches!(server.refresh(token).await, Err(SessionError::InvalidToken)));
     }
 
-    // The answer: a new key in its place, at once. Sessions go on.
+    // The response: replace the key at once. The sessions continue.
     server.access_keys.replace(KeySet::new(key([0x6a; 32], "2")));
     for token in [&forged, &forged_live, &owner.access_token] {
         let refused = server.sessions.verify::<NoClaims>(token).unwrap_err();
@@ -285,27 +289,29 @@ async fn with_the_access_key_alone_no_session_is_had_and_its_end_ends_what_it_ma
 }
 
 #[tokio::test]
-async fn with_the_refresh_key_a_known_session_is_taken_over_and_its_end_ends_that() {
+async fn the_refresh_key_takes_over_a_known_session_until_it_is_replaced() {
     let server = Server::new();
     let owner = server.login("alice").await;
     let (signed, _) = body(&owner.refresh_token);
-    let id = 1 + 1 + 1; // Behind the version, the length of the kid, and the kid.
+    let id = 1 + 1 + 1; // after the version, the length of the kid, and the kid
 
-    // With the key alone: a session that is not there, or that he knows the id of and not how it began.
+    // With the key alone: a session that does not exist, or one whose id he knows, but not its
+    // other fields.
     for offset in [id, id + 16] {
         let mut guess = signed.clone();
         *guess.get_mut(offset).unwrap() ^= 1;
         let refused = server.refresh(&tagged(&guess, REFRESH_SECRET)).await.unwrap_err();
         assert!(matches!(refused, SessionError::InvalidToken), "{refused}");
     }
-    // With the database too: any session. Its owner's next refresh tells of it.
+    // With the database, too: any session. The owner's next refresh reveals it.
     let taken = tagged(&signed, REFRESH_SECRET);
     server.refresh(&taken).await.unwrap();
     server.advance(60 * SECOND);
     assert!(matches!(server.refresh(&owner.refresh_token).await, Err(SessionError::Reused)));
     assert_eq!(server.events().last(), Some(&EventKind::ReuseDetected));
 
-    // The answer: a new key, and the old one left out. All sessions of before are over, for the thief as well.
+    // The response: a new key, without the old one. All earlier sessions end, for the thief as
+    // well.
     let victim = server.login("bob").await;
     server.refresh_keys.replace(KeySet::new(key([0x6b; 32], "2")));
     let (signed, _) = body(&victim.refresh_token);
@@ -318,9 +324,10 @@ async fn with_the_refresh_key_a_known_session_is_taken_over_and_its_end_ends_tha
     assert!(server.refresh(&again.refresh_token).await.is_ok());
 }
 
-/// A backup of before the logout: with a token that is of a later generation than it, and one that is not.
+/// A backup from before the logout, with a token of a later generation and one of the stored
+/// generation.
 #[tokio::test]
-async fn a_store_that_has_lost_a_logout_lets_its_session_go_on() {
+async fn a_store_that_has_lost_a_logout_keeps_the_session() {
     for policy in [AheadPolicy::Heal, AheadPolicy::Refuse] {
         let server = Server::new();
         let first = server.login("alice").await;
@@ -337,14 +344,14 @@ async fn a_store_that_has_lost_a_logout_lets_its_session_go_on() {
         } else {
             assert!(matches!(answer, Err(SessionError::Ahead { lost: 1 })), "{answer:?}");
             assert_eq!(told, [EventKind::Ahead { lost: 1 }]);
-            // What it has not lost it goes on with.
+            // The session that the backup has continues.
             assert!(restored.refresh(&first.refresh_token).await.is_ok());
         }
     }
 }
 
 #[tokio::test]
-async fn each_login_is_a_session_of_its_own() {
+async fn each_login_is_a_separate_session() {
     let server = Server::new();
     let mut seen = HashSet::new();
     for _ in 0..1000 {

@@ -1,4 +1,4 @@
-//! 173 tokens, most of them attacks: each is answered as expected, and for the expected reason.
+//! 173 tokens, most of them attacks. Each gets the expected verdict, for the expected reason.
 
 #[path = "../../examples/verify_corpus/corpus.rs"]
 mod corpus;
@@ -6,7 +6,7 @@ mod corpus;
 use corpus::Case;
 
 #[test]
-fn every_case_is_answered_as_expected_and_for_the_expected_reason() {
+fn every_case_gets_the_expected_verdict_and_reason() {
     let lines = include_str!("../vectors/attacks.jsonl").lines();
     let cases: Vec<Case> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(cases.len(), 173);

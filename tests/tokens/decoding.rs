@@ -1,4 +1,4 @@
-//! What a verifier reads: the form of a token, its header, and one strict JSON object for claims,
+//! How a verifier reads a token: its form, its header, and one strict JSON object for the claims,
 //! whatever type the caller decodes into.
 
 use std::{
@@ -46,13 +46,13 @@ fn refused(token: &str, message: &str) {
     );
 }
 
-/// A struct that is picky about `role` and has no field for anything else.
+/// A struct that only accepts some values of `role` and has no field for anything else.
 #[derive(Debug, Deserialize, PartialEq)]
 struct Role {
     role: String,
 }
 
-/// Fields that read something else where they cannot read what they should, as people write them.
+/// Fields that use a default if they cannot read their value, as applications write them.
 #[derive(Debug, Deserialize)]
 struct Lenient {
     #[serde(default, deserialize_with = "or_default")]
@@ -76,7 +76,7 @@ enum Untagged {
     Other(HashMap<String, Value>),
 }
 
-/// The verdict over a text, which no type takes part in.
+/// Returns the verdict about a text, which must not depend on the type.
 #[track_caller]
 fn payload_verdict(payload: &str) -> Result<(), DecodeError> {
     let token = signed(payload);
@@ -97,7 +97,7 @@ fn payload_verdict(payload: &str) -> Result<(), DecodeError> {
     ];
     for (index, other) in verdicts.into_iter().enumerate() {
         match (&verdict, other) {
-            // The text is good, so that a type may have its say.
+            // The text is valid, so only the type may reject it.
             (Ok(()), Ok(()) | Err(DecodeError::Claims { .. })) => {}
             (Ok(()), Err(error)) => panic!("type {index} refuses {payload}: {error}"),
             (Err(error), other) => {
@@ -131,7 +131,7 @@ fn a_token_has_three_segments() {
     ] {
         refused(&token, "the token does not have three segments");
     }
-    // Whatever else is wrong with it, and however many dots there are.
+    // Whatever else is wrong with the token, and however many dots it has.
     let front = good.rsplit_once('.').unwrap().0;
     let (signature, half) = ("A".repeat(43), "A".repeat(21));
     for behind in [
@@ -146,7 +146,7 @@ fn a_token_has_three_segments() {
             assert_eq!(error, DecodeError::Segments, "{token}");
         }
     }
-    // Wherever the fourth begins, and the fifth.
+    // Wherever the fourth segment begins, and the fifth.
     for length in [1, 8, 31, 32, 33, 64, 75, 100] {
         let others = |n| [n, n + 1, n + 32].map(|other| (n, other % length));
         for (place, other) in (0..length).flat_map(others) {
@@ -158,17 +158,17 @@ fn a_token_has_three_segments() {
             assert_eq!(error, DecodeError::Segments, "{token}");
         }
     }
-    // Not even from someone who can sign.
+    // Not even from an issuer with the key.
     let header = base64url::encode(HEADER.as_bytes());
     for payload in [".e30", "e30.", "e30.e30", "."] {
         refused(&signed_segments(&header, payload), "the token does not have three segments");
     }
 }
 
-/// RFC 7519 §1: a JWT is in the compact serialization. A text that has one inside, for a reader who looks for it
-/// (CVE-2022-39227), is none.
+/// RFC 7519 §1: a JWT is in the compact serialization. A JSON serialization that contains one,
+/// which a lax reader would find (CVE-2022-39227), is not a token.
 #[test]
-fn a_json_serialization_is_no_token() {
+fn a_json_serialization_is_not_a_token() {
     let good = signed("{}");
     let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
         panic!("{good}")
@@ -184,7 +184,8 @@ fn a_json_serialization_is_no_token() {
         format!(
             r#"{{"payload":"{payload}","protected":"{header}","signature":"{signature}",".":".."}}"#
         ),
-        // Three segments, to whoever splits at dots: the forged payload stands where a JWT has its own.
+        // Three segments for a reader that splits at dots: the forged payload is at the place of a
+        // JWT's payload.
         format!(
             r#"{{"{header}.{forged}.":"","protected":"{header}","payload":"{payload}","signature":"{signature}"}}"#
         ),
@@ -196,9 +197,10 @@ fn a_json_serialization_is_no_token() {
     }
 }
 
-/// RFC 7519 §5.2 would have its header say so with `cty`; here it is no claims set, whatever the header says.
+/// RFC 7519 §5.2 requires `cty` in its header. Here a nested token is not a claims set, whatever
+/// the header contains.
 #[test]
-fn a_token_in_a_token_is_no_claims_set() {
+fn a_nested_token_is_not_a_claims_set() {
     let inner = signed(r#"{"sub":"joe"}"#);
     for header in
         [HEADER, r#"{"alg":"HS256","cty":"JWT"}"#, r#"{"alg":"HS256","typ":"JWT","cty":"jwt"}"#]
@@ -245,9 +247,9 @@ fn each_segment_has_one_spelling() {
     );
 }
 
-/// The payload is not decoded, let alone parsed, before the signature has held.
+/// The payload is neither decoded nor parsed before the signature was verified.
 #[test]
-fn the_signature_comes_before_the_payload() {
+fn the_signature_is_verified_before_the_payload() {
     let header = base64url::encode(HEADER.as_bytes());
     for payload in ["", "e30", "!!!", "e30=", "A", "bm90IGpzb24", "é"] {
         let token = format!("{header}.{payload}.{}", "A".repeat(43));
@@ -304,7 +306,7 @@ fn the_header_is_one_strict_object() {
     }
 }
 
-/// So that the work before the MAC holds stays linear, however a header is made.
+/// This keeps the work before the MAC linear, for any header.
 #[test]
 fn a_header_has_at_most_64_members() {
     let of = |count: usize| {
@@ -315,13 +317,13 @@ fn a_header_has_at_most_64_members() {
     refused(&of(65), "the header: more than 64 members");
     let nested = format!(r#"{{"alg":"HS256","x":[{}]}}"#, vec![r#"{"y":0}"#; 63].join(","));
     refused(&signed_with_header(nested, "{}"), "the header: more than 64 members");
-    // The last of them is one that is known.
+    // The last of them is a known one.
     let members: Vec<_> = (0..64).map(|number| format!(r#""m{number}":0,"#)).collect();
     let known = format!(r#"{{{}"alg":"HS256"}}"#, members.concat());
     refused(&signed_with_header(known, "{}"), "the header: more than 64 members");
 }
 
-/// RFC 8725 §3.1. There is no code for `none`.
+/// RFC 8725 §3.1. The crate has no code for `none`.
 #[test]
 fn alg_is_the_keys() {
     for (alg, found) in [
@@ -357,7 +359,7 @@ fn alg_is_the_keys() {
 
 /// RFC 7515 §4.1.11, RFC 7797.
 #[test]
-fn no_extension_is_overlooked() {
+fn rejects_every_extension() {
     for value in ["[]", r#"["exp"]"#, r#"["b64"]"#, "null", r#""""#, "{}", "0", "false"] {
         for parameter in ["crit", "b64", r"cr\u0069t"] {
             let header = format!(r#"{{"alg":"HS256","{parameter}":{value}}}"#);
@@ -386,7 +388,7 @@ fn the_payload_is_one_strict_object() {
         r#"{"a":1,}"#,
         r#"{"a" 1}"#,
         r#"{"a":1 "b":2}"#,
-        // Where a registered name is looked for.
+        // At the place where the scan looks for a registered name.
         r#"{"a":1 "sub":"x"}"#,
         r#"{"a":1;"sub":"x"}"#,
         r#"{"a":1{"sub":"x"}"#,
@@ -439,7 +441,7 @@ fn the_payload_is_one_strict_object() {
 }
 
 #[test]
-fn no_name_stands_twice_at_any_depth() {
+fn rejects_a_duplicate_name_at_any_depth() {
     for (payload, name) in [
         (r#"{"exp":1,"exp":1}"#, "exp"),
         (r#"{"exp":1,"\u0065xp":2}"#, "exp"),
@@ -472,7 +474,7 @@ fn no_name_stands_twice_at_any_depth() {
     }
 }
 
-/// Linear or sorted, but never every name against every other.
+/// The work is linear or sorts the names; it never compares every name with every other.
 #[test]
 fn many_members_are_read() {
     let members: Vec<_> = (0..700).map(|number| format!(r#""m{number}":0"#)).collect();
@@ -482,7 +484,7 @@ fn many_members_are_read() {
 }
 
 #[test]
-fn nothing_nests_deeper_than_127() {
+fn rejects_json_nested_deeper_than_127() {
     let arrays =
         |depth: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
     let objects =
@@ -500,7 +502,7 @@ fn nothing_nests_deeper_than_127() {
     judge::<Value>(&signed_with_header(header, "{}")).unwrap_err();
 }
 
-/// A claims set has no positions. Below the top it is serde that decides what a type takes.
+/// A claims set is not an array. Below the top level, serde decides what a type accepts.
 #[test]
 fn rejects_an_array_in_the_place_of_the_claims_set() {
     #[derive(Debug, Deserialize)]
@@ -515,10 +517,10 @@ fn rejects_an_array_in_the_place_of_the_claims_set() {
     }
 }
 
-/// What a type does not take is not dropped: tuples and arrays of a fixed length, and names of a map that
-/// are no numbers in JSON.
+/// Nothing is dropped for a type that does not fit: tuples and arrays of a fixed length, and map
+/// keys that are not numbers in JSON.
 #[test]
-fn nothing_is_read_as_something_shorter() {
+fn rejects_values_that_do_not_fit_the_type() {
     type Pair = HashMap<String, (u8, u8)>;
     assert_eq!(judge::<Pair>(&signed(r#"{"x":[1,2]}"#)).unwrap()["x"], (1, 2));
     for payload in [r#"{"x":[1]}"#, r#"{"x":[1,2,3]}"#] {
@@ -541,9 +543,9 @@ fn nothing_is_read_as_something_shorter() {
     }
 }
 
-/// What the type has against a good token is told last, so that it never hides why a token is refused.
+/// An error of the caller's type is reported last, so that it never hides why a token is rejected.
 #[test]
-fn the_callers_type_has_the_last_word_not_the_first() {
+fn an_error_of_the_callers_type_comes_last() {
     let error = judge::<Role>(&signed(r#"{"role":7,"exp":-99}"#)).unwrap_err();
     assert_eq!(error.to_string(), "expired: exp -99, now 0, leeway 60s");
     let error = judge::<Role>(&signed(r#"{"role":7,"x":1,"x":1}"#)).unwrap_err();
@@ -559,7 +561,7 @@ fn the_callers_type_has_the_last_word_not_the_first() {
         error.to_string(),
         "the claims do not fit the type they are decoded into: missing field `role` at line 1 column 2"
     );
-    // What a type says may quote the token: bounded, and without control characters.
+    // The message of a type may quote the token: it is truncated, and has no control characters.
     let error =
         judge::<Role>(&signed(json!({ "role": { "\u{1b}[31m": "x".repeat(9_000) } }).to_string()));
     assert!(error.unwrap_err().to_string().len() < 400);
@@ -571,9 +573,9 @@ fn the_callers_type_has_the_last_word_not_the_first() {
     assert!(error.len() < 400 && !error.contains('\u{1b}'), "{error}");
 }
 
-/// A type that does not read what it is given cannot make a text malformed, or an expired token valid.
+/// A type that reads nothing cannot make a text malformed, or an expired token valid.
 #[test]
-fn a_type_that_does_not_read_has_no_say_over_the_text() {
+fn a_type_that_reads_nothing_changes_no_verdict() {
     #[derive(Debug)]
     struct Nothing;
 
@@ -590,9 +592,9 @@ fn a_type_that_does_not_read_has_no_say_over_the_text() {
     assert_eq!(expired.to_string(), "expired: exp -99, now 0, leeway 60s");
 }
 
-/// What a type swallows is not what a verifier overlooks.
+/// A type that ignores an error does not make the verifier ignore it.
 #[test]
-fn an_error_that_the_type_swallows_is_found() {
+fn an_error_that_the_type_ignores_is_reported() {
     let lenient: Lenient = judge(&signed(r#"{"role":7,"more":[1]}"#)).unwrap();
     assert_eq!((&*lenient.role, &*lenient.more), ("", &[1][..]));
     for payload in
@@ -603,9 +605,9 @@ fn an_error_that_the_type_swallows_is_found() {
     }
 }
 
-/// What a type makes of a mismatch, it makes of its words.
+/// A type can replace the message of a mismatch, but not its cause.
 #[test]
-fn an_error_that_the_type_words_anew_keeps_what_was_wrong() {
+fn an_error_that_the_type_replaces_keeps_its_cause() {
     #[derive(Debug, Deserialize)]
     struct Reworded {
         #[serde(deserialize_with = "level")]
@@ -656,7 +658,7 @@ fn claims_are_borrowed_where_they_can_be() {
     assert!(decode_borrowed::<IgnoredAny>(&token, &key(), &validation, &mut exact).is_ok());
 }
 
-/// Claims longer than what `decode` keeps on the stack.
+/// Claims that are longer than the buffer of `decode` on the stack.
 #[test]
 fn long_claims_are_read() {
     for length in [500, 1_000, 1_024, 1_025, 5_000, 11_000] {
@@ -666,10 +668,10 @@ fn long_claims_are_read() {
     }
 }
 
-/// Types of every shape that serde has come back. The flattened one has no number: with `arbitrary_precision`,
-/// serde cannot keep one aside.
+/// Types of every shape in serde survive a round trip. The flattened one has no number: with
+/// `arbitrary_precision`, serde cannot buffer one.
 #[test]
-fn every_shape_of_type_comes_back() {
+fn every_shape_of_type_survives_a_round_trip() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Shapes {
         unit: (),
@@ -716,7 +718,7 @@ fn every_shape_of_type_comes_back() {
     assert_eq!(judge::<Shapes>(&token), Ok(shapes));
 }
 
-/// The registered claims reach the caller's type as they were read.
+/// The caller's type gets the registered claims as the verifier has read them.
 #[test]
 fn registered_claims_reach_the_callers_type() {
     #[derive(Debug, Deserialize, PartialEq)]
@@ -752,7 +754,7 @@ fn registered_claims_reach_the_callers_type() {
     assert_eq!(claims, expected);
 }
 
-/// The crate's own type for them: each is written and read, and says what it expects in the place of what it found.
+/// The crate's own type for them: it is written and read, and its errors name the expected type.
 #[test]
 fn registered_claims_are_read_and_written() {
     let date = |seconds| Some(NumericDate::from_seconds(seconds));
@@ -783,7 +785,7 @@ fn registered_claims_are_read_and_written() {
 }
 
 #[test]
-fn claims_that_are_no_claims_set_are_not_signed() {
+fn claims_that_are_not_a_claims_set_are_not_signed() {
     #[derive(Serialize)]
     struct Twice {
         exp: u8,
@@ -820,7 +822,7 @@ fn claims_that_are_no_claims_set_are_not_signed() {
     assert!(matches!(encode(&json!({ "aud": null }), &key()), Err(EncodeError::Null { .. })));
     let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
     let long = |length: usize| encode(&json!({ "x": "x".repeat(length) }), &key());
-    // Header, signature and dots take 81 bytes, and the claims are 8 longer than their text.
+    // Header, signature and dots take 81 bytes, and the claims are 8 bytes longer than their text.
     let longest = base64url::decoded_len(limit - 81) - 8;
     assert!(long(longest).is_ok_and(|token| token.len() == limit));
     let length = limit + 1;
@@ -838,7 +840,7 @@ fn the_header_can_be_read_without_a_key() {
     assert_eq!(header.alg.as_deref(), Some("HS256"));
     assert_eq!(header.typ.as_deref(), Some("JWT"));
     assert_eq!(header.kid.as_deref(), Some("a\"b"));
-    // Nothing of the rest is looked at.
+    // The rest is not read.
     let header = unverified_header(&format!("{}.!.!", base64url::encode(b"{}")), 7).unwrap();
     assert_eq!((header.alg, header.typ, header.kid), (None, None, None));
     for token in ["", "a.b", "!.e30.AA", "W10.e30.AA"] {
@@ -848,7 +850,7 @@ fn the_header_can_be_read_without_a_key() {
     assert_eq!(error, DecodeError::TooLong { length: token.len(), limit: token.len() - 1 });
 }
 
-/// The keys of another kind, of which no header is known.
+/// Keys of the caller's own type, whose header the verifier cannot predict.
 struct Unknown<K>(K);
 
 impl<K: Keys> Keys for Unknown<K> {
@@ -857,8 +859,8 @@ impl<K: Keys> Keys for Unknown<K> {
     }
 }
 
-/// Each token has all the faults that come after its own. So the order is the documented one, whether or not the header
-/// is one that the key writes.
+/// Each token also has all the faults that come after its own, so that the test checks the
+/// documented order, whether or not the header is the one that the key writes.
 #[test]
 fn errors_come_in_the_documented_order() {
     let key = key().with_kid("1");
@@ -930,7 +932,8 @@ fn errors_come_in_the_documented_order() {
     }
 }
 
-/// A header that the key writes is compared, any other one is read: with the same verdict, for keys that retire too.
+/// The verifier compares a header with the one that the key writes, and parses any other one. The
+/// verdict is the same, also for keys that retire.
 #[test]
 fn a_known_header_changes_no_verdict() {
     let kid = |kid: &str| key().with_kid(kid);

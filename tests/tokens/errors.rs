@@ -1,4 +1,4 @@
-//! What a program prints when one of the crate's errors reaches its `main`, or an `unwrap`.
+//! The output of a program when one of the crate's errors reaches its `main`, or an `unwrap`.
 
 use std::{error::Error, fs, path::Path, time::Duration};
 
@@ -12,7 +12,7 @@ fn key() -> Key {
     Key::hs256([7; 32]).unwrap().with_kid("k")
 }
 
-/// As `main` does, after `Error: `.
+/// Checks what `main` prints after `Error: `.
 #[track_caller]
 fn printed<T>(result: Result<T, impl Into<Box<dyn Error>>>, expected: &str) {
     let error: Box<dyn Error> = result.err().unwrap().into();
@@ -71,7 +71,7 @@ fn main_prints_a_sentence() {
 }
 
 #[test]
-fn main_prints_a_sentence_about_sessions_too() {
+fn main_prints_a_sentence_about_sessions() {
     use kippu::session::{
         MemoryStore, SessionError, SessionId, Sessions, StoreError, StoreErrorKind,
     };
@@ -98,7 +98,7 @@ fn main_prints_a_sentence_about_sessions_too() {
     printed(Err::<(), _>(SessionError::from(refused())), "the token does not have three segments");
 }
 
-/// Neither a derived `Debug`, nor a cause that is printed and returned: a report would say it twice.
+/// Neither a derived `Debug`, nor a cause that the message repeats: a report would print it twice.
 #[test]
 fn no_error_of_the_crate_is_left_out() {
     let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

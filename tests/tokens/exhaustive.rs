@@ -1,5 +1,5 @@
-//! Domains that are small enough to be gone through: groups of base64url, a byte of a header, and the seconds around
-//! each end that a claim or a key has.
+//! Tests every value of small domains: groups of base64url symbols, each byte of a header, and the
+//! seconds around each end of a claim or a key.
 
 use std::time::Duration;
 
@@ -22,15 +22,16 @@ fn sextet(symbol: u8) -> Option<u32> {
     }
 }
 
-/// What the definition says of a group of two or three symbols: six bits each, the highest first, and zeros behind the
-/// last byte.
+/// Decodes a group of two or three symbols by the definition: six bits each, the highest first, and
+/// zeros after the last byte.
 fn defined<const N: usize>(group: [u8; N]) -> Option<u32> {
     let bits = group.iter().try_fold(0, |bits, symbol| Some(bits << 6 | sextet(*symbol)?))?;
     let behind = 6 * u32::try_from(N).unwrap() % 8;
     (bits % (1 << behind) == 0).then_some(bits >> behind)
 }
 
-/// How many groups were bytes; all were what the definition says, and were written back as they had been.
+/// Returns how many groups are valid. All agree with the definition, and are encoded to the same
+/// symbols again.
 fn judge_groups<const N: usize>(groups: impl Iterator<Item = [u8; N]>) -> u32 {
     let mut bytes = 0;
     for group in groups {
@@ -51,14 +52,14 @@ fn judge_groups<const N: usize>(groups: impl Iterator<Item = [u8; N]>) -> u32 {
 }
 
 #[test]
-fn every_group_of_two_symbols_is_as_defined() {
+fn every_group_of_two_symbols_agrees_with_the_definition() {
     let groups = (0..=u16::MAX).map(u16::to_be_bytes);
     assert_eq!(judge_groups(groups), 1 << 8);
 }
 
 #[test]
 #[ignore = "16 million groups take half a minute: scripts/test runs it"]
-fn every_group_of_three_symbols_is_as_defined() {
+fn every_group_of_three_symbols_agrees_with_the_definition() {
     let groups = (0..1_u32 << 24).map(|group| {
         let [_, group @ ..] = group.to_be_bytes();
         group
@@ -66,8 +67,8 @@ fn every_group_of_three_symbols_is_as_defined() {
     assert_eq!(judge_groups(groups), 1 << 16);
 }
 
-/// Whether a header may be accepted, by another reader of JSON. That one is lax about names that stand twice, which no
-/// single byte makes of the headers below.
+/// Returns whether a header may be accepted, by another JSON reader. That reader accepts duplicate
+/// names, which no single byte produces in the headers below.
 fn is_header(header: &[u8]) -> bool {
     let Ok(Value::Object(members)) = serde_json::from_slice(header) else { return false };
     let is_text = |name| members.get(name).is_none_or(Value::is_string);
@@ -83,7 +84,7 @@ fn accepts(header: &[u8]) -> bool {
 
 #[test]
 #[ignore = "50,000 headers take ten seconds: scripts/test runs it"]
-fn every_byte_at_every_place_of_a_header_is_judged_as_json() {
+fn a_header_with_any_changed_byte_is_accepted_only_if_it_is_json() {
     let mut accepted = 0;
     for header in
         [HEADER, r#"{"kid":"7","xx":[1,{"yy":null}],"alg":"HS256","zz":-1.5e+3,"uu":"\u00e9"}"#]
@@ -108,9 +109,10 @@ fn every_byte_at_every_place_of_a_header_is_judged_as_json() {
     assert!(accepted > 1000, "{accepted}");
 }
 
-/// Nor is the header's spelling in base64url judged in two ways: another symbol is another header, or none.
+/// The base64url spelling of the header is also unique: another symbol gives another header, or
+/// none.
 #[test]
-fn every_byte_at_every_place_of_a_header_segment_is_refused_under_the_old_signature() {
+fn a_header_segment_with_any_changed_byte_is_rejected() {
     let token = signed(r#"{"exp":2000}"#);
     let header_len = token.find('.').unwrap();
     assert!(decode::<IgnoredAny>(&token, &key(), &at(1000)).is_ok());
@@ -129,12 +131,12 @@ fn every_byte_at_every_place_of_a_header_segment_is_refused_under_the_old_signat
 const NOW: i64 = 1_760_000_000;
 const SECOND: i64 = 1_000_000;
 
-/// A validation at a second, without leeway.
+/// Returns a validation at a given second, without leeway.
 fn at(seconds: i64) -> Validation {
     Validation::new().at(NumericDate::from_seconds(seconds)).leeway(Duration::ZERO).unwrap()
 }
 
-/// A clock that stands still, in microseconds.
+/// A clock that always shows this time, in microseconds.
 struct Stopped(i64);
 
 impl Clock for Stopped {
@@ -143,20 +145,21 @@ impl Clock for Stopped {
     }
 }
 
-/// Two seconds on either side: in steps of 20 milliseconds, and around each whole and half second of a microsecond.
+/// Returns offsets of up to two seconds on either side: in steps of 20 milliseconds, and a
+/// microsecond around each whole and half second.
 fn offsets() -> impl Iterator<Item = i64> {
     let coarse = (-100..=100).map(|step| step * 20_000);
     let fine = (-4..=4).flat_map(|half| (-3..=3).map(move |micros| half * SECOND / 2 + micros));
     coarse.chain(fine)
 }
 
-/// A JSON number of seconds, with six decimals.
+/// Returns a JSON number of seconds, with six decimals.
 fn spelled(micros: i64) -> String {
     format!("{}.{:06}", micros / SECOND, micros % SECOND)
 }
 
-/// Judges a claim that is away from an end by each offset: the claim moves, then the clock. `wanted` takes the claim and
-/// the time.
+/// Checks a claim at each offset from an end: first the claim moves, then the clock. `wanted` takes
+/// the claim and the time.
 fn check(name: &str, validation: &Validation, end: i64, wanted: impl Fn(i64, i64) -> bool) {
     let (mut accepted, mut refused) = (0, 0);
     let now = NOW * SECOND;
@@ -173,9 +176,10 @@ fn check(name: &str, validation: &Validation, end: i64, wanted: impl Fn(i64, i64
     assert!(accepted > 100 && refused > 100, "{name}: {accepted} {refused}");
 }
 
-/// A claim's fraction counts against the token, a part of a second of leeway or age does not count.
+/// The fraction of a claim counts against the token. The fraction of a second of leeway or age does
+/// not count.
 #[test]
-fn every_time_around_the_end_of_a_claim_is_judged_by_its_rule() {
+fn every_time_around_the_end_of_a_claim_follows_its_rule() {
     let down = |micros: i64| micros.div_euclid(SECOND) * SECOND;
     let up = |micros: i64| down(micros + SECOND - 1);
     for leeway in [0, 1, 59_999_999, 60_000_000, 600_000_000] {
@@ -186,16 +190,16 @@ fn every_time_around_the_end_of_a_claim_is_judged_by_its_rule() {
         // §4.1.5: not before it.
         check("nbf", &validation, leeway, |nbf, now| now + leeway >= up(nbf));
         check("iat", &validation, leeway, |iat, now| now + leeway >= up(iat));
-        // As old as it may be is not too old.
+        // A token of exactly the maximum age is not too old.
         let age = 3600 * SECOND;
         let young = validation.max_age(Duration::from_secs(3600));
         check("iat", &young, -age - leeway, |iat, now| down(now) <= down(iat) + age + leeway);
     }
 }
 
-/// No leeway prolongs the time of a key.
+/// No leeway extends the lifetime of a key.
 #[test]
-fn every_time_around_the_end_of_a_key_is_judged_by_its_rule() {
+fn every_time_around_the_end_of_a_key_follows_its_rule() {
     let until = NOW * SECOND;
     let new = Key::hs256([1; 32]).unwrap().with_kid("new");
     let old = Key::hs256(SECRET).unwrap().with_kid("old");

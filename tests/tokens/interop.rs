@@ -15,7 +15,7 @@ const ALGORITHMS: [(Algorithm, jsonwebtoken::Algorithm); 3] = [
 
 type Claims = BTreeMap<String, Value>;
 
-/// Claims of any kind beside those that both sides check.
+/// Claims of any kind, beside those that both sides check.
 fn claims() -> impl Strategy<Value = Claims> {
     let value = prop_oneof![
         ".*".prop_map(Value::from),

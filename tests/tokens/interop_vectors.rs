@@ -1,6 +1,8 @@
-//! Tokens of eight libraries verify here, and those made here verify there: recorded by `scripts/interop`.
+//! Tokens of eight libraries verify here, and tokens made here verify there, as `scripts/interop`
+//! has recorded.
 //!
-//! `vectors/interop.jsonl` holds what each of them answered to [`requests`]; `interop/README.md` tells its members.
+//! `vectors/interop.jsonl` contains the answers of each library to [`requests`].
+//! `interop/README.md` describes its members.
 
 use kippu::{Algorithm, DecodeError, Key, Validation, base64url, decode, encode};
 use serde_json::{Value, json};
@@ -8,11 +10,11 @@ use serde_json::{Value, json};
 const PEERS: [&str; 8] =
     ["Crypt::JWT", "PyJWT", "fast-jwt", "golang-jwt", "jose", "jsonwebtoken", "libjwt", "ruby-jwt"];
 
-/// The year 2100: tokens that outlive everyone who could be surprised.
+/// The year 2100, so that the recorded tokens do not expire while this test is in use.
 const EXP: i64 = 4_102_444_800;
 
-/// Claims, and the audience that their recipient answers to. The names stand in their own order, so that tokens of them
-/// are the same however serde_json keeps an object.
+/// Claims, and the audience of their recipient. The names are sorted, so that the tokens are the
+/// same however serde_json keeps an object.
 fn cases() -> [(&'static str, Value, Option<&'static str>); 5] {
     [
         ("plain", json!({ "exp": EXP, "iss": "https://auth.example", "sub": "user-12345" }), None),
@@ -38,7 +40,7 @@ fn cases() -> [(&'static str, Value, Option<&'static str>); 5] {
     ]
 }
 
-/// The secret for an algorithm, and another one.
+/// Returns the secret for an algorithm, and another one.
 fn secrets(algorithm: Algorithm) -> [Vec<u8>; 2] {
     let first = 0_u8..;
     let secret: Vec<u8> = first.take(algorithm.hash_len()).collect();
@@ -46,8 +48,8 @@ fn secrets(algorithm: Algorithm) -> [Vec<u8>; 2] {
     [secret, other]
 }
 
-/// What each peer is asked, in order: to sign each case, to verify our token of it, and to refuse what is no token
-/// of ours.
+/// Returns the requests to each peer, in order: to sign each case, to verify our token of it, and
+/// to reject tokens that are not ours.
 fn requests() -> Vec<Value> {
     let mut requests = Vec::new();
     for &algorithm in Algorithm::ALL {
@@ -91,21 +93,21 @@ fn requests() -> Vec<Value> {
     requests
 }
 
-/// The token with another first symbol of its signature.
+/// Returns the token with a different first symbol of its signature.
 fn with_signature_changed(token: &str) -> String {
     let (start, signature) = token.rsplit_once('.').unwrap();
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
     format!("{start}.{first}{}", &signature[1..])
 }
 
-/// The lines of one peer.
+/// Returns the lines of one peer.
 fn recorded(peer: &str) -> Vec<Value> {
     let lines = include_str!("../vectors/interop.jsonl").lines();
     let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.filter(|line| line["peer"] == peer).collect()
 }
 
-/// A recorded line as it was asked.
+/// Returns the request of a recorded line.
 fn request_of(mut line: Value) -> Value {
     let members = line.as_object_mut().unwrap();
     for answer in ["peer", "version", "verdict", "read"] {
@@ -118,7 +120,7 @@ fn request_of(mut line: Value) -> Value {
 }
 
 #[test]
-fn every_peer_has_answered_the_requests_that_are_made_today() {
+fn every_peer_has_answered_the_current_requests() {
     let requests = requests();
     assert_eq!(requests.len(), 3 * (5 + 5 + 4));
     for peer in PEERS {
@@ -127,7 +129,7 @@ fn every_peer_has_answered_the_requests_that_are_made_today() {
         let asked: Vec<_> = lines.into_iter().map(request_of).collect();
         assert_eq!(asked.len(), requests.len(), "{peer}");
         for (asked, request) in asked.iter().zip(&requests) {
-            assert_eq!(asked, request, "{peer}: record it anew, by scripts/interop");
+            assert_eq!(asked, request, "{peer}: record it again with scripts/interop");
         }
     }
     let lines = include_str!("../vectors/interop.jsonl").lines().count();
@@ -135,7 +137,7 @@ fn every_peer_has_answered_the_requests_that_are_made_today() {
 }
 
 #[test]
-fn the_tokens_of_every_peer_verify_with_the_claims_they_were_made_of() {
+fn the_tokens_of_every_peer_verify_with_their_claims() {
     let mut unsigned = Vec::new();
     for peer in PEERS {
         for line in recorded(peer).iter().filter(|line| line["direction"] == "theirs") {
@@ -162,14 +164,15 @@ fn the_tokens_of_every_peer_verify_with_the_claims_they_were_made_of() {
             refused(token, &other);
         }
     }
-    // It signs whole seconds only, which RFC 7519 does not ask of anyone; it verifies ours with fractions.
+    // fast-jwt signs only whole seconds, which RFC 7519 does not require. It verifies ours with
+    // fractions.
     let whole_seconds = ["HS256", "HS384", "HS512"]
         .map(|algorithm| format!(r#"fast-jwt: "{algorithm}" "fractions""#));
     assert_eq!(unsigned, whole_seconds);
 }
 
 #[test]
-fn every_peer_reads_our_claims_and_refuses_what_is_not_ours() {
+fn every_peer_reads_our_claims_and_rejects_other_tokens() {
     for peer in PEERS {
         let (mut accepted, mut refused) = (0, 0);
         for line in recorded(peer).iter().filter(|line| line["direction"] == "ours") {

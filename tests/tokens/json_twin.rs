@@ -1,7 +1,9 @@
-//! The strict scan beside serde_json: what the scan accepts, serde_json accepts too, with the same values.
+//! Compares the strict scan with serde_json: serde_json also accepts every text that the scan
+//! accepts, with the same values.
 //!
-//! The other way round, the scan refuses only what it says: repeated names, numbers beyond the doubles, depth, and
-//! names that serde_json keeps for itself. `scripts/test` runs this with serde_json's features on and off.
+//! In the other direction, the scan only rejects what it documents: repeated names, numbers beyond
+//! the doubles, depth, and names that serde_json reserves. `scripts/test` runs this with
+//! serde_json's features on and off.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -70,7 +72,7 @@ impl<'de> Visitor<'de> for Unrepeated {
     }
 }
 
-/// How deep a value nests.
+/// Returns how deep a value nests.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(elements) => 1 + elements.iter().map(depth).max().unwrap_or(0),
@@ -79,10 +81,11 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// The scan accepts all numbers up to here, and some more: serde_json may round those to infinity.
+/// The scan accepts all numbers up to this one, and some larger ones: serde_json may round those to
+/// infinity.
 const SURE: f64 = 1.797_693_134_862_314e308;
 
-/// Whether all numbers are less than `end`, whatever their sign.
+/// Returns whether the absolute values of all numbers are less than `end`.
 fn is_less(value: &Value, end: f64) -> bool {
     match value {
         Value::Number(number) => number.as_f64().is_some_and(|double| double.abs() < end),
@@ -96,14 +99,14 @@ fn open() -> Validation {
     Validation::new().at(NumericDate::EPOCH).expiry_optional().unwrap().any_audience().unwrap()
 }
 
-/// Whether both read the text, to the same value.
+/// Checks that both accept the text with the same value, or that both reject it.
 #[track_caller]
 fn compare(text: &str) {
     let token = signing::signed(text);
     let theirs = serde_json::from_str::<Value>(text);
     let scanned = match decode::<IgnoredAny>(&token, &signing::key(), &open()) {
         Err(DecodeError::Payload(_)) => false,
-        // A text that has been read may be refused for what it claims.
+        // A text that was read may be rejected for its claims.
         Ok(_) | Err(DecodeError::Claim(_)) => true,
         Err(error) => panic!("{text}: {error}"),
     };
@@ -125,7 +128,7 @@ fn compare(text: &str) {
             && depth(&theirs) <= 127
             && is_less(&theirs, SURE)
             && serde_json::from_str::<Unrepeated>(text).is_ok();
-        assert!(!is_strict || text.contains("$serde_json"), "{text} is refused");
+        assert!(!is_strict || text.contains("$serde_json"), "{text} is rejected");
     }
 }
 
@@ -155,7 +158,7 @@ fn compare_claims(text: &str, token: &str, claims: &Value) {
     }
 }
 
-/// Texts that are almost JSON: the pieces of which it is made, in any order.
+/// Texts that are almost JSON: its tokens in any order.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => Just("{"), 4 => Just("}"), 3 => Just("["), 3 => Just("]"), 4 => Just(":"), 4 => Just(","),
@@ -168,7 +171,7 @@ fn pieces() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// A JSON value, spelled in any of the ways there are.
+/// A JSON value, in any spelling.
 fn spelled() -> impl Strategy<Value = String> {
     let space = || "[ \t\n\r]{0,1}";
     let text = "(\"([ !#-\\[\\]-~é𝄞]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}|\\\\ud83[d-f]\\\\ude[0-9a-f]{2}){0,10}\")";
@@ -187,7 +190,8 @@ fn spelled() -> impl Strategy<Value = String> {
     })
 }
 
-/// Objects with similar names: of one length, with the same ends, more than are compared one by one.
+/// Objects with similar names: of one length, with the same ends, and more than are compared one by
+/// one.
 fn named() -> impl Strategy<Value = String> {
     let name = "[ab]{1,3}|[ab]{7,9}|a{8}[ab]{1,2}b{8}|\\\\u006[12]";
     let member =
@@ -199,7 +203,7 @@ fn named() -> impl Strategy<Value = String> {
 proptest! {
 
     #[test]
-    fn pieces_of_json_are_judged_alike(text in pieces()) {
+    fn pieces_of_json_get_the_same_verdict(text in pieces()) {
         compare(&text);
         compare(&format!("{{{text}}}"));
         compare(&format!("{{\"x\":{text}}}"));
@@ -208,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn spelled_values_are_read_alike(text in spelled()) {
+    fn spelled_values_are_read_the_same_way(text in spelled()) {
         compare(&text);
         for name in ["x", "iss", "aud", "exp", "$serde_json::private::Number"] {
             compare(&format!("{{\"{name}\":{text}}}"));
@@ -216,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_text_is_judged_alike(
+    fn a_changed_text_gets_the_same_verdict(
         text in spelled(),
         at in any::<prop::sample::Index>(),
         with in "[ -~]?",
@@ -230,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_read_alike(
+    fn numbers_are_read_the_same_way(
         text in "-?[0-9]{0,25}(\\.[0-9]{0,25})?([eE][+-]?[0-9]{0,4})?",
     ) {
         compare(&format!("{{\"x\":{text}}}"));
@@ -238,19 +242,19 @@ proptest! {
     }
 }
 
-// Each of these is compared many times over.
+// Each of these is compared many times.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn names_are_compared_alike(text in named()) {
+    fn names_are_compared_the_same_way(text in named()) {
         compare(&text);
         compare(&format!("{{\"x\":[{text},{text}]}}"));
     }
 
-    /// The last doubles, in every spelling.
+    /// The largest doubles, in every spelling.
     #[test]
-    fn numbers_at_the_end_of_the_range_are_read_alike(
+    fn numbers_at_the_end_of_the_range_are_read_the_same_way(
         tail in "(0|1|5|7|8|9)[0-9]{0,20}",
         point in 0..12_usize,
     ) {
@@ -267,7 +271,7 @@ proptest! {
 }
 
 #[test]
-fn depth_is_judged_alike() {
+fn depth_gets_the_same_verdict() {
     for depth in [1, 126, 127, 128, 129, 500] {
         let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
         compare(&format!("{{\"x\":{open}{close}}}"));

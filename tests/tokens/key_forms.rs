@@ -1,5 +1,5 @@
-//! The forms in which people have a secret: each reader takes the forms that it names, and refuses every other one with
-//! advice. No form is taken for another secret without a word.
+//! The forms in which people have a secret. Each reader accepts the forms that it names, and
+//! rejects every other one with advice. No form is silently read as another secret.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ use crate::key_sources::Folder;
 
 const HS256: Algorithm = Algorithm::Hs256;
 
-/// 64 bytes whose base64 has each of `+` and `/`.
+/// Returns 64 bytes whose base64 has both `+` and `/`.
 fn secret() -> Vec<u8> {
     (0..64_u8).map(|place| place.wrapping_mul(3).wrapping_add(84)).collect()
 }
@@ -26,7 +26,7 @@ fn hex() -> String {
     })
 }
 
-/// As `openssl`, `base64` and `xxd` break their lines.
+/// Breaks lines as `openssl`, `base64` and `xxd` do.
 fn in_lines(text: &str, length: usize, line_end: &str) -> String {
     let lines: Vec<_> = text.as_bytes().chunks(length).map(utf8).collect();
     lines.join(line_end) + line_end
@@ -40,7 +40,7 @@ fn utf16(text: &str, to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
     text.encode_utf16().flat_map(to_bytes).collect()
 }
 
-/// Where a text can be given.
+/// The readers that accept a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     FromHex,
@@ -62,12 +62,13 @@ const RAW: Reader = File(KeyFormat::Raw(HS256));
 const ALL: [Reader; 10] =
     [FromHex, FromBase64, FromBase64url, FromJson, JWK, HEX, BASE64, BASE64URL, TEXT, RAW];
 
-/// Signs with a key: the token is another one for each secret.
+/// Signs with a key. The token is different for each secret.
 fn signed(key: &Key) -> String {
     encode(&json!({}), key).unwrap()
 }
 
-/// Gives the text to the reader. Returns a token of its key, or the message of its error, without the path.
+/// Passes the text to the reader. Returns a token of its key, or the message of its error, without
+/// the path.
 fn read(folder: &Folder, reader: Reader, text: &[u8]) -> Result<String, String> {
     let key = match reader {
         FromHex => Key::from_hex(HS256, text).map_err(|error| error.to_string()),
@@ -93,14 +94,14 @@ fn read(folder: &Folder, reader: Reader, text: &[u8]) -> Result<String, String> 
 struct Form {
     name: &'static str,
     text: Vec<u8>,
-    /// The readers that take the form as the secret itself.
+    /// The readers that decode the form to the secret.
     decoded_by: &'static [Reader],
-    /// The readers for which these bytes are the secret.
+    /// The readers that take these bytes as the secret.
     taken_by: &'static [Reader],
     taken: Vec<u8>,
     /// The errors of all other readers contain this.
     advice: &'static str,
-    /// The readers that have other advice.
+    /// The readers with different advice.
     but: &'static [(Reader, &'static str)],
 }
 
@@ -114,7 +115,7 @@ impl Form {
         Self { decoded_by, ..self }
     }
 
-    /// `Text` and `Raw` take what is given, or `taken`.
+    /// `Text` and `Raw` read the text itself, or `taken`.
     fn taken_by(self, taken_by: &'static [Reader]) -> Self {
         Self { taken_by, ..self }
     }
@@ -293,7 +294,7 @@ fn each_form_is_the_secret_or_an_error_with_advice() {
     }
 }
 
-/// Editors on Windows write one. Calls that take a text refuse it.
+/// Editors on Windows write a byte order mark. Calls that take a text reject it.
 #[test]
 fn a_byte_order_mark_is_not_part_of_a_file() {
     let folder = Folder::new();
@@ -327,7 +328,7 @@ fn a_byte_order_mark_is_not_part_of_a_file() {
 }
 
 #[test]
-fn nothing_is_not_a_secret() {
+fn an_empty_text_is_not_a_secret() {
     let folder = Folder::new();
     for nothing in ["", "\n", "\r\n", "\u{feff}", "\u{feff}\r\n", " \t\n", "\n\n\n"] {
         for reader in [JWK, HEX, BASE64, BASE64URL, TEXT] {
@@ -343,15 +344,15 @@ fn nothing_is_not_a_secret() {
     assert_eq!(read(&folder, FromJson, b""), Err("not a JWK; it is empty".into()));
 }
 
-/// The crate `base64` writes the texts.
+/// The crate `base64` encodes the texts.
 #[test]
-fn base64_is_that_of_other_libraries_at_every_length() {
+fn base64_agrees_with_another_library_at_every_length() {
     for length in 32..=100_u8 {
         let secret: Vec<u8> = (0..length).map(|place| place.wrapping_mul(91) ^ 0xa7).collect();
         let wanted = signed(&Key::hs256(&secret).unwrap());
         for text in [STANDARD.encode(&secret), STANDARD_NO_PAD.encode(&secret)] {
             assert_eq!(signed(&Key::from_base64(HS256, &text).unwrap()), wanted);
-            // Bits behind the last byte would be a second spelling.
+            // Nonzero bits after the last byte would be a second spelling.
             let symbols = text.trim_end_matches('=');
             let last = symbols.chars().last().unwrap();
             if length % 3 != 0 && last.is_ascii_lowercase() && last < 'z' {
@@ -366,9 +367,9 @@ fn base64_is_that_of_other_libraries_at_every_length() {
     }
 }
 
-/// Each symbol of a JWK's `k` is as RFC 7518 §6.4.1 has it; the error says what it is instead.
+/// Each symbol of a JWK's `k` must be as RFC 7518 §6.4.1 requires. The error names the actual form.
 #[test]
-fn a_k_that_is_not_base64url_is_named() {
+fn an_error_describes_a_k_that_is_not_base64url() {
     let secret = secret();
     let k = URL_SAFE_NO_PAD.encode(&secret);
     for (k, advice) in [

@@ -1,5 +1,5 @@
-//! Where keys come from: what each source reads, what it refuses and says about it, and that a reload which fails
-//! leaves the last good keys where they are.
+//! Key sources: what each one reads, what it rejects with which message, and that a failed reload
+//! keeps the last good keys.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use kippu::{
 };
 use serde_json::{Value, json};
 
-/// A folder of one test's own, gone after it.
+/// A folder for one test, which is removed after it.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -36,7 +36,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// As the docs say: under a hidden name, then renamed.
+    /// Writes the file under a hidden name and renames it, as the docs recommend.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let hidden = self.path(".new");
         fs::write(&hidden, content).unwrap();
@@ -61,7 +61,7 @@ fn set_mode(path: &Path, mode: u32) {
 #[cfg(not(unix))]
 fn set_mode(_: &Path, _: u32) {}
 
-/// The letters of every secret here stand in no message.
+/// No message contains the letters of a secret here.
 fn secret(number: u8) -> [u8; 32] {
     let mut secret = [b'Q'; 32];
     secret[0] = number;
@@ -76,7 +76,7 @@ fn hex(number: u8) -> String {
     format!("{number:02x}{}", "51".repeat(31))
 }
 
-/// A token of the key that `jwk(number, kid)` describes.
+/// Returns a token of the key that `jwk(number, kid)` describes.
 fn token(number: u8, kid: &str) -> String {
     let key = Key::hs256(secret(number)).unwrap().with_kid(kid);
     encode(&json!({ "exp": NumericDate::in_seconds(60) }), &key).unwrap()
@@ -90,7 +90,7 @@ fn kids(keys: &KeySet) -> Vec<String> {
     keys.kids().map(String::from).collect()
 }
 
-/// What the operator reads, which has nothing of a secret in any spelling.
+/// Returns the error for the operator, which contains no secret in any spelling.
 fn refused(source: &impl KeySource) -> String {
     let error = source.load().unwrap_err();
     let message = error.to_string();
@@ -103,7 +103,7 @@ fn refused(source: &impl KeySource) -> String {
 }
 
 #[test]
-fn a_file_holds_one_key_in_any_format() {
+fn a_file_contains_one_key_in_any_format() {
     let folder = Folder::new();
     let formats = [
         ("jwk", jwk(1, "a").expose_json().as_bytes().to_vec(), KeyFormat::Jwk),
@@ -119,7 +119,7 @@ fn a_file_holds_one_key_in_any_format() {
             assert!(verifies(&keys, 1, "a"), "{name} {line_end:?}");
         }
     }
-    // Bytes are bytes, to the last one.
+    // All bytes belong to the secret, including the last one.
     let raw = |content: &[u8]| {
         let format = KeyFormat::Raw(Algorithm::Hs256);
         KeyFile::new(folder.write("raw", content)).format(format).kid("a").load().unwrap()
@@ -129,7 +129,7 @@ fn a_file_holds_one_key_in_any_format() {
 }
 
 #[test]
-fn a_file_holds_a_jwk_set() {
+fn a_file_contains_a_jwk_set() {
     let folder = Folder::new();
     let write = |keys: Vec<Jwk>| folder.write("keys", &*JwkSet::new(keys).unwrap().expose_json());
     let source = KeyFile::new(write(vec![jwk(1, "old").verify_only(), jwk(2, "new")]));
@@ -154,7 +154,7 @@ fn a_file_holds_a_jwk_set() {
 }
 
 #[test]
-fn what_a_file_holds_is_refused_by_name() {
+fn an_invalid_file_is_rejected_with_its_path() {
     let folder = Folder::new();
     let hex = KeyFormat::Hex(Algorithm::Hs256);
     let base64url = KeyFormat::Base64url(Algorithm::Hs256);
@@ -227,14 +227,14 @@ fn what_a_file_holds_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_small_regular_file_is_refused() {
+fn rejects_all_but_small_regular_files() {
     let folder = Folder::new();
     let missing = folder.path("missing");
     let message = refused(&KeyFile::new(&missing));
     assert!(message.starts_with(&format!("{missing:?} could not be read: ")), "{message}");
     assert_eq!(refused(&KeyFile::new(&folder.0)), format!("{:?} is not a regular file", folder.0));
 
-    // A JSON text of the limit's length is read, and one byte more is not.
+    // A JSON text of the maximum length is read; one that is a byte longer is not.
     let padded = |length| {
         let jwk = jwk(1, "a").expose_json();
         format!("{}{}", " ".repeat(length - jwk.len()), *jwk)
@@ -256,7 +256,7 @@ mod on_unix {
     const MOUNTED: &str = ". For a mounted secret, set mode: 0400 and the uid (Docker Swarm) or defaultMode: 0400 (Kubernetes)";
 
     #[test]
-    fn a_file_that_others_can_read_or_change_is_refused() {
+    fn a_file_that_others_can_read_or_change_is_rejected() {
         let folder = Folder::new();
         let path = folder.write("it's a key.json", &*jwk(1, "a").expose_json());
         let source = KeyFile::new(&path);
@@ -277,12 +277,12 @@ mod on_unix {
                 )
             );
         }
-        // A link's own permissions say nothing; those of the file it leads to do.
+        // The permissions of the file count, not those of the link.
         let link = folder.path("link");
         symlink(&path, &link).unwrap();
         let message = refused(&KeyFile::new(&link));
         assert!(message.ends_with(&format!("Run: chmod 600 {}{MOUNTED}", link.display())));
-        // The command that is named is the one that helps.
+        // The command in the message fixes the problem.
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
         for mode in [0o600, 0o400, 0o440, 0o640] {
             assert!(source.load().is_ok() && KeyFile::new(&link).load().is_ok(), "{mode:o}");
@@ -290,7 +290,7 @@ mod on_unix {
         }
     }
 
-    /// A secret of Docker Swarm, which is 0444 and cannot be changed.
+    /// A secret of Docker Swarm, which has the mode 0444 and cannot be changed.
     #[test]
     fn a_file_that_everyone_can_read_is_read_where_the_risk_is_accepted() {
         let folder = Folder::new();
@@ -304,7 +304,7 @@ mod on_unix {
             refused(&KeyFile::new(&path));
             refused(&KeyDirectory::new(&folder.0));
         }
-        // A file that others can change is refused all the same.
+        // A file that others can change is still rejected.
         for mode in [0o666, 0o664, 0o622, 0o602] {
             set_mode(&path, mode);
             for message in [refused(&file()), refused(&directory())] {
@@ -321,7 +321,7 @@ mod on_unix {
     }
 
     #[test]
-    fn a_pipe_is_not_waited_for() {
+    fn a_pipe_is_rejected_without_waiting() {
         let folder = Folder::new();
         let pipe = folder.path("pipe");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -331,7 +331,7 @@ mod on_unix {
     }
 
     #[test]
-    fn a_directory_to_which_others_can_add_a_key_is_refused() {
+    fn a_directory_to_which_others_can_add_a_key_is_rejected() {
         let folder = Folder::new();
         let path = folder.write("a.json", &*jwk(1, "a").expose_json());
         let source = KeyDirectory::new(&folder.0);
@@ -355,7 +355,7 @@ mod on_unix {
         assert!(message.ends_with(&format!("Run: chmod 600 {}{MOUNTED}", path.display())));
         set_mode(&path, 0o600);
 
-        // Only root can make a file somebody else's.
+        // Only root can give a file to another user.
         if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
             assert_eq!(
                 refused(&source),
@@ -368,7 +368,8 @@ mod on_unix {
         }
     }
 
-    /// A secret as Kubernetes mounts it: names are links into `..data`, which is a link that is replaced.
+    /// A secret as Kubernetes mounts it: the names are links into `..data`, which is a link that is
+    /// replaced.
     struct Mounted<'f> {
         folder: &'f Folder,
         mode: u32,
@@ -379,7 +380,7 @@ mod on_unix {
             Self { folder, mode }
         }
 
-        /// The steps of kubelet's `AtomicWriter`, in their order.
+        /// Runs the steps of kubelet's `AtomicWriter` in their order.
         fn replace(&self, version: &str, files: &[(&str, &str)]) {
             let path = |name: &str| self.folder.path(name);
             let inner = path(version);
@@ -405,7 +406,7 @@ mod on_unix {
             }
         }
 
-        /// A version with two keys that no other version has, of which the second one signs.
+        /// Writes a version with two keys that no other version has. The second one signs.
         fn replace_all(&self, number: u32) {
             let kids = [format!("{number}-old"), format!("{number}-new")];
             let jwks = kids.each_ref().map(|kid| jwk(1, kid).expose_json().to_string());
@@ -423,7 +424,7 @@ mod on_unix {
 
     #[test]
     fn a_mounted_secret_is_read_through_its_links() {
-        // By `defaultMode: 0400`, and as it becomes with an `fsGroup`.
+        // With `defaultMode: 0400`, and with the mode that an `fsGroup` sets.
         for (mode, directory_mode) in [(0o400, 0o1777), (0o440, 0o3777), (0o440, 0o2750)] {
             let folder = Folder::new();
             let mounted = Mounted::new(&folder, mode);
@@ -440,7 +441,7 @@ mod on_unix {
             assert_eq!(kids(&keys.keys().load()), ["2", "1"]);
             assert_eq!(kids(&file.load().unwrap()), ["1"]);
         }
-        // With the default of Kubernetes, 0644, the error says what to set.
+        // With the default of Kubernetes, 0644, the error shows the setting to change.
         let folder = Folder::new();
         Mounted::new(&folder, 0o644).replace_all(1);
         for message in [
@@ -451,9 +452,9 @@ mod on_unix {
         }
     }
 
-    /// While the secret is replaced as fast as can be, each load has the keys of one version.
+    /// While the secret is replaced as fast as possible, each load has the keys of one version.
     #[test]
-    fn a_load_that_meets_a_replacement_of_a_mounted_secret_reads_again() {
+    fn a_load_during_the_replacement_of_a_mounted_secret_is_repeated() {
         let folder = Folder::new();
         let mounted = Mounted::new(&folder, 0o400);
         mounted.replace_all(0);
@@ -483,7 +484,7 @@ mod on_unix {
         assert!(distinct.len() > 20, "{} loads saw {} versions", loads.len(), distinct.len());
     }
 
-    /// In a directory in which everyone may make files, a `..data` of another user is refused.
+    /// In a directory in which every user may create files, a `..data` of another user is rejected.
     #[test]
     fn a_link_to_keys_of_another_user_is_not_followed() {
         let folder = Folder::new();
@@ -527,7 +528,7 @@ fn a_directory_has_a_key_for_each_file() {
         assert_eq!(keys.signing_key().unwrap().kid(), Some(signing.trim()));
         assert!(verifies(&keys, 1, "2026.10") && verifies(&keys, 2, "2026.11"));
     }
-    // A secret in the wrong file is not repeated in a log.
+    // A secret in the wrong file does not get into a log.
     for wrong in ["2026.12", "QQQQ", "2026.11.json", "2026.11 \n", "2026.11\n\n"] {
         folder.write("signing", wrong);
         assert_eq!(
@@ -538,7 +539,7 @@ fn a_directory_has_a_key_for_each_file() {
     folder.write("signing", "");
     assert_eq!(refused(&source), format!("{file:?} is empty"));
     fs::remove_file(&file).unwrap();
-    // A JWK's own word is as good.
+    // A JWK's own `key_ops` also mark a key as one that only verifies.
     folder.write("2026.10", &*jwk(1, "2026.10").verify_only().expose_json());
     let keys = source.load().unwrap();
     assert_eq!(keys.signing_key().unwrap().kid(), Some("2026.11"));
@@ -548,7 +549,7 @@ fn a_directory_has_a_key_for_each_file() {
 }
 
 #[test]
-fn a_directory_holds_secrets_that_are_no_jwks() {
+fn a_directory_contains_secrets_that_are_not_jwks() {
     let folder = Folder::new();
     folder.write("1.key", hex(1));
     folder.write("2", hex(2) + "\n");
@@ -560,7 +561,7 @@ fn a_directory_holds_secrets_that_are_no_jwks() {
 }
 
 #[test]
-fn what_a_directory_holds_is_refused_by_name() {
+fn an_invalid_directory_is_rejected_with_its_path() {
     let folder = Folder::new();
     let source = KeyDirectory::new(&folder.0);
     let directory = &folder.0;
@@ -601,9 +602,9 @@ fn what_a_directory_holds_is_refused_by_name() {
     assert_eq!(refused(&source), format!("{path:?} is empty"));
 }
 
-/// The environment is set for a process of its own: to change that of this one is not safe.
+/// The test sets the environment of a separate process: changing that of this process is not safe.
 #[test]
-fn a_variable_holds_keys() {
+fn a_variable_contains_keys() {
     if let Ok(case) = std::env::var("KIPPU_TEST_CASE") {
         let source = EnvKeys::new("KIPPU_TEST_KEYS");
         let hex = source.clone().format(KeyFormat::Hex(Algorithm::Hs256));
@@ -624,7 +625,7 @@ fn a_variable_holds_keys() {
                 let message = "the environment variable KIPPU_TEST_KEYS is empty";
                 assert_eq!(refused(&source), message);
             }
-            // A file that says it is empty: what is read is counted too.
+            // A file that reports a size of zero: the bytes that are read are counted, too.
             "large" => {
                 let path = "/proc/self/environ";
                 let message =
@@ -645,7 +646,7 @@ fn a_variable_holds_keys() {
         ("large", &"x".repeat(70_000)),
     ] {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "key_sources::a_variable_holds_keys"])
+            .args(["--exact", "key_sources::a_variable_contains_keys"])
             .env("KIPPU_TEST_CASE", case)
             .env("KIPPU_TEST_KEYS", value)
             .output()
@@ -664,7 +665,8 @@ fn a_token_from_before_a_rotation_verifies_after_it() {
     let claims = json!({ "exp": NumericDate::in_seconds(60) });
     let before = encode(&claims, shared.load().signing_key().unwrap()).unwrap();
 
-    // The new key cannot be added without saying which signs: the reload fails, and the old one goes on.
+    // A new key without a signing key cannot be added: the reload fails, and the old keys stay in
+    // use.
     folder.write("2.json", &*jwk(2, "2").expose_json());
     assert!(matches!(*keys.reload().unwrap_err(), KeySourceError::WhichSigns { .. }));
     assert_eq!(shared.load().signing_key().unwrap().kid(), Some("1"));
@@ -678,7 +680,8 @@ fn a_token_from_before_a_rotation_verifies_after_it() {
     assert_eq!(shared.load().signing_key().unwrap().kid(), Some("2"));
     decode::<Value>(&before, &shared.load(), &Validation::new()).unwrap();
 
-    // To take away the key that signs without naming another is refused; afterwards the old one is gone.
+    // Removing the signing key without naming another one is rejected. After one is named, the old
+    // key is gone.
     fs::remove_file(folder.path("2.json")).unwrap();
     assert!(keys.reload().is_err());
     assert!(verifies(&shared.load(), 2, "2"));
@@ -712,12 +715,12 @@ fn the_last_good_keys_stay_when_a_reload_fails() {
     assert!(keys.reload().unwrap());
     assert!(keys.last_error().is_none());
     assert!(verifies(&shared.load(), 2, "2") && !verifies(&shared.load(), 1, "1"));
-    // A server does not start with keys that are broken.
+    // A server does not start with broken keys.
     folder.write("keys", "");
     assert!(ReloadedKeys::load(KeyFile::new(&path)).is_err());
 }
 
-/// Each way in which one set can differ from another replaces it, and nothing else does.
+/// A set replaces another one if they differ in any way, and only then.
 #[test]
 fn keys_that_have_not_changed_are_not_replaced() {
     let key = |number, kid| Key::hs256(secret(number)).unwrap().with_kid(kid);
@@ -750,23 +753,23 @@ fn keys_that_have_not_changed_are_not_replaced() {
             assert_eq!(Arc::ptr_eq(&before, &shared.load()), number == other_number);
         }
     }
-    // The order of keys that only verify is none of theirs.
+    // The order of keys that only verify does not matter.
     let [a, b] = [["2", "3"], ["3", "2"]]
         .map(|kids| kids.into_iter().fold(base(), |set, kid| set.accept(key(2, kid)).unwrap()));
     next.lock().unwrap().extend([a, b]);
     assert!(!ReloadedKeys::load(source).unwrap().reload().unwrap());
 }
 
-/// How long a test waits for what has to come.
+/// How long a test waits for an expected change.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_watcher_reads_again_tells_changes_and_errors_and_ends() {
+fn a_watcher_reloads_reports_changes_and_errors_and_ends() {
     let folder = Folder::new();
     let path = folder.write("keys", &*jwk(1, "1").expose_json());
     let (read, reads) = mpsc::channel();
     let file = KeyFile::new(&path);
-    // Dropped with the thread, which is how its end is seen.
+    // The source is dropped with the thread, which shows that the thread has ended.
     let source = move || {
         let _ = read.send(());
         file.load()
@@ -790,12 +793,13 @@ fn a_watcher_reads_again_tells_changes_and_errors_and_ends() {
     folder.write("keys", &*jwk(2, "2").expose_json());
     let deadline = std::time::Instant::now() + PATIENCE;
     while !verifies(&shared.load(), 2, "2") {
-        assert!(std::time::Instant::now() < deadline, "the new key never came");
+        assert!(std::time::Instant::now() < deadline, "the new key did not arrive");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(watcher.last_error().is_none());
     assert!(!watcher.reload().unwrap());
-    // After the errors the watcher reports one change, with the ids, and nothing while the keys stay as they are.
+    // After the errors the watcher reports one change with the ids, and nothing while the keys stay
+    // the same.
     let change = loop {
         match reloads.recv_timeout(PATIENCE).unwrap() {
             Err(error) => assert_eq!(error, format!("{path:?} is empty")),
@@ -819,11 +823,12 @@ fn a_watcher_reads_again_tells_changes_and_errors_and_ends() {
             Err(error) => break error,
         }
     };
-    assert_eq!(ended, mpsc::RecvTimeoutError::Disconnected, "the thread goes on");
+    assert_eq!(ended, mpsc::RecvTimeoutError::Disconnected, "the thread has not ended");
     assert!(verifies(&shared.load(), 2, "2") && verifies(&shared.load(), 3, "3"));
 }
 
-/// With the interval that is the default the thread waits most of the time, and ends without waiting for its turn.
+/// With the default interval the thread sleeps most of the time. It ends without waiting for the
+/// interval.
 #[test]
 fn a_watcher_ends_while_it_waits() {
     let (alive, ended) = mpsc::channel::<()>();
@@ -853,7 +858,8 @@ fn a_source_that_panics_is_a_failed_reload() {
     assert!(keys.last_error().is_none());
 }
 
-/// The age is that of the keys: a reload that fails does not make them younger, one that finds them unchanged does.
+/// The age is that of the keys. A failed reload does not reset it; a reload that finds them
+/// unchanged does.
 #[test]
 fn the_age_of_keys_counts_from_the_last_reload_that_had_keys() {
     let fails = Arc::new(AtomicU32::new(0));
@@ -882,9 +888,10 @@ fn the_age_of_keys_counts_from_the_last_reload_that_had_keys() {
     }
 }
 
-/// Keys of other libraries: without `alg`, beside keys of other kinds, and without an id in their tokens.
+/// Keys of other libraries: without `alg`, beside keys of other types, and without an id in their
+/// tokens.
 #[test]
-fn other_peoples_jwks_are_read_on_request() {
+fn jwks_of_other_libraries_are_read_on_request() {
     let folder = Folder::new();
     let k = base64url::encode(&secret(1));
     let oct = |members: &str| format!(r#"{{"kty":"oct",{members}"k":"{k}"}}"#);
@@ -909,7 +916,7 @@ fn other_peoples_jwks_are_read_on_request() {
     let only_rsa = source(&format!(r#"{{"keys":[{rsa}]}}"#)).skip_other_kinds();
     assert!(refused(&only_rsa).ends_with(": the JWK Set has no keys"));
 
-    // In a directory each file has a JWK.
+    // In a directory each file has one JWK.
     let directory = Folder::new();
     directory.write("a.json", oct(""));
     let source = KeyDirectory::new(&directory.0);
@@ -924,7 +931,7 @@ fn a_source_makes_a_verify_only_set() {
     let path = folder.write("keys", &*both);
     let file = || KeyFile::new(&path);
     refused(&file());
-    // A kid has nothing to select.
+    // No key signs, so a chosen kid is an error.
     for source in
         [file().verify_only(), file().kid("2").verify_only(), file().verify_only().kid("3")]
     {
@@ -945,7 +952,7 @@ fn a_source_makes_a_verify_only_set() {
     let keys = hex_file.load().unwrap();
     assert!(verifies(&keys, 1, "1") && keys.signing_key().is_err());
 
-    // A directory needs no file `signing`, and one that is there is ignored.
+    // A directory does not need the file `signing`, and ignores it if it exists.
     let directory = Folder::new();
     directory.write("1.json", &*jwk(1, "1").expose_json());
     directory.write("2.json", &*jwk(2, "2").expose_json());

@@ -1,4 +1,4 @@
-//! Keys, sets of them, and their JSON: what makes one, what does not, and which token each verifies.
+//! Keys, sets of them, and their JSON: which inputs are valid, and which tokens each key verifies.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn judge(token: &str, keys: &(impl Keys + ?Sized)) -> Result<(), DecodeError> {
     verdict
 }
 
-/// A key of its own for each id.
+/// Returns a different key for each id.
 fn key(kid: &str) -> Key {
     let mut secret = [0; 32];
     secret[..kid.len()].copy_from_slice(kid.as_bytes());
@@ -61,7 +61,7 @@ fn a_secret_is_as_long_as_the_hash() {
 }
 
 #[test]
-fn the_way_round_the_floor_is_named_and_ends_before_nothing() {
+fn a_short_secret_needs_an_explicit_constructor_and_an_empty_one_is_rejected() {
     let key = Key::new_dangerously_short(Algorithm::Hs256, "secret").unwrap();
     let token = encode(&json!({}), &key).unwrap();
     assert_eq!(judge(&token, &key), Ok(()));
@@ -70,7 +70,7 @@ fn the_way_round_the_floor_is_named_and_ends_before_nothing() {
 }
 
 #[test]
-fn the_text_of_a_key_file_is_no_secret() {
+fn the_text_of_a_key_file_is_not_a_secret() {
     let rest = "x".repeat(64);
     for (secret, format) in [
         (format!("-----BEGIN PUBLIC KEY-----\n{rest}"), "PEM"),
@@ -103,9 +103,9 @@ fn the_text_of_a_key_file_is_no_secret() {
             assert!(matches!(Jwk::new(algorithm, &secret), Err(JwkError::Key(_))));
         }
     }
-    // Random bytes may begin with a brace, and text may be random.
+    // Random bytes may begin with a brace, and a text may be random.
     assert!(Key::hs256(format!("{{{rest}")).is_ok());
-    // And what begins a file is nothing in its midst.
+    // The start of a key file is only recognized at the beginning.
     assert!(Key::hs256(format!("x ssh-rsa{rest}")).is_ok());
     assert!(Key::hs256(format!("\n\u{feff}{{\"kty\"{rest}")).is_ok());
     assert!(Key::hs256(&rest).is_ok());
@@ -125,7 +125,7 @@ fn a_secret_is_spelled_in_hex_or_base64url() {
         ] {
             assert_eq!(judge(&token, &key.unwrap()), Ok(()));
         }
-        // What the crate refuses as bytes it refuses in any spelling.
+        // Bytes that the crate rejects are rejected in every spelling.
         let too_short = KeyError::TooShort { algorithm, needed: algorithm.hash_len(), given: 1 };
         assert_eq!(Key::from_hex(algorithm, "ff").unwrap_err(), too_short);
         assert_eq!(Key::from_base64url(algorithm, "_w").unwrap_err(), too_short);
@@ -145,7 +145,7 @@ fn generated_keys_differ() {
     }
 }
 
-/// No secret, and nothing made from one, reaches a log by way of `Debug`.
+/// `Debug` writes neither a secret nor a value derived from one into a log.
 #[test]
 fn debug_shows_no_secret() {
     let secret = [0xc5; 64];
@@ -188,7 +188,7 @@ fn a_single_key_takes_kid_as_a_hint() {
         assert_eq!(verdict(&nameless), nameless_verdict.map_err(String::from), "{kid}");
         assert_eq!(verdict(&named), named_verdict.map_err(String::from), "{kid}");
     }
-    // In the words of this crate's own header too.
+    // Also in a header that this crate writes.
     assert_eq!(judge(&token("a"), &key("b")).unwrap_err().to_string(), "no key has the kid \"a\"");
 }
 
@@ -205,7 +205,7 @@ fn a_set_finds_a_key_by_its_kid_alone() {
     }
     let error = judge(&token("gone"), &set).unwrap_err();
     assert_eq!(error.to_string(), "no key has the kid \"gone\"");
-    // A token that names one key is not tried against another.
+    // A token that names one key is not tried with another.
     let claims_new = encode(&json!({}), &key("old").with_kid("new")).unwrap();
     assert_eq!(judge(&claims_new, &set), Err(DecodeError::Signature));
     for kid in ["../../dev/null", "' OR 1=1 --", "NEW", "new\0", "", "|sleep 10"] {
@@ -231,10 +231,10 @@ fn a_retired_key_verifies_until_its_end() {
         error.to_string(),
         "signed with a key that verifies until 1760000000, now 1760000000"
     );
-    // Told only to who could sign.
+    // Only an issuer with the key can see this.
     let forged = token("old").replace(".e30.", ".e30x.");
     assert_eq!(judge(&forged, &set(NOW)), Err(DecodeError::Signature));
-    // However the header is written.
+    // However the header is spelled.
     let header = r#"{"kid":"old","alg":"HS256"}"#;
     let foreign = {
         let input = format!("{}.e30", base64url::encode(header.as_bytes()));
@@ -276,7 +276,7 @@ fn a_token_without_kid_is_tried_only_where_the_set_says_so() {
     let error = judge(&nameless, &set()).unwrap_err();
     assert_eq!(error.to_string(), "the header has no kid to choose a key by");
     assert_eq!(judge(&nameless, &set().try_all_without_kid()), Ok(()));
-    // A kid that is there counts all the same.
+    // A kid that is present still selects the key.
     let error = judge(&token("gone"), &set().try_all_without_kid()).unwrap_err();
     assert!(matches!(error, DecodeError::UnknownKid { .. }));
 
@@ -293,7 +293,7 @@ fn a_token_without_kid_is_tried_only_where_the_set_says_so() {
 }
 
 #[test]
-fn a_set_has_each_kid_once_and_no_key_without() {
+fn a_set_requires_distinct_kids() {
     let nameless = || Key::hs256(SECRET).unwrap();
     let alone = || KeySet::from(nameless());
     assert_eq!(alone().accept(key("a")).unwrap_err(), KeySetError::MissingKid);
@@ -310,7 +310,7 @@ fn a_set_has_each_kid_once_and_no_key_without() {
     assert_eq!(KeySetError::MissingKid.to_string(), "a key in a set needs a kid");
 }
 
-/// As the key by itself.
+/// Like a key without a set.
 #[test]
 fn a_key_without_a_kid_is_alone_in_its_set_and_verifies_whatever_the_header_names() {
     let nameless = || Key::hs256(SECRET).unwrap();
@@ -331,14 +331,14 @@ fn the_kids_of_a_set_are_listed_and_the_signing_one_is_first() {
     assert_eq!(KeySet::new(Key::hs256(SECRET).unwrap()).kids().count(), 0);
 }
 
-/// Keys of an application: one for each tenant, and for a tenant in the middle of a change several.
+/// The keys of an application: one for each tenant, and several for a tenant that rotates its key.
 struct Tenants(Vec<(&'static str, Vec<Key>)>);
 
 impl Keys for Tenants {
     fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
         for (tenant, keys) in &self.0 {
             if kid == Some(tenant) {
-                // Whether the right one was among them is not looked at.
+                // The tenant does not check whether the right key was among them.
                 for key in keys {
                     candidates.offer(key);
                 }
@@ -364,11 +364,11 @@ fn an_application_finds_its_own_keys() {
     assert_eq!(unknown.to_string(), "no key has the kid \"initech\"");
     let nameless = of(Key::hs256([1; 64]).unwrap());
     assert_eq!(judge(&nameless, &tenants), Err(DecodeError::MissingKid));
-    // The algorithm is the key's, whatever the header says.
+    // The algorithm is that of the key, whatever the header names.
     assert_eq!(judge(&of(Key::hs512([4; 64]).unwrap().with_kid("globex")), &tenants), Ok(()));
     let confused = judge(&of(named([4; 64], "globex")), &tenants).unwrap_err();
     assert!(matches!(confused, DecodeError::Algorithm { expected: Algorithm::Hs512, .. }));
-    // By whatever pointer.
+    // Through any pointer.
     let good = of(named([2; 64], "acme"));
     let shared: Arc<dyn Keys> = Arc::new(tenants);
     let boxed: Box<dyn Keys> = Box::new(Arc::clone(&shared));
@@ -379,7 +379,7 @@ fn an_application_finds_its_own_keys() {
     assert_eq!(judge(&good, borrowed), Ok(()));
 }
 
-/// A key whose time ends, found by an application.
+/// A key with an end, which the application finds.
 #[test]
 fn a_key_is_offered_with_its_end() {
     struct Until(i64);
@@ -398,7 +398,7 @@ fn a_key_is_offered_with_its_end() {
     assert!(matches!(retired, DecodeError::KeyRetired { .. }));
 }
 
-/// While one thread replaces the set again and again, every reader sees one whole set.
+/// While one thread replaces the set repeatedly, every reader sees a complete set.
 #[test]
 fn a_shared_set_is_replaced_under_readers() {
     let shared = SharedKeySet::new(KeySet::new(key("0")));
@@ -412,7 +412,7 @@ fn a_shared_set_is_replaced_under_readers() {
                         let signing = keys.signing_key().unwrap();
                         let token = encode(&json!({}), signing).unwrap();
                         assert_eq!(judge(&token, &keys), Ok(()));
-                        // The next set has this key, too, and the one after that has not.
+                        // The next set also has this key, and the one after that does not.
                         let validation =
                             Validation::new().at(seconds(NOW)).expiry_optional().unwrap();
                         let by_newest = decode::<Value>(&token, &shared, &validation);
@@ -433,14 +433,14 @@ fn a_shared_set_is_replaced_under_readers() {
             reader.join().unwrap();
         }
     });
-    // However a header is written, a set behind a pointer finds the same key.
+    // However a header is spelled, a set behind a pointer finds the same key.
     let header = r#"{"kid":"spaced" , "alg":"HS256"}"#;
     let named = Key::hs256(SECRET).unwrap().with_kid("spaced");
     let set = SharedKeySet::new(KeySet::new(named));
     assert_eq!(judge(&signed_with_header(header, "{}"), &set), Ok(()));
     let unknown = judge(&signed_with_header(header, "{}"), &shared);
     assert!(matches!(unknown, Err(DecodeError::UnknownKid { .. })));
-    // A set that was taken before does not change, and a reader does not hold the writer up.
+    // A set that was loaded before does not change, and a reader does not block the writer.
     let before = shared.load();
     shared.replace(KeySet::new(key("other")));
     assert_eq!(before.signing_key().unwrap().kid(), Some("200"));
@@ -492,7 +492,7 @@ fn a_jwk_is_read_and_written() {
 }
 
 #[test]
-fn what_is_no_symmetric_signing_key_is_refused() {
+fn rejects_a_jwk_that_is_not_a_symmetric_signing_key() {
     let oct = |members: &str| format!(r#""kty":"oct","alg":"HS256",{K}{members}"#);
     for (members, message) in [
         (format!(r#""alg":"HS256",{K}"#), "the JWK has no kty"),
@@ -564,9 +564,9 @@ fn what_is_no_symmetric_signing_key_is_refused() {
     assert!(matches!(Jwk::from_json("[]"), Err(JwkError::NotAJwk { .. })));
 }
 
-/// RFC 7517 §4.4: `alg` may be left out; then someone else has to say it.
+/// RFC 7517 §4.4: `alg` may be omitted. The caller then has to give it.
 #[test]
-fn an_alg_can_be_said_from_outside() {
+fn the_caller_can_give_the_alg() {
     let without = format!(r#"{{"kty":"oct",{K}}}"#);
     let with = format!(r#"{{"kty":"oct","alg":"HS256",{K}}}"#);
     for text in [&without, &with] {
@@ -634,7 +634,7 @@ fn a_set_of_keys_without_alg_is_read_for_an_algorithm() {
     assert_eq!(error.unwrap_err().to_string(), r#"the JWK is for the algorithm "HS384""#);
 }
 
-/// RFC 7517 §5. Keys of another kind are skipped, damaged keys are refused.
+/// RFC 7517 §5. Keys of another type are skipped, damaged keys are rejected.
 #[test]
 fn keys_of_other_kinds_are_skipped_on_request() {
     let ours = format!(r#"{{"kty":"oct","alg":"HS256","kid":"ours",{K}}}"#);
@@ -658,7 +658,7 @@ fn keys_of_other_kinds_are_skipped_on_request() {
             assert_eq!(set.keys().iter().map(Jwk::kid).collect::<Vec<_>>(), [Some("ours")]);
         }
     }
-    // A key for another algorithm than the one that is asked for.
+    // A key for another algorithm than the requested one.
     let long = base64url::encode(&[7; 64]);
     let hs512 = format!(r#"{{"kty":"oct","alg":"HS512","kid":"512","k":"{long}"}}"#);
     let count =
@@ -703,7 +703,7 @@ fn a_verify_only_set_verifies_and_does_not_sign() {
     let all = KeySet::verify_only([key("1"), nameless().with_kid("2")]).unwrap();
     assert_eq!(judge(&of_nameless, &all.try_all_without_kid()), Ok(()));
 
-    // It grows as any other set does.
+    // The set can be extended like any other.
     let grown = keys().accept(key("3")).unwrap().retire(key("4"), seconds(NOW)).unwrap();
     assert_eq!(grown.kids().collect::<Vec<_>>(), ["1", "2", "3", "4"]);
     assert!(matches!(judge(&token("4"), &grown), Err(DecodeError::KeyRetired { .. })));
@@ -712,7 +712,7 @@ fn a_verify_only_set_verifies_and_does_not_sign() {
     assert_eq!(signs.signing_key().unwrap().kid(), Some("3"));
     assert_eq!(judge(&token("1"), &signs), Ok(()));
 
-    // One key needs no id, and verifies whatever a token names, as a Key does.
+    // A single key needs no id, and verifies whatever kid a token names, like a Key.
     let alone = || KeySet::verify_only([nameless()]).unwrap();
     assert_eq!(judge(&of_nameless, &alone()), Ok(()));
     let named = encode(&json!({}), &nameless().with_kid("x")).unwrap();
@@ -740,9 +740,9 @@ fn a_jwk_set_can_be_verify_only() {
     assert_eq!(nothing, JwkError::NoKeys);
 }
 
-/// Which key signs is said by RFC 7517 §4.3, and not guessed from an order.
+/// `key_ops` (RFC 7517 §4.3) names the key that signs. The order does not matter.
 #[test]
-fn a_jwk_set_says_which_key_signs() {
+fn a_jwk_set_names_the_key_that_signs() {
     let named = |kid: &str| Jwk::new(Algorithm::Hs256, [7; 32]).unwrap().with_kid(kid);
     let old = || named("old").verify_only();
     for keys in [vec![named("new"), old()], vec![old(), named("new")]] {

@@ -1,4 +1,4 @@
-//! Tokens: what is issued, what is accepted, what is refused and why.
+//! Tokens: which are issued, which are accepted, and which are rejected for which reason.
 #![allow(
     clippy::indexing_slicing,
     clippy::items_after_statements,

@@ -1,4 +1,5 @@
-//! The rows of the page `coming_from_jsonwebtoken`: jsonwebtoken 12 accepts or refuses a token, and so does kippu.
+//! The rows of the page `coming_from_jsonwebtoken`: jsonwebtoken 12 accepts or rejects a token as
+//! the page says, and so does kippu.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ fn theirs() -> jsonwebtoken::Validation {
     validation
 }
 
-/// Whether jsonwebtoken accepts the token.
+/// Returns whether jsonwebtoken accepts the token.
 fn they_accept(token: &str, validation: &jsonwebtoken::Validation) -> bool {
     provider::install();
     let key = jsonwebtoken::DecodingKey::from_secret(&signing::SECRET).unwrap();
@@ -31,7 +32,7 @@ fn judge(token: &str, validation: &Validation) -> Result<Value, DecodeError> {
     decode(token, &key(), validation)
 }
 
-/// A token with these claims beside `aud`, and an `exp` in an hour where they have none.
+/// Returns a token with these claims, `aud`, and an `exp` in an hour if they have none.
 fn token(claims: &Value) -> String {
     let mut all = json!({ "aud": "api", "exp": in_seconds(3600) });
     all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
@@ -42,7 +43,8 @@ fn in_seconds(seconds: i64) -> i64 {
     NumericDate::now().seconds() + seconds
 }
 
-/// Claims that jsonwebtoken accepts, what kippu says of them, and the option that accepts them, where there is one.
+/// Claims that jsonwebtoken accepts, the error of kippu, and the option that accepts them, if there
+/// is one.
 #[test]
 fn claims_that_only_jsonwebtoken_accepts() {
     type Loosen = fn(Validation) -> Validation;
@@ -98,7 +100,7 @@ fn an_audience_that_is_not_validated() {
     judge(&named, &Validation::new().any_audience().unwrap()).unwrap();
 }
 
-/// The second of `exp` itself is too late (RFC 7519 §4.1.4).
+/// A token is already expired in the second of its `exp` (RFC 7519 §4.1.4).
 #[test]
 fn the_second_of_the_expiry() {
     let mut validation = theirs();
@@ -107,7 +109,7 @@ fn the_second_of_the_expiry() {
     let token = token(&json!({ "exp": exp }));
     let ours = ours().leeway(Duration::ZERO).unwrap().at(NumericDate::from_seconds(exp));
     assert!(judge(&token, &ours).unwrap_err().is_expired());
-    // The clock may have gone on since.
+    // The clock may have advanced since.
     assert!(they_accept(&token, &validation) || in_seconds(0) > exp);
 }
 
@@ -133,7 +135,7 @@ fn times_with_a_fraction() {
     assert_eq!(claims.exp.seconds(), exp);
 }
 
-/// kippu writes `alg`, `typ` and `kid`, and ignores what else is in a header.
+/// kippu writes `alg`, `typ` and `kid`, and ignores all other members of a header.
 #[test]
 fn header_fields_of_the_application() {
     let claims = json!({ "aud": "api", "exp": in_seconds(60) }).to_string();
@@ -145,7 +147,8 @@ fn header_fields_of_the_application() {
     assert_eq!(verified.header().kid.as_deref(), Some("7"));
 }
 
-/// A key for each algorithm takes the place of a list of algorithms for one secret. The tokens that are out have no `kid`.
+/// One key for each algorithm replaces a list of algorithms for one secret. The issued tokens have
+/// no `kid`.
 #[test]
 fn several_algorithms() {
     use jsonwebtoken::Algorithm::{HS256, HS512};

@@ -1,5 +1,5 @@
-//! What holds for every input: the codec and HMAC against their oracles, round trips, and no token but the
-//! one that was signed.
+//! Properties of every input: the codec and HMAC agree with other implementations, round trips lose
+//! nothing, and only the signed token is accepted.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ use proptest::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Every length from 0 to 300, and some larger.
+/// Every length from 0 to 300, and some larger ones.
 fn lengths() -> impl Iterator<Item = usize> {
     (0..=300).chain([1_000, 1_023, 4_096, 16_385, 100_003])
 }
 
-/// Bytes that differ from place to place and from length to length.
+/// Returns bytes that depend on the place and on the length.
 fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index * 131 + length * 7 + index / 251).to_le_bytes()[0]).collect()
 }
@@ -82,8 +82,8 @@ fn hmac_agrees_with_its_oracle_at_every_length() {
     }
 }
 
-/// Any JSON value that Rust can hold. Floats are those that serde_json reads exactly without its feature
-/// `float_roundtrip`: of few digits.
+/// Any JSON value that Rust can hold. Floats have few digits, so that serde_json reads them exactly
+/// without its feature `float_roundtrip`.
 fn json() -> impl Strategy<Value = Value> {
     let float = (any::<i32>(), 0..9_i32)
         .prop_map(|(digits, places)| f64::from(digits) / 10_f64.powi(places));
@@ -145,7 +145,7 @@ fn claims() -> impl Strategy<Value = Claims> {
     })
 }
 
-/// Accepts whatever the times say.
+/// Returns a validation that accepts whatever the times are.
 fn lenient(claims: &RegisteredClaims) -> Option<Validation> {
     let earliest = claims.nbf.max(claims.iat);
     let now = match (claims.exp, earliest) {
@@ -158,7 +158,7 @@ fn lenient(claims: &RegisteredClaims) -> Option<Validation> {
     Some(Validation::new().at(now).any_audience().unwrap().expiry_optional().unwrap())
 }
 
-/// A token of each algorithm, with and without a `kid`.
+/// Returns a token of each algorithm, with and without a `kid`.
 fn tokens() -> Vec<(Key, String)> {
     let claims = serde_json::json!({ "sub": "user-12345", "exp": 2_000_000_000, "role": "admin" });
     let mut tokens = Vec::new();
@@ -179,14 +179,14 @@ fn accepts(token: &str, key: &Key) -> bool {
 }
 
 #[test]
-fn every_single_bit_and_character_change_is_refused() {
+fn every_single_bit_and_character_change_is_rejected() {
     for (key, token) in tokens() {
         assert!(accepts(&token, &key));
         for offset in 0..token.len() {
             for byte in (0..=u8::MAX).filter(|&byte| byte != token.as_bytes()[offset]) {
                 let mut changed = token.clone().into_bytes();
                 changed[offset] = byte;
-                // What is not UTF-8 cannot even be asked for.
+                // A &str cannot contain invalid UTF-8.
                 let Ok(changed) = String::from_utf8(changed) else { continue };
                 assert!(!accepts(&changed, &key), "{byte:#x} at {offset}: {changed}");
             }
@@ -204,7 +204,7 @@ fn every_single_bit_and_character_change_is_refused() {
 }
 
 #[test]
-fn every_truncation_and_extension_is_refused() {
+fn every_truncation_and_extension_is_rejected() {
     for (key, token) in tokens() {
         for length in 0..token.len() {
             assert!(!accepts(&token[..length], &key), "the first {length}");
@@ -224,7 +224,7 @@ fn no_key_accepts_the_token_of_another() {
     let tokens = tokens();
     for (mine, (_, token)) in tokens.iter().enumerate() {
         for (other, (key, _)) in tokens.iter().enumerate() {
-            // The keys with and without a kid have one secret: a kid is a hint.
+            // The keys with and without a kid have the same secret: a kid is only a hint.
             assert_eq!(accepts(token, key), mine / 2 == other / 2);
         }
         for &algorithm in Algorithm::ALL {
@@ -240,7 +240,7 @@ proptest! {
     }
 
     #[test]
-    fn what_base64_refuses_is_refused(text in "[A-Za-z0-9_=+/ -]{0,40}") {
+    fn rejects_what_base64_rejects(text in "[A-Za-z0-9_=+/ -]{0,40}") {
         prop_assert_eq!(base64url::decode(&text).ok(), URL_SAFE_NO_PAD.decode(&text).ok());
     }
 
@@ -258,7 +258,7 @@ proptest! {
             prop_assert_eq!(tag.as_ref(), &*expected);
             prop_assert!(hmac.verify(&message, &expected));
             prop_assert!(!hmac.verify(&message, &expected[..expected.len() - 1]));
-            // Wrong in one byte, and in another one by the same.
+            // One byte is wrong, and another one by the same difference.
             let mut wrong = expected.clone();
             wrong[place.index(expected.len())] ^= change;
             prop_assert!(!hmac.verify(&message, &wrong));
@@ -270,7 +270,7 @@ proptest! {
     }
 
     #[test]
-    fn a_date_comes_back(date in date()) {
+    fn a_date_survives_a_round_trip(date in date()) {
         let json = serde_json::to_string(&date).unwrap();
         prop_assert_eq!(serde_json::from_str::<NumericDate>(&json).unwrap(), date, "{}", json);
     }
@@ -294,12 +294,12 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_no_token(text in ".*") {
+    fn an_arbitrary_text_is_rejected(text in ".*") {
         prop_assert!(!accepts(&text, &signing::key()));
     }
 
     #[test]
-    fn what_is_not_json_is_refused_under_a_right_mac(payload in vec(any::<u8>(), 0..200)) {
+    fn bytes_that_are_not_json_are_rejected_with_a_correct_mac(payload in vec(any::<u8>(), 0..200)) {
         let token = signing::signed(&payload);
         let error = decode::<Value>(&token, &signing::key(), &Validation::new());
         prop_assert!(matches!(error, Err(DecodeError::Payload(_))), "{:?}", error);

@@ -19,14 +19,15 @@ fn rfc_4648_section_10() {
         assert_eq!(base64url::encode(bytes.as_bytes()), symbols);
         assert_eq!(base64url::decode(symbols).as_deref(), Ok(bytes.as_bytes()));
     }
-    // Section 5: the two symbols in which it differs from section 4.
+    // Section 5: the two symbols that differ from section 4.
     assert_eq!(base64url::encode(&[0xfb, 0xff]), "-_8");
 }
 
 #[test]
 fn rfc_4231_section_4() {
     let counting: Vec<u8> = (1..=25).collect();
-    // Test case 5 is cut to 128 bits there, which is no JOSE algorithm: the tags are compared so far.
+    // Test case 5 is truncated to 128 bits there, which no JOSE algorithm does: that many bits are
+    // compared.
     let cases: [(&[u8], &[u8], [&str; 3]); 7] = [
         (
             &[0x0b; 20],
@@ -115,7 +116,7 @@ fn a1_key() -> Key {
     Key::from_jwk(&Jwk::from_json_for(jwk, Algorithm::Hs256).unwrap()).unwrap()
 }
 
-/// RFC 7515 §A.1, which is the example of RFC 7519 §3.1.
+/// RFC 7515 §A.1, which is also the example of RFC 7519 §3.1.
 #[test]
 fn rfc_7515_appendix_a_1() {
     let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9\
@@ -139,8 +140,8 @@ fn rfc_7519_section_6_1() {
     assert_eq!(error.to_string(), "the key is for HS256, the header names \"none\"");
 }
 
-/// RFC 7520 §4.4. Its payload is prose, so it is refused, but only after the signature has held: with any
-/// change to token or key, the payload is not even looked at.
+/// RFC 7520 §4.4. Its payload is prose, so it is rejected, but only after the signature was
+/// verified: after any change to token or key, the payload is not read.
 #[test]
 fn rfc_7520_section_4_4() {
     let jwk = r#"{"kty":"oct","kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037","use":"sig","alg":"HS256",

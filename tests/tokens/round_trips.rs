@@ -1,5 +1,6 @@
-//! What `encode` has written, `decode` gives back, digit by digit, for the types that serde_json reads by a protocol
-//! of its own. `scripts/test` runs this with serde_json's features on and off.
+//! `decode` returns the claims that `encode` has written, digit by digit, also for the types that
+//! serde_json reads by a special protocol. `scripts/test` runs this with serde_json's features on
+//! and off.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -18,13 +19,13 @@ fn comes_back<C: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(claims: 
     assert_eq!(decode::<C>(&token, &signing::key(), &validation()).as_ref(), Ok(claims));
 }
 
-/// Whether serde_json keeps all digits of a number.
+/// Returns whether serde_json keeps all digits of a number.
 fn is_precise() -> bool {
     let digits = "0.1234567890123456789";
     digits.parse::<Number>().unwrap().to_string() == digits
 }
 
-/// Numbers as people write money, measurements and identifiers.
+/// Numbers as applications write money, measurements and identifiers.
 const NUMBERS: [&str; 9] = [
     "0",
     "-1",
@@ -37,7 +38,8 @@ const NUMBERS: [&str; 9] = [
     "1e308",
 ];
 
-/// A number of any size and precision, as decimal libraries keep one: digits, and how many of them are decimals.
+/// A number of any size and precision, as decimal libraries keep one: digits, and the number of
+/// decimals.
 #[derive(Clone, Debug, PartialEq)]
 struct Decimal {
     digits: i128,
@@ -99,7 +101,7 @@ fn raw_values_keep_every_byte() {
     }
 }
 
-/// Neither can one smuggle in what the scan refuses.
+/// Neither of them can contain a text that the scan rejects.
 #[test]
 fn rejects_a_raw_value_that_is_not_strict() {
     for value in [r#"{"a":1,"a":2}"#, "1e400", r#"{"a":{"\u0061":1,"a":2}}"#] {
@@ -130,7 +132,7 @@ fn numbers_are_as_precise_as_serde_json_keeps_them() {
         let read: BTreeMap<String, Number> =
             decode(&signing::signed(payload), &signing::key(), &validation()).unwrap();
         assert_eq!(read["n"], claims["n"]);
-        // Into an exponent serde_json puts a sign.
+        // serde_json adds a sign to an exponent.
         assert!(!is_precise() || text.contains('e') || read["n"].to_string() == text, "{text}");
     }
 }
@@ -156,9 +158,9 @@ fn decimals_keep_every_digit() {
     }
 }
 
-/// The documented way to have the registered claims beside one's own.
+/// The documented way to combine the registered claims with an application's own.
 #[test]
-fn flattened_registered_claims_come_back() {
+fn flattened_registered_claims_survive_a_round_trip() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Claims {
         #[serde(flatten)]

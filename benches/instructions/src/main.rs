@@ -1,13 +1,15 @@
-//! How many instructions kippu takes, counted by callgrind, against those of `baseline.txt`.
+//! Counts the instructions that kippu takes with callgrind, and compares them with those in
+//! `baseline.txt`.
 //!
 //!     RUSTFLAGS='--cfg sha2_backend="soft"' cargo run --profile instructions -p kippu-instructions [-- --update]
 //!
-//! More by over three in a hundred is a failure. Where it is on purpose, `--update` writes the new numbers, for
-//! the same commit. Counts are alike from run to run and wherever the checkout lies, which a time is not; they
-//! say little about time.
+//! An increase of more than three in a hundred is a failure. If it is intended, `--update` writes
+//! the new numbers, which belong into the same commit. Unlike times, the counts are the same in
+//! each run and independent of the path of the checkout. They say little about time.
 //!
-//! A case runs in a process of its own, once a few times and once more often. The difference is what the runs
-//! between have cost, without the start. Of it the hash is taken away, which would hide all else.
+//! A case runs in a separate process, once a few times and once more often. The difference is the
+//! cost of the additional runs, without the start. The cost of the hash is subtracted, because it
+//! would hide everything else.
 
 mod cases;
 
@@ -28,7 +30,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const FEW: u32 = 10;
 const MORE: u32 = 110;
 
-/// Growth up to here, in percent, is taken for the compiler's mood.
+/// An increase up to here, in percent, counts as a variation of the compiler.
 const TOLERANCE: u64 = 3;
 
 fn main() -> ExitCode {
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => check(),
         ["--update"] => update(),
-        // What this program asks of itself, below callgrind.
+        // This program runs itself with these arguments, under callgrind.
         ["--run", name, times] => run(name, times).map(|()| ExitCode::SUCCESS),
         _ => Err("usage: kippu-instructions [--update]".into()),
     };
@@ -68,7 +70,7 @@ fn check() -> Result<ExitCode> {
         }
     }
     if let Some((name, _)) = baseline.iter().find(|(name, _)| !counted.contains_key(*name)) {
-        return Err(format!("the baseline has {name:?}, which is no case").into());
+        return Err(format!("the baseline has {name:?}, which is not a case: remove it").into());
     }
     if grown.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -82,7 +84,7 @@ fn check() -> Result<ExitCode> {
     let (then, now) = (text.lines().next().unwrap_or_default(), compiler()?);
     if then != now {
         eprintln!(
-            "The baseline is of another compiler ({then}; this is {now}), which may be all the reason there is."
+            "The baseline was made by another compiler ({then}; this is {now}), which may be the only reason."
         );
     }
     eprintln!(
@@ -102,7 +104,7 @@ fn update() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The counts of a baseline, whose first line is the compiler.
+/// Parses the counts of a baseline, whose first line is the compiler.
 fn parse(text: &str) -> Result<BTreeMap<String, u64>> {
     let counts = text.lines().skip(1).map(|line| {
         let (count, name) = line.trim_start().split_once("  ").ok_or("a count and a name")?;
@@ -116,7 +118,7 @@ fn compiler() -> Result<String> {
     Ok(String::from_utf8(version)?.trim().to_owned())
 }
 
-/// The instructions of each case, without those of the hash.
+/// Returns the instructions of each case, without those of the hash.
 fn count_all() -> Result<BTreeMap<String, u64>> {
     let hash = count(&HASH)?;
     let counts = CASES.iter().map(|case| {
@@ -127,14 +129,14 @@ fn count_all() -> Result<BTreeMap<String, u64>> {
     counts.collect()
 }
 
-/// The instructions of doing it once.
+/// Returns the instructions of one operation.
 fn count(case: &Case) -> Result<u64> {
     let (few, more) = (collected(case, FEW)?, collected(case, MORE)?);
     let difference = more.checked_sub(few).filter(|difference| *difference > 0);
     Ok(difference.ok_or("nothing was done")? / u64::from(MORE - FEW))
 }
 
-/// What callgrind collects of a process that does it so many times.
+/// Returns what callgrind counts in a process that runs the operation a number of times.
 fn collected(case: &Case, times: u32) -> Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

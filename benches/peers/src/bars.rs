@@ -1,10 +1,10 @@
-//! Numbers in, SVG out: bars from zero.
+//! Draws numbers as SVG: bars from zero.
 
 use std::fmt::Write;
 
 use crate::chart::{MARGIN, Style, TOP, WIDTH, Words, escaped, picture};
 
-/// Bars of one scale, which begins at zero.
+/// Bars with one scale, which begins at zero.
 pub(crate) struct Panel {
     pub(crate) title: &'static str,
     pub(crate) bars: Vec<Bar>,
@@ -14,11 +14,11 @@ pub(crate) struct Bar {
     pub(crate) name: String,
     pub(crate) style: Style,
     pub(crate) value: f64,
-    /// The value as it is read.
+    /// The value as text.
     pub(crate) text: String,
 }
 
-/// Panels in two columns.
+/// Draws panels in two columns.
 pub(crate) fn bars(words: &Words, panels: &[Panel]) -> String {
     let mut svg = String::new();
     let mut top = TOP;
@@ -31,7 +31,7 @@ pub(crate) fn bars(words: &Words, panels: &[Panel]) -> String {
     picture(words, top - 22.0, &svg)
 }
 
-/// Draws one from `top` on, and gives where it ends.
+/// Draws a panel from `top` on. Returns where it ends.
 fn panel(svg: &mut String, panel: &Panel, left: f64, top: f64) -> f64 {
     const ROW: f64 = 23.0;
     let (from, length) = (left + 182.0, 140.0);

@@ -1,4 +1,4 @@
-//! The base64url codec beside the `base64` crate, into slices.
+//! Compares the base64url codec with the `base64` crate, into slices.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kippu::base64url;

@@ -1,4 +1,5 @@
-//! The programs of this package: the comparison, and the count of allocations and the first decode, for which it runs others.
+//! The programs of this package: the comparison, and two that it runs, for the count of allocations
+//! and for the first decode.
 
 mod bars;
 #[path = "../../chart.rs"]
@@ -33,11 +34,11 @@ use crate::{
 /// Bytes of claims.
 const SIZES: [usize; 5] = [64, USUAL, 512, 2048, 8192];
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512];
-/// At each algorithm and size.
+/// Measured with each algorithm and size.
 const OPERATIONS: [Operation; 4] =
     [Operation::Decode, Operation::Encode, Operation::Forged, Operation::Expired];
 
-/// Compares, prints, writes.
+/// Compares, prints and writes.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(status) = without_backtraces() {
@@ -64,8 +65,9 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// With these variables some crates write down where they are at each refusal, at ten times the price;
-/// a server would not. They cannot be unset in a process that has begun: another one is.
+/// With these variables some crates record a backtrace at each rejection, which takes ten times as
+/// long and which a server would not do. They cannot be unset in a running process, so the
+/// comparison runs in another one.
 fn without_backtraces() -> Option<ExitCode> {
     const VARIABLES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
     VARIABLES.iter().find(|name| env::var_os(name).is_some())?;
@@ -105,7 +107,7 @@ fn compare(effort: Effort) -> Report {
     }
 }
 
-/// Names and versions of what is compared.
+/// Returns the names and versions of the compared crates.
 fn crates() -> Vec<String> {
     let lock = include_str!("../../../Cargo.lock");
     let mut names = vec![
@@ -122,20 +124,20 @@ fn crates() -> Vec<String> {
         names.push("josekit");
     }
     let version = |name| {
-        // Peers bring older versions of some; the newest is the one that kippu uses.
+        // The lockfile may have older versions of some crates; kippu uses the newest.
         let (_, rest) = lock.rsplit_once(&format!("name = \"{name}\"\nversion = \""))?;
         Some(format!("{name} {}", rest.split_once('"')?.0))
     };
     names.into_iter().filter_map(version).collect()
 }
 
-/// What the program that counts has counted.
+/// Returns the output of the program that counts.
 fn allocations() -> Vec<Allocations> {
     let output = run(cargo("run", "allocations"));
     serde_json::from_slice(&output.stdout).expect("what the program prints")
 }
 
-/// Many processes of each, which take turns.
+/// Runs many processes of each, which take turns.
 fn first(given: &Given, effort: Effort) -> Vec<First> {
     run(cargo("build", "first"));
     let program = this_program().with_file_name("first");
@@ -153,7 +155,7 @@ fn first(given: &Given, effort: Effort) -> Vec<First> {
     all.map(|(name, times)| First::new(name, times)).into()
 }
 
-/// Cargo, to do something with another program of this package, built as this one was.
+/// Returns a cargo command for another program of this package, with the same profile.
 fn cargo(what: &str, program: &str) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([what, "--quiet", "--locked", "--bin", program]);
@@ -179,16 +181,17 @@ fn run(mut command: Command) -> Output {
     output
 }
 
-/// `count` runs something, and tells how many allocations that took, and of how many bytes.
+/// Prints the allocations of each crate. `count` runs a function, and returns the number of
+/// allocations and of their bytes.
 ///
 /// # Panics
-/// When a crate does not do what all have to.
+/// When a crate does not do what all crates have to do.
 pub fn print_allocations(count: impl Fn(&dyn Fn()) -> (u64, u64)) {
     let usual = Given::new(Algorithm::Hs256, USUAL);
     let counted = OPERATIONS.iter().flat_map(|&operation| {
         let candidates = peers::all(&usual, operation);
         let count = |candidate: &rounds::Candidate<'_>| {
-            // What is allocated once a process is allocated by now.
+            // Allocations that happen once in a process happen here.
             candidate.run(1);
             let (once, twice) = (count(&|| candidate.run(1)), count(&|| candidate.run(2)));
             Allocations {

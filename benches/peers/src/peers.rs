@@ -1,5 +1,5 @@
-//! The crates that are compared, each used as its documentation shows, with keys and options made
-//! once. All check the signature, `exp`, `iss` and `aud`, and read the claims into a struct.
+//! The compared crates. Each is used as its documentation shows, with keys and options made once.
+//! All check the signature, `exp`, `iss` and `aud`, and read the claims into a struct.
 
 #[cfg(feature = "josekit")]
 mod josekit;
@@ -21,7 +21,7 @@ use crate::{
     work::{Given, Operation},
 };
 
-/// Everyone who can do `operation`, the parts that it is made of, and the limit.
+/// Returns every crate that supports `operation`, the parts of the operation, and the limit.
 pub(crate) fn all(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
     let mut all = vec![limit::candidate(&given.tokens)];
     all.extend(parts::together(given, operation));

@@ -1,4 +1,4 @@
-//! A report as charts: time over the size of the claims, and a bar for each crate.
+//! Draws a report as charts: time over the size of the claims, and a bar for each crate.
 
 use crate::{
     bars::{Bar, Panel, bars},
@@ -9,7 +9,7 @@ use crate::{
     work::Operation,
 };
 
-/// File names, and what is in them.
+/// Returns the file names and their contents.
 pub(crate) fn of(report: &Report) -> [(&'static str, String); 3] {
     [
         ("decode.svg", over_sizes(report, Operation::Decode, "Decode and verify a token")),
@@ -84,7 +84,7 @@ fn side_by_side(report: &Report) -> String {
     bars(&words, &panels)
 }
 
-/// Everyone of a case, and how they are drawn.
+/// Returns the rows of a case, and their style.
 fn drawn(case: &Case) -> impl Iterator<Item = (&'static str, Style)> {
     let mut number = 0;
     let rows = case.rows.iter().filter(|row| !are_parts(row.name));
@@ -102,7 +102,7 @@ fn drawn(case: &Case) -> impl Iterator<Item = (&'static str, Style)> {
     })
 }
 
-/// Short enough for its place.
+/// Shortens a name for its place.
 fn label(name: &str) -> String {
     if name == LIMIT { "the limit: its hash blocks".into() } else { name.replace(", ", " · ") }
 }
@@ -114,7 +114,7 @@ fn bytes(case: &Case) -> f64 {
 fn time_text(nanoseconds: f64) -> String {
     let (value, unit) =
         if nanoseconds < 999.5 { (nanoseconds, "ns") } else { (nanoseconds / 1000.0, "µs") };
-    // Three digits at most, and no nought behind the point.
+    // At most three digits, and no trailing zero after the point.
     let digits =
         usize::from(unit == "µs" && value < 100.0) + usize::from(unit == "µs" && value < 10.0);
     let text = format!("{value:.digits$}");

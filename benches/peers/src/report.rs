@@ -1,4 +1,4 @@
-//! What was measured, as it is printed, drawn, and written as JSON.
+//! The results, as they are printed, drawn, and written as JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ impl Report {
         cases.find(|case| case.claims_bytes == bytes).expect("a case that was measured")
     }
 
-    /// From the smallest claims to the largest.
+    /// Returns the cases from the smallest claims to the largest.
     pub(crate) fn of(&self, operation: Operation, algorithm: &str) -> impl Iterator<Item = &Case> {
         self.cases
             .iter()
@@ -36,14 +36,14 @@ impl Report {
     }
 }
 
-/// One operation on one token by everyone.
+/// One operation on one token, by every candidate.
 #[derive(Serialize)]
 pub(crate) struct Case {
     pub(crate) operation: &'static str,
     pub(crate) algorithm: String,
     pub(crate) claims_bytes: usize,
     pub(crate) token_bytes: usize,
-    /// How many times as long kippu takes as itself.
+    /// The time of kippu divided by its time at another place in the round.
     pub(crate) noise: Option<f64>,
     pub(crate) rows: Vec<Row>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Row {
     pub(crate) nanoseconds: f64,
     pub(crate) times_limit: f64,
     pub(crate) times_kippu: f64,
-    /// Where there is something to borrow.
+    /// The ratio for borrowed claims, if the operation can borrow.
     pub(crate) times_kippu_borrowed: Option<f64>,
 }
 
@@ -89,7 +89,7 @@ impl Case {
     }
 }
 
-/// Something that a call does, by itself.
+/// One part of a call, measured separately.
 #[derive(Serialize)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
@@ -113,7 +113,7 @@ impl Part {
 #[derive(Serialize)]
 pub(crate) struct First {
     pub(crate) name: &'static str,
-    /// In the median of many processes.
+    /// The median of many processes.
     pub(crate) nanoseconds: f64,
     pub(crate) fastest: f64,
 }
@@ -125,13 +125,13 @@ impl First {
     }
 }
 
-/// The codec of the crate beside the `base64` crate's, in nanoseconds.
+/// The codec of kippu compared with the `base64` crate, in nanoseconds.
 #[derive(Serialize)]
 pub(crate) struct Codec {
     pub(crate) symbols: usize,
     pub(crate) decode: [f64; 2],
     pub(crate) encode: [f64; 2],
-    /// How many times as long the other takes.
+    /// The time of the other crate divided by that of kippu.
     pub(crate) ratios: [f64; 2],
 }
 
@@ -176,12 +176,12 @@ impl Threads {
     }
 }
 
-/// Far fewer than 2^32.
+/// Converts a number that is far below 2^32.
 pub(crate) fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).expect("at most some hundred thousand"))
 }
 
-/// Of one call.
+/// The allocations of one call.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Allocations {
     pub(crate) operation: String,

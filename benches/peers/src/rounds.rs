@@ -1,9 +1,9 @@
-//! Operations in, nanoseconds and ratios out.
+//! Measures operations in nanoseconds and as ratios.
 //!
-//! The candidates of a case take turns, a short batch at a time, for many rounds. What the machine
-//! does meanwhile hits neighbours alike, so that the ratio of two batches of one round is steadier
-//! than either time; what is told is the median of those ratios. The cases take turns too: what lasts for seconds
-//! hits all of them alike.
+//! The candidates of a case take turns, in short batches, for many rounds. Other load on the
+//! machine affects neighbouring batches in the same way, so that the ratio of two batches of one
+//! round varies less than either time. The result is the median of those ratios. The cases take
+//! turns, too, so that load that lasts for seconds affects all of them.
 
 use std::{
     hint::black_box,
@@ -15,15 +15,15 @@ use std::{
 /// How long to measure.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
-    /// How many times each case has its turn.
+    /// The number of passes over all cases.
     pub(crate) passes: usize,
-    /// In each pass.
+    /// The number of rounds in each pass.
     pub(crate) rounds: usize,
     pub(crate) batch: Duration,
     /// With threads the batches are longer, because the threads have to meet before each.
     pub(crate) thread_rounds: usize,
     pub(crate) thread_batch: Duration,
-    /// How many have their first decode.
+    /// The number of processes whose first decode is measured.
     pub(crate) processes: usize,
 }
 
@@ -47,27 +47,27 @@ impl Effort {
     };
 }
 
-/// One crate's way to do the operation of a case.
+/// A crate that does the operation of a case.
 pub(crate) struct Candidate<'f> {
     pub(crate) name: &'static str,
-    /// Does it so many times.
+    /// Runs it a number of times.
     run: Box<dyn Fn(u32) + Sync + 'f>,
 }
 
 impl<'f> Candidate<'f> {
-    /// What `operation` gives has been asserted before.
+    /// Makes a candidate. The result of `operation` has been asserted before.
     pub(crate) fn new<T>(name: &'static str, operation: impl Fn() -> T + Sync + 'f) -> Self {
         let run = move |times| {
             for _ in 0..times {
-                // Where it is: to move a result is not part of the operation.
+                // Passed by reference, because moving a result is not part of the operation.
                 black_box(&operation());
             }
         };
         Self { name, run: Box::new(run) }
     }
 
-    /// As [`Candidate::new`], for an operation that writes into a buffer of `bytes` bytes and asserts
-    /// its own result.
+    /// Makes a candidate like [`Candidate::new`], for an operation that writes into a buffer of
+    /// `bytes` bytes and asserts its own result.
     pub(crate) fn with_buffer(
         name: &'static str,
         bytes: usize,
@@ -82,7 +82,7 @@ impl<'f> Candidate<'f> {
         Self { name, run: Box::new(run) }
     }
 
-    /// This candidate, with `setup` before each batch.
+    /// Returns this candidate with `setup` before each batch.
     pub(crate) fn after(self, setup: impl Fn() + Sync + 'f) -> Self {
         let Self { name, run } = self;
         let run = move |times| {
@@ -102,7 +102,7 @@ impl<'f> Candidate<'f> {
         start.elapsed()
     }
 
-    /// How many operations fill a batch. Warms up on the way.
+    /// Returns how many operations fill a batch. Also warms up.
     fn calibrate(&self, batch: Duration) -> u32 {
         let mut times = 1_u32;
         while self.time(times) < batch {
@@ -118,10 +118,10 @@ fn calibrate(candidates: &[Candidate<'_>], batch: Duration) -> Vec<u32> {
     candidates.iter().map(|one| one.calibrate(batch)).collect()
 }
 
-/// What was measured of the candidates of a case.
+/// The measurements of the candidates of a case.
 pub(crate) struct Measured {
     names: Vec<&'static str>,
-    /// By candidate, then by round: nanoseconds an operation.
+    /// By candidate, then by round: nanoseconds for each operation.
     samples: Vec<Vec<f64>>,
 }
 
@@ -133,7 +133,8 @@ impl Measured {
         measured
     }
 
-    /// As [`Measured::of`] each case, which take turns: a machine that is slow for some seconds is slow for all alike.
+    /// Measures each case like [`Measured::of`]. The cases take turns, so that a machine that is
+    /// slow for some seconds affects all of them.
     pub(crate) fn of_each(cases: &[Vec<Candidate<'_>>], effort: Effort) -> Vec<Self> {
         let times: Vec<_> =
             cases.iter().map(|candidates| calibrate(candidates, effort.batch)).collect();
@@ -154,7 +155,7 @@ impl Measured {
     fn add(&mut self, candidates: &[Candidate<'_>], times: &[u32], rounds: usize) {
         for round in 0..rounds {
             for turn in 0..candidates.len() {
-                // Nobody always follows the same neighbour's cache misses at the same place.
+                // The order rotates, so that no candidate always runs after the same neighbour.
                 let index = (round + turn) % candidates.len();
                 let elapsed = candidates[index].time(times[index]);
                 self.samples[index].push(elapsed.as_secs_f64() * 1e9 / f64::from(times[index]));
@@ -171,30 +172,30 @@ impl Measured {
         &self.samples[index.expect("a candidate of the case")]
     }
 
-    /// Median nanoseconds an operation.
+    /// Returns the median nanoseconds of an operation.
     pub(crate) fn nanoseconds(&self, name: &str) -> f64 {
         median(self.samples(name).to_vec())
     }
 
-    /// How many times as long `name` takes as `base`.
+    /// Returns the time of `name` divided by that of `base`.
     pub(crate) fn ratio(&self, name: &str, base: &str) -> f64 {
         let pairs = self.samples(name).iter().zip(self.samples(base));
         median(pairs.map(|(one, other)| one / other).collect())
     }
 }
 
-/// Throughput of a candidate.
+/// The throughput of a candidate.
 pub(crate) struct Scaling {
     /// Operations a second on one thread.
     pub(crate) one: f64,
     /// Operations a second on two threads together.
     pub(crate) two: f64,
-    /// The one over the other, in the same round.
+    /// The second divided by the first, in the same round.
     pub(crate) ratio: f64,
 }
 
 impl Scaling {
-    /// One thread and two take turns too.
+    /// Measures one thread and two, which also take turns.
     pub(crate) fn of(candidates: &[Candidate<'_>], effort: Effort) -> Vec<Self> {
         let times = calibrate(candidates, effort.thread_batch);
         let turns = || {

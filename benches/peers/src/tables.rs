@@ -1,4 +1,4 @@
-//! A report as tables in Markdown.
+//! Prints a report as tables in Markdown.
 
 use crate::{
     ALGORITHMS, OPERATIONS,
@@ -70,7 +70,7 @@ fn parts(report: &Report) {
     println!();
 }
 
-/// The candidates down, the sizes across.
+/// The candidates are the rows, the sizes are the columns.
 fn sizes(cases: &[&Case]) {
     let columns = |text: &dyn Fn(&Case) -> String| -> String {
         cases.iter().map(|case| text(case)).collect()

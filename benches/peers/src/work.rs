@@ -1,4 +1,4 @@
-//! A crate in, its operations on the same tokens out, asserted before anything is timed.
+//! The operations of a crate on the same tokens. Each result is asserted before it is timed.
 
 use std::{
     fmt::Debug,
@@ -11,25 +11,26 @@ use crate::{
     rounds::Candidate,
 };
 
-/// What is compared.
+/// The compared operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// A good token, to its claims.
+    /// Decodes a valid token to its claims.
     Decode,
-    /// Good tokens, each with other claims than the one before: no branch is predicted from the last time.
+    /// Decodes valid tokens, each with other claims than the one before, so that the processor
+    /// cannot predict branches from the last time.
     DecodeVaried,
-    /// A good token whose header was written by another crate: `typ` before `alg`.
+    /// Decodes a valid token whose header another crate has written: `typ` before `alg`.
     DecodeForeign,
-    /// A token with a wrong MAC, to an error.
+    /// Rejects a token with a wrong MAC.
     Forged,
-    /// A token that has expired, to an error.
+    /// Rejects an expired token.
     Expired,
-    /// Claims, to a token.
+    /// Encodes claims to a token.
     Encode,
 }
 
 impl Operation {
-    /// In JSON, and in tables with little room.
+    /// Returns the name in JSON, and in tables with little room.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
@@ -53,27 +54,27 @@ impl Operation {
     }
 }
 
-/// Why a token is refused, in whatever words.
+/// Why a token is rejected, whatever the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Signature,
     Expired,
     Issuer,
     Audience,
-    /// For a reason that no token here should give.
+    /// A reason that no token here should cause.
     Other,
 }
 
-/// One algorithm and one size of claims, as the tokens that all are given.
+/// The tokens of one algorithm and one size of claims, which all crates get.
 pub(crate) struct Given {
     pub(crate) tokens: Tokens,
-    /// Of claims.
+    /// The number of bytes of the claims.
     pub(crate) bytes: usize,
-    /// As many as are varied, signed with the key.
+    /// Varied tokens, signed with the key.
     pub(crate) varied: Vec<String>,
-    /// Yesterday's, signed with the key.
+    /// A token of yesterday, signed with the key.
     pub(crate) expired: String,
-    /// For another audience, signed with the key.
+    /// A token for another audience, signed with the key.
     pub(crate) elsewhere: String,
 }
 
@@ -92,7 +93,7 @@ impl Given {
         Self { tokens, bytes, varied, expired, elsewhere }
     }
 
-    /// The tokens of an operation that reads some.
+    /// Returns the tokens that an operation reads.
     pub(crate) fn tokens(&self, operation: Operation) -> &[String] {
         slice::from_ref(match operation {
             Operation::Decode | Operation::Encode => &self.tokens.token,
@@ -104,9 +105,10 @@ impl Given {
     }
 }
 
-/// Gives the subject and the token's id another text and another length, up to 23 bytes longer, and the times another second.
+/// Changes the subject and the token's id to another text and length, up to 23 bytes longer, and
+/// the times to another second.
 fn vary(claims: &mut Claims, number: u64) {
-    // Odd, so that 512 numbers give 512 texts.
+    // An odd factor, so that 512 numbers give 512 texts.
     let digits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let length = usize::try_from(digits >> 32).expect("64 bits") % 24;
     claims.sub = format!("user-{digits:020}{:.length$}", "abcdefghijklmnopqrstuvwxyz");
@@ -114,7 +116,7 @@ fn vary(claims: &mut Claims, number: u64) {
     claims.exp += number;
 }
 
-/// Things that are taken one after the other, and over again.
+/// Values that are used in turn, repeatedly.
 pub(crate) struct Turns<T> {
     all: Vec<T>,
     next: AtomicUsize,
@@ -125,7 +127,8 @@ impl<T> Turns<T> {
         Self { all: all.into_iter().collect(), next: AtomicUsize::new(0) }
     }
 
-    /// Threads may take the same one. That is less than they would wait for each other.
+    /// Returns the next value. Threads may get the same one, which costs less than waiting for each
+    /// other.
     pub(crate) fn next(&self) -> &T {
         let next = self.next.load(Ordering::Relaxed);
         self.next.store(if next + 1 < self.all.len() { next + 1 } else { 0 }, Ordering::Relaxed);
@@ -135,24 +138,24 @@ impl<T> Turns<T> {
 
 /// A crate, used as its documentation shows, with keys and options made once.
 pub(crate) trait Peer: Sync {
-    /// What a caller of the crate is given: a struct with a field for each claim.
+    /// The claims that the crate returns: a struct with a field for each claim.
     type Claims;
     type Error: Debug;
 
     /// Checks the signature, `exp`, `iss` and `aud`.
     fn verify(&self, token: &str) -> Result<Self::Claims, Self::Error>;
 
-    /// A token of the claims that the peer was made with.
+    /// Returns a token of the claims that the peer was made with.
     fn sign(&self) -> String;
 
-    /// The claims as everyone's, to compare them.
+    /// Converts the claims to a common type, to compare them.
     fn claims(claims: Self::Claims) -> Claims;
 
     fn refusal(error: &Self::Error) -> Refusal;
 }
 
-/// `peer` at `operation`, once it has shown that it accepts what is good, and refuses what is
-/// forged, expired, or for somebody else, for that reason.
+/// Returns `peer` as a candidate for `operation`. First checks that it accepts the valid token, and
+/// rejects the forged one, the expired one, and the one for another audience, each for that reason.
 pub(crate) fn candidate<'g, P: Peer + 'g>(
     name: &'static str,
     peer: P,
@@ -171,7 +174,7 @@ pub(crate) fn candidate<'g, P: Peer + 'g>(
         (&given.elsewhere, Refusal::Audience),
     ] {
         match peer.verify(bad) {
-            Ok(_) => panic!("{name} accepts what it has to refuse: {reason:?}"),
+            Ok(_) => panic!("{name} accepts a token that it must reject: {reason:?}"),
             Err(error) => assert_eq!(P::refusal(&error), reason, "{name}: {error:?}"),
         }
     }
@@ -187,7 +190,7 @@ pub(crate) fn candidate<'g, P: Peer + 'g>(
     Candidate::new(name, move || peer.verify(tokens.next()))
 }
 
-/// Whether `token` is one that kippu reads back as the claims. Crates write headers of their own.
+/// Checks that kippu reads the claims from `token`. The crates write different headers.
 fn assert_is_token(given: &Given, token: &str) {
     let key = kippu::Key::new(given.tokens.algorithm, SECRET).expect("long enough");
     let claims = &given.tokens.claims;
@@ -196,7 +199,7 @@ fn assert_is_token(given: &Given, token: &str) {
     assert_eq!(kippu::decode(token, &key, &validation).as_ref(), Ok(claims));
 }
 
-/// What a crate says against a token, or what its user does where the crate leaves a claim to them.
+/// The error of a crate, or of its user where the crate does not check a claim.
 #[derive(Debug)]
 pub(crate) enum Fault<E> {
     Crate(E),
@@ -209,7 +212,7 @@ impl<E> From<E> for Fault<E> {
     }
 }
 
-/// The issuer and the audience, for a crate that leaves them to its user.
+/// Checks the issuer and the audience, for a crate that leaves that to its user.
 pub(crate) fn check_parties<E>(expected: &Claims, iss: &str, aud: &str) -> Result<(), Fault<E>> {
     if iss != expected.iss {
         return Err(Fault::Claim(Refusal::Issuer));

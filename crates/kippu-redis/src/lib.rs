@@ -1,4 +1,5 @@
-//! Sessions of [`kippu`] in Redis or Valkey: one server, Sentinel or Cluster, through the crate [`redis`].
+//! Stores the sessions of [`kippu`] in Redis or Valkey, through the crate [`redis`]: one server,
+//! Sentinel or Cluster.
 //!
 //! ```no_run
 //! use kippu::session::Sessions;
@@ -14,7 +15,8 @@
 //! # }
 //! ```
 //!
-//! This release tracks redis 1, and re-exports it as [`redis`](mod@redis): a client of another major version is another type.
+//! This release uses redis 1 and re-exports it as [`redis`](mod@redis). A client of another major
+//! version is a different type, which the store does not accept.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -24,7 +26,7 @@ pub use redis;
 
 pub use self::store::{ClusterPrimaries, PrimaryConnection, RedisStore};
 
-/// The example of the README is run as a test.
+/// Runs the example of the README as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,5 @@
-//! Sessions in Redis or Valkey: each step a script on one key, which the primary alone runs, within a deadline.
+//! Keeps sessions in Redis or Valkey. Each step is a script on one key, runs only on a primary, and
+//! ends within a deadline.
 
 mod clock;
 mod cluster;
@@ -39,7 +40,8 @@ use self::{
 };
 pub use self::{cluster::ClusterPrimaries, primary::PrimaryConnection};
 
-/// Sessions in Redis 7.0 or later, or in Valkey: one server, a primary that Redis Sentinel watches, or a cluster.
+/// Stores sessions in Redis 7.0 or later, or in Valkey: on one server, on a primary that Redis
+/// Sentinel watches, or in a cluster.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -55,20 +57,21 @@ pub use self::{cluster::ClusterPrimaries, primary::PrimaryConnection};
 /// | [`connect`](RedisStore::connect) | one server, or an address that leads to the primary | connects again, to the server that the address leads to then |
 /// | [`sentinel`](RedisStore::sentinel) | Redis Sentinel | asks the sentinels for the primary again |
 /// | [`cluster`](RedisStore::cluster) | Redis Cluster | follows the slots, and connects again when no node answers |
-/// | [`new`](Self::new) with another async connection of the [`redis`] crate | whatever it connects to | the connection decides |
+/// | [`new`](Self::new) with another async connection of the [`redis`] crate | any server | depends on the connection |
 ///
-/// Under Sentinel:
+/// With Sentinel:
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use kippu_redis::RedisStore;
 /// use redis::sentinel::{SentinelClient, SentinelServerType};
 ///
-/// let sentinels = vec!["redis://10.0.0.1:26379/", "redis://10.0.0.2:26379/", "redis://10.0.0.3:26379/"];
+/// let sentinels = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|ip| format!("redis://{ip}:26379/"));
 /// let client = SentinelClient::build(
-///     sentinels,
+///     sentinels.to_vec(),
 ///     "mymaster".to_owned(),
-///     None, // or the user, the password and TLS of the servers, which are not in the URLs of the sentinels
+///     // The user, the password and TLS of the servers, which the sentinels' URLs do not contain.
+///     None,
 ///     SentinelServerType::Master,
 /// )?;
 /// let store = RedisStore::sentinel(client).await?;
@@ -79,129 +82,154 @@ pub use self::{cluster::ClusterPrimaries, primary::PrimaryConnection};
 /// The store needs a tokio runtime with a timer.
 ///
 /// # Deadline
-/// Each step ends within [3 seconds](RedisStore::DEFAULT_DEADLINE), or the time that
-/// [`with_deadline`](Self::with_deadline) sets, connecting and repetitions included. Then it answers
-/// [`StoreErrorKind::Unavailable`], and may have happened, or may still happen. Repeating it is safe:
-/// - A rotation that reaches Redis later than the deadline allows changes nothing. One that has happened is *replayed* to
-///   the caller that repeats it within the grace.
-/// - A login that happens nevertheless leaves a session whose tokens no client has received.
-/// - A logout or a purge that happens nevertheless is what was asked for.
+/// Each step ends within [3 seconds](RedisStore::DEFAULT_DEADLINE), or within the time that
+/// [`with_deadline`](Self::with_deadline) sets. This includes connecting and repetitions. After the
+/// deadline the step returns [`StoreErrorKind::Unavailable`]. It may have happened, or may still
+/// happen. Repeating it is safe:
+/// - A rotation that reaches Redis later than the deadline allows changes nothing. If the rotation
+///   has happened, a caller that repeats it within the grace period gets *replayed*.
+/// - A login that happens after the error leaves a session whose tokens no client has received.
+/// - A logout or a purge that happens after the error does what the caller asked for.
 ///
-/// A connection of the application's has its own time limits besides, and the shorter one counts: the `redis` crate waits
-/// half a second for an answer unless it is configured otherwise.
+/// A connection that the application makes has time limits, too. The shorter limit applies: the
+/// `redis` crate waits half a second for an answer unless it is configured otherwise.
 ///
 /// # Failover
-/// Only a primary answers. Each script asks the server for its role, for reads and for writes, and a replica refuses it:
-/// the store closes that connection and answers [`StoreErrorKind::Unavailable`]. Later calls connect again, so that a store
-/// made by [`connect`](RedisStore::connect), [`sentinel`](RedisStore::sentinel) or [`cluster`](RedisStore::cluster) works again a moment after the
-/// new primary does. On a connection of the application's, the store sends `QUIT`: a `ConnectionManager` connects again after
-/// that, and a [`MultiplexedConnection`](redis::aio::MultiplexedConnection) stays closed. When a server vanishes without
-/// closing its connections, a `ConnectionManager` waits for TCP to notice, which takes a quarter of an hour unless
-/// [`TcpSettings::set_user_timeout`](redis::io::tcp::TcpSettings) is set; the store's own connection does not.
+/// Only a primary answers. Each script asks the server for its role, for reads and for writes, and
+/// returns an error on a replica. The store then closes that connection and returns
+/// [`StoreErrorKind::Unavailable`]. Later calls connect again: a store made by
+/// [`connect`](RedisStore::connect), [`sentinel`](RedisStore::sentinel) or
+/// [`cluster`](RedisStore::cluster) works again shortly after the new primary does. On a connection
+/// that the application made, the store sends `QUIT`. A `ConnectionManager` then connects again; a
+/// [`MultiplexedConnection`](redis::aio::MultiplexedConnection) stays closed. When a server
+/// vanishes without closing its connections, a `ConnectionManager` waits until TCP notices. That
+/// takes a quarter of an hour unless [`TcpSettings::set_user_timeout`](redis::io::tcp::TcpSettings)
+/// is set. The store's own connection does not wait for TCP.
 ///
-/// A primary that is cut off from its replicas and sentinels does not know that another has taken over. Until
-/// it does, it goes on answering the clients that still reach it, accepts sessions that have ended on the other, and loses
-/// later what it has accepted. `min-replicas-to-write 1` with `min-replicas-max-lag 10` ends that after ten
-/// seconds, for reads too, and `cluster-node-timeout` does in a cluster. Nothing ends it without one of the two. The store's own
-/// connection is then made again, to the primary that the sentinels or the address name by that time.
+/// A primary that is cut off from its replicas and sentinels does not know that another server has
+/// taken over. Until it notices, it answers the clients that still reach it: it accepts sessions
+/// that have been revoked on the new primary, and it later loses the writes that it has accepted.
+/// `min-replicas-to-write 1` with `min-replicas-max-lag 10` ends this state after ten seconds, for
+/// reads, too. In a cluster, `cluster-node-timeout` ends it. Without one of the two settings
+/// nothing ends it. The store then connects again, to the primary that the sentinels or the address
+/// name at that time.
 ///
 /// # Durability
-/// As the server is set up:
+/// The settings of the server decide what can be lost:
 ///
 /// | setting | what can be lost |
 /// |---|---|
 /// | `appendonly yes`, `appendfsync always` | nothing |
-/// | `appendonly yes`, `appendfsync everysec` | the last second or two when the machine stops; when Redis alone is killed, what it held back while the disk was busy with a sync, at most two seconds |
+/// | `appendonly yes`, `appendfsync everysec` | the last two seconds when the machine stops. When Redis alone is killed: the writes that it held back while the disk was busy with a sync, at most two seconds |
 /// | `appendonly no` | everything since the last snapshot |
-/// | a replica takes over | what it had not received yet: replication does not wait. `min-replicas-to-write` bounds that |
+/// | a replica takes over | the writes that the replica had not received: replication is asynchronous. `min-replicas-to-write` limits the loss |
 /// | a `maxmemory-policy` other than `noeviction` | any session at any time: its user has to log in again |
 ///
-/// A rotation that is lost heals, if the [policy](kippu::session::rotation::AheadPolicy) says so; the user of a login that
-/// is lost has to log in again; a session whose logout is lost goes on.
+/// If a rotation is lost, the session recovers where the
+/// [policy](kippu::session::rotation::AheadPolicy) allows it. If a login is lost, its user has to
+/// log in again. If a logout is lost, the session stays live.
 ///
-/// When `maxmemory` is reached under `noeviction`, logins fail, and all other steps go on.
+/// When `maxmemory` is reached under `noeviction`, logins fail. All other steps still work.
 ///
-/// # The grace
-/// It begins when the rotation is stored: a rotation that waits for a server that stalls is made that much later. The
-/// wait is measured by the server's clock, whose time comes with each answer. Redis syncs the rotation after that with
-/// `appendfsync always`: a sync that takes longer than the grace is not measured.
+/// # The grace period
+///
+/// The grace period begins when the rotation is stored. If the rotation has to wait for a server
+/// that stalls, the period begins that much later. The store measures the wait by the server's
+/// clock, whose time is part of each answer. With `appendfsync always`, Redis syncs the rotation to
+/// disk after the script has read the clock: the store does not measure a sync that takes longer
+/// than the grace period.
 ///
 /// # Steps that are repeated
-/// A `ClusterConnection` sends a request again when the answer is lost, and reports the second answer: a rotation may
-/// be *replayed* to the caller that made it, and a login reported as a
-/// [duplicate](InsertOutcome::Duplicate). With a grace of zero the repeated rotation counts as *reused*.
+/// A `ClusterConnection` sends a request again when the answer is lost, and returns the second
+/// answer. The caller that made a rotation may therefore get *replayed*, and the caller of a login
+/// may get [duplicate](InsertOutcome::Duplicate). With a grace period of zero the repeated rotation
+/// counts as *reused*.
 ///
 /// # Permissions
-/// A user of an access control list needs `~kippu:*` and `+eval +evalsha +info +pexpire +pttl +time +xadd +xrange +xtrim +zadd
-/// +zrange +zrem`,
-/// and `+del +hgetall` while there is data of the first layout, besides what the client itself needs to connect. With
-/// [wake-ups](Self::with_wake_ups), a store that ends sessions needs `+publish &kippu:ended` too, and a verifier that listens
-/// `+subscribe &kippu:ended`.
+/// A user of an access control list needs
+/// `~kippu:*` and
+/// `+eval +evalsha +info +pexpire +pttl +time +xadd +xrange +xtrim +zadd +zrange +zrem`,
+/// and what the client itself needs to connect. While there is data of the first layout, the user
+/// also needs `+del +hgetall`. With [wake-ups](Self::with_wake_ups), a store that ends sessions
+/// also needs `+publish &kippu:ended`, and a verifier that listens needs `+subscribe &kippu:ended`.
 ///
 /// # What is stored
-/// A sorted set for each [shard](SessionId::shard), `kippu:{03f}:1c`, with a member for each session and one that lists it
-/// under its subject. So every step needs one key, a subject's sessions are never on two nodes, and a slot that
-/// moves takes a shard with it whole or not at all. Logging a subject out, listing its sessions and a login within a
-/// [limit](kippu::session::SessionLimit) read that subject's sessions alone, however many others are in the shard. Each is one step, in which the server does nothing else: 100,000 sessions of
-/// one subject take it a second. The application limits how often a user may log in.
+/// A sorted set for each [shard](SessionId::shard), for example `kippu:{03f}:1c`, has two members
+/// for each session: the session itself, and an index entry that lists it under its subject. As a
+/// result, each step needs one key, and the sessions of a subject are never on two nodes. When a
+/// slot moves, all of a shard moves with it, or nothing.
 ///
-/// Data of earlier versions is migrated while the store is used, by any number of servers at once. A session of the version
-/// before this one is read as it is, and the step that changes it writes it in the present version. The first versions kept a
-/// hash for each shard: the first step on a shard converts it, in one piece. A server with an earlier version of this crate
-/// fails on what was migrated ([`StoreErrorKind::Corrupt`]), and changes nothing there: end those servers when the new ones
-/// start. Every step leaves the sessions of a later version as they are, and fails with [`StoreErrorKind::Misconfigured`].
+/// Logging a subject out, listing its sessions, and a login within a
+/// [limit](kippu::session::SessionLimit) read only the sessions of that subject, however many
+/// others are in the shard. Each of these is one step, and the server runs nothing else meanwhile:
+/// 100,000 sessions of one subject take a second. The application has to limit how often a user may
+/// log in.
 ///
-/// The ids of sessions that were revoked go into a log: the stream `kippu:ended`, in a cluster `kippu:{03f}:ended` for each
-/// hash tag. Do not delete it, and do not let it expire. A verifier reads it by one script, in a cluster by 1,024 small
-/// ones over all nodes: give [`EndedOptions::max_lag`](kippu::session::EndedOptions::max_lag) seconds there. While a slot of a
-/// cluster is moved, a logout and a login within a limit may fail there as unavailable, since they take two keys.
+/// The store migrates data of earlier versions while it is used, from any number of servers at
+/// once. A session of the previous version is read unchanged; the step that changes it writes it in
+/// the current version. The first versions kept a hash for each shard: the first step on such a
+/// shard converts it atomically. A server with an earlier version of this crate fails on migrated
+/// data ([`StoreErrorKind::Corrupt`]) and changes nothing there: stop those servers when the new
+/// ones start. Every step leaves the sessions of a later version unchanged and fails with
+/// [`StoreErrorKind::Misconfigured`].
 ///
-/// Sessions that have ended stay until [`purge_expired`](RefreshStore::purge_expired) removes them. It reads through all
-/// sessions, or as many as it can until the deadline: call it every few minutes, or every few hours on each of many servers.
-/// A shard without logins expires a year after its last session has ended. Neither takes a live session when one clock is
-/// wrong: the purge removes what has ended by the clock of the caller and by that of Redis, and the year allows for a
-/// clock of Redis that is ahead.
+/// The ids of revoked sessions go into a log: the stream `kippu:ended`, or in a cluster
+/// `kippu:{03f}:ended` for each hash tag. Do not delete it, and do not let it expire. A verifier
+/// reads the log with one script, and in a cluster with 1,024 small scripts on all nodes: set
+/// [`EndedOptions::max_lag`](kippu::session::EndedOptions::max_lag) to seconds there. While a slot
+/// of a cluster moves, a logout and a login within a limit may fail there as unavailable, because
+/// they take two keys.
+///
+/// Ended sessions stay until [`purge_expired`](RefreshStore::purge_expired) removes them. A purge
+/// reads all sessions, or as many as it can before the deadline: call it every few minutes, or
+/// every few hours on each of many servers. A shard without logins expires a year after its last
+/// session has ended. Neither removes a live session when one clock is wrong: the purge removes
+/// only the sessions that have ended both by the caller's clock and by that of Redis, and the year
+/// allows for a clock of Redis that is ahead.
 #[derive(Clone)]
 pub struct RedisStore<C> {
     connection: C,
     prefix: Arc<str>,
     deadline: Duration,
-    /// Whether a connection to a replica has to be closed here: it does not close itself.
+    /// Whether the store has to close a connection to a replica, because the connection does not
+    /// close itself.
     quits: bool,
     clocks: Arc<Clocks>,
-    /// Where the next purge begins.
+    /// The tag where the next purge begins.
     next_tag: Arc<AtomicU16>,
-    /// Whether the server is a node of a cluster, once it was asked.
+    /// Whether the server is a node of a cluster, once the store has asked it.
     is_cluster: Arc<OnceLock<bool>>,
-    /// Whether a message follows each step that ends sessions.
+    /// Whether each step that ends sessions publishes a message.
     sends_wake_ups: bool,
 }
 
-/// Keys have one of so many hash tags, enough that a cluster spreads them evenly, and few enough to visit all.
+/// The number of hash tags. It is large enough that a cluster spreads the keys evenly, and small
+/// enough to visit all of them.
 const TAGS: u16 = 1024;
 
-/// Shards that have a hash tag in common.
+/// The number of shards that share a hash tag.
 const SHARDS_PER_TAG: u16 = 64;
 
 impl RedisStore<PrimaryConnection> {
-    /// How long a step may take, unless [`with_deadline`](Self::with_deadline) sets another time: 3 seconds.
+    /// How long a step may take, unless [`with_deadline`](Self::with_deadline) sets another time: 3
+    /// seconds.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
 
     /// Connects to one server, by an address that leads to the primary.
     ///
     /// # Errors
-    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    /// [`StoreError`] when the store cannot connect within the default deadline.
     pub async fn connect(client: Client) -> Result<Self, StoreError> {
         Self::connected(PrimaryConnection::to_server(client)).await
     }
 
-    /// Connects to the primary that sentinels name, now and after each failover.
+    /// Connects to the primary that the sentinels name, now and after each failover.
     ///
-    /// The client has to be one for the [master](redis::sentinel::SentinelServerType::Master): a replica answers no
-    /// step.
+    /// The client must be one for the [master](redis::sentinel::SentinelServerType::Master): a
+    /// replica rejects every step.
     ///
     /// # Errors
-    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    /// [`StoreError`] when the store cannot connect within the default deadline.
     pub async fn sentinel(client: SentinelClient) -> Result<Self, StoreError> {
         Self::connected(PrimaryConnection::by_sentinels(client)).await
     }
@@ -210,18 +238,18 @@ impl RedisStore<PrimaryConnection> {
 impl RedisStore<ClusterPrimaries> {
     /// Connects to the primaries of a cluster, now and after each failover.
     ///
-    /// The client's own time limits and retries count within a step. A client that reads from replicas is of no use: a replica
-    /// answers no step.
+    /// The client's own time limits and retries count within a step. Do not use a client that reads
+    /// from replicas: a replica rejects every step.
     ///
     /// # Errors
-    /// [`StoreError`] when there is no connection to be had within the default deadline.
+    /// [`StoreError`] when the store cannot connect within the default deadline.
     pub async fn cluster(client: ClusterClient) -> Result<Self, StoreError> {
         Self::connected(ClusterPrimaries::connect(client)).await
     }
 }
 
 impl<C> RedisStore<C> {
-    /// A store over one of the connections that renew themselves.
+    /// Makes a store over one of the connections that renew themselves.
     async fn connected(
         connection: impl Future<Output = Result<C, RedisError>>,
     ) -> Result<Self, StoreError> {
@@ -230,7 +258,7 @@ impl<C> RedisStore<C> {
         Ok(Self { quits: false, ..Self::new(connection) })
     }
 
-    /// Makes a store over a connection of the application's, under the prefix `kippu`.
+    /// Makes a store over a connection that the application has made, with the prefix `kippu`.
     pub fn new(connection: C) -> Self {
         Self {
             connection,
@@ -244,33 +272,34 @@ impl<C> RedisStore<C> {
         }
     }
 
-    /// Puts the keys under another prefix: `prefix:{03f}:1c`. The channel of the [wake-ups](Self::with_wake_ups) is
-    /// `prefix:ended` then.
+    /// Sets another prefix of the keys: `prefix:{03f}:1c`. The channel of the
+    /// [wake-ups](Self::with_wake_ups) is then `prefix:ended`.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Misconfigured`] when there are braces in it, with which a cluster would spread keys by the
-    /// prefix.
+    /// [`StoreErrorKind::Misconfigured`] when the prefix contains a brace: a cluster would take the
+    /// text in braces for the hash tag.
     pub fn with_prefix(self, prefix: &str) -> Result<Self, StoreError> {
         if prefix.contains(['{', '}']) {
-            let message = "a prefix of Redis keys has no braces";
+            let message = "the prefix of the Redis keys contains a brace: give one without { and }";
             return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
         }
         Ok(Self { prefix: prefix.into(), ..self })
     }
 
-    /// Sets how long each step may take, connecting and every repetition included:
-    /// [`DEFAULT_DEADLINE`](RedisStore::DEFAULT_DEADLINE) unless it is set.
+    /// Sets how long each step may take, including connecting and every repetition. The default is
+    /// [`DEFAULT_DEADLINE`](RedisStore::DEFAULT_DEADLINE).
     ///
-    /// Then the step answers [`StoreErrorKind::Unavailable`]. It may have happened, or happen within this time once more
-    /// when Redis goes on: of a rotation that reaches Redis later, nothing comes; any other step takes place
-    /// whenever Redis gets to it.
+    /// After the deadline a step returns [`StoreErrorKind::Unavailable`]. The step may have
+    /// happened, or may still happen when Redis responds again. A rotation that reaches Redis more
+    /// than this time after the call changes nothing. Any other step runs whenever Redis gets to
+    /// it.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Returns the connection, for other data of the application in the same Redis. A clone of a [`PrimaryConnection`]
-    /// or of [`ClusterPrimaries`] follows each failover too.
+    /// Returns the connection, for other data that the application keeps in the same Redis. A clone
+    /// of a [`PrimaryConnection`] or of [`ClusterPrimaries`] also follows each failover.
     pub fn connection(&self) -> &C {
         &self.connection
     }
@@ -300,7 +329,7 @@ async fn in_time<T>(
 
 fn late(deadline: Duration) -> StoreError {
     let message = format!(
-        "Redis did not answer within the store's deadline of {deadline:?}: what was asked may have happened, try again"
+        "Redis did not answer within the store's deadline of {deadline:?}: the step may have happened, try again"
     );
     StoreError::new(StoreErrorKind::Unavailable, message)
 }
@@ -311,7 +340,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         in_time(self.deadline, self.run_on(step, tag_of(shard), &[self.key(shard)], args)).await
     }
 
-    /// Runs a step on a shard, and on the log of ended sessions, within the deadline. The last argument is the channel.
+    /// Runs a step on a shard and on the log of ended sessions, within the deadline. The last
+    /// argument is the channel.
     async fn end(&self, step: &Step, shard: u16, args: &[&[u8]]) -> Result<Value, StoreError> {
         let channel = self.channel();
         let args = [args, &[channel.as_bytes()]].concat();
@@ -334,7 +364,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         let answer = match step.run(&mut connection, keys, args).await {
             Ok(answer) => answer,
             Err(error) if self.quits && is_not_primary(&error) => {
-                // The server closes the connection then, and the next one may lead to the primary.
+                // The server then closes the connection, and the application's next one may lead to
+                // the primary.
                 let _ = redis::cmd("QUIT").query_async::<Value>(&mut connection).await;
                 return Err(fault(error));
             }
@@ -344,19 +375,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             Err(error) => return Err(fault(error)),
         };
         let Value::Array(parts) = answer else { return Err(corrupt()) };
-        let Ok([Value::Int(clock), Value::BulkString(server), said]) =
+        let Ok([Value::Int(clock), Value::BulkString(server), answer]) =
             <[Value; 3]>::try_from(parts)
         else {
             return Err(corrupt());
         };
         let server = str::from_utf8(&server).ok().and_then(|id| u64::from_str_radix(id, 16).ok());
         self.clocks.see(tag, server.ok_or_else(corrupt)?, clock);
-        Ok(said)
+        Ok(answer)
     }
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisStore<C> {
-    /// Takes one key, and within a limit the log of ended sessions too.
+    /// Takes one key, and within a limit also the log of ended sessions.
     async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
         let SessionRecord { id, subject, created_at, absolute_expires_at, .. } = &request.session;
         let lifetime = absolute_expires_at.saturating_since(*created_at).as_millis().to_string();
@@ -394,8 +425,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         }
     }
 
-    /// Takes one round trip for a rotation that follows on another step of the session, and for whatever changes nothing,
-    /// else two or more.
+    /// Takes one round trip for a plain rotation if an answer of the last ten seconds has shown the
+    /// clock of the session's server, and for a request that changes nothing. Otherwise it takes
+    /// two or more.
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
         in_time(self.deadline, self.present(request, Instant::now())).await
     }
@@ -411,7 +443,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         truth(&self.end(&REVOKE, id.shard(), &args).await?)
     }
 
-    /// Where one of the sessions cannot be read, it revokes all the others, and then fails.
+    /// If one of the sessions cannot be read, the step revokes all the others and then fails.
     async fn revoke_subject(
         &self,
         subject: &str,
@@ -426,7 +458,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         count(&self.end(&REVOKE_SUBJECT, SessionId::shard_of(subject), &args).await?)
     }
 
-    /// Redis looks through all sessions of the subject for each page, and sends those of the page.
+    /// Redis reads all sessions of the subject for each page, and sends those of the page.
     async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
         let ListRequest { subject, now, after, limit, .. } = request;
         let (time, id) = match after {
@@ -445,19 +477,22 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         Ok(request.page(sessions))
     }
 
-    /// Reads through all sessions, a few hundred in one step of the server, from where the last purge of this handle and
-    /// its clones ended; the first one begins anywhere. On a store of millions of sessions, or far from it, the deadline may
-    /// come first: the answer is the number of sessions that were removed by then, and the next call goes on from there.
+    /// Reads all sessions, up to 250 in one step of the server, starting where the last purge of
+    /// this handle and its clones stopped. The first purge starts at a random place. With millions
+    /// of sessions, or over a slow network, the deadline may pass first: the call then returns the
+    /// number of sessions removed so far, and the next call continues from there.
     ///
-    /// On an error, what was removed stays removed, and the next call goes on behind the shards that failed. A shard that
-    /// holds something else than sessions keeps no other from being purged: it is reported when the rest is done.
+    /// After an error the removed sessions stay removed, and the next call continues after the
+    /// shards that failed. A shard with values other than sessions does not keep the others from
+    /// being purged: the call reports it after the rest.
     ///
-    /// It is the only step that takes several keys of a slot, and fails as unavailable while that slot is moved.
+    /// This is the only step that takes several keys of a slot. It fails as unavailable while that
+    /// slot moves.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         self.purge(now, u64::from(limit)).await
     }
 
-    /// One step of one server; in a cluster one for each of 1,024 hash tags.
+    /// Runs one step on one server; in a cluster it runs one step for each of 1,024 hash tags.
     async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
         in_time(self.deadline, self.read_logs(cursor)).await
     }
@@ -504,7 +539,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_share_a_slot_by_sixty_four() {
+    fn sixty_four_shards_share_a_slot() {
         let store = RedisStore::new(());
         assert_eq!(store.key(0), "kippu:{000}:00");
         assert_eq!(store.key(0xa3f1), "kippu:{28f}:31");

@@ -1,5 +1,5 @@
-//! The store in Redis when servers fail, stall, fall silent or change their part: what a step answers then, when it ends,
-//! and that all goes on afterwards.
+//! Runs the store in Redis while servers fail, stall, stop answering or change their role. Checks
+//! what each step returns then, when it ends, and that the store works again afterwards.
 #![allow(
     clippy::indexing_slicing,
     clippy::items_after_statements,
@@ -55,7 +55,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// The store over each sort of connection to one server. Only the deadline ends a step.
+/// Makes the store over each kind of connection to one server. Only the deadline ends a step.
 async fn stores(url: &str, deadline: Duration) -> Vec<(&'static str, BoxStore)> {
     let client = || Client::open(url).unwrap();
     let config = ConnectionManagerConfig::new()
@@ -82,14 +82,15 @@ async fn by_sentinels(sentinels: &RedisSentinels) -> RedisStore<kippu_redis::Pri
     RedisStore::sentinel(client.unwrap()).await.unwrap()
 }
 
-/// The error of each step on a session, one after the other, and how long the slowest of them took.
+/// Runs each step on a session, one after the other. Returns their errors, and the time of the
+/// slowest step.
 async fn each_step(store: &BoxStore, alice: &SessionRecord) -> ([Option<StoreError>; 8], Duration) {
     let reason = RevokeReason::Logout;
     let mut slowest = Duration::ZERO;
     macro_rules! timed {
         ($step:expr) => {{
             let begun = Instant::now();
-            let error = timeout(LIMIT, $step).await.expect("a step that ends").err();
+            let error = timeout(LIMIT, $step).await.expect("the step ends").err();
             slowest = slowest.max(begun.elapsed());
             error
         }};
@@ -107,18 +108,18 @@ async fn each_step(store: &BoxStore, alice: &SessionRecord) -> ([Option<StoreErr
     (errors, slowest)
 }
 
-/// Fails unless every step answers that the store is unavailable.
+/// Fails unless every step returns that the store is unavailable.
 async fn no_step_works(what: &str, store: &BoxStore, alice: &SessionRecord) -> Vec<StoreError> {
     let (errors, _) = each_step(store, alice).await;
     let errors = errors.into_iter().enumerate().map(|(step, error)| {
-        let error = error.unwrap_or_else(|| panic!("{what}: step {step} was answered"));
+        let error = error.unwrap_or_else(|| panic!("{what}: step {step} did not fail"));
         assert_eq!(error.kind(), UNAVAILABLE, "{what}: step {step}: {error:?}");
         error
     });
     errors.collect()
 }
 
-/// Tries until a step succeeds. Until then it is unavailable, and nothing else.
+/// Repeats a step until it succeeds. Until then it must return that the store is unavailable.
 async fn works_again<T, F: Future<Output = Result<T, StoreError>>>(
     what: &str,
     mut step: impl FnMut() -> F,
@@ -134,19 +135,19 @@ async fn works_again<T, F: Future<Output = Result<T, StoreError>>>(
     };
     timeout(Duration::from_secs(10), tries)
         .await
-        .unwrap_or_else(|_| panic!("{what} does not recover"))
+        .unwrap_or_else(|_| panic!("{what}: the store does not recover"))
 }
 
-/// All that is stored.
+/// Returns everything that the server stores.
 fn contents(redis: &Redis) -> String {
     let keys = redis.command(&["KEYS", "kippu:*"]);
     keys.lines().map(|key| redis.command(&["ZRANGE", key, "0", "-1"])).collect()
 }
 
-/// Neither one that refuses to write, nor one that was told to take writes.
+/// Neither a replica that rejects writes, nor one that is configured to accept them.
 #[test]
 #[ignore = "needs Redis"]
-fn no_replica_answers_any_step() {
+fn a_replica_answers_no_step() {
     let primary = Redis::start();
     let replica = primary.start_replica();
     runtime().block_on(async {
@@ -166,7 +167,7 @@ fn no_replica_answers_any_step() {
             }
             assert_eq!(contents(&replica), before);
         }
-        // One that is told to answer nothing while its primary is away.
+        // A replica that is configured to answer nothing while its primary is away.
         replica.command(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
         replica.command(&["REPLICAOF", "127.0.0.1", "1"]);
         for (name, store) in stores(&replica.url(), LIMIT).await {
@@ -175,7 +176,7 @@ fn no_replica_answers_any_step() {
     });
 }
 
-/// How many connections a server has, without the one that asks.
+/// Returns how many connections a server has, without the one that asks.
 fn clients(redis: &Redis) -> usize {
     redis
         .command(&["CLIENT", "LIST", "TYPE", "NORMAL"])
@@ -185,11 +186,11 @@ fn clients(redis: &Redis) -> usize {
         - 1
 }
 
-/// The primary becomes a replica of the server that takes over, and closes no connection. The address leads to the new
-/// one from then on.
+/// The primary becomes a replica of the server that takes over, and closes no connection. From then
+/// on the address leads to the new primary.
 #[test]
 #[ignore = "needs Redis"]
-fn a_primary_may_be_demoted_behind_its_address() {
+fn a_primary_that_is_demoted_behind_its_address_is_replaced() {
     let old = Redis::start();
     let new = old.start_replica();
     runtime().block_on(async {
@@ -207,19 +208,24 @@ fn a_primary_may_be_demoted_behind_its_address() {
         assert_eq!(new.command(&["REPLICAOF", "NO", "ONE"]).trim(), "OK");
         old.command(&["CONFIG", "SET", "replica-read-only", "no"]);
         old.follow(&new);
-        // So that it does not hear of the logout: what it has is old.
+        // The old primary must not receive the logout, so that its data is outdated.
         old.command(&["REPLICAOF", "127.0.0.1", "1"]);
         let there = RedisStore::connect(Client::open(new.url()).unwrap()).await.unwrap();
         assert!(there.revoke(&left.id, RevokeReason::Logout, LOGIN).await.unwrap());
         assert_eq!(clients(&old), through.len());
         for (name, store) in &through {
-            no_step_works(&format!("{name}, before the address leads on"), store, &left).await;
+            no_step_works(
+                &format!("{name}, before the address leads to the new primary"),
+                store,
+                &left,
+            )
+            .await;
         }
         proxy.switch(new.port());
 
         for (name, store) in &through {
             if *name == "multiplexed" {
-                no_step_works("a connection that was closed", store, &left).await;
+                no_step_works("on the closed connection", store, &left).await;
                 continue;
             }
             let load = || async { store.load(&left.id).await };
@@ -236,7 +242,7 @@ fn a_primary_may_be_demoted_behind_its_address() {
 /// The primary does not know that another server has taken over, and no sentinel reaches it.
 #[test]
 #[ignore = "needs Redis"]
-fn a_primary_that_is_cut_off_is_left_for_the_one_that_took_over() {
+fn a_primary_that_is_cut_off_is_replaced_by_the_one_that_took_over() {
     let old = Redis::start();
     let new = old.start_replica();
     runtime().block_on(async {
@@ -255,10 +261,11 @@ fn a_primary_that_is_cut_off_is_left_for_the_one_that_took_over() {
     });
 }
 
-/// The sentinels promote another: because they are asked to, because the primary has died, and because it does not move.
+/// The sentinels promote another server: on command, after the primary has died, and while it is
+/// stopped.
 #[test]
 #[ignore = "needs Redis"]
-fn sentinels_name_another_primary() {
+fn the_store_follows_the_primary_that_sentinels_promote() {
     let primary = Redis::start();
     let mut sentinels = RedisSentinels::start(primary);
     runtime().block_on(async {
@@ -276,7 +283,8 @@ fn sentinels_name_another_primary() {
         load.wait_for(16 * 20).await;
         sentinels.servers[killed].restart();
 
-        // It keeps its connections, and does not know that there is another when it moves again.
+        // The server keeps its connections, and does not know about the new primary when it runs
+        // again.
         sentinels.wait_until_whole();
         sentinels.servers[primary].pause();
         let paused = primary;
@@ -293,12 +301,14 @@ fn sentinels_name_another_primary() {
     });
 }
 
-/// Down, stopped and silent: each step ends at its deadline, or before, and the store is there when the server is.
+/// The server is down, stopped, and silent: each step ends at its deadline or before, and the store
+/// works again when the server does.
 #[test]
 #[ignore = "needs Redis"]
-fn each_step_ends_in_time() {
+fn each_step_ends_within_the_deadline() {
     let deadline = Duration::from_millis(500);
-    // For a machine that does much else. Less than a single time limit of the client, or the default deadline.
+    // Long enough for a busy machine. Shorter than any time limit of the client, and than the
+    // default deadline.
     let late = deadline + Duration::from_secs(2);
     let options = RedisOptions { append: Some("everysec"), ..RedisOptions::default() };
     let mut redis = Redis::start_with(options);
@@ -340,7 +350,7 @@ fn each_step_ends_in_time() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn each_step_ends_in_time_in_a_cluster_and_under_sentinels() {
+fn each_step_ends_within_the_deadline_in_a_cluster_and_under_sentinels() {
     let deadline = Duration::from_millis(500);
     let late = deadline + Duration::from_secs(2);
     let (mut cluster, primary) = (RedisCluster::start(), Redis::start());
@@ -375,10 +385,11 @@ fn each_step_ends_in_time_in_a_cluster_and_under_sentinels() {
     });
 }
 
-/// A `ClusterConnection` alone may stop answering for good then: see [`kippu_redis::ClusterPrimaries`].
+/// A plain `ClusterConnection` may stop answering for good in this case: see
+/// [`kippu_redis::ClusterPrimaries`].
 #[test]
 #[ignore = "needs Redis"]
-fn a_cluster_that_loses_a_primary_under_load_is_followed() {
+fn a_cluster_that_loses_a_primary_under_load_recovers() {
     const STORES: usize = 4;
     let mut cluster = RedisCluster::start();
     runtime().block_on(async {
@@ -402,7 +413,7 @@ fn a_cluster_that_loses_a_primary_under_load_is_followed() {
                 std::array::from_fn(|number| readings[number].load(Ordering::Relaxed))
             };
             let before = done();
-            // The first may have begun earlier.
+            // The first reading may have begun earlier.
             let read = async || {
                 while done().into_iter().zip(before).any(|(now, before)| now < before + 2) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -419,19 +430,19 @@ fn a_cluster_that_loses_a_primary_under_load_is_followed() {
 
 const GRACE: Duration = Duration::from_millis(300);
 
-/// Longer than the grace by far.
+/// Much longer than the grace period.
 const STALL: Duration = Duration::from_millis(1500);
 
 fn presented(session: &SessionRecord, generation: u64, now: UnixMillis) -> RotateRequest {
     changed(request(session, generation, now), |it| it.grace = GRACE)
 }
 
-/// What keeps a server from answering for as long as `STALL`, or until it is ended.
+/// The reason why a server does not answer for as long as `STALL`, or until the stall is ended.
 enum Stall {
     Stopped,
-    /// By the script of another client.
+    /// The server runs the script of another client.
     Busy(Child),
-    /// By `CLIENT PAUSE`, as a failover on command does it.
+    /// `CLIENT PAUSE`, which a failover on command uses.
     Paused,
 }
 
@@ -470,11 +481,11 @@ impl Stall {
     }
 }
 
-/// R1 and R2 through a stall that is longer than the grace: every token that was presented meanwhile gets the successor,
-/// and the grace begins when the rotation is stored.
+/// R1 and R2 through a stall that is longer than the grace period: every token that is presented
+/// meanwhile gets the successor, and the grace period begins when the rotation is stored.
 #[test]
 #[ignore = "needs Redis"]
-fn the_grace_begins_after_a_stall() {
+fn the_grace_period_begins_after_a_stall() {
     let redis = Redis::start();
     runtime().block_on(async {
         for kind in ["stopped", "busy", "paused"] {
@@ -483,7 +494,7 @@ fn the_grace_begins_after_a_stall() {
                 let store = Arc::new(store);
                 let alice = session("alice");
                 store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
-                // The clock of the test is the real one, counted from the login.
+                // The test uses the real clock, counted from the login.
                 let begun = Instant::now();
                 let now = move || LOGIN.saturating_add(begun.elapsed());
                 let stall = Stall::begin(kind, &redis);
@@ -506,7 +517,7 @@ fn the_grace_begins_after_a_stall() {
                 }
                 assert_eq!(rotated, 1, "{what}");
                 let kept = store.load(&alice.id).await.unwrap().unwrap();
-                // The clocks that count may be slewed against each other.
+                // The two clocks may be slewed against each other.
                 let latest = now().saturating_add(GRACE / 10);
                 assert!(
                     last < kept.rotated_at && kept.rotated_at <= latest,
@@ -517,7 +528,8 @@ fn the_grace_begins_after_a_stall() {
                     Duration::from_secs(3600)
                 );
 
-                // Presented shortly before it was stored, at the end of the grace, and after it.
+                // Presented shortly before the rotation was stored, at the end of the grace period,
+                // and after it.
                 let milli = Duration::from_millis(1);
                 let before = UnixMillis::new(kept.rotated_at.get() - 1);
                 let end = kept.rotated_at.saturating_add(GRACE);
@@ -536,10 +548,11 @@ fn the_grace_begins_after_a_stall() {
     });
 }
 
-/// A token that is ahead of the store, and one that waits on its way: the wait counts too.
+/// A token that is ahead of the store, and one that is delayed on the network: the delay counts,
+/// too.
 #[test]
 #[ignore = "needs Redis"]
-fn a_wait_on_the_way_counts() {
+fn a_delay_on_the_network_postpones_the_rotation() {
     let redis = Redis::start();
     runtime().block_on(async {
         let proxy = Proxy::to(redis.port()).await;
@@ -564,10 +577,10 @@ fn a_wait_on_the_way_counts() {
     });
 }
 
-/// Of a rotation whose caller has been answered, nothing comes later; a logout takes place nevertheless.
+/// A rotation whose caller has got an error does not happen later. A logout still happens.
 #[test]
 #[ignore = "needs Redis"]
-fn a_rotation_that_is_late_does_not_happen() {
+fn a_rotation_that_arrives_after_the_deadline_changes_nothing() {
     let redis = Redis::start();
     runtime().block_on(async {
         for (name, store) in stores(&redis.url(), Duration::from_millis(300)).await {
@@ -593,10 +606,10 @@ fn a_rotation_that_is_late_does_not_happen() {
     });
 }
 
-/// A clock of Redis that is set prolongs nothing.
+/// Setting the clock of Redis does not make a session live longer.
 #[test]
 #[ignore = "needs Redis"]
-fn a_clock_that_is_set_is_not_a_wait() {
+fn setting_the_server_clock_does_not_postpone_a_rotation() {
     let redis = Redis::start_with_clock();
     runtime().block_on(async {
         let [(_, store), ..] = &stores(&redis.url(), LIMIT).await[..] else { panic!("a store") };
@@ -616,10 +629,10 @@ fn a_clock_that_is_set_is_not_a_wait() {
     });
 }
 
-/// What a server that refuses says, and what to do about it.
+/// Each error of a server that refuses a step tells the operator what to do.
 #[test]
 #[ignore = "needs Redis"]
-fn refusals_say_what_to_do() {
+fn an_error_of_a_refusing_server_says_what_to_do() {
     let options = RedisOptions { more: &["--maxclients", "10"], ..RedisOptions::default() };
     let redis = Redis::start_with(options);
     runtime().block_on(async {
@@ -640,7 +653,8 @@ fn refusals_say_what_to_do() {
         assert!(error.to_string().contains("the script of another client"), "{error}");
         stall.end(&redis);
 
-        // Too many clients, who are sent away with a code that means much.
+        // With too many clients, the server rejects new ones with the code ERR, which has many
+        // meanings.
         let client = Client::open(redis.url()).unwrap();
         let mut others = Vec::new();
         while let Ok(other) = client.get_multiplexed_async_connection().await {
@@ -649,7 +663,7 @@ fn refusals_say_what_to_do() {
         }
         let error = RedisStore::connect(client).await.unwrap_err();
         assert_eq!(error.kind(), UNAVAILABLE, "{error:?}");
-        // Those who are in, stay in.
+        // Existing connections still work.
         store.load(&alice.id).await.unwrap();
     });
 }

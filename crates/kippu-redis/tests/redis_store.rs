@@ -1,5 +1,5 @@
-//! The store in Redis, on servers that these tests start: each step, races on several connections, and what happens
-//! when scripts are forgotten, servers end, masters fail, and slots move.
+//! The store in Redis, on servers that these tests start: each step, races on several connections,
+//! and what happens when scripts are forgotten, servers stop, masters fail, and slots move.
 #![allow(
     clippy::indexing_slicing,
     clippy::items_after_statements,
@@ -45,10 +45,11 @@ use self::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a connection waits for an answer: the client's half a second is too short for a machine that does much else.
+/// How long a connection waits for an answer. The client's default of half a second is too short
+/// for a busy machine.
 const ANSWER: Option<Duration> = Some(Duration::from_secs(5));
 
-/// So that no step ends for that reason either.
+/// Sets a long deadline, so that no step fails because of a busy machine.
 fn patient<C>(store: RedisStore<C>) -> RedisStore<C> {
     store.with_deadline(LIMIT)
 }
@@ -87,13 +88,13 @@ async fn few_retries(cluster: &RedisCluster) -> RedisStore<ClusterConnection> {
     patient(RedisStore::new(client.get_async_connection().await.unwrap()))
 }
 
-/// Where the store keeps the sessions of a subject.
+/// Returns the key of the shard with the sessions of a subject.
 fn key_of(subject: &str) -> String {
     let shard = SessionId::shard_of(subject);
     format!("kippu:{{{:03x}}}:{:02x}", shard / 64, shard % 64)
 }
 
-/// A subject that ends as this one does, and whose shard is related to this one's.
+/// Returns a subject that ends with this one, and whose shard has the relation to this one's.
 fn longer_subject(subject: &str, is_related: impl Fn(u16, u16) -> bool) -> String {
     let shard = SessionId::shard_of(subject);
     let mut longer = (0..).map(|number| format!("{number} {subject}"));
@@ -104,7 +105,7 @@ fn data(bytes: impl Into<Vec<u8>>) -> SessionData {
     SessionData::new(bytes.into()).unwrap()
 }
 
-/// What every store does, on whatever connection.
+/// Checks each step, on any kind of connection.
 async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
     let alice = session("alice");
     assert_eq!(store.load(&alice.id).await.unwrap(), None);
@@ -119,7 +120,8 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     );
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
-    // Rotated, replayed, reused. The rotation is made when it is stored, a little after the token was presented.
+    // Rotated, replayed, reused. The rotation counts from when it is stored, a little after the
+    // token was presented.
     let successor = |generation, end| Successor::new(generation, "k2", end);
     let answer = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
     let kept = store.load(&alice.id).await.unwrap().unwrap();
@@ -143,7 +145,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     let answer = store.rotate(&request(&alice, 1, after(41))).await.unwrap();
     assert_eq!(answer, RotateOutcome::Revoked(RevokeReason::Reuse));
 
-    // Ahead, the absolute end, expired, unknown.
+    // A token ahead of the store, the absolute end, an expired session, an unknown session.
     let bob = session("bob");
     assert_eq!(store.rotate(&request(&bob, 0, LOGIN)).await.unwrap(), RotateOutcome::Unknown);
     assert_eq!(store.load(&bob.id).await.unwrap(), None);
@@ -162,7 +164,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     let last = RotateOutcome::Rotated(successor(9, after(86_400)));
     assert_eq!(store.rotate(&ahead).await.unwrap(), last);
 
-    // Revoked once, listed while live.
+    // A session is revoked once, and listed while it is live.
     let mut carols: Vec<SessionRecord> = (0..4).map(|_| session("carol")).collect();
     carols[2].expires_at = after(1);
     for carol in &carols {
@@ -178,7 +180,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     live.sort_by_key(|record| record.id);
     assert_eq!(store.list(&ListRequest::new("carol", after(1))).await.unwrap(), live);
 
-    // Revoked together, the one that is over among them.
+    // Logging out everywhere revokes all sessions, also the expired one.
     let all = RevokeReason::LogoutAll;
     let keep = Some(&carols[0].id);
     assert_eq!(store.revoke_subject("carol", keep, all, after(2)).await.unwrap(), 2);
@@ -191,7 +193,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     policies(store).await;
     limits_and_pages(store).await;
 
-    // Subjects of one shard, of which one ends as the other does.
+    // Subjects of one shard, one of which ends with the other.
     let longer = longer_subject("carol", |shard, other| shard == other);
     let other = session(&longer);
     store.insert(&InsertRequest::new(other.clone())).await.unwrap();
@@ -204,11 +206,11 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     store.insert(&InsertRequest::new(dave.clone())).await.unwrap();
     assert!(store.revoke(&dave.id, name, after(1)).await.unwrap());
 
-    // Purged: what is over, and no more of it than asked for.
+    // A purge removes expired sessions, and no more than the limit.
     assert_eq!(store.purge_expired(LOGIN, 100).await.unwrap(), 0);
     let mut over = Vec::new();
     for number in 0..25 {
-        // Several in a shard, so that a limit is reached within one.
+        // Several sessions in a shard, so that a purge reaches its limit within one.
         let mut record = session(&format!("user {}", number / 4));
         record.expires_at = after(5);
         record.absolute_expires_at = after(5);
@@ -216,7 +218,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
         over.push(record.id);
     }
     assert_eq!(store.purge_expired(after(4), 0).await.unwrap(), 0);
-    // One of carol's has been over since the first second.
+    // One of carol's sessions expired in the first second.
     assert_eq!(store.purge_expired(after(4), 100).await.unwrap(), 1);
     assert_eq!(store.load(&carols[2].id).await.unwrap(), None);
     assert_eq!(store.purge_expired(after(5), 10).await.unwrap(), 10);
@@ -233,7 +235,7 @@ async fn each_step<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Re
     );
 }
 
-/// A login's own policy and data stay, and move when a request says so.
+/// A login keeps its own policy and data. A request changes the data and the time of the login.
 async fn policies<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
     let millis = Duration::from_millis;
     let wild: Vec<u8> = (0..=255).cycle().take(SessionData::MAX_LEN).collect();
@@ -252,10 +254,11 @@ async fn policies<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Red
         store.insert(&InsertRequest::new(erin.clone())).await.unwrap();
         assert_eq!(store.load(&erin.id).await.unwrap().as_ref(), Some(&erin));
 
-        // The first rotation keeps the data and the time, the others bring new ones: that of the login at last.
+        // The first rotation keeps the data and the time. The others bring new ones, the last the
+        // time of the login.
         let new = [None, Some(data("new")), Some(data(&wild[..]))];
         for (generation, data) in (0..).zip(new) {
-            // Later than the grace of the rotation before.
+            // After the grace period of the rotation before.
             let now = after(10 + 40 * generation);
             let generation = usize::try_from(generation).unwrap();
             let auth_time = [None, Some(after(20)), Some(LOGIN)][generation];
@@ -272,7 +275,7 @@ async fn policies<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Red
             assert_eq!(kept, erin);
             assert_eq!(kept.auth_time, auth_time.unwrap_or(after(1)));
         }
-        // A replay changes neither, and a new proof that comes too late nothing at all.
+        // A replay changes neither. A reauthentication that comes too late changes nothing.
         let mut late = changed(request(&erin, 2, after(91)), |it| it.data = Some(data("late")));
         let outcome = store.rotate(&late).await.unwrap();
         assert!(matches!(outcome, RotateOutcome::Replayed(_)), "{outcome:?}");
@@ -282,7 +285,8 @@ async fn policies<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Red
             assert_eq!(store.rotate(&late).await.unwrap(), RotateOutcome::Overtaken);
         }
         assert_eq!(store.load(&erin.id).await.unwrap().as_ref(), Some(&erin));
-        // Within the grace a proof keeps the token, whether that was read before the rotation or after it.
+        // Within the grace period a reauthentication keeps the token, whether it was read before
+        // the rotation or after it.
         late.now = after(91);
         for (generation, auth_time) in [(2, 91), (3, 92), (3, 92)] {
             (late.generation, late.auth_time) = (generation, Some(after(auth_time)));
@@ -295,7 +299,7 @@ async fn policies<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &Red
     }
 }
 
-/// A limit is one of the live sessions of a subject, and a list has pages.
+/// The limit counts the live sessions of a subject, and a list is returned in pages.
 async fn limits_and_pages<C: ConnectionLike + Clone + Send + Sync + 'static>(
     store: &RedisStore<C>,
 ) {
@@ -332,7 +336,7 @@ async fn limits_and_pages<C: ConnectionLike + Clone + Send + Sync + 'static>(
     assert_eq!(store.list(&page).await.unwrap(), []);
 }
 
-/// The ids in the log behind a place.
+/// Returns the ids in the log after a place.
 async fn logged(
     store: &impl RefreshStore,
     mut cursor: EndedCursor,
@@ -348,7 +352,7 @@ async fn logged(
     }
 }
 
-/// Texts of any kind stay apart, and come back as they were.
+/// Texts with any characters stay separate, and are read back unchanged.
 async fn hostile_texts<C: ConnectionLike + Clone + Send + Sync + 'static>(store: &RedisStore<C>) {
     let subjects = [
         "{}",
@@ -407,7 +411,7 @@ async fn hostile_texts<C: ConnectionLike + Clone + Send + Sync + 'static>(store:
     }
 }
 
-/// 64 present the same generation at once, over four connections.
+/// 64 callers present the same generation concurrently, over four connections.
 async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [RedisStore<C>; 4]) {
     let raced = session("raced");
     stores[0].insert(&InsertRequest::new(raced.clone())).await.unwrap();
@@ -439,7 +443,8 @@ async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [Redis
         assert_eq!(successors[0].generation, generation + 1);
     }
 
-    // Of those who present a token too late, one revokes and the others see that; none rotates after a revocation.
+    // Of the callers that present a token too late, one revokes the session and the others see
+    // that. None rotates after the revocation.
     for _ in 0..20 {
         let raced = session("raced too");
         stores[0].insert(&InsertRequest::new(raced.clone())).await.unwrap();
@@ -461,7 +466,8 @@ async fn races<C: ConnectionLike + Clone + Send + Sync + 'static>(stores: [Redis
         assert_eq!((reused, others), (1, 15));
     }
 
-    // Logging out everywhere against rotations under way: what was rotated before stays refused after.
+    // Logging out everywhere races with rotations. Every session that was rotated before is
+    // rejected after.
     for _ in 0..20 {
         let subject = "raced against a logout";
         let raced = session(subject);
@@ -523,7 +529,7 @@ fn a_cluster_serves_each_step_and_races() {
             [clustered(&cluster).await, clustered(&cluster).await, clustered(&cluster).await];
         races([store.clone(), one, two, three]).await;
 
-        // Subjects are spread over all masters, and a subject has all its sessions in one slot.
+        // Subjects are spread over all masters. All sessions of a subject are in one slot.
         let mut owners = BTreeSet::new();
         for number in 0..40 {
             let subject = format!("subject {number}");
@@ -535,7 +541,7 @@ fn a_cluster_serves_each_step_and_races() {
         }
         assert_eq!(owners.len(), 3);
 
-        // A connection to one node alone says what is wrong.
+        // A connection to a single node returns an error that explains what to do.
         let client = Client::open(&*cluster.urls()[0]).unwrap();
         let one = RedisStore::new(client.get_multiplexed_async_connection().await.unwrap());
         let mut kinds = BTreeSet::new();
@@ -547,10 +553,10 @@ fn a_cluster_serves_each_step_and_races() {
     });
 }
 
-/// The script agrees with `RotateRequest::decide`, on what it changes too.
+/// The script makes the same decisions and changes as `RotateRequest::decide`.
 #[test]
 #[ignore = "needs Redis"]
-fn rotation_is_what_was_decided() {
+fn the_rotation_script_agrees_with_decide() {
     let time = || {
         let near = (-3_i64..=3).prop_map(|by| LOGIN.get() + by);
         let edges =
@@ -601,7 +607,7 @@ fn rotation_is_what_was_decided() {
         record,
         asked,
         (generation(), text(), time(), (duration(), duration()), duration(), policy),
-        // The time of a proof, or that of the login.
+        // The time of a reauthentication, or that of the login.
         (prop::option::weighted(0.2, prop::option::of(time())), prop::option::of(bytes())),
     );
 
@@ -630,7 +636,8 @@ fn rotation_is_what_was_decided() {
                     store.insert(&InsertRequest::new(record.clone())).await.unwrap();
                     let outcome = store.rotate(&request).await.unwrap();
                     let stored = store.load(&record.id).await.unwrap().unwrap();
-                    // It is the decision after the wait for the server, of which the time of the rotation tells.
+                    // The decision is made after the wait for the server. The time of the rotation
+                    // shows when.
                     let waited = match outcome {
                         RotateOutcome::Rotated(_) | RotateOutcome::Healed { .. } => {
                             stored.rotated_at.saturating_since(request.rotated_at())
@@ -669,7 +676,7 @@ fn rotation_is_what_was_decided() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn scripts_may_be_forgotten_at_any_time() {
+fn the_store_works_when_the_server_forgets_its_scripts() {
     on_server(RedisOptions::default(), |redis| async move {
         let mut load = Load::start(&managed(&redis).await, 16, false).await;
         for _ in 0..50 {
@@ -679,14 +686,14 @@ fn scripts_may_be_forgotten_at_any_time() {
         assert_eq!(load.faults(), 0);
         load.finish().await;
         let stats = redis.command(&["INFO", "errorstats"]);
-        assert!(stats.contains("errorstat_NOSCRIPT"), "none was forgotten: {stats}");
+        assert!(stats.contains("errorstat_NOSCRIPT"), "no script was forgotten: {stats}");
     });
 }
 
 #[test]
 #[ignore = "needs Redis"]
-fn a_server_may_end_and_come_back_under_load() {
-    // With `everysec`, a Redis that is killed loses what it holds back while the disk is busy with a sync.
+fn the_store_recovers_when_a_server_restarts_under_load() {
+    // With `everysec`, a killed Redis loses the writes that it held back during a sync of the disk.
     let options = RedisOptions { append: Some("always"), ..RedisOptions::default() };
     on_server(options, |mut redis| async move {
         let mut load = Load::start(&managed(&redis).await, 32, false).await;
@@ -706,7 +713,7 @@ fn a_server_may_end_and_come_back_under_load() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn a_master_may_fail_under_load() {
+fn the_store_recovers_when_a_master_fails_under_load() {
     let mut cluster = RedisCluster::start();
     runtime().block_on(async {
         let store = clustered(&cluster).await;
@@ -722,7 +729,7 @@ fn a_master_may_fail_under_load() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn a_slot_may_move_under_load() {
+fn the_store_works_while_a_slot_moves_under_load() {
     let cluster = RedisCluster::start();
     runtime().block_on(async {
         let store = clustered(&cluster).await;
@@ -740,7 +747,8 @@ fn a_slot_may_move_under_load() {
             let to = to.collect::<Vec<_>>()[turn % 2];
             assert_eq!(cluster.open_slot(slot, to), from);
             load.wait_for(16 * 5).await;
-            // Half-way, all steps see all sessions of the subject, and those who come are not lost.
+            // While the slot moves, all steps see all sessions of the subject, and new sessions are
+            // not lost.
             let new = session(subject);
             assert_eq!(
                 store.insert(&InsertRequest::new(new.clone())).await.unwrap(),
@@ -748,14 +756,15 @@ fn a_slot_may_move_under_load() {
             );
             let keep = store.list(&ListRequest::new(subject, LOGIN)).await.unwrap();
             assert_eq!(keep.len(), 2);
-            // The first of a shard, whose key belongs to the other node already.
+            // The first session of a shard whose key already belongs to the other node.
             let first = session(&neighbour);
             assert_eq!(
                 store.insert(&InsertRequest::new(first.clone())).await.unwrap(),
                 InsertOutcome::INSERTED
             );
             assert_eq!(store.load(&first.id).await.unwrap(), Some(first.clone()));
-            // A purge takes several keys of a slot, and has to wait. A logout and a login within a limit take two, and may have to.
+            // A purge takes several keys of a slot and has to wait. A logout and a login within a
+            // limit take two, and may have to wait.
             let hasty = few_retries(&cluster).await;
             let within = InsertRequest::new(session(subject)).limit(SessionLimit::refuse(1));
             let refused = hasty.insert(&within).await;
@@ -805,7 +814,7 @@ fn ten_thousand_sessions_of_a_subject_end_at_once() {
         assert_eq!(store.list(&ListRequest::new("many", LOGIN)).await.unwrap(), all[5000..=5000]);
         assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 6000);
         assert_eq!(store.purge_expired(after(3600), 6000).await.unwrap(), 4000);
-        // The log of ended sessions is left.
+        // Only the log of ended sessions remains.
         assert_eq!(redis.command(&["KEYS", "*"]).trim(), "kippu:ended");
         assert_eq!(redis.command(&["XLEN", "kippu:ended"]).trim(), "9999");
     });
@@ -813,13 +822,13 @@ fn ten_thousand_sessions_of_a_subject_end_at_once() {
 
 const DAY: i64 = 86_400_000;
 
-/// A time in days from now, by this machine's clock, which the servers of the tests share.
+/// Returns a time in days from now, by this machine's clock, which the servers of the tests share.
 fn in_days(days: i64) -> UnixMillis {
     let now = UnixMillis::from(NumericDate::now());
     UnixMillis::new(now.get() + days * DAY)
 }
 
-/// A session from one day to another, counted from now.
+/// Returns a session that lasts from one day to another, counted from now.
 fn lasting(subject: &str, from: i64, to: i64) -> SessionRecord {
     let (from, to) = (in_days(from), in_days(to));
     changed(session(subject), |it| {
@@ -830,7 +839,7 @@ fn lasting(subject: &str, from: i64, to: i64) -> SessionRecord {
     })
 }
 
-/// A shard is kept for as long as a session in it may live, and a year more.
+/// A shard is kept for as long as a session in it may live, and for a year more.
 #[test]
 #[ignore = "needs Redis"]
 fn a_shard_expires_long_after_its_last_session() {
@@ -838,14 +847,16 @@ fn a_shard_expires_long_after_its_last_session() {
         let store = bare(&redis).await;
         let key = key_of("old");
         let days_left = || redis.command(&["PTTL", &key]).trim().parse::<i64>().unwrap() / DAY;
-        // A session of long ago, as a test with a clock of its own makes it: it has its whole lifetime.
+        // A session with an old date, as a test with its own clock makes it: the shard is kept for
+        // its whole lifetime.
         let old = changed(session("old"), |it| it.absolute_expires_at = UnixMillis::new(2));
         let old = changed(old, |it| it.created_at = UnixMillis::new(0));
         store.insert(&InsertRequest::new(old.clone())).await.unwrap();
         assert!((365..=366).contains(&days_left()), "{}", days_left());
         assert_eq!(store.load(&old.id).await.unwrap(), Some(old));
 
-        // The longest life counts, by the clock of its server and by Redis's, and a shorter one takes nothing away.
+        // The longest lifetime counts, by the server's clock and by that of Redis. A shorter one
+        // does not reduce it.
         for (session, days) in [
             (lasting("old", 0, 30), 396),
             (lasting("old", 0, 1), 396),
@@ -860,17 +871,17 @@ fn a_shard_expires_long_after_its_last_session() {
         (longest.created_at, longest.absolute_expires_at) = (UnixMillis::MIN, UnixMillis::MAX);
         store.insert(&InsertRequest::new(longest.clone())).await.unwrap();
         assert!(days_left() > (1 << 53) / DAY);
-        // An operator who takes the expiry away means it.
+        // If an operator removes the expiry, the store does not set it again.
         redis.command(&["PERSIST", &key]);
         store.insert(&InsertRequest::new(session("old"))).await.unwrap();
         assert_eq!(redis.command(&["PTTL", &key]).trim(), "-1");
     });
 }
 
-/// A server whose clock is wrong purges no live session, and neither does a Redis whose clock is.
+/// Neither a server with a wrong clock nor a Redis with a wrong clock purges a live session.
 #[test]
 #[ignore = "needs Redis"]
-fn a_purge_needs_both_clocks() {
+fn a_purge_removes_only_what_has_ended_by_both_clocks() {
     let test = async |days: i64, redis: &Redis| {
         let store = bare(redis).await;
         let clock = |at: i64| in_days(at + days);
@@ -879,7 +890,8 @@ fn a_purge_needs_both_clocks() {
         for session in [&over, &live] {
             store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
-        // Behind, by the session's whole life; ahead, by a hundred days and by as much as can be.
+        // A clock that is behind by the session's whole lifetime; one that is ahead by a hundred
+        // days, and by the maximum.
         assert_eq!(store.purge_expired(clock(-40), 10).await.unwrap(), 0);
         for now in [clock(100), UnixMillis::MAX] {
             assert_eq!(
@@ -889,7 +901,7 @@ fn a_purge_needs_both_clocks() {
             assert!(store.load(&live.id).await.unwrap().is_some());
             assert!(store.load(&over.id).await.unwrap().is_none());
         }
-        // The end is the same for both.
+        // Both clocks use the same end.
         let edge = lasting("bob", days - 40, days - 3);
         store.insert(&InsertRequest::new(edge.clone())).await.unwrap();
         let before = UnixMillis::new(edge.expires_at.get() - 1);
@@ -902,7 +914,7 @@ fn a_purge_needs_both_clocks() {
     runtime().block_on(async {
         test(100, &ahead).await;
         let store = bare(&ahead).await;
-        // By Redis, the session of a server whose clock is right has ended.
+        // By the clock of Redis, this session has ended; by the server's right clock it has not.
         let live = lasting("carol", 0, 30);
         store.insert(&InsertRequest::new(live.clone())).await.unwrap();
         assert_eq!(store.purge_expired(in_days(0), 10).await.unwrap(), 0);
@@ -914,7 +926,7 @@ fn a_purge_needs_both_clocks() {
     });
 }
 
-/// A session as it is stored, behind its id and a blank.
+/// Returns a session as it is stored, without its id and the space.
 fn value_of(redis: &Redis, subject: &str, id: SessionId) -> String {
     let (first, last) = (format!("[{id} "), format!("[{id}!"));
     let member = redis.command(&["ZRANGE", &key_of(subject), &first, &last, "BYLEX"]);
@@ -922,7 +934,8 @@ fn value_of(redis: &Redis, subject: &str, id: SessionId) -> String {
     value.to_owned()
 }
 
-/// Writes the value of a session as version 1 did. It has no policy, no data and no time of a proof.
+/// Returns the value of a session as version 1 wrote it. It has no policy, no data and no time of a
+/// reauthentication.
 fn first_version(session: &SessionRecord) -> String {
     let SessionRecord { subject, client, label, kid, generation, .. } = session;
     let SessionRecord { created_at, absolute_expires_at, rotated_at, expires_at, .. } = session;
@@ -940,7 +953,7 @@ fn first_version(session: &SessionRecord) -> String {
     )
 }
 
-/// The sorted sets of the versions before this one: their values are read, and written as this version writes them.
+/// The values of the previous version are read, and written as values of this version.
 #[test]
 #[ignore = "needs Redis"]
 fn values_of_the_first_version_are_migrated() {
@@ -995,7 +1008,7 @@ fn values_of_the_first_version_are_migrated() {
         let (mut kept, revoked) = (old[3].clone(), Revoked { at: LOGIN, reason });
         kept.revoked = Some(revoked);
         assert_eq!(store.load(&kept.id).await.unwrap(), Some(kept));
-        // A login evicts old ones too, and a purge removes them.
+        // A login evicts old sessions, too, and a purge removes them.
         let new = InsertRequest::new(session("alice")).limit(SessionLimit::evict_oldest(1));
         let InsertOutcome::Inserted { evicted } = store.insert(&new).await.unwrap() else {
             panic!("not inserted")
@@ -1006,7 +1019,8 @@ fn values_of_the_first_version_are_migrated() {
         assert_eq!(store.purge_expired(after(2), 100).await.unwrap(), 1);
         assert_eq!(store.load(&old[5].id).await.unwrap(), None);
 
-        // Several servers at once, on the same sessions: of each session one rotation is made, and all are kept.
+        // Several servers migrate the same sessions concurrently: one rotation of each session
+        // succeeds, and no session is lost.
         for _ in 0..20 {
             restore();
             let mut tasks = JoinSet::new();
@@ -1032,14 +1046,16 @@ fn values_of_the_first_version_are_migrated() {
     });
 }
 
-/// The script agrees with `InsertRequest::decide` and with `ListRequest::page`, for sessions of any sort.
+/// The script makes the same decisions as `InsertRequest::decide` and `ListRequest::page`, for
+/// sessions of any kind.
 #[test]
 #[ignore = "needs Redis"]
-fn limits_and_pages_are_what_was_decided() {
+fn the_scripts_agree_with_decide_on_limits_and_pages() {
     let redis = Redis::start();
     let runtime = runtime();
     let store = runtime.block_on(bare(&redis));
-    // Few times, so that the ids decide; and ids of which the text is in another order than the bytes.
+    // Few times, so that the ids decide the order. The order of the ids as texts differs from that
+    // of their bytes.
     let time = || (0_i64..3).prop_map(|by| UnixMillis::new(by - 1));
     let byte = || prop::sample::select(vec![0_u8, 0x07, 0x68, 0x69, 0xcf, 0xd0, 0xfb, 0xff]);
     let other = (
@@ -1130,10 +1146,10 @@ fn limits_and_pages_are_what_was_decided() {
     assert_eq!(seen, BTreeSet::from(["Inserted".into(), "LimitReached".into()]));
 }
 
-/// Those who are not on the page do not travel.
+/// Redis does not send the sessions that are not on the page.
 #[test]
 #[ignore = "needs Redis"]
-fn a_page_of_one_is_small() {
+fn a_page_transfers_only_its_own_sessions() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
         for number in 0..500 {
@@ -1159,10 +1175,11 @@ fn a_page_of_one_is_small() {
     });
 }
 
-/// The first layout of the store: a hash of ids and values, each behind the time when it may go.
+/// The first layout of the store: a hash of ids and values, each value after the time when it may
+/// be removed.
 #[test]
 #[ignore = "needs Redis"]
-fn sessions_of_the_first_layout_are_adopted() {
+fn sessions_of_the_first_layout_are_converted() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
         let key = key_of("alice");
@@ -1201,7 +1218,7 @@ fn sessions_of_the_first_layout_are_adopted() {
         ids.remove(1);
         ids.sort_unstable();
 
-        // Each step may be the first, and sees what there was.
+        // Each step may be the first, and sees the sessions of the old layout.
         let new = session("alice");
         for step in 0..8 {
             restore(&redis);
@@ -1239,13 +1256,14 @@ fn sessions_of_the_first_layout_are_adopted() {
             let left: i64 = redis.command(&["PTTL", &key]).trim().parse().unwrap();
             assert!((4_900_000..=5_000_000).contains(&left) || step == 5, "{left}");
         }
-        // The revocation, the generation and the missing label are kept, and the version is the present one.
+        // The revocation, the generation and the missing label are kept, and the version is the
+        // current one.
         for session in &old[1..4] {
             assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(session));
             assert!(value_of(&redis, "alice", session.id).starts_with("2 "));
         }
 
-        // Several servers at once.
+        // Several servers concurrently.
         let stores = [bare(&redis).await, bare(&redis).await, bare(&redis).await, store.clone()];
         for _ in 0..20 {
             restore(&redis);
@@ -1264,7 +1282,7 @@ fn sessions_of_the_first_layout_are_adopted() {
             assert_eq!(rotated.iter().filter(|session| session.generation == 1).count(), 16);
         }
 
-        // A server with the first layout fails, whatever it does first.
+        // A server with the first layout fails, whichever step it runs first.
         for step in [
             &["HGET", &key, "id"][..],
             &["HEXISTS", &key, "id"],
@@ -1277,10 +1295,10 @@ fn sessions_of_the_first_layout_are_adopted() {
     });
 }
 
-/// What another user's sessions cost in the same shard: nothing.
+/// Another user's sessions in the same shard add no cost.
 #[test]
 #[ignore = "needs Redis"]
-fn a_subject_is_listed_without_its_neighbours() {
+fn other_subjects_in_the_shard_add_no_cost() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
         let shard = SessionId::shard_of("alice");
@@ -1289,7 +1307,7 @@ fn a_subject_is_listed_without_its_neighbours() {
         for session in &alices {
             store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
-        // The commands of a step, the elements that they read, and the bytes that were answered.
+        // The commands of a step, the elements that they read, and the bytes of the answer.
         let work = async |alices: &[SessionRecord]| {
             redis.command(&["CONFIG", "RESETSTAT"]);
             assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap(), alices);
@@ -1309,13 +1327,13 @@ fn a_subject_is_listed_without_its_neighbours() {
                 .collect::<BTreeSet<_>>()
         };
         let all = RevokeReason::LogoutAll;
-        // Only the first is left, so that the same work can be done twice.
+        // Only the first session is left, so that the same work can be done twice.
         assert_eq!(
             store.revoke_subject("alice", Some(&alices[0].id), all, LOGIN).await.unwrap(),
             2
         );
         alices.truncate(1);
-        // Once without counting, for the server to know the scripts.
+        // Once without counting, so that the server knows the scripts.
         work(&alices).await;
         let alone = work(&alices).await;
         let mut tasks = JoinSet::new();
@@ -1323,7 +1341,8 @@ fn a_subject_is_listed_without_its_neighbours() {
             let store = store.clone();
             tasks.spawn(async move {
                 for number in 0..1000 {
-                    // In the shard of alice, as whoever chooses a name may have it.
+                    // In the shard of alice: a user who can choose a name can choose one in her
+                    // shard.
                     let subject = format!("{worker} {number} alice");
                     let mut id = *SessionId::generate(&subject).unwrap().as_bytes();
                     id[..2].copy_from_slice(&shard.to_be_bytes());
@@ -1342,7 +1361,7 @@ fn a_subject_is_listed_without_its_neighbours() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn what_was_not_stored_is_corrupt() {
+fn a_value_that_the_store_did_not_write_is_corrupt() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
         let (record, other) = (session("mallory"), session("mallory"));
@@ -1355,7 +1374,7 @@ fn what_was_not_stored_is_corrupt() {
         };
 
         let (first, second) = ("1 0 0 0 - - 999\nk", "2 0 1 2 3 1 - - - 1 0 1 -\nk");
-        // Revoked by half.
+        // Revoked only in part.
         let reason = "1 0 1 2 - logout 1\nk3 1 1 -\ncmallory";
         let time = "1 0 1 2 5 - 1\nk3 1 1 -\ncmallory";
         let mixed = "2 0 1 2 - - 1\nk3 1 1 -\ncmallory";
@@ -1370,7 +1389,8 @@ fn what_was_not_stored_is_corrupt() {
             let revoked = store.revoke(&record.id, RevokeReason::Logout, LOGIN).await;
             assert_eq!(kind(revoked), corrupt);
             assert_eq!(kind(store.list(&ListRequest::new("mallory", LOGIN)).await), corrupt);
-            // Its owner hears of it, and the other session has ended. Others of the shard have nothing to do with it.
+            // The owner's logout fails, and her other session is revoked. Others of the shard are
+            // not affected.
             assert_eq!(kind(logout_all().await), corrupt);
             assert!(store.load(&other.id).await.unwrap().unwrap().revoked.is_some());
             let neighbour = longer_subject("mallory", |shard, other| shard == other);
@@ -1383,7 +1403,7 @@ fn what_was_not_stored_is_corrupt() {
             assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 1);
             assert_eq!(kind(store.load(&record.id).await), corrupt);
         }
-        // An entry of the index that leads to nothing, or to another's session.
+        // An index entry without a session, and one with another subject's session.
         for value in [None, Some("1 0 1 2 - - 1\nk3 1 1 -\ncalice")] {
             redis.command(&["ZREMRANGEBYLEX", &key, &format!("[{id} "), &format!("[{id}!")]);
             if let Some(value) = value {
@@ -1414,23 +1434,23 @@ fn what_was_not_stored_is_corrupt() {
         assert_eq!(kind(store.rotate(&request(&record, 0, LOGIN)).await), corrupt);
         assert_eq!(kind(store.list(&ListRequest::new("mallory", LOGIN)).await), corrupt);
 
-        // What the first layout had, and could not be read, is no less corrupt in this one.
+        // A value that was unreadable in the first layout is still corrupt in this one.
         redis.command(&["DEL", &key]);
         redis.command(&["HSET", &key, &id, "1764086400000 nonsense"]);
         assert_eq!(kind(store.load(&record.id).await), corrupt);
     });
 }
 
-/// Neither corrupt nor absent, and no step changes anything.
+/// It is neither corrupt nor absent, and no step changes anything.
 #[test]
 #[ignore = "needs Redis"]
-fn what_a_newer_version_wrote_is_named() {
+fn rejects_sessions_of_a_newer_version() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
         let (record, other) = (session("trudy"), session("trudy"));
         let (key, id) = (key_of("trudy"), record.id.to_string());
         let is_newer = |what: &str, error: Option<StoreError>| {
-            let error = error.unwrap_or_else(|| panic!("{what} was answered"));
+            let error = error.unwrap_or_else(|| panic!("{what} did not fail"));
             assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{what}: {error:?}");
             assert!(error.to_string().contains("written by a newer version of kippu"), "{error}");
         };
@@ -1460,7 +1480,7 @@ fn what_a_newer_version_wrote_is_named() {
             assert_eq!(redis.command(&["EXISTS", "kippu:ended"]).trim(), "0");
         }
 
-        // A shard that it has converted, in which nothing of this version is found.
+        // A shard that a newer version has converted, in which this version finds nothing.
         redis.command(&["DEL", &key]);
         redis.command(&["ZADD", &key, "0", "!3"]);
         let reason = RevokeReason::Logout;
@@ -1493,10 +1513,11 @@ async fn fill(store: &impl RefreshStore) -> usize {
     shards.len()
 }
 
-/// The purge reports it when all other shards are done, also those with the same tag.
+/// The purge reports the corrupt shard after it has purged all others, also those with the same
+/// tag.
 #[test]
 #[ignore = "needs Redis"]
-fn a_shard_that_cannot_be_purged_keeps_no_other_from_it() {
+fn a_corrupt_shard_does_not_stop_the_purge_of_others() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
         redis.command(&["SET", "kippu:{000}:02", "a string"]);
@@ -1509,7 +1530,7 @@ fn a_shard_that_cannot_be_purged_keeps_no_other_from_it() {
     });
 }
 
-/// A store that is too large for one deadline is purged by several calls.
+/// Several calls purge a store that is too large for one deadline.
 #[test]
 #[ignore = "needs Redis"]
 fn a_purge_that_runs_out_of_time_makes_progress() {
@@ -1523,7 +1544,7 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
             assert!(calls <= all);
             match hasty.purge_expired(UnixMillis::MAX, 10_000).await {
                 Ok(_) => progress += 1,
-                // Not one tag was done in this time.
+                // Not one tag was finished in this time.
                 Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
             }
         }
@@ -1533,7 +1554,7 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn prefixes_keep_stores_apart() {
+fn stores_with_different_prefixes_are_separate() {
     on_server(RedisOptions::default(), |redis| async move {
         let store = bare(&redis).await;
         for prefix in ["{", "}", "{a}", "a{b", "{}"] {
@@ -1558,13 +1579,13 @@ fn prefixes_keep_stores_apart() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn faults_say_what_to_do() {
+fn each_fault_says_what_to_do() {
     let options = RedisOptions { password: Some("s3cret"), ..RedisOptions::default() };
     on_server(options, |redis| async move {
         let misconfigured = Some(StoreErrorKind::Misconfigured);
         let record = session("alice");
 
-        // No password, then a wrong one after the server's was changed.
+        // No password; then a wrong one, after the server's was changed.
         assert_eq!(kind(bare(&redis).await.load(&record.id).await), misconfigured);
         let client = Client::open(redis.url_with("", "s3cret")).unwrap();
         let manager = ConnectionManager::new(client).await.unwrap();
@@ -1593,7 +1614,7 @@ fn faults_say_what_to_do() {
     });
 
     on_server(RedisOptions::default(), |mut redis| async move {
-        // Permissions: those in the documentation suffice, and less does not.
+        // The permissions in the documentation suffice, and fewer do not.
         let record = session("alice");
         let misconfigured = Some(StoreErrorKind::Misconfigured);
         let acl =
@@ -1617,7 +1638,7 @@ fn faults_say_what_to_do() {
             "{error}"
         );
         assert!(!error.to_string().contains("7.0"), "{error}");
-        // A permission that is taken away takes no session away.
+        // Removing a permission does not remove a session.
         let changing = user("changing", &acl.split(' ').collect::<Vec<_>>());
         let store = RedisStore::new(changing.get_multiplexed_async_connection().await.unwrap());
         let kept = session("kept");
@@ -1631,21 +1652,24 @@ fn faults_say_what_to_do() {
             ] {
                 let error = result.expect(command);
                 assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
-                assert!(error.to_string().contains("documentation for the permissions"), "{error}");
+                assert!(
+                    error.to_string().contains("documentation lists the permissions"),
+                    "{error}"
+                );
             }
             assert_eq!(redis.command(&["ACL", "SETUSER", "changing", &with]).trim(), "OK");
             assert_eq!(store.load(&kept.id).await.unwrap().as_ref(), Some(&kept), "{command}");
         }
-        // A revocation that could not be logged is not made.
+        // A session whose revocation cannot be logged is not revoked.
         redis.command(&["ACL", "SETUSER", "changing", "-xadd"]);
         let revoked = store.revoke(&kept.id, RevokeReason::Logout, LOGIN).await;
         assert_eq!(kind(revoked), misconfigured);
         assert_eq!(store.load(&kept.id).await.unwrap().as_ref(), Some(&kept));
         redis.command(&["ACL", "SETUSER", "changing", "-evalsha", "-eval"]);
         let error = store.load(&kept.id).await.unwrap_err();
-        assert!(error.to_string().contains("documentation for the permissions"), "{error}");
+        assert!(error.to_string().contains("documentation lists the permissions"), "{error}");
 
-        // No memory: no login, but all else.
+        // Without memory, a login fails and all other steps work.
         let store = managed(&redis).await;
         store.insert(&InsertRequest::new(record.clone())).await.unwrap();
         redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
@@ -1659,7 +1683,7 @@ fn faults_say_what_to_do() {
         redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
 
         let unavailable = Some(StoreErrorKind::Unavailable);
-        // Gone: once lost, a bare connection stays lost.
+        // The server is gone. A bare connection that is lost stays lost.
         let bare = bare(&redis).await;
         bare.load(&record.id).await.unwrap();
         redis.stop();

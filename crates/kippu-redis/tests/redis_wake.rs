@@ -1,5 +1,6 @@
-//! Messages that tell verifiers of ended sessions: a logout arrives long before the next reading of the log, on one server, under
-//! Sentinel and in a cluster, and without messages it arrives with that reading.
+//! Messages that inform verifiers of ended sessions: a logout arrives long before the next reading
+//! of the log, on one server, under Sentinel and in a cluster. Without messages it arrives with
+//! that reading.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{future::Future, time::Duration};
@@ -23,10 +24,10 @@ use self::{
     redis_server::{Redis, RedisCluster, RedisSentinels},
 };
 
-/// So long that no test sees a reading that no message asked for, but the first.
+/// So long that, after the first reading, no test sees one that no message caused.
 const MAX_LAG: Duration = Duration::from_secs(3600);
 
-/// A twelfth of the time between two readings, and long for a busy machine.
+/// A twelfth of the time between two readings, and long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -35,7 +36,7 @@ async fn connected(redis: &Redis) -> RedisStore<PrimaryConnection> {
     RedisStore::connect(Client::open(redis.url()).unwrap()).await.unwrap().with_wake_ups()
 }
 
-/// A verifier whose log was read once.
+/// Returns a verifier that has read the log once.
 async fn follow(store: impl RefreshStore, max_lag: Duration) -> (EndedSessions, JoinHandle<()>) {
     let ended = EndedSessions::follow(store, EndedOptions::new().max_lag(max_lag));
     let run = tokio::spawn(ended.clone().run(tokio::time::sleep));
@@ -49,7 +50,7 @@ async fn until(what: &str, is_true: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} does not come"));
+    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} did not happen in time"));
 }
 
 fn listeners(redis: &Redis) -> usize {
@@ -57,16 +58,18 @@ fn listeners(redis: &Redis) -> usize {
     said.lines().nth(1).unwrap().trim().parse().unwrap()
 }
 
-async fn heard_soon(what: &str, ended: &EndedSessions, id: &SessionId) {
+async fn arrives_soon(what: &str, ended: &EndedSessions, id: &SessionId) {
     let wait = async {
         while !ended.contains(id) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{what} is not heard of"));
+    timeout(SOON, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not reach the verifier in time"));
 }
 
-/// Each step that ends a session: what it is, and the session.
+/// Runs each step that ends a session. Returns what it is, and the session.
 async fn each_end(store: &impl RefreshStore, subject: &str) -> Vec<(&'static str, SessionId)> {
     let [out, all, stolen, old, gone] = [(); 5].map(|()| session(subject));
     for session in [&out, &all, &stolen] {
@@ -96,7 +99,7 @@ fn on_runtime(test: impl Future<Output = ()>) {
 
 #[test]
 #[ignore = "needs Redis"]
-fn messages_tell_of_each_end() {
+fn a_message_announces_each_ended_session() {
     on_runtime(async {
         let redis = Redis::start();
         let store = connected(&redis).await;
@@ -104,24 +107,24 @@ fn messages_tell_of_each_end() {
         let wake = tokio::spawn(store.clone().wake(ended.clone()));
         until("the listener", async || listeners(&redis) == 1).await;
         for (what, id) in each_end(&store, "alice").await {
-            heard_soon(what, &ended, &id).await;
+            arrives_soon(what, &ended, &id).await;
         }
         let many: Vec<SessionId> = (0..5).map(|_| session("bob").id).collect();
         for id in &many {
             store.revoke(id, RevokeReason::Logout, LOGIN).await.unwrap();
-            heard_soon("one of several", &ended, id).await;
+            arrives_soon("one of several", &ended, id).await;
         }
-        // It listens again, and hears of what has ended meanwhile.
+        // The listener connects again, and learns which sessions have ended meanwhile.
         for turn in 0..3 {
             let killed = redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
             assert_eq!(killed.trim(), "1", "{turn}");
             let meanwhile = session("bob").id;
             store.revoke(&meanwhile, RevokeReason::Logout, LOGIN).await.unwrap();
-            heard_soon("a logout without a listener", &ended, &meanwhile).await;
+            arrives_soon("a logout without a listener", &ended, &meanwhile).await;
             until("the listener", async || listeners(&redis) == 1).await;
             let id = session("bob").id;
             store.revoke(&id, RevokeReason::Logout, LOGIN).await.unwrap();
-            heard_soon("a logout after that", &ended, &id).await;
+            arrives_soon("a logout after that", &ended, &id).await;
         }
         wake.abort();
         until("the end of the listener", async || listeners(&redis) == 0).await;
@@ -129,10 +132,10 @@ fn messages_tell_of_each_end() {
     });
 }
 
-/// One message a step, in the step; and none unless the operator wants them.
+/// Each step publishes one message, inside the step; none if the operator has not enabled them.
 #[test]
 #[ignore = "needs Redis"]
-fn a_step_that_ends_sessions_sends_one_message() {
+fn a_step_that_ends_sessions_publishes_one_message() {
     on_runtime(async {
         let redis = Redis::start();
         let sent = || {
@@ -152,16 +155,16 @@ fn a_step_that_ends_sessions_sends_one_message() {
         }
         store.revoke_subject("carol", None, RevokeReason::LogoutAll, LOGIN).await.unwrap();
         assert_eq!(sent(), 6);
-        // A step that finds no session to end sends none.
+        // A step that ends no session publishes no message.
         store.revoke_subject("carol", None, RevokeReason::LogoutAll, LOGIN).await.unwrap();
         assert_eq!(sent(), 6);
     });
 }
 
-/// Without anybody who can listen, the log is read as it is without messages.
+/// If no listener can connect, the log is read as without messages.
 #[test]
 #[ignore = "needs Redis"]
-fn a_listener_that_hears_nothing_delays_nothing() {
+fn without_a_listener_logouts_arrive_with_the_log() {
     on_runtime(async {
         let redis = Redis::start();
         let proxy = Proxy::to(redis.port()).await;
@@ -185,10 +188,10 @@ fn a_listener_that_hears_nothing_delays_nothing() {
     });
 }
 
-/// The rights that the documentation names suffice, and without them no session is ended by half.
+/// The permissions in the documentation suffice. Without them, no session ends partly.
 #[test]
 #[ignore = "needs Redis"]
-fn messages_need_two_permissions() {
+fn messages_need_permission_to_publish_and_to_subscribe() {
     on_runtime(async {
         let redis = Redis::start();
         let acl =
@@ -207,7 +210,7 @@ fn messages_need_two_permissions() {
         let wake = tokio::spawn(verifier.wake(ended.clone()));
         until("the listener", async || listeners(&redis) == 1).await;
         for (what, id) in each_end(&issuer, "alice").await {
-            heard_soon(what, &ended, &id).await;
+            arrives_soon(what, &ended, &id).await;
         }
         for lacking in [&["+publish"][..], &["&kippu:ended"], &["+publish", "&other"]] {
             let little = user("little", &[&["resetchannels", "-publish"], lacking].concat());
@@ -227,7 +230,7 @@ fn messages_need_two_permissions() {
             ] {
                 let error = result.unwrap();
                 assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
-                assert!(error.to_string().contains("for the permissions"), "{error}");
+                assert!(error.to_string().contains("lists the permissions"), "{error}");
             }
             assert_eq!(little.load(&kept.id).await.unwrap(), Some(kept.clone()));
             assert_eq!(redis.command(&["XLEN", "kippu:ended"]), log);
@@ -251,7 +254,7 @@ fn messages_follow_the_primary_that_sentinels_name() {
         let wake = tokio::spawn(store.clone().wake(ended.clone()));
         let heard = async || {
             let id = session("alice").id;
-            // Nobody may listen yet: the next one is heard of.
+            // The listener may not be connected yet: it then gets a later message.
             let is_ended = store.revoke(&id, RevokeReason::Logout, LOGIN).await.is_ok();
             tokio::time::sleep(Duration::from_millis(200)).await;
             is_ended && ended.contains(&id)
@@ -268,14 +271,14 @@ fn messages_follow_the_primary_that_sentinels_name() {
 
 #[test]
 #[ignore = "needs Redis"]
-fn a_node_of_a_cluster_tells_of_all_others() {
+fn one_node_of_a_cluster_delivers_the_messages_of_all() {
     on_runtime(async {
         let cluster = RedisCluster::start();
         let client = ClusterClient::new(cluster.urls()).unwrap();
         let store = RedisStore::cluster(client).await.unwrap().with_wake_ups();
         let store = store.with_deadline(LIMIT);
         let (ended, run) = follow(store.clone(), MAX_LAG).await;
-        // The first does not answer, so that the second is asked.
+        // The first address does not answer, so that the listener uses the second.
         let nobody = Client::open("redis://127.0.0.1:1/").unwrap();
         let node = Client::open(cluster.urls().first().unwrap().as_str()).unwrap();
         let wake = tokio::spawn(store.clone().wake_over([nobody, node], ended.clone()));
@@ -284,7 +287,7 @@ fn a_node_of_a_cluster_tells_of_all_others() {
         for number in 0..20 {
             let id = session(&format!("subject {number}")).id;
             store.revoke(&id, RevokeReason::Logout, LOGIN).await.unwrap();
-            heard_soon("a logout on any node", &ended, &id).await;
+            arrives_soon("a logout on any node", &ended, &id).await;
         }
         wake.abort();
         run.abort();

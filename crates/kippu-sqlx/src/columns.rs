@@ -1,4 +1,5 @@
-//! A session as a row of SQL has it: columns in, a record out, or nothing, where no store can have written them.
+//! Converts the columns of an SQL row into a session record. Rejects values that no store can have
+//! written.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(crate) struct Columns<'r> {
     pub(crate) remembered: bool,
     /// Whole milliseconds.
     pub(crate) idle_lifetime: Option<i64>,
-    /// None in a row that a process of an earlier version has inserted.
+    /// `None` in a row that a process with an earlier version has inserted.
     pub(crate) auth_time: Option<i64>,
     pub(crate) data: &'r [u8],
 }
@@ -54,14 +55,14 @@ impl Columns<'_> {
     }
 }
 
-/// A time that a store can have written: no other is ever made.
+/// Converts a stored time. Rejects a value that is out of range, which no store writes.
 pub(crate) fn time(millis: i64) -> Option<UnixMillis> {
     let time = UnixMillis::new(millis);
     (time.get() == millis).then_some(time)
 }
 
-/// A lifetime in whole milliseconds, as it is stored and as it is added to a time. A longer one than lies between the first
-/// and the last time is as good as that, and the sum does not overflow.
+/// Returns a lifetime in whole milliseconds, as it is stored and added to a time. A lifetime longer
+/// than the whole range of times is shortened to that range, so that the sum does not overflow.
 pub(crate) fn millis(lifetime: Duration) -> i64 {
     const LONGEST: i64 = UnixMillis::MAX.get() - UnixMillis::MIN.get();
     i64::try_from(lifetime.as_millis()).map_or(LONGEST, |millis| millis.min(LONGEST))

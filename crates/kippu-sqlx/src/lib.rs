@@ -1,5 +1,6 @@
-//! Sessions of [`kippu`] in SQLite, PostgreSQL, MariaDB or MySQL, through [`sqlx`]: [`SqliteStore`] opens a file by itself,
-//! [`PostgresStore`] and [`MySqlStore`] take the pool that an application already has.
+//! Stores the sessions of [`kippu`] in SQLite, PostgreSQL, MariaDB or MySQL, through [`sqlx`].
+//! [`SqliteStore`] opens a file itself; [`PostgresStore`] and [`MySqlStore`] use a pool that the
+//! application already has.
 //!
 //! ```no_run
 //! use kippu::session::Sessions;
@@ -14,8 +15,8 @@
 //! # }
 //! ```
 //!
-//! This release tracks sqlx 0.9, and re-exports it as [`sqlx`](mod@sqlx): a pool of another major
-//! version of sqlx is another type.
+//! This release uses sqlx 0.9 and re-exports it as [`sqlx`](mod@sqlx). A pool of another major
+//! version of sqlx is a different type, which the stores do not accept.
 //!
 //! # Features
 //!
@@ -45,7 +46,7 @@ pub use self::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 
-/// The example of the README is run as a test.
+/// Runs the example of the README as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,5 +1,6 @@
-//! Sessions in a table of PostgreSQL: one row a session, one statement a step. A step is answered once the server, which has
-//! to be the primary, has committed it, or with an error at its deadline.
+//! Keeps sessions in a table of PostgreSQL: one row for each session, one statement for each step.
+//! A step succeeds once the server has committed it, and only a primary may; otherwise it fails at
+//! its deadline or before.
 
 /// The columns of a record.
 macro_rules! columns {
@@ -44,7 +45,7 @@ use self::{
     rotate::rotate,
 };
 
-/// Sessions in the table `kippu_sessions` of a PostgreSQL database, version 12 or newer.
+/// Stores sessions in the table `kippu_sessions` of a PostgreSQL database, version 12 or newer.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -53,91 +54,110 @@ use self::{
 ///
 /// # async fn start(url: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = PgPoolOptions::new().max_connections(16).connect(url).await?;
-/// // How long a login waits for a server that does not answer:
+/// // The longest time that a login waits for a server that does not answer:
 /// let store = PostgresStore::new(pool).with_deadline(Duration::from_secs(2));
 /// store.create_schema().await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// It takes a pool that the application already has, and holds no connection between two calls, unless it
-/// [listens](Self::listen). Connections open the table by their `search_path`:
-/// `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema `auth`.
+/// The store uses a pool that the application already has, and holds no connection between two
+/// calls, unless it [listens](Self::listen). PostgreSQL finds the table by the `search_path` of the
+/// connection: `PgConnectOptions::options([("search_path", "auth")])` puts it into the schema
+/// `auth`.
 ///
 /// # Rights
-/// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended`. A verifier that only
-/// follows the ended sessions needs `SELECT ON kippu_ended`. [`create_schema`](Self::create_schema) needs `CREATE ON SCHEMA` for
-/// new tables, and has to run as their owner when it migrates those of an earlier version. The lock that a login within a
-/// limit takes, the version of the schema, and [`listen`](Self::listen) need no right.
+/// A role that does not own the tables needs `SELECT, INSERT, UPDATE, DELETE ON kippu_sessions,
+/// kippu_ended`. A verifier that only follows the ended sessions needs `SELECT ON kippu_ended`.
+/// [`create_schema`](Self::create_schema) needs `CREATE ON SCHEMA` for new tables, and has to run
+/// as their owner when it migrates those of an earlier version. The lock of a login within a limit,
+/// reading the version of the schema, and [`listen`](Self::listen) need no right.
 ///
 /// # Versions of the schema
-/// [`create_schema`](Self::create_schema) migrates the tables of earlier versions. Several nodes may do so at once, and processes of
-/// the version before go on meanwhile: they keep what they do not know of a session as it is, but prolong it by their own idle
-/// lifetime, and answer [`Corrupt`] for one that a limit has ended.
+/// [`create_schema`](Self::create_schema) migrates the tables of earlier versions. Several nodes
+/// may do so concurrently, while processes with the previous version still run. Such a process
+/// keeps the columns that it does not know, but extends a session by its own idle lifetime, and
+/// returns [`Corrupt`] for a session that a limit has revoked.
 ///
-/// The comment of `kippu_sessions` has the version: `kippu schema 3`. The first step of a store reads it. When it is later than this
-/// version of kippu knows, every step answers [`Misconfigured`]. A store that has taken a step before does not ask again.
+/// The comment of `kippu_sessions` contains the version: `kippu schema 3`. The first step of a
+/// store reads it. If the version is later than this crate supports, every step returns
+/// [`Misconfigured`]. After the first step, a store does not read the version again.
 ///
 /// # A limit of sessions
-/// A login [within a limit](kippu::session::store::InsertRequest::limit) is a transaction of four round trips. One
-/// without a limit is one statement. The logins of a subject take an advisory lock, with the number 1802072176 and a second
-/// one that belongs to the subject, and wait for each other until the commit.
+/// A login [within a limit](kippu::session::store::InsertRequest::limit) is a transaction of four
+/// round trips. A login without a limit is one statement. The logins of a subject wait for each
+/// other until the commit: they take an advisory lock, with the key 1802072176 and a second one
+/// that depends on the subject.
 ///
-/// # Durability: as the server's
-/// The store answers a step after its commit. With `synchronous_commit` on, the default, every answered step
-/// survives a crash of the server, and with synchronous replication a failover. With `synchronous_commit` off, or after the
-/// promotion of a standby that did not replicate synchronously, the last steps before the crash can be lost.
-/// [`AheadPolicy`](kippu::session::rotation::AheadPolicy) decides about the token of a lost rotation. A lost revocation
-/// is not noticed.
+/// # Durability
 ///
-/// The grace of a rotation begins with its commit. The statement counts how long it waited for locks. When the commit takes
-/// longer than an eighth of the grace, because a synchronous standby stalls for example, the store corrects the time of the
-/// rotation right after it. It does so for up to a minute after the caller has gone or the deadline has passed.
+/// The store returns from a step after its commit; the settings of the server decide what a crash
+/// can lose. With `synchronous_commit` on, the default, every acknowledged step survives a crash of
+/// the server, and with synchronous replication a failover. With `synchronous_commit` off, or after
+/// the promotion of a standby that did not replicate synchronously, the last steps before the crash
+/// can be lost. [`AheadPolicy`](kippu::session::rotation::AheadPolicy) decides about the token of a
+/// lost rotation. A lost revocation is not noticed.
+///
+/// The grace period of a rotation begins with its commit. The statement measures how long it waited
+/// for locks. If the commit takes longer than an eighth of the grace period, for example because a
+/// synchronous standby stalls, the store corrects the time of the rotation right after it. It also
+/// does so for up to a minute after the caller has gone or the deadline has passed.
 ///
 /// # Which server
-/// The primary. A standby may not know the last logouts, and an old primary that comes back after a failover is a
-/// standby. Every read asks the server whether it is in recovery, in the same statement. When it is, or when the server
-/// refuses to write, the store closes the connection, and those that wait in the pool, and answers [`Unavailable`]. The next
-/// call opens a new connection. So the application recovers from a failover without a restart, as soon as
-/// the address leads to the new primary.
+/// Only the primary may answer, because a standby may not have received the last logouts. An old
+/// primary that comes back after a failover is a standby. Every read also selects
+/// `pg_is_in_recovery()`. If the server is in recovery or rejects a write, the store closes the
+/// connection and the idle ones in the pool, and returns [`Unavailable`]. The next call opens a new
+/// connection. The application therefore recovers from a failover without a restart, as soon as the
+/// address leads to the new primary.
 ///
-/// The address must lead to no standby: the driver connects to the first server that accepts, and has no
-/// `target_session_attrs`. An old primary that still takes writes is not noticed, nor is one whose
-/// `default_transaction_read_only` is on when it is read from: stop it, or make it a standby.
+/// The address must not lead to a standby: the driver connects to the first server that accepts,
+/// and has no `target_session_attrs`. The store does not notice an old primary that still accepts
+/// writes, nor, when it only reads, one whose `default_transaction_read_only` is on: stop such a
+/// server, or make it a standby.
 ///
-/// Through PgBouncer in transaction mode: 1.21 or newer, with `max_prepared_statements` above 0, since sqlx
-/// prepares its statements by name, with a `statement_cache_capacity` of 0 as well. It also has to have
-/// `ignore_startup_parameters = extra_float_digits`, or the pool `extra_float_digits(None)`; session mode needs
-/// nothing else. After a failover PgBouncer itself has to connect to the new primary (`RECONNECT`).
+/// PgBouncer in transaction mode has to be version 1.21 or newer, with `max_prepared_statements`
+/// above 0: sqlx prepares its statements by name, even with a `statement_cache_capacity` of 0.
+/// PgBouncer also needs `ignore_startup_parameters = extra_float_digits`, or the pool
+/// `extra_float_digits(None)`. Session mode needs nothing else. After a failover PgBouncer itself
+/// has to connect to the new primary (`RECONNECT`).
 ///
 /// # Isolation
-/// Each step but a login within a limit is one statement that is right at every isolation level, whatever
-/// `default_transaction_isolation` is. Under `repeatable read` and `serializable`, statements that meet in one row fail with 40001, and are repeated
-/// in a transaction that is `read committed`, which costs three round trips more: rotations are fastest with the
+/// Each step except a login within a limit is one statement, which is correct at every isolation
+/// level, whatever `default_transaction_isolation` is. Under `repeatable read` and `serializable`,
+/// concurrent statements on one row fail with 40001. The store then repeats them in a transaction
+/// with `read committed`, which costs three more round trips: rotations are fastest with the
 /// server's default.
 ///
-/// # When the server is not there
-/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or the time that
-/// [`with_deadline`](Self::with_deadline) sets: the wait for a connection, the statement, its repetitions and the commit
-/// together. Then it answers [`Unavailable`]. If the statement had been sent, the step may have happened, or happen
-/// later, when the server gets the lock that it waits for. Every step can be repeated.
+/// # Deadline
 ///
-/// A connection that did not answer in time leaves the pool, and is closed without waiting for the server. Those that
-/// wait in the pool are closed too, since they lead to the same server: after one failed call, the next one opens a
-/// new connection. `test_before_acquire`, on by default, has every call ask first whether its connection is alive. Off, a
+/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or within the
+/// time that [`with_deadline`](Self::with_deadline) sets. This includes the wait for a connection,
+/// the statement, its repetitions and the commit. After the deadline the step returns
+/// [`Unavailable`]. If the store had sent the statement, the step may have happened, or may happen
+/// later, when the server gets the lock that it waits for. The caller can repeat every step.
+///
+/// A connection that did not answer in time leaves the pool, and is closed without waiting for the
+/// server. The idle connections of the pool are closed, too, because they lead to the same server:
+/// after one failed call, the next one opens a new connection. With `test_before_acquire`, which is
+/// on by default, every call first checks that its connection still works. With the setting off, a
 /// rotation is one round trip instead of two, and one call fails after each restart of the server.
 ///
-/// The server goes on with a statement that waits for a lock, and with each of them holds one of its `max_connections`.
-/// A `statement_timeout` a little above the deadline ends it:
-/// `ALTER ROLE app SET statement_timeout = '5s'`.
+/// The server still executes a statement that waits for a lock, which occupies one of its
+/// `max_connections`. Set a `statement_timeout` slightly above the deadline to end it: `ALTER ROLE
+/// app SET statement_timeout = '5s'`.
 ///
-/// # Room
-/// About 300 bytes a session with its indexes, and its data. A rotation writes no index, so none may hold the end of a session,
-/// which moves: [`purge_expired`](RefreshStore::purge_expired) reads through the table until it has enough, a tenth of
-/// a second for a million sessions. Call it every few minutes with a limit of thousands, not every second with one of
-/// ten. It removes what has ended by the server's clock too, so that a host whose clock is ahead ends no live session.
-/// Each call begins somewhere in the table and stops after half of the deadline, so that several calls purge a table of any
-/// size. PostgreSQL 12 and 13 read the whole table for each portion of 64 MiB: there, purge a large table with SQL.
+/// # Space
+///
+/// A session takes about 300 bytes with its indexes, and its data. A rotation changes no index, so
+/// no index may contain the end of a session, which every rotation moves.
+/// [`purge_expired`](RefreshStore::purge_expired) therefore reads the table until it has removed
+/// enough: a tenth of a second for a million sessions. Call it every few minutes with a limit of
+/// thousands, not every second with a limit of ten. It removes only sessions that have also ended
+/// by the server's clock, so that a host whose clock is ahead removes no live session. Each call
+/// begins at a random place of the table and stops after half of the deadline, so that several
+/// calls purge a table of any size. PostgreSQL 12 and 13 read the whole table for each portion of
+/// 64 MiB: purge a large table with SQL there.
 ///
 /// [`Corrupt`]: kippu::session::StoreErrorKind::Corrupt
 /// [`Misconfigured`]: kippu::session::StoreErrorKind::Misconfigured
@@ -146,28 +166,33 @@ use self::{
 pub struct PostgresStore {
     pool: PgPool,
     deadline: Duration,
-    /// Whether the tables were found to be none of a later version: the first step asks.
+    /// Whether the store has checked that the tables do not have a later version. The first step
+    /// does so.
     is_known: Arc<AtomicBool>,
 }
 
-/// The version of the schema, in the comment of the table.
+/// The version of the schema, which the comment of the table contains.
 const SCHEMA_VERSION: u32 = 3;
 
-/// The comment of the table, which every role may read.
+/// Reads the comment of the table, which every role may read.
 const COMMENT: &str = "SELECT pg_is_in_recovery() AS in_recovery, \
     obj_description(to_regclass('kippu_sessions'), 'pg_class') AS comment";
 
-/// The lock's number is the start of SHA-256("kippu_sessions"), which no other program will use.
+/// Runs the schema under a lock. The lock's number is the start of SHA-256("kippu_sessions"), so
+/// that no other program uses it by chance.
 const CREATE: &str = concat!(
-    // So that it sees the tables that another node has made while this one waited for the lock.
+    // READ COMMITTED, so that the script sees the tables that another node has created while this
+    // one waited for the lock.
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n",
     "SELECT pg_advisory_xact_lock(x'f3814c3bbdec24a'::bigint);\n",
     include_str!("postgres/schema.sql"),
 );
 
-/// The ids that have become visible since a snapshot, in one piece, and the next snapshot, which is the statement's own. A server
-/// that was promoted or has recovered from a crash may give out the numbers of transactions again: the snapshot is then of
-/// another server, and the log is read from its beginning. The server resets its statistics at each recovery.
+/// Returns the ids that became visible after a snapshot, and the next snapshot, which is that of
+/// the statement itself. A server that was promoted or has recovered from a crash may assign the
+/// same transaction numbers again. The snapshot then belongs to another server, and the log is read
+/// from its beginning. The name of the server contains the time of `stats_reset`, because the
+/// server resets its statistics at each recovery.
 const ENDED_AFTER: &str = "\
     WITH server AS MATERIALIZED ( \
         SELECT concat_ws(' ', floor(date_part('epoch', pg_postmaster_start_time()) * 1000000)::bigint, \
@@ -181,7 +206,7 @@ const ENDED_AFTER: &str = "\
             AND NOT txid_visible_in_snapshot(txid, (SELECT snapshot FROM since)) \
         ) AS ids";
 
-/// The oldest ids of the log, as many as one statement removes.
+/// Removes the oldest ids of the log, at most 10,000 in one statement.
 const TRIM: &str = "WITH old AS ( \
         SELECT ctid FROM kippu_ended \
         WHERE ended_at < floor(date_part('epoch', clock_timestamp()) * 1000)::bigint - $1 \
@@ -190,15 +215,16 @@ const TRIM: &str = "WITH old AS ( \
         DELETE FROM kippu_ended WHERE ctid = ANY (ARRAY(SELECT ctid FROM old)) RETURNING id \
     ) SELECT count(*) FROM removed";
 
-/// The blocks that one statement of a purge reads: 64 MiB, which a slow disk reads within the deadline.
+/// The number of blocks that one statement of a purge reads: 64 MiB, which a slow disk reads within
+/// the deadline.
 const PORTION: i64 = 8192;
 
-/// How many portions there are, and one of them.
+/// Returns the number of portions, and a random one of them.
 const PORTIONS: &str = "SELECT pg_is_in_recovery() AS in_recovery, portions, floor(random() * portions)::bigint AS first \
     FROM (SELECT pg_relation_size('kippu_sessions') / current_setting('block_size')::bigint / $1 + 1 AS portions) AS size";
 
-// A separate part chooses the rows, and runs once: within IN (…) the planner may run it once a row, and remove more than the
-// limit. The server's own clock is read once too.
+// A separate part chooses the rows, so that it runs once. Within IN (…) the planner may run it for
+// each row, and remove more than the limit. The server's clock is also read once.
 const PURGE: &str = "WITH clock AS MATERIALIZED ( \
         SELECT LEAST($1, floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS now \
     ), over AS ( \
@@ -212,18 +238,21 @@ const PURGE: &str = "WITH clock AS MATERIALIZED ( \
     ) SELECT count(*) FROM removed";
 
 impl PostgresStore {
-    /// The tables with their indexes and the trigger, for those who run their migrations themselves. It migrates the tables of
-    /// earlier versions, refuses those of a later one, and repeating it changes nothing. Run it as one transaction.
+    /// The script that creates the tables with their indexes and the trigger, for applications that
+    /// run their migrations themselves. It migrates the tables of earlier versions and rejects
+    /// those of a later one. Running it again changes nothing. Run it as one transaction.
     pub const SCHEMA: &str = include_str!("postgres/schema.sql");
 
-    /// Has the server tell [`listen`](Self::listen) of each session that ends. It can be run again; its owner is that of
-    /// `kippu_ended`. `DROP TRIGGER kippu_ended_notify ON kippu_ended` takes it back.
+    /// The script that makes the server notify [`listen`](Self::listen) of each session that ends.
+    /// It can be run again. The owner of `kippu_ended` has to run it. `DROP TRIGGER
+    /// kippu_ended_notify ON kippu_ended` undoes it.
     pub const NOTIFY: &str = include_str!("postgres/notify.sql");
 
-    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
+    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3
+    /// seconds.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
 
-    /// Keeps sessions in the database of this pool.
+    /// Makes a store in the database of this pool.
     pub fn new(pool: PgPool) -> Self {
         Self { pool, deadline: Self::DEFAULT_DEADLINE, is_known: Arc::default() }
     }
@@ -231,45 +260,49 @@ impl PostgresStore {
     /// Connects to `postgres://user:password@host/database`, with a pool of 10 connections.
     ///
     /// # Errors
-    /// [`Misconfigured`] when the URL is not one, or the server refuses the user or the password; no error shows the URL.
-    /// [`Unavailable`] when the server is a standby, or does not answer within
-    /// [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE).
+    /// [`Misconfigured`] when the URL is invalid, or the server rejects the user or the password.
+    /// No error shows the URL. [`Unavailable`] when the server is a standby, or does not answer
+    /// within [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE).
     ///
     /// [`Misconfigured`]: kippu::session::StoreErrorKind::Misconfigured
     /// [`Unavailable`]: kippu::session::StoreErrorKind::Unavailable
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        // The driver's parser takes every scheme.
+        // The driver's parser accepts any scheme.
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(no_url());
         }
-        // Its error is left out: it could show a part of the URL, which holds a password.
+        // The parser's error is dropped: it could show a part of the URL, which contains a
+        // password.
         let options: PgConnectOptions = url.parse().map_err(|_| no_url())?;
         let store = Self::new(PgPool::connect_lazy_with(options));
-        // It looks for the version of the tables.
+        // The step reads the version of the tables.
         store.step(|_| async { Ok(()) }).await?;
         Ok(store)
     }
 
-    /// Ends each step within `deadline`, [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE) unless this is called. Where the
-    /// pool's `acquire_timeout` is shorter, it ends the wait for a connection earlier. With a deadline of zero every step
-    /// fails, and none reaches the server.
+    /// Limits each step to `deadline` instead of [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE). If
+    /// the pool's `acquire_timeout` is shorter, it ends the wait for a connection earlier. With a
+    /// deadline of zero every step fails before it reaches the server.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Creates the tables where they are missing, and migrates those of an earlier version. Any number of nodes may do so at
-    /// once, while others use the tables.
+    /// Creates the tables that are missing, and migrates those of an earlier version. Any number of
+    /// nodes may do so concurrently, while others use the tables.
     ///
-    /// Where all is there it needs no more rights, and takes no more locks, than to read the catalog. New columns take a lock
-    /// for a moment, for which they wait until no transaction uses the table. An index or a log that is missing beside a large
-    /// table takes its time: call this with a longer deadline then.
+    /// If everything exists, it only needs the rights and locks for reading the catalog. Adding
+    /// columns takes a short lock, and waits for it until no transaction uses the table. Creating a
+    /// missing index or the log beside a large table takes longer: call this with a longer deadline
+    /// then.
     ///
     /// # Errors
-    /// [`Misconfigured`](kippu::session::StoreErrorKind::Misconfigured) when the user may not create or change the tables, and
-    /// when a later version of kippu has made them; what else connecting to the server can bring.
+    /// [`Misconfigured`](kippu::session::StoreErrorKind::Misconfigured) when the user may not
+    /// create or change the tables, or when a later version of kippu has made them; and the errors
+    /// of connecting to the server.
     pub async fn create_schema(&self) -> Result<(), StoreError> {
-        // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it looks.
+        // CREATE INDEX IF NOT EXISTS would wait for all writers of the table before it checks
+        // whether the index exists.
         let look = "SELECT pg_is_in_recovery() AS in_recovery, to_regclass('kippu_sessions_subject') IS NOT NULL \
                     AND to_regclass('kippu_ended_ended_at') IS NOT NULL \
                     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('kippu_sessions') \
@@ -281,7 +314,8 @@ impl PostgresStore {
             if row::is(&rows, "is_there")? {
                 return Ok(());
             }
-            // One message is one transaction, which holds the lock: IF NOT EXISTS alone lets two nodes collide.
+            // The server runs one message as one transaction, so that the lock covers the whole script.
+            // With IF NOT EXISTS alone, two nodes that create the same table collide.
             call.run_script(CREATE).await
         })
         .await
@@ -292,7 +326,8 @@ impl PostgresStore {
         F: Future<Output = Result<T, StoreError>>,
     {
         call::step(&self.pool, self.deadline, |mut call| async move {
-            // Asked once: a later version that migrates the tables meanwhile leaves this one the columns that it knows.
+            // Checked once: when a later version migrates the tables meanwhile, it keeps the
+            // columns that this version knows.
             if !self.is_known.load(Ordering::Relaxed) {
                 let rows = call.read(|| sqlx::query(COMMENT)).await?;
                 let version = row::text(&rows, "comment")?.and_then(|text| schema_version(&text));
@@ -321,14 +356,15 @@ impl PostgresStore {
     }
 }
 
-/// The version in a table's comment: `kippu schema 3`, and what the operator has added. None where there is another comment.
+/// Parses the version in a table's comment: `kippu schema 3`, and text that the operator may have
+/// added. Returns `None` for any other comment.
 fn schema_version(comment: &str) -> Option<u32> {
     let version = comment.strip_prefix("kippu schema ")?;
     let end = version.find(|symbol: char| !symbol.is_ascii_digit()).unwrap_or(version.len());
     version.get(..end)?.parse().ok()
 }
 
-/// Reads a record. There is a row, for the first column, even if there is no record.
+/// Loads a record. The server returns a row with the first column even if there is no record.
 async fn load(call: &mut Call, id: &SessionId) -> Result<Option<SessionRecord>, StoreError> {
     let rows = call
         .read(|| {
@@ -381,7 +417,8 @@ impl RefreshStore for PostgresStore {
         Ok(!rows.is_empty())
     }
 
-    /// A rotation under way holds its row; this waits for it, and then revokes what it has become.
+    /// A rotation in flight locks its row. This step waits for it, and then revokes the rotated
+    /// session.
     async fn revoke_subject(
         &self,
         subject: &str,
@@ -429,7 +466,7 @@ impl RefreshStore for PostgresStore {
                 .bind(request.now.get())
                 .bind(request.after.map(|after| after.created_at.get()))
                 .bind(request.after.as_ref().map(|after| after.id.as_bytes().as_slice()))
-                // The first row tells which server this is.
+                // At least one row, because its first column shows whether this is the primary.
                 .bind(i64::from(request.limit.max(1)))
             })
             .await?;
@@ -437,8 +474,9 @@ impl RefreshStore for PostgresStore {
         rows.iter().filter_map(|row| row::record(row).transpose()).take(limit).collect()
     }
 
-    /// It passes over the rows that others are changing or removing at the moment, and waits for nobody.
-    /// Reads through the table from anywhere, in portions, until it has enough or half of the deadline has passed.
+    /// Reads the table from a random place, in portions, until it has removed enough or half of the
+    /// deadline has passed. It skips the rows that other transactions have locked, and waits for no
+    /// lock.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         let (began, enough) = (Instant::now(), self.deadline / 2);
         let (now, limit) = (now.get(), u64::from(limit));
@@ -464,7 +502,7 @@ impl RefreshStore for PostgresStore {
         .await
     }
 
-    /// Needs no right but to read `kippu_ended`.
+    /// Needs only the right to read `kippu_ended`.
     async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
         let cursor = str::from_utf8(cursor.as_bytes()).ok();
         let (server, snapshot) =
@@ -473,10 +511,11 @@ impl RefreshStore for PostgresStore {
         row::ended(&rows)
     }
 
-    /// Removes the oldest, in portions, until there are no more or half of the deadline has passed.
+    /// Removes the oldest entries in batches, until none is left or half of the deadline has
+    /// passed.
     async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
         let (began, enough) = (Instant::now(), self.deadline / 2);
-        // Longer than there have been computers, and short enough to be subtracted.
+        // 2^52 milliseconds is longer than any log is kept, and the subtraction does not overflow.
         let kept_for = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX).min(1 << 52);
         self.step(|mut call| async move {
             let mut removed = 0;

@@ -1,5 +1,5 @@
-//! Sessions in an SQLite file: one connection writes the steps of many requests in each transaction, and others read
-//! beside it.
+//! Keeps sessions in an SQLite file. One connection writes the steps of many requests in each
+//! transaction; other connections read concurrently.
 
 mod fault;
 mod files;
@@ -36,7 +36,7 @@ use self::{
     writer::SqliteWriter,
 };
 
-/// Sessions in an SQLite file, for the processes of one machine.
+/// Stores sessions in an SQLite file, for the processes of one machine.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,80 +47,94 @@ use self::{
 /// # }
 /// ```
 ///
-/// A clone is another handle on the same connections. Several stores, in one process or in many, may have one file
-/// open; they take turns in writing.
+/// A clone is another handle on the same connections. Several stores, in one process or in many,
+/// may open the same file; their writes take turns.
 ///
 /// # Durability
-/// An acknowledged change survives when the process is killed and when the machine stops: the file has a write-ahead
-/// log that is flushed to the disk before an answer (`synchronous=FULL`). A disk that reports a flush too early may
-/// lose the last changes, but not the file.
+/// An acknowledged change survives when the process is killed and when the machine stops: the file
+/// has a write-ahead log, which the store flushes to the disk before it answers
+/// (`synchronous=FULL`). A disk that reports a flush too early may lose the last changes, but not
+/// the file.
 ///
-/// Steps that wait at the same time are written together and flushed once.
+/// The store writes concurrent steps together and flushes once.
 ///
-/// `:memory:` promises nothing: each such store has separate sessions, which go with the store.
+/// `:memory:` keeps nothing: each such store has separate sessions, which are lost with the store.
 ///
 /// # Deadline
-/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or within the time that
-/// [`with_deadline`](Self::with_deadline) sets. The wait for other steps, for a connection, for the lock of another
-/// process and for the disk all count. After the deadline the step fails as *unavailable*.
+/// Each step ends within 3 seconds ([`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE)), or within the
+/// time that [`with_deadline`](Self::with_deadline) sets. This includes the wait for other steps,
+/// for a connection, for the lock of another process and for the disk. After the deadline the step
+/// fails as *unavailable*.
 ///
-/// A step that still waits when its caller has gone is dropped. A step that was being written at that moment may still
-/// happen, wholly or not at all. Both hold for a caller that drops the future, too.
+/// If the caller has gone while its step still waits, the step is dropped. A step that the store is
+/// writing at that moment may still happen, wholly or not at all. The same holds if the caller
+/// drops the future.
 ///
-/// # The grace
-/// The grace of a rotation begins when the rotation is committed. The store measures by the monotonic clock how long a
-/// step waited before its transaction began. If the commit takes longer than an eighth of the grace, the store corrects
-/// the time of the rotation in a second transaction, before it answers. After a crash between the two, the grace counts
+/// # The grace period
+///
+/// The grace period of a rotation begins when the rotation is committed. The store measures with
+/// the monotonic clock how long a step waited before its transaction began. If the commit takes
+/// longer than an eighth of the grace period, the store corrects the time of the rotation in a
+/// second transaction, before it answers. After a crash between the two, the grace period counts
 /// from the beginning of the first.
 ///
 /// # Where it runs
-/// In a runtime of tokio: the writer is a task of the runtime in which the store was opened, and ends with it. After
-/// that, and after [`close`](Self::close), each step fails as *unavailable*.
 ///
-/// The file has to be on a disk of this machine: on a network filesystem locks fail silently, and SQLite's
-/// write-ahead log does not work.
+/// The store needs a tokio runtime. Its writer is a task of the runtime in which the store was
+/// opened, and ends with that runtime. After that, and after [`close`](Self::close), each step
+/// fails as *unavailable*.
+///
+/// The file has to be on a disk of this machine: on a network filesystem locks fail silently, and
+/// SQLite's write-ahead log does not work.
 ///
 /// # The files
-/// Beside the file are its log (`-wal`) and the index of the log (`-shm`), which belong to it: never copy, replace or
-/// remove one of the three alone while the database is in use. `VACUUM INTO` makes a backup of a file in use. Before a
-/// backup is restored, stop all processes that use the file, and remove the old `-wal` and `-shm` together with the old
-/// file; after it, run `chmod 600` on the backup.
+/// Beside the file are its log (`-wal`) and the index of the log (`-shm`). Never copy, replace or
+/// remove one of the three separately while the database is in use. `VACUUM INTO` makes a backup of
+/// a file in use. Before you restore a backup, stop all processes that use the file, and remove the
+/// old `-wal` and `-shm` together with the old file. Afterwards, run `chmod 600` on the backup.
 ///
-/// On Unix the store compares device and inode of all three files before each commit, again before it acknowledges the
-/// commit, and around each read. It notices when one of them was removed, renamed, replaced or cut short, and when a
-/// symbolic link or a mount leads to another file. Then each step fails as *misconfigured*, nothing is acknowledged, and
-/// the log goes into the file that it belongs to. The steps go on when the file is back at its path, otherwise after a
-/// restart. The store does not notice a file whose content is overwritten in place without becoming shorter. On other
-/// systems it notices only a missing file; Windows refuses to rename or remove an open one.
+/// On Unix the store compares device and inode of all three files before each commit, again before
+/// it acknowledges the commit, and around each read. It notices when one of them was removed,
+/// renamed, replaced or truncated, and when a symbolic link or a mount leads to another file. Each
+/// step then fails as *misconfigured*, no step is acknowledged, and the log goes into the file that
+/// it belongs to. The steps work again when the file is back at its path, otherwise after a
+/// restart. The store does not notice a file whose content is overwritten in place without becoming
+/// shorter. On other systems it notices only a missing file; Windows does not allow an open file to
+/// be renamed or removed.
 ///
-/// On Unix a new file has the mode 0600, and so have its log and index. The store refuses to open a file that its group
-/// or others may open, so the filesystem has to keep permissions. It looks at the mode when it opens the file, not
-/// later; a file that is made read-only while it is open can be written until the next start.
+/// On Unix a new file has the mode 0600, and so have its log and index. The store does not open a
+/// file that its group or others may open, so the filesystem has to support permissions. It checks
+/// the mode when it opens the file, not later: a file that becomes read-only while it is open can
+/// be written until the next start.
 ///
-/// The log usually stays at about 4 MB. When it exceeds 16 MiB, the store empties it, for which it waits for readers for
-/// up to 0.1 seconds in every five. Another program that keeps a transaction open keeps the log as well. Until that
-/// program ends its transaction, each rotation adds up to 4 KiB to the log, and each login up to 12 KiB; after it, the
-/// log is emptied with the next step, five seconds later at most.
+/// The log usually stays at about 4 MB. When it exceeds 16 MiB, the store empties it. To do so, it
+/// waits for readers for up to 0.1 seconds, every five seconds. The log also grows while another
+/// program keeps a transaction open: each rotation then adds up to 4 KiB to the log, and each login
+/// up to 12 KiB. After that transaction has ended, the next step empties the log, at most five
+/// seconds later.
 ///
 /// # What is stored
-/// Two tables: [`SCHEMA`](Self::SCHEMA). A new or empty file gets them. A file of another application is refused and left
-/// as it is.
+/// Two tables: [`SCHEMA`](Self::SCHEMA). The store creates them in a new or empty file. It rejects
+/// a file of another application and leaves it unchanged.
 ///
-/// A file of an earlier version of kippu is migrated when it is opened, by several processes at once if need be. Processes of
-/// the version before that have the file open go on: they keep what they do not know of a session as it is, but prolong it by
-/// their own idle lifetime, and answer [`StoreErrorKind::Corrupt`] for one that a limit has ended. The header of the file has the
-/// version of its schema (`user_version`). A file with a later one than this version of kippu knows is refused, and the error
-/// says so.
+/// The store migrates a file of an earlier version of kippu when it opens it, even from several
+/// processes concurrently. Processes with the previous version that have the file open still run.
+/// Such a process keeps the columns that it does not know, but extends a session by its own idle
+/// lifetime, and returns [`StoreErrorKind::Corrupt`] for a session that a limit has revoked. The
+/// header of the file contains the version of its schema (`user_version`). If the version is later
+/// than this crate supports, the store rejects the file with an error that says so.
 ///
-/// A login [within a limit](kippu::session::store::InsertRequest::limit) reads the live sessions of its subject in the transaction
-/// that writes it.
+/// A login [within a limit](kippu::session::store::InsertRequest::limit) reads the live sessions of
+/// its subject in the transaction that writes it.
 ///
-/// `kippu_ended` is the log of ended sessions. A trigger writes it, so that it also has the sessions that somebody revokes by
-/// hand. Its numbers begin at a random one and never come again: a cursor of another file, or of a file that a backup has
-/// replaced, does not fit.
+/// `kippu_ended` is the log of ended sessions. A trigger writes it, so that it also contains the
+/// sessions that an operator revokes with SQL. Its numbers begin at a random one and are never
+/// reused. A cursor of another file, or of a file that a backup has replaced, therefore does not
+/// match.
 ///
-/// A rotation writes the session's row and no index, so that expired sessions are found by reading through the table.
-/// [`purge_expired`](RefreshStore::purge_expired) does that in small portions: other steps go in between.
+/// A rotation writes the session's row and no index, so
+/// [`purge_expired`](RefreshStore::purge_expired) reads the table to find expired sessions. It does
+/// so in small portions, with other steps in between.
 #[derive(Clone)]
 pub struct SqliteStore {
     inner: Arc<Inner>,
@@ -129,9 +143,9 @@ pub struct SqliteStore {
 
 struct Inner {
     queue: Queue<Job>,
-    /// None where only the writer sees the data: in memory.
+    /// `None` if only the writer sees the data: in memory.
     readers: Option<Readers>,
-    /// Where the next purge begins: where the last one stopped, or at the start.
+    /// Where the next purge begins: where the last one stopped, or at the first id.
     purged: Mutex<SessionId>,
 }
 
@@ -140,23 +154,24 @@ struct Readers {
     files: Arc<Files>,
 }
 
-/// What [`queue`] waits with.
+/// The channels that [`queue`] uses. `tests/interleavings` replaces this module by its own.
 mod sync {
     pub(super) use tokio::sync::{mpsc, oneshot, watch};
 }
 
-/// Connections that read.
+/// The number of connections that read.
 const READERS: u32 = 4;
 
-/// The deadline of a step counts, and not the pool's; a longer time would overflow.
+/// The step's deadline applies instead of the pool's. A longer time would overflow.
 const ONE_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// No id is before this one.
+/// The smallest id.
 const FIRST_ID: SessionId = SessionId::from_bytes([0; 16]);
 
 impl SqliteStore {
-    /// The tables, the index and the trigger, and the marks that tell the file from others'. It can be run again. A file of an
-    /// earlier version also needs the columns that are new: [`open`](Self::open) adds them.
+    /// The script that creates the tables, the index and the trigger, and marks the file as the
+    /// store's. It can be run again. A file of an earlier version also needs the new columns, which
+    /// [`open`](Self::open) adds.
     pub const SCHEMA: &str = "\
 CREATE TABLE IF NOT EXISTS kippu_sessions (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
@@ -194,16 +209,19 @@ PRAGMA application_id = 1802072176;
 PRAGMA user_version = 3;
 ";
 
-    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3 seconds.
+    /// The deadline of each step, unless [`with_deadline`](Self::with_deadline) sets another: 3
+    /// seconds.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(3);
 
-    /// Opens the file, and makes it if there is none; `:memory:` for sessions that go with the store. A relative path
-    /// leads from the working directory of this moment, even if that changes later.
+    /// Opens the file, and creates it if it does not exist. With `:memory:`, the sessions are lost
+    /// with the store. A relative path is resolved in the current working directory, even if that
+    /// changes later.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Misconfigured`] when the file cannot be opened or written, when others than its owner may open
-    /// it, or when it belongs to another application; [`StoreErrorKind::Corrupt`] when it is not a database;
-    /// [`StoreErrorKind::Unavailable`] after [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE), and when the disk fails.
+    /// [`StoreErrorKind::Misconfigured`] when the file cannot be opened or written, when others
+    /// than its owner may open it, or when it belongs to another application;
+    /// [`StoreErrorKind::Corrupt`] when it is not a database; [`StoreErrorKind::Unavailable`] after
+    /// [`DEFAULT_DEADLINE`](Self::DEFAULT_DEADLINE), and when the disk fails.
     pub async fn open(path: impl AsRef<Path> + Send) -> Result<Self, StoreError> {
         let path = match path.as_ref().to_str() {
             None | Some("") => {
@@ -220,11 +238,12 @@ PRAGMA user_version = 3;
         Self::with_options(options).await
     }
 
-    /// Opens the file that the options name, as they say: with a key, or a limit of its pages. The store itself decides
-    /// how the file is written and how long it waits: its journal, its flushes, its timeout.
+    /// Opens the file that the options name, with these options: for example a key, or a limit of
+    /// its pages. The store itself sets how the file is written and how long it waits: the journal,
+    /// the flushes, the timeout.
     ///
     /// # Errors
-    /// As [`SqliteStore::open`].
+    /// The same as those of [`SqliteStore::open`].
     pub async fn with_options(options: SqliteConnectOptions) -> Result<Self, StoreError> {
         in_time(Self::DEFAULT_DEADLINE, async {
             let Opened { writer, file } = opening::open(options).await?;
@@ -244,24 +263,25 @@ PRAGMA user_version = 3;
         .await
     }
 
-    /// Sets the deadline of the steps of this handle, and of the clones that are made of it from now on. With a deadline
-    /// of zero each step fails at once as [`StoreErrorKind::Unavailable`], and nothing is read or written.
+    /// Sets the deadline of the steps of this handle, and of the clones that are made of it from
+    /// now on. With a deadline of zero each step fails at once as [`StoreErrorKind::Unavailable`],
+    /// and nothing is read or written.
     ///
-    /// A client that repeats a request after the deadline has to come within the grace: choose a deadline that is well
-    /// below it.
+    /// A client that repeats a request after the deadline must do so within the grace period:
+    /// choose a deadline that is well below it.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Ends the steps in flight, and closes the connections of all handles; from then on each step fails. Returns within
-    /// the deadline, even if a step still waits for the disk then. A store that is dropped closes its connections too,
-    /// but its caller cannot wait for that.
+    /// Finishes the steps in flight, and closes the connections of all handles. From then on each
+    /// step fails. Returns within the deadline, even if a step still waits for the disk then. A
+    /// store that is dropped also closes its connections, but its caller cannot wait for that.
     pub async fn close(&self) {
         let _ = timeout(self.deadline, async {
             let readers = self.inner.readers.as_ref().map(|readers| readers.pool.close());
             self.inner.queue.close().await;
-            // After the writer, so that the last connection takes the log into the file.
+            // After the writer, so that the last connection moves the log into the file.
             if let Some(readers) = readers {
                 readers.await;
             }
@@ -269,7 +289,7 @@ PRAGMA user_version = 3;
         .await;
     }
 
-    /// Has the writer take a step.
+    /// Runs a step on the writer.
     async fn write<T: Send>(
         &self,
         job: impl FnOnce(Pending<T>) -> Job + Send,
@@ -277,7 +297,7 @@ PRAGMA user_version = 3;
         in_time(self.deadline, self.inner.queue.ask(job)).await
     }
 
-    /// Takes a step that only reads, beside the writer where that is possible.
+    /// Runs a step that only reads: on a reader, or on the writer if there are no readers.
     async fn read<T: Send>(
         &self,
         job: impl FnOnce(Pending<T>) -> Job + Send,
@@ -298,14 +318,14 @@ impl Readers {
     async fn take(&self, job: &mut Job) -> Result<(), StoreError> {
         let look = || self.files.look().map_err(|lost| lost.store_error());
         loop {
-            // Before a connection is opened, which would apply the log to another file.
+            // Checked first: a new connection to another file would apply the log to that file.
             look()?;
             let read = async {
                 let mut reader = self.pool.acquire().await?;
                 job::take(&mut reader, job, Instant::now()).await
             };
             let read = read.await;
-            // A record from a file that is no longer at its path is not an answer.
+            // A record from a file that is no longer at its path must not be returned.
             look()?;
             match read {
                 Err(error) if is_busy(&error) => sleep(AGAIN).await,
@@ -315,7 +335,7 @@ impl Readers {
     }
 }
 
-/// The outcome of a step, unless the deadline comes first.
+/// Returns the outcome of a step, or an error at the deadline.
 async fn in_time<T>(
     deadline: Duration,
     step: impl Future<Output = Result<T, StoreError>>,
@@ -372,10 +392,10 @@ impl RefreshStore for SqliteStore {
         self.read(|pending| Job::List { request, pending }).await
     }
 
-    /// Each portion is a transaction: what was removed before an `Err` stays removed. If the deadline is too short for the
-    /// whole table, the next call goes on where this one stopped.
-    /// Reads through the table from where the last purge stopped. The deadline may come first in a table of many millions: the
-    /// answer is the number of sessions that were removed by then, and the next call goes on from there.
+    /// Reads the table from where the last purge stopped. In a table of many millions of sessions
+    /// the deadline may pass first: the call then returns the number of sessions removed so far,
+    /// and the next call continues from there. Each portion is a transaction: after an `Err` the
+    /// removed sessions stay removed.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
         let now = now.min(UnixMillis::now());
         let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -416,7 +436,7 @@ impl RefreshStore for SqliteStore {
         self.read(|pending| Job::EndedAfter { after, pending }).await
     }
 
-    /// Removes the oldest, portion by portion, until the deadline.
+    /// Removes the oldest entries in batches, until the deadline.
     async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
         let now = UnixMillis::now().get();
         let kept_for = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);

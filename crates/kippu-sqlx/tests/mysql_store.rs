@@ -1,5 +1,5 @@
-//! The store in MariaDB, on servers that these tests start: the conformance suite, each step, races over several pools, what is
-//! set up wrongly, and what happens when the server ends under load.
+//! The store in MariaDB, on servers that these tests start: the conformance suite, each step, races
+//! over several pools, wrong settings, and a server that stops under load.
 #![cfg(feature = "mysql")]
 #![allow(
     clippy::indexing_slicing,
@@ -54,7 +54,7 @@ use self::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// One server for all tests that leave it running, while there is one that needs it.
+/// Returns a server that all tests share which leave it running. It stops after the last of them.
 fn server() -> Arc<MySql> {
     static SERVER: Mutex<Weak<MySql>> = Mutex::new(Weak::new());
 
@@ -79,7 +79,7 @@ fn pool(url: &str) -> MySqlPool {
     pool_of(url, 8)
 }
 
-/// Of the application's user.
+/// Runs a statement as the application's user.
 async fn sql(pool: &MySqlPool, statement: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(pool).await.unwrap();
 }
@@ -90,7 +90,7 @@ async fn store(url: &str) -> MySqlStore {
     store
 }
 
-/// A store for races, which a busy machine must not end.
+/// Makes a store for races, with a deadline that a busy machine does not reach.
 fn patient(pool: MySqlPool) -> MySqlStore {
     MySqlStore::new(pool).with_deadline(LIMIT)
 }
@@ -104,7 +104,7 @@ async fn list(store: &MySqlStore, subject: &str, now: UnixMillis) -> Vec<Session
     store.list(&ListRequest::new(subject, now)).await.unwrap()
 }
 
-/// All ids of the log that come after a cursor.
+/// Returns all ids of the log after a cursor.
 async fn ended(store: &MySqlStore, cursor: &mut EndedCursor) -> Vec<SessionId> {
     let mut ids = Vec::new();
     loop {
@@ -117,7 +117,8 @@ async fn ended(store: &MySqlStore, cursor: &mut EndedCursor) -> Vec<SessionId> {
     }
 }
 
-/// The stored record, which has to be `wanted`, but for what the server counted as a wait before it rotated at `at`.
+/// Returns the stored record. It must equal `wanted`, except for the time that the server counted
+/// as a wait before it rotated at `at`.
 async fn stored(store: &MySqlStore, wanted: &SessionRecord, at: UnixMillis) -> SessionRecord {
     let found = store.load(&wanted.id).await.unwrap().unwrap();
     let wait = found.rotated_at.saturating_since(at);
@@ -133,7 +134,7 @@ async fn stored(store: &MySqlStore, wanted: &SessionRecord, at: UnixMillis) -> S
     found
 }
 
-/// All that a log could show of an error.
+/// Returns everything about an error that a log could show.
 fn text(error: &StoreError) -> String {
     let mut text = format!("{error} {error:?}");
     let causes = iter::successors(error.source(), |cause| (*cause).source());
@@ -141,7 +142,7 @@ fn text(error: &StoreError) -> String {
     text
 }
 
-/// Each handle has a separate pool, as another process would have it.
+/// Each handle has a separate pool, like the one of another process.
 struct Conformance(String);
 
 impl Harness for Conformance {
@@ -191,7 +192,7 @@ async fn each_step() {
     );
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
-    // A rotation, its replay within the grace, a token ahead.
+    // A rotation, its replay within the grace period, a token ahead of the store.
     let outcome = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
     let (kid, expires_at) = ("k2".to_owned(), after(3610));
     let wanted = changed(alice.clone(), |it| {
@@ -216,7 +217,8 @@ async fn each_step() {
     let successor = Successor::new(6, kid, expires_at);
     assert_eq!(outcome, RotateOutcome::Healed { successor, lost: 4 });
 
-    // The end never moves behind the absolute one; at the end the session has expired; the last generation has no next.
+    // The end never exceeds the absolute end. At that time the session has expired. The last
+    // generation has no successor.
     let outcome = store.rotate(&request(&alice, 6, healed.expires_at)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
     let long = changed(request(&alice, 6, after(60)), |it| it.idle_lifetime = Duration::MAX);
@@ -229,13 +231,13 @@ async fn each_step() {
         assert_eq!(outcome, RotateOutcome::Expired);
     }
 
-    // Of two ends the earlier one counts.
+    // The earlier of the two ends applies.
     let aged = changed(session("alice"), |it| it.absolute_expires_at = after(10));
     add(&store, &aged).await;
     let outcome = store.rotate(&request(&aged, 0, after(10))).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
 
-    // A token that was used up long ago ends the session; the reason stays.
+    // A token that was used long ago revokes the session. The reason stays.
     let outcome = store.rotate(&request(&alice, 2, after(70))).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Reused);
     let outcome = store.rotate(&request(&alice, 7, after(70))).await.unwrap();
@@ -244,7 +246,7 @@ async fn each_step() {
     let record = store.load(&alice.id).await.unwrap().unwrap();
     assert_eq!(record.revoked, Some(Revoked { at: after(70), reason: RevokeReason::Reuse }));
 
-    // An id that the store does not have.
+    // An unknown id.
     let nobody = session("nobody");
     let outcome = store.rotate(&request(&nobody, 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Unknown);
@@ -253,11 +255,12 @@ async fn each_step() {
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn the_sessions_of_a_subject() {
+async fn revokes_and_lists_the_sessions_of_a_subject() {
     let server = server();
     let store = store(&server.url_of(&server.database())).await;
     let reason = RevokeReason::LogoutAll;
-    // Equal under many collations, and different subjects; what SQL, LIKE and paths would mean by them.
+    // Subjects that are equal under many collations, but different here, and texts that mean
+    // something in SQL, LIKE and paths.
     let subjects =
         ["bob", "Bob", "bob ", "b\u{f6}b", "bo\u{308}b", "%", "'; DROP TABLE x; --", "😀"];
     let mut kept = Vec::new();
@@ -275,7 +278,7 @@ async fn the_sessions_of_a_subject() {
         assert_eq!(&store.list(&ListRequest::new(subject, LOGIN)).await.unwrap(), sessions);
         assert_eq!(store.list(&ListRequest::new(subject, after(3600))).await.unwrap(), []);
     }
-    // All but one; then that one; then none is left. Whether they have expired makes no difference.
+    // All sessions except one, then that one, then none is left. Expired sessions count, too.
     let [bob, capital, ..] = &kept[..] else { panic!() };
     let keep = Some(&bob[1].id);
     assert_eq!(store.revoke_subject("bob", keep, reason, after(9999)).await.unwrap(), 2);
@@ -293,7 +296,7 @@ async fn the_sessions_of_a_subject() {
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn the_ends_of_what_is_stored() {
+async fn stores_the_extreme_values() {
     let server = server();
     let store = store(&server.url_of(&server.database())).await;
     let longest = "é".repeat(256);
@@ -327,12 +330,12 @@ async fn the_ends_of_what_is_stored() {
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn purging_takes_what_is_over() {
+async fn a_purge_removes_only_ended_sessions() {
     let server = server();
     let url = server.url_of(&server.database());
     let store = store(&url).await;
     let unused = changed(session("alice"), |it| it.expires_at = after(10));
-    // Nobody writes that, but it would be over.
+    // The store never writes this end, but a session with it has expired.
     let aged = changed(session("alice"), |it| it.absolute_expires_at = after(10));
     let revoked = Some(Revoked { at: LOGIN, reason: RevokeReason::Logout });
     let (live, left) = (session("alice"), changed(session("alice"), |it| it.revoked = revoked));
@@ -348,11 +351,11 @@ async fn purging_takes_what_is_over() {
     assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 0);
     assert_eq!(store.load(&live.id).await.unwrap(), Some(live.clone()));
     assert_eq!(store.load(&left.id).await.unwrap(), Some(left));
-    // It is not brought back.
+    // A removed session does not come back.
     let outcome = store.rotate(&request(&unused, 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Unknown);
 
-    // A row that another transaction holds is left for another time; the purge does not wait.
+    // A purge skips a row that another transaction has locked, and does not wait.
     let (held, free) = (unused.clone(), aged.clone());
     add(&store, &held).await;
     add(&store, &free).await;
@@ -368,7 +371,7 @@ async fn purging_takes_what_is_over() {
     holder.rollback().await.unwrap();
     assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 1);
 
-    // Never more than the limit, whatever the plan.
+    // Never more than the limit, whatever the query plan.
     for _ in 0..100 {
         store
             .insert(&InsertRequest::new(changed(session("bob"), |it| it.expires_at = LOGIN)))
@@ -381,10 +384,10 @@ async fn purging_takes_what_is_over() {
     assert_eq!(store.purge_expired(after(10), u32::MAX).await.unwrap(), 86);
 }
 
-/// One host whose clock is ahead, of several, and a live session of everybody.
+/// The clock of one host of several is ahead, while the sessions of all users are live.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn a_purge_by_a_clock_that_is_ahead() {
+async fn a_purge_by_a_clock_that_is_ahead_removes_no_live_session() {
     let server = server();
     let store = store(&server.url_of(&server.database())).await;
     let now = UnixMillis::from(NumericDate::now());
@@ -404,7 +407,7 @@ async fn a_purge_by_a_clock_that_is_ahead() {
     for session in [&live, &aged, &over] {
         add(&store, session).await;
     }
-    // A host whose clock is behind removes less, not more.
+    // A host whose clock is behind removes fewer sessions, not more.
     assert_eq!(store.purge_expired(LOGIN, 10).await.unwrap(), 0);
     assert_eq!(store.purge_expired(at(100 * 86_400), 10).await.unwrap(), 1);
     assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
@@ -414,7 +417,8 @@ async fn a_purge_by_a_clock_that_is_ahead() {
     }
 }
 
-/// 64 present one generation over 4 pools: one of them rotates, the others get the same.
+/// 64 callers present one generation over 4 pools. One of them rotates; the others get the same
+/// successor.
 async fn a_race_has_one_winner(url: &str, rounds: u64) {
     let stores: Vec<_> = (0..4).map(|_| patient(pool_of(url, 8))).collect();
     let racer = session("racer");
@@ -446,8 +450,8 @@ async fn a_race_has_one_winner(url: &str, rounds: u64) {
     }
 }
 
-/// Logged out everywhere while all sessions are refreshed: none is live afterwards.
-async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
+/// A logout of all sessions while they are refreshed: afterwards none is live.
+async fn no_session_survives_a_logout_of_all(url: &str, rounds: u32) {
     let store = patient(pool_of(url, 8));
     let other = patient(pool_of(url, 2));
     let reason = RevokeReason::LogoutAll;
@@ -466,7 +470,7 @@ async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
                 for generation in 0.. {
                     match store.rotate(&request(&session, generation, after(1))).await.unwrap() {
                         RotateOutcome::Rotated(_) => {}
-                        RotateOutcome::Revoked(told) if told == reason => break,
+                        RotateOutcome::Revoked(by) if by == reason => break,
                         other => panic!("{other:?}"),
                     }
                 }
@@ -485,7 +489,7 @@ async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
     }
 }
 
-/// Eight log in with one id: one of them does.
+/// Eight logins use the same id: one of them succeeds.
 async fn one_insert_wins(url: &str, rounds: u32) {
     let store = patient(pool_of(url, 8));
     for _ in 0..rounds {
@@ -504,12 +508,13 @@ async fn one_insert_wins(url: &str, rounds: u32) {
     }
 }
 
-/// Two purgers and many rotations: each session that has ended goes once, each that is live stays.
-async fn purgers_hurt_nobody(url: &str, over: u64) {
+/// Two purges and many rotations run concurrently: each ended session is removed once, each live
+/// one stays.
+async fn concurrent_purges_remove_only_ended_sessions(url: &str, over: u64) {
     let store = patient(pool_of(url, 8));
     let live: Vec<_> = (0..8).map(|_| session("bob")).collect();
     for index in 0..over {
-        // One of the live ones between those that have ended, so that they share pages.
+        // A live session between ended ones, so that they share pages.
         if let (Some(session), true) =
             (live.get(usize::try_from(index / 50).unwrap()), index % 50 == 0)
         {
@@ -558,7 +563,7 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
     assert_eq!(store.list(&ListRequest::new("over", LOGIN)).await.unwrap(), []);
 }
 
-/// One session of two clients, who always present the same generation, and repeat what failed.
+/// A session of two clients, which always present the same generation, and repeat a failed request.
 struct Pair {
     session: SessionRecord,
     stores: [MySqlStore; 2],
@@ -582,7 +587,7 @@ impl Pair {
                 self.present(second, generation, &seen)
             );
             assert!(!(first.rotated && second.rotated), "two rotated {generation}");
-            // A rotation that neither answer reports is one whose answer was lost.
+            // If neither answer reports the rotation, its answer was lost.
             assert!(
                 first.rotated || second.rotated || first.failed || second.failed,
                 "neither rotated {generation}"
@@ -594,8 +599,8 @@ impl Pair {
         assert_eq!((record.generation, record.revoked), (generation, None));
     }
 
-    /// Until there is an answer: the successor, and never anything else.
-    async fn present(&self, store: &MySqlStore, generation: u64, seen: &Seen) -> Told {
+    /// Repeats until there is an answer, which must be the successor.
+    async fn present(&self, store: &MySqlStore, generation: u64, seen: &Seen) -> Answer {
         let mut failed = false;
         loop {
             let (successor, rotated) =
@@ -612,17 +617,17 @@ impl Pair {
                     }
                 };
             assert_eq!(successor.generation, generation + 1);
-            return Told { rotated, failed };
+            return Answer { rotated, failed };
         }
     }
 }
 
-struct Told {
+struct Answer {
     rotated: bool,
     failed: bool,
 }
 
-/// The count grows by so many more.
+/// Waits until the count has grown by `more`.
 async fn more(what: &str, count: &AtomicU64, more: u64) {
     let aim = count.load(Ordering::Relaxed) + more;
     let growth = async {
@@ -640,15 +645,16 @@ async fn races_over_several_pools() {
     let url = server.url_of(&server.database());
     store(&url).await;
     a_race_has_one_winner(&url, 10).await;
-    no_rotation_survives_the_subject(&url, 10).await;
+    no_session_survives_a_logout_of_all(&url, 10).await;
     one_insert_wins(&url, 10).await;
-    purgers_hurt_nobody(&url, 400).await;
+    concurrent_purges_remove_only_ended_sessions(&url, 400).await;
 }
 
-/// Every field of a record, its texts with what collations ignore, through rotations and data that are replaced.
+/// Every field of a record survives rotations and new data, also texts with characters that
+/// collations ignore.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn every_field_survives() {
+async fn every_field_survives_rotations() {
     let server = server();
     let store = store(&server.url_of(&server.database())).await;
     let session = changed(session("alice  "), |it| {
@@ -678,11 +684,12 @@ async fn every_field_survives() {
     });
     let found = stored(&store, &wanted, after(5)).await;
     assert_eq!(outcome, RotateOutcome::Rotated(Successor::new(1, "k2", found.expires_at)));
-    // As they are, where the request says nothing of them.
+    // They stay unchanged if the request does not set them.
     store.rotate(&request(&session, 1, after(6))).await.unwrap();
     let found = store.load(&session.id).await.unwrap().unwrap();
     assert_eq!((found.auth_time, &found.data), (after(4), &SessionData::default()));
-    // Within the grace a proof keeps the token, whether that was read before the rotation or after it. A driver may repeat it.
+    // Within the grace period a reauthentication keeps the token, whether it was read before the
+    // rotation or after it. A driver may repeat the request.
     let mut wanted = found;
     for generation in [1, 2, 2] {
         let again = changed(request(&session, generation, after(7)), |it| {
@@ -695,14 +702,14 @@ async fn every_field_survives() {
         assert_eq!(outcome, RotateOutcome::Reauthenticated(kept));
         assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(&wanted));
     }
-    // A proof for a generation that is no longer the current one changes nothing.
+    // A reauthentication for a generation that is no longer current changes nothing.
     assert_eq!(store.rotate(&proven).await.unwrap(), RotateOutcome::Overtaken);
 }
 
-/// In pages, whose sessions are of one time or of several.
+/// A list in pages, with sessions of the same time and of different times.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn a_list_in_pages() {
+async fn a_list_is_returned_in_pages() {
     let server = server();
     let store = store(&server.url_of(&server.database())).await;
     let mut sessions: Vec<_> = (0..10)
@@ -729,10 +736,10 @@ async fn a_list_in_pages() {
     assert_eq!(store.list(&none).await.unwrap(), []);
 }
 
-/// 64 logins of one subject over 4 pools: there is room for five, whatever the mode.
+/// 64 logins of one subject over 4 pools: the limit allows five, in each mode.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn no_more_sessions_than_the_limit() {
+async fn concurrent_logins_do_not_exceed_the_limit() {
     let server = server();
     let url = server.url_of(&server.database());
     let stores: Vec<_> = (0..4).map(|_| patient(pool_of(&url, 8))).collect();
@@ -774,7 +781,7 @@ async fn no_more_sessions_than_the_limit() {
             assert_eq!(record.revoked.map(|revoked| revoked.reason), Some(RevokeReason::Limit));
         }
     }
-    // The lock is given back: the next login does not wait for the end of a connection.
+    // The lock is released: the next login does not wait until a connection ends.
     let hasty = stores[3].clone().with_deadline(Duration::from_secs(20));
     let request = InsertRequest::new(session("evicts: true")).limit(SessionLimit::evict_oldest(5));
     assert!(hasty.insert(&request).await.is_ok());
@@ -804,7 +811,7 @@ async fn eight_nodes_create_the_tables_at_once() {
         while let Some(node) = nodes.join_next().await {
             node.unwrap();
         }
-        // Those who migrate by themselves run the same.
+        // Applications that migrate by themselves run the same script.
         let pool = pool(&url);
         sql(&pool, MySqlStore::SCHEMA).await;
         let store = patient(pool);
@@ -816,7 +823,7 @@ async fn eight_nodes_create_the_tables_at_once() {
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn tables_of_a_newer_version_are_refused() {
+async fn tables_of_a_newer_version_are_rejected() {
     let server = server();
     let url = server.url_of(&server.database());
     let (store, admin) = (store(&url).await, pool(&url));
@@ -835,7 +842,7 @@ async fn tables_of_a_newer_version_are_refused() {
     }
 }
 
-/// A transaction that has taken its number holds all later ones up until it has committed.
+/// A transaction that has taken its number blocks all later ones until it has committed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
 async fn the_log_misses_no_transaction_that_commits_late() {
@@ -865,10 +872,11 @@ async fn the_log_misses_no_transaction_that_commits_late() {
     assert_eq!(ended(&store, &mut cursor).await, []);
 }
 
-/// A restored backup, or a crash that lost the last entries: what the cursor stands for is no longer in the log.
+/// After a restored backup, or a crash that lost the last entries, the log no longer has the
+/// cursor's entry.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn the_log_is_read_again_where_its_end_was_lost() {
+async fn a_log_that_lost_its_end_is_read_from_its_beginning() {
     let server = server();
     let url = server.url_of(&server.database());
     let (store, pool) = (store(&url).await, pool(&url));
@@ -889,14 +897,14 @@ async fn the_log_is_read_again_where_its_end_was_lost() {
         .await
         .unwrap();
     sql(&pool, "DELETE FROM kippu_ended WHERE seq > 1").await;
-    // With fewer entries than before, and with the same id at the place of the cursor.
+    // With fewer entries than before, and with the same id at the cursor's number.
     let mut early = cursor.clone();
     revoke(other).await;
     assert_eq!(ended(&store, &mut early).await, [kept, other]);
     revoke(retried).await;
     assert_eq!(ended(&store, &mut cursor).await, [kept, other, retried]);
     assert_eq!(ended(&store, &mut early).await, [retried]);
-    // A cursor outlasts the entry that it stands for.
+    // A cursor stays valid after its entry was removed.
     assert_eq!(store.trim_ended(Duration::ZERO).await.unwrap(), 3);
     assert_eq!(ended(&store, &mut cursor).await, []);
     revoke(newest).await;
@@ -910,7 +918,7 @@ async fn the_log_is_read_again_where_its_end_was_lost() {
 /// More than a page, from one transaction and from many.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn a_long_log_comes_in_pages() {
+async fn a_long_log_is_returned_in_pages() {
     let server = server();
     let url = server.url_of(&server.database());
     let (store, pool) = (store(&url).await, pool(&url));
@@ -933,7 +941,7 @@ async fn a_long_log_comes_in_pages() {
     assert_eq!(list(&store, "alice", LOGIN).await, []);
 }
 
-/// A table of several portions, which a call leaves when it has used up half of its deadline.
+/// A table of several portions. A call stops when it has used half of its deadline.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
 async fn a_large_table_is_purged_by_several_calls() {
@@ -946,7 +954,7 @@ async fn a_large_table_is_purged_by_several_calls() {
     let live = session("alice");
     add(&store, &live).await;
     assert_eq!(store.purge_expired(after(10), 7).await.unwrap(), 7);
-    // Wherever a call begins, it goes on to the end and then from the beginning.
+    // Wherever a call begins, it continues to the end and then from the beginning.
     for _ in 0..4 {
         let other = patient(pool.clone());
         let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM kippu_sessions")
@@ -1008,12 +1016,12 @@ async fn a_missing_table_says_what_to_do() {
         }
     };
     all_fail().await;
-    // And then it works.
+    // Then it works.
     store.create_schema().await.unwrap();
     for (step, error) in kinds_of_all(&store).await {
         assert!(error.is_none(), "{step}: {error:?}");
     }
-    // So it is with the row that each step reads.
+    // The same holds for the row that each step reads.
     sql(&pool(&url), "DELETE FROM kippu_state").await;
     assert_eq!(kind(store.load(&session("a").id).await), Some(StoreErrorKind::Misconfigured));
     store.create_schema().await.unwrap();
@@ -1044,7 +1052,8 @@ async fn no_error_shows_a_password() {
         assert!(url.contains("no_such") || !text.contains("hunter2"), "{text}");
         assert!(url.is_empty() || !text.contains(&url), "{text}");
     }
-    // A user that may only use the tables need not be able to create them. A verifier only reads.
+    // A user that may only use the tables does not need the right to create them. A verifier only
+    // reads.
     server.sql(&format!("CREATE TABLE {database}.other (id INT)"));
     let grant = |what: &str| server.sql(&format!("GRANT {what} TO {guarded}@'127.0.0.1'"));
     grant(&format!("SELECT ON {database}.other"));
@@ -1061,7 +1070,7 @@ async fn no_error_shows_a_password() {
     store.ended_after(&EndedCursor::default()).await.unwrap();
     for (step, error) in kinds_of_all(&store).await {
         if step != "ended_after" {
-            let error = error.unwrap_or_else(|| panic!("{step} was done"));
+            let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
             assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{step}: {error}");
         }
     }
@@ -1074,10 +1083,11 @@ async fn no_error_shows_a_password() {
     }
 }
 
-/// Nothing of a step that failed stays on its connection: neither a lock, nor a transaction that holds a row.
+/// A failed step leaves nothing on its connection: neither a lock, nor a transaction that locks a
+/// row.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn an_error_leaves_nothing_locked() {
+async fn a_failed_step_leaves_no_lock() {
     let server = server();
     let url = server.url_of(&server.database());
     let (store, admin) = (store(&url).await, pool(&url));
@@ -1102,7 +1112,7 @@ async fn an_error_leaves_nothing_locked() {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn an_address_without_a_server_is_unavailable() {
     let url = format!("mysql://app@127.0.0.1:{}/database", servers::free_port());
     let options: MySqlConnectOptions = url.parse().unwrap();
     let pool = MySqlPoolOptions::new().acquire_timeout(Duration::from_millis(200));
@@ -1116,10 +1126,10 @@ async fn nobody_listens() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
 
-/// Settings under which the store would be wrong are refused.
+/// The store rejects settings under which it would be wrong.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn settings_that_cannot_be_right() {
+async fn rejects_settings_that_would_make_it_wrong() {
     let server = server();
     let url = server.url_of(&server.database());
     let good = store(&url).await;
@@ -1162,7 +1172,7 @@ async fn settings_that_cannot_be_right() {
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn rows_that_the_store_did_not_write() {
+async fn rejects_rows_that_the_store_did_not_write() {
     let server = server();
     let url = server.url_of(&server.database());
     let (store, admin) = (store(&url).await, pool_of(&url, 1));
@@ -1187,10 +1197,10 @@ async fn rows_that_the_store_did_not_write() {
         assert_eq!(kind(store.load(&alice.id).await), Some(StoreErrorKind::Corrupt), "{change}");
         sql(&admin, "DELETE FROM kippu_sessions").await;
     }
-    // A text that the column would cut off, where the server is not strict.
+    // A text that the column would truncate if the server is not strict.
     let long = changed(session("alice"), |it| it.kid = "k".repeat(65));
     assert_eq!(kind(store.insert(&InsertRequest::new(long)).await), Some(StoreErrorKind::Corrupt));
-    // A row that the schema refuses stays out, and is not shown.
+    // A row that the schema rejects is not stored, and the error does not show it.
     sql(&admin, "ALTER TABLE kippu_sessions ADD CONSTRAINT none CHECK (client <> 'web')").await;
     let error = store.insert(&InsertRequest::new(session("alice"))).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
@@ -1201,15 +1211,15 @@ async fn rows_that_the_store_did_not_write() {
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
 }
 
-/// The server ends under load, killed or in order, and comes back: calls answer that it is not available, each acknowledged change
-/// stays, and the same stores go on.
+/// The server stops under load, killed or in order, and comes back. Meanwhile calls return that it
+/// is unavailable, each acknowledged change stays, and the same stores work again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_server_that_ends_under_load() {
+async fn the_stores_recover_when_the_server_stops_under_load() {
     let mut server = MySql::start();
     let url = server.url_of(&server.database());
     let creator = store(&url).await;
-    // One of them trusts its connections, and so hands out dead ones.
+    // One of them does not test its connections, and so uses dead ones.
     let shared = [true, false].map(|is_tested| {
         let pool = MySqlPoolOptions::new()
             .max_connections(8)
@@ -1227,7 +1237,7 @@ async fn a_server_that_ends_under_load() {
     let mut ended_ids = Vec::new();
     for round in 0..3 {
         more("rounds", &seen.rounds, 100).await;
-        // A logout that was answered before the end is in the log after it.
+        // A logout that was acknowledged before the stop is in the log after it.
         let id = session("leaver").id;
         creator.revoke(&id, RevokeReason::Logout, LOGIN).await.unwrap();
         ended_ids.push(id);

@@ -1,5 +1,5 @@
-//! The store in PostgreSQL, on servers that these tests start: each step, races over several pools, every isolation
-//! level, what is set up wrongly, and what happens when the server ends under load.
+//! The store in PostgreSQL, on servers that these tests start: each step, races over several pools,
+//! every isolation level, wrong settings, and a server that stops under load.
 #![cfg(feature = "postgres")]
 #![allow(
     clippy::indexing_slicing,
@@ -61,7 +61,7 @@ use self::{
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// One server for all tests that leave it running, while there is one that needs it.
+/// Returns a server that all tests share which leave it running. It stops after the last of them.
 fn server() -> Arc<Postgres> {
     static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
 
@@ -74,7 +74,7 @@ fn server() -> Arc<Postgres> {
     server
 }
 
-/// With further settings of its connections.
+/// Makes a pool whose connections have further settings.
 fn pool_with(url: &str, size: u32, settings: &[(&str, &str)]) -> PgPool {
     let options = PgConnectOptions::from_str(url).unwrap().options(settings.iter().copied());
     PgPoolOptions::new()
@@ -97,17 +97,18 @@ async fn store(url: &str) -> PostgresStore {
     store
 }
 
-/// A store for races, which a busy machine must not end.
+/// Makes a store for races, with a deadline that a busy machine does not reach.
 fn patient(pool: PgPool) -> PostgresStore {
     PostgresStore::new(pool).with_deadline(LIMIT)
 }
 
-/// A login that ends others, unless there are at most `max` with it.
+/// Returns a login that evicts other sessions if there would be more than `max`.
 fn within(max: u32, session: &SessionRecord) -> InsertRequest {
     InsertRequest::new(session.clone()).limit(SessionLimit::evict_oldest(max))
 }
 
-/// The stored record, which has to be `wanted`, but for what the server counted as a wait before it rotated at `at`.
+/// Returns the stored record. It must equal `wanted`, except for the time that the server counted
+/// as a wait before it rotated at `at`.
 async fn stored(store: &PostgresStore, wanted: &SessionRecord, at: UnixMillis) -> SessionRecord {
     let found = store.load(&wanted.id).await.unwrap().unwrap();
     let wait = found.rotated_at.saturating_since(at);
@@ -123,7 +124,7 @@ async fn stored(store: &PostgresStore, wanted: &SessionRecord, at: UnixMillis) -
     found
 }
 
-/// All that a log could show of an error.
+/// Returns everything about an error that a log could show.
 fn text(error: &StoreError) -> String {
     let mut text = format!("{error} {error:?}");
     let causes = iter::successors(error.source(), |cause| (*cause).source());
@@ -150,7 +151,7 @@ async fn each_step() {
     );
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()));
 
-    // A rotation, its replay within the grace, a token ahead.
+    // A rotation, its replay within the grace period, a token ahead of the store.
     let outcome = store.rotate(&request(&alice, 0, after(10))).await.unwrap();
     let (kid, expires_at) = ("k2".to_owned(), after(3610));
     let wanted = changed(alice.clone(), |it| {
@@ -175,7 +176,8 @@ async fn each_step() {
     let successor = Successor::new(6, kid, expires_at);
     assert_eq!(outcome, RotateOutcome::Healed { successor, lost: 4 });
 
-    // The end never moves behind the absolute one; at the end it is over; the last generation has no next.
+    // The end never exceeds the absolute end. At that time the session has expired. The last
+    // generation has no successor.
     let outcome = store.rotate(&request(&alice, 6, healed.expires_at)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
     let long = changed(request(&alice, 6, after(60)), |it| it.idle_lifetime = Duration::MAX);
@@ -188,13 +190,13 @@ async fn each_step() {
         assert_eq!(outcome, RotateOutcome::Expired);
     }
 
-    // Of two ends the earlier one counts.
+    // The earlier of the two ends applies.
     let aged = changed(session("alice"), |it| it.absolute_expires_at = after(10));
     store.insert(&InsertRequest::new(aged.clone())).await.unwrap();
     let outcome = store.rotate(&request(&aged, 0, after(10))).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Expired);
 
-    // A token that was used up long ago ends the session; the reason stays.
+    // A token that was used long ago revokes the session. The reason stays.
     let outcome = store.rotate(&request(&alice, 2, after(70))).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Reused);
     let outcome = store.rotate(&request(&alice, 7, after(70))).await.unwrap();
@@ -203,7 +205,7 @@ async fn each_step() {
     let record = store.load(&alice.id).await.unwrap().unwrap();
     assert_eq!(record.revoked, Some(Revoked { at: after(70), reason: RevokeReason::Reuse }));
 
-    // A swap wants the record as it was seen.
+    // A swap requires the record as it was seen.
     let dave = session("dave");
     store.insert(&InsertRequest::new(dave.clone())).await.unwrap();
     let (generation, kid) = (1, "k9".to_owned());
@@ -234,14 +236,15 @@ async fn each_step() {
     assert_eq!(store.load(&dave.id).await.unwrap(), Some(seen));
     assert!(!store.swap(&session("dave"), &advance).await.unwrap());
 
-    // What is not there.
+    // An unknown session.
     let nobody = session("nobody");
     let outcome = store.rotate(&request(&nobody, 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Unknown);
     assert!(!store.revoke(&nobody.id, RevokeReason::Logout, LOGIN).await.unwrap());
 }
 
-/// The policy and the data of a login go through rotations. The idle lifetime of the session goes before that of the request.
+/// The policy and the data of a login survive rotations. The session's own idle lifetime takes
+/// precedence over the request's.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
 async fn a_session_keeps_its_own_policy() {
@@ -264,7 +267,7 @@ async fn a_session_keeps_its_own_policy() {
     let listed = store.list(&ListRequest::new("alice", LOGIN)).await.unwrap();
     assert_eq!(listed, slice::from_ref(&alice));
 
-    // A refresh, with other data.
+    // A refresh with other data.
     let refresh = changed(request(&alice, 0, after(10)), |it| it.data = Some(data(1024)));
     assert!(matches!(store.rotate(&refresh).await.unwrap(), RotateOutcome::Rotated(_)));
     let wanted = changed(alice.clone(), |it| {
@@ -278,8 +281,8 @@ async fn a_session_keeps_its_own_policy() {
     let retry = changed(refresh, |it| it.data = Some(data(9)));
     assert!(matches!(store.rotate(&retry).await.unwrap(), RotateOutcome::Replayed(_)));
     assert_eq!(store.load(&alice.id).await.unwrap(), Some(wanted.clone()));
-    // A new proof within the grace, without data: nothing but its time is stored, whether the token was read before the rotation
-    // or after it.
+    // A reauthentication within the grace period, without data: it only stores its time, whether
+    // the token was read before the rotation or after it.
     let proof = |generation, seconds| {
         changed(request(&alice, generation, after(seconds)), |it| {
             it.auth_time = Some(after(seconds));
@@ -293,7 +296,7 @@ async fn a_session_keeps_its_own_policy() {
         assert_eq!(outcome, RotateOutcome::Reauthenticated(successor));
         assert_eq!(store.load(&alice.id).await.unwrap(), Some(wanted.clone()));
     }
-    // After the grace it is a rotation.
+    // After the grace period it rotates.
     assert!(matches!(store.rotate(&proof(1, 50)).await.unwrap(), RotateOutcome::Rotated(_)));
     let wanted = changed(wanted, |it| {
         it.generation = 2;
@@ -301,7 +304,8 @@ async fn a_session_keeps_its_own_policy() {
         it.auth_time = after(50);
     });
     let wanted = stored(&store, &wanted, after(50)).await;
-    // Of another generation it is overtaken, and ends nothing: one behind, many behind, ahead.
+    // A reauthentication for another generation is overtaken, and revokes nothing: one behind, many
+    // behind, ahead.
     for generation in [1, 0, 3, 9] {
         let outcome = store.rotate(&proof(generation, 90)).await.unwrap();
         assert_eq!(outcome, RotateOutcome::Overtaken, "{generation}");
@@ -311,7 +315,7 @@ async fn a_session_keeps_its_own_policy() {
     assert!(matches!(store.rotate(&empty).await.unwrap(), RotateOutcome::Rotated(_)));
     let record = store.load(&alice.id).await.unwrap().unwrap();
     assert_eq!((record.data, record.auth_time), (data(0), after(50)));
-    // Healed, and so by the other way.
+    // Healed, and so on the path that reads the record.
     let healed = changed(request(&alice, 7, after(110)), |it| it.data = Some(data(7)));
     assert!(matches!(store.rotate(&healed).await.unwrap(), RotateOutcome::Healed { .. }));
     let record = store.load(&alice.id).await.unwrap().unwrap();
@@ -326,11 +330,11 @@ async fn a_session_keeps_its_own_policy() {
     assert_eq!(record.expires_at, bob.absolute_expires_at);
 }
 
-/// Somebody else is at a session that has to make room: the login waits, and then revokes what it has become, or finds it
-/// revoked.
+/// Another transaction changes a session that is to be evicted. The login waits, and then revokes
+/// the changed session, or finds it revoked.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_login_waits_for_those_who_are_to_make_room() {
+async fn a_login_waits_for_changes_of_the_sessions_that_it_evicts() {
     let server = server();
     let url = server.database();
     let (store, pool) = (store(&url).await, pool(&url));
@@ -354,7 +358,7 @@ async fn a_login_waits_for_those_who_are_to_make_room() {
             tokio::spawn(async move { store.insert(&request).await.unwrap() })
         };
         waiting(&pool).await;
-        // Another subject does not wait for it; one of the same subject does.
+        // The login of another subject does not wait. One of the same subject does.
         let other = session(&format!("bob {is_evicted}"));
         store.insert(&within(1, &other)).await.unwrap();
         let impatient = store.clone().with_deadline(Duration::from_millis(300));
@@ -375,10 +379,11 @@ async fn a_login_waits_for_those_who_are_to_make_room() {
     }
 }
 
-/// A login that was sent twice: the first one is about to commit, and the second one does not see it yet.
+/// A login was sent twice: the first one is about to commit, and the second one does not see it
+/// yet.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_login_that_was_overtaken_by_itself_evicts_nothing() {
+async fn a_login_that_was_sent_twice_evicts_nothing() {
     let server = server();
     let url = server.database();
     let (store, pool) = (store(&url).await, pool(&url));
@@ -421,11 +426,12 @@ async fn ended(store: &PostgresStore, cursor: &EndedCursor) -> (Vec<SessionId>, 
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn the_sessions_of_a_subject() {
+async fn revokes_and_lists_the_sessions_of_a_subject() {
     let server = server();
     let store = store(&server.database()).await;
     let reason = RevokeReason::LogoutAll;
-    // Equal under many collations, and different subjects; what SQL, LIKE and paths would mean by them.
+    // Subjects that are equal under many collations, but different here, and texts that mean
+    // something in SQL, LIKE and paths.
     let subjects =
         ["bob", "Bob", "bob ", "b\u{f6}b", "bo\u{308}b", "%", "'; DROP TABLE x; --", "😀"];
     let mut kept = Vec::new();
@@ -443,7 +449,7 @@ async fn the_sessions_of_a_subject() {
         assert_eq!(&store.list(&ListRequest::new(subject, LOGIN)).await.unwrap(), sessions);
         assert_eq!(store.list(&ListRequest::new(subject, after(3600))).await.unwrap(), []);
     }
-    // All but one; then that one; then none is left. Whether they are over makes no difference.
+    // All sessions except one, then that one, then none is left. Expired sessions count, too.
     let [bob, capital, ..] = &kept[..] else { panic!() };
     let keep = Some(&bob[1].id);
     assert_eq!(store.revoke_subject("bob", keep, reason, after(9999)).await.unwrap(), 2);
@@ -457,7 +463,7 @@ async fn the_sessions_of_a_subject() {
     assert_eq!(&store.list(&ListRequest::new("Bob", LOGIN)).await.unwrap(), capital);
     let outcome = store.rotate(&request(&bob[0], 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Revoked(reason));
-    // No text of PostgreSQL has a NUL: so there is nobody of that name.
+    // A text in PostgreSQL cannot contain NUL, so this subject has no sessions.
     assert_eq!(store.list(&ListRequest::new("b\0b", LOGIN)).await.unwrap(), []);
     assert_eq!(store.revoke_subject("b\0b", None, reason, LOGIN).await.unwrap(), 0);
     let error = store.insert(&InsertRequest::new(session("b\0b"))).await.unwrap_err();
@@ -466,7 +472,7 @@ async fn the_sessions_of_a_subject() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn the_ends_of_what_is_stored() {
+async fn stores_the_extreme_values() {
     let server = server();
     let store = store(&server.database()).await;
     let longest = "é".repeat(256);
@@ -500,12 +506,12 @@ async fn the_ends_of_what_is_stored() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn purging_takes_what_is_over() {
+async fn a_purge_removes_only_ended_sessions() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
     let unused = changed(session("alice"), |it| it.expires_at = after(10));
-    // Nobody writes that, but it would be over.
+    // The store never writes this end, but a session with it has expired.
     let aged = changed(session("alice"), |it| it.absolute_expires_at = after(10));
     let revoked = Some(Revoked { at: LOGIN, reason: RevokeReason::Logout });
     let (live, left) = (session("alice"), changed(session("alice"), |it| it.revoked = revoked));
@@ -521,11 +527,11 @@ async fn purging_takes_what_is_over() {
     assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 0);
     assert_eq!(store.load(&live.id).await.unwrap(), Some(live.clone()));
     assert_eq!(store.load(&left.id).await.unwrap(), Some(left));
-    // It is not brought back.
+    // A removed session does not come back.
     let outcome = store.rotate(&request(&unused, 0, LOGIN)).await.unwrap();
     assert_eq!(outcome, RotateOutcome::Unknown);
 
-    // What another transaction holds is left for another time; nobody waits.
+    // A purge skips a row that another transaction has locked, and does not wait.
     let (held, free) = (unused.clone(), aged.clone());
     store.insert(&InsertRequest::new(held.clone())).await.unwrap();
     store.insert(&InsertRequest::new(free.clone())).await.unwrap();
@@ -541,7 +547,7 @@ async fn purging_takes_what_is_over() {
     holder.rollback().await.unwrap();
     assert_eq!(store.purge_expired(after(10), 10).await.unwrap(), 1);
 
-    // Never more than the limit, whatever the plan.
+    // Never more than the limit, whatever the query plan.
     for _ in 0..100 {
         store
             .insert(&InsertRequest::new(changed(session("bob"), |it| it.expires_at = LOGIN)))
@@ -556,7 +562,7 @@ async fn purging_takes_what_is_over() {
     assert_eq!(nested.purge_expired(after(10), u32::MAX).await.unwrap(), 86);
 }
 
-/// A table of several portions, which a call leaves when it has used up half of its deadline.
+/// A table of several portions. A call stops when it has used half of its deadline.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
 async fn a_large_table_is_purged_by_several_calls() {
@@ -593,10 +599,10 @@ async fn a_large_table_is_purged_by_several_calls() {
     assert_eq!(store.load(&live.id).await.unwrap(), Some(live));
 }
 
-/// One host whose clock is ahead, of several, and a live session of everybody.
+/// The clock of one host of several is ahead, while the sessions of all users are live.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_purge_by_a_clock_that_is_ahead() {
+async fn a_purge_by_a_clock_that_is_ahead_removes_no_live_session() {
     let server = server();
     let store = store(&server.database()).await;
     let now = UnixMillis::from(NumericDate::now());
@@ -616,7 +622,7 @@ async fn a_purge_by_a_clock_that_is_ahead() {
     for session in [&live, &aged, &over] {
         store.insert(&InsertRequest::new(session.clone())).await.unwrap();
     }
-    // A host whose clock is behind removes less, not more.
+    // A host whose clock is behind removes fewer sessions, not more.
     assert_eq!(store.purge_expired(LOGIN, 10).await.unwrap(), 0);
     assert_eq!(store.purge_expired(at(100 * 86_400), 10).await.unwrap(), 1);
     assert_eq!(store.purge_expired(UnixMillis::MAX, 10).await.unwrap(), 0);
@@ -647,7 +653,7 @@ async fn eight_nodes_create_the_table_at_once() {
         while let Some(node) = nodes.join_next().await {
             node.unwrap();
         }
-        // Those who migrate by themselves run the same.
+        // Applications that migrate by themselves run the same script.
         let pool = pool(&url);
         sql(&pool, PostgresStore::SCHEMA).await;
         let store = patient(pool);
@@ -691,7 +697,8 @@ const LOG: &str = "\
     EXECUTE FUNCTION kippu_log_ended();
     INSERT INTO kippu_ended (id) SELECT id FROM kippu_sessions WHERE revoked_at IS NOT NULL";
 
-/// Logs in and rotates as a process of the version before does, until `is_over`. Returns each session and its generation.
+/// Logs in and rotates as a process with the previous version does, until `is_over`. Returns each
+/// session and its generation.
 async fn old_process(pool: PgPool, is_over: Arc<AtomicBool>) -> Vec<(SessionId, i64)> {
     let mut sessions = Vec::new();
     while !is_over.load(Ordering::Relaxed) || sessions.is_empty() {
@@ -727,7 +734,8 @@ async fn old_process(pool: PgPool, is_over: Arc<AtomicBool>) -> Vec<(SessionId, 
     sessions
 }
 
-/// Several nodes migrate at once, while one of the version that made the table still writes.
+/// Several nodes migrate concurrently, while a process with the version that made the table still
+/// writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
 async fn tables_of_an_earlier_version_are_migrated() {
@@ -791,7 +799,7 @@ async fn tables_of_an_earlier_version_are_migrated() {
         });
         store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         assert_eq!(other.load(&session.id).await.unwrap(), Some(session));
-        // It is whole, and those who run it by themselves change nothing.
+        // The schema is complete, and running the script again changes nothing.
         sql(&old, PostgresStore::SCHEMA).await;
         let owned: i64 =
             sqlx::query_scalar("SELECT count(*) FROM kippu_ended").fetch_one(&old).await.unwrap();
@@ -799,15 +807,16 @@ async fn tables_of_an_earlier_version_are_migrated() {
     }
 }
 
-/// A later version has changed the tables: a program of this one that starts then says so, and leaves them as they are.
+/// A later version has changed the tables. A program with this version that starts then returns an
+/// error, and leaves the tables unchanged.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_newer_schema_is_refused() {
+async fn a_newer_schema_is_rejected() {
     let server = server();
     let url = server.database();
     let (running, pool) = (store(&url).await, pool(&url));
     sql(&pool, "COMMENT ON TABLE kippu_sessions IS 'kippu schema 40, since Monday'").await;
-    // A verifier may read no more than the log.
+    // A verifier may have only the right to read the log.
     sql(&pool, "CREATE ROLE verifier LOGIN; GRANT SELECT ON kippu_ended TO verifier").await;
     let database = url.rsplit('/').next().unwrap().split('?').next().unwrap();
     let verifier = patient(self::pool(&server.url_for("verifier", None, database)));
@@ -824,11 +833,12 @@ async fn a_newer_schema_is_refused() {
     }
     let by_hand = sqlx::raw_sql(PostgresStore::SCHEMA).execute(&pool).await.unwrap_err();
     assert!(by_hand.to_string().contains("newer version of kippu"), "{by_hand}");
-    // A store that has taken a step before goes on: the later version leaves it the columns that it knows.
+    // A store that has already taken a step still works: the later version keeps the columns that
+    // it knows.
     for (step, error) in kinds_of_all(&running).await {
         assert!(error.is_none(), "{step}: {error:?}");
     }
-    // The same program goes on once its version is back; a comment of the operator's is none.
+    // The program works again when its version is back. A comment of the operator is not a version.
     for comment in
         ["kippu schema 3", "kippu schema 2", "sessions", "kippu schema", "kippu schema x"]
     {
@@ -840,8 +850,8 @@ async fn a_newer_schema_is_refused() {
     }
 }
 
-/// A transaction is not missed that had begun before others and commits after them, nor one that is in doubt or rolled back in
-/// part.
+/// The log misses neither a transaction that began before others and commits after them, nor a
+/// prepared one, nor one that was rolled back in part.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
 async fn the_log_misses_no_transaction_that_commits_late() {
@@ -875,10 +885,10 @@ async fn the_log_misses_no_transaction_that_commits_late() {
     assert_eq!(store.ended_after(&page.next).await.unwrap().ids, []);
 }
 
-/// Where the server has recovered from a crash, it may have given out the numbers of transactions again.
+/// A server that has recovered from a crash may assign the same transaction numbers again.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn the_log_is_read_anew_after_a_recovery() {
+async fn the_log_is_read_from_its_beginning_after_a_recovery() {
     let server = Postgres::start();
     let url = server.database();
     let (store, pool) = (store(&url).await, pool_with(&url, 1, &[]));
@@ -903,7 +913,8 @@ async fn the_log_is_read_anew_after_a_recovery() {
     assert_eq!(again.ids, [session.id]);
 }
 
-/// 64 present one generation over 4 pools: one of them rotates, the others get the same.
+/// 64 callers present one generation over 4 pools. One of them rotates; the others get the same
+/// successor.
 async fn a_race_has_one_winner(url: &str, rounds: u64) {
     let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 8, &[]))).collect();
     let racer = session("racer");
@@ -935,8 +946,8 @@ async fn a_race_has_one_winner(url: &str, rounds: u64) {
     }
 }
 
-/// Logged out everywhere while all sessions are refreshed: none is live afterwards.
-async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
+/// A logout of all sessions while they are refreshed: afterwards none is live.
+async fn no_session_survives_a_logout_of_all(url: &str, rounds: u32) {
     let store = patient(pool_with(url, 8, &[]));
     let other = patient(pool_with(url, 2, &[]));
     let reason = RevokeReason::LogoutAll;
@@ -955,7 +966,7 @@ async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
                 for generation in 0.. {
                     match store.rotate(&request(&session, generation, after(1))).await.unwrap() {
                         RotateOutcome::Rotated(_) => {}
-                        RotateOutcome::Revoked(told) if told == reason => break,
+                        RotateOutcome::Revoked(by) if by == reason => break,
                         other => panic!("{other:?}"),
                     }
                 }
@@ -974,7 +985,7 @@ async fn no_rotation_survives_the_subject(url: &str, rounds: u32) {
     }
 }
 
-/// Eight log in with one id: one of them does.
+/// Eight logins use the same id: one of them succeeds.
 async fn one_insert_wins(url: &str, rounds: u32) {
     let store = patient(pool_with(url, 8, &[]));
     for _ in 0..rounds {
@@ -993,8 +1004,8 @@ async fn one_insert_wins(url: &str, rounds: u32) {
     }
 }
 
-/// Logs in at once over several pools, while the subject is logged out everywhere and its sessions are listed: there are never
-/// more than the limit, and each session that made room is in the log.
+/// Concurrent logins over several pools, while the subject logs out everywhere and its sessions are
+/// listed. There are never more sessions than the limit, and each evicted one is in the log.
 async fn no_login_exceeds_the_limit(url: &str, rounds: u32) {
     let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 4, &[]))).collect();
     for round in 0..rounds {
@@ -1046,7 +1057,7 @@ async fn no_login_exceeds_the_limit(url: &str, rounds: u32) {
             assert!(live.len() <= 3, "{live:?}");
             assert!(limit.evicts() || evicted.is_empty());
             assert!(!limit.evicts() || added.len() == 32);
-            // Each of them once: it is live, or it is in the log.
+            // Each session appears once: it is live, or it is in the log.
             let (mut log, _) = ended(&stores[0], &cursor).await;
             assert!(evicted.iter().all(|id| log.contains(id)));
             log.extend(live.iter().map(|session| session.id));
@@ -1057,12 +1068,13 @@ async fn no_login_exceeds_the_limit(url: &str, rounds: u32) {
     }
 }
 
-/// Two purgers and many rotations: each session that is over goes once, each that is live stays.
-async fn purgers_hurt_nobody(url: &str, over: u64) {
+/// Two purges and many rotations run concurrently: each ended session is removed once, each live
+/// one stays.
+async fn concurrent_purges_remove_only_ended_sessions(url: &str, over: u64) {
     let store = patient(pool_with(url, 8, &[]));
     let live: Vec<_> = (0..8).map(|_| session("bob")).collect();
     for index in 0..over {
-        // One of those who are live between those who are over, so that they share pages.
+        // A live session between ended ones, so that they share pages.
         if let (Some(session), true) =
             (live.get(usize::try_from(index / 50).unwrap()), index % 50 == 0)
         {
@@ -1111,17 +1123,17 @@ async fn purgers_hurt_nobody(url: &str, over: u64) {
     assert_eq!(store.list(&ListRequest::new("over", LOGIN)).await.unwrap(), []);
 }
 
-/// With a statement that sets the database up.
+/// Runs the races after a statement that configures the database.
 async fn races(setting: &'static str) {
     let server = server();
     let url = server.database();
     sql(&pool(&url), setting).await;
     store(&url).await;
     a_race_has_one_winner(&url, 10).await;
-    no_rotation_survives_the_subject(&url, 10).await;
+    no_session_survives_a_logout_of_all(&url, 10).await;
     one_insert_wins(&url, 10).await;
     no_login_exceeds_the_limit(&url, 5).await;
-    purgers_hurt_nobody(&url, 400).await;
+    concurrent_purges_remove_only_ended_sessions(&url, 400).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -1154,7 +1166,8 @@ async fn races_under_serializable() {
     .await;
 }
 
-/// A commit that fails after the row was sent is no rotation; one that fails for ever is given up.
+/// A commit that fails after the server has sent the row does not rotate. If it fails every time,
+/// the step gives up.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
 async fn a_commit_that_fails_is_a_fault() {
@@ -1213,7 +1226,7 @@ async fn a_commit_that_fails_is_a_fault() {
         let tried: i64 = sqlx::query_scalar(tried).fetch_one(&admin).await.unwrap();
         assert_eq!(tried, tries, "{code}");
 
-        // A login that evicts a session is several statements, which fail as one.
+        // A login that evicts a session is several statements, which fail together.
         let [old, new] = [(); 2].map(|()| session(&format!("{code} {times}")));
         store.insert(&InsertRequest::new(old.clone())).await.unwrap();
         sql(&admin, "SELECT setval('tries', 1, false)").await;
@@ -1235,7 +1248,7 @@ async fn a_commit_that_fails_is_a_fault() {
     }
 }
 
-/// Every step that a store has.
+/// Runs every step of a store.
 async fn kinds_of_all(store: &PostgresStore) -> Vec<(&'static str, Option<StoreError>)> {
     let (alice, reason) = (session("alice"), RevokeReason::Logout);
     let revoke = Change::Revoke { at: LOGIN, reason };
@@ -1268,7 +1281,7 @@ async fn a_missing_table_says_what_to_do() {
         let text = error.to_string();
         assert!(text.contains("create_schema") && text.contains("SCHEMA"), "{step}: {text}");
     }
-    // And then it works.
+    // Then it works.
     store.create_schema().await.unwrap();
     for (step, error) in kinds_of_all(&store).await {
         assert!(error.is_none(), "{step}: {error:?}");
@@ -1277,7 +1290,7 @@ async fn a_missing_table_says_what_to_do() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn who_is_refused_shows_no_password() {
+async fn an_error_of_connecting_shows_no_password() {
     let server = server();
     let url = server.database();
     let database = url.rsplit('/').next().unwrap().split('?').next().unwrap();
@@ -1310,7 +1323,7 @@ async fn who_is_refused_shows_no_password() {
         }
     }
 
-    // A user that may only use the table need not be able to create one.
+    // A user that may only use the table does not need the right to create one.
     let store = PostgresStore::connect(&guarded("correct-horse", database)).await.unwrap();
     assert_eq!(kind(store.create_schema().await), Some(StoreErrorKind::Misconfigured));
     patient(admin.clone()).create_schema().await.unwrap();
@@ -1333,7 +1346,7 @@ fn port(server: &Postgres) -> String {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn an_address_without_a_server_is_unavailable() {
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", servers::free_port());
     let options = PgConnectOptions::from_str(&url).unwrap();
     let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
@@ -1349,7 +1362,7 @@ async fn nobody_listens() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn rows_that_the_store_did_not_write() {
+async fn rejects_rows_that_the_store_did_not_write() {
     let server = server();
     let url = server.database();
     let (store, admin) = (store(&url).await, pool(&url));
@@ -1378,12 +1391,12 @@ async fn rows_that_the_store_did_not_write() {
         assert_eq!(kind(store.load(&alice.id).await), Some(StoreErrorKind::Corrupt), "{change}");
         sql(&admin, "TRUNCATE kippu_sessions").await;
     }
-    // A row that the schema refuses stays out, and is not shown.
+    // A row that the schema rejects is not stored, and the error does not show it.
     sql(&admin, "ALTER TABLE kippu_sessions ADD CHECK (client <> 'web')").await;
     let error = store.insert(&InsertRequest::new(session("alice"))).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
     assert!(!text(&error).contains("alice"), "{}", text(&error));
-    // Another's table, one without a column, and one of another type.
+    // The table of another program, one without a column, and one with a column of another type.
     for change in [
         "ALTER TABLE kippu_sessions DROP COLUMN kid",
         "DROP TABLE kippu_sessions; CREATE TABLE kippu_sessions (id INT)",
@@ -1418,16 +1431,16 @@ async fn the_search_path_names_the_schema() {
     assert_eq!(kind(nowhere.create_schema().await), Some(StoreErrorKind::Misconfigured));
 }
 
-/// Rotations and revocations write no index, and find room without anybody's cleaning up.
+/// Rotations and revocations write no index, and find space without a vacuum.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
 async fn updates_are_hot() {
-    // Of its own: whoever looks at a database keeps its old rows from making room meanwhile, and the autovacuum of
-    // many databases looks at one after the other.
+    // A separate server: any open snapshot in a database keeps its old rows from being reused, and
+    // the autovacuum of many databases visits one after the other.
     let server = Postgres::start();
     let url = server.database();
     let admin = pool(&url);
-    // How soon a commit is on the disk makes no difference here, but to the time it takes.
+    // Whether a commit waits for the disk makes no difference here, except for the time.
     let pool = pool_with(&url, 1, &[("synchronous_commit", "off")]);
     let store = patient(pool.clone());
     store.create_schema().await.unwrap();
@@ -1440,7 +1453,7 @@ async fn updates_are_hot() {
     }
     for generation in 0..20 {
         for session in &sessions {
-            // Later than the grace of the last rotation, so that a proof rotates.
+            // After the grace period of the last rotation, so that a reauthentication rotates.
             let now = after(60 * generation);
             let rotation = changed(request(session, generation, now), |it| {
                 it.auth_time = (generation % 2 == 0).then(|| after(generation));
@@ -1454,7 +1467,7 @@ async fn updates_are_hot() {
         let reason = RevokeReason::LogoutAll;
         store.revoke_subject(&session.subject, None, reason, after(2)).await.unwrap();
     }
-    // A connection that ends tells what it did.
+    // A connection reports its statistics when it closes.
     pool.close().await;
     let counts = async {
         loop {
@@ -1471,19 +1484,19 @@ async fn updates_are_hot() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let (updates, hot) = timeout(LIMIT, counts).await.expect("the updates are not counted");
+    let (updates, hot) = timeout(LIMIT, counts).await.expect("PostgreSQL counts the updates");
     println!("{hot} of {updates} updates were HOT");
     assert_eq!(updates, 4200);
     assert!(hot >= 4150, "{hot}");
 }
 
-/// One session of two clients, who always present the same generation, and repeat what failed.
+/// A session of two clients, which always present the same generation, and repeat a failed request.
 struct Pair {
     session: SessionRecord,
     stores: [PostgresStore; 2],
 }
 
-/// What the clients have seen.
+/// The counts of all clients.
 #[derive(Default)]
 struct Seen {
     rounds: AtomicU64,
@@ -1501,10 +1514,10 @@ impl Pair {
                 self.present(second, generation, &seen)
             );
             assert!(!(first.rotated && second.rotated), "two rotated {generation}");
-            // What nobody was told of is a rotation whose answer was lost.
+            // If neither answer reports the rotation, its answer was lost.
             assert!(
                 first.rotated || second.rotated || first.failed || second.failed,
-                "nobody rotated {generation}"
+                "neither rotated {generation}"
             );
             generation += 1;
             seen.rounds.fetch_add(1, Ordering::Relaxed);
@@ -1513,8 +1526,8 @@ impl Pair {
         assert_eq!((record.generation, record.revoked), (generation, None));
     }
 
-    /// Until there is an answer: the successor, and never anything else.
-    async fn present(&self, store: &PostgresStore, generation: u64, seen: &Seen) -> Told {
+    /// Repeats until there is an answer, which must be the successor.
+    async fn present(&self, store: &PostgresStore, generation: u64, seen: &Seen) -> Answer {
         let mut failed = false;
         loop {
             let (successor, rotated) =
@@ -1531,17 +1544,17 @@ impl Pair {
                     }
                 };
             assert_eq!(successor.generation, generation + 1);
-            return Told { rotated, failed };
+            return Answer { rotated, failed };
         }
     }
 }
 
-struct Told {
+struct Answer {
     rotated: bool,
     failed: bool,
 }
 
-/// The count grows by so many more.
+/// Waits until the count has grown by `more`.
 async fn more(what: &str, count: &AtomicU64, more: u64) {
     let aim = count.load(Ordering::Relaxed) + more;
     let growth = async {
@@ -1552,17 +1565,17 @@ async fn more(what: &str, count: &AtomicU64, more: u64) {
     timeout(LIMIT, growth).await.unwrap_or_else(|_| panic!("no more {what}"));
 }
 
-/// The server ends under load, crashed or in order, and comes back: callers are told that it is not available, what
-/// was acknowledged stays, and the same stores go on.
+/// The server stops under load, crashed or in order, and comes back. Meanwhile calls return that it
+/// is unavailable, each acknowledged change stays, and the same stores work again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_server_that_ends_under_load() {
+async fn the_stores_recover_when_the_server_stops_under_load() {
     let mut server = Postgres::start();
     let url = server.database();
     let creator = store(&url).await;
     let stores = || {
         let options = PgConnectOptions::from_str(&url).unwrap();
-        // One of them trusts its connections, and so hands out dead ones.
+        // One of them does not test its connections, and so uses dead ones.
         [true, false].map(|test| {
             let pool = PgPoolOptions::new()
                 .max_connections(8)

@@ -1,5 +1,5 @@
-//! The store in SQLite: each step, races of several handles on one file, files that are not the store's, and what is
-//! left when the process is killed.
+//! The store in SQLite: each step, races of several handles on one file, files that do not belong
+//! to the store, and the state after the process is killed.
 #![cfg(feature = "sqlite")]
 #![allow(
     clippy::indexing_slicing,
@@ -61,7 +61,7 @@ fn file(scratch: &Scratch) -> PathBuf {
     scratch.path().join("sessions.db")
 }
 
-/// Opens a store whose deadline is far away, since other tests keep the disk busy.
+/// Opens a store with a long deadline, because other tests keep the disk busy.
 async fn open(path: impl AsRef<Path> + Send) -> SqliteStore {
     let path = path.as_ref();
     loop {
@@ -72,7 +72,7 @@ async fn open(path: impl AsRef<Path> + Send) -> SqliteStore {
     }
 }
 
-/// Another connection to the file, past the store.
+/// Opens another connection to the file, without the store.
 async fn raw(path: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let connection = options.connect().await.unwrap();
@@ -80,7 +80,7 @@ async fn raw(path: &Path) -> SqliteConnection {
     connection
 }
 
-/// Leaves a file to its owner alone, as the store wants it.
+/// Restricts a file to its owner, as the store requires.
 #[cfg_attr(not(unix), expect(unused_variables, reason = "there are no such permissions"))]
 fn private(path: &Path) {
     #[cfg(unix)]
@@ -91,7 +91,8 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) {
     sqlx::raw_sql(sql).execute(connection).await.unwrap();
 }
 
-/// Presents a token, and measures by the record how long the store stalled: never longer than the call took.
+/// Presents a token. Measures from the record how long the store stalled, which is never longer
+/// than the call took.
 async fn rotate(store: &SqliteStore, request: &RotateRequest) -> (RotateOutcome, Duration) {
     let asked = Instant::now();
     let outcome = store.rotate(request).await.unwrap();
@@ -110,9 +111,9 @@ async fn kind_of_open(path: impl AsRef<Path> + Send) -> StoreErrorKind {
     SqliteStore::open(path).await.unwrap_err().kind()
 }
 
-/// What waits together is answered by what was done with it, not by what was done with the other.
+/// Each of several requests for one session in one batch gets its own answer.
 #[test]
-fn rotations_of_one_session_in_one_batch_are_told_apart() {
+fn each_rotation_of_a_session_in_one_batch_gets_its_own_answer() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let store = open(file(&scratch)).await;
@@ -120,7 +121,7 @@ fn rotations_of_one_session_in_one_batch_are_told_apart() {
             let session = session("alice");
             store.insert(&InsertRequest::new(session.clone())).await.unwrap();
             let plain = request(&session, 0, after(1));
-            // These go another way than most.
+            // The batch statement does not handle these.
             let odd = match number % 3 {
                 0 => changed(plain.clone(), |it| it.kid = "a\0a".to_owned()),
                 1 => changed(plain.clone(), |it| it.generation = MAX_GENERATION),
@@ -141,7 +142,7 @@ fn rotations_of_one_session_in_one_batch_are_told_apart() {
 }
 
 #[test]
-fn each_step_keeps_the_contract() {
+fn each_step_does_what_the_trait_documents() {
     run(async {
         let scratch = Scratch::new("sqlite");
         for path in [file(&scratch), ":memory:".into()] {
@@ -216,7 +217,7 @@ fn each_step_keeps_the_contract() {
 }
 
 #[test]
-fn nothing_is_too_large_or_too_strange() {
+fn stores_large_and_unusual_texts() {
     run(async {
         let store = open(":memory:").await;
         let mut strange = session("\"quoted\" \\ {\u{1f98a}} 'subject'");
@@ -297,9 +298,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One by one, it does what the store in memory does.
+/// Step by step, it behaves like the store in memory.
 #[test]
-fn it_answers_as_the_store_in_memory() {
+fn the_sqlite_store_behaves_like_the_memory_store() {
     let runtime = Runtime::new().unwrap();
     let subjects = ["alice", "bob"];
     TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
@@ -401,7 +402,7 @@ fn it_answers_as_the_store_in_memory() {
 }
 
 #[test]
-fn of_many_with_one_token_one_rotates() {
+fn one_of_many_callers_with_one_token_rotates() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let mut stores = Vec::new();
@@ -435,9 +436,9 @@ fn of_many_with_one_token_one_rotates() {
     });
 }
 
-/// No session is rotated by a request that begins after the answer to its end.
+/// A request that begins after the answer to a revocation does not rotate the session.
 #[test]
-fn what_was_revoked_stays_revoked() {
+fn a_revoked_session_stays_revoked() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let stores = [(); 2].map(|()| async { open(file(&scratch)).await });
@@ -479,9 +480,9 @@ fn what_was_revoked_stays_revoked() {
     });
 }
 
-/// A step whose caller is gone happens or not, and no other minds.
+/// A step whose caller has gone happens or not, and does not affect the others.
 #[test]
-fn a_caller_may_give_up() {
+fn a_cancelled_step_does_not_affect_others() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let store = open(file(&scratch)).await;
@@ -506,7 +507,7 @@ fn a_caller_may_give_up() {
                     assert!(matches!(outcome.unwrap(), RotateOutcome::Rotated(_)));
                 }
             }
-            // Whether or not the one who gave up had it done.
+            // The cancelled step may have happened or not.
             for session in &sessions {
                 let outcome = store.rotate(&request(session, generation, LOGIN)).await.unwrap();
                 assert!(
@@ -522,7 +523,7 @@ fn a_caller_may_give_up() {
     });
 }
 
-/// As the first version made them.
+/// The tables as the first version made them.
 const FIRST_SCHEMA: &str = "\
 CREATE TABLE kippu_sessions (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
@@ -565,12 +566,12 @@ PRAGMA user_version = 2;
 INSERT INTO kippu_ended (id) VALUES (x'02020202020202020202020202020202');
 ";
 
-/// The columns that the versions before knew.
+/// The columns that the earlier versions know.
 const OLD_COLUMNS: &str = "id, subject, client, label, created_at, absolute_expires_at, generation, kid, rotated_at, \
                            expires_at, revoked_at, revoked_reason";
 
-/// Several processes open it at once, while one of the version that made it still writes, by statements that it prepared
-/// before.
+/// Several processes open the file concurrently, while a process with the version that made it
+/// still writes, with statements that it prepared before.
 #[test]
 fn a_file_of_an_earlier_version_is_migrated() {
     run(async {
@@ -606,7 +607,8 @@ fn a_file_of_an_earlier_version_is_migrated() {
             store.revoke(&live, RevokeReason::Logout, UnixMillis::now()).await.unwrap();
             let page = other.ended_after(&page.next).await.unwrap();
             assert_eq!(page.ids, [by_hand, live]);
-            // A login by the old process, one by the new one that it has to read, and a limit that counts both.
+            // The old process adds a login, which the new one has to read; the new one adds one;
+            // and a limit counts both.
             insert(&mut old, later).await;
             let now = UnixMillis::new(8);
             let carol = store.list(&ListRequest::new("carol", now)).await.unwrap();
@@ -626,7 +628,7 @@ fn a_file_of_an_earlier_version_is_migrated() {
             let read = sqlx::query(read).bind(new.id.as_bytes().to_vec()).fetch_one(&mut old).await;
             assert_eq!(read.unwrap().len(), 12);
             assert_eq!(other.load(&new.id).await.unwrap(), Some(new));
-            // It is migrated: who opens it later changes nothing.
+            // The file is migrated: opening it later changes nothing.
             let version: i64 =
                 sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut old).await.unwrap();
             assert_eq!(version, 3);
@@ -635,9 +637,10 @@ fn a_file_of_an_earlier_version_is_migrated() {
     });
 }
 
-/// Somebody has run the schema on a file of the version before, which gives it the version and not the columns.
+/// An operator has run the schema on a file of the previous version, which sets the version but
+/// does not add the columns.
 #[test]
-fn a_schema_that_was_run_on_an_old_file_is_completed() {
+fn open_adds_the_columns_after_schema_was_run_on_an_old_file() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let path = file(&scratch);
@@ -654,7 +657,7 @@ fn a_schema_that_was_run_on_an_old_file_is_completed() {
     });
 }
 
-/// A log of many pages is read to its end, and one page's ids come once.
+/// A log of many pages is read to its end, and each id is returned once.
 #[test]
 fn a_long_log_has_pages() {
     run(async {
@@ -683,7 +686,7 @@ fn a_long_log_has_pages() {
 }
 
 #[test]
-fn only_its_own_file_is_opened() {
+fn rejects_a_file_that_is_not_the_stores() {
     run(async {
         use StoreErrorKind::{Corrupt, Misconfigured};
 
@@ -705,9 +708,9 @@ fn only_its_own_file_is_opened() {
             assert_eq!(fs::read(at(name)).unwrap(), before, "{name}");
         }
         for (name, content) in [
-            ("text", "This is no database. ".repeat(1000)),
+            ("text", "This is not a database. ".repeat(1000)),
             ("short", "no".to_owned()),
-            ("line", "This is no database, and short.\n".to_owned()),
+            ("line", "This is not a database, and short.\n".to_owned()),
         ] {
             fs::write(at(name), &content).unwrap();
             private(&at(name));
@@ -721,7 +724,7 @@ fn only_its_own_file_is_opened() {
         let error = SqliteStore::open(at("newer")).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains("has version 4") && text.contains("update"), "{text}");
-        // An empty file is nobody's.
+        // An empty file belongs to no application.
         fs::write(at("empty"), "").unwrap();
         private(&at("empty"));
         let store = open(at("empty")).await;
@@ -735,7 +738,7 @@ fn only_its_own_file_is_opened() {
 }
 
 #[test]
-fn a_file_that_changes_is_told_apart() {
+fn an_error_distinguishes_changes_by_other_programs() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let path = file(&scratch);
@@ -757,7 +760,7 @@ fn a_file_that_changes_is_told_apart() {
             store.insert(&InsertRequest::new(bad.clone())).await.unwrap();
             execute(&mut connection, change).await;
             store.insert(&InsertRequest::new(good.clone())).await.unwrap();
-            // Together, in one transaction: the one does not fail with the other.
+            // Together, in one transaction: the good request does not fail with the bad one.
             let (bad_request, good_request) = (request(&bad, 3, LOGIN), request(&good, 0, LOGIN));
             let (of_bad, of_good) =
                 tokio::join!(store.rotate(&bad_request), store.rotate(&good_request));
@@ -774,7 +777,7 @@ fn a_file_that_changes_is_told_apart() {
         ] {
             assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error:?}");
         }
-        // It goes on when somebody has acted.
+        // It works again when an operator has repaired it.
         execute(&mut connection, SqliteStore::SCHEMA).await;
         assert_eq!(
             store.insert(&InsertRequest::new(good.clone())).await.unwrap(),
@@ -783,10 +786,11 @@ fn a_file_that_changes_is_told_apart() {
     });
 }
 
-/// A statement that the file refuses concerns its caller alone, whatever else its transaction does.
+/// A statement that the database rejects only fails for its caller, whatever else its transaction
+/// does.
 #[test]
-fn who_is_refused_is_refused_alone() {
-    // One thread, so that what is asked for at once is one batch.
+fn a_rejected_statement_fails_only_its_caller() {
+    // One thread, so that concurrent requests form one batch.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let scratch = Scratch::new("sqlite");
@@ -810,7 +814,7 @@ fn who_is_refused_is_refused_alone() {
             tokio::join!(store.insert(&good_login), store.insert(&bad_login));
         assert_eq!(of_good.unwrap(), InsertOutcome::INSERTED);
         assert_eq!(of_namesake.unwrap_err().kind(), StoreErrorKind::Corrupt);
-        // Nobody makes room for one who is refused, and bob makes none.
+        // The rejected login evicts no session, and the login of bob needs no eviction.
         let [carol, second] = [session("carol"), session("alice")]
             .map(|session| InsertRequest::new(session).limit(SessionLimit::evict_oldest(1)));
         let bad_login = bad_login.limit(SessionLimit::evict_oldest(1));
@@ -833,9 +837,9 @@ fn who_is_refused_is_refused_alone() {
     });
 }
 
-/// The log is in the file then: it can be copied alone.
+/// Afterwards the log is in the file, which can be copied alone.
 #[test]
-fn a_store_that_is_closed_leaves_one_file() {
+fn a_closed_store_leaves_one_file() {
     run(async {
         for _ in 0..20 {
             let scratch = Scratch::new("sqlite");
@@ -848,9 +852,9 @@ fn a_store_that_is_closed_leaves_one_file() {
     });
 }
 
-/// No empty file takes the place of one that somebody removed.
+/// The store creates no empty file in the place of a removed one.
 #[test]
-fn a_file_that_is_gone_is_missed() {
+fn a_removed_file_is_not_created_again() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let path = file(&scratch);
@@ -863,18 +867,18 @@ fn a_file_that_is_gone_is_missed() {
 }
 
 #[test]
-fn many_may_make_the_file_at_once() {
+fn many_tasks_create_the_file_at_once() {
     make_the_file_at_once([8; 10].into_iter().chain([3; 20]));
 }
 
-/// Two of them meet now and then in the change of the journal.
+/// Sometimes two of them change the journal mode concurrently.
 #[test]
 #[ignore = "two hundred files take ten seconds: scripts/test runs it"]
-fn a_few_may_make_the_file_at_once_again_and_again() {
+fn few_tasks_create_the_file_at_once_repeatedly() {
     make_the_file_at_once([3; 200]);
 }
 
-/// So many tasks make one file, again and again.
+/// Tasks create one file concurrently, again and again.
 fn make_the_file_at_once(makers: impl IntoIterator<Item = usize>) {
     run(async {
         for makers in makers {
@@ -903,9 +907,9 @@ fn make_the_file_at_once(makers: impl IntoIterator<Item = usize>) {
     });
 }
 
-/// Who opens the file may have to change its journal.
+/// Opening a file may have to change its journal mode.
 #[test]
-fn a_lock_is_waited_for_when_the_file_is_opened() {
+fn opening_waits_for_a_lock() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let store = open(file(&scratch)).await;
@@ -926,7 +930,7 @@ fn a_lock_is_waited_for_when_the_file_is_opened() {
 }
 
 #[test]
-fn a_lock_is_waited_for() {
+fn a_step_waits_for_a_lock() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let store = open(file(&scratch)).await;
@@ -941,13 +945,13 @@ fn a_lock_is_waited_for() {
         });
         sleep(Duration::from_millis(500)).await;
         assert!(!rotation.is_finished());
-        // Who reads does not wait.
+        // Reading does not wait.
         assert_eq!(store.load(&session.id).await.unwrap(), Some(session.clone()));
         execute(&mut connection, "COMMIT").await;
         assert!(matches!(rotation.await.unwrap(), RotateOutcome::Rotated(_)));
         assert!(start.elapsed() >= Duration::from_millis(500));
 
-        // With a shorter deadline the step fails, and the next one is taken.
+        // With a shorter deadline the step fails, and the next one succeeds.
         let hasty = store.clone().with_deadline(Duration::from_millis(50));
         execute(&mut connection, "BEGIN IMMEDIATE").await;
         let error: StoreError = hasty.rotate(&request(&session, 1, LOGIN)).await.unwrap_err();
@@ -994,7 +998,7 @@ fn a_full_database_fails_and_recovers() {
 }
 
 #[test]
-fn a_purge_removes_what_is_over_and_nothing_else() {
+fn a_purge_of_a_file_removes_only_ended_sessions() {
     run(async {
         let scratch = Scratch::new("sqlite");
         for path in [file(&scratch), ":memory:".into()] {
@@ -1036,7 +1040,7 @@ fn a_purge_removes_what_is_over_and_nothing_else() {
 }
 
 #[test]
-fn memory_is_not_shared() {
+fn stores_in_memory_are_separate() {
     run(async {
         let one = open(":memory:").await;
         let two = open(":memory:").await;
@@ -1051,7 +1055,7 @@ fn memory_is_not_shared() {
 
 /// The task that writes ends with its runtime.
 #[test]
-fn without_its_runtime_it_is_closed() {
+fn the_store_is_closed_when_its_runtime_ends() {
     let scratch = Scratch::new("sqlite");
     let store = run(async { open(file(&scratch)).await });
     let error =
@@ -1059,10 +1063,11 @@ fn without_its_runtime_it_is_closed() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
 
-/// What a test that runs in a process of its own is given; no other has it.
+/// An environment variable with the arguments of a test that runs in a separate process. Other
+/// processes do not have it.
 const CHILD: &str = "KIPPU_TEST_SQLITE_CHILD";
 
-/// Runs a test of this file in a process of its own, which is given these words.
+/// Runs a test of this file in a separate process, with these arguments.
 fn spawn(test: &str, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
@@ -1074,13 +1079,14 @@ fn spawn(test: &str, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
     (child, output)
 }
 
-/// The words, in the process that was given them.
+/// Returns the arguments, in the process that was started with them.
 fn words() -> Option<Vec<String>> {
     let words = env::var_os(CHILD)?.into_string().unwrap();
     Some(words.split('\n').map(str::to_owned).collect())
 }
 
-/// Run by the test below in a process of its own: changes sessions, and says so, until it is killed.
+/// The test below runs this in a separate process: it changes sessions, and prints each change,
+/// until it is killed.
 #[test]
 fn until_it_is_killed() {
     let Some(words) = words() else { return };
@@ -1115,7 +1121,7 @@ fn until_it_is_killed() {
 }
 
 #[test]
-fn what_was_answered_outlives_the_process() {
+fn acknowledged_changes_survive_kill_9() {
     let scratch = Scratch::new("sqlite");
     let path = file(&scratch);
     run(async {
@@ -1140,9 +1146,9 @@ fn what_was_answered_outlives_the_process() {
             }
             lines
         });
-        first.recv().expect("an answer before it ends");
+        first.recv().expect("the child answers before it ends");
         thread::sleep(Duration::from_millis(7 * round));
-        assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+        assert_eq!(child.try_wait().unwrap(), None, "the child ended by itself");
         // SIGKILL.
         child.kill().unwrap();
         child.wait().unwrap();
@@ -1162,7 +1168,7 @@ fn what_was_answered_outlives_the_process() {
                 revoked.insert(id);
             }
         }
-        assert!(answers > 0, "it came to nothing");
+        assert!(answers > 0, "no change was acknowledged");
         run(async {
             let store = open(&path).await;
             for (id, generation) in &mut rotated {

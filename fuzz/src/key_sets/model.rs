@@ -1,5 +1,5 @@
-//! JWKs and sets of keys, told from RFC 7517 and from what `Jwk`, `JwkSet` and `KeySet` promise: everything that is wrong
-//! with a JWK, and which key a token belongs to.
+//! JWKs and sets of keys, by RFC 7517 and the documented guarantees of `Jwk`, `JwkSet` and
+//! `KeySet`: every defect of a JWK, and the key to which a token belongs.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ pub struct ModelKey {
     pub signs: bool,
 }
 
-/// What is wrong with a JWK or a set of them.
+/// A defect of a JWK or of a set of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "named after kippu's errors, where each is explained")]
 pub enum Defect {
@@ -45,18 +45,18 @@ pub enum Defect {
     KeyFile,
 }
 
-/// The algorithms, and how long a secret has to be at least (RFC 7518 §3.2).
+/// The algorithms, and the minimum length of a secret (RFC 7518 §3.2).
 const ALGORITHMS: [(&str, usize); 3] = [("HS256", 32), ("HS384", 48), ("HS512", 64)];
 
-/// The operations of RFC 7517 §4.3 that no signature has. Others that are not listed there are ignored beside `sign` or
-/// `verify`.
+/// The operations of RFC 7517 §4.3 that are not for signatures. Unlisted ones are ignored beside
+/// `sign` or `verify`.
 const UNRELATED: [&str; 6] =
     ["encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"];
 
-/// The key that a JWK is, for `expected` if something is expected.
+/// Returns the key of a JWK. If `expected` is an algorithm, the key must be for it.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Every defect of the JWK.
 pub fn jwk(
     members: &[(String, Tree)],
     expected: Option<&str>,
@@ -133,7 +133,7 @@ pub fn jwk(
     }
 }
 
-/// Whether a secret is the text of a key file.
+/// Returns whether a secret is the text of a key file.
 pub fn is_key_file(secret: &[u8]) -> bool {
     let text = String::from_utf8_lossy(secret);
     let start = text.trim_start_matches('\u{feff}').trim_start();
@@ -144,10 +144,10 @@ pub fn is_key_file(secret: &[u8]) -> bool {
             && (text.contains("\"kty\"") || text.contains("\"keys\"")))
 }
 
-/// The keys of a JWK Set.
+/// Returns the keys of a JWK Set.
 ///
 /// # Errors
-/// Everything that is wrong with it, or with the first of its keys that is refused.
+/// Every defect of the set, or of the first key that is rejected.
 pub fn jwk_set(members: &[(String, Tree)]) -> Result<Vec<ModelKey>, BTreeSet<Defect>> {
     let one = |defect| BTreeSet::from([defect]);
     let elements = match member(members, "keys") {
@@ -169,7 +169,7 @@ pub fn jwk_set(members: &[(String, Tree)]) -> Result<Vec<ModelKey>, BTreeSet<Def
     Ok(keys)
 }
 
-/// Keys to verify with: the first one signs.
+/// Keys to verify with. The first one signs.
 #[derive(Clone, Debug, Default)]
 pub struct ModelSet {
     /// The keys, and until when each verifies.
@@ -178,7 +178,7 @@ pub struct ModelSet {
     pub tries_all: bool,
 }
 
-/// What becomes of a token whose claims are good.
+/// The verdict on a token with valid claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "named after kippu's errors, where each is explained")]
 pub enum Verdict {
@@ -191,10 +191,10 @@ pub enum Verdict {
 }
 
 impl ModelSet {
-    /// The set that a JWK Set describes.
+    /// Returns the set that a JWK Set describes.
     ///
     /// # Errors
-    /// Everything that keeps it from being one.
+    /// Every defect.
     pub fn of(keys: &[ModelKey]) -> Result<Self, BTreeSet<Defect>> {
         let mut defects = BTreeSet::new();
         let (signing, others): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(|key| key.signs);
@@ -211,15 +211,15 @@ impl ModelSet {
         if defects.is_empty() { Ok(Self { keys, tries_all: false }) } else { Err(defects) }
     }
 
-    /// A set of one key, which need not have an id.
+    /// Returns a set of one key, which need not have an id.
     pub fn alone(key: ModelKey) -> Self {
         Self { keys: vec![(key, None)], ..Self::default() }
     }
 
-    /// This set with one more key.
+    /// Returns this set with one more key.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the key cannot be added.
     pub fn with(mut self, key: ModelKey, until: Option<i64>) -> Result<Self, Defect> {
         if key.kid.is_none() || self.is_nameless() {
             return Err(Defect::MissingKid);
@@ -231,10 +231,10 @@ impl ModelSet {
         Ok(self)
     }
 
-    /// This set with another key to sign with.
+    /// Returns this set with another signing key.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the key cannot be added.
     pub fn rotated(self, key: ModelKey, until: i64) -> Result<Self, Defect> {
         let mut set = self.with(key, None)?;
         let newest = set.keys.len() - 1;
@@ -247,7 +247,8 @@ impl ModelSet {
         self.keys.first().is_some_and(|(key, _)| key.kid.is_none())
     }
 
-    /// What becomes at `now` of a token that was signed with the key `by`, under an id or none.
+    /// Returns the verdict at `now` on a token that was signed with the key `by`, with an id or
+    /// none.
     pub fn judge(&self, message: &str, kid: Option<&str>, by: &ModelKey, now: i64) -> Verdict {
         let named: Vec<_> = match kid {
             _ if self.is_nameless() => self.keys.iter().collect(),
@@ -275,7 +276,7 @@ impl ModelSet {
 }
 
 impl ModelKey {
-    /// The tag of `message`, by the `hmac` crate.
+    /// Returns the tag of `message`, by the `hmac` crate.
     pub fn tag(&self, message: &str) -> Vec<u8> {
         let bytes = self.secret.clone();
         let secret = Secret { algorithm: self.algorithm, bytes, kid: None, until: None };

@@ -1,33 +1,34 @@
-//! The rules of sessions, told once more: what is known of each session, and what has to become of it.
+//! The rules of sessions, a second time: the state of each session, and the outcome that the rules
+//! require.
 //!
-//! Written from the rules and not from the code: no session is ever looked up here, all of them are gone through.
-//! Times are milliseconds since the epoch.
+//! Written from the rules and not from the code: this model never looks a session up, but iterates
+//! over all of them. Times are milliseconds since the epoch.
 
 use kippu::session::{
     EventKind, RevokeReason, SessionId,
     conformance::{Fault, Method},
 };
 
-/// All that there is to know.
+/// The state of the model.
 #[derive(Debug)]
 pub struct Model {
-    /// How long what lasts.
+    /// The lifetimes.
     pub lifetimes: Lifetimes,
-    /// Whether a token that is ahead of the store is believed.
+    /// Whether a token that is ahead of the store is accepted.
     pub heals: bool,
     /// The time.
     pub now: i64,
-    /// The refresh keys as they are now.
+    /// The current refresh keys.
     pub keys: Keys,
-    /// Every session that there ever was.
+    /// Every session that ever existed.
     pub sessions: Vec<Session>,
     /// The faults that the store has yet to have.
     pub faults: Vec<(Method, Fault)>,
-    /// What has been told since it was last asked.
+    /// The events since the last check.
     pub events: Vec<(EventKind, Option<SessionId>)>,
 }
 
-/// How long what lasts.
+/// The lifetimes.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "named as in the builder")]
 pub struct Lifetimes {
@@ -45,7 +46,7 @@ impl Lifetimes {
     }
 }
 
-/// Keys by their number: which signs, and until when the others are read, or for ever.
+/// Keys by their number: the signing one, and until when the others are read, or without end.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the comment above has it")]
 pub struct Keys {
@@ -54,12 +55,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Whether there is the key.
+    /// Returns whether the key exists.
     fn has(&self, key: u8) -> bool {
         self.signing == key || self.others.iter().any(|(other, _)| *other == key)
     }
 
-    /// R13: whether tokens of the key are read at `now`.
+    /// R13: returns whether tokens of the key are read at `now`.
     fn read(&self, key: u8, now: i64) -> bool {
         let in_time = |until: Option<i64>| until.is_none_or(|until| now < until);
         self.signing == key
@@ -72,9 +73,9 @@ impl Keys {
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// Whose it is, by number.
+    /// The number of its subject.
     pub subject: u8,
-    /// The login.
+    /// The time of the login.
     pub created: i64,
     /// The generation of the current token.
     pub generation: u64,
@@ -86,11 +87,11 @@ pub struct Session {
     pub authenticated: i64,
     /// The end, if it is not used.
     pub idle_end: i64,
-    /// The end.
+    /// The absolute end.
     pub absolute_end: i64,
-    /// When and why it was ended ahead of time.
+    /// When and why it was revoked.
     pub ended: Option<(i64, RevokeReason)>,
-    /// Whether the store has nothing of it any more.
+    /// Whether the store has removed it.
     pub is_gone: bool,
 }
 
@@ -100,7 +101,7 @@ impl Session {
         now >= self.idle_end || now >= self.absolute_end
     }
 
-    /// Whether it stands in a list.
+    /// Returns whether a list shows it.
     pub fn is_live(&self, now: i64) -> bool {
         !self.is_gone && self.ended.is_none() && !self.is_over(now)
     }
@@ -109,42 +110,43 @@ impl Session {
 /// An authentic refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token {
-    /// Of which session, by number.
+    /// The number of its session.
     pub session: usize,
-    /// Of which generation.
+    /// Its generation.
     pub generation: u64,
-    /// By which key.
+    /// The number of its key.
     pub key: u8,
 }
 
-/// How a call has to end.
+/// The expected result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// With a token, of a session that ends then, and with an access token that shows when the user authenticated.
+    /// A token, the end of its session, and the authentication time that the access token shows.
     Token(Token, i64, i64),
-    /// No token of ours, or of a session that is not there.
+    /// Not a token of ours, or one of an unknown session.
     Invalid,
-    /// The session was ended, or is over, or both.
+    /// The session was revoked, or has expired, or both.
     Over(Option<RevokeReason>, bool),
-    /// The token was used up long ago: R3.
+    /// The token was used long ago: R3.
     Reused,
-    /// The token is that far ahead of the store: R6.
+    /// The token is this far ahead of the store: R6.
     Ahead(u64),
-    /// The application does not want the user: R9.
+    /// The application rejects the user: R9.
     Denied,
     /// The application does not know: R9.
     NotAuthorized,
-    /// The store is away: R12.
+    /// The store is unavailable: R12.
     Away,
-    /// The successor's key is not here: R13.
+    /// The key of the successor is missing: R13.
     NoKey,
 }
 
-/// A refresh between its two looks at the store, while the application is asked.
+/// A refresh between its two reads of the store, while the application is asked.
 #[derive(Clone, Debug)]
 pub struct Asked {
     token: Token,
-    /// Whether the token was the current one at the first look, and when the user had authenticated.
+    /// Whether the token was the current one at the first read, and when the user had
+    /// authenticated.
     was_current: bool,
     authenticated: i64,
     /// When the token was presented.
@@ -152,7 +154,7 @@ pub struct Asked {
     keys: Keys,
 }
 
-/// What the application says.
+/// The answer of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "named after what it is")]
 pub enum Answer {
@@ -161,7 +163,7 @@ pub enum Answer {
     Unknown,
 }
 
-/// What a look at a session says of a token, and what is told of it.
+/// The verdict on a token for the state of its session, and the event.
 enum Verdict {
     /// The successor, and the end of its session.
     Goes(EventKind, Token, i64),
@@ -169,7 +171,7 @@ enum Verdict {
 }
 
 impl Model {
-    /// A login, which the store has taken.
+    /// A login that the store has accepted.
     pub fn login(&mut self, id: SessionId, subject: u8) -> (Token, i64) {
         let absolute_end = self.now + self.lifetimes.absolute;
         let session = Session {
@@ -192,7 +194,7 @@ impl Model {
         (token, end)
     }
 
-    /// R20: the live sessions of a subject beyond so many, the oldest first.
+    /// R20: returns the live sessions of a subject beyond the limit, the oldest first.
     pub fn oldest(&self, subject: u8, room: usize) -> Vec<usize> {
         let is_live = |number: &usize| {
             let session = &self.sessions[*number];
@@ -204,7 +206,7 @@ impl Model {
         live
     }
 
-    /// They make room for a login.
+    /// Revokes these sessions for a login.
     pub fn evict(&mut self, oldest: &[usize]) {
         for number in oldest {
             self.end(*number, self.now, RevokeReason::Limit);
@@ -213,8 +215,8 @@ impl Model {
         }
     }
 
-    /// The user authenticates again, by an access token that is valid. No token is used up too late, and none that a rotation
-    /// has just made.
+    /// The user authenticates again, with a valid access token. A reauthentication uses up neither
+    /// a token that is too late, nor one that a rotation has just made.
     pub fn reauthenticate(&mut self, number: usize) -> End {
         if self.fails(Method::Load).is_some() {
             return End::Away;
@@ -257,15 +259,15 @@ impl Model {
         End::Token(next, end, self.now)
     }
 
-    /// R9, as far as to the application: refused, or it is asked.
+    /// R9, before the application: the token is rejected, or the application is asked.
     ///
     /// # Errors
-    /// How the call ends without asking.
+    /// The result of a call that does not ask.
     pub fn present(&mut self, token: Token) -> Result<Asked, End> {
         let Session { generation, authenticated, .. } = self.sessions[token.session];
         let (was_current, presented) = (generation == token.generation, self.now);
         let asked = Asked { token, was_current, authenticated, presented, keys: self.keys.clone() };
-        // R5, R13: nobody looks into the store.
+        // R5, R13: the store is not read.
         if !asked.keys.read(token.key, self.now) {
             return Err(End::Invalid);
         }
@@ -275,7 +277,7 @@ impl Model {
         match self.judge(&asked) {
             Verdict::Goes(_, successor, _) if asked.keys.has(successor.key) => Ok(asked),
             Verdict::Goes(..) => Err(End::NoKey),
-            // Refused already; but the session ends before it is told.
+            // Rejected; but the session is revoked before the answer.
             Verdict::Stops(End::Reused, _) => Err(self.rotate(&asked)),
             Verdict::Stops(end, event) => {
                 self.tell(event, token.session);
@@ -300,14 +302,14 @@ impl Model {
                 End::Denied
             }
             Answer::Welcome => match self.rotate(asked) {
-                // Somebody has rotated with a key that was not there when this began.
+                // Another server has rotated with a key that did not exist when this call began.
                 End::Token(token, ..) if !asked.keys.has(token.key) => End::NoKey,
                 end => end,
             },
         }
     }
 
-    /// The second look at the session, which changes it.
+    /// The second access to the session, which changes it.
     fn rotate(&mut self, asked: &Asked) -> End {
         let fault = self.fails(Method::Rotate);
         if fault == Some(Fault::Before) {
@@ -351,11 +353,11 @@ impl Model {
         }
     }
 
-    /// What the rules say of a token, as the session is now.
+    /// Returns what the rules say about a token, for the current state of the session.
     fn judge(&self, asked: &Asked) -> Verdict {
         let Asked { token, presented, .. } = *asked;
         let session = &self.sessions[token.session];
-        // R11: what is gone stays gone.
+        // R11: a removed session stays removed.
         if session.is_gone {
             return Verdict::Stops(End::Invalid, None);
         }
@@ -376,7 +378,7 @@ impl Model {
             Some(lost) => Verdict::Stops(End::Ahead(lost), Some(EventKind::Ahead { lost })),
             None => {
                 let Lifetimes { grace, .. } = self.lifetimes;
-                // R8: a clock that went back makes nothing longer than it was.
+                // R8: a clock that was set back extends nothing.
                 let age = (presented - session.rotated).max(0);
                 let is_early = asked.was_current || age <= grace;
                 if token.generation + 1 == session.generation && grace > 0 && is_early {
@@ -392,7 +394,7 @@ impl Model {
         }
     }
 
-    /// R10: a logout with a token of any generation, by any key that is known: a retired one, too.
+    /// R10: a logout with a token of any generation, by any known key, also a retired one.
     pub fn logout(&mut self, token: Token) -> End {
         if !self.keys.has(token.key) {
             return End::Invalid;
@@ -431,7 +433,7 @@ impl Model {
         if fault.is_some() { Err(End::Away) } else { Ok(first) }
     }
 
-    /// R10: a logout everywhere, or everywhere but in the session `keep`; how many it ended.
+    /// R10: a logout of all sessions, or of all except `keep`. Returns how many it revoked.
     ///
     /// # Errors
     /// [`End::Away`].
@@ -456,7 +458,7 @@ impl Model {
         Ok(sessions)
     }
 
-    /// Ends a session, if it is there and was not ended before.
+    /// Revokes a session, if it exists and was not revoked before.
     fn end(&mut self, number: usize, at: i64, reason: RevokeReason) -> bool {
         let session = &mut self.sessions[number];
         let first = !session.is_gone && session.ended.is_none();
@@ -470,7 +472,7 @@ impl Model {
         self.events.extend(event.map(|kind| (kind, Some(self.sessions[number].id))));
     }
 
-    /// The fault that a call of the store has, which it has once.
+    /// Returns the fault of a call of the store, which happens once.
     pub fn fails(&mut self, method: Method) -> Option<Fault> {
         let next = self.faults.iter().position(|(failing, _)| *failing == method)?;
         Some(self.faults.remove(next).1)

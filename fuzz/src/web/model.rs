@@ -1,5 +1,6 @@
-//! The right answer to a request, by RFC 6750 §2.1, RFC 6265 §5.4, the form encoding of RFC 6749 appendix B, and the
-//! promises of `Cookies`, `Guard` and `SessionRoutes`. Slow: everything is cut into lists first.
+//! The right answer to a request, by RFC 6750 §2.1, RFC 6265 §5.4, the form encoding of RFC 6749
+//! appendix B, and the documented guarantees of `Cookies`, `Guard` and `SessionRoutes`. It is slow:
+//! it first splits everything into lists.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -9,46 +10,46 @@ use sha2::{Digest, Sha256};
 pub struct Request {
     /// The method.
     pub method: String,
-    /// The path, without what stands behind a question mark.
+    /// The path, without the query.
     pub path: String,
-    /// The host in the request's target, where it has one.
+    /// The host in the request's target, if it has one.
     pub authority: Option<String>,
-    /// The headers, names in small letters.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// What the server knows.
+/// The state of the server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// The names of the cookies: of the access token, the refresh token, and against forged requests; none, where it has
-    /// no cookies.
+    /// The names of the cookies for the access token, for the refresh token, and against forged
+    /// requests; `None` if the server has no cookies.
     pub cookies: Option<[String; 3]>,
-    /// The origins that are let in besides its own.
+    /// The accepted origins, besides its own.
     pub origins: Vec<String>,
-    /// The tokens that it made.
+    /// The tokens that it issued.
     pub tokens: Vec<Known>,
-    /// Whose each session is.
+    /// The subject of each session.
     pub subjects: Vec<&'static str>,
     /// The ids of the sessions.
     pub ids: Vec<String>,
-    /// Which sessions have ended.
+    /// Which sessions were revoked.
     pub ended: Vec<bool>,
 }
 
-/// A token that the server made.
+/// A token that the server issued.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Its letters.
+    /// Its text.
     pub text: String,
-    /// Whether it is an access token, and in time; otherwise it is a refresh token.
+    /// For an access token, whether it is still valid; `None` for a refresh token.
     pub access: Option<bool>,
     /// Its session.
     pub session: usize,
 }
 
-/// An answer: its status, and who is let in.
+/// An answer: its status, and the session that is accepted.
 pub type Answer = (u16, Option<usize>);
 
 impl Request {
@@ -57,7 +58,7 @@ impl Request {
         named.map(|(_, value)| &**value).collect()
     }
 
-    /// A header that should be there once, as a text: nothing, the text, or that it is neither.
+    /// Returns a header that may appear once: nothing, its text, or an error.
     fn only(&self, name: &str) -> Result<Option<String>, ()> {
         match self.all(name)[..] {
             [] => Ok(None),
@@ -88,7 +89,7 @@ impl Request {
         Ok(Some(token))
     }
 
-    /// RFC 6265 §5.4, by those who read it: the values of the cookies of a name that have one.
+    /// RFC 6265 §5.4, as a server reads it: the nonempty values of the cookies of a name.
     fn cookies(&self, name: &str) -> Vec<Vec<u8>> {
         let mut values = Vec::new();
         for header in self.all("cookie") {
@@ -111,7 +112,7 @@ impl Request {
         }
     }
 
-    /// The parameters of a form that have a value, or that it is none; nothing, where the body is something else.
+    /// Returns the nonempty parameters of a form, or an error; nothing if the body is not a form.
     fn form(&self) -> Result<Vec<(String, String)>, u16> {
         let content_type = self.all("content-type").first().and_then(|value| ascii(value));
         let content_type = content_type.unwrap_or_default().to_lowercase();
@@ -139,7 +140,7 @@ impl Request {
     }
 }
 
-/// Visible letters, spaces and tabs.
+/// Visible characters, spaces and tabs.
 fn ascii(value: &[u8]) -> Option<String> {
     let is_fine = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     is_fine.then(|| value.iter().map(|byte| char::from(*byte)).collect())
@@ -177,12 +178,12 @@ fn unescaped(text: &[u8]) -> String {
 }
 
 impl Server {
-    /// Whether a request with cookies was meant by a page of this site.
+    /// Returns whether a request with cookies was meant by a page of this site.
     fn is_meant(&self, request: &Request) -> bool {
         self.origin(request) == From::ThisSite
     }
 
-    /// Where a request with cookies comes from.
+    /// Returns where a request with cookies comes from.
     fn origin(&self, request: &Request) -> From {
         let Some([_, _, csrf]) = &self.cookies else { return From::ThisSite };
         let changes = !["GET", "HEAD", "OPTIONS"].contains(&&*request.method);
@@ -211,7 +212,8 @@ impl Server {
         if is_meant { From::ThisSite } else { From::AnotherSite }
     }
 
-    /// RFC 6750 §2: the token that counts, and whether it is in a cookie. A header counts alone.
+    /// RFC 6750 §2: returns the token that counts, and whether it is in a cookie. With a header,
+    /// cookies do not count.
     fn credential(&self, request: &Request) -> Result<Option<(String, bool)>, u16> {
         match (request.bearer()?, &self.cookies) {
             (Some(token), _) => Ok(Some((token, false))),
@@ -222,7 +224,7 @@ impl Server {
         }
     }
 
-    /// The session of the access token of a request.
+    /// Returns the session of the access token of a request.
     ///
     /// # Errors
     /// The status.
@@ -236,7 +238,7 @@ impl Server {
         known.map(|known| known.session).ok_or(401)
     }
 
-    /// As [`Server::authenticate`], of a session that has not ended.
+    /// Returns the session as [`Server::authenticate`] does, if it was not revoked.
     ///
     /// # Errors
     /// The status.
@@ -245,7 +247,7 @@ impl Server {
         if self.ended[session] { Err(401) } else { Ok(session) }
     }
 
-    /// The refresh token in the cookie that is bound to the CSRF cookie.
+    /// Returns the refresh token in the cookie that is bound to the CSRF cookie.
     fn bound(&self, request: &Request) -> Result<Option<String>, u16> {
         let Some([_, refresh, csrf]) = &self.cookies else { return Ok(None) };
         let Some(csrf) = request.only_cookie(csrf)? else { return Ok(None) };
@@ -265,7 +267,7 @@ impl Server {
         if bound.len() > 1 { Err(400) } else { Ok(bound.pop()) }
     }
 
-    /// What the session routes answer; which sessions end is noted.
+    /// Returns the answer of the session routes, and notes which sessions end.
     pub fn answer(&mut self, request: &Request) -> Answer {
         self.routed(request).unwrap_or_else(|status| (status, None))
     }
@@ -320,7 +322,7 @@ impl Server {
             (Some("refresh_token"), Some((_, token))) => token.clone(),
             (None, Some(_)) => return Err(400),
             (Some(other), _) if other != "refresh_token" => return Err(400),
-            // A token that the client sends explicitly counts alone.
+            // If the client sends a token explicitly, only that one counts.
             _ => {
                 let token = self.bound(request)?.ok_or(400_u16)?;
                 if !self.is_meant(request) {
@@ -333,7 +335,7 @@ impl Server {
         if self.ended[session] { Err(400) } else { Ok((200, Some(session))) }
     }
 
-    /// Everything that proves a session ends it; success is for an ended session alone.
+    /// Everything that proves a session revokes it. Only a revoked session is a success.
     fn logout(&mut self, request: &Request) -> Result<Answer, u16> {
         let form = request.form()?;
         let mut texts: Vec<String> = form
@@ -365,7 +367,7 @@ impl Server {
         }
         let mut sessions: Vec<usize> =
             texts.iter().filter_map(|token| self.session_of(token)).collect();
-        // Of an access token its age does not matter.
+        // The age of an access token does not matter.
         for known in self.tokens.iter().filter(|known| known.access.is_some()) {
             if access.contains(&known.text) {
                 sessions.push(known.session);
@@ -403,7 +405,7 @@ enum From {
     Nowhere,
 }
 
-/// Whether a page has the origin that a request goes to.
+/// Returns whether a page has the origin that a request goes to.
 fn is_own(request: &Request, origin: &str) -> bool {
     let Some(host) = request.authority.clone().or(request.only("host").ok().flatten()) else {
         return false;
@@ -419,19 +421,19 @@ fn is_own(request: &Request, origin: &str) -> bool {
         return false;
     };
     let here = ["127.0.0.1", "localhost", "[::1]"];
-    // Only in small letters is it this machine.
+    // Only in lower case is it this machine.
     let is_here = here.iter().any(|name| named.split(':').next() == Some(name) || named == *name)
         || named.starts_with("[::1]:");
     asked == page && (scheme == "https" || is_here)
 }
 
-/// `example:8443`, `[::1]` and the like, the usual port where there is none.
+/// Parses `example:8443`, `[::1]` and the like; the default port if there is none.
 fn host_and_port(text: &str, usual: u32) -> Option<(String, u32)> {
     let text = text.to_ascii_lowercase();
     let at = match text.rfind(']') {
         Some(end) if text[end + 1..].is_empty() => text.len(),
         Some(end) if text[end + 1..].starts_with(':') => end + 1,
-        // Then there is no port to be seen.
+        // Then the text has no port.
         Some(_) => text.len(),
         None => text.find(':').unwrap_or(text.len()),
     };

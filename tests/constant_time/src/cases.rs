@@ -1,8 +1,8 @@
-//! What kippu does with secrets, one thing at a time, and the leaky twin of each.
+//! Runs kippu's operations on secrets, one at a time, and a leaky twin of each.
 //!
-//! A verdict, whether a MAC is right or a text is a key, is told to everybody: a branch on it gives nothing away. Where
-//! kippu itself branches on one it is counted, and there has to be one report for each and no other: a comparison
-//! that ends early, or a table, has more of them.
+//! A verdict is public: whether a MAC is correct, or a text is a key. A branch on it leaks nothing.
+//! Where kippu itself branches on a verdict, the test counts it and expects exactly one report. A
+//! comparison that ends early, or a table, causes more of them.
 
 use std::hint::black_box;
 
@@ -15,23 +15,23 @@ use serde_json::{Value, json};
 
 use crate::{
     block_on,
-    secret::{hide, hide_bits, is_hidden, tell},
+    secret::{hide, hide_bits, is_hidden, reveal},
     twins,
 };
 
-/// What memcheck reported of one operation.
+/// The reports of memcheck for one operation.
 pub struct Case {
     pub name: &'static str,
-    /// How many branches on a secret there were, and how many addresses made of one.
+    /// The number of branches on a secret, and of addresses computed from one.
     pub reports: usize,
-    /// How many verdicts kippu tells in it; none for a twin.
+    /// The number of verdicts that kippu makes public in the operation; `None` for a twin.
     pub verdicts: Option<usize>,
 }
 
 /// As random as a secret, and the same in each run.
 pub const SECRET: [u8; 64] = *b"\x9f\x02\xc7\x41-\x8e\x13\xf5\x6a\xd0\x37{\xb9\x55\xe8\x1c\x04\xa2\x7d\x93\xcb\x60\xfe\x2f\x88\x19\xb4\x5d\xe1\x36\x72\xad\x0b\xc3\x94\x58\xf7\x21\x8a\x6e\xd9\x45\xbc\x10\x3f\xe4\x77\xa8\x52\x9d\x06\xcf\x61\xfa\x2b\x84\x1d\xb0\x59\xe6\x33\x7e\xa1\xcc";
 
-/// All of them, in the order in which they are run.
+/// Returns all cases, in the order in which they run.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for algorithm in [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512] {
@@ -55,16 +55,16 @@ fn twin<T>(name: &'static str, operation: impl FnOnce() -> T) -> Case {
     Case { name, reports, verdicts: None }
 }
 
-/// How many reports an operation makes.
+/// Counts the reports that an operation causes.
 fn counted<T>(name: &str, operation: impl FnOnce() -> T) -> (usize, T) {
-    // Into memcheck's own log, so that a report stands below what it is of.
+    // Into memcheck's own log, so that a report follows the name of its case.
     crabgrind::println!("kippu: {name}");
     let before = crabgrind::count_errors();
     let result = black_box(operation());
     (crabgrind::count_errors() - before, result)
 }
 
-/// The tag as someone has it who was given a token: public.
+/// Returns the tag as the owner of a token has it: public.
 fn given_away(algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
     Hmac::new(algorithm, &SECRET).tag(message).as_ref().to_vec()
 }
@@ -72,7 +72,7 @@ fn given_away(algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
 fn hmac(algorithm: Algorithm) -> Vec<Case> {
     let message = [b'm'; 200];
     let mut cases = Vec::new();
-    // Shorter than a block, and longer than one, where it is hashed first.
+    // Shorter than a block, and longer than a block, which is hashed first.
     for length in [64, 200] {
         let mut secret = SECRET.repeat(4)[..length].to_vec();
         hide(&mut secret);
@@ -81,12 +81,12 @@ fn hmac(algorithm: Algorithm) -> Vec<Case> {
         let (case, tag) = ours("hmac: tag", 0, || hmac.tag(&message));
         cases.push(case);
         let mut tag = tag.as_ref().to_vec();
-        assert!(is_hidden(&mut tag), "the secret did not get as far as the tag");
-        // Everybody may know the tag that the token has.
-        tell(&mut tag);
+        assert!(is_hidden(&mut tag), "the tag does not depend on the secret");
+        // The tag of the token is public.
+        reveal(&mut tag);
         let last = tag.len() - 1;
         for (name, wrong) in [
-            ("hmac: verify, right", None),
+            ("hmac: verify, correct", None),
             ("hmac: verify, wrong at its first byte", Some(0)),
             ("hmac: verify, wrong at its last byte", Some(last)),
         ] {
@@ -98,15 +98,15 @@ fn hmac(algorithm: Algorithm) -> Vec<Case> {
             cases.push(case);
             let mut verdict = [u8::from(is_right)];
             assert!(is_hidden(&mut verdict), "the verdict does not depend on the secret");
-            // Accepted or refused: that is the answer.
-            tell(&mut verdict);
+            // Accepted or rejected: the verdict is public.
+            reveal(&mut verdict);
             assert_eq!(verdict == [1], wrong.is_none(), "{name}");
         }
     }
     cases
 }
 
-/// A secret as its bytes, in base64, in base64url and in hex.
+/// A secret as bytes, in base64, in base64url and in hex.
 fn key_texts() -> Vec<Case> {
     let algorithm = Algorithm::Hs256;
     let mut bytes = SECRET.to_vec();
@@ -119,8 +119,9 @@ fn key_texts() -> Vec<Case> {
     }
     // The padding is not hidden: it follows from the length.
     standard.extend_from_slice(b"==");
-    // The caller learns that the text is not that of a key file. Of the other forms the caller also learns that there is
-    // no line end in the text, and that each symbol is of the alphabet; of base64, that the text is not hex.
+    // The caller learns that the text is not that of a key file. For the other forms, the caller also
+    // learns that the text has no line end and that each symbol is in the alphabet; for base64 and
+    // base64url, that the text is not hex.
     let (of_bytes, key) = ours("key: of bytes", 1, || Key::new(algorithm, &bytes));
     drop(key);
     let (of_base64, key) = ours("key: of base64", 4, || Key::from_base64(algorithm, &standard));
@@ -135,9 +136,10 @@ fn key_texts() -> Vec<Case> {
 
 /// A JWK, read from JSON and written again.
 ///
-/// JSON is read by its quotes, backslashes and control characters, and by where characters begin. That `k` has none of
-/// the former, and is ASCII, is no secret: so is all base64url. So of each symbol only the lower half is hidden, of
-/// symbols that are letters whatever it is, and of the first one, of which memcheck would take that for a secret, nothing.
+/// JSON is parsed by its quotes, backslashes and control characters, and by where characters begin.
+/// It is public that `k` contains none of these and is ASCII, because all base64url is like that.
+/// So only the lower half of each symbol is hidden, for symbols that are letters whatever that half
+/// is. Of the first symbol nothing is hidden, because memcheck would report its check.
 fn jwk() -> Vec<Case> {
     let symbols: String = (0..64_u8).map(|place| char::from(b'a' + place * 11 % 15)).collect();
     let mut json = json!({ "kty": "oct", "alg": "HS384", "k": symbols }).to_string().into_bytes();
@@ -148,20 +150,20 @@ fn jwk() -> Vec<Case> {
     let jwk = jwk.expect("the JWK has a key");
     let (written, json) = ours("jwk: to JSON", 0, || jwk.expose_json());
     let mut json = json.as_bytes().to_vec();
-    assert!(is_hidden(&mut json), "the secret did not get as far as the JSON");
+    assert!(is_hidden(&mut json), "the JSON does not depend on the secret");
     vec![read, written]
 }
 
-/// A token that someone presents: right, or wrong near one of the ends of its MAC.
+/// Returns a token as a client presents it: correct, or wrong near one of the ends of its MAC.
 fn presented(token: &str) -> [(usize, String); 3] {
-    // The last 256 bits are the MAC, in a JWT with two more behind them.
+    // The last 256 bits are the MAC, followed by two more bits in a JWT.
     let mac = token.len() - 42;
     let changed = |place: usize| {
         let mut token = token.to_owned().into_bytes();
         token[place] = if token[place] == b'A' { b'B' } else { b'A' };
         String::from_utf8(token).expect("a token is ASCII")
     };
-    // Not the last symbol, which has bits that are no part of the MAC.
+    // Not the last symbol, which has bits that are not part of the MAC.
     [(0, token.to_owned()), (1, changed(mac)), (2, changed(token.len() - 2))]
 }
 
@@ -176,9 +178,9 @@ fn token() -> Vec<Case> {
     let token = kippu::encode(&json!({ "exp": 2000 }), &plain).expect("claims");
     let validation = Validation::new().at(NumericDate::from_seconds(1000));
     let key = hidden_key();
-    let names = ["token: right", "token: wrong MAC", "token: wrong MAC at its end"];
+    let names = ["token: correct", "token: wrong MAC", "token: wrong MAC at its end"];
     let cases = presented(&token).map(|(index, token)| {
-        // Accepted or refused.
+        // Accepted or rejected.
         let (case, decoded) = ours(names[index], 1, || decode::<Value>(&token, &key, &validation));
         assert_eq!(decoded.is_ok(), index == 0, "{}", names[index]);
         case
@@ -196,10 +198,10 @@ fn sessions(refresh_key: Key) -> Sessions<MemoryStore> {
         .access_key(access_key)
         .refresh_key(refresh_key)
         .build()
-        .expect("all is said")
+        .expect("the settings are complete")
 }
 
-/// A session, and the refresh token of it, made with [`SECRET`].
+/// Returns sessions and a refresh token, made with [`SECRET`].
 pub fn login() -> (Sessions<MemoryStore>, String) {
     let sessions = sessions(Key::hs256(SECRET).expect("a secret").with_kid("1"));
     let login = block_on(sessions.login("alice", &NoClaims {}));
@@ -211,9 +213,9 @@ pub fn login() -> (Sessions<MemoryStore>, String) {
 fn refresh_token() -> Vec<Case> {
     let (_, token) = login();
     let sessions = sessions(hidden_key());
-    let names = ["refresh: right", "refresh: wrong tag", "refresh: wrong tag at its end"];
+    let names = ["refresh: correct", "refresh: wrong tag", "refresh: wrong tag at its end"];
     let cases = presented(&token).map(|(index, token)| {
-        // Accepted or refused.
+        // Accepted or rejected.
         let (case, ended) = ours(names[index], 1, || block_on(sessions.logout(&token)));
         assert_eq!(ended.is_ok(), index == 0, "{}", names[index]);
         case
@@ -221,7 +223,7 @@ fn refresh_token() -> Vec<Case> {
     cases.into()
 }
 
-/// Does what is done above in ways that give the secret away.
+/// Does the same operations in ways that leak the secret.
 fn twins_of_all() -> Vec<Case> {
     let message = [b'm'; 200];
     let tag = given_away(Algorithm::Hs256, &message);
@@ -237,7 +239,7 @@ fn twins_of_all() -> Vec<Case> {
         twin("twin of hmac: verify", || twins::verify(&hmac, &message, &tag)),
         twin("twin of hmac: new", || twins::new_hmac(&secret)),
         twin("twin of key: of bytes", || twins::is_key_file(&secret)),
-        // This one is kippu's own, for what is no secret.
+        // kippu's own function for data that is not secret.
         twin("twin of key: of base64url", || kippu::base64url::decode(&symbols)),
         twin("twin of key: of hex", || twins::decode_hex(&digits)),
         twin("twin of jwk: to JSON", || kippu::base64url::encode(&secret)),

@@ -1,4 +1,5 @@
-//! What kippu does with secrets: under valgrind, where `tests/memcheck.rs` reads what it prints, and by the clock.
+//! Tests what kippu does with secrets: under valgrind, whose log `tests/memcheck.rs` reads, and by
+//! the clock.
 
 mod cases;
 mod secret;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Some("time") if timing::measure() => ExitCode::SUCCESS,
         Some("time") => {
             println!(
-                "\n10 and more is a difference, or a machine that was busy: run it again where nothing else runs."
+                "\n10 and more is a difference, or a busy machine: run it again on an idle one."
             );
             ExitCode::FAILURE
         }
@@ -36,10 +37,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// The result of a future that waits for nothing, as those over a store in memory do.
+/// Returns the result of a future that never waits, as those over a store in memory do.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => unreachable!("nothing of it has to be waited for"),
+        Poll::Pending => unreachable!("a future over a store in memory never waits"),
     }
 }

@@ -1,5 +1,6 @@
-//! How long kippu takes with one class of inputs and with another, as dudect measures it: the difference of the means,
-//! in units of its standard error (Welch's t). Beyond 10 it is taken for a leak; noise stays mostly below 5.
+//! Measures how long kippu takes with two classes of inputs, as dudect does: the difference of the
+//! means, in units of its standard error (Welch's t). A value above 10 counts as a leak; noise
+//! usually stays below 5.
 //!
 //! Oscar Reparaz, Josep Balasch, Ingrid Verbauwhede: "Dude, is my code constant time?", 2016.
 
@@ -19,7 +20,7 @@ use crate::{
 const SAMPLES: usize = 200_000;
 const LEAK: f64 = 10.0;
 
-/// Measures all pairs. Whether kippu's code keeps its secrets, and its twins do not.
+/// Measures all pairs. Returns whether kippu's code keeps its secrets and the twins do not.
 pub fn measure() -> bool {
     println!("|t|, of {SAMPLES} samples of each class\n");
     println!("{:<44}{:>10}{:>12}", "", "kippu", "leaky twin");
@@ -38,7 +39,7 @@ fn pairs() -> Vec<(&'static str, f64, f64)> {
     let (first, last) = (changed(&tag, 0), changed(&tag, tag.len() - 1));
     let tags = [&*first, &*last];
 
-    // Where the wrong byte stands in the token: at the first and the last of the tag.
+    // The place of the wrong byte in the token: the first or the last byte of the tag.
     let (sessions, token) = login();
     let symbols = token.len() - 43;
     let tokens = [symbols, token.len() - 2].map(|place| {
@@ -51,7 +52,7 @@ fn pairs() -> Vec<(&'static str, f64, f64)> {
 
     let zeros = [0; 64];
     let secrets = [&zeros[..], &SECRET[..]];
-    // The last of 86 symbols has four bits behind the last byte, which are zero.
+    // The last of 86 symbols has four bits after the last byte, which are zero.
     let (first_symbols, last_symbols) = ("A".repeat(86), "_".repeat(85) + "w");
     let symbols = [first_symbols.as_bytes(), last_symbols.as_bytes()];
     vec![
@@ -84,7 +85,8 @@ fn changed(bytes: &[u8], place: usize) -> Vec<u8> {
     bytes
 }
 
-/// Welch's t of the times that `operation` takes with inputs of two classes, of the same length, in random order.
+/// Returns Welch's t of the times that `operation` takes with inputs of two classes, of the same
+/// length, in random order.
 fn t<T>(inputs: [&[u8]; 2], operation: impl Fn(&[u8]) -> T) -> f64 {
     let mut input = inputs[0].to_vec();
     let mut times = [Vec::with_capacity(SAMPLES), Vec::with_capacity(SAMPLES)];
@@ -95,7 +97,7 @@ fn t<T>(inputs: [&[u8]; 2], operation: impl Fn(&[u8]) -> T) -> f64 {
         random ^= random >> 7;
         random ^= random << 17;
         let class = usize::from(random >> 32 & 1 == 1);
-        // In one place, so that the addresses are the same.
+        // In one buffer, so that the addresses are the same.
         input.copy_from_slice(inputs[class]);
         let start = Instant::now();
         black_box(operation(black_box(&input)));
@@ -109,14 +111,14 @@ fn t<T>(inputs: [&[u8]; 2], operation: impl Fn(&[u8]) -> T) -> f64 {
     (one.0 - other.0).abs() / (one.1 + other.1).sqrt().max(f64::MIN_POSITIVE)
 }
 
-/// Nine of ten are not above it; what is was interrupted by something else.
+/// Returns the time that nine of ten measurements do not exceed. Longer ones were interrupted.
 fn longest(times: &[Vec<Duration>; 2]) -> Duration {
     let mut all = times.concat();
     all.sort_unstable();
     all[all.len() / 10 * 9]
 }
 
-/// The mean, and its variance.
+/// Returns the mean and its variance.
 #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
 fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;

@@ -1,4 +1,4 @@
-//! What must not be done with a secret.
+//! Code that leaks a secret, on purpose.
 
 use kippu::{Algorithm, base64url, hmac::Hmac, session::REFRESH_TOKEN_PREFIX};
 
@@ -7,12 +7,12 @@ pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.iter().zip(other).all(|(one, other)| std::hint::black_box(one) == other)
 }
 
-/// As [`Hmac::verify`].
+/// Leaky twin of [`Hmac::verify`].
 pub fn verify(hmac: &Hmac, message: &[u8], tag: &[u8]) -> bool {
     is_same(hmac.tag(message).as_ref(), tag)
 }
 
-/// Whether a refresh token has the tag that it should have.
+/// Returns whether a refresh token has the correct tag.
 pub fn check_refresh_token(hmac: &Hmac, token: &str) -> bool {
     let (prefix, symbols) = token.split_at(REFRESH_TOKEN_PREFIX.len());
     let body = base64url::decode(symbols).expect("a token is base64url");
@@ -20,13 +20,13 @@ pub fn check_refresh_token(hmac: &Hmac, token: &str) -> bool {
     verify(hmac, &[prefix.as_bytes(), signed].concat(), tag)
 }
 
-/// As [`Hmac::new`], of a secret whose zeros are left out.
+/// Leaky twin of [`Hmac::new`], which skips the zeros of the secret.
 pub fn new_hmac(secret: &[u8]) -> Hmac {
     let secret: Vec<u8> = secret.iter().copied().filter(|byte| *byte != 0).collect();
     Hmac::new(Algorithm::Hs256, &secret)
 }
 
-/// Looks for the text of a key file, as long as it may be one.
+/// Looks for the text of a key file, for as long as the secret may be one.
 pub fn is_key_file(secret: &[u8]) -> bool {
     secret.windows(11).any(|window| window == b"-----BEGIN ")
 }
@@ -45,10 +45,10 @@ pub fn decode_hex(digits: &[u8]) -> Vec<u8> {
     digits.iter().map(|digit| VALUES[usize::from(*digit)]).collect()
 }
 
-/// Looks symbols up by going through the alphabet: the later one is, the longer it takes.
+/// Looks symbols up by searching the alphabet: a later symbol takes longer.
 pub fn decode_base64url(symbols: &[u8]) -> Vec<usize> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    // Unknown to the compiler, which would make a table of it.
+    // Hidden from the compiler, which would otherwise build a table.
     let alphabet = std::hint::black_box(ALPHABET);
     let value = |symbol: &u8| alphabet.iter().position(|known| known == symbol).unwrap_or_default();
     symbols.iter().map(value).collect()

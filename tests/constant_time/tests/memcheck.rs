@@ -1,23 +1,24 @@
-//! No branch and no address depends on a secret. Memcheck checks this in code that is optimised as for users, except for
-//! `-C no-vectorize-slp`, which `scripts/nightly constant_time` sets with the reason. A leaky twin of each operation shows that
-//! memcheck finds what it looks for.
+//! Checks with memcheck that no branch and no address depends on a secret, in code that is
+//! optimised as for users, except for `-C no-vectorize-slp`: `scripts/nightly constant_time` sets it
+//! and gives the reason. memcheck must also find the leaks of the leaky twins.
 
 use std::process::Command;
 
-/// One thing that was done under memcheck.
+/// An operation that ran under memcheck.
 #[derive(Debug)]
 struct Case {
     name: String,
     reports: usize,
-    /// How many verdicts it tells; none for a leaky twin.
+    /// The number of verdicts that it makes public; `None` for a leaky twin.
     verdicts: Option<usize>,
 }
 
-/// What happened, and what memcheck says of it.
+/// Runs the operations. Returns the results, and memcheck's log.
 fn run() -> (Vec<Case>, String) {
     let output = Command::new("valgrind")
         .args(["-q", "--error-limit=no", "--num-callers=40"])
-        // Sums and differences bit by bit, not from the lowest undefined bit upwards.
+        // Computes the definedness of sums and differences for each bit, not from the lowest
+        // undefined bit upwards.
         .arg("--expensive-definedness-checks=yes")
         .arg(env!("CARGO_BIN_EXE_kippu-constant-time"))
         .arg("memcheck")
@@ -36,7 +37,7 @@ fn run() -> (Vec<Case>, String) {
     (cases.collect(), log)
 }
 
-/// The part of memcheck's log that is about one case.
+/// Returns the part of memcheck's log about one case.
 fn log_of(log: &str, name: &str) -> String {
     let begins = |line: &str| line.contains("** kippu: ");
     let mut is_wanted = false;
@@ -58,12 +59,13 @@ fn no_branch_and_no_address_depends_on_a_secret() {
     let (twins, ours): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.verdicts.is_none());
     assert!(ours.len() >= 40 && twins.len() >= 7, "{cases:?}");
     for case in ours {
-        // One branch for each verdict: what is more comes from the secret, what is less did not see it.
+        // One branch for each verdict: further ones depend on the secret, and a missing one means
+        // that the secret was not used.
         let log = log_of(&log, &case.name);
         assert_eq!(Some(case.reports), case.verdicts, "{}\n{log}", case.name);
     }
     for twin in twins {
-        // More than any verdicts.
-        assert!(twin.reports > 2, "the leaky twin of {} is not found out", twin.name);
+        // More than the verdicts of any case.
+        assert!(twin.reports > 2, "the leaky twin of {} was not detected", twin.name);
     }
 }

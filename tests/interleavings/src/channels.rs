@@ -1,4 +1,4 @@
-//! tokio's channels as far as the queue needs them, of loom's locks and wakers.
+//! The parts of tokio's channels that the queue needs, built on loom's locks and wakers.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ struct Shared<T> {
 struct State<T> {
     values: Vec<T>,
     has_sender: bool,
-    /// By the receiver, or because it is gone.
+    /// Closed by the receiver, or because it was dropped.
     closed: bool,
 }
 
@@ -28,7 +28,7 @@ fn shared<T>() -> Arc<Shared<T>> {
 }
 
 impl<T> Shared<T> {
-    /// The value is back where nobody will receive it.
+    /// Returns the value if no receiver will get it.
     fn send(&self, value: T) -> Result<(), T> {
         let mut state = self.state.lock().unwrap();
         if state.closed {
@@ -40,9 +40,9 @@ impl<T> Shared<T> {
         Ok(())
     }
 
-    /// What was sent, up to `limit`; nothing where nothing more will come.
+    /// Returns the values that were sent, up to `limit`; none if no more will come.
     fn receive(&self, limit: usize, context: &mut Context<'_>) -> Poll<Vec<T>> {
-        // Before the look, so that nothing comes in between.
+        // Registered before the check, so that no value is missed in between.
         self.receiver.register_by_ref(context.waker());
         let mut state = self.state.lock().unwrap();
         if state.values.is_empty() && state.has_sender && !state.closed {
@@ -64,20 +64,20 @@ impl<T> Shared<T> {
 
     fn no_receiver(&self) {
         self.close();
-        // Outside of the lock, since to drop a value may tell somebody.
+        // Outside of the lock, because dropping a value may wake a task.
         let values = std::mem::take(&mut self.state.lock().unwrap().values);
         drop(values);
     }
 }
 
-/// One sender that may be shared, one receiver.
+/// A channel with a sender that can be shared and one receiver.
 pub mod mpsc {
     use super::{Arc, Shared, shared};
 
     pub struct Sender<T>(Arc<Shared<T>>);
     pub struct Receiver<T>(Arc<Shared<T>>);
 
-    /// There is always room: no test asks so much.
+    /// There is always room: no test sends more values.
     pub fn channel<T>(_room: usize) -> (Sender<T>, Receiver<T>) {
         let shared = shared();
         (Sender(Arc::clone(&shared)), Receiver(shared))
@@ -116,14 +116,14 @@ pub mod mpsc {
     }
 }
 
-/// One value, once.
+/// A channel for one value.
 pub mod oneshot {
     use super::{Arc, Context, Pin, Poll, Shared, shared};
 
     pub struct Sender<T>(Arc<Shared<T>>);
     pub struct Receiver<T>(Arc<Shared<T>>);
 
-    /// Nobody has sent a value.
+    /// The sender was dropped without a value.
     #[derive(Debug)]
     pub struct Gone;
 
@@ -163,7 +163,7 @@ pub mod oneshot {
     }
 }
 
-/// That the sender is gone, for many receivers; no value is ever sent.
+/// A channel that informs many receivers that the sender was dropped. No value is ever sent.
 pub mod watch {
     use std::{marker::PhantomData, task::Waker};
 

@@ -1,5 +1,5 @@
-//! What of the stores is shared between threads, from its own source files, with loom's locks, atomics and channels in the
-//! place of the standard library's and tokio's.
+//! Compiles the source files of the stores that threads share, with loom's locks, atomics and
+//! channels in the place of those of the standard library and tokio.
 
 extern crate alloc;
 

@@ -1,4 +1,4 @@
-//! What the file finds around it in the crate.
+//! The modules that the source file finds in its crate.
 
 mod sync {
     pub(super) use std::sync::PoisonError;

@@ -1,11 +1,12 @@
-//! The queue before SQLite, from its own source file, with a writer that keeps a list in the place of a database.
+//! The queue in front of SQLite, compiled from its source file, with a writer that keeps a list
+//! instead of a database.
 
 use kippu::session::{StoreError, StoreErrorKind};
 use loom::sync::{Arc, Mutex};
 
 use self::file::{Answer, Failure, Pending, Queue, Step, Writer};
 
-/// What the file finds around it in the crate.
+/// The modules that the source file finds in its crate.
 mod sync {
     pub(super) use crate::channels::{mpsc, oneshot, watch};
 }
@@ -21,20 +22,20 @@ mod fault {
 #[path = "../../../crates/kippu-sqlx/src/sqlite/queue.rs"]
 mod file;
 
-/// What became durable, seen by all threads.
+/// The values that became durable, seen by all threads.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     values: Vec<u8>,
-    /// Commits that are still to fail.
+    /// The number of commits that still have to fail.
     failures: usize,
     disconnected: bool,
 }
 
 impl Disk {
-    /// The first commits fail.
+    /// Makes a disk on which the first commits fail.
     pub fn failing(failures: usize) -> Self {
         Self(Arc::new(Mutex::new(State { failures, ..State::default() })))
     }
@@ -43,7 +44,7 @@ impl Disk {
         self.0.lock().unwrap().values.clone()
     }
 
-    /// Whether a value is there, and not twice.
+    /// Returns whether a value is on the disk. Panics if it is there twice.
     pub fn has(&self, value: u8) -> bool {
         let found: Vec<u8> = self.values().into_iter().filter(|other| *other == value).collect();
         assert!(found.len() < 2, "{value} was committed twice");
@@ -55,7 +56,7 @@ impl Disk {
     }
 }
 
-/// Adds a value; the answer is that value.
+/// A step that adds a value; its answer is that value.
 struct Add {
     value: u8,
     pending: Pending<u8>,
@@ -79,7 +80,7 @@ impl Writer for ToDisk {
         }
         let mut state = self.0.0.lock().unwrap();
         assert!(!state.disconnected, "a commit after the connection was closed");
-        // Answered before it is known whether the commit will hold, as by the real one.
+        // Settled before it is known whether the commit succeeds, as the real writer does.
         for add in &mut *batch {
             assert!(add.pending.settled().is_none(), "it was answered before");
             add.pending.settle(Ok(add.value));
@@ -97,11 +98,11 @@ impl Writer for ToDisk {
     }
 }
 
-/// Who asks.
+/// The callers of the queue.
 pub struct Callers(Queue<Add>);
 
 impl Callers {
-    /// With the work of the writer, which has to be run.
+    /// Returns the callers, and the work of the writer, which has to run.
     pub fn new(disk: &Disk) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (queue, work) = Queue::new(ToDisk(disk.clone()));
         (Self(queue), work)

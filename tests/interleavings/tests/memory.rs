@@ -1,4 +1,4 @@
-//! What the store in memory promises in every order of two threads' steps.
+//! The guarantees of the store in memory in every order of two threads' steps.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -18,7 +18,7 @@ use loom::{sync::Arc, thread};
 const NOW: UnixMillis = UnixMillis::new(1_000);
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The store in memory never waits but for its lock.
+/// Returns the result at once: the store in memory waits only for its lock.
 fn now<T>(future: impl Future<Output = Result<T, StoreError>>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer.unwrap(),
@@ -37,13 +37,13 @@ fn refresh(id: SessionId, generation: u64, grace: Duration) -> RotateRequest {
     changed(request, |it| it.ahead = AheadPolicy::Refuse)
 }
 
-/// `value` after `change`: these records have no literals outside the crate.
+/// Returns `value` after `change`. Code outside the crate cannot write these records as literals.
 fn changed<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
     change(&mut value);
     value
 }
 
-/// Runs two steps on a store of their own in every order, and hands their answers to `check`.
+/// Runs two steps on a separate store in every order, and passes their answers to `check`.
 fn in_every_order<A: 'static, B: 'static>(
     store: impl Fn() -> MemoryStore + Send + Sync + 'static,
     one: impl Fn(&MemoryStore) -> A + Send + Sync + Clone + 'static,
@@ -80,7 +80,7 @@ fn is_rotated(outcome: &RotateOutcome) -> bool {
 }
 
 #[test]
-fn of_two_refreshes_one_is_the_first() {
+fn one_of_two_refreshes_rotates() {
     let session = login();
     let request = refresh(session.id, 0, GRACE);
     let rotate = move |store: &MemoryStore| now(store.rotate(&request));
@@ -95,7 +95,7 @@ fn of_two_refreshes_one_is_the_first() {
 }
 
 #[test]
-fn of_two_refreshes_without_a_grace_one_is_a_reuse() {
+fn one_of_two_refreshes_without_a_grace_period_is_a_reuse() {
     let session = login();
     let id = session.id;
     let request = refresh(id, 0, Duration::ZERO);
@@ -108,7 +108,7 @@ fn of_two_refreshes_without_a_grace_one_is_a_reuse() {
 }
 
 #[test]
-fn no_refresh_outlives_a_logout() {
+fn no_refresh_succeeds_after_a_logout() {
     let session = login();
     let id = session.id;
     in_every_order(
@@ -130,7 +130,7 @@ fn no_refresh_outlives_a_logout() {
 }
 
 #[test]
-fn no_refresh_outlives_a_logout_of_all() {
+fn no_refresh_succeeds_after_a_logout_of_all() {
     let session = login();
     let id = session.id;
     in_every_order(
@@ -149,7 +149,7 @@ fn no_refresh_outlives_a_logout_of_all() {
 }
 
 #[test]
-fn a_logout_of_all_knows_of_both_logins() {
+fn a_logout_of_all_revokes_both_logins() {
     let (one, other) = (login(), login());
     in_every_order(
         with(vec![], 8),
@@ -164,9 +164,9 @@ fn a_logout_of_all_knows_of_both_logins() {
 }
 
 #[test]
-fn the_last_place_is_given_once() {
+fn the_last_place_is_used_once() {
     let (one, other) = (login(), changed(login(), |it| it.subject = "other".to_owned()));
-    // Another subject, whose lock is another.
+    // Another subject, which has another lock.
     let other = changed(other, |it| it.id = SessionId::generate("other").unwrap());
     in_every_order(
         with(vec![], 1),
@@ -186,9 +186,10 @@ fn the_last_place_is_given_once() {
     );
 }
 
-/// The first finds the session that is over and removes it; the other has another lock, and may be faster.
+/// The first login finds the expired session and removes it. The other one has another lock, and
+/// may be faster.
 #[test]
-fn a_place_that_was_freed_is_given_once() {
+fn a_freed_place_is_used_once() {
     let over = changed(login(), |it| it.expires_at = NOW);
     let one = login();
     let other = changed(login(), |it| {

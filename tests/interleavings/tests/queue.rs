@@ -1,4 +1,5 @@
-//! What the queue before SQLite promises its callers in every order of their steps and the writer's.
+//! The guarantees of the queue in front of SQLite, in every order of the callers' and the writer's
+//! steps.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -10,7 +11,7 @@ use kippu::session::{StoreError, StoreErrorKind};
 use kippu_interleavings::queue::{Callers, Disk};
 use loom::{future::block_on, sync::Arc, thread};
 
-/// Every order in which no more than so many times a thread is stopped where it could go on: all orders are too many.
+/// The maximum number of preemptions of a thread in one order. All orders would be too many.
 const INTERRUPTIONS: usize = 2;
 
 fn tried(model: impl Fn() + Send + Sync + 'static) {
@@ -19,8 +20,8 @@ fn tried(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// Runs `one` and `other` beside each other and beside the writer, in every order; `check` sees what is on the disk when
-/// all have ended.
+/// Runs `one` and `other` concurrently with each other and with the writer, in every order. `check`
+/// sees the disk when all have ended.
 fn in_every_order<A: 'static, B: 'static>(
     disk: impl Fn() -> Disk + Send + Sync + 'static,
     one: impl Fn(&Callers, &Disk) -> A + Send + Sync + Clone + 'static,
@@ -39,7 +40,7 @@ fn in_every_order<A: 'static, B: 'static>(
         let second = other(&callers, &disk);
         drop(callers);
         let first = beside.join().unwrap();
-        // Nobody is left who could ask.
+        // No caller is left.
         writer.join().unwrap();
         assert!(disk.is_disconnected());
         check(&disk, first, second);
@@ -50,7 +51,7 @@ fn kind(answer: &Result<u8, StoreError>) -> Option<StoreErrorKind> {
     answer.as_ref().err().map(StoreError::kind)
 }
 
-/// Adds a value, and looks whether the answer says what the disk does, at once and from then on.
+/// Adds a value. Checks that the answer agrees with the disk, at once and afterwards.
 fn add(value: u8) -> impl Fn(&Callers, &Disk) -> Result<u8, StoreError> + Send + Sync + Clone {
     move |callers, disk| {
         let answer = block_on(callers.add(value));
@@ -59,23 +60,23 @@ fn add(value: u8) -> impl Fn(&Callers, &Disk) -> Result<u8, StoreError> + Send +
     }
 }
 
-/// Asks, and gives up before there is an answer.
+/// Starts a step, and drops it before there is an answer.
 fn give_up(callers: &Callers, value: u8) {
     let mut asked = pin!(callers.add(value));
     let _ = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
 }
 
 #[test]
-fn each_is_answered_with_its_own_after_the_commit() {
+fn each_caller_gets_its_own_answer_after_the_commit() {
     in_every_order(Disk::default, add(1), add(2), |disk, one, other| {
         assert_eq!((one.unwrap(), other.unwrap()), (1, 2));
         assert!(disk.has(1) && disk.has(2));
     });
 }
 
-/// Both at once, or the first alone.
+/// Both fail at once, or only the first one.
 #[test]
-fn of_a_commit_that_fails_each_is_told() {
+fn each_caller_learns_of_a_failed_commit() {
     in_every_order(
         || Disk::failing(1),
         add(1),
@@ -90,22 +91,22 @@ fn of_a_commit_that_fails_each_is_told() {
 }
 
 #[test]
-fn who_gives_up_disturbs_nobody() {
+fn a_cancelled_caller_does_not_affect_others() {
     in_every_order(
         Disk::default,
         |callers, _| give_up(callers, 1),
         add(2),
         |disk, (), other| {
             assert_eq!(other.unwrap(), 2);
-            // Taken wholly, or dropped.
+            // Committed wholly, or dropped.
             disk.has(1);
         },
     );
 }
 
-/// The caller is gone before the writer looks.
+/// The caller has gone before the writer takes the step.
 #[test]
-fn a_step_that_nobody_waits_for_is_dropped() {
+fn a_step_without_a_caller_is_dropped() {
     tried(|| {
         let disk = Disk::default();
         let (callers, work) = Callers::new(&disk);
@@ -119,12 +120,12 @@ fn a_step_that_nobody_waits_for_is_dropped() {
 }
 
 #[test]
-fn a_step_is_done_before_the_end_or_refused() {
+fn a_step_is_committed_before_the_end_or_fails() {
     in_every_order(
         Disk::default,
         add(1),
         |callers, disk| {
-            // Asked before the end, by a caller that still waits for it.
+            // Sent before the queue closed, by a caller that still waits for it.
             let mut asked = pin!(callers.add(3));
             let _ = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             block_on(callers.close());
@@ -140,7 +141,7 @@ fn a_step_is_done_before_the_end_or_refused() {
 }
 
 #[test]
-fn who_closes_waits_for_the_end_even_if_another_did() {
+fn every_close_waits_for_the_end() {
     let close = |callers: &Callers, disk: &Disk| {
         block_on(callers.close());
         assert!(disk.is_disconnected());
@@ -148,9 +149,9 @@ fn who_closes_waits_for_the_end_even_if_another_did() {
     in_every_order(Disk::default, close, close, |disk, (), ()| assert!(disk.values().is_empty()));
 }
 
-/// As when the runtime ends: what waits is answered, by nobody's doing.
+/// As when the runtime ends: the waiting callers get an error, although the writer is gone.
 #[test]
-fn a_writer_that_goes_leaves_nobody_waiting() {
+fn a_dropped_writer_leaves_no_caller_waiting() {
     tried(|| {
         let disk = Disk::default();
         let (callers, work) = Callers::new(&disk);
@@ -161,7 +162,7 @@ fn a_writer_that_goes_leaves_nobody_waiting() {
         let answer = block_on(callers.add(1));
         match kind(&answer) {
             None => assert!(disk.has(1)),
-            // Had it been done, it would have been answered.
+            // If the step had been committed, it would have been answered.
             Some(kind) => assert!(kind == StoreErrorKind::Unavailable && !disk.has(1), "{kind:?}"),
         }
         writer.join().unwrap();

@@ -1,1 +1,1 @@
-//! The tests and benches of this package run every store; it has no code of its own.
+//! A package of tests and benchmarks that run on every store. It has no code.

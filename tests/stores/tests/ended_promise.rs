@@ -1,8 +1,9 @@
-//! The promise of the ended sessions: once a logout is answered, no verification that begins `max_lag` or more later accepts a
-//! token of that session. Under load, on clocks an hour apart, behind a network that delays and cuts, and through failovers.
+//! The guarantee of ended sessions: once a logout has returned, no verification that begins
+//! `max_lag` or more later accepts a token of that session. Tested under load, with clocks an hour
+//! apart, with a network that delays and cuts connections, and through failovers.
 //!
-//! `KIPPU_CHECKS=1000000 cargo test --release -p kippu-store-tests --test ended_promise -- --include-ignored` makes a
-//! million checks of each store.
+//! `KIPPU_CHECKS=1000000 cargo test --release -p kippu-store-tests --test ended_promise --
+//! --include-ignored` makes a million checks of each store.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -47,7 +48,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const USERS: usize = 8;
 const VERIFIERS: usize = 3;
 
-/// The system's clock, set wrong by so many milliseconds.
+/// A clock that is wrong by this many milliseconds.
 struct Wrong(i64);
 
 impl Clock for Wrong {
@@ -56,7 +57,7 @@ impl Clock for Wrong {
     }
 }
 
-/// A session that has ended: its access token, and when the logout was answered.
+/// An ended session: its access token, and when the logout returned.
 struct Ended {
     access_token: String,
     answered: Instant,
@@ -65,12 +66,13 @@ struct Ended {
 /// The state that all tasks share.
 struct World {
     max_lag: Duration,
-    /// One with the right clock, and one whose clock is an hour behind.
+    /// One issuer has the right clock, the other one is an hour behind.
     issuers: [Sessions<BoxStore>; 2],
     verifiers: Vec<AccessVerifier>,
     following: Vec<EndedSessions>,
     ended: Mutex<Vec<Arc<Ended>>>,
-    /// Users hold it for reading from the login to the logout; a disturbance that takes sessions away, for writing.
+    /// A user holds a read lock from the login to the logout. A disturbance that loses sessions
+    /// holds the write lock.
     logouts: RwLock<()>,
     is_over: AtomicBool,
     checks: AtomicU64,
@@ -82,7 +84,8 @@ fn key() -> Key {
 }
 
 impl World {
-    /// The stores are those of the issuers and of the verifiers, each a handle as another process has it.
+    /// Makes the world with the stores of the issuers and of the verifiers. Each is a separate
+    /// handle, like the one of another process.
     fn new(stores: [BoxStore; 2], followed: Vec<BoxStore>) -> Arc<Self> {
         Self::with_lag(Duration::from_millis(500), stores, followed)
     }
@@ -133,14 +136,14 @@ impl World {
         self.verifiers[verifier].verify::<NoClaims>(token).map(|_| ())
     }
 
-    /// Holds up the logouts, when none is under way and all are replicated.
+    /// Blocks logouts, once none is in flight and all are replicated.
     async fn hold_logouts(&self) -> RwLockWriteGuard<'_, ()> {
         let held = self.logouts.write().await;
         sleep(Duration::from_millis(500)).await;
         held
     }
 
-    /// One who logs in, uses the token, and ends the session in one of the ways there are. Whatever fails is left alone.
+    /// Logs in, uses the token, and ends the session in one of several ways. Ignores a failure.
     async fn use_up(&self, user: usize, turn: usize) -> Option<()> {
         let _going = self.logouts.read().await;
         let subject = format!("user-{user}");
@@ -162,7 +165,7 @@ impl World {
                 let ended = issuer.logout_session(&subject, &tokens.session_id).await;
                 ended.ok()?.then_some(())?;
             }
-            // A later login takes its place.
+            // A later login evicts it.
             _ => login(1).await.map(|_| ())?,
         }
         let access_token = tokens.access_token;
@@ -176,7 +179,7 @@ impl World {
         let (total, picked) = {
             let ended = self.ended.lock().unwrap();
             let total = ended.len();
-            // Every second time among the last few hundred.
+            // Every second check is among the last few hundred.
             let recent = total.saturating_sub(400);
             let index = if number.is_multiple_of(2) {
                 number / 2 % total.max(1)
@@ -203,7 +206,7 @@ impl World {
     }
 }
 
-/// Ends the tasks, of a test that fails too.
+/// Ends the tasks, even of a test that fails.
 struct Over(Arc<World>);
 
 impl Drop for Over {
@@ -212,7 +215,8 @@ impl Drop for Over {
     }
 }
 
-/// Logs in and out, checks and disturbs, until there were enough checks and the last disturbance has ended.
+/// Logs in and out, checks and disturbs, until there were enough checks and the last disturbance
+/// has ended.
 async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
     let wanted = env::var("KIPPU_CHECKS").map_or(20_000, |text| text.parse().unwrap());
     let over = Over(Arc::clone(&world));
@@ -230,7 +234,7 @@ async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
                 if world.use_up(user, turn).await.is_none() {
                     sleep(Duration::from_millis(50)).await;
                 }
-                // So many logouts a second that the list of them stays short.
+                // Limits the logouts in a second, so that their list stays short.
                 sleep(Duration::from_millis(20)).await;
             }
         });
@@ -253,10 +257,11 @@ async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
     while !is_done() {
         sleep(Duration::from_millis(50)).await;
     }
-    // Everything that was disturbed is as before: a token of a session that goes on is accepted everywhere.
+    // Everything works as before the disturbances: each verifier accepts the token of a live
+    // session.
     let recovered = Instant::now();
     let stays = loop {
-        assert!(recovered.elapsed() < Duration::from_secs(60), "no login succeeds");
+        assert!(recovered.elapsed() < Duration::from_secs(60), "no login has succeeded");
         match world.issuers[0].login("stays", &NoClaims {}).await {
             Ok(tokens) => break tokens,
             Err(_) => sleep(Duration::from_millis(50)).await,
@@ -280,7 +285,7 @@ async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
     println!(
         "{ended} sessions ended, {accepted} tokens accepted before, {checks} checks after, none accepted"
     );
-    assert!(accepted > 100, "{accepted}: verifiers that refuse everything show nothing");
+    assert!(accepted > 100, "{accepted}: a verifier that rejects every token would prove nothing");
 }
 
 fn is_accepted(world: &World, verifier: usize, tokens: &TokenResponse) -> bool {
@@ -293,7 +298,7 @@ async fn in_memory() {
     let open = || BoxStore::new(Arc::clone(&store));
     let world = World::new([open(), open()], vec![open(), open(), open()]);
     let during = Arc::clone(&world);
-    // The row goes while the access token is still valid.
+    // The session is removed while its access token is still valid.
     let purge = async {
         for _ in 0..20 {
             let _held = during.logouts.write().await;
@@ -329,7 +334,7 @@ async fn in_sqlite_that_others_lock() {
     holds(world, lock).await;
 }
 
-/// Delays and cuts what goes through: silences as long as `max_lag` and longer, and dead connections.
+/// Delays and cuts connections: silences as long as `max_lag` and longer, and dead connections.
 async fn cut(proxy: &Proxy, target: u16) {
     for millis in [100, 300, 490, 510, 700, 1500] {
         proxy.set_silent(true);
@@ -364,7 +369,7 @@ async fn in_postgres_that_fails_over() {
     let during = Arc::clone(&world);
     let mut servers = vec![old];
     let disturb = async {
-        // Twice, so that the numbers of transactions come again.
+        // Twice, so that the transaction numbers repeat.
         for _ in 0..2 {
             let old = servers.last_mut().unwrap();
             cut(&proxy, old.port()).await;
@@ -453,7 +458,8 @@ async fn in_redis_that_fails_over() {
             let held = during.hold_logouts().await;
             sentinels.fail_over();
             sentinels.wait_for_failover(old);
-            // Until then the old primary takes logouts that it will lose: a split brain, of which nothing is promised.
+            // Until then the old primary accepts logouts that it will lose. No guarantee covers
+            // such a split brain.
             sentinels.wait_until_whole();
             drop(held);
         }
@@ -475,7 +481,7 @@ async fn in_a_redis_cluster_that_loses_a_master() {
     }
     let followed = stores.split_off(2);
     let [first, second] = [stores.remove(0), stores.remove(0)];
-    // A reading asks 1,024 shards.
+    // One reading takes a step on each of 1,024 tags.
     let world = World::with_lag(Duration::from_secs(10), [first, second], followed);
     let during = Arc::clone(&world);
     let disturb = async {

@@ -1,5 +1,5 @@
-//! What has to hold on every store: the conformance suite, races between logins of several servers, and what
-//! a thief of the data finds in it.
+//! Tests for every store: the conformance suite, races between several servers, and a search for
+//! secrets in the stored data.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -28,28 +28,29 @@ use kippu::{
 use kippu_test_support::{postgres as postgres_server, redis as redis_server, servers};
 use tokio::{sync::Barrier, time::sleep};
 
-/// One set of data, and what keeps it there.
+/// A set of data, and the server that stores it.
 trait Data: Send + Sync + 'static {
-    /// Another handle on it, as another server has it.
+    /// Opens another handle on it, like another server.
     fn open(&self) -> impl Future<Output = BoxStore> + Send;
 
-    /// Another connection that holds up every rotation.
+    /// Opens another connection, which blocks every rotation.
     fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
 
-    /// Longer where a reading of the ended sessions takes longer: in a cluster it asks 1,024 shards.
+    /// Longer if a reading of the ended sessions takes longer: in a cluster it takes a step on each
+    /// of 1,024 tags.
     fn max_lag(&self) -> Duration {
         Duration::from_millis(500)
     }
 
-    /// All bytes that somebody finds who steals it.
+    /// Returns all bytes that a thief of the data would find.
     fn dump(&self) -> impl Future<Output = Vec<u8>> + Send;
 }
 
-/// Data that is in a folder, of which there can be a backup.
+/// Data in a folder that can be backed up.
 trait Restorable: Data {
     fn folder(&self) -> PathBuf;
 
-    /// Ends whatever works on the folder.
+    /// Stops every process that uses the folder.
     async fn stop(&mut self);
 
     fn restart(&mut self);
@@ -75,7 +76,7 @@ fn memory() -> Memory {
     Memory(Arc::new(MemoryStore::new(100_000)))
 }
 
-/// The bytes of all files in a folder and below.
+/// Returns the bytes of all files in a folder and below.
 fn files(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -100,7 +101,7 @@ mod redis_data {
         redis_server::{Redis, RedisCluster, RedisOptions},
     };
 
-    /// The machine may do much else.
+    /// Long enough for a busy machine.
     pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
     impl Data for Redis {
@@ -271,7 +272,7 @@ mod mysql_data {
             Some(Stall::new(async { other.close().await.unwrap() }))
         }
 
-        /// The logs of changes among it.
+        /// Includes the logs of changes.
         async fn dump(&self) -> Vec<u8> {
             files(self.server.folder())
         }
@@ -299,7 +300,7 @@ mod postgres_data {
             Some(Stall::new(async { other.close().await.unwrap() }))
         }
 
-        /// The write-ahead log among it, which holds each change at its commit.
+        /// Includes the write-ahead log, which contains each change at its commit.
         async fn dump(&self) -> Vec<u8> {
             files(&self.folder())
         }
@@ -343,7 +344,7 @@ async fn conforms(data: impl Data, suite: Suite) {
 const ACCESS_SECRET: [u8; 32] = *b"the access key is a secret: 0001";
 const REFRESH_SECRET: [u8; 32] = *b"the refresh key is a secret: 001";
 
-/// One of several servers.
+/// Makes one of several servers.
 fn server(store: BoxStore) -> Sessions<BoxStore> {
     builder(store).build().unwrap()
 }
@@ -369,7 +370,8 @@ async fn welcome(_: Session) -> Result<Option<NoClaims>, io::Error> {
     Ok(Some(NoClaims {}))
 }
 
-/// 64 tasks on 4 servers present one token: one successor, and the session stands at its generation.
+/// 64 tasks on 4 servers present one token: there is one successor, and the session has its
+/// generation.
 async fn a_race_has_one_winner_and_no_loser(data: impl Data, rounds: u32) {
     let servers = servers(&data).await;
     let look = data.open().await;
@@ -399,9 +401,9 @@ async fn a_race_has_one_winner_and_no_loser(data: impl Data, rounds: u32) {
     }
 }
 
-/// Tabs that share the cookie of the refresh token: in 16 of them the page refreshes, in 4 the user authenticates again. All get
-/// the same token, and the new authentication stays.
-async fn refreshes_and_reauthentications_at_once_agree(data: impl Data, rounds: u32) {
+/// Tabs share the cookie of the refresh token. In 16 of them the page refreshes, in 4 the user
+/// authenticates again. All get the same token, and the new authentication is kept.
+async fn concurrent_refreshes_and_reauthentications_agree(data: impl Data, rounds: u32) {
     let servers = servers(&data).await;
     let look = data.open().await;
     for _ in 0..rounds {
@@ -435,7 +437,8 @@ async fn refreshes_and_reauthentications_at_once_agree(data: impl Data, rounds: 
     }
 }
 
-/// A refresh against a logout, and against a logout everywhere: nothing is live afterwards.
+/// A refresh races against a logout, and against a logout of all sessions: nothing is live
+/// afterwards.
 async fn nothing_survives_a_logout(data: impl Data, rounds: u32) {
     let servers = servers(&data).await;
     let [first, second, ..] = &servers[..] else { panic!("two servers") };
@@ -475,8 +478,9 @@ async fn nothing_survives_a_logout(data: impl Data, rounds: u32) {
 /// How many times a token is verified after the logout.
 const CHECKS: u32 = 20;
 
-/// Many log out on one server. Another one, which follows the ended sessions, accepts none of their tokens once `max_lag` has
-/// passed since the answer, and accepts the tokens of sessions that go on whenever it is fresh.
+/// Many users log out on one server. Another server follows the ended sessions. It accepts none of
+/// their tokens once `max_lag` has passed since the answer. It accepts the tokens of live sessions
+/// whenever it is fresh.
 async fn a_logout_reaches_a_verifier_in_time(data: impl Data, logouts: usize) {
     let max_lag = data.max_lag();
     let issuer = Arc::new(server(data.open().await));
@@ -494,7 +498,7 @@ async fn a_logout_reaches_a_verifier_in_time(data: impl Data, logouts: usize) {
                 let subject = format!("leaver-{user}");
                 let tokens = issuer.login(&*subject, &NoClaims {}).await.unwrap();
                 while verify(&tokens.access_token).is_err() {
-                    // Not fresh, on a machine that does much else.
+                    // Not fresh, because the machine is busy.
                     assert!(!ended.contains(&tokens.session_id));
                     sleep(Duration::from_millis(10)).await;
                 }
@@ -524,12 +528,12 @@ async fn a_logout_reaches_a_verifier_in_time(data: impl Data, logouts: usize) {
     follower.abort();
 }
 
-/// A backup is restored that is one rotation old: the token that proves it is accepted and reported, or refused and
-/// reported, as configured; the one that was used up stays so.
-async fn a_backup_may_be_restored(mut data: impl Restorable) {
+/// A backup that is one rotation old is restored. The token that proves it is accepted and
+/// reported, or rejected and reported, as configured. The used token stays used.
+async fn a_restored_backup_accepts_or_rejects_as_configured(mut data: impl Restorable) {
     let backup = servers::Scratch::new("backup");
     let copy = |from: &Path, to: &Path| {
-        // With owners and modes, which PostgreSQL looks at.
+        // With owners and modes, which PostgreSQL checks.
         let status = Command::new("cp").arg("-pR").args([from, to]).status().unwrap();
         assert!(status.success());
     };
@@ -576,8 +580,8 @@ async fn a_backup_may_be_restored(mut data: impl Restorable) {
     }
 }
 
-/// Neither a token nor a key is in the data; what has to be there is.
-async fn the_data_holds_no_token(data: impl Data) {
+/// The data contains neither a token nor a key; it does contain the expected values.
+async fn the_data_contain_no_token(data: impl Data) {
     let servers = servers(&data).await;
     let server = servers.first().unwrap();
     let (mut tokens, mut ids) = (Vec::new(), Vec::new());
@@ -595,7 +599,7 @@ async fn the_data_holds_no_token(data: impl Data) {
     let dump = data.dump().await;
     let mut secrets = vec![b"kippu_rt_".to_vec(), ACCESS_SECRET.to_vec(), REFRESH_SECRET.to_vec()];
     for token in &tokens {
-        // The end of each is the tag, as text and as bytes.
+        // The end of each token is the tag, as text and as bytes.
         let (_, tag) = token.split_at(token.len() - 40);
         secrets.push(tag.as_bytes().to_vec());
         let body = match token.strip_prefix("kippu_rt_") {
@@ -605,11 +609,11 @@ async fn the_data_holds_no_token(data: impl Data) {
         let bytes = kippu::base64url::decode(body).unwrap();
         secrets.push(bytes.split_at(bytes.len() - 32).1.to_vec());
     }
-    assert!(holds_any(&dump, &ids), "this is no dump of the data");
+    assert!(holds_any(&dump, &ids), "the dump does not contain the data");
     assert!(!holds_any(&dump, &secrets));
 }
 
-/// Whether one of these stands anywhere, in one pass over what may be a whole database.
+/// Returns whether the dump contains one of these, in one pass over what may be a whole database.
 fn holds_any(dump: &[u8], wanted: &[impl AsRef<[u8]>]) -> bool {
     let mut by_start = vec![Vec::new(); 1 << 16];
     let start = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
@@ -621,7 +625,7 @@ fn holds_any(dump: &[u8], wanted: &[impl AsRef<[u8]>]) -> bool {
     })
 }
 
-/// All of it for one store.
+/// Runs all tests for one store.
 macro_rules! on {
     ($(#[$ignored:meta])? $store:ident, $open:expr, conformance: $suite:expr, races: $races:literal, logouts: $logouts:literal) => {
         mod $store {
@@ -641,8 +645,8 @@ macro_rules! on {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             $(#[$ignored])?
-            async fn refreshes_and_reauthentications_at_once_agree() {
-                super::refreshes_and_reauthentications_at_once_agree($open, $races).await;
+            async fn concurrent_refreshes_and_reauthentications_agree() {
+                super::concurrent_refreshes_and_reauthentications_agree($open, $races).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -668,52 +672,52 @@ on!(#[ignore = "needs Redis"] in_redis, redis_data::redis(), conformance: Suite:
 on!(#[ignore = "needs Redis"] in_redis_cluster, redis_data::redis_cluster(), conformance: Suite::new().rounds(2).deadline(redis_data::DEADLINE), races: 50, logouts: 200);
 
 #[tokio::test]
-async fn memory_holds_no_token() {
-    the_data_holds_no_token(memory()).await;
+async fn memory_contains_no_token() {
+    the_data_contain_no_token(memory()).await;
 }
 
 #[tokio::test]
-async fn sqlite_holds_no_token() {
-    the_data_holds_no_token(sqlite_data::file()).await;
+async fn sqlite_contains_no_token() {
+    the_data_contain_no_token(sqlite_data::file()).await;
 }
 
 #[tokio::test]
-async fn a_backup_of_sqlite_may_be_restored() {
-    a_backup_may_be_restored(sqlite_data::file()).await;
-}
-
-#[tokio::test]
-#[ignore = "needs PostgreSQL"]
-async fn postgres_holds_no_token() {
-    the_data_holds_no_token(postgres_server::Postgres::start()).await;
+async fn a_restored_sqlite_backup_accepts_or_rejects_as_configured() {
+    a_restored_backup_accepts_or_rejects_as_configured(sqlite_data::file()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_backup_of_postgres_may_be_restored() {
-    a_backup_may_be_restored(postgres_server::Postgres::start()).await;
+async fn postgres_contains_no_token() {
+    the_data_contain_no_token(postgres_server::Postgres::start()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_restored_postgres_backup_accepts_or_rejects_as_configured() {
+    a_restored_backup_accepts_or_rejects_as_configured(postgres_server::Postgres::start()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn mysql_holds_no_token() {
-    the_data_holds_no_token(mysql_data::database()).await;
+async fn mysql_contains_no_token() {
+    the_data_contain_no_token(mysql_data::database()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn redis_holds_no_token() {
-    the_data_holds_no_token(redis_data::redis()).await;
+async fn redis_contains_no_token() {
+    the_data_contain_no_token(redis_data::redis()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn redis_cluster_holds_no_token() {
-    the_data_holds_no_token(redis_data::redis_cluster()).await;
+async fn redis_cluster_contains_no_token() {
+    the_data_contain_no_token(redis_data::redis_cluster()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs Redis"]
-async fn a_backup_of_redis_may_be_restored() {
-    a_backup_may_be_restored(redis_data::redis()).await;
+async fn a_restored_redis_backup_accepts_or_rejects_as_configured() {
+    a_restored_backup_accepts_or_rejects_as_configured(redis_data::redis()).await;
 }

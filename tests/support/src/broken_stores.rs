@@ -1,4 +1,5 @@
-//! A small store in memory that can be broken in one way at a time, as real ones have been.
+//! A small store in memory that a test can break in one way at a time, as real stores have been
+//! broken.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -21,12 +22,12 @@ use tokio::{sync::RwLock, time::timeout};
 /// How long a rotation waits for the gate.
 pub const DEADLINE: Duration = Duration::from_millis(600);
 
-/// What is wrong with a store.
+/// The flaw of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Nothing.
+    /// No flaw.
     None,
-    /// Nothing either: it reads, decides and swaps, with others in between.
+    /// No flaw: it reads, decides and swaps, and other steps run in between.
     Swaps,
 
     // Inserting and loading.
@@ -55,13 +56,13 @@ pub enum Flaw {
     StallIsGuessed,
     WaitsForEver,
     OvertakenIsReuse,
-    GraceOfZeroIsSome,
+    GraceOfZeroIsAccepted,
     GrandparentsReplay,
     ReplaysRevoked,
     ReplaysExpired,
     ReplaysTheRequestedKid,
     ReuseRollsBack,
-    ReuseIsToldTwice,
+    ReuseIsReportedTwice,
     KidIsNotStored,
     AheadIsReuse,
     AheadIsHealedFromTheStored,
@@ -72,7 +73,7 @@ pub enum Flaw {
     DataAreNotReplaced,
     DataAreReplacedByReplays,
     ProofIsNotStored,
-    ProofIsOfEveryRotation,
+    EveryRotationIsAProof,
     ProofRotatesWithinTheGrace,
     ProofSlidesTheGrace,
     ProofIsNotReplayed,
@@ -88,7 +89,7 @@ pub enum Flaw {
     ForwardClockRevokes,
     DurationsOverflow,
 
-    // Ending and listing.
+    // Revoking and listing.
     RevokeOverwrites,
     RevokeFindsOnlyLive,
     RevokeLeavesTombstones,
@@ -97,7 +98,7 @@ pub enum Flaw {
     RevokeSubjectIsNotAtomic,
     RevokeSubjectOverwrites,
     RevokeSubjectCountsAll,
-    IndexOfItsOwn,
+    IndexPerHandle,
     ListsRevoked,
     ListsInOrderOfIds,
     ListHasPages,
@@ -109,7 +110,7 @@ pub enum Flaw {
     // The limit.
     LimitIsIgnored,
     LimitIsNotAtomic,
-    LimitIsOneMore,
+    LimitIsOffByOne,
     LimitCountsTheEnded,
     LimitEvictsTheNewest,
     LimitAlwaysEvicts,
@@ -133,19 +134,19 @@ pub enum Flaw {
     LogMissesExpired,
     LogHasTheKept,
     LogIsLate,
-    LogGoesWithTheSession,
+    LogIsPurgedWithTheSession,
     LogNumbersAreDrawnEarly,
-    LogNumbersComeAgain,
+    LogNumbersRepeat,
     LogIsNotTrimmed,
     LogIsTrimmedWhole,
     LogBelievesCursors,
     LogHasNoCursor,
 
     // Handles.
-    CacheOfItsOwn,
-    SnapshotOfItsOwn,
+    CachePerHandle,
+    SnapshotPerHandle,
 
-    // No answer that counts.
+    // No usable answer.
     Panics,
     Hangs,
 }
@@ -161,7 +162,7 @@ pub struct Broken {
 pub struct BrokenStore {
     flaw: Flaw,
     data: Arc<Mutex<Data>>,
-    /// Every rotation waits for it.
+    /// Every rotation waits for this lock.
     gate: Arc<RwLock<()>>,
     own: Mutex<Own>,
 }
@@ -169,9 +170,9 @@ pub struct BrokenStore {
 #[derive(Clone, Default)]
 struct Data {
     sessions: BTreeMap<SessionId, SessionRecord>,
-    /// Counts those that a purge has left in an index.
+    /// Counts the sessions that a purge has left in an index.
     purged: HashMap<String, u64>,
-    /// The log of ended sessions: the number of each id, and when it came.
+    /// The log of ended sessions: the number of each id, and when it was added.
     ended: Vec<(u64, SessionId, Instant)>,
     /// The last number.
     number: u64,
@@ -184,7 +185,7 @@ impl Data {
     }
 }
 
-/// What a handle remembers, and should not.
+/// The state that a handle remembers, although it should not.
 #[derive(Default)]
 struct Own {
     cache: HashMap<SessionId, Option<SessionRecord>>,
@@ -204,7 +205,7 @@ impl Harness for Broken {
 
     async fn open(&self) -> BrokenStore {
         let own = Own {
-            snapshot: self.is(Flaw::SnapshotOfItsOwn).then(|| self.data.lock().unwrap().clone()),
+            snapshot: self.is(Flaw::SnapshotPerHandle).then(|| self.data.lock().unwrap().clone()),
             ..Own::default()
         };
         let (data, gate) = (self.data.clone(), self.gate.clone());
@@ -246,7 +247,7 @@ impl BrokenStore {
     }
 
     fn is_of(&self, record: &SessionRecord, subject: &str) -> bool {
-        if self.is(Flaw::IndexOfItsOwn) && !self.own().inserted.contains(&record.id) {
+        if self.is(Flaw::IndexPerHandle) && !self.own().inserted.contains(&record.id) {
             return false;
         }
         match self.flaw {
@@ -256,7 +257,7 @@ impl BrokenStore {
         }
     }
 
-    /// What the store keeps of a record.
+    /// Returns the fields of a record that the store keeps.
     fn kept(&self, record: &SessionRecord) -> SessionRecord {
         let mut kept = record.clone();
         match self.flaw {
@@ -273,7 +274,7 @@ impl BrokenStore {
                 clippy::cast_precision_loss,
                 clippy::cast_sign_loss
             )]
-            #[allow(clippy::as_conversions, reason = "it is what goes wrong")]
+            #[allow(clippy::as_conversions, reason = "the truncation is the flaw")]
             Flaw::GenerationIsFloat => kept.generation = f64::from(kept.generation as f32) as u64,
             Flaw::SecondsOnly => {
                 kept.created_at = seconds(kept.created_at);
@@ -291,14 +292,15 @@ impl BrokenStore {
         kept
     }
 
-    /// The decision, with what is wrong with it: the outcome, and the record afterwards if it changed.
+    /// Returns the decision with the flaw applied: the outcome, and the changed record if there is
+    /// one.
     fn decide(
         &self,
         request: &RotateRequest,
         record: &SessionRecord,
     ) -> (RotateOutcome, Option<SessionRecord>) {
         let RotateRequest { generation, now, grace, .. } = request;
-        // What the rules are asked about, when they are asked the wrong question.
+        // The request as a flawed store passes it to the rules.
         let mut asked = request.clone();
         let mut seen = record.clone();
         let is_previous = generation.checked_add(1) == Some(record.generation);
@@ -310,7 +312,7 @@ impl BrokenStore {
             Flaw::WaitIsForgotten => asked.waited = Duration::ZERO,
             Flaw::OvertakenIsReuse => asked.was_current = false,
             Flaw::WaitExpires => (asked.now, asked.waited) = (request.rotated_at(), Duration::ZERO),
-            Flaw::GraceOfZeroIsSome => asked.grace = (*grace).max(Duration::from_secs(1)),
+            Flaw::GraceOfZeroIsAccepted => asked.grace = (*grace).max(Duration::from_secs(1)),
             Flaw::GrandparentsReplay if *generation < record.generation => {
                 asked.generation = record.generation - 1;
             }
@@ -348,10 +350,10 @@ impl BrokenStore {
             Flaw::IdleLifetimeIsTheRequests => seen.idle_lifetime = None,
             Flaw::DataAreNotReplaced => asked.data = None,
             Flaw::ProofIsNotStored if *generation == record.generation => asked.auth_time = None,
-            Flaw::ProofIsOfEveryRotation if *generation == record.generation => {
+            Flaw::EveryRotationIsAProof if *generation == record.generation => {
                 asked.auth_time = asked.auth_time.or(Some(*now));
             }
-            // The request of a refresh at the current generation has no use for its grace.
+            // A refresh at the current generation does not use its grace period.
             Flaw::ProofRotatesWithinTheGrace if *generation == record.generation => {
                 asked.grace = Duration::ZERO;
             }
@@ -373,7 +375,7 @@ impl BrokenStore {
         }
         match (self.flaw, &outcome) {
             (Flaw::ReuseRollsBack, RotateOutcome::Reused) => change = None,
-            (Flaw::ReuseIsToldTwice, RotateOutcome::Revoked(RevokeReason::Reuse)) => {
+            (Flaw::ReuseIsReportedTwice, RotateOutcome::Revoked(RevokeReason::Reuse)) => {
                 outcome = RotateOutcome::Reused;
             }
             (Flaw::ForwardClockRevokes, RotateOutcome::Expired) => {
@@ -419,7 +421,7 @@ impl BrokenStore {
         let mut asked = request.clone();
         match self.flaw {
             Flaw::LimitIsIgnored => return Room::Enough,
-            Flaw::LimitIsOneMore if limit.evicts() => {
+            Flaw::LimitIsOffByOne if limit.evicts() => {
                 asked = asked.limit(SessionLimit::evict_oldest(limit.max() + 1));
             }
             Flaw::LimitAlwaysEvicts => {
@@ -442,7 +444,7 @@ impl BrokenStore {
         asked.decide(others)
     }
 
-    /// Revokes the sessions that make room.
+    /// Revokes the sessions that have to be evicted.
     fn make_room(&self, data: &mut Data, new: &SessionRecord, room: &Room) -> Vec<SessionId> {
         let Room::After(evicted) = room else { return Vec::new() };
         let reason = match self.flaw {
@@ -513,13 +515,13 @@ impl RefreshStore for BrokenStore {
         }
         assert!(!self.is(Flaw::Panics), "a load that panics");
         let mut data = self.data();
-        if let (Flaw::SnapshotOfItsOwn, Some(old)) = (self.flaw, &self.own().snapshot)
+        if let (Flaw::SnapshotPerHandle, Some(old)) = (self.flaw, &self.own().snapshot)
             && let Some(record) = old.sessions.get(id)
         {
             return Ok(Some(record.clone()));
         }
         let found = data.sessions.get(id).cloned();
-        if self.is(Flaw::CacheOfItsOwn) {
+        if self.is(Flaw::CachePerHandle) {
             return Ok(self.own().cache.entry(*id).or_insert(found).clone());
         }
         if self.is(Flaw::LoadMakesSessions) && found.is_none() {
@@ -531,7 +533,7 @@ impl RefreshStore for BrokenStore {
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
         let asked = Instant::now();
         let deadline = if self.is(Flaw::WaitsForEver) { Duration::MAX } else { DEADLINE };
-        let is_late = |_| StoreError::new(StoreErrorKind::Unavailable, "the gate stays shut");
+        let is_late = |_| StoreError::new(StoreErrorKind::Unavailable, "the gate is closed");
         let _open = timeout(deadline, self.gate.read()).await.map_err(is_late)?;
         let request = &match self.flaw {
             Flaw::StallIsForgotten => request.clone(),
@@ -550,7 +552,7 @@ impl RefreshStore for BrokenStore {
         };
         match self.flaw {
             Flaw::RotateIsNotAtomic | Flaw::RotateUpserts => others_first().await,
-            // A proof comes while the others wait with what they have read.
+            // A reauthentication arrives while the others wait with the record that they have read.
             Flaw::RotateWritesWholeRecords if request.auth_time.is_none() => others_first().await,
             Flaw::LosesAnswers => {
                 let key = (request.id, request.generation);
@@ -563,10 +565,11 @@ impl RefreshStore for BrokenStore {
         let mut data = self.data();
         let current = data.sessions.get(&request.id).cloned();
         match (self.flaw, current) {
-            // Whoever rotated meanwhile is noticed; whoever revoked is not.
+            // A rotation meanwhile is noticed, a revocation is not.
             (Flaw::RotateWritesWholeRecords, Some(current))
                 if current.generation == record.generation => {}
-            // What was read is written, whatever has happened to it; or is noticed only as long as it is there.
+            // The store writes what it has read, whatever happened since then, or notices only if
+            // the record still exists.
             (Flaw::RotateIsNotAtomic, Some(_)) | (Flaw::RotateUpserts, None) => {}
             (_, Some(current)) => record = current,
             (_, None) => return Ok(RotateOutcome::Unknown),
@@ -593,7 +596,7 @@ impl RefreshStore for BrokenStore {
                 data.number += 1;
                 data.number
             };
-            // The later ones get there first.
+            // The later steps get there first.
             tokio::time::sleep(Duration::from_millis(5 * (4 - number % 4))).await;
             Some(number)
         } else {
@@ -715,7 +718,7 @@ impl RefreshStore for BrokenStore {
             _ => now.min(UnixMillis::now()),
         };
         let over = |record: &&SessionRecord| match self.flaw {
-            // As if nobody used it in its last two hours.
+            // As if no client had used it in its last two hours.
             Flaw::PurgeTakesLive => {
                 now.saturating_add(Duration::from_secs(7200)) >= record.expires_at
             }
@@ -743,7 +746,7 @@ impl RefreshStore for BrokenStore {
             }
             let Some(record) = data.sessions.remove(&id) else { continue };
             *data.purged.entry(record.subject).or_default() += 1;
-            if self.is(Flaw::LogGoesWithTheSession) {
+            if self.is(Flaw::LogIsPurgedWithTheSession) {
                 data.ended.retain(|(_, ended, _)| *ended != id);
             }
             if !self.is(Flaw::PurgeCountsTwice) {
@@ -758,7 +761,7 @@ impl RefreshStore for BrokenStore {
         let from = cursor.as_bytes().try_into().map_or(0, u64::from_be_bytes);
         let from = match self.flaw {
             Flaw::LogHasNoCursor => 0,
-            Flaw::LogBelievesCursors | Flaw::LogNumbersComeAgain => from,
+            Flaw::LogBelievesCursors | Flaw::LogNumbersRepeat => from,
             _ if from > data.number => 0,
             _ => from,
         };
@@ -776,7 +779,7 @@ impl RefreshStore for BrokenStore {
             Flaw::LogIsTrimmedWhole => data.ended.clear(),
             _ => data.ended.retain(|(.., since)| since.elapsed() <= kept_for),
         }
-        if self.is(Flaw::LogNumbersComeAgain) {
+        if self.is(Flaw::LogNumbersRepeat) {
             data.number = data.ended.iter().map(|(number, ..)| *number).max().unwrap_or(0);
         }
         Ok(u64::try_from(before - data.ended.len()).unwrap())
@@ -799,7 +802,7 @@ impl CompareAndSwap for BrokenStore {
     }
 }
 
-/// A record of which nothing is known.
+/// Returns a record without any data.
 fn blank(id: SessionId) -> SessionRecord {
     SessionRecord::new(id, "", "", "", UnixMillis::default(), UnixMillis::MAX)
 }

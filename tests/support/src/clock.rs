@@ -1,5 +1,5 @@
-//! A clock that a test sets, in milliseconds, which is what stores keep.
-#![allow(dead_code, reason = "a test sets it or moves it on")]
+//! A clock that a test sets. It counts milliseconds, as stores do.
+#![allow(dead_code, reason = "a test sets it or advances it")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -1,7 +1,8 @@
-//! What the tests of several packages share: servers that they start and end, a proxy between them, a clock that a test
-//! sets, and stores that break one rule each. A test calls it; a helper that fails panics.
+//! Code that the tests of several packages share: servers that they start and stop, a proxy in
+//! front of them, a clock that a test sets, and stores that break one rule each. A helper that
+//! fails panics.
 
-/// The examples of the README are run as tests.
+/// Runs the examples of the README as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

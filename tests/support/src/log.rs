@@ -1,4 +1,4 @@
-//! A subscriber of tracing for tests: events in, lines out.
+//! A tracing subscriber for tests, which keeps events as lines.
 
 use std::{
     fmt::{self, Write},
@@ -11,13 +11,14 @@ use tracing::{
     span,
 };
 
-/// Keeps each event as a line of its level and its fields.
+/// Keeps each event as a line with its level and its fields.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<String>>);
 
-/// Lets a [`Log`] of one test see all events of its thread, whatever other tests do. Every test of a program that has a `Log` calls
-/// it before its first event. Otherwise another thread may reach an event first, and find no subscriber. tracing then remembers
-/// that no subscriber wants this event, and the `Log` never sees it.
+/// Lets the [`Log`] of one test see all events of its thread, whatever other tests do. Every test
+/// of a program that has a `Log` must call it before its first event. Otherwise another thread may
+/// reach an event first, and find no subscriber. tracing then remembers that no subscriber wants
+/// this event, and the `Log` never sees it.
 pub fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tracing::subscriber::set_global_default(Log::default()).unwrap());

@@ -1,4 +1,4 @@
-//! MariaDB for tests: a server that a test may stop, kill and start again, and make a replica of another.
+//! MariaDB for tests: a server that a test can stop, kill, restart, and make a replica of another.
 
 use std::{
     fs::{self, File},
@@ -12,11 +12,12 @@ use crate::servers::{Scratch, Server, find_program, free_port, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A server. It ends when this does.
+/// A server, which stops when this value is dropped.
 ///
-/// Its users are `root`, who may do anything and needs no password, and [`APP`](Self::APP), who may use every database but not
-/// write to a replica, as an application's user is. Its settings are the defaults, but for the binary log, which is on, and has
-/// what a replica gets too.
+/// Its users are `root`, which may do anything and needs no password, and [`APP`](Self::APP). Like
+/// the user of an application, `APP` may use every database, but not write to a replica. The
+/// settings are the defaults, except that the binary log is on and also contains the changes that a
+/// replica receives.
 #[derive(Debug)]
 pub struct MySql {
     folder: Scratch,
@@ -27,14 +28,14 @@ pub struct MySql {
 
 impl MySql {
     pub const APP: &str = "app";
-    /// Of [`APP`](Self::APP).
+    /// The password of [`APP`](Self::APP).
     pub const PASSWORD: &str = "correct-horse";
 
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// With further settings: `--name=value`.
+    /// Starts a server with further settings: `--name=value`.
     pub fn start_with(settings: &[&'static str]) -> Self {
         let mut server = Self {
             folder: Scratch::new("mysql"),
@@ -47,15 +48,15 @@ impl MySql {
         server
     }
 
-    /// A replica of this server, of which it has all, and which takes no writes of applications.
+    /// Starts a replica of this server. It has all of its data, and rejects writes of applications.
     pub fn replica(&self) -> Self {
         let replica = Self::start_with(&["--read-only=1"]);
         replica.follow(self);
         replica
     }
 
-    /// Makes it follow `primary`, and waits until it has what that one has. A server that was a primary itself must have nothing that
-    /// `primary` lacks.
+    /// Makes it follow `primary`, and waits until it has the same data. A server that was a primary
+    /// itself must not have changes that `primary` lacks.
     pub fn follow(&self, primary: &Self) {
         self.sql(&format!(
             "STOP SLAVE; SET GLOBAL gtid_slave_pos = @@gtid_current_pos; \
@@ -66,17 +67,17 @@ impl MySql {
         self.catch_up(primary);
     }
 
-    /// Waits until it has what `primary` has.
+    /// Waits until it has the changes of `primary`.
     pub fn catch_up(&self, primary: &Self) {
         let position = primary.sql("SELECT @@gtid_binlog_pos");
         let reached = self.sql(&format!("SELECT MASTER_GTID_WAIT('{}', 60)", position.trim()));
         assert_eq!(reached.trim(), "0", "{}", self.sql("SHOW SLAVE STATUS\\G"));
     }
 
-    /// Waits until a replica whose primary is gone has done all that it has received.
+    /// Waits until a replica without a primary has applied all changes that it has received.
     pub fn apply_all(&self) {
         self.sql("STOP SLAVE IO_THREAD");
-        wait_until("the end of the relay log", LIMIT, || {
+        wait_until("applying the relay log", LIMIT, || {
             self.sql("SHOW SLAVE STATUS\\G").contains("has read all relay log")
         });
     }
@@ -86,12 +87,12 @@ impl MySql {
         self.sql("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0");
     }
 
-    /// Stops it where it is: connections stay open, and nothing is answered.
+    /// Stops its process with SIGSTOP: connections stay open, and get no answers.
     pub fn pause(&self) {
         self.server.iter().for_each(|server| server.signal("STOP"));
     }
 
-    /// Lets it go on.
+    /// Resumes its process.
     pub fn resume(&self) {
         self.server.iter().for_each(|server| server.signal("CONT"));
     }
@@ -104,7 +105,7 @@ impl MySql {
         self.port
     }
 
-    /// As the application's user.
+    /// Returns a URL for the application's user.
     pub fn url_of(&self, database: &str) -> String {
         self.url_for(Self::APP, Some(Self::PASSWORD), database)
     }
@@ -114,7 +115,7 @@ impl MySql {
         format!("mysql://{user}{password}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The name of a new database, which is empty.
+    /// Creates an empty database. Returns its name.
     pub fn database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -122,7 +123,7 @@ impl MySql {
         name
     }
 
-    /// The answer to `root`, by the client that comes with the server.
+    /// Runs statements as `root`, with the client that belongs to the server. Returns the output.
     pub fn sql(&self, statements: &str) -> String {
         let output = self.client(statements).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
@@ -137,31 +138,31 @@ impl MySql {
         command
     }
 
-    /// Ends it in order.
+    /// Stops it in order.
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.stop("TERM");
         }
     }
 
-    /// As `kill -9` does it.
+    /// Kills it as `kill -9` does.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill();
         }
     }
 
-    /// Sets the options of the next start, besides the defaults.
+    /// Sets the options for the next start, in addition to the defaults.
     pub fn set(&mut self, settings: &[&'static str]) {
         self.settings = settings.to_vec();
     }
 
-    /// Starts it if it does not run, and waits until it takes connections.
+    /// Starts it if it does not run, and waits until it accepts connections.
     pub fn restart(&mut self) {
         let start = Instant::now();
         while self.server.is_none() {
             let mut server = self.spawn();
-            // Another program may have its port for a moment.
+            // Another program may use its port for a moment.
             let mut is_running = true;
             wait_until("the start of MariaDB", LIMIT, || {
                 is_running = server.is_running();
@@ -189,7 +190,7 @@ impl MySql {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log_file());
         assert!(command.status().unwrap().success(), "{command:?}: {}", self.log());
         self.restart();
-        // Not in the binary log, so that a replica can be made of a server that has them too.
+        // Not in the binary log, so that a server that also has these users can become a replica.
         self.sql(&format!(
             "SET sql_log_bin = 0; CREATE USER {app}@'127.0.0.1' IDENTIFIED BY '{password}'; \
              GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, LOCK TABLES ON *.* TO {app}@'127.0.0.1'",
@@ -216,9 +217,9 @@ impl MySql {
         Server::start(&mut command)
     }
 
-    /// A program that works in its folder, as the user that Debian makes for it.
+    /// Returns a command that runs in the server's folder, as the user that Debian creates for it.
     fn command(&self, program: &Path) -> Command {
-        // MariaDB runs as anybody but root.
+        // MariaDB does not run as root.
         let mut command = if is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=mysql", "--regid=mysql", "--clear-groups"]).arg(program);
@@ -226,7 +227,7 @@ impl MySql {
         } else {
             Command::new(program)
         };
-        // Servers that share a folder for temporary tables take each other's.
+        // Servers that share a folder for temporary tables would use each other's files.
         command.current_dir(self.folder.path()).env("TMPDIR", self.folder.path());
         command
     }
@@ -246,12 +247,12 @@ impl MySql {
 }
 
 fn program(names: &[&str]) -> PathBuf {
-    find_program(names.iter().copied()).expect("MariaDB is installed, as scripts/test does")
+    find_program(names.iter().copied()).expect("MariaDB is installed: scripts/test installs it")
 }
 
 #[cfg(unix)]
 fn is_root() -> bool {
-    // The owner of the process's entry in /proc, where there is one.
+    // The owner of the process's entry in /proc, if there is one.
     use std::os::unix::fs::MetadataExt;
 
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)

@@ -1,4 +1,4 @@
-//! PostgreSQL for tests: a server of their own, which they may stop, kill and start again.
+//! PostgreSQL for tests: a server that a test can stop, kill and restart.
 
 use std::{
     fs::{self, File},
@@ -12,10 +12,11 @@ use crate::servers::{Scratch, Server, find_program, free_port, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A server. It ends when this does.
+/// A server, which stops when this value is dropped.
 ///
-/// Its superuser is `postgres`, who needs no password. The role [`GUARDED`](Self::GUARDED), once a test has created
-/// it, needs one. Its settings are the defaults: `fsync` and `synchronous_commit` are on.
+/// Its superuser is `postgres`, which needs no password. The role [`GUARDED`](Self::GUARDED), once
+/// a test has created it, needs one. The settings are the defaults: `fsync` and
+/// `synchronous_commit` are on.
 #[derive(Debug)]
 pub struct Postgres {
     programs: PathBuf,
@@ -29,7 +30,8 @@ impl Postgres {
     pub const GUARDED: &str = "guarded";
 
     pub fn start() -> Self {
-        let programs = folder_of_programs().expect("PostgreSQL is installed, as scripts/test does");
+        let programs =
+            folder_of_programs().expect("PostgreSQL is installed: scripts/test installs it");
         let mut postgres = Self {
             programs,
             folder: Scratch::new("postgres"),
@@ -42,7 +44,7 @@ impl Postgres {
         postgres
     }
 
-    /// A standby of this server, which streams from it.
+    /// Starts a standby, which streams from this server.
     pub fn standby(&self) -> Self {
         let mut standby = Self {
             programs: self.programs.clone(),
@@ -56,7 +58,8 @@ impl Postgres {
         standby
     }
 
-    /// Makes it a standby of `primary`, under its own address: an old primary that comes back after a failover.
+    /// Makes it a standby of `primary` at its own address, like an old primary that comes back
+    /// after a failover.
     pub fn follow(&mut self, primary: &Self) {
         self.crash();
         let _ = fs::remove_dir_all(self.folder());
@@ -75,24 +78,25 @@ impl Postgres {
         assert!(command.status().unwrap().success(), "{command:?}");
     }
 
-    /// Stops all of its processes where they are: connections stay open, and nothing is answered.
+    /// Stops all its processes with SIGSTOP: connections stay open, and get no answers.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes its processes.
     pub fn resume(&self) {
         self.signal("CONT");
     }
 
     fn signal(&self, signal: &str) {
         let Some(server) = &self.server else { return };
-        // The first process begins all others, and can begin none while it stands still.
+        // The first process starts all others. It is stopped first, so that it cannot start another
+        // one.
         let first = server.id().to_string();
         let kill = |ids: &[&str]| Command::new("kill").args(["-s", signal]).args(ids).status();
         assert!(kill(&[&first]).unwrap().success());
         let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
-        // One of them may have ended by itself.
+        // One of them may have ended meanwhile.
         let _ = kill(&children.split_whitespace().collect::<Vec<_>>()).unwrap();
     }
 
@@ -100,7 +104,7 @@ impl Postgres {
         self.port
     }
 
-    /// The database that is always there.
+    /// The URL of the database that always exists.
     pub fn url(&self) -> String {
         self.url_of("postgres")
     }
@@ -115,7 +119,7 @@ impl Postgres {
         format!("postgres://{user}{password}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
-    /// The URL of a new database, empty but for what a new database has.
+    /// Creates a database. Returns its URL.
     pub fn database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -125,34 +129,35 @@ impl Postgres {
         self.url_of(&name)
     }
 
-    /// The folder of the data.
+    /// Returns the folder of the data.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Ends it in order: connections are cut, and everything is written.
+    /// Stops it in order: it closes connections and writes everything.
     pub fn stop(&mut self) {
         self.end("INT");
     }
 
-    /// Ends it as a crash does, and all of its processes: the next start recovers from its log.
+    /// Crashes it with all its processes: the next start recovers from its log.
     pub fn crash(&mut self) {
         self.end("QUIT");
     }
 
-    /// As `kill -9` does it: its other processes find out by themselves, and the next start waits for them.
+    /// Kills its first process as `kill -9` does. The other processes notice that themselves, and
+    /// the next start waits for them.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill();
         }
     }
 
-    /// Starts it if it does not run, and waits until it takes connections.
+    /// Starts it if it does not run, and waits until it accepts connections.
     pub fn restart(&mut self) {
         let start = Instant::now();
         while self.server.is_none() {
             let mut server = self.spawn();
-            // Another program may have its port for a moment.
+            // Another program may use its port for a moment.
             let mut is_running = true;
             wait_until("the start of PostgreSQL", LIMIT, || {
                 is_running = server.is_running();
@@ -186,7 +191,7 @@ impl Postgres {
         command.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]);
         command.args(["--no-locale", "--pgdata"]).arg(self.folder()).stdout(Stdio::null());
         assert!(command.status().unwrap().success(), "{command:?}");
-        // The first line that fits counts.
+        // The first matching line applies.
         let rules = format!(
             "host all {} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n\
              host replication all 127.0.0.1/32 trust\n",
@@ -195,7 +200,7 @@ impl Postgres {
         fs::write(self.folder().join("pg_hba.conf"), rules).unwrap();
     }
 
-    /// What it is to be started with next, besides the defaults.
+    /// Sets the options for the next start, in addition to the defaults.
     pub fn set(&mut self, settings: &[&'static str]) {
         self.settings = settings.to_vec();
     }
@@ -212,10 +217,10 @@ impl Postgres {
         Server::start(&mut command)
     }
 
-    /// A program that works in its folder, as the same user.
+    /// Returns a command that runs in the server's folder, as the same user.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let program = self.programs.join(program);
-        // PostgreSQL runs as anybody but root.
+        // PostgreSQL does not run as root.
         let mut command = if is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
@@ -227,7 +232,8 @@ impl Postgres {
         command
     }
 
-    /// The server says so in the eighth line of a file, of which the first is its id.
+    /// Returns whether the server is ready, which it writes into the eighth line of a file. The
+    /// first line is its process id.
     fn is_ready(&self, id: u32) -> bool {
         let file = fs::read_to_string(self.folder().join("postmaster.pid")).unwrap_or_default();
         let mut lines = file.lines().map(str::trim);
@@ -245,12 +251,12 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Killed, it would leave its other processes to find out by themselves.
+        // If it were killed, its other processes would run for a while.
         self.crash();
     }
 }
 
-/// That of `PATH`, or the newest of those that Debian puts beside each other.
+/// Returns the folder of `PATH`, or the newest of the versions that Debian installs side by side.
 fn folder_of_programs() -> Option<PathBuf> {
     let mut folders: Vec<_> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -258,7 +264,7 @@ fn folder_of_programs() -> Option<PathBuf> {
         .filter_map(|version| Some(version.ok()?.path().join("bin")))
         .collect();
     folders.sort();
-    // `PATH` may have links to some of them.
+    // `PATH` may have links to some of the programs.
     let linked = find_program(["initdb"]).and_then(|program| program.canonicalize().ok());
     folders.extend(linked.and_then(|program| program.parent().map(Path::to_owned)));
     folders.reverse();
@@ -268,7 +274,7 @@ fn folder_of_programs() -> Option<PathBuf> {
 
 #[cfg(unix)]
 fn is_root() -> bool {
-    // The owner of one's own entry in /proc, where there is one.
+    // The owner of the process's entry in /proc, if there is one.
     use std::os::unix::fs::MetadataExt;
 
     fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)

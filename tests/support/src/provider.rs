@@ -1,4 +1,5 @@
-//! HMAC for jsonwebtoken, from the `hmac` crate: its own backends bring RSA and elliptic curves along.
+//! HMAC for jsonwebtoken, with the `hmac` crate. Its own backends would add RSA and elliptic
+//! curves.
 
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{

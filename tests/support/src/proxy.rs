@@ -1,5 +1,5 @@
-//! A TCP proxy for tests: an address that moves from one server to another while its old connections stay open, and a
-//! network that swallows what it is given.
+//! A TCP proxy for tests: an address that moves from one server to another while its old
+//! connections stay open, and a network that drops all packets.
 
 use std::{future::pending, sync::Arc};
 
@@ -15,17 +15,17 @@ use tokio::{
 
 #[derive(Clone, Copy)]
 struct Route {
-    /// None: connections are accepted, and never answered.
+    /// `None`: connections are accepted, and never answered.
     target: Option<u16>,
-    /// Connections before this one are dead, without having been closed.
+    /// Connections before this number are dead, but not closed.
     first_alive: u64,
-    /// How many there were.
+    /// The number of connections so far.
     count: u64,
-    /// Whether nothing is passed on for the moment, in either direction.
+    /// Whether the proxy holds back all data at the moment, in both directions.
     is_silent: bool,
 }
 
-/// It ends when this does.
+/// The proxy, which stops when this value is dropped.
 pub struct Proxy {
     port: u16,
     route: Arc<watch::Sender<Route>>,
@@ -46,24 +46,25 @@ impl Proxy {
         self.port
     }
 
-    /// New connections go to this port. Those that are open stay where they are.
+    /// Sends new connections to this port. Open ones stay where they are.
     pub fn switch(&self, target: u16) {
         self.route.send_modify(|route| route.target = Some(target));
     }
 
-    /// Every connection, open or new, is dead from now on. [`switch`](Self::switch) brings only new ones back.
+    /// Makes every connection dead from now on, open or new. [`switch`](Self::switch) revives only
+    /// new ones.
     pub fn swallow(&self) {
         self.route.send_modify(|route| {
             (route.target, route.first_alive) = (None, route.count);
         });
     }
 
-    /// Holds back what connections old and new are given, and closes none of them, until it is no longer silent.
+    /// Holds back the data of all connections without closing them, until it is no longer silent.
     pub fn set_silent(&self, is_silent: bool) {
         self.route.send_modify(|route| route.is_silent = is_silent);
     }
 
-    /// How many connections were opened.
+    /// Returns how many connections were opened.
     pub fn count(&self) -> u64 {
         self.route.borrow().count
     }
@@ -88,7 +89,7 @@ async fn serve(listener: TcpListener, route: Arc<watch::Sender<Route>>) {
             held.push(client);
             continue;
         };
-        // Without a server, the client sees its connection closed.
+        // Without a server, the client sees a closed connection.
         let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { continue };
         let ((from_client, to_client), (from_server, to_server)) =
             (client.into_split(), server.into_split());
@@ -116,7 +117,7 @@ async fn forward(
     }
     let _ = route.wait_for(|route| !route.is_silent).await;
     if is_dead(&route) {
-        // Nor does the other side learn of the end.
+        // The other side does not see the end either.
         pending::<()>().await;
     }
 }

@@ -1,4 +1,4 @@
-//! A login, and what is asked of it, for the tests of one store.
+//! A session and requests for it, for the tests of one store.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub fn after(seconds: u64) -> UnixMillis {
     LOGIN.saturating_add(Duration::from_secs(seconds))
 }
 
-/// A login now, idle after an hour, over after a day.
+/// Returns a session with a login now, which is idle after an hour and ends after a day.
 pub fn session(subject: &str) -> SessionRecord {
     let id = SessionId::generate(subject).unwrap();
     let mut session = SessionRecord::new(id, subject, "web", "k1", LOGIN, after(86_400));
@@ -26,7 +26,7 @@ pub fn request(session: &SessionRecord, generation: u64, now: UnixMillis) -> Rot
     RotateRequest::new(session.id, generation, "k2", now, grace, idle_lifetime)
 }
 
-/// `value` after `change`: these records have no literals outside the crate.
+/// Returns `value` after `change`. Code outside the crate cannot write these records as literals.
 pub fn changed<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
     change(&mut value);
     value

@@ -1,4 +1,5 @@
-//! Redis for tests: one server, a primary with replicas and sentinels, or a cluster of three masters with a replica each.
+//! Redis for tests: one server, a primary with replicas and sentinels, or a cluster of three
+//! masters with a replica each.
 
 use std::{
     iter,
@@ -11,7 +12,7 @@ use crate::servers::{FakeClock, Scratch, Server, free_port, program, wait_until}
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// One `redis-server`. It ends when this does.
+/// A `redis-server` process, which stops when this value is dropped.
 #[derive(Debug)]
 pub struct Redis {
     programs: Programs,
@@ -19,16 +20,16 @@ pub struct Redis {
     port: u16,
     options: Vec<String>,
     password: Option<String>,
-    /// What it reads its configuration from, if it has any beside its options.
+    /// The file with its configuration, if it has more than its options.
     file: Option<PathBuf>,
     clock: Option<FakeClock>,
     server: Option<Server>,
 }
 
-/// How a server is to be started; the default keeps nothing on disk, and wants no password.
+/// How to start a server. By default it keeps nothing on disk and requires no password.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RedisOptions<'a> {
-    /// `always`, `everysec` or `no`: with an append-only file that is synced so often.
+    /// `always`, `everysec` or `no`: uses an append-only file that is synced this often.
     pub append: Option<&'a str>,
     pub password: Option<&'a str>,
     /// Further arguments of `redis-server`.
@@ -62,7 +63,7 @@ impl Redis {
         redis
     }
 
-    /// A replica of this server, which has its data.
+    /// Starts a replica of this server, with its data.
     pub fn start_replica(&self) -> Self {
         let options =
             RedisOptions { password: self.password.as_deref(), ..RedisOptions::default() };
@@ -73,7 +74,7 @@ impl Redis {
         replica
     }
 
-    /// Makes this server a replica of another, and waits until it has its data.
+    /// Makes this server a replica of another, and waits until it has the other's data.
     pub fn follow(&self, primary: &Self) {
         let port = primary.port.to_string();
         assert_eq!(self.command(&["REPLICAOF", "127.0.0.1", &port]).trim(), "OK");
@@ -82,7 +83,7 @@ impl Redis {
         });
     }
 
-    /// One whose clock can be set.
+    /// Starts a server whose clock can be set.
     pub fn start_with_clock() -> Self {
         let mut redis = Self::prepare(Programs::find(), free_port(), RedisOptions::default());
         redis.clock = Some(FakeClock::new(redis.folder.path()));
@@ -90,9 +91,9 @@ impl Redis {
         redis
     }
 
-    /// Sets the clock, so many seconds ahead of the machine's.
+    /// Sets the clock to this many seconds ahead of the machine's.
     pub fn set_clock(&self, offset: i64) {
-        self.clock.as_ref().expect("it can be set").set(offset);
+        self.clock.as_ref().expect("the server was started with a clock").set(offset);
     }
 
     fn prepare(programs: Programs, port: u16, options: RedisOptions<'_>) -> Self {
@@ -115,7 +116,7 @@ impl Redis {
         }
     }
 
-    /// Without a password in it.
+    /// Returns the URL, without a password.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
@@ -132,7 +133,7 @@ impl Redis {
         self.folder.path()
     }
 
-    /// Starts it again on its port, with what it kept, and waits until it has loaded that.
+    /// Restarts it on its port with the data that it kept, and waits until it has loaded them.
     pub fn restart(&mut self) {
         self.launch();
         self.wait_until_ready();
@@ -155,7 +156,7 @@ impl Redis {
     }
 
     fn wait_until_ready(&self) {
-        // Its own process, not another that took the port.
+        // Compares the process id, because another server may have taken the port.
         let id = format!("process_id:{}\r", self.server.as_ref().unwrap().id());
         wait_until("redis-server's start", LIMIT, || {
             let info = self.command(&["INFO"]);
@@ -163,17 +164,18 @@ impl Redis {
         });
     }
 
-    /// Stops it in good order.
+    /// Stops it in order.
     pub fn stop(&mut self) {
         self.server.take().expect("it runs").stop("TERM");
     }
 
-    /// As `kill -9` does it.
+    /// Kills it as `kill -9` does.
     pub fn kill(&mut self) {
         self.server.take().expect("it runs").kill();
     }
 
-    /// Stops it where it is: it keeps its connections, and answers nothing until it is resumed.
+    /// Stops its process with SIGSTOP: it keeps its connections, and answers nothing until it is
+    /// resumed.
     pub fn pause(&self) {
         self.server.as_ref().expect("it runs").signal("STOP");
     }
@@ -182,7 +184,8 @@ impl Redis {
         self.server.as_ref().expect("it runs").signal("CONT");
     }
 
-    /// What `redis-cli` prints for a command; an error of the server among it, nothing when it does not run.
+    /// Returns the output of `redis-cli` for a command, including an error of the server; empty if
+    /// the server does not run.
     pub fn command(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(&self.programs.cli);
         if let Some(password) = &self.password {
@@ -194,7 +197,7 @@ impl Redis {
     }
 }
 
-/// A primary, two replicas, and three sentinels that agree by two.
+/// A primary, two replicas, and three sentinels with a quorum of two.
 #[derive(Debug)]
 pub struct RedisSentinels {
     pub servers: Vec<Redis>,
@@ -202,7 +205,7 @@ pub struct RedisSentinels {
 }
 
 impl RedisSentinels {
-    /// What the sentinels call the primary.
+    /// The name of the primary in the sentinels' configuration.
     pub const NAME: &str = "sessions";
 
     pub fn start(primary: Redis) -> Self {
@@ -214,7 +217,7 @@ impl RedisSentinels {
             })
             .collect();
         for sentinel in &mut sentinels {
-            // They write what they learn into their file.
+            // Sentinels write their state into their configuration file.
             let file = sentinel.folder.path().join("sentinel.conf");
             let name = Self::NAME;
             let port = servers[2].port;
@@ -244,7 +247,7 @@ impl RedisSentinels {
         self.sentinels.iter().map(Redis::url).collect()
     }
 
-    /// The number of the server that all sentinels name, when it agrees.
+    /// Returns the number of the server that all sentinels name, if that server agrees.
     pub fn primary(&self) -> Option<usize> {
         let primary = self.named()?;
         self.servers[primary].command(&["ROLE"]).starts_with("master").then_some(primary)
@@ -260,7 +263,8 @@ impl RedisSentinels {
         all.all(|other| other == Some(first)).then_some(first)
     }
 
-    /// Waits until another than `old` is the primary, and says which. The old one may answer nothing.
+    /// Waits until another server than `old` is the primary. Returns its number. The old one may
+    /// answer nothing.
     pub fn wait_for_failover(&self, old: usize) -> usize {
         let mut new = None;
         wait_until("a failover", LIMIT, || {
@@ -281,7 +285,7 @@ impl RedisSentinels {
         });
     }
 
-    /// Stops all of them where they are.
+    /// Stops all servers with SIGSTOP.
     pub fn pause(&self) {
         self.servers.iter().chain(&self.sentinels).for_each(Redis::pause);
     }
@@ -290,7 +294,7 @@ impl RedisSentinels {
         self.servers.iter_mut().chain(&mut self.sentinels).for_each(Redis::kill);
     }
 
-    /// Has the sentinels promote a replica, though the primary is there.
+    /// Makes the sentinels promote a replica, although the primary runs.
     pub fn fail_over(&self) {
         let answer = self.sentinels[0].command(&["SENTINEL", "FAILOVER", Self::NAME]);
         assert_eq!(answer.trim(), "OK");
@@ -348,12 +352,12 @@ impl RedisCluster {
         &self.nodes
     }
 
-    /// All nodes.
+    /// Returns the URLs of all nodes.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Redis::url).collect()
     }
 
-    /// As [`Redis::command`], on the node of this number, 0 to 5.
+    /// Runs [`Redis::command`] on the node with this number, 0 to 5.
     pub fn command(&self, node: usize, arguments: &[&str]) -> String {
         self.nodes[node].command(arguments)
     }
@@ -362,7 +366,7 @@ impl RedisCluster {
         self.command(self.any(), &["CLUSTER", "KEYSLOT", key]).trim().parse().unwrap()
     }
 
-    /// The number of the master that has a slot, as the nodes that run agree; none while they do not.
+    /// Returns the number of the master that has a slot, if all running nodes agree on it.
     pub fn owner_of(&self, slot: u16) -> Option<usize> {
         let mut owners = self.running().map(|node| {
             let nodes = self.command(node, &["CLUSTER", "NODES"]);
@@ -371,7 +375,8 @@ impl RedisCluster {
                 let [_, address, flags, _, _, _, _, _, slots @ ..] = &*words else { return None };
                 let owns = slots.iter().any(|range| {
                     let (first, last) = range.split_once('-').unwrap_or((range, range));
-                    // What begins with a bracket is on its way, and still where it was.
+                    // An entry in brackets is a slot that moves, and still belongs to its old
+                    // master.
                     let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse()) else {
                         return false;
                     };
@@ -395,14 +400,14 @@ impl RedisCluster {
         self.nodes.iter_mut().for_each(Redis::kill);
     }
 
-    /// Kills the master of a slot, and says which it was.
+    /// Kills the master of a slot. Returns its number.
     pub fn kill_master(&mut self, slot: u16) -> usize {
         let node = self.owner_of(slot).unwrap();
         self.nodes[node].kill();
         node
     }
 
-    /// Waits until all nodes agree that another has taken over a slot from one that was killed.
+    /// Waits until all nodes agree that another has taken over a slot from a killed one.
     pub fn wait_for_failover(&self, slot: u16) {
         wait_until("a failover", LIMIT, || {
             self.owner_of(slot).is_some_and(|node| self.nodes[node].server.is_some())
@@ -412,14 +417,15 @@ impl RedisCluster {
         });
     }
 
-    /// Moves a slot with its keys to another master, as `redis-cli --cluster reshard` does it.
+    /// Moves a slot with its keys to another master, as `redis-cli --cluster reshard` does.
     pub fn move_slot(&self, slot: u16, to: usize) {
         let from = self.open_slot(slot, to);
         while self.move_keys(slot, from, to, 10) {}
         self.close_slot(slot, from, to);
     }
 
-    /// The first step of [`move_slot`](Self::move_slot): announces it. Returns the master that has it.
+    /// The first step of [`move_slot`](Self::move_slot): announces the move. Returns the master
+    /// that has the slot.
     pub fn open_slot(&self, slot: u16, to: usize) -> usize {
         let from = self.owner_of(slot).unwrap();
         let slot = slot.to_string();
@@ -428,7 +434,7 @@ impl RedisCluster {
         from
     }
 
-    /// The second step: moves up to `count` keys. Says whether there were any.
+    /// The second step: moves up to `count` keys. Returns whether there were any.
     pub fn move_keys(&self, slot: u16, from: usize, to: usize, count: usize) -> bool {
         let (slot, count) = (slot.to_string(), count.to_string());
         let keys = self.command(from, &["CLUSTER", "GETKEYSINSLOT", &slot, &count]);
@@ -440,7 +446,7 @@ impl RedisCluster {
         true
     }
 
-    /// The last step: it is the other's now.
+    /// The last step: assigns the slot to its new master.
     pub fn close_slot(&self, slot: u16, from: usize, to: usize) {
         let (name, id) = (slot.to_string(), self.id(to));
         for node in [to, from] {

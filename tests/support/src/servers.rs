@@ -1,4 +1,5 @@
-//! Servers for tests: started on a free loopback port in a temporary folder, ended by their own process id.
+//! Servers for tests: started on a free loopback port in a temporary folder, ended by their own
+//! process id.
 
 use std::{
     env,
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A folder that goes when this does.
+/// A folder that is removed when this value is dropped.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 
@@ -41,26 +42,27 @@ impl Drop for Scratch {
     }
 }
 
-/// What a server takes for the time of day; not for how long something takes.
+/// The time of day of a server. It does not change how the server measures durations.
 #[derive(Debug)]
 pub struct FakeClock {
-    /// What is loaded before all others.
+    /// The libraries that are loaded before all others.
     libraries: OsString,
-    /// How many seconds it is ahead of the machine's, as the library reads it at each call.
+    /// A file with the offset from the machine's clock in seconds, which the library reads at each
+    /// call.
     offset: PathBuf,
 }
 
 impl FakeClock {
-    /// Sets the clock by libfaketime, which has to be installed.
+    /// Sets the clock with libfaketime, which has to be installed.
     pub fn new(folder: &Path) -> Self {
-        // The folder of this machine's architecture is the one that has it.
+        // The folder of this machine's architecture contains the library.
         let folders = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
         let within = |folder: PathBuf| (folder.join("faketime/libfaketimeMT.so.1"), folder);
         let (library, beside) = folders
             .map(within)
             .find(|(library, _)| library.exists())
-            .expect("libfaketime is installed, as scripts/test does");
-        // jemalloc asks for the time before the library knows it. With libc's malloc in its place, nothing does.
+            .expect("libfaketime is installed: scripts/test installs it");
+        // jemalloc reads the time before libfaketime is initialized. libc's malloc does not.
         let mut libraries = library.into_os_string();
         libraries.push(" ");
         libraries.push(beside.join("libc.so.6"));
@@ -69,7 +71,7 @@ impl FakeClock {
         clock
     }
 
-    /// Sets it in one step, whenever the server looks.
+    /// Sets the clock in one step, even if the server reads it at the same moment.
     pub fn set(&self, offset: i64) {
         let new = self.offset.with_extension("new");
         fs::write(&new, format!("{offset:+}")).expect("the offset can be written");
@@ -84,7 +86,7 @@ impl FakeClock {
     }
 }
 
-/// A child process that ends when this does, if not before.
+/// A child process, which is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Server(Child);
 
@@ -101,19 +103,19 @@ impl Server {
         self.0.try_wait().unwrap().is_none()
     }
 
-    /// As `kill -9` does it.
+    /// Kills it as `kill -9` does.
     pub fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
-    /// Asks it to stop, as `kill -s SIGNAL` does, and waits until it has.
+    /// Sends a signal to stop it, as `kill -s SIGNAL` does, and waits until it has ended.
     pub fn stop(&mut self, signal: &str) {
         self.signal(signal);
         self.0.wait().unwrap();
     }
 
-    /// As `kill -s SIGNAL` does it.
+    /// Sends a signal as `kill -s SIGNAL` does.
     pub fn signal(&self, signal: &str) {
         let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
@@ -126,15 +128,15 @@ impl Drop for Server {
     }
 }
 
-/// Returns a port that no server listens on, another one at each call. 10,000 above it, where a node of a Redis
-/// Cluster has its bus, no server listens either.
+/// Returns a port that no server uses, another one at each call. The port 10,000 above it, where a
+/// node of a Redis Cluster has its bus, is also unused.
 ///
-/// Both are below the ports that systems give to outgoing connections. Such a connection of another test could
-/// otherwise take the port before its server starts, or between two starts.
+/// Both are below the ports that systems give to outgoing connections. Such a connection of another
+/// test could otherwise take the port before its server starts, or between two starts.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 10_000;
-    // Several processes may look for ports at once.
+    // Several processes may look for ports concurrently.
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
         let [low, high, ..] = RandomState::new().hash_one(process::id()).to_le_bytes();
         AtomicU16::new(u16::from_le_bytes([low, high]))
@@ -148,7 +150,7 @@ pub fn free_port() -> u16 {
     iter::repeat_with(port).take(COUNT.into()).find(is_free).expect("a port is free")
 }
 
-/// Returns the first of these programs that is installed, and fails where none is.
+/// Returns the first of these programs that is installed. Panics if none is.
 pub fn program<'p>(candidates: impl IntoIterator<Item = &'p str> + Clone) -> PathBuf {
     let names = candidates.clone().into_iter().collect::<Vec<_>>().join(" or ");
     find_program(candidates).unwrap_or_else(|| {
@@ -156,7 +158,8 @@ pub fn program<'p>(candidates: impl IntoIterator<Item = &'p str> + Clone) -> Pat
     })
 }
 
-/// Returns the first of these programs that is installed. Names are looked up in `PATH`, paths are not.
+/// Returns the first of these programs that is installed. Names are looked up in `PATH`, paths are
+/// not.
 pub fn find_program<'p>(candidates: impl IntoIterator<Item = &'p str>) -> Option<PathBuf> {
     let folders: Vec<PathBuf> =
         env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
@@ -170,7 +173,7 @@ pub fn find_program<'p>(candidates: impl IntoIterator<Item = &'p str>) -> Option
     })
 }
 
-/// Tries until it comes true, for at most `limit`.
+/// Repeats a check until it succeeds. Panics after `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut is_true: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_true() {

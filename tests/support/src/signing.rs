@@ -1,4 +1,4 @@
-//! Tokens with any header and payload under a right MAC: what an issuer of another make might send.
+//! Tokens with any header and payload and a correct MAC, as another issuer might send them.
 
 use kippu::{Algorithm, Key, base64url, hmac::Hmac};
 
@@ -13,18 +13,18 @@ pub fn key() -> Key {
     Key::hs256(SECRET).unwrap()
 }
 
-/// A token with this payload, which need not be JSON.
+/// Returns a token with this payload, which need not be JSON.
 pub fn signed(payload: impl AsRef<[u8]>) -> String {
     signed_with_header(HEADER, payload)
 }
 
-/// A token with this header and payload, neither of which need be JSON.
+/// Returns a token with this header and payload, neither of which need be JSON.
 pub fn signed_with_header(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
     let header = base64url::encode(header.as_ref());
     signed_segments(&header, &base64url::encode(payload.as_ref()))
 }
 
-/// A token of these segments, which need not be base64url.
+/// Returns a token of these segments, which need not be base64url.
 pub fn signed_segments(header: &str, payload: &str) -> String {
     let signing_input = format!("{header}.{payload}");
     let tag = Hmac::new(Algorithm::Hs256, &SECRET).tag(signing_input.as_bytes());

@@ -1,6 +1,6 @@
-//! What a call of each crate allocates, as JSON for the program that prints the tables.
+//! Counts the allocations of a call of each crate, as JSON for the program that prints the tables.
 //!
-//! A program of its own: its allocator counts, which would slow those who are timed.
+//! A separate program, because its allocator counts, which would slow down the timed candidates.
 
 fn main() {
     kippu_peers::print_allocations(|run| {

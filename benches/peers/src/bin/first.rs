@@ -1,8 +1,8 @@
-//! The first decode of a process, whose code and tables are in no cache yet: `first HOW SECRET TOKEN ISSUER AUDIENCE` prints how many
-//! nanoseconds it takes, once a key is made.
+//! Measures the first decode of a process, when its code and tables are in no cache: `first HOW
+//! SECRET TOKEN ISSUER AUDIENCE` prints the nanoseconds that it takes after a key was made.
 //!
-//! A program of its own, which is about as large as one that has something to decode. The program that prints the tables runs
-//! it again and again.
+//! A separate program, about as large as one that decodes tokens. The program that prints the
+//! tables runs it repeatedly.
 
 use std::{env, hint::black_box, time::Instant};
 
@@ -10,7 +10,7 @@ use kippu::{Key, Validation, decode, decode_borrowed};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "read, and not looked at")]
+#[expect(dead_code, reason = "read, but not used")]
 struct Claims {
     iss: String,
     sub: String,
@@ -21,7 +21,7 @@ struct Claims {
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "read, and not looked at")]
+#[expect(dead_code, reason = "read, but not used")]
 struct BorrowedClaims<'c> {
     iss: &'c str,
     sub: &'c str,

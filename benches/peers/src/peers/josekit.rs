@@ -1,4 +1,4 @@
-//! josekit, over OpenSSL. Its claims are a map, which goes into the struct once it is checked.
+//! josekit, over OpenSSL. Its claims are a map, which is converted to the struct after the checks.
 
 use josekit::{
     JoseError, Map, Value,
@@ -36,7 +36,7 @@ impl Josekit {
         };
         let mut header = JwsHeader::new();
         header.set_token_type("JWT");
-        // Without a time of its own it reads the clock at each token.
+        // Without a fixed time it reads the clock for each token.
         let mut validator = JwtPayloadValidator::new();
         validator.set_issuer(&claims.iss);
         validator.set_audience(&claims.aud);

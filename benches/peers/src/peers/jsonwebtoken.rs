@@ -1,7 +1,7 @@
 //! jsonwebtoken with both of its backends.
 //!
-//! A process can install one provider of cryptography, once. Here that is one that hands on to the
-//! backend of the candidate whose turn it is, for the price of a thread-local read.
+//! A process can install one cryptography provider, once. Here it is one that forwards to the
+//! backend of the current candidate, at the cost of a thread-local read.
 
 use std::cell::Cell;
 
@@ -29,7 +29,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 
 pub(super) fn candidates(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
-    // It is installed already when this is not the first case.
+    // It is already installed if this is not the first case.
     let _ = PROVIDER.install_default();
     let backends: [(_, &'static CryptoProvider); 2] = [
         ("jsonwebtoken, rust_crypto", &rust_crypto::DEFAULT_PROVIDER),

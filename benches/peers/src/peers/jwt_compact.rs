@@ -1,4 +1,4 @@
-//! jwt-compact. It checks `exp` when told to and leaves `iss` and `aud` to its users, so that they
+//! jwt-compact. It checks `exp` on request and leaves `iss` and `aud` to its users, so that they
 //! are compared here.
 
 use jwt_compact::{

@@ -1,5 +1,5 @@
-//! jwt-simple, with its Rust backend. It takes claims and options for itself, so that they are cloned
-//! for it, which is in its times.
+//! jwt-simple, with its Rust backend. It takes ownership of claims and options, so that they are
+//! cloned; its times include that.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! kippu, with claims that own what they hold and with claims that borrow it.
+//! kippu, with owned claims and with borrowed claims.
 
 use kippu::{ClaimError, DecodeError, Key, Validation, decode, decode_borrowed, encode};
 
@@ -10,7 +10,7 @@ use crate::{
 
 pub(crate) const OWNED: &str = "kippu";
 pub(crate) const BORROWED: &str = "kippu, borrowed";
-/// The same as [`OWNED`], at another place in the round: its ratio shows the noise.
+/// The same as [`OWNED`], at another place in the round: the ratio of the two shows the noise.
 pub(crate) const AGAIN: &str = "kippu, again";
 
 pub(super) fn candidates(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
@@ -73,7 +73,7 @@ fn borrowing(given: &Given, operation: Operation) -> Candidate<'_> {
     let bytes = given.tokens(operation).iter().map(String::len).max().unwrap_or_default();
     let is_good = !matches!(operation, Operation::Forged | Operation::Expired);
     Candidate::with_buffer(BORROWED, bytes, move |buffer| {
-        // Looked at here: it cannot outlive the buffer.
+        // Read here, because it cannot outlive the buffer.
         let token = tokens.next();
         let result = decode_borrowed::<BorrowedClaims<'_>>(token, &key, &validation, buffer);
         assert_eq!(std::hint::black_box(&result).is_ok(), is_good);

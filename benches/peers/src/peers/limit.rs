@@ -1,4 +1,4 @@
-//! The least that anyone has to do for a token's MAC.
+//! The minimum work for the MAC of a token.
 
 use kippu::Algorithm;
 use sha2::block_api::{compress256, compress512};
@@ -7,8 +7,9 @@ use crate::{fixture::Tokens, rounds::Candidate};
 
 pub(crate) const LIMIT: &str = "the limit: hashing the blocks";
 
-/// The compression function over the blocks of an HMAC whose keyed states are at hand: those of the
-/// signing input with its padding, and the outer one. That has the inner hash in it, so that it cannot begin before that ends.
+/// The compression function over the blocks of an HMAC with prepared key states: the blocks of the
+/// signing input with its padding, and the outer one. The outer block contains the inner hash, so
+/// that it cannot begin before the inner hash ends.
 pub(super) fn candidate(tokens: &Tokens) -> Candidate<'_> {
     let bytes = tokens.token.rfind('.').expect("three segments");
     if tokens.algorithm == Algorithm::Hs256 {

@@ -1,7 +1,9 @@
-//! What it takes to verify a token, with nothing checked but the signature and `exp`: a floor for what is built of such parts.
+//! The work to verify a token with only the signature and `exp` checked: a lower bound for a crate
+//! that consists of these parts.
 //!
-//! A token comes apart at places that are known before, and its header is not looked at. JSON is read by
-//! serde_json, which knows of no claims and takes a name twice. The HMAC, over keyed states, and the codec are kippu's.
+//! The token is split at known places, and its header is not read. serde_json reads the JSON; it
+//! knows no claims and accepts duplicate names. The HMAC, over keyed states, and the codec are
+//! those of kippu.
 
 use std::{
     hint::black_box,
@@ -20,15 +22,15 @@ use crate::{
 };
 
 const TOGETHER: &str = "the parts of a call";
-/// As [`TOGETHER`], into claims that borrow.
+/// The same as [`TOGETHER`], into borrowed claims.
 const BORROWED: &str = "the parts of a call, borrowed";
 
-/// Whether this is no crate's way to do it.
+/// Returns whether the candidate is a sum of parts, and not a crate.
 pub(crate) fn are_parts(name: &str) -> bool {
     [TOGETHER, BORROWED].contains(&name)
 }
 
-/// The parts of an operation together, where there is a target for it.
+/// Returns the parts of an operation together, if the operation has a target.
 pub(super) fn together(given: &Given, operation: Operation) -> Vec<Candidate<'_>> {
     let Given { tokens, .. } = given;
     let parts = || {
@@ -61,7 +63,7 @@ pub(super) fn together(given: &Given, operation: Operation) -> Vec<Candidate<'_>
     }
 }
 
-/// Each part by itself.
+/// Returns each part separately.
 pub(crate) fn each_part(given: &Given) -> Vec<Candidate<'_>> {
     let Given { tokens: Tokens { token, claims, .. }, .. } = given;
     let hmac = Arc::new(Hmac::new(given.tokens.algorithm, SECRET));
@@ -94,7 +96,7 @@ pub(crate) fn each_part(given: &Given) -> Vec<Candidate<'_>> {
 struct Parts<'t> {
     hmac: Arc<Hmac>,
     token: &'t str,
-    /// Where the payload begins, and where it ends.
+    /// The start and the end of the payload.
     payload: [usize; 2],
 }
 

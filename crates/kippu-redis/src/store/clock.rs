@@ -1,4 +1,5 @@
-//! The clocks of the servers, as far as their answers show them: for how long a step has waited before it ran.
+//! Remembers the clocks of the servers as their answers show them. A rotation measures with them
+//! how long it waited before it ran.
 
 use std::{
     sync::{
@@ -8,22 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The clocks of the servers as their answers showed them, and the server of each hash tag.
+/// The clocks of the servers, and the server of each hash tag.
 pub(super) struct Clocks {
     seen: Mutex<Vec<Seen>>,
-    /// The server of each tag, 0 when it is not known.
+    /// The server of each tag; 0 when it is unknown.
     servers: Box<[AtomicU64]>,
 }
 
 #[derive(Clone, Copy)]
 struct Seen {
     server: u64,
-    /// Microseconds since the epoch, by the server's clock, before `at`.
+    /// Microseconds since the epoch by the server's clock, at `at` or shortly before.
     clock: i64,
     at: Instant,
 }
 
-/// How long a clock is extrapolated. A clock that no administrator sets is wrong by 200 millionths at most: by 2 ms after this time.
+/// How long the store extrapolates a clock. A free-running clock drifts by 200 millionths at most,
+/// which is 2 ms in this time.
 const FRESH: Duration = Duration::from_secs(10);
 
 impl Clocks {
@@ -32,8 +34,9 @@ impl Clocks {
         Self { seen: Mutex::default(), servers }
     }
 
-    /// Notes an answer that came just now, of this server, whose clock showed this. Of several answers, the one that was
-    /// on its way for the shortest time shows the most.
+    /// Records that an answer of `server` has just arrived, in which its clock showed `clock`. Of
+    /// several answers, the one with the shortest way back is the most exact: it gives the latest
+    /// time.
     pub(super) fn see(&self, tag: u16, server: u64, clock: i64) {
         let at = Instant::now();
         if let Some(of_tag) = self.servers.get(usize::from(tag)) {
@@ -48,20 +51,22 @@ impl Clocks {
         }
     }
 
-    /// The server of `tag`, and what its clock showed at `begun`, or less: as much as an answer was on its way. Nothing if
-    /// there was none lately.
+    /// Returns the server of `tag` and a lower bound for its clock at `begun`. The bound is early
+    /// by the time that the answer took to arrive. Returns nothing if no answer arrived in the last
+    /// ten seconds.
     pub(super) fn at(&self, tag: u16, begun: Instant) -> Option<(u64, i64)> {
         let server = self.servers.get(usize::from(tag))?.load(Ordering::Relaxed);
         let seen = self.seen();
         let seen = match &seen[..] {
-            // The server of all tags, unless it says that it is another.
+            // The only known server serves all tags, unless an answer has shown another for this
+            // tag.
             [only] if server == 0 => only,
             all => all.iter().find(|seen| seen.server == server)?,
         };
         (seen.at.elapsed() <= FRESH).then(|| (seen.server, seen.clock_at(begun)))
     }
 
-    /// Forgets a clock that was set.
+    /// Forgets the clock of a server, because somebody has set it.
     pub(super) fn forget(&self, server: u64) {
         self.seen().retain(|seen| seen.server != server);
     }
@@ -94,7 +99,7 @@ mod tests {
         assert_eq!(clocks.at(0, before), None);
         clocks.see(0, 7, 1_000_000);
         let after = Instant::now();
-        // The answer came between the two.
+        // The answer arrived between the two.
         let ((7, first), (7, last)) = (clocks.at(0, before).unwrap(), clocks.at(0, after).unwrap())
         else {
             panic!("another server")
@@ -105,7 +110,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         assert_eq!(clocks.at(0, after + hour), Some((7, last + 3_600_000_000)));
 
-        // An answer that was on its way for longer says nothing new, until the clock is forgotten.
+        // A slower answer does not replace a better one, until the clock is forgotten.
         clocks.see(0, 7, 500_000);
         assert_eq!(clocks.at(0, before), Some((7, first)));
         clocks.see(0, 7, 2_000_000);
@@ -121,13 +126,13 @@ mod tests {
         let clocks = Clocks::new(3);
         clocks.see(0, 7, 1_000_000);
         let now = Instant::now();
-        // The only one there is, until there is another.
+        // Tag 1 uses the only known server, until there is another.
         assert_eq!(clocks.at(1, now).map(|(server, _)| server), Some(7));
         clocks.see(1, 8, 9_000_000);
         assert!(clocks.at(0, now).is_some_and(|(server, clock)| server == 7 && clock < 2_000_000));
         assert!(clocks.at(1, now).is_some_and(|(server, clock)| server == 8 && clock > 8_000_000));
         assert_eq!((clocks.at(2, now), clocks.at(3, now)), (None, None));
-        // The tag moves.
+        // The tag moves to the other server.
         clocks.see(0, 8, 9_000_000);
         assert_eq!(clocks.at(0, now).map(|(server, _)| server), Some(8));
     }

@@ -9,12 +9,15 @@ use redis::{
 
 use super::renewed::{Renewed, Source};
 
-/// The connection of a [`RedisStore`](super::RedisStore) that connects by itself to the primaries of a cluster.
+/// The connection of a [`RedisStore`](super::RedisStore) that connects to the primaries of a
+/// cluster.
 ///
-/// Its clones share one [`ClusterConnection`], which carries the requests of all of them and follows the slots. When a request
-/// was given up, after the store's [deadline](super::RedisStore::with_deadline) for example, and no node has answered anything
-/// since it was sent, that connection is closed, and another is made for the next request. A `ClusterConnection` of the crate
-/// `redis` 1.8 needs that: after the loss of a primary under load it may stop answering for good.
+/// Its clones share one [`ClusterConnection`], which carries the requests of all of them and
+/// follows the slots. The connection is replaced when a request was abandoned, for example after
+/// the store's [deadline](super::RedisStore::with_deadline), and no node has answered any request
+/// since it was sent. The next request then makes a new connection. A `ClusterConnection` of the
+/// crate `redis` 1.8 needs this: after the loss of a primary under load it may stop answering for
+/// good.
 #[derive(Clone)]
 pub struct ClusterPrimaries(Renewed<ClusterClient>);
 

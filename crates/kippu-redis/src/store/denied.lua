@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
--- Which of the commands of the steps the user may not run on the keys of a step; of those that bring the first layout into
--- this one, if there are no others.
--- ARGV: channel, nothing where the steps send no messages.
+-- Returns the commands that the user may not run on the keys of a step. Checks first the commands
+-- that every step needs; if the user may run all of them, checks the ones that convert the first
+-- layout.
+--
+-- ARGV: channel, empty if the steps send no messages.
 local denied = {}
 local needed = {
   {

@@ -1,5 +1,8 @@
--- The ids that have come into the log KEYS[1] behind a place of this server, or all of them, and the place behind them.
--- ARGV: server, place, how many at most.
+-- Returns the ids that were added to the log KEYS[1] after a place of this server, and the place
+-- after them. The place of another server starts again at the first id, because its entry ids mean
+-- nothing here.
+--
+-- ARGV: server, place, maximum number of ids.
 local server, place, count = unpack(ARGV)
 
 if server ~= SERVER then

@@ -1,10 +1,10 @@
-//! Turns the driver's errors into the store's, by their kind and code, never by their text.
+//! Turns the driver's errors into those of the store, by their kind and code, never by their text.
 
 use kippu::session::{StoreError, StoreErrorKind};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Keeps the driver's error as the source, unless it is about how to connect: that could show a part of a URL, in which
-/// there is a password.
+/// Turns an error of the driver into one of the store. The driver's error stays the source, unless
+/// it is about how to connect: it could then show a part of a URL that contains a password.
 pub(super) fn fault(error: RedisError) -> StoreError {
     let (kind, message) = classify(&error);
     match error.kind() {
@@ -15,7 +15,8 @@ pub(super) fn fault(error: RedisError) -> StoreError {
     }
 }
 
-/// The error for an answer that the scripts do not give: another program wrote there.
+/// Returns the error for an answer that the scripts never give: another program wrote under the
+/// prefix.
 pub(super) fn corrupt() -> StoreError {
     StoreError::new(
         StoreErrorKind::Corrupt,
@@ -23,7 +24,7 @@ pub(super) fn corrupt() -> StoreError {
     )
 }
 
-/// The error for what a newer version of kippu wrote.
+/// Returns the error for data that a newer version of kippu wrote.
 pub(super) fn newer() -> StoreError {
     StoreError::new(StoreErrorKind::Misconfigured, NEWER)
 }
@@ -31,18 +32,19 @@ pub(super) fn newer() -> StoreError {
 const NEWER: &str =
     "the sessions in Redis were written by a newer version of kippu: update this server";
 
-/// Whether the server, which is there, has answered with an error.
+/// Returns whether the server itself has answered with an error, so that the connection works.
 pub(super) fn is_server_error(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
-/// Whether the server says that it is a replica: one that serves nothing but what it got, or not even that.
+/// Returns whether the server says that it is a replica, with or without a link to its primary.
 pub(super) fn is_not_primary(error: &RedisError) -> bool {
     let replicas = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown];
     replicas.iter().any(|&kind| error.kind() == ErrorKind::Server(kind))
 }
 
-/// Whether another server may be the primary by now: this one is a replica, is cut off from its replicas, or has just started.
+/// Returns whether another server may have become the primary: this one is a replica, is cut off
+/// from its replicas, or has just started.
 pub(super) fn may_be_superseded(error: &RedisError) -> bool {
     is_not_primary(error)
         || error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading)
@@ -55,18 +57,22 @@ fn classify(error: &RedisError) -> (StoreErrorKind, &'static str) {
     match error.kind() {
         ErrorKind::Io => (Unavailable, "the connection to Redis was refused, lost, or too slow"),
         ErrorKind::ClusterConnectionNotFound => {
-            (Unavailable, "no node of the Redis cluster can be reached that has the session")
+            (Unavailable, "the node of the Redis cluster that has the session cannot be reached")
         }
         ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::NoValidReplicasFoundBySentinel => (
             Unavailable,
-            "the Redis sentinels know of no primary by this name that can be reached: a failover is under way, or the name is another",
+            "the Redis sentinels know no primary of this name that can be reached: a failover is in progress, or the name is wrong",
         ),
         ErrorKind::AuthenticationFailed => (
             Misconfigured,
-            "Redis refuses the user or the password of the connection: correct them in its URL",
+            "Redis rejects the user or the password of the connection: correct them in its URL",
         ),
-        ErrorKind::Parse => (Misconfigured, "what answers does not speak the protocol of Redis"),
-        ErrorKind::UnexpectedReturnType => (Corrupt, "Redis answers with another type"),
+        ErrorKind::Parse => {
+            (Misconfigured, "the server does not speak the protocol of Redis: correct the address")
+        }
+        ErrorKind::UnexpectedReturnType => {
+            (Corrupt, "Redis answers with a value of an unexpected type")
+        }
         ErrorKind::Server(kind) => classify_known(kind),
         ErrorKind::Extension => classify_code(error.code().unwrap_or_default()),
         _ => (Misconfigured, "the Redis client cannot connect with its settings: correct them"),
@@ -80,31 +86,31 @@ fn classify_known(kind: ServerErrorKind) -> (StoreErrorKind, &'static str) {
         ServerErrorKind::BusyLoading => (Unavailable, "Redis is loading its data"),
         ServerErrorKind::ClusterDown => (
             Unavailable,
-            "the Redis cluster is down: it misses a primary, or this node is cut off from it",
+            "the Redis cluster is down: a primary is missing, or this node is cut off from the cluster",
         ),
         ServerErrorKind::TryAgain | ServerErrorKind::Ask => {
             (Unavailable, "the Redis cluster is moving the session to another node")
         }
         ServerErrorKind::MasterDown => (
             Unavailable,
-            "this Redis is a replica that has lost its primary: a failover is under way, or the address is not the primary's",
+            "this Redis is a replica that has lost its primary: a failover is in progress, or the address does not lead to the primary",
         ),
         ServerErrorKind::ReadOnly => (
             Unavailable,
-            "this Redis is a replica: a failover is under way, or the address is not the primary's",
+            "this Redis is a replica: a failover is in progress, or the address does not lead to the primary",
         ),
         ServerErrorKind::Moved | ServerErrorKind::CrossSlot => {
             (Misconfigured, "this Redis is one node of a cluster: connect with RedisStore::cluster")
         }
         ServerErrorKind::NoPerm => (
             Misconfigured,
-            "Redis does not let this user do what the store needs: see RedisStore's documentation for the permissions",
+            "the Redis user lacks a permission that the store needs: RedisStore's documentation lists the permissions",
         ),
         ServerErrorKind::ResponseError => (
             Misconfigured,
-            "Redis cannot run the store's scripts (see the source): it has to be Redis 7.0 or later, or Valkey",
+            "Redis cannot run the store's scripts (see the source): use Redis 7.0 or later, or Valkey",
         ),
-        _ => (Unavailable, "Redis refused the step"),
+        _ => (Unavailable, "Redis rejected the step"),
     }
 }
 
@@ -114,34 +120,34 @@ fn classify_code(code: &str) -> (StoreErrorKind, &'static str) {
     match code {
         "OOM" => (
             Unavailable,
-            "Redis has reached its maxmemory and takes no new session: raise it, and leave maxmemory-policy at noeviction",
+            "Redis has reached its maxmemory and accepts no new session: raise it, and keep maxmemory-policy at noeviction",
         ),
         "MISCONF" => (
             Unavailable,
-            "Redis takes no writes, because it cannot save them to disk: look at its log, and at its disk",
+            "Redis accepts no writes, because it cannot save them to disk: check its log and its disk",
         ),
         "NOREPLICAS" => (
             Unavailable,
-            "Redis takes no writes, because fewer replicas follow than its min-replicas-to-write",
+            "Redis accepts no writes, because fewer replicas are connected than min-replicas-to-write requires",
         ),
-        "BUSY" => (Unavailable, "Redis is busy with the script of another client"),
+        "BUSY" => (Unavailable, "Redis is busy running the script of another client"),
         "NOAUTH" => (
             Misconfigured,
-            "Redis wants a password, and the connection has none: add it to its URL",
+            "Redis requires a password, and the connection has none: add it to its URL",
         ),
         "WRONGPASS" => (
             Misconfigured,
-            "Redis refuses the user or the password of the connection: correct them in its URL",
+            "Redis rejects the user or the password of the connection: correct them in its URL",
         ),
         "DENIED" => (
             Misconfigured,
-            "Redis is in protected mode, and refuses other machines: give it a password, or bind it to an address",
+            "Redis is in protected mode and rejects clients on other machines: set a password, or bind it to an address",
         ),
         "NEWER" => (Misconfigured, NEWER),
         "WRONGTYPE" | "CORRUPT" => {
             (Corrupt, "a key under the store's prefix holds something that the store did not write")
         }
-        _ => (Unavailable, "Redis refused the step"),
+        _ => (Unavailable, "Redis rejected the step"),
     }
 }
 
@@ -154,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_have_their_kinds() {
+    fn each_driver_error_has_its_kind_and_message() {
         use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
 
         let io = |kind| RedisError::from(io::Error::from(kind));
@@ -168,34 +174,34 @@ mod tests {
             (
                 client(ErrorKind::ClusterConnectionNotFound),
                 Unavailable,
-                "no node of the Redis cluster",
+                "the node of the Redis cluster",
             ),
-            (client(ErrorKind::MasterNameNotFoundBySentinel), Unavailable, "know of no primary"),
+            (client(ErrorKind::MasterNameNotFoundBySentinel), Unavailable, "know no primary"),
             (client(ErrorKind::AuthenticationFailed), Misconfigured, "the user or the password"),
             (client(ErrorKind::Parse), Misconfigured, "the protocol of Redis"),
             (client(ErrorKind::Client), Misconfigured, "cannot connect with its settings"),
-            (client(ErrorKind::UnexpectedReturnType), Corrupt, "another type"),
+            (client(ErrorKind::UnexpectedReturnType), Corrupt, "unexpected type"),
             (server(ServerErrorKind::BusyLoading), Unavailable, "is loading its data"),
             (server(ServerErrorKind::ClusterDown), Unavailable, "the Redis cluster is down"),
             (server(ServerErrorKind::TryAgain), Unavailable, "to another node"),
             (server(ServerErrorKind::MasterDown), Unavailable, "has lost its primary"),
             (server(ServerErrorKind::ReadOnly), Unavailable, "this Redis is a replica"),
-            (server(ServerErrorKind::NoPerm), Misconfigured, "the permissions"),
+            (server(ServerErrorKind::NoPerm), Misconfigured, "lacks a permission"),
             (server(ServerErrorKind::Moved), Misconfigured, "one node of a cluster"),
             (server(ServerErrorKind::ResponseError), Misconfigured, "7.0 or later"),
             (server(ServerErrorKind::CrossSlot), Misconfigured, "one node of a cluster"),
-            (server(ServerErrorKind::ExecAbort), Unavailable, "Redis refused the step"),
+            (server(ServerErrorKind::ExecAbort), Unavailable, "Redis rejected the step"),
             (code("OOM"), Unavailable, "maxmemory"),
             (code("MISCONF"), Unavailable, "cannot save them to disk"),
             (code("NOREPLICAS"), Unavailable, "min-replicas-to-write"),
             (code("BUSY"), Unavailable, "another client"),
-            (code("NOAUTH"), Misconfigured, "wants a password"),
+            (code("NOAUTH"), Misconfigured, "requires a password"),
             (code("WRONGPASS"), Misconfigured, "the user or the password"),
             (code("DENIED"), Misconfigured, "protected mode"),
             (code("WRONGTYPE"), Corrupt, "did not write"),
             (code("CORRUPT"), Corrupt, "did not write"),
             (code("NEWER"), Misconfigured, "written by a newer version of kippu"),
-            (code("NEWCODE"), Unavailable, "Redis refused the step"),
+            (code("NEWCODE"), Unavailable, "Redis rejected the step"),
         ] {
             let text = format!("{error}");
             let fault = fault(error);
@@ -205,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_not_be_the_primary() {
+    fn recognizes_a_server_that_may_not_be_the_primary() {
         let server = |kind| RedisError::from((ErrorKind::Server(kind), ""));
         let code = |code: &str| make_extension_error(code.into(), None);
         for (error, is_replica, is_doubtful) in [
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_error_shows_how_to_connect() {
+    fn an_error_shows_no_part_of_the_url() {
         let detail = "connecting to redis://:hunter2@db".into();
         let error = fault(RedisError::from((ErrorKind::Client, "no", detail)));
         let message = "the session store is not set up: the Redis client cannot connect with its settings: correct them";

@@ -1,8 +1,10 @@
--- Adds a session to the shard KEYS[1], unless there is one of its id. Within a limit, with the log KEYS[2], it first revokes
--- as many sessions of the subject as have no room: what `InsertRequest::decide` decides. Says which; 0 if there is one of the
--- id, 1 if it is refused.
--- ARGV: id, value, subject, milliseconds to its absolute end, its absolute end; with a limit also its login, how many others
--- may be live, 1 to revoke or 0 to refuse, channel.
+-- Adds a session to the shard KEYS[1], unless the shard has a session with this id. Within a limit,
+-- with the log KEYS[2], it first revokes the oldest sessions of the subject that exceed the limit,
+-- as `InsertRequest::decide` decides. Returns the ids that it revoked; 0 for a duplicate id, 1 if
+-- the limit rejects the session.
+--
+-- ARGV: id, value, subject, milliseconds to the absolute end, absolute end; with a limit also the
+-- time of the login, how many other sessions may be live, 1 to revoke or 0 to reject, channel.
 local id, value, subject, lifetime, absolute = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local created_at, room, evicts, channel = ARGV[6], tonumber(ARGV[7]), ARGV[8] == '1', ARGV[9]
 
@@ -36,8 +38,9 @@ if room then
   end
 end
 
--- The shard goes a year after the last of its sessions has ended, so that a clock of the server that is set wrong for
--- less than a year takes no session away. A shard that an operator took the expiry from keeps none.
+-- The shard expires a year after the last of its sessions has ended, so that a clock of the server
+-- that is wrong by less than a year removes no session. If an operator has removed the expiry of a
+-- shard, it keeps none.
 local YEAR = 366 * 86400000
 local kept = math.max(lifetime, absolute - CLOCK / 1000) + YEAR
 redis.call('ZADD', KEYS[1], 0, id .. ' ' .. value, 0, index_of(subject) .. id)

@@ -1,6 +1,7 @@
--- The ids and the values of a subject's live sessions behind a place, in turns: the first ones up to a limit. In any order if
--- these are all.
--- ARGV: subject, now, how many at most, time and id of the place or two empty texts.
+-- Returns the ids and the values of a subject's live sessions after a place, alternating. Returns
+-- the first ones if there are more than the limit, else all of them in any order.
+--
+-- ARGV: subject, now, maximum number, time and id of the place or two empty texts.
 local subject, now, limit, after, after_id = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
 local found = {}

@@ -1,3 +1,4 @@
--- The value of a session, nil if there is none.
+-- Returns the value of a session, nil if there is none.
+--
 -- ARGV: id.
 return find(KEYS[1], ARGV[1]) or false

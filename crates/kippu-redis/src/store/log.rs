@@ -1,4 +1,5 @@
-//! The log of ended sessions: one stream, and in a cluster one for each hash tag, since a step reaches one slot alone.
+//! The log of ended sessions: one stream, and in a cluster one for each hash tag, because a step
+//! can only reach one slot.
 
 use std::str;
 
@@ -15,13 +16,13 @@ use super::{
     step::{ENDED, TRIM},
 };
 
-/// How many ids of a log are read at once.
+/// How many ids the store reads from a log in one step.
 const PAGE: usize = 10_000;
 
-/// How many logs are asked at once.
+/// How many logs the store reads concurrently.
 const AT_ONCE: usize = 64;
 
-/// A place in one log: the server that made it, and the id of the last entry.
+/// A place in one log: the server that wrote it, and the id of the last entry that was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     server: u64,
@@ -55,7 +56,7 @@ impl Place {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    /// The log that the steps on a tag write into.
+    /// Returns the key of the log that the steps on a tag write to.
     pub(super) async fn log(&self, tag: u16) -> Result<String, StoreError> {
         let prefix = &self.prefix;
         Ok(if self.is_cluster().await? {
@@ -65,18 +66,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         })
     }
 
-    /// Whether the server is a node of a cluster, which it stays.
+    /// Returns whether the server is a node of a cluster. A server does not change that, so the
+    /// answer is cached.
     async fn is_cluster(&self) -> Result<bool, StoreError> {
         if let Some(is_cluster) = self.is_cluster.get() {
             return Ok(*is_cluster);
         }
         let mut connection = self.connection.clone();
-        let said = redis::cmd("INFO").arg("cluster").query_async::<Value>(&mut connection).await;
-        let is_cluster = says(&said.map_err(fault)?, "cluster_enabled:1");
+        let info = redis::cmd("INFO").arg("cluster").query_async::<Value>(&mut connection).await;
+        let is_cluster = says(&info.map_err(fault)?, "cluster_enabled:1");
         Ok(*self.is_cluster.get_or_init(|| is_cluster))
     }
 
-    /// Reads on from the cursor in all logs.
+    /// Reads all logs from the cursor on.
     pub(super) async fn read_logs(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
         let tags = if self.is_cluster().await? { TAGS } else { 1 };
         let places: Vec<Place> =
@@ -106,7 +108,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         read(&answer).ok_or_else(corrupt)
     }
 
-    /// Removes what is old from all logs.
+    /// Removes old ids from all logs.
     pub(super) async fn trim_logs(&self, millis: u128) -> Result<u64, StoreError> {
         let tags = if self.is_cluster().await? { TAGS } else { 1 };
         let removed = self
@@ -118,7 +120,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         Ok(removed.iter().sum())
     }
 
-    /// Does `work` for each tag, many at once. Returns the results in the order of the tags.
+    /// Runs `work` for each tag, many at once. Returns the results in the order of the tags.
     async fn each<T, F>(
         &self,
         tags: u16,
@@ -163,7 +165,7 @@ fn read(answer: &Value) -> Option<Read> {
     Some(Read { ids: ids.collect::<Option<_>>()?, place })
 }
 
-/// Whether one of the nodes says so.
+/// Returns whether the answer of at least one node contains `words`.
 fn says(answer: &Value, words: &str) -> bool {
     match answer {
         Value::BulkString(text) => str::from_utf8(text).is_ok_and(|text| text.contains(words)),
@@ -179,14 +181,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_read_as_it_was_written() {
+    fn a_place_survives_a_round_trip() {
         let place = Place { server: u64::MAX, millis: 1_795_478_400_000, number: 7 };
         assert_eq!(Place::from_bytes(&place.to_bytes()), Some(place));
         assert_eq!(Place::from_bytes(&place.to_bytes()[..23]), None);
     }
 
     #[test]
-    fn a_cluster_is_told_by_any_of_its_nodes() {
+    fn recognizes_a_cluster_by_the_answer_of_any_node() {
         let text = |text: &str| Value::BulkString(text.into());
         let node = |said| (text("127.0.0.1:1"), text(said));
         let cluster = "# Cluster\r\ncluster_enabled:1\r\n";

@@ -1,4 +1,4 @@
-//! A connection to the server that is the primary now.
+//! A connection to the current primary.
 
 use std::fmt;
 
@@ -10,25 +10,28 @@ use redis::{
 
 use super::renewed::{Renewed, Source};
 
-/// The connection of a [`RedisStore`](super::RedisStore) that connects by itself: to one server, or to the primary that
-/// sentinels name.
+/// The connection of a [`RedisStore`](super::RedisStore) that connects to one server, or to the
+/// primary that sentinels name.
 ///
-/// Its clones share one connection, which carries the requests of all of them. The connection is closed, and made again
-/// for the next request,
-/// - when it is lost, or an answer is not Redis's;
-/// - when the server answers that it is a replica, waits for its primary, has too few replicas for its `min-replicas-to-write`,
-///   or has just started and loads its data: another server may be the primary by then;
-/// - when a request was given up, after the store's [deadline](super::RedisStore::with_deadline) for example, and nothing
-///   was answered since it was sent: a server that is gone without a word is not waited for until TCP notices.
+/// Its clones share one connection, which carries the requests of all of them. The connection is
+/// closed, and the next request makes a new one, in these cases:
+/// - The connection is lost, or an answer is not in the protocol of Redis.
+/// - The server answers that it is a replica, that it has lost its primary, that it has too few
+///   replicas for its `min-replicas-to-write`, or that it has just started and loads its data.
+///   Another server may have become the primary.
+/// - A request was abandoned, for example after the store's
+///   [deadline](super::RedisStore::with_deadline), and the server has answered nothing since it was
+///   sent. The server may be gone without having closed the connection, which TCP takes minutes to
+///   notice.
 ///
-/// Making it asks the sentinels, or resolves the name of the server, again. One request at a time does that, and
-/// the others wait for it.
+/// A new connection asks the sentinels again, or resolves the name of the server again. One request
+/// at a time connects, and the others wait for it.
 #[derive(Clone)]
 pub struct PrimaryConnection(Renewed<Primary>);
 
 pub(super) enum Primary {
     Server(Client),
-    // Large, and there is one in a store.
+    // A sentinel client is large, and a store has only one.
     Sentinels(Box<SentinelClient>),
 }
 
@@ -41,7 +44,7 @@ impl PrimaryConnection {
         Renewed::connect(Primary::Sentinels(Box::new(client))).await.map(Self)
     }
 
-    /// How to connect to the server that is the primary now.
+    /// Returns a client for the current primary.
     pub(super) async fn client(&self) -> RedisResult<Client> {
         self.0.ask(Primary::client).await
     }
@@ -87,7 +90,8 @@ impl Source for Primary {
     const IS_CLUSTER: bool = false;
 
     async fn dial(&mut self) -> RedisResult<MultiplexedConnection> {
-        // The store has a deadline, and an attempt its own.
+        // The store's deadline and `ATTEMPT` limit the time. The driver's own limits would be
+        // shorter.
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         self.client().await?.get_multiplexed_async_connection_with_config(&config).await

@@ -1,15 +1,18 @@
--- Removes sessions from the shards KEYS that have ended, by the caller's clock and the server's. Begins with the shard
--- KEYS[ARGV[3]], from ARGV[4] on. Says how many, and with which shard and from where to go on: one more than there are
--- when it is through.
--- ARGV: now, how many at most, shard to begin with, first member in it as ZRANGE BYLEX takes it.
+-- Removes the sessions that have ended both by the caller's clock and by the server's from the
+-- shards KEYS. Begins with the shard KEYS[ARGV[3]] at the member ARGV[4]. Returns how many it
+-- removed, and the shard and the member to continue from. After the last shard, that is one more
+-- than the number of keys.
+--
+-- ARGV: now, maximum number, shard to begin with, first member in it as ZRANGE BYLEX takes it.
 local now, limit, number, first = math.min(tonumber(ARGV[1]), CLOCK / 1000), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
--- So many that one step takes half a millisecond, however many there are in a shard.
+-- How many members a step reads. One step takes half a millisecond, however many members a shard
+-- has.
 local ENOUGH = 250
 
 local removed, seen = 0, 0
 while number <= #KEYS and seen < ENOUGH do
-  -- The index comes behind all sessions.
+  -- The index entries sort after all sessions.
   local wanted = ENOUGH - seen
   local members = range(KEYS[number], first, '(~', wanted)
   for _, member in ipairs(members) do

@@ -1,5 +1,5 @@
-//! Sessions that have ended are removed from all shards, from where the last purge stopped. A shard that cannot be purged keeps
-//! no other from it.
+//! Removes ended sessions from all shards, starting where the last purge stopped. A shard that
+//! cannot be purged does not keep the others from being purged.
 
 use std::{collections::VecDeque, sync::atomic::Ordering};
 
@@ -9,7 +9,8 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{RedisStore, SHARDS_PER_TAG, TAGS, count, fault::corrupt, late, step::PURGE};
 
-/// How many tags a purge works on at once: the server runs so many steps between two of other callers.
+/// How many tags a purge works on at once. A step of another caller waits for at most so many steps
+/// of the purge.
 const AT_ONCE: u64 = 8;
 
 /// The progress of a purge.
@@ -19,16 +20,18 @@ struct Done {
     tags: u64,
 }
 
-/// A tag at random: a server that starts often and has many sessions would not get further than to the first ones.
+/// Chooses a random tag. From a fixed one, a process that restarts often and has many sessions
+/// would only ever purge the first shards.
 pub(super) fn first_tag() -> u16 {
     let mut random = [0; 2];
-    // Without randomness it is the first.
+    // If there is no randomness, the purge starts at tag 0.
     let _ = getrandom::fill(&mut random);
     u16::from_le_bytes(random) % TAGS
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    /// Removes up to `limit` sessions, until the deadline. That it comes is an error where nothing was done until then.
+    /// Removes up to `limit` sessions, until the deadline. The deadline is an error only if no tag
+    /// was finished before it.
     pub(super) async fn purge(&self, now: UnixMillis, limit: u64) -> Result<u64, StoreError> {
         let mut done = Done::default();
         match timeout(self.deadline, self.purge_tags(now, limit, &mut done)).await {
@@ -38,7 +41,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         }
     }
 
-    /// Purges several tags at once, each of them by its share of the limit.
+    /// Purges several tags at once, each with its share of the limit.
     async fn purge_tags(
         &self,
         now: UnixMillis,
@@ -52,7 +55,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             let count = left.min(AT_ONCE).try_into().unwrap_or(usize::MAX);
             let some: Vec<u16> = tags.drain(..tags.len().min(count)).collect();
             let Some(last) = some.last() else { break };
-            // One that cannot be purged is not where every purge ends.
+            // Stored before the work, so that the next purge does not stop at a tag that cannot be
+            // purged.
             self.next_tag.store((last + 1) % TAGS, Ordering::Relaxed);
             let share = (left / u64::try_from(some.len()).unwrap_or(u64::MAX)).max(1);
             let mut tasks = JoinSet::new();
@@ -91,7 +95,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         }
     }
 
-    /// Removes up to `limit` sessions of the shards of `tag`. Returns how many, and what is wrong with a shard of them.
+    /// Removes up to `limit` sessions from the shards of `tag`. Returns how many it removed, and
+    /// the error of a shard that is corrupt.
     async fn purge_tag(
         &self,
         tag: u16,
@@ -105,7 +110,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => error,
             purged => return purged.map(|()| (removed, None)),
         };
-        // One by one, since the server says not which it is.
+        // One by one, because the error does not name the shard.
         for key in keys.chunks(1) {
             match self.purge_keys(tag, key, now, limit, &mut removed).await {
                 Err(error) if error.kind() != StoreErrorKind::Corrupt => return Err(error),
@@ -142,5 +147,5 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
 }
 
 pub(super) fn ended() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "the runtime has ended during the step")
+    StoreError::new(StoreErrorKind::Unavailable, "the tokio runtime was shut down during the step")
 }

@@ -1,4 +1,5 @@
-//! A connection that is given up when it is lost, falls silent, or leads to the wrong server, and made again at the next request.
+//! A connection that is dropped when it is lost, does not answer, or leads to the wrong server. The
+//! next request makes a new one.
 
 use std::{
     future::Future,
@@ -24,39 +25,41 @@ use super::fault::{is_server_error, may_be_superseded};
 pub(super) trait Source: Send + 'static {
     type Connection: ConnectionLike + Clone + Send + Sync;
 
-    /// Whether a connection leads to several servers and looks after each of them: then it is given up only when none of
-    /// them answers.
+    /// Whether a connection leads to several servers and reconnects to each of them. Such a
+    /// connection is dropped only when no server answers.
     const IS_CLUSTER: bool;
 
     fn dial(&mut self) -> impl Future<Output = RedisResult<Self::Connection>> + Send;
 }
 
-/// Its clones share one connection, which carries the requests of all of them.
+/// A connection whose clones share the underlying one, which carries the requests of all of them.
 pub(super) struct Renewed<S: Source>(Arc<Shared<S>>);
 
 struct Shared<S: Source> {
-    /// The lock of the caller that connects.
+    /// Locked by the caller that connects.
     source: Turn<S>,
     state: Mutex<State<S::Connection>>,
 }
 
 struct State<C> {
     live: Option<Live<C>>,
-    /// When the last attempt failed, or found a replica, and why.
+    /// When the last attempt failed or found a replica, and the error.
     failed: Option<(Instant, RedisError)>,
 }
 
 #[derive(Clone)]
 struct Live<C> {
     connection: C,
-    /// How many requests it has answered.
+    /// How many requests this connection has answered.
     answers: Arc<AtomicU64>,
 }
 
-/// How long one attempt may take. A server that is gone without a word does not answer at all.
+/// How long one attempt to connect may take. A server that is gone does not refuse the connection:
+/// it does not answer at all.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
-/// How long a failed attempt counts for those who come after it, so that a server that refuses is not flooded.
+/// How long later callers get the error of a failed attempt, so that they do not flood a server
+/// that refuses connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<S: Source> Renewed<S> {
@@ -67,7 +70,7 @@ impl<S: Source> Renewed<S> {
         Ok(new)
     }
 
-    /// Asks the source something else than for a connection.
+    /// Asks the source for something other than a connection.
     pub(super) async fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&mut S) -> RedisResult<T>,
@@ -123,21 +126,25 @@ impl<S: Source> Shared<S> {
         Ok(Request { shared: self, live, before, is_finished: false })
     }
 
-    /// The connection there is, or a new one.
+    /// Returns the live connection, or a new one.
     async fn live(self: &Arc<Self>) -> RedisResult<Live<S::Connection>> {
         let since = Instant::now();
         if let Some(known) = self.known(since) {
             return known;
         }
-        // On a separate task, so that a caller that gives up does not undo it.
+        // A separate task connects, so that a caller that times out does not cancel it for the
+        // others.
         let shared = Arc::clone(self);
         match task::spawn(async move { shared.dial(since).await }).await {
             Ok(dialed) => dialed,
-            Err(_) => Err((ErrorKind::Io, "the runtime of the connection has ended").into()),
+            Err(_) => {
+                Err((ErrorKind::Io, "the tokio runtime of the connection was shut down").into())
+            }
         }
     }
 
-    /// The connection there is, or why there was none to be had after `since` or shortly before.
+    /// Returns the live connection, or the error of an attempt that failed after `since` or shortly
+    /// before.
     fn known(&self, since: Instant) -> Option<RedisResult<Live<S::Connection>>> {
         match &*self.state() {
             State { live: Some(live), .. } => Some(Ok(live.clone())),
@@ -168,7 +175,7 @@ impl<S: Source> Shared<S> {
         }
     }
 
-    /// Gives up a connection, unless there is another already.
+    /// Drops a connection, unless another one has already replaced it.
     fn discard(&self, old: &Live<S::Connection>, because: Option<RedisError>) {
         let mut state = self.state();
         if state.live.as_ref().is_some_and(|live| Arc::ptr_eq(&live.answers, &old.answers)) {
@@ -185,11 +192,11 @@ async fn attempt<T>(dial: impl Future<Output = RedisResult<T>>) -> RedisResult<T
     }
 }
 
-/// A request under way.
+/// A request in flight.
 struct Request<'s, S: Source> {
     shared: &'s Shared<S>,
     live: Live<S::Connection>,
-    /// How many answers there were when it was sent.
+    /// How many answers there were when the request was sent.
     before: u64,
     is_finished: bool,
 }
@@ -223,7 +230,8 @@ impl<S: Source> Request<'_, S> {
         self.live.answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether nothing was answered since this request was sent, so that nothing shows that a server is there.
+    /// Returns whether the connection has answered nothing since this request was sent, so that
+    /// nothing shows that the server still runs.
     fn is_silent(&self) -> bool {
         self.live.answers.load(Ordering::Relaxed) == self.before
     }
@@ -248,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers what the name of the command says.
+    /// A server that answers according to the name of the command.
     #[derive(Clone)]
     struct Server;
 
@@ -295,7 +303,7 @@ mod tests {
         }
     }
 
-    /// How many connections are made for these requests, of which one that gets no answer is given up.
+    /// Returns how many connections these requests make. A request without an answer is abandoned.
     async fn connections<const IS_CLUSTER: bool>(requests: &[&str]) -> u64 {
         let dialed = Arc::new(AtomicU64::new(0));
         let source = Counted::<IS_CLUSTER>(Arc::clone(&dialed));
@@ -304,7 +312,7 @@ mod tests {
             let command = redis::cmd(request);
             let answer = renewed.req_packed_command(&command);
             let _ = timeout(Duration::from_millis(10), answer).await;
-            // A failed attempt counts for so long.
+            // A failed attempt counts for this long.
             tokio::time::sleep(PAUSE).await;
         }
         let _ = renewed.req_packed_command(&redis::cmd("ANSWERED")).await;
@@ -312,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_made_again_once_it_is_of_no_use() {
+    async fn a_connection_is_replaced_when_it_is_silent_lost_or_leads_to_a_replica() {
         for (requests, to_one, to_a_cluster) in [
             (&["ANSWERED", "ANSWERED"][..], 1, 1),
             (&["SILENT"], 2, 2),
@@ -327,14 +335,15 @@ mod tests {
 
     /// Other nodes answer meanwhile.
     #[tokio::test(start_paused = true)]
-    async fn one_node_that_is_lost_or_silent_costs_no_connection_of_a_cluster() {
+    async fn a_cluster_connection_survives_the_loss_or_silence_of_one_node() {
         for (request, of_one, of_a_cluster) in [("SILENT", 1, 1), ("LOST", 2, 1)] {
             assert_eq!(beside_others::<false>(request).await, of_one, "{request}");
             assert_eq!(beside_others::<true>(request).await, of_a_cluster, "{request}");
         }
     }
 
-    /// How many connections are made for a request, while another of the same connection is answered.
+    /// Returns how many connections a request makes while the same connection answers another
+    /// request.
     async fn beside_others<const IS_CLUSTER: bool>(request: &str) -> u64 {
         let dialed = Arc::new(AtomicU64::new(0));
         let source = Counted::<IS_CLUSTER>(Arc::clone(&dialed));

@@ -1,4 +1,6 @@
--- Replaces a session of the shard KEYS[1] if it is as it was seen. Says whether it was.
+-- Replaces a session of the shard KEYS[1] if its value is still the one that the caller has seen.
+-- Returns 1 if it was, else 0.
+--
 -- ARGV: id, value seen, new value.
 local id, seen, new = unpack(ARGV)
 

@@ -1,5 +1,7 @@
--- Revokes a session of the shard KEYS[1] that is not revoked yet, with the log KEYS[2]. Says whether there was one. An id that
--- is not there goes into the log too: its session may have been purged while its access token is valid.
+-- Revokes a session of the shard KEYS[1] that is not revoked yet, and writes its id into the log
+-- KEYS[2]. Returns 1 if there was one, else 0. An unknown id goes into the log, too: its session
+-- may have been purged while its access token is still valid.
+--
 -- ARGV: id, time, reason, channel.
 local id, now, reason, channel = unpack(ARGV)
 

@@ -1,5 +1,6 @@
--- Replaces a session of the shard KEYS[1] by one that is revoked if it is as it was seen, with the log KEYS[2]. Says whether it
--- was.
+-- Replaces a session of the shard KEYS[1] by its revoked value if its value is still the one that
+-- the caller has seen, and writes its id into the log KEYS[2]. Returns 1 if it was, else 0.
+--
 -- ARGV: id, value seen, new value, channel.
 local id, seen, new, channel = unpack(ARGV)
 

@@ -1,6 +1,8 @@
--- Revokes the sessions of a subject in the shard KEYS[1] that are not revoked yet, but one, with the log KEYS[2]. Says how
--- many there were; that one of them cannot be read, when the others are revoked.
--- ARGV: subject, id to keep or nothing, time, reason, channel.
+-- Revokes the sessions of a subject in the shard KEYS[1] that are not revoked yet, except the one
+-- to keep, and writes their ids into the log KEYS[2]. Returns how many it revoked. If one of the
+-- sessions cannot be read, it revokes the others and returns an error.
+--
+-- ARGV: subject, id to keep or an empty text, time, reason, channel.
 local subject, keep_id, now, reason, channel = unpack(ARGV)
 
 local revoked = 0

@@ -1,9 +1,12 @@
--- A rotation of a live session whose token is the current one, or ahead of it where that is to be healed. Answers with
--- the generation before and the new end then; with AGAIN when the wait cannot be measured; else with the session as
--- it is, unchanged, about which `RotateRequest::decide` decides; nil if there is none.
--- ARGV: id, generation, next generation, 1 to heal or 0, kid, now, the time of the rotation and the idle end from then
--- on if nothing waits; the new auth_time or nothing, a = and the new data or nothing; a server, when the call began at the
--- earliest by its clock, how long it may have waited.
+-- Rotates a live session if the token is the current one, or is ahead of it and the policy heals
+-- that. Then it returns the previous generation and the new end. Returns AGAIN if the wait cannot
+-- be measured. In all other cases it returns the unchanged session, on which
+-- `RotateRequest::decide` decides, or nil if there is none.
+--
+-- ARGV: id, generation, next generation, 1 to heal or 0, kid, now; the time of the rotation and the
+-- idle end, both for a call that does not wait; the new auth_time or an empty text; a = and the new
+-- data, or an empty text; the server, the earliest time of the call by that server's clock, how
+-- long the call may have waited.
 local id, generation, next_generation, heals, kid, now, rotated_at, idle_end, auth_time, data, server, began, limit =
   unpack(ARGV)
 
@@ -21,7 +24,8 @@ if session.revoked ~= '-' or has_ended(session, tonumber(now)) or not (session.g
   return value
 end
 
--- A clock that was set, or another server's: the wait is measured from what it says now, the next time.
+-- The clock was set, or it is another server's. The caller tries again with the clock that this
+-- answer shows.
 local waited = CLOCK - began
 if server ~= SERVER or waited < 0 or waited > tonumber(limit) then
   return {ok = 'AGAIN'}
@@ -34,7 +38,7 @@ local function later(time, millis)
 end
 
 local before, stall = session.generation, math.floor(waited / 1000)
--- The session's own goes before the request's.
+-- The session's own idle lifetime takes precedence over the request's.
 local own_idle_lifetime = string.match(session.policy, '^t?(%d+)$')
 session.generation = next_generation
 session.kid = kid

@@ -1,5 +1,6 @@
-//! A refresh token that is presented: a rotation in one script, every other decision by `RotateRequest::decide`. A
-//! reauthentication is decided on first: whether it rotates, the record says.
+//! Presents a refresh token: one script makes the rotation, and `RotateRequest::decide` makes every
+//! other decision. For a reauthentication, `decide` runs first, because the record shows whether it
+//! rotates.
 
 use std::{str, time::Instant};
 
@@ -21,12 +22,14 @@ use super::{
     value::encode,
 };
 
-/// How often a rotation is tried: each time another caller has changed the session, of which one grace has few.
+/// How often the store tries a rotation. A try fails when another caller has changed the session
+/// meanwhile, and few callers do within one grace period.
 const TRIES: usize = 8;
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    /// Presents a token by a call that began at `begun`. The script takes the plain decision, and this one the others, until
-    /// nobody has changed the session in between.
+    /// Presents a token for a call that began at `begun`. The script makes the plain rotation. This
+    /// function makes the other decisions, and repeats when another caller has changed the session
+    /// in between.
     pub(super) async fn present(
         &self,
         request: &RotateRequest,
@@ -35,7 +38,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         let RotateRequest { id, generation, kid, now, .. } = request;
         let (name, keys) = (id.to_string(), [self.key(id.shard())]);
         let tag = tag_of(id.shard());
-        // By the idle lifetime of the request. The script reads the session's own one from its value.
+        // Computed from the request's idle lifetime. The script reads the session's own idle
+        // lifetime from its value.
         let idle_end = request.rotated_at().saturating_add(request.idle_lifetime);
         let auth_time = request.auth_time.map(|time| time.to_string()).unwrap_or_default();
         let data = match &request.data {
@@ -66,13 +70,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                     let args = [&first[..], &[&*data, server, begun, limit]].concat();
                     self.run_on(&ROTATE, tag, &keys, &args).await?
                 }
-                // The clock comes with the session. The last generation has no successor, of which the script knows
-                // nothing.
+                // Loading the session also shows the server's clock. The last generation has no
+                // successor; the script does not check that.
                 _ => self.run_on(&LOAD, tag, &keys, &[name.as_bytes()]).await?,
             };
             let (seen, value) = match &answer {
                 Value::Nil => return Ok(RotateOutcome::Unknown),
-                // The clock is not the one that was known.
+                // AGAIN: the server has changed, its clock was set, or the call has waited for
+                // longer than the deadline.
                 Value::SimpleString(_) => {
                     if let Some((server, _)) = known {
                         self.clocks.forget(server);
@@ -86,13 +91,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
             let Decision { outcome, change, .. } = request.decide(&seen);
             match change {
                 None => return Ok(outcome),
-                // The script alone rotates: it knows when it does.
+                // Only the script rotates, because it measures how long the call has waited.
                 Some(Change::Advance { .. }) => may_rotate = true,
                 Some(change) => {
                     let ends = matches!(change, Change::Revoke { .. });
                     let mut new = seen.clone();
                     new.apply(change);
-                    // As it is stored, of whatever version.
+                    // The script compares `value`, the bytes as they were read, whatever their
+                    // version.
                     let new = encode(&new);
                     let args = [name.as_bytes(), value, &new];
                     let is_done = if ends {
@@ -109,11 +115,15 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
                 }
             }
         }
-        Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
+        Err(StoreError::new(
+            StoreErrorKind::Contention,
+            "other callers changed the session during every try: try again",
+        ))
     }
 }
 
-/// What the script says of a rotation that it has made: the generation before, and the new end.
+/// Reads the script's answer to a rotation that it has made: the previous generation, and the new
+/// end.
 fn rotation(request: &RotateRequest, made: &[Value]) -> Result<RotateOutcome, StoreError> {
     let [Value::BulkString(before), Value::Int(expires_at)] = made else { return Err(corrupt()) };
     let before = str::from_utf8(before).ok().and_then(|before| before.parse().ok());

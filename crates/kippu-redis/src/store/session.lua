@@ -1,5 +1,6 @@
--- What the steps share. A key is a shard: a sorted set whose scores are all 0, so that its members are in the order of
--- their bytes. A session has two members, which are added and removed together:
+-- The code that all steps share. A key is a shard: a sorted set. All scores are 0, so that Redis
+-- sorts the members by their bytes. A session has two members, which are added and removed
+-- together:
 --
 --     id 2 generation rotated_at expires_at absolute_expires_at created_at auth_time revoked policy
 --     kid_length data_length client_length label_length\n
@@ -7,33 +8,34 @@
 --
 --     ~subject_length:subject id
 --
--- The first, on three lines here, has one blank before `kid_length`, no break before `kid` but the \n, and none between
--- the texts, which are as long as the numbers say; the data are any bytes. All behind `id ` is the value, and `2` is its
--- version. `-` is nothing, with these meanings:
+-- The first member, on three lines here, has a space before `kid_length`, no line break before
+-- `kid` except the \n, and no separator between the texts. The texts are as long as the numbers
+-- say; the data are any bytes. Everything after `id ` is the value, and `2` is its version. `-`
+-- means that there is none, with these details:
 --
--- * auth_time: that of created_at, which has no other spelling;
--- * revoked: not revoked; else the time, a colon and the reason;
--- * policy: remembered, and no idle lifetime; else a `t` where the session is transient, and the session's own idle
---   lifetime in milliseconds where it has one.
+-- * auth_time: `-` if it equals created_at, and only then;
+-- * revoked: `-` if the session is not revoked; else the time, a colon and the reason;
+-- * policy: `-` if the session is remembered and has no idle lifetime; else a `t` if the session is
+--   transient, and then its own idle lifetime in milliseconds if it has one.
 --
--- The second member, which has no break before its `id`, is the index: the sessions of a subject are neighbours, however
--- many others are in the shard.
+-- The second member, which has no line break before its `id`, is the index entry. The entries of a
+-- subject are adjacent, so that a step finds them without reading the rest of the shard.
 --
--- A version of kippu that changes this layout adds a member to each shard that it converts: `!` and the number of the
--- layout. The steps below refuse such a shard.
+-- A version of kippu that changes this layout adds a member to each shard that it converts: `!` and
+-- the number of the layout. The steps below reject such a shard.
 local VALUE = '^2 (%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%S+) (%S+) (%S+) (%d+) (%d+) (%d+) (%S+)\n()'
 
--- Values of version 1 are read, and written as version 2. They have these two lines of numbers, with `kid` between them and
--- client, label and subject at the end.
+-- Values of version 1 are read, and written as version 2. They have these two lines of numbers,
+-- `kid` between the lines, and client, label and subject at the end.
 local MUTABLE_1 = '^1 (%d+) (%-?%d+) (%-?%d+) (%S+) (%S+) (%d+)\n()'
 local FIXED_1 = '^(%-?%d+) (%-?%d+) (%d+) (%S+)\n()'
 
--- The server's clock, in microseconds. Before Lua's 2^53, until the year 2255.
+-- The server's clock, in microseconds. A Lua number is exact up to 2^53, which is the year 2255.
 local TIME = redis.call('TIME')
 local CLOCK = TIME[1] * 1000000 + TIME[2]
 
--- Which server this is, for as long as it is a primary: its name changes when it becomes one. Sixteen digits tell all of them
--- apart.
+-- The identity of this server for as long as it is a primary: master_replid changes when a server
+-- becomes a primary. Its first sixteen digits fit into a u64, and are enough to tell servers apart.
 local REPLICATION = redis.call('INFO', 'replication')
 local SERVER = string.match(REPLICATION, '\nmaster_replid:(%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x)')
 
@@ -69,7 +71,8 @@ local function parse_1(value)
   }
 end
 
--- The parts of a value, nothing if it is none. Numbers stay texts, so that they are written back as they were.
+-- Parses a value; returns nil if it is malformed. Numbers stay texts, so that they are written back
+-- unchanged.
 local function parse(value)
   local generation, rotated_at, expires_at, absolute_expires_at, created_at, auth_time, revoked, policy, kid_length,
     data_length, client_length, label_length, kid_at = string.match(value, VALUE)
@@ -106,13 +109,13 @@ local function compose(session)
   }, ' ')
 end
 
--- Whether a session has ended by its age.
+-- Returns whether a session has ended by its age.
 local function has_ended(session, now)
   return now >= tonumber(session.expires_at) or now >= tonumber(session.absolute_expires_at)
 end
 
--- As `has_ended`, for the value in `member` from `at` on. It reads only the numbers, because a purge looks through many
--- sessions. A value that cannot be read has not ended.
+-- Returns the same as `has_ended`, for the value in `member` from the index `at` on. Reads only the
+-- numbers, because a purge checks many sessions. A value that cannot be read has not ended.
 local function is_expired(member, now, at)
   local expires_at, absolute_expires_at = string.match(member, '^2 %d+ %-?%d+ (%-?%d+) (%-?%d+) ', at)
   if not expires_at then
@@ -123,11 +126,11 @@ local function is_expired(member, now, at)
   return absolute_expires_at and (now >= tonumber(expires_at) or now >= tonumber(absolute_expires_at))
 end
 
--- Ids are in the order of the bytes that they are written from, which is that of the places of their symbols in this alphabet.
--- It is not the order of the symbols' codes, and Lua compares texts by the server's locale.
+-- Ids sort by the bytes that they encode, which is the order of the symbols in this alphabet. The
+-- symbols' codes have another order, and Lua compares texts by the server's locale.
 local ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
--- Whether a session, by the time of its login and its id, comes before another one.
+-- Returns whether a session, by the time of its login and then by its id, sorts before another one.
 local function is_before(created_at, id, other_created_at, other_id)
   if created_at ~= other_created_at then
     return created_at < other_created_at
@@ -141,19 +144,20 @@ local function is_before(created_at, id, other_created_at, other_id)
   return false
 end
 
--- Sorts a list of sessions, of which each has its `id` and the number of its time in `began`.
+-- Sorts a list of sessions. Each has its `id`, and the time of its login as a number in `began`.
 local function sort(sessions)
   table.sort(sessions, function(one, other)
     return is_before(one.began, one.id, other.began, other.id)
   end)
 end
 
--- What all entries of a subject begin with, and those of no other subject.
+-- Returns the prefix of all index entries of a subject. The length makes sure that no other subject
+-- has the same prefix.
 local function index_of(subject)
   return '~' .. #subject .. ':' .. subject
 end
 
--- An operator who takes away a permission shall not take away the half of a step with it.
+-- Checked before the first write: Redis does not undo the writes of a script that fails later.
 local function require_permission(command, ...)
   if not redis.acl_check_cmd(command, ...) then
     error(redis.error_reply('NOPERM the user of the store may not run ' .. command))
@@ -166,8 +170,8 @@ local function replace(key, id, old, new)
   redis.call('ZADD', key, 0, id .. ' ' .. new)
 end
 
--- The channel on which a message tells the verifiers that sessions have ended, once the step has ended some.
-local told
+-- The channel of the message to the verifiers, set once the step has ended a session.
+local wake_channel
 
 local function require_log(log, id, channel)
   require_permission('XADD', log, '*', 'id', id)
@@ -179,7 +183,7 @@ end
 -- Writes an id into the log of ended sessions.
 local function log_ended(log, id, channel)
   redis.call('XADD', log, '*', 'id', id)
-  told = channel ~= '' and channel
+  wake_channel = channel ~= '' and channel
 end
 
 -- Revokes a session that is not revoked yet: replaces its value, and writes its id into the log.
@@ -193,7 +197,7 @@ local function newer()
   return redis.error_reply('NEWER sessions were written by a newer version of kippu')
 end
 
--- The error for a value that cannot be parsed.
+-- Returns the error for a value that cannot be parsed.
 local function unreadable(value)
   local version = value and string.match(value, '^([1-9]%d?) ')
   if version and tonumber(version) > 2 then
@@ -202,9 +206,9 @@ local function unreadable(value)
   return redis.error_reply('CORRUPT a session is not what was stored')
 end
 
--- Brings a shard into this layout that was written by the first one: a hash of ids and values, each behind a time and a
--- blank. In one piece, so that it is in one of the layouts for everybody. The servers that know the first layout alone
--- find the wrong type from then on, and fail.
+-- Converts a shard of the first layout: a hash of ids and values, each value after a time and a
+-- space. The script is atomic, so that every client sees one layout or the other. Servers that know
+-- only the first layout get WRONGTYPE from then on, and fail.
 local function adopt(key)
   local fields = redis.call('HGETALL', key)
   local left = redis.call('PTTL', key)
@@ -222,7 +226,8 @@ local function adopt(key)
   end
 end
 
--- Up to `count` members from `first` to `last`, as ZRANGE BYLEX takes them; -1 is all.
+-- Returns up to `count` members from `first` to `last`, in the notation of ZRANGE BYLEX; -1 means
+-- all.
 local function range(key, first, last, count)
   local found = redis.pcall('ZRANGE', key, first, last, 'BYLEX', 'LIMIT', 0, count)
   if not found.err then
@@ -235,15 +240,15 @@ local function range(key, first, last, count)
   return redis.call('ZRANGE', key, first, last, 'BYLEX', 'LIMIT', 0, count)
 end
 
--- Fails where the shard has a layout that is not known here. Asked only where nothing was found: in such a shard every
--- session that is found has a value of a newer version.
+-- Fails if the shard has an unknown layout. Called only where nothing was found: in such a shard,
+-- every session that is found has a value of a newer version.
 local function require_known(key)
   if range(key, '[!', '("', 1)[1] then
     error(newer())
   end
 end
 
--- Removes a session with its place in the index if it had ended at `now`. Says whether it did.
+-- Removes a session and its index entry if it had ended at `now`. Returns whether it did.
 local function remove_expired(key, member, now)
   local blank = string.find(member, ' ', 1, true)
   if not (blank and is_expired(member, now, blank + 1)) then
@@ -253,9 +258,9 @@ local function remove_expired(key, member, now)
   return session and redis.call('ZREM', key, member, index_of(subject_of(session)) .. string.sub(member, 1, blank - 1)) > 0
 end
 
--- The value of a session, nil if there is none.
+-- Returns the value of a session, nil if there is none.
 local function find(key, id)
-  -- ! is the next byte after the blank.
+  -- ! is the next byte after the space.
   local member = range(key, '[' .. id .. ' ', '(' .. id .. '!', 1)[1]
   if member then
     return string.sub(member, #id + 2)
@@ -267,7 +272,7 @@ end
 -- Visits the sessions of a subject. Returns an error if one of them cannot be read, else nil.
 local function each_of_subject(key, subject, visit)
   local prefix, fault = index_of(subject), nil
-  -- { is behind all that an id is written with.
+  -- { sorts after all symbols of an id.
   local entries = range(key, '[' .. prefix, '(' .. prefix .. '{', -1)
   if not entries[1] then
     require_known(key)
@@ -285,19 +290,19 @@ local function each_of_subject(key, subject, visit)
   return fault
 end
 
--- Answers with the clock, the server, and what the step says, unless this is a replica: one that takes writes runs scripts
--- too.
+-- Returns the clock, the server, and the result of the step. Returns an error on a replica: with
+-- `replica-read-only no` it would run the script.
 local function answer(step)
   if not string.find(REPLICATION, '\nrole:master\r', 1, true) then
     return redis.error_reply('READONLY this Redis is a replica')
   end
-  local said = step()
-  if told then
-    redis.call('PUBLISH', told, '')
+  local result = step()
+  if wake_channel then
+    redis.call('PUBLISH', wake_channel, '')
   end
-  if type(said) == 'table' and said.err then
-    return said
+  if type(result) == 'table' and result.err then
+    return result
   end
-  return {CLOCK, SERVER, said}
+  return {CLOCK, SERVER, result}
 end
 

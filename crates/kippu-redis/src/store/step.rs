@@ -1,4 +1,5 @@
-//! The steps as the server runs them: scripts, which are sent by their names and with their code where it is unknown.
+//! The steps that the server runs, as Lua scripts. They are called by their hash, and sent as code
+//! where the server does not know them.
 
 use std::sync::LazyLock;
 
@@ -9,13 +10,14 @@ use redis::{
 
 use super::fault::fault;
 
-/// A step: what the server runs in one piece.
+/// A step: a script that the server runs atomically.
 pub(super) struct Step {
     code: &'static str,
     sha1: String,
 }
 
-/// A step is what all steps share, and its own file as the body of a function.
+/// Makes a step: the code that all steps share, and the code in the step's file as the body of a
+/// function.
 macro_rules! step {
     ($name:ident, $file:literal, $flags:literal) => {
         pub(super) static $name: LazyLock<Step> = LazyLock::new(|| {
@@ -32,8 +34,9 @@ macro_rules! step {
     };
 }
 
-// Where memory is short, all may go on but what needs more of it. None has the flag `no-writes`: a replica, and a primary
-// that is cut off from its replicas (`min-replicas-to-write`), refuse to run it even if it only reads.
+// With `allow-oom`, a step runs even when Redis has reached `maxmemory`: only a login needs more
+// memory. No step has the flag `no-writes`. A replica, and a primary that is cut off from its
+// replicas (`min-replicas-to-write`), therefore refuse to run even a step that only reads.
 step!(INSERT, "insert", "");
 step!(LOAD, "load", " flags=allow-oom");
 step!(ROTATE, "rotate", " flags=allow-oom");
@@ -51,8 +54,9 @@ impl Step {
         Self { code, sha1: Script::new(code).get_hash().to_owned() }
     }
 
-    /// Runs it by its name, and with its code where the server does not know it: after a restart, a failover, or
-    /// `SCRIPT FLUSH`. The code travels with the keys, so that it gets to the node that has them.
+    /// Runs the step by its hash. Sends the code where the server does not know the hash: after a
+    /// restart, a failover, or `SCRIPT FLUSH`. `EVAL` carries the keys, so that a cluster client
+    /// sends the code to the node that has them.
     pub(super) async fn run(
         &self,
         connection: &mut impl ConnectionLike,
@@ -75,14 +79,15 @@ fn command(name: &str, script: &str, keys: &[String], args: &[&[u8]]) -> Cmd {
     command
 }
 
-/// How often a step is sent again that the cluster's nodes still pass on to each other.
+/// How often the store sends a step again while the nodes of a cluster redirect it to each other.
 const FOLLOWED: usize = 8;
 
-/// Sends a step until a node takes it.
+/// Sends a step until a node accepts it.
 ///
-/// A node that is being given a slot takes a request for it only right behind an `ASKING`, and on a connection that
-/// tasks share, another's request can get in between: both nodes then point to the other, and under load that may
-/// use up the connection's own retries. Nothing has run until then, so that it is safe to send it again.
+/// A node that imports a slot accepts a request for it only directly after an `ASKING`. On a
+/// connection that tasks share, a request of another task can get in between: both nodes then
+/// redirect to each other, and under load that may use up the connection's own retries. A node that
+/// redirects has not run the script, so that it is safe to send it again.
 async fn follow(connection: &mut impl ConnectionLike, command: &Cmd) -> RedisResult<Value> {
     for _ in 0..FOLLOWED {
         match command.query_async(connection).await {
@@ -97,10 +102,12 @@ fn is_redirect(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Ask | ServerErrorKind::Moved))
 }
 
-/// Explains the code `ERR`, which servers have for much: it asks which commands the user may not run.
+/// Explains the code `ERR`, which servers use for many faults, by asking which commands the user
+/// may not run.
 ///
-/// Redis 7.0 answers with `ERR` when a script runs a command without permission, older servers when they cannot
-/// compile the script, and each of them when it has too many clients, to whom it says nothing more.
+/// Redis 7.0 answers with `ERR` when a script runs a command without permission. Older servers
+/// answer with it when they cannot compile the script. Any server answers with it when it has too
+/// many clients; it then does not answer the question either.
 pub(super) async fn explain(
     connection: &mut impl ConnectionLike,
     keys: &[String],
@@ -121,10 +128,11 @@ pub(super) async fn explain(
     });
     let names = names.collect::<std::vec::Vec<_>>().join(", ");
     let message = if names.is_empty() {
-        "Redis runs the store's scripts, and answers this one with an error (see the source)".into()
+        "Redis can run the store's scripts, but answers this one with an error (see the source)"
+            .into()
     } else {
         format!(
-            "Redis does not let this user run {names}: see RedisStore's documentation for the permissions"
+            "the Redis user may not run {names}: RedisStore's documentation lists the permissions"
         )
     };
     StoreError::from_driver(StoreErrorKind::Misconfigured, error).with_message(message)
@@ -144,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_touches_no_key_but_those_it_declares() {
+    fn a_step_touches_only_the_keys_that_it_declares() {
         let reading = [&LOAD, &LIST, &ENDED];
         let writing = [
             &INSERT,
@@ -166,7 +174,7 @@ mod tests {
                     [", key", ", log,", ", KEYS["].iter().any(|key| rest.starts_with(key));
                 assert!(is_keyless || is_on_a_key, "{command}{rest:.20}");
             }
-            // What the functions call `key` is one of those.
+            // The functions' parameter `key` is one of the declared keys.
             let code = code.replace("string.find(", "").replace("local key, ", "");
             for name in ["adopt", "each_of_subject", "find", "range", "replace", "remove_expired"] {
                 for call in code.split(&format!("{name}(")).skip(1) {
@@ -179,7 +187,7 @@ mod tests {
         }
     }
 
-    /// A node that gives these answers, the last first, and takes the request then.
+    /// A node that gives these answers, the last one first, and then accepts the request.
     struct Answers(Vec<RedisResult<Value>>);
 
     impl ConnectionLike for Answers {
@@ -205,16 +213,16 @@ mod tests {
         (ErrorKind::Server(kind), "").into()
     }
 
-    /// A node that answers so often with an error.
+    /// Returns a node that answers this often with an error.
     fn refuses(times: usize, kind: ServerErrorKind) -> Answers {
         Answers((0..times).map(|_| Err(refusal(kind))).collect())
     }
 
-    /// What comes of an answer that nothing has to be waited for.
+    /// Returns the result of a future that is ready at once.
     fn now<T>(answer: impl Future<Output = T>) -> T {
         match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
-            Poll::Pending => panic!("it waits"),
+            Poll::Pending => panic!("the future is pending"),
         }
     }
 
@@ -228,9 +236,9 @@ mod tests {
         assert!(answer(1, ServerErrorKind::TryAgain).is_err());
     }
 
-    /// After any other error than that the script is unknown, the step may have happened.
+    /// After any error other than an unknown script, the step may have happened.
     #[test]
-    fn a_step_is_sent_again_only_where_its_script_is_unknown() {
+    fn a_step_is_sent_again_only_if_the_server_does_not_know_its_script() {
         let answer = |times, kind| now(ROTATE.run(&mut refuses(times, kind), &[], &[]));
         assert!(matches!(answer(1, ServerErrorKind::NoScript), Ok(Value::Okay)));
         assert!(answer(2, ServerErrorKind::NoScript).is_err());
@@ -239,7 +247,8 @@ mod tests {
         }
     }
 
-    /// The code `ERR` is asked about, for it stands for a permission, an old server, and one with too many clients.
+    /// The store asks about the code `ERR`, which may mean a missing permission, an old server, or
+    /// too many clients.
     #[test]
     fn a_refusal_without_a_code_is_explained() {
         use StoreErrorKind::{Misconfigured, Unavailable};
@@ -247,10 +256,14 @@ mod tests {
         let text = |text: &str| Value::BulkString(text.into());
         let lost = || RedisError::from((ErrorKind::Io, "closed"));
         for (answer, kind, words) in [
-            (Ok(Value::Array(vec![text("ZADD"), text("INFO")])), Misconfigured, "run ZADD, INFO:"),
+            (
+                Ok(Value::Array(vec![text("ZADD"), text("INFO")])),
+                Misconfigured,
+                "not run ZADD, INFO:",
+            ),
             (Ok(Value::Array(vec![])), Misconfigured, "answers this one with an error"),
             (Err(refusal(ServerErrorKind::ResponseError)), Misconfigured, "Redis 7.0 or later"),
-            (Err(refusal(ServerErrorKind::NoPerm)), Misconfigured, "for the permissions"),
+            (Err(refusal(ServerErrorKind::NoPerm)), Misconfigured, "lacks a permission"),
             (Err(lost()), Unavailable, "was refused, lost"),
         ] {
             let error = refusal(ServerErrorKind::ResponseError);

@@ -1,5 +1,6 @@
--- Removes the ids from the log KEYS[1] that are older than so many milliseconds by the server's clock. Says how many there were. A
--- log that is empty stays, and so does its last place.
+-- Removes the ids from the log KEYS[1] that are older than the given time by the server's clock.
+-- Returns how many it removed. An empty log stays, with the id of its last entry.
+--
 -- ARGV: milliseconds.
 local oldest = math.floor(CLOCK / 1000) - tonumber(ARGV[1])
 if oldest <= 0 then

@@ -1,4 +1,5 @@
-//! A session as the bytes that are stored, and back: what is not exactly what was written is refused.
+//! Encodes a session as the bytes of a value, and decodes it. Decoding rejects any bytes that the
+//! encoder does not write.
 
 use std::{
     fmt::Display,
@@ -8,7 +9,7 @@ use std::{
 
 use kippu::session::{Revoked, SessionData, SessionId, SessionRecord, UnixMillis};
 
-/// Why a value is not read.
+/// Why a value cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// A newer version of kippu wrote it.
@@ -17,7 +18,7 @@ pub(super) enum Unreadable {
     Corrupt,
 }
 
-/// Writes the value of a session as `session.lua` describes it.
+/// Encodes a session as `session.lua` describes it.
 pub(super) fn encode(session: &SessionRecord) -> Vec<u8> {
     let SessionRecord { id: _, subject, client, label, kid, generation, data, .. } = session;
     let SessionRecord { created_at, absolute_expires_at, rotated_at, expires_at, .. } = session;
@@ -49,7 +50,7 @@ pub(super) fn encode(session: &SessionRecord) -> Vec<u8> {
     [&[numbers.as_bytes()], &texts[..], &[subject.as_bytes()]].concat().concat()
 }
 
-/// Reads a value, and refuses any that [`encode`], or its first version, does not write.
+/// Decodes a value. Rejects any that [`encode`] or its first version does not write.
 pub(super) fn decode(id: SessionId, value: &[u8]) -> Result<SessionRecord, Unreadable> {
     let read = match version(value) {
         Some(1) => decode_first(id, value),
@@ -60,7 +61,7 @@ pub(super) fn decode(id: SessionId, value: &[u8]) -> Result<SessionRecord, Unrea
     read.filter(SessionRecord::is_well_formed).ok_or(Unreadable::Corrupt)
 }
 
-/// The first word of a value: one or two digits.
+/// Reads the first word of a value: one or two digits.
 fn version(value: &[u8]) -> Option<u8> {
     let (version, _) = str::from_utf8(value.get(..3)?).ok()?.split_once(' ')?;
     exact(version)
@@ -124,7 +125,7 @@ fn decode_first(id: SessionId, value: &[u8]) -> Option<SessionRecord> {
     Some(session)
 }
 
-/// The first line, and what is behind it.
+/// Splits off the first line.
 fn line(value: &[u8]) -> Option<(&str, &[u8])> {
     let end = value.iter().position(|byte| *byte == b'\n')?;
     let (line, rest) = value.split_at_checked(end)?;
@@ -140,7 +141,7 @@ fn words<const N: usize>(line: &str) -> Option<[&str; N]> {
     words.next().is_none().then_some(all)
 }
 
-/// A text of this length, and what is behind it.
+/// Splits off a text of this length.
 fn text<'v>(bytes: &'v [u8], length: &str) -> Option<(&'v str, &'v [u8])> {
     let (text, rest) = bytes.split_at_checked(exact(length)?)?;
     Some((str::from_utf8(text).ok()?, rest))
@@ -154,7 +155,7 @@ fn label<'v>(bytes: &'v [u8], length: &str) -> Option<(Option<String>, &'v [u8])
     Some((Some(label.to_owned()), rest))
 }
 
-/// A number, which has one spelling: scripts compare numbers as texts.
+/// Parses a number that has exactly one spelling: the scripts compare numbers as texts.
 fn exact<T: FromStr + Display>(word: &str) -> Option<T> {
     let number: T = word.parse().ok()?;
     (number.to_string() == word).then_some(number)
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_as_described() {
+    fn encodes_a_session_as_described() {
         let mut session = session();
         let numbers = "2 3 2000 4000 9000 1000 - - - 6 0 7 7";
         assert_eq!(text(&encode(&session)), format!("{numbers}\n2026 1web appFirefoxalice"));
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_back_as_it_went() {
+    fn a_session_survives_a_round_trip() {
         let texts = ["a", " ", "\n", "- - 1\n", "\0", "{x}", "'\";--", "\u{1f511}\u{301}"];
         let times = [UnixMillis::MIN, UnixMillis::new(-1), UnixMillis::new(0), UnixMillis::MAX];
         let idle_lifetimes = [0, 1, 1_800_000, MAX_GENERATION].map(Duration::from_millis);
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_is_refused() {
+    fn rejects_a_value_that_the_encoder_does_not_write() {
         let id = session().id;
         let value = encode(&session());
         let value = text(&value);
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_version_is_read() {
+    fn reads_a_value_of_the_first_version() {
         let mut session = session();
         let value = "1 3 2000 4000 - - 6\n2026 19000 1000 7 7\nweb appFirefoxalice";
         assert_eq!(decode(session.id, value.as_bytes()), Ok(session.clone()));
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_named() {
+    fn recognizes_a_value_of_a_newer_version() {
         let id = session().id;
         for value in ["3 1 2 3", "3 \n", "10 x", "99 and so on"] {
             assert_eq!(decode(id, value.as_bytes()), Err(Unreadable::Newer), "{value}");
@@ -335,7 +336,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is read is what would be written.
+        /// A value that can be read is the one that `encode` writes for it.
         #[test]
         fn a_value_has_one_spelling(
             at in 0_usize..60,

@@ -1,4 +1,4 @@
-//! Sessions in Redis that are rotated while a test does something to the servers.
+//! Rotates sessions in Redis while a test interferes with the servers.
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::{
@@ -18,7 +18,7 @@ use super::records::{LOGIN, request, session};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sessions that are rotated all the time, by a task each, until it is finished.
+/// Sessions that are rotated continuously, each by a task, until the test finishes the load.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     rotations: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// `may_lose`: commits that were acknowledged may be lost.
+    /// Starts the load. With `may_lose`, the server may lose commits that it has acknowledged.
     pub(crate) async fn start<C: ConnectionLike + Clone + Send + Sync + 'static>(
         store: &RedisStore<C>,
         count: u64,
@@ -48,7 +48,7 @@ impl Load {
                 let (mut generation, mut is_in_doubt) = (0, false);
                 while !stop.load(Ordering::Relaxed) {
                     match store.rotate(&request(&record, generation, LOGIN)).await {
-                        // Replayed: it happened, and the answer was lost.
+                        // Replayed: the rotation happened, and its answer was lost.
                         Ok(RotateOutcome::Rotated(next) | RotateOutcome::Replayed(next)) => {
                             assert_eq!(next.generation, generation + 1);
                         }
@@ -67,7 +67,7 @@ impl Load {
                     (generation, is_in_doubt) = (generation + 1, false);
                     rotations.fetch_add(1, Ordering::Relaxed);
                 }
-                // What was acknowledged is there; and what was not may have happened.
+                // Every acknowledged rotation is in the store. One without an answer may be.
                 let kept = store.load(&record.id).await.unwrap().unwrap();
                 let possible = generation..=generation + u64::from(is_in_doubt);
                 assert!(possible.contains(&kept.generation), "{kept:?} at {generation}");
@@ -90,7 +90,7 @@ impl Load {
         timeout(LIMIT, wait).await.expect(what);
     }
 
-    /// Waits for so many rotations more.
+    /// Waits for `more` rotations.
     pub(crate) async fn wait_for(&mut self, more: u64) {
         let target = self.rotations.load(Ordering::Relaxed) + more;
         let reached = |load: &Self| load.rotations.load(Ordering::Relaxed) >= target;

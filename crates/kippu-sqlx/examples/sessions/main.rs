@@ -1,4 +1,5 @@
-//! The five ways of a login, on an SQLite file: log in, call an API, refresh, log out, and a stolen token.
+//! Shows what happens to a login, with sessions in an SQLite file: log in, call an API, refresh,
+//! log out, and detect a stolen token.
 //!
 //! `cargo run -p kippu-sqlx --example sessions`
 
@@ -11,13 +12,13 @@ use kippu::{
 use kippu_sqlx::SqliteStore;
 use serde::{Deserialize, Serialize};
 
-/// What the application says of a user in its access tokens.
+/// The claims about a user that the application adds to its access tokens.
 #[derive(Debug, Serialize, Deserialize)]
 struct Profile {
     role: String,
 }
 
-/// The user table: none, when an account is closed.
+/// Stands for the user table. Returns `None` when the account is closed.
 async fn load_profile(session: Session) -> Result<Option<Profile>, std::io::Error> {
     Ok((session.subject == "user-12345").then(|| Profile { role: "admin".into() }))
 }
@@ -36,9 +37,9 @@ async fn run(file: &std::path::Path) -> Result<(), Box<dyn Error>> {
         .issuer("https://auth.example")
         .audience("api")
         .client("web")
-        .access_key(Key::generate(Algorithm::Hs256)?) // from the secret manager, as the next
+        .access_key(Key::generate(Algorithm::Hs256)?) // in production: from the secret manager
         .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
-        .grace(Duration::ZERO) // so that a thief is found at once
+        .grace(Duration::ZERO) // without a grace period, reuse is detected at once
         .on_event(|event| {
             if event.kind == EventKind::ReuseDetected {
                 println!("   event: reuse detected, session {:?}", event.session_id);
@@ -51,9 +52,9 @@ async fn run(file: &std::path::Path) -> Result<(), Box<dyn Error>> {
     let tokens = sessions.login(login, &Profile { role: "admin".into() }).await?;
     println!("   an access token of {} s, a refresh token", tokens.expires_in.as_secs());
 
-    println!("2. call an API: no database is asked");
-    let who = sessions.verify::<Profile>(&tokens.access_token)?;
-    println!("   {} is {}", who.subject, who.claims.role);
+    println!("2. call an API: no database query");
+    let user = sessions.verify::<Profile>(&tokens.access_token)?;
+    println!("   {} is {}", user.subject, user.claims.role);
     let forged = edit(&tokens.access_token)?;
     match sessions.verify::<Profile>(&forged) {
         Err(error) => println!("   with an edited payload: {error}"),
@@ -67,33 +68,33 @@ async fn run(file: &std::path::Path) -> Result<(), Box<dyn Error>> {
         println!("   {label}, last used {}, until {}", session.last_used_at, session.expires_at);
     }
 
-    println!("4. log out: dead at once");
+    println!("4. log out: effective at once");
     sessions.logout(&next.refresh_token).await?;
-    refused(sessions.refresh(&next.refresh_token, load_profile).await)?;
+    rejected(sessions.refresh(&next.refresh_token, load_profile).await)?;
     match sessions.verify_live::<Profile>(&next.access_token).await {
-        Err(error) => println!("   the access token, with one read of the store: {error}"),
-        Ok(_) => return Err("a session that was ended is live".into()),
+        Err(error) => println!("   the access token, checked against the store: {error}"),
+        Ok(_) => return Err("a revoked session is live".into()),
     }
 
     println!("5. a stolen token");
     let owner = sessions.login("user-12345", &Profile { role: "admin".into() }).await?;
     let thief = sessions.refresh(&owner.refresh_token, load_profile).await?;
-    refused(sessions.refresh(&owner.refresh_token, load_profile).await)?;
-    refused(sessions.refresh(&thief.refresh_token, load_profile).await)?;
+    rejected(sessions.refresh(&owner.refresh_token, load_profile).await)?;
+    rejected(sessions.refresh(&thief.refresh_token, load_profile).await)?;
     Ok(())
 }
 
-fn refused<T>(answer: Result<T, SessionError>) -> Result<(), Box<dyn Error>> {
+fn rejected<T>(answer: Result<T, SessionError>) -> Result<(), Box<dyn Error>> {
     match answer {
         Err(error) => {
-            println!("   refused: {error} (the client is told: {})", error.oauth_error());
+            println!("   rejected: {error} (the client receives: {})", error.oauth_error());
             Ok(())
         }
-        Ok(_) => Err("a token was accepted that must not be".into()),
+        Ok(_) => Err("a revoked token was accepted".into()),
     }
 }
 
-/// Makes the user of a token another, as somebody would who has no key.
+/// Replaces the user in a token, as an attacker without the key would.
 fn edit(token: &str) -> Result<String, Box<dyn Error>> {
     let (front, signature) = token.rsplit_once('.').ok_or("no signature")?;
     let (header, payload) = front.split_once('.').ok_or("no payload")?;

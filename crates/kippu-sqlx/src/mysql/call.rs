@@ -1,5 +1,6 @@
-//! One step of the store: a connection of the pool, what is asked on it, and the deadline. A connection whose state is
-//! unknown, that holds a lock or a transaction, or whose server is not the primary, never goes back into the pool.
+//! Runs one step of the store: a connection of the pool, the statements on it, and the deadline. A
+//! connection never goes back into the pool if its state is unknown, if it holds a lock or a
+//! transaction, or if its server is not the primary.
 
 use std::{future::Future, time::Duration};
 
@@ -25,22 +26,23 @@ use super::{
 
 pub(super) type Statement<'q> = Query<'q, MySql, MySqlArguments>;
 
-/// How often a step is repeated after a conflict. No two steps of the store often lock several rows in different orders.
+/// How often a step is repeated after a conflict. Conflicts are rare, because few steps of the
+/// store lock several rows in different orders.
 const RETRIES: u32 = 8;
 
-/// How long a connection may take to return to the pool. The driver asks the server first whether it is alive, and
+/// How long a connection may take to return to the pool. The driver pings the server first, and
 /// waits for the answer without a limit.
 const RETURN: Duration = Duration::from_secs(3);
 
-/// How long the answer to a rotation is awaited after its caller has gone. A longer stall is an outage, which the operator
-/// sees.
+/// How long the store waits for the answer to a rotation after its caller has gone. A longer stall
+/// is an outage that the operator notices.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// The most rotations of the process whose answers are awaited in that way: each of them holds a connection outside the
-/// pool.
+/// The maximum number of rotations of the process whose answers are awaited like that. Each of them
+/// holds a connection outside the pool.
 static SETTLING: Semaphore = Semaphore::const_new(32);
 
-/// Takes a connection of the pool and does `work` on it, within the deadline.
+/// Takes a connection of the pool and runs `work` on it, within the deadline.
 pub(super) async fn step<T, F>(
     pool: &MySqlPool,
     deadline: Duration,
@@ -53,7 +55,7 @@ where
         return Err(fault::late(deadline));
     }
     let began = Instant::now();
-    // A deadline that the clock cannot reach is none.
+    // A deadline beyond the range of the clock counts as unlimited: 34 years.
     let until = began.checked_add(deadline).unwrap_or_else(|| began + Duration::from_secs(1 << 30));
     let acquired = timeout_at(until, pool.acquire()).await;
     let connection = acquired.unwrap_or(Err(Error::PoolTimedOut)).map_err(|error| {
@@ -79,7 +81,7 @@ where
     })
 }
 
-/// Repeats a part of a step that met another one, up to [`RETRIES`] times.
+/// Repeats a part of a step after a conflict, up to [`RETRIES`] times.
 macro_rules! repeated {
     ($call:ident, $part:expr) => {
         loop {
@@ -93,42 +95,43 @@ macro_rules! repeated {
 }
 pub(super) use repeated;
 
-/// Closes the connections that wait in the pool. They lead to the same server as one that has just failed, and would fail
-/// one call after the other.
+/// Closes the idle connections of the pool. They lead to the same server as the one that has just
+/// failed, and would fail call after call.
 fn close_idle(pool: &MySqlPool) {
     for _ in 0..pool.num_idle() {
         drop(pool.try_acquire().map(PoolConnection::detach));
     }
 }
 
-/// The server's end of the connection.
+/// The state of the server's side of the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Server {
     Idle,
-    /// It may still be at work.
+    /// The server may still execute a statement.
     AtWork,
-    /// The last statement met another one and was undone.
+    /// The last statement met a conflict and was undone.
     MetConflict,
 }
 
-/// A step under way.
+/// A step in flight.
 pub(super) struct Call {
     pool: MySqlPool,
-    /// None after it was closed.
+    /// `None` after it was closed.
     connection: Option<PoolConnection<MySql>>,
     began: Instant,
     until: Instant,
     server: Server,
     is_in_transaction: bool,
-    /// Whether the connection holds a lock by `GET_LOCK`, which lasts until it is closed.
+    /// Whether the connection holds a `GET_LOCK` lock, which lasts until the connection is closed.
     holds_lock: bool,
     repeated: u32,
-    /// The rotation that the server may be at work on.
+    /// The rotation that the server may be executing.
     rotation: Option<Late>,
 }
 
 impl Call {
-    /// Executes a statement that returns no rows: what it changed is committed, or is part of the transaction under way.
+    /// Executes a statement that returns no rows. Its changes are committed, or are part of the
+    /// open transaction.
     pub(super) async fn execute(
         &mut self,
         statement: Statement<'_>,
@@ -137,7 +140,8 @@ impl Call {
         self.answered(asked)
     }
 
-    /// As [`execute`](Self::execute), and hands out an error that the caller expects, which leaves the connection as it was.
+    /// Executes a statement like [`execute`](Self::execute). Also returns an error that the caller
+    /// expects, which leaves the connection usable.
     pub(super) async fn try_execute(
         &mut self,
         statement: Statement<'_>,
@@ -152,14 +156,14 @@ impl Call {
         }
     }
 
-    /// Executes a statement that the store has put together, without parameters.
+    /// Executes a statement that the store has composed, without parameters.
     pub(super) async fn execute_text(&mut self, statement: String) -> Result<u64, StoreError> {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement));
         let asked = async { statement.execute(self.ask()?).await }.await;
         self.answered(asked).map(|result| result.rows_affected())
     }
 
-    /// The rows of a statement that the store has put together, without parameters.
+    /// Returns the rows of a statement that the store has composed, without parameters.
     pub(super) async fn fetch_text(
         &mut self,
         statement: String,
@@ -169,17 +173,18 @@ impl Call {
         self.answered(asked)
     }
 
-    /// The rows of a statement.
+    /// Returns the rows of a statement.
     pub(super) async fn fetch(
         &mut self,
         statement: Statement<'_>,
     ) -> Result<Vec<MySqlRow>, StoreError> {
-        // All of the answer is read, not one row.
+        // Reads the whole answer: after `fetch_one` the driver would still have to skip the rest.
         let asked = async { statement.fetch_all(self.ask()?).await }.await;
         self.answered(asked)
     }
 
-    /// The rows of a statement that only reads, at least one. The first says what the server is.
+    /// Returns the rows of a statement that only reads, at least one. The first row shows the state
+    /// of the server.
     pub(super) async fn read(
         &mut self,
         statement: Statement<'_>,
@@ -199,27 +204,27 @@ impl Call {
         self.answered(asked).map(|_| ())
     }
 
-    /// Prepares a statement on this connection, unless that was done before.
+    /// Prepares a statement on this connection, unless it is already prepared.
     pub(super) async fn prepare(&mut self, statement: &'static str) -> Result<(), StoreError> {
         let statement: Statement<'_> = sqlx::query(statement);
         let asked = async { self.ask()?.prepare(statement.sql()).await }.await;
         self.answered(asked).map(|_| ())
     }
 
-    /// Begins a transaction, under READ COMMITTED.
+    /// Begins a transaction with READ COMMITTED.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         self.is_in_transaction = true;
         self.run_script(dialect::BEGIN).await
     }
 
-    /// Begins a transaction, under READ COMMITTED, with a statement that the store has put together. Returns how many rows it has
-    /// changed.
+    /// Begins a transaction with READ COMMITTED and a statement that the store has composed.
+    /// Returns how many rows the statement has changed.
     pub(super) async fn begin_with(&mut self, statement: &str) -> Result<u64, StoreError> {
         self.is_in_transaction = true;
         self.execute_text(format!("{}; {statement}", dialect::BEGIN)).await
     }
 
-    /// Commits, after these statements.
+    /// Runs these statements and then commits, in one message.
     pub(super) async fn commit_after(&mut self, statements: &str) -> Result<(), StoreError> {
         self.execute_text(format!("{statements}; COMMIT")).await?;
         self.is_in_transaction = false;
@@ -238,7 +243,7 @@ impl Call {
         Ok(())
     }
 
-    /// Whether to repeat what has just failed, which is rolled back then.
+    /// Returns whether to repeat the part that has just failed. If so, it has been rolled back.
     pub(super) async fn can_repeat(&mut self) -> Result<bool, StoreError> {
         if self.server != Server::MetConflict || self.repeated >= RETRIES {
             return Ok(false);
@@ -250,39 +255,39 @@ impl Call {
         Ok(true)
     }
 
-    /// Says whether this connection holds a lock that must not go back into the pool.
+    /// Sets whether this connection holds a lock, so that it must not go back into the pool.
     pub(super) fn set_holds_lock(&mut self, holds_lock: bool) {
         self.holds_lock = holds_lock;
     }
 
-    /// How long the step may still take.
+    /// Returns how long the step may still take.
     pub(super) fn time_left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Says that the next statement is a rotation. Returns when the step began.
+    /// Notes that the next statement is a rotation. Returns when the step began.
     pub(super) fn rotating(&mut self, request: &RotateRequest) -> Instant {
         self.rotation = Some(Late::new(request, self.began));
         self.began
     }
 
-    /// Corrects the time of a rotation that was answered late, and returns the new end of the session if it did. The rotation
-    /// is made, whatever fails now.
+    /// Corrects the time of a rotation whose answer was late. Returns the new end of the session if
+    /// it did. An error is dropped, because the rotation itself has succeeded.
     pub(super) async fn correct(&mut self) -> Option<UnixMillis> {
         let rotation = self.rotation.as_ref()?;
         let connection = self.connection.as_deref_mut()?;
         self.server = Server::AtWork;
-        // After the deadline it is corrected in the background.
+        // After the deadline, `settle` corrects it in the background.
         let corrected = timeout_at(self.until, rotation.correct(connection)).await.ok()?;
         self.answered(corrected).ok().flatten()
     }
 
-    /// Says that there is no rotation to correct.
+    /// Notes that there is no rotation to correct.
     pub(super) fn rotated_nothing(&mut self) {
         self.rotation = None;
     }
 
-    /// The connection, on which something is asked.
+    /// Returns the connection, for a statement that the caller is about to send.
     fn ask(&mut self) -> Result<&mut MySqlConnection, Error> {
         self.server = Server::AtWork;
         self.connection.as_deref_mut().ok_or(Error::WorkerCrashed)
@@ -299,17 +304,19 @@ impl Call {
         })
     }
 
-    /// Closes the connection, and those that wait in the pool.
+    /// Closes the connection and the idle ones in the pool.
     fn close(&mut self) {
-        // The driver's own way to close one says goodbye first, and waits for a server that may not answer.
+        // The driver's `close` sends COM_QUIT first, and would wait for a server that may not
+        // answer.
         drop(self.connection.take().map(PoolConnection::detach));
         close_idle(&self.pool);
     }
 }
 
 impl Drop for Call {
-    /// Returns the connection to the pool, if the server has answered and holds nothing for it. Else it is closed: the driver
-    /// does not always find its way through the rest of an answer.
+    /// Returns the connection to the pool if the server has answered and holds nothing for it.
+    /// Otherwise closes it: after a cancelled statement the driver does not always skip the rest of
+    /// the answer correctly.
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         let runtime = match Handle::try_current() {
@@ -325,11 +332,12 @@ impl Drop for Call {
 }
 
 async fn give_back(mut connection: PoolConnection<MySql>) {
-    // When the time is up, the connection is closed, and its place in the pool is free.
+    // At the timeout the connection is closed, and its place in the pool becomes free.
     let _ = timeout(RETURN, connection.return_to_pool()).await;
 }
 
-/// Awaits the answer to a rotation that its caller no longer awaits, or whose deadline has passed, and corrects its time.
+/// Waits for the answer to a rotation whose caller has gone or whose deadline has passed, and
+/// corrects its time.
 async fn settle(mut connection: MySqlConnection, rotation: Late) {
     if let Ok(_place) = SETTLING.try_acquire() {
         let _ = timeout(SETTLE, finish(&mut connection, &rotation)).await;
@@ -337,7 +345,7 @@ async fn settle(mut connection: MySqlConnection, rotation: Late) {
 }
 
 async fn finish(connection: &mut MySqlConnection, rotation: &Late) -> Result<(), Error> {
-    // The first answer is the statement's, which may be an error.
+    // The first answer belongs to the rotation, and may be an error.
     match connection.ping().await {
         Err(error) if fault::spoils(&error) => return Err(error),
         Err(_) => connection.ping().await?,

@@ -1,17 +1,20 @@
-//! The SQL of the store, in the dialect that MariaDB and MySQL have in common. The differences between the two are written here and
-//! nowhere else.
+//! The SQL of the store, in the dialect that MariaDB and MySQL share. Only this file knows where
+//! the two differ:
 //!
-//! - Neither has `UPDATE … RETURNING`. The number that an update calculates comes back as its `LAST_INSERT_ID(…)`, which is
-//!   part of the answer to a statement. It is unsigned, so that [`UNSIGNED`] is added to a time.
-//! - `@@read_only` is 0 or 1 in MySQL and in MariaDB up to 11, and a word in MariaDB from 12 on. As a text it is one of both.
-//!   A server with `super_read_only` has `read_only` too. The readers of Amazon Aurora have `innodb_read_only`.
-//! - MySQL derives the type of a parameter from its place since 8.0.22. Each one here has its place beside a column, or in
-//!   arithmetic of integers.
-//! - `GET_LOCK` takes names of up to 64 characters, and whole seconds in MySQL.
-//! - Under `autocommit = 0` a statement alone would be answered and never committed.
-//! - MariaDB evaluates the assignments of an update from left to right, as MySQL does, unless the `sql_mode` has
-//!   `SIMULTANEOUS_ASSIGNMENT`.
-//! - Both replace `SYSDATE()` by `NOW()` when they are started with `--sysdate-is-now`, and MySQL has no variable that tells.
+//! - Neither has `UPDATE … RETURNING`. An update returns a computed number as `LAST_INSERT_ID(…)`,
+//!   which is part of the answer to a statement. It is unsigned, so [`UNSIGNED`] is added to a
+//!   time.
+//! - `@@read_only` is 0 or 1 in MySQL and in MariaDB up to 11, and a word in MariaDB from 12 on.
+//!   The store compares it as a text with both. A server with `super_read_only` has `read_only`,
+//!   too. The readers of Amazon Aurora have `innodb_read_only`.
+//! - Since 8.0.22, MySQL derives the type of a parameter from its context. Each parameter here is
+//!   compared with a column, assigned to one, or part of integer arithmetic.
+//! - `GET_LOCK` accepts names of up to 64 characters, and only whole seconds in MySQL.
+//! - With `autocommit = 0`, a single statement would succeed and never be committed.
+//! - Both evaluate the assignments of an update from left to right. MariaDB does not if the
+//!   `sql_mode` contains `SIMULTANEOUS_ASSIGNMENT`.
+//! - Both replace `SYSDATE()` by `NOW()` when they are started with `--sysdate-is-now`. MySQL has
+//!   no variable that shows it.
 
 use kippu::session::{RevokeReason, SessionId, SessionRecord, UnixMillis};
 
@@ -20,29 +23,30 @@ pub(super) const SCHEMA: &str = include_str!("schema.sql");
 /// An update adds this to a time before it returns it.
 pub(super) const UNSIGNED: i64 = 1 << 53;
 
-/// The version of the tables, which [`SCHEMA`] writes too.
+/// The version of the tables, which [`SCHEMA`] writes, too.
 macro_rules! version {
     () => {
         "1"
     };
 }
 
-/// Whether the server is a primary, whose answers may be used.
+/// An expression: whether the server is a primary, whose answers the store may use.
 macro_rules! is_primary {
     () => {
         "CAST(@@read_only AS CHAR) IN ('0', 'OFF') AND NOT @@innodb_read_only"
     };
 }
 
-/// Whether a statement may change something: also for a role that may write to a replica.
+/// An expression: whether a statement may write. It also protects a replica from a user with the
+/// right to write there.
 macro_rules! is_writable {
     () => {
         concat!(is_primary!(), " AND @@autocommit")
     };
 }
 
-/// A column that says whether the server's answer may be used, which `row::check` reads. It is part of every read, so that it takes no
-/// further round trip.
+/// A column that shows whether the store may use the server's answer; `row::check` reads it. It is
+/// part of every read, so that the check takes no extra round trip.
 macro_rules! server {
     ($version:literal) => {
         concat!(
@@ -58,15 +62,16 @@ macro_rules! server {
     };
 }
 
-/// The server's clock in Unix milliseconds, whatever the time zone of the connection is.
+/// The server's clock in Unix milliseconds, independent of the time zone of the connection.
 macro_rules! clock {
     () => {
         "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000"
     };
 }
 
-/// How many milliseconds the statement has waited when this is evaluated: `NOW` is when the server received it, `SYSDATE` is
-/// now. An update evaluates it when it holds the row.
+/// An expression: how many milliseconds the statement has waited so far. `NOW` is when the server
+/// received the statement, `SYSDATE` is the current time. An update evaluates the expression after
+/// it has locked the row.
 macro_rules! stall {
     () => {
         "GREATEST(0, TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) DIV 1000)"
@@ -80,8 +85,9 @@ macro_rules! columns {
     };
 }
 
-/// Begins a transaction. Neither server has one statement for it: so several are sent in one message, as where a transaction adds to
-/// the log, since it holds all later ones up until its commit.
+/// Begins a transaction. Neither server has a single statement that also sets the isolation level,
+/// so the store sends both in one message. A transaction that adds to the log also sends its last
+/// statements in one message, because it blocks all later ones until its commit.
 pub(super) const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
 
 pub(super) const CHECK: &str = concat!("SELECT ", server!("0"));
@@ -89,7 +95,7 @@ pub(super) const CHECK: &str = concat!("SELECT ", server!("0"));
 pub(super) const VERSION_OF: &str =
     concat!("SELECT ", server!("version"), " FROM kippu_state WHERE one = 1");
 
-/// How many of the tables there are.
+/// Counts the tables that exist.
 pub(super) const TABLES: &str = concat!(
     "SELECT ",
     server!("0"),
@@ -97,10 +103,10 @@ pub(super) const TABLES: &str = concat!(
      WHERE table_schema = DATABASE() AND table_name IN ('kippu_sessions', 'kippu_ended', 'kippu_state')"
 );
 
-/// Whether the clock stands still during a statement.
+/// Checks whether `SYSDATE` stays the same during a statement.
 pub(super) const IS_FROZEN: &str = "SELECT SLEEP(0.02) AS slept, SYSDATE(6) = NOW(6) AS is_frozen";
 
-/// It has a row, for the first columns, if the session is not there.
+/// Returns a row with the first columns even if the session does not exist.
 pub(super) const LOAD: &str = concat!(
     "SELECT ",
     server!("version"),
@@ -120,7 +126,7 @@ pub(super) const LIST: &str = concat!(
      WHERE one = 1 ORDER BY created_at, id LIMIT ?"
 );
 
-/// The generation is NULL, which the column refuses, where nothing may be written.
+/// If the server may not write, the generation is NULL, which the column rejects.
 pub(super) const INSERT: &str = concat!(
     "INSERT INTO kippu_sessions (",
     columns!(),
@@ -133,7 +139,7 @@ pub(super) const TAKE_LOCK: &str = "SELECT GET_LOCK(CONCAT('kippu_', LEFT(SHA2(C
 
 pub(super) const RELEASE_LOCK: &str = "SELECT RELEASE_LOCK(CONCAT('kippu_', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 56))) AS is_released";
 
-/// The sessions that count for a limit, and the one that has this id.
+/// The sessions that count for a limit, and the one with this id.
 pub(super) const OTHERS: &str = concat!(
     "SELECT ",
     server!("version"),
@@ -142,7 +148,8 @@ pub(super) const OTHERS: &str = concat!(
      UNION ALL SELECT 0, id, created_at, 1 FROM kippu_sessions WHERE id = ?"
 );
 
-/// Advances a live session of the expected generation, and returns its new end. The sum is evaluated when the row is held.
+/// Advances a live session of the expected generation, and returns its new end. The server computes
+/// the sum after it has locked the row.
 pub(super) const ADVANCE: &str = concat!(
     "UPDATE kippu_sessions SET generation = ?, kid = ?, auth_time = COALESCE(?, auth_time), data = COALESCE(?, data), \
      rotated_at = LEAST(? + ",
@@ -155,15 +162,16 @@ pub(super) const ADVANCE: &str = concat!(
     is_writable!()
 );
 
-/// Stores a new authentication in a session of the expected generation. It writes neither `rotated_at` nor `expires_at`, which
-/// may be corrected in between.
+/// Stores a new authentication in a session of the expected generation. It changes neither
+/// `rotated_at` nor `expires_at`, because another transaction may correct them concurrently.
 pub(super) const REAUTHENTICATE: &str = concat!(
     "UPDATE kippu_sessions SET auth_time = ?, data = COALESCE(?, data) \
      WHERE id = ? AND generation = ? AND revoked_at IS NULL AND ",
     is_writable!()
 );
 
-/// Moves a rotation to a later time, and returns the new end of the session. It never touches a later generation.
+/// Moves a rotation to a later time, and returns the new end of the session. It never changes a
+/// later generation.
 pub(super) const CORRECT: &str = "\
     UPDATE kippu_sessions SET rotated_at = ?, \
     expires_at = CAST(LAST_INSERT_ID(LEAST(? + COALESCE(idle_lifetime, ?), absolute_expires_at) \
@@ -176,11 +184,11 @@ pub(super) const IS_THERE: &str = concat!(
     ", id FROM kippu_state LEFT JOIN kippu_sessions ON id = ? WHERE one = 1"
 );
 
-/// Holds the sessions of a subject that are not revoked.
+/// Locks the sessions of a subject that are not revoked.
 pub(super) const HOLD_SUBJECT: &str =
     "SELECT id FROM kippu_sessions WHERE subject = ? AND revoked_at IS NULL FOR UPDATE";
 
-/// The last entry of the log, then the entries from a number on.
+/// Returns the last entry of the log, then the entries from a number on.
 pub(super) const ENDED_FROM: &str = concat!(
     "SELECT ",
     server!("version"),
@@ -188,7 +196,7 @@ pub(super) const ENDED_FROM: &str = concat!(
      UNION ALL (SELECT 0, seq, tag, id FROM kippu_ended WHERE seq >= ? ORDER BY seq LIMIT ?)"
 );
 
-/// The oldest entries of the log, as many as one statement removes.
+/// Removes the oldest entries of the log, at most 10,000 in one statement.
 pub(super) const TRIM: &str = concat!(
     "DELETE FROM kippu_ended WHERE ended_at < ",
     clock!(),
@@ -197,7 +205,7 @@ pub(super) const TRIM: &str = concat!(
     " ORDER BY ended_at LIMIT 10000"
 );
 
-/// How many sessions one statement of a purge reads.
+/// Returns the last id of a portion: the sessions that one statement of a purge reads.
 pub(super) const PORTION: &str = concat!(
     "SELECT ",
     server!("version"),
@@ -205,15 +213,16 @@ pub(super) const PORTION: &str = concat!(
      FROM kippu_state WHERE one = 1"
 );
 
-/// The sessions of a portion that have ended, by the caller's clock and by the server's. It waits for no lock.
-pub(super) const OVER: &str = concat!(
+/// Returns the sessions of a portion that have ended both by the caller's clock and by the
+/// server's. It waits for no lock.
+pub(super) const ENDED: &str = concat!(
     "SELECT id FROM kippu_sessions WHERE id > ? AND id <= ? AND LEAST(expires_at, absolute_expires_at) <= LEAST(?, ",
     clock!(),
     ") ORDER BY id LIMIT ?"
 );
 
-/// The same sessions, now held, without those that another transaction holds.
-pub(super) fn hold_over(ids: &[Vec<u8>], now: i64) -> String {
+/// Locks the same sessions, without those that another transaction has locked.
+pub(super) fn lock_ended(ids: &[Vec<u8>], now: i64) -> String {
     format!(
         "SELECT id FROM kippu_sessions WHERE id IN ({}) AND LEAST(expires_at, absolute_expires_at) <= LEAST({now}, {}) \
          FOR UPDATE SKIP LOCKED",
@@ -226,13 +235,13 @@ pub(super) fn remove(ids: &[Vec<u8>]) -> String {
     format!("DELETE FROM kippu_sessions WHERE id IN ({})", literals(ids))
 }
 
-/// Revokes a session. The reason is one of kippu's own words.
+/// Revokes a session. `reason` is one of kippu's own words, so it needs no quoting.
 pub(super) fn revoke(id: &SessionId, at: UnixMillis, reason: RevokeReason) -> String {
     revoke_where(&format!("id = {} AND revoked_at IS NULL", literal(id.as_bytes())), at, reason)
 }
 
-/// Revokes a session whose record still is as it was read. It does nothing where the time of the rotation was corrected since: the
-/// decision may then be another.
+/// Revokes a session whose record is unchanged since it was read. It does nothing if the time of
+/// the rotation was corrected since then, because the decision may be different.
 pub(super) fn revoke_reused(read: &SessionRecord, at: UnixMillis, reason: RevokeReason) -> String {
     let is_as_read = format!(
         "id = {} AND generation = {} AND rotated_at = {} AND revoked_at IS NULL",
@@ -243,7 +252,7 @@ pub(super) fn revoke_reused(read: &SessionRecord, at: UnixMillis, reason: Revoke
     revoke_where(&is_as_read, at, reason)
 }
 
-/// Revokes sessions that are held.
+/// Revokes sessions that this transaction has locked.
 pub(super) fn revoke_held(ids: &[Vec<u8>], at: UnixMillis, reason: RevokeReason) -> String {
     revoke_where(&format!("id IN ({})", literals(ids)), at, reason)
 }
@@ -255,7 +264,7 @@ fn revoke_where(condition: &str, at: UnixMillis, reason: RevokeReason) -> String
     )
 }
 
-/// Takes so many numbers of the log, the last of which is the connection's `LAST_INSERT_ID()` then.
+/// Takes `count` numbers of the log. The last one is then the connection's `LAST_INSERT_ID()`.
 pub(super) fn take_numbers(count: usize, tag: &[u8]) -> String {
     format!(
         "UPDATE kippu_state SET seq = LAST_INSERT_ID(seq + {count}), tag = {} WHERE one = 1 AND {}",
@@ -264,8 +273,8 @@ pub(super) fn take_numbers(count: usize, tag: &[u8]) -> String {
     )
 }
 
-/// Adds entries to the log behind which there are so many `more` of the numbers that were taken. Where the statement before changed
-/// nothing, the number is NULL, which the column refuses.
+/// Adds entries to the log. `more` of the numbers that were taken follow these entries. If the
+/// previous statement changed nothing, the number is NULL, which the column rejects.
 pub(super) fn add_ended(ids: &[Vec<u8>], tag: &[u8], more: usize) -> String {
     let (tag, clock) = (literal(tag), clock!());
     let behind = (0..ids.len()).rev().map(|behind| behind + more);
@@ -281,13 +290,13 @@ fn literals(ids: &[Vec<u8>]) -> String {
     ids.iter().map(|id| literal(id)).collect::<Vec<_>>().join(", ")
 }
 
-/// Bytes as SQL has them: no byte of them is a quote.
+/// Returns the bytes as a hexadecimal SQL literal, which cannot contain a quote.
 fn literal(bytes: &[u8]) -> String {
     use std::fmt::Write;
 
     let mut text = String::from("x'");
     for byte in bytes {
-        // A String takes all that is written.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text.push('\'');
@@ -299,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_writes_the_version_that_is_read() {
+    fn the_schema_has_the_version_that_the_store_checks() {
         let written = concat!(
             "INSERT IGNORE INTO kippu_state (one, version, seq, tag) VALUES (1, ",
             version!(),
@@ -309,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_written_as_digits() {
+    fn bytes_become_a_hexadecimal_literal() {
         assert_eq!(literal(b"'; \0\xff"), "x'273b2000ff'");
         assert_eq!(
             remove(&[vec![1], vec![0xab]]),

@@ -1,5 +1,6 @@
-//! The log of ended sessions: entries in, in the order of the commits, and pages out. A cursor is an entry's number and its tag;
-//! where the log has another entry there, or none, the log is read from its beginning.
+//! The log of ended sessions: adds entries in the order of the commits, and returns pages. A cursor
+//! is the number and the tag of an entry. If the log has another entry with that number, or none,
+//! the reader starts again at the beginning.
 
 use std::{
     mem,
@@ -20,14 +21,15 @@ use super::{
 };
 use crate::columns::millis;
 
-/// How many entries a page has at most.
+/// The maximum number of entries in a page.
 const PAGE: usize = 10_000;
 
-/// How many entries one message adds.
+/// The maximum number of entries that one message adds.
 const PORTION: usize = 1000;
 
-/// Adds these sessions to the log, at the end of a transaction that has revoked them, and commits it. From the last number on it holds
-/// the row of `kippu_state`: so it takes that lock after all others, and no later transaction has a smaller number.
+/// Adds these sessions to the log, at the end of the transaction that has revoked them, and
+/// commits. From taking the numbers on, the transaction locks the row of `kippu_state`. It takes
+/// this lock after all others, and no later transaction gets a smaller number.
 pub(super) async fn commit(call: &mut Call, ids: &[Vec<u8>]) -> Result<(), StoreError> {
     let tag = tag()?;
     let mut statements = dialect::take_numbers(ids.len(), &tag) + "; ";
@@ -41,7 +43,7 @@ pub(super) async fn commit(call: &mut Call, ids: &[Vec<u8>]) -> Result<(), Store
     }
     match call.commit_after(&statements).await {
         Err(error) if error.kind() == StoreErrorKind::Misconfigured => {
-            // The row is missing, or the server is read-only and the role may write all the same.
+            // The row is missing, or the server is read-only and the user may write nevertheless.
             call.read(sqlx::query(dialect::VERSION_OF)).await?;
             Err(error)
         }
@@ -49,15 +51,15 @@ pub(super) async fn commit(call: &mut Call, ids: &[Vec<u8>]) -> Result<(), Store
     }
 }
 
-/// A name that no other transaction has.
+/// Returns a name that no other transaction has.
 fn tag() -> Result<[u8; 16], StoreError> {
-    // Its last 14 bytes come from the operating system's generator.
+    // The last 14 bytes come from the operating system's random number generator.
     let id = SessionId::generate("")
         .map_err(|error| StoreError::from_driver(StoreErrorKind::Unavailable, error))?;
     Ok(*id.as_bytes())
 }
 
-/// An entry of the log, or the last one there was.
+/// An entry of the log, or the last one that was added.
 struct Entry {
     seq: i64,
     tag: Vec<u8>,
@@ -81,12 +83,12 @@ pub(super) async fn after(mut call: Call, cursor: &EndedCursor) -> Result<EndedP
     Ok(if is_full { EndedPage::more(ids, next) } else { EndedPage::last(ids, next) })
 }
 
-/// The last entry, and up to a page of entries from this number on, in one snapshot.
+/// Returns the last entry, and up to a page of entries from this number on, in one snapshot.
 async fn from(call: &mut Call, seq: i64) -> Result<(Entry, Vec<Entry>), StoreError> {
     let limit = i64::try_from(PAGE + 1).map_err(|_| corrupt())?;
     let rows = call.read(sqlx::query(ENDED_FROM).bind(seq).bind(limit)).await?;
     let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-    // UNION promises no order.
+    // UNION guarantees no order.
     entries.sort_by_key(|entry| (entry.id.is_some(), entry.seq));
     let last = entries.remove(0);
     Ok((last, entries))
@@ -102,7 +104,7 @@ fn parsed(cursor: &EndedCursor) -> Option<(i64, Vec<u8>)> {
     (seq > 0).then(|| (seq, tag.to_vec()))
 }
 
-/// Removes the oldest, in portions, until there are no more or half of the deadline has passed.
+/// Removes the oldest entries in batches, until none is left or half of the deadline has passed.
 pub(super) async fn trim(
     mut call: Call,
     kept_for: Duration,

@@ -1,17 +1,19 @@
-//! Turns the driver's errors into the store's, by their variant and the server's error number, never by their text.
+//! Turns the driver's errors into those of the store, by their variant and the server's error
+//! number, never by their text.
 
 use std::time::Duration;
 
 use kippu::session::{StoreError, StoreErrorKind};
 use sqlx::{Error, mysql::MySqlDatabaseError};
 
-/// The driver's error stays the source, unless it could show a password or a row.
+/// Turns an error of the driver into one of the store. The driver's error stays the source, unless
+/// it could show a password or a row.
 pub(super) fn fault(error: Error) -> StoreError {
     let (kind, message) = classify(&error);
     let is_telling = match &error {
-        // A part of a connection string, which holds a password.
+        // A part of a connection string, which contains a password.
         Error::Configuration(_) => true,
-        // The row that was refused.
+        // The server's message quotes the rejected row.
         Error::Database(error) => {
             let class = error.code().unwrap_or_default();
             class.starts_with("22") || class.starts_with("23")
@@ -25,22 +27,22 @@ pub(super) fn fault(error: Error) -> StoreError {
     }
 }
 
-/// A row that the store cannot have written.
+/// Returns the error for a row that the store cannot have written.
 pub(super) fn corrupt() -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, STRANGE)
 }
 
-/// A connection string that is none.
+/// Returns the error for an invalid connection string.
 pub(super) fn no_url() -> StoreError {
     StoreError::new(StoreErrorKind::Misconfigured, OPTIONS)
 }
 
-/// The row of `kippu_state` is missing.
+/// Returns the error for a missing row of `kippu_state`.
 pub(super) fn no_state() -> StoreError {
     StoreError::new(StoreErrorKind::Misconfigured, NO_TABLES)
 }
 
-/// A server that answers reads, but does not know what was written last.
+/// Returns the error for a server that answers reads, but may not have the last writes.
 pub(super) fn replica() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, READ_ONLY)
 }
@@ -48,7 +50,7 @@ pub(super) fn replica() -> StoreError {
 pub(super) fn no_autocommit() -> StoreError {
     StoreError::new(
         StoreErrorKind::Misconfigured,
-        "autocommit is off, so that the server would not keep what it answers: set autocommit = 1 in the server's \
+        "autocommit is off, so the server would not commit the store's statements: set autocommit = 1 in the server's \
          options or in the pool's after_connect",
     )
 }
@@ -64,7 +66,7 @@ pub(super) fn simultaneous() -> StoreError {
 pub(super) fn frozen() -> StoreError {
     StoreError::new(
         StoreErrorKind::Misconfigured,
-        "the server runs with sysdate-is-now, so that the store cannot measure how long a rotation waited: start the server \
+        "the server runs with sysdate-is-now, so the store cannot measure how long a rotation waited: start the server \
          without it",
     )
 }
@@ -76,15 +78,15 @@ pub(super) fn newer() -> StoreError {
     )
 }
 
-/// Other logins of the same subject take too long.
+/// Returns the error for a login that has waited too long for other logins of its subject.
 pub(super) fn queued() -> StoreError {
     StoreError::new(
         StoreErrorKind::Contention,
-        "other logins of this subject hold the lock of its limit: try again",
+        "other logins of this subject hold the lock of its session limit: try again",
     )
 }
 
-/// A step that the server did not answer in time.
+/// Returns the error for a step that the server did not answer in time.
 pub(super) fn late(deadline: Duration) -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
@@ -95,24 +97,26 @@ pub(super) fn late(deadline: Duration) -> StoreError {
     )
 }
 
-/// Whether a statement met another one and was undone: a deadlock, a wait for a lock that the server ended, or a row that
-/// changed under a snapshot.
+/// Returns whether a statement met a conflict and was undone: a deadlock, a lock wait that the
+/// server ended, or a row that changed after the snapshot.
 pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(number(error), Some(1020 | 1205 | 1213))
 }
 
-/// Whether a row of the same key is there.
+/// Returns whether a row with the same key exists.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     number(error) == Some(1062)
 }
 
-/// Whether a column that is never NULL was given one: [`INSERT`](super::dialect::INSERT) does so where nothing may be written.
+/// Returns whether a NOT NULL column was set to NULL. [`INSERT`](super::dialect::INSERT) does so if
+/// the server may not write.
 pub(super) fn is_null(error: &Error) -> bool {
     number(error) == Some(1048)
 }
 
-/// Whether nothing more may be asked over the connection that failed like this, although it may still be open: its server
-/// takes no writes or is about to stop, or its statements are not those that the driver believes in.
+/// Returns whether the connection must be closed after this error, even if it is still open. Its
+/// server rejects writes or is about to stop, or the server's prepared statements differ from those
+/// that the driver knows.
 pub(super) fn spoils(error: &Error) -> bool {
     let Error::Database(_) = error else { return true };
     matches!(
@@ -123,14 +127,13 @@ pub(super) fn spoils(error: &Error) -> bool {
 
 type Class = (StoreErrorKind, &'static str);
 
-const OPTIONS: &str =
-    "the connection's options are wrong: mysql://user:password@host:3306/database is wanted";
-const OTHER_TABLE: &str = "kippu_sessions, kippu_ended or kippu_state is not this version's table: compare it with MySqlStore::SCHEMA";
-const NO_TABLES: &str = "the tables kippu_sessions, kippu_ended and kippu_state with its row are not there: call \
+const OPTIONS: &str = "the connection URL is invalid: use mysql://user:password@host:3306/database";
+const OTHER_TABLE: &str = "kippu_sessions, kippu_ended or kippu_state does not have the columns of this version: compare it with MySqlStore::SCHEMA";
+const NO_TABLES: &str = "the tables kippu_sessions, kippu_ended and kippu_state, or the row of kippu_state, are missing: call \
      MySqlStore::create_schema, or run MySqlStore::SCHEMA";
-const READ_ONLY: &str = "the server is read-only: it is a replica, as an old primary is after a failover, or read_only is on: \
-     connect to the primary, or switch the setting off";
-const STRANGE: &str = "a row of the store's tables holds something that the store did not write";
+const READ_ONLY: &str = "the server is read-only: it is a replica, or an old primary after a failover, or read_only is on: \
+     connect to the primary, or turn the setting off";
+const STRANGE: &str = "a row in the store's tables has a value that the store did not write";
 
 fn number(error: &Error) -> Option<u16> {
     let error: &MySqlDatabaseError = error.as_database_error()?.try_downcast_ref()?;
@@ -144,12 +147,12 @@ fn classify(error: &Error) -> Class {
         Error::Database(_) => classify_number(number(error).unwrap_or_default()),
         Error::Configuration(_) | Error::InvalidArgument(_) => (
             Misconfigured,
-            "the connection's options are wrong, or MySQL wants an RSA key or TLS for the password: use TLS, or the feature \
+            "the connection options are invalid, or MySQL requires TLS or an RSA key for the password: use TLS, or the feature \
              mysql-rsa of sqlx",
         ),
         Error::Tls(_) => (
             Misconfigured,
-            "no TLS with this server: see ssl-mode, ssl-ca and the tls features of sqlx",
+            "the TLS connection to the server failed: check ssl-mode, ssl-ca and the tls features of sqlx",
         ),
         Error::ColumnDecode { .. }
         | Error::ColumnIndexOutOfBounds { .. }
@@ -159,11 +162,11 @@ fn classify(error: &Error) -> Class {
         | Error::TypeNotFound { .. } => (Corrupt, STRANGE),
         Error::PoolTimedOut => (
             Unavailable,
-            "no connection within the store's deadline or the pool's acquire_timeout: the server is down, or the pool too \
+            "no connection within the store's deadline or the pool's acquire_timeout: the server is down, or the pool is too \
              small",
         ),
         Error::PoolClosed => (Unavailable, "the pool is closed"),
-        // Io, WorkerCrashed, and what else a connection that breaks off can look like.
+        // Io, WorkerCrashed, and other errors of a connection that was lost.
         _ => (Unavailable, "the connection to MariaDB or MySQL failed"),
     }
 }
@@ -175,36 +178,40 @@ fn classify_number(number: u16) -> Class {
 
     match number {
         1020 | 1205 | 1213 | 3058 | 3572 => {
-            (Contention, "the server had to end too many statements that met")
+            (Contention, "the server ended too many conflicting statements: try again")
         }
         1290 | 1792 | 1836 => (Unavailable, READ_ONLY),
         1146 => (Misconfigured, NO_TABLES),
         1044 | 1142 | 1143 | 1227 => (
             Misconfigured,
-            "the user may not do this: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions and kippu_ended, SELECT, UPDATE \
+            "the user lacks a right: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions and kippu_ended, SELECT, UPDATE \
              ON kippu_state, and for create_schema CREATE and INSERT",
         ),
         1045 | 1130 | 1251 | 1524 | 1698 | 1862 | 3118 => {
-            (Misconfigured, "the server refuses this user or password")
+            (Misconfigured, "the server rejects this user or password: correct them in the URL")
         }
-        1046 | 1049 => (Misconfigured, "the server has no such database, or the URL names none"),
+        1046 | 1049 => {
+            (Misconfigured, "the database does not exist, or the URL names none: correct the URL")
+        }
         1193 => (
             Misconfigured,
-            "the server does not know a variable that the store asks for: it is neither MariaDB 10.6 nor MySQL 8.0, nor newer",
+            "the server does not know a variable that the store reads: use MariaDB 10.11 or MySQL 8.0.16, or newer",
         ),
         1064 => (
             Misconfigured,
-            "the server does not understand a statement: it is neither MariaDB 10.6 nor MySQL 8.0, nor newer, or its sql_mode is \
-             another database's",
+            "the server rejects the syntax of a statement: use MariaDB 10.11 or MySQL 8.0.16, or newer, and check that its sql_mode is \
+             not the one of another database",
         ),
-        1286 => (Misconfigured, "the server has no InnoDB"),
+        1286 => (Misconfigured, "InnoDB is disabled on this server: enable it"),
         1665 => (Misconfigured, "binlog_format is STATEMENT: set it to ROW or MIXED"),
         1048 | 1054 | 1062 | 1136 | 1264 | 1265 | 1364 | 1366 | 1406 | 1452 | 3819 | 4025 => {
             (Misconfigured, OTHER_TABLE)
         }
-        1034 | 1194 | 1195 | 1712 | 1877 | 1932 => (Corrupt, "the server found a table damaged"),
+        1034 | 1194 | 1195 | 1712 | 1877 | 1932 => {
+            (Corrupt, "the server reports a damaged table: check it with CHECK TABLE")
+        }
         1021 | 1037 | 1038 | 1040 | 1041 | 1114 | 1135 | 1203 | 1206 | 1226 => {
-            (Unavailable, "the server has no connections, memory, locks or disk left")
+            (Unavailable, "the server has run out of connections, memory, locks or disk space")
         }
         1053 | 1243 | 1317 | 1615 | 1927 | 1928 | 1969 | 3024 | 3032 => {
             (Unavailable, "the server ended the connection or the statement")
@@ -220,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_tells_the_kind() {
+    fn classifies_each_error_number() {
         use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
 
         for (kind, numbers) in [
@@ -244,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variant_tells_the_kind() {
+    fn classifies_each_variant_of_the_driver() {
         use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
 
         for (error, kind) in [
@@ -262,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_shown() {
+    fn an_error_shows_no_password() {
         let fault = fault(Error::Configuration("mysql://user:hunter2@host".into()));
         assert_eq!(fault.kind(), StoreErrorKind::Misconfigured);
         assert!(!format!("{fault} {fault:?}").contains("hunter2"));

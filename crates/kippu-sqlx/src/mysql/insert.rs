@@ -1,4 +1,5 @@
-//! A login: one statement, or, within a limit, a lock by the subject's name around a count and that statement.
+//! A login: one statement. Within a limit it first takes a lock on the subject's name, counts, and
+//! then runs that statement.
 
 use kippu::session::{
     RevokeReason, SessionId, SessionRecord, StoreError, UnixMillis,
@@ -20,14 +21,14 @@ pub(super) async fn insert(
 ) -> Result<InsertOutcome, StoreError> {
     let session = &request.session;
     if !session.is_well_formed() {
-        // Some modes of the server cut off what is too long.
+        // Some modes of the server truncate a value that is too long.
         return Err(corrupt());
     }
     if request.limit.is_none() {
         return repeated!(call, add(&mut call, session));
     }
     let subject = session.subject.as_bytes();
-    // A wait that the server ends later than the deadline is of no use.
+    // A lock that the server grants after the deadline would be useless.
     let seconds = i64::try_from(call.time_left().as_secs()).unwrap_or(i64::MAX).clamp(1, 1 << 20);
     // From now on the connection may hold the lock, until it is closed.
     call.set_holds_lock(true);
@@ -43,7 +44,7 @@ pub(super) async fn insert(
     Ok(outcome)
 }
 
-/// Adds a session, while no other login of its subject does.
+/// Adds a session, while the lock excludes other logins of its subject.
 async fn add_within(call: &mut Call, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
     let session = &request.session;
     let now = session.created_at.get();
@@ -59,7 +60,7 @@ async fn add_within(call: &mut Call, request: &InsertRequest) -> Result<InsertOu
         if row::column::<i64>(row, "is_same")? == 1 {
             return Ok(InsertOutcome::Duplicate);
         }
-        // The decision needs no other field.
+        // `decide` reads no other field.
         let created_at = row::time(row, "created_at")?;
         others.push(SessionRecord::new(id, "", "", "", created_at, UnixMillis::MAX));
     }
@@ -79,7 +80,7 @@ async fn add_after(
     call.begin().await?;
     let mut evicted = Vec::new();
     for id in oldest {
-        // Another step may have revoked it since.
+        // Another step may have revoked it since it was read.
         let revoke = dialect::revoke(id, session.created_at, RevokeReason::Limit);
         if call.execute_text(revoke).await? > 0 {
             evicted.push(*id);
@@ -104,7 +105,7 @@ async fn add(call: &mut Call, session: &SessionRecord) -> Result<InsertOutcome, 
         Ok(_) => Ok(InsertOutcome::INSERTED),
         Err(error) if fault::is_duplicate(&error) => Ok(InsertOutcome::Duplicate),
         Err(error) => {
-            // The server took nothing, and says why.
+            // The server rejected the row. This read returns the reason.
             call.read(sqlx::query(CHECK)).await?;
             Err(fault(error))
         }

@@ -1,4 +1,5 @@
-//! A rotation whose answer comes late, because its commit stalled: its grace is put right, since it begins with the commit.
+//! Corrects the time of a rotation whose answer came late because its commit stalled: the grace
+//! period begins with the commit.
 
 use kippu::session::{UnixMillis, rotation::RotateRequest};
 use sqlx::{Error, MySqlConnection, mysql::MySqlQueryResult};
@@ -10,9 +11,9 @@ use crate::columns::millis;
 /// A rotation that was sent to the server.
 pub(super) struct Late {
     request: RotateRequest,
-    /// When the request reached the store.
+    /// The time when the request reached the store.
     began: Instant,
-    /// The earliest `rotated_at` that it can have stored.
+    /// The earliest `rotated_at` that the rotation can have stored.
     from: UnixMillis,
 }
 
@@ -22,8 +23,8 @@ impl Late {
         Self { request: request.clone(), began, from }
     }
 
-    /// Moves the rotation to the present if more than an eighth of the grace has passed since it was stored. Returns the new end
-    /// of the session, or none if nothing was changed.
+    /// Moves the rotation to the current time if more than an eighth of the grace period has passed
+    /// since it was stored. Returns the new end of the session, or `None` if nothing changed.
     pub(super) async fn correct(
         &self,
         connection: &mut MySqlConnection,
@@ -51,7 +52,7 @@ impl Late {
     }
 }
 
-/// The time that an update has returned as its last id.
+/// Returns the time that an update has returned as its last id.
 pub(super) fn returned(result: &MySqlQueryResult) -> UnixMillis {
     let time = i64::try_from(result.last_insert_id()).unwrap_or(i64::MAX);
     UnixMillis::new(time.saturating_sub(UNSIGNED))

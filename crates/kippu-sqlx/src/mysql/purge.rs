@@ -1,4 +1,5 @@
-//! The purge: reads through the sessions by their ids, a portion at a time, from where the call before it stopped.
+//! The purge: reads the sessions in the order of their ids, one portion at a time, starting where
+//! the previous call stopped.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -10,20 +11,20 @@ use kippu::session::{StoreError, UnixMillis};
 
 use super::{
     call::{Call, repeated},
-    dialect::{self, OVER, PORTION},
+    dialect::{self, ENDED, PORTION},
     fault::corrupt,
     row,
 };
 
-/// How many sessions one transaction removes at most.
+/// The maximum number of sessions that one transaction removes.
 const BATCH: u64 = 1000;
 
-/// Behind which id the next portion begins; no bytes: with the first one.
+/// The id after which the next portion begins; empty to begin with the first one.
 #[derive(Debug)]
 pub(super) struct Position(Mutex<Vec<u8>>);
 
 impl Position {
-    /// Somewhere, so that several nodes do not read the same.
+    /// Starts at a random id, so that several nodes do not read the same portion.
     pub(super) fn random() -> Self {
         Self(Mutex::new(somewhere()))
     }
@@ -41,7 +42,7 @@ fn somewhere() -> Vec<u8> {
     RandomState::new().hash_one(()).to_be_bytes().to_vec()
 }
 
-/// Removes up to `limit` sessions, until it has read all or `enough` time has passed.
+/// Removes up to `limit` sessions, until it has read all sessions or `enough` time has passed.
 pub(super) async fn purge(
     mut call: Call,
     position: &Position,
@@ -53,7 +54,8 @@ pub(super) async fn purge(
     let first = position.get();
     let (mut from, mut is_around, mut removed) = (first.clone(), false, 0);
     loop {
-        // Where this portion cannot be read, the next call begins elsewhere.
+        // Set before the read, so that the next call begins elsewhere if this portion cannot be
+        // read.
         position.set(&somewhere());
         let rows = call.read(sqlx::query(PORTION).bind(from.as_slice())).await?;
         let row = rows.first().ok_or_else(corrupt)?;
@@ -77,7 +79,7 @@ pub(super) async fn purge(
     }
 }
 
-/// Removes up to `limit` sessions behind `from` and up to `last`.
+/// Removes up to `limit` sessions after `from` and up to `last`.
 async fn portion(
     call: &mut Call,
     position: &Position,
@@ -89,24 +91,24 @@ async fn portion(
     let (mut from, mut removed) = (from.to_vec(), 0);
     while removed < limit {
         let batch = BATCH.min(limit - removed);
-        let statement = sqlx::query(OVER).bind(&*from).bind(last).bind(now.get()).bind(batch);
-        let over = row::ids(&call.fetch(statement).await?)?;
-        let Some(end) = over.last() else { return Ok(removed) };
-        removed += repeated!(call, remove(call, &over, now))?;
+        let statement = sqlx::query(ENDED).bind(&*from).bind(last).bind(now.get()).bind(batch);
+        let ended = row::ids(&call.fetch(statement).await?)?;
+        let Some(end) = ended.last() else { return Ok(removed) };
+        removed += repeated!(call, remove(call, &ended, now))?;
         from.clone_from(end);
-        if u64::try_from(over.len()).unwrap_or(u64::MAX) < batch {
+        if u64::try_from(ended.len()).unwrap_or(u64::MAX) < batch {
             return Ok(removed);
         }
     }
-    // There may be more of them in this portion.
+    // This portion may have more ended sessions.
     position.set(&from);
     Ok(removed)
 }
 
-/// Removes these sessions, but for those that another transaction holds or has prolonged.
-async fn remove(call: &mut Call, over: &[Vec<u8>], now: UnixMillis) -> Result<u64, StoreError> {
+/// Removes these sessions, except those that another transaction has locked or extended.
+async fn remove(call: &mut Call, ended: &[Vec<u8>], now: UnixMillis) -> Result<u64, StoreError> {
     call.begin().await?;
-    let held = row::ids(&call.fetch_text(dialect::hold_over(over, now.get())).await?)?;
+    let held = row::ids(&call.fetch_text(dialect::lock_ended(ended, now.get())).await?)?;
     if held.is_empty() {
         call.roll_back().await?;
         return Ok(0);

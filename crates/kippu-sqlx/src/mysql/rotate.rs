@@ -1,5 +1,5 @@
-//! The rotation: the record is read, decided on, and changed by one statement if it still is as it was read. A caller that has read
-//! the record itself saves the reading.
+//! Rotates a session: reads the record, decides, and changes it with one statement if it is
+//! unchanged since the read. If the caller has already read the record, the first read is skipped.
 
 use kippu::session::{
     RevokeReason, SessionData, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
@@ -13,15 +13,16 @@ use super::{
 };
 use crate::columns::millis;
 
-/// How often the record is read. Each time another request has advanced or ended the session, of which one grace has few.
+/// How often the store reads the record. A try fails when another request has advanced or revoked
+/// the session meanwhile, and few requests do within one grace period.
 const TRIES: usize = 8;
 
 pub(super) async fn rotate(
     mut call: Call,
     mut request: RotateRequest,
 ) -> Result<RotateOutcome, StoreError> {
-    // The token was the current one when the caller read the record: it probably still is.
-    // Whether a reauthentication rotates, the record says.
+    // The token was the current one when the caller read the record, and probably still is. A
+    // reauthentication needs the record to decide whether it rotates.
     let is_plain = request.auth_time.is_none() && request.generation < MAX_GENERATION;
     if request.was_current && is_plain {
         let expected = request.generation;
@@ -37,7 +38,8 @@ pub(super) async fn rotate(
         match decision.change {
             None => return Ok(decision.outcome),
             Some(Change::Advance { .. }) => {
-                // The token can be used at this moment: a rotation that is stored from now on has overtaken it.
+                // The token is the current one now. If another rotation is stored from now on, it
+                // has overtaken this one.
                 request.was_current = true;
                 let expected = record.generation;
                 let Some(successor) = repeated!(call, advance(&mut call, &request, expected))?
@@ -62,7 +64,10 @@ pub(super) async fn rotate(
             }
         }
     }
-    Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
+    Err(StoreError::new(
+        StoreErrorKind::Contention,
+        "other callers changed the session during every try: try again",
+    ))
 }
 
 /// Advances the session if it is live and has the `expected` generation.
@@ -72,7 +77,8 @@ async fn advance(
     expected: u64,
 ) -> Result<Option<Successor>, StoreError> {
     let (from, to) = (row::generation(expected)?, row::generation(request.generation + 1)?);
-    // The statement does not count a wait for the table while it is prepared.
+    // Preparing may wait for a table lock, and the statement does not measure that wait. So it
+    // happens first.
     call.prepare(ADVANCE).await?;
     let began = call.rotating(request);
     let statement = sqlx::query(ADVANCE)
@@ -96,7 +102,7 @@ async fn advance(
     Ok(Some(Successor::new(request.generation + 1, request.kid.clone(), expires_at)))
 }
 
-/// Stores a new authentication if the token that was read still is the current one.
+/// Stores a new authentication if the token that was read is still the current one.
 async fn reauthenticate(
     call: &mut Call,
     read: &SessionRecord,
@@ -111,7 +117,7 @@ async fn reauthenticate(
     Ok(call.execute(statement).await?.rows_affected() > 0)
 }
 
-/// Revokes the session if its record still is as it was read.
+/// Revokes the session if its record is unchanged since it was read.
 async fn revoke(
     call: &mut Call,
     read: &SessionRecord,

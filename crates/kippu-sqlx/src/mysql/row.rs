@@ -1,4 +1,5 @@
-//! Rows in and out: a record of a row that another program may have written, refused where it cannot be one.
+//! Converts rows to records. Another program may have written a row: a value that the store cannot
+//! have written is rejected.
 
 use kippu::session::{SessionId, SessionRecord, StoreError, UnixMillis};
 use sqlx::{MySql, Row, decode::Decode, mysql::MySqlRow, types::Type};
@@ -6,7 +7,7 @@ use sqlx::{MySql, Row, decode::Decode, mysql::MySqlRow, types::Type};
 use super::fault::{self, corrupt, fault};
 use crate::columns::{self, Columns};
 
-/// Refuses the answer of a server that cannot be used, by the column `server` of a row.
+/// Fails if the store may not use the server's answer, by the column `server` of a row.
 pub(super) fn check(row: &MySqlRow) -> Result<(), StoreError> {
     match column::<i64>(row, "server")? {
         0 => Ok(()),
@@ -17,7 +18,7 @@ pub(super) fn check(row: &MySqlRow) -> Result<(), StoreError> {
     }
 }
 
-/// The record of a row, or none where the row has only what the server says of itself.
+/// Returns the record of a row, or `None` if the row only shows the state of the server.
 pub(super) fn record(row: &MySqlRow) -> Result<Option<SessionRecord>, StoreError> {
     let Some(id) = column::<Option<Vec<u8>>>(row, "id")? else { return Ok(None) };
     let optional_text = |name| column::<Option<Vec<u8>>>(row, name)?.map(utf8).transpose();
@@ -47,13 +48,13 @@ pub(super) fn record(row: &MySqlRow) -> Result<Option<SessionRecord>, StoreError
     columns.into_record().map(Some).ok_or_else(corrupt)
 }
 
-/// The id of a row, where it has one.
+/// Returns the id of a row, if it has one.
 pub(super) fn id(row: &MySqlRow) -> Result<Option<SessionId>, StoreError> {
     let id: Option<Vec<u8>> = column(row, "id")?;
     id.map(|id| Ok(SessionId::from_bytes(id.try_into().map_err(|_| corrupt())?))).transpose()
 }
 
-/// The ids of rows that all have one.
+/// Returns the ids of rows that all have one.
 pub(super) fn ids(rows: &[MySqlRow]) -> Result<Vec<Vec<u8>>, StoreError> {
     rows.iter().map(|row| column(row, "id")).collect()
 }
@@ -66,7 +67,7 @@ pub(super) fn checked(millis: i64) -> Result<UnixMillis, StoreError> {
     columns::time(millis).ok_or_else(corrupt)
 }
 
-/// A generation as it is stored.
+/// Converts a generation to the type of its column.
 pub(super) fn generation(generation: u64) -> Result<i64, StoreError> {
     i64::try_from(generation).map_err(|_| corrupt())
 }

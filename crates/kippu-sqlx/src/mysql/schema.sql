@@ -1,5 +1,5 @@
--- Texts are VARBINARY: bytes are compared, trailing spaces too, whatever the server's character sets are. A rotation changes no
--- column of an index.
+-- Texts are VARBINARY, so that they are compared as bytes, with trailing spaces, independent of the
+-- server's character sets. A rotation changes no column of an index.
 CREATE TABLE IF NOT EXISTS kippu_sessions (
     id BINARY(16) NOT NULL PRIMARY KEY,
     subject VARBINARY(512) NOT NULL,
@@ -24,9 +24,10 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL))
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
 
--- The log of ended sessions. A transaction takes its numbers from kippu_state, whose row it then holds until its commit: so the
--- numbers are in the order of the commits. The tag is random for each transaction. It tells an entry from the one that had the
--- same number before a crash, a failover or the restoration of a backup.
+-- The log of ended sessions. A transaction takes its numbers from kippu_state and locks that row
+-- until its commit, so that the numbers are in the order of the commits. The tag is random for each
+-- transaction. It distinguishes an entry from the one that had the same number before a crash, a
+-- failover or the restoration of a backup.
 CREATE TABLE IF NOT EXISTS kippu_ended (
     seq BIGINT NOT NULL PRIMARY KEY,
     id BINARY(16) NOT NULL,

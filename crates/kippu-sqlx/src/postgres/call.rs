@@ -1,5 +1,6 @@
-//! One step of the store: a connection of the pool, what is asked on it, and the deadline. A connection whose state is
-//! unknown, or whose server is not the primary, never goes back into the pool.
+//! Runs one step of the store: a connection of the pool, the statements on it, and the deadline. A
+//! connection never goes back into the pool if its state is unknown, or if its server is not the
+//! primary.
 
 use std::{future::Future, time::Duration};
 
@@ -24,23 +25,23 @@ use super::{
 
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-/// How often a statement is repeated after a conflict. Under READ COMMITTED only a deadlock is left as a
-/// reason, and no two statements of the store often lock several rows in different orders.
+/// How often a statement is repeated after a conflict. Under READ COMMITTED only deadlocks remain,
+/// which are rare, because few statements of the store lock several rows in different orders.
 pub(super) const RETRIES: usize = 4;
 
-/// How long a connection may take to return to the pool. The driver asks the server first whether it is alive, and
+/// How long a connection may take to return to the pool. The driver pings the server first, and
 /// waits for the answer without a limit.
 const RETURN: Duration = Duration::from_secs(3);
 
-/// How long the answer to a rotation is awaited after its caller has gone. A longer stall is an outage, which the operator
-/// sees.
+/// How long the store waits for the answer to a rotation after its caller has gone. A longer stall
+/// is an outage that the operator notices.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// The most rotations of the process whose answers are awaited in that way: each of them holds a connection outside the
-/// pool.
+/// The maximum number of rotations of the process whose answers are awaited like that. Each of them
+/// holds a connection outside the pool.
 static SETTLING: Semaphore = Semaphore::const_new(32);
 
-/// Takes a connection of the pool and does `work` on it, within the deadline.
+/// Takes a connection of the pool and runs `work` on it, within the deadline.
 pub(super) async fn step<T, F>(
     pool: &PgPool,
     deadline: Duration,
@@ -53,7 +54,7 @@ where
         return Err(fault::late(deadline));
     }
     let began = Instant::now();
-    // A deadline that the clock cannot reach is none.
+    // A deadline beyond the range of the clock counts as unlimited: 34 years.
     let until = began.checked_add(deadline).unwrap_or_else(|| began + Duration::from_secs(1 << 30));
     let acquired = timeout_at(until, pool.acquire()).await;
     let connection = acquired.unwrap_or(Err(Error::PoolTimedOut)).map_err(|error| {
@@ -78,33 +79,34 @@ where
     })
 }
 
-/// Closes the connections that wait in the pool. They lead to the same server as one that has just failed, and would fail
-/// one call after the other.
+/// Closes the idle connections of the pool. They lead to the same server as the one that has just
+/// failed, and would fail call after call.
 fn close_idle(pool: &PgPool) {
     for _ in 0..pool.num_idle() {
         drop(pool.try_acquire().map(PoolConnection::detach));
     }
 }
 
-/// A step under way.
+/// A step in flight.
 pub(super) struct Call {
     pool: PgPool,
-    /// None after it was closed.
+    /// `None` after it was closed.
     connection: Option<PoolConnection<Postgres>>,
     began: Instant,
     until: Instant,
-    /// Whether a statement found the row as it was expected, and lost it to another one.
+    /// Whether a statement found the row as expected, and another statement changed the row first.
     pub(super) was_overtaken: bool,
-    /// Whether the server may still be at work.
+    /// Whether the server may still execute a statement.
     is_asking: bool,
-    /// Whether it may be at work on a transaction, which the driver would leave open if its beginning was cut off.
+    /// Whether the server may execute a transaction. The driver would leave it open if its BEGIN
+    /// was cancelled.
     is_in_transaction: bool,
-    /// The rotation that it may be at work on.
+    /// The rotation that the server may be executing.
     rotation: Option<Late>,
 }
 
 impl Call {
-    /// The rows of a statement, once it is committed.
+    /// Returns the rows of a statement, once it is committed.
     pub(super) async fn run<'q>(
         &mut self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
@@ -122,8 +124,8 @@ impl Call {
         self.answered(result)
     }
 
-    /// The rows of a statement that only reads, of which there is at least one. Its column `in_recovery` is
-    /// `pg_is_in_recovery()`: a standby does not refuse to answer, and what it knows is old.
+    /// Returns the rows of a statement that only reads, at least one. Its column `in_recovery` is
+    /// `pg_is_in_recovery()`: a standby answers reads, but its data may be outdated.
     pub(super) async fn read<'q>(
         &mut self,
         statement: impl Fn() -> Statement<'q> + Send + Sync,
@@ -136,13 +138,14 @@ impl Call {
         Ok(rows)
     }
 
-    /// The connection, for a transaction of several statements on it, until [`end_transaction`](Self::end_transaction).
+    /// Returns the connection for a transaction of several statements, until
+    /// [`end_transaction`](Self::end_transaction).
     pub(super) fn start_transaction(&mut self) -> Result<&mut PgConnection, Error> {
         self.is_in_transaction = true;
         self.ask()
     }
 
-    /// Notes that the transaction has ended. The driver rolls back what was not committed.
+    /// Notes that the transaction has ended. The driver rolls it back if it was not committed.
     pub(super) fn end_transaction(&mut self) {
         (self.is_asking, self.is_in_transaction) = (false, false);
     }
@@ -153,32 +156,32 @@ impl Call {
         self.answered(asked).map(|_| ())
     }
 
-    /// Prepares a statement on this connection, unless that was done before.
+    /// Prepares a statement on this connection, unless it is already prepared.
     pub(super) async fn prepare(&mut self, statement: &'static str) -> Result<(), StoreError> {
         let statement: Statement<'_> = sqlx::query(statement);
         let asked = async { self.ask()?.prepare(statement.sql()).await }.await;
         self.answered(asked).map(|_| ())
     }
 
-    /// Says that the next statement is a rotation. Returns when the step began.
+    /// Notes that the next statement is a rotation. Returns when the step began.
     pub(super) fn rotating(&mut self, request: &RotateRequest) -> Instant {
         self.rotation = Some(Late::new(request, self.began));
         self.began
     }
 
-    /// Corrects the time of a rotation that was answered late, and returns the new end of the session if it did. The rotation
-    /// is made, whatever fails now.
+    /// Corrects the time of a rotation whose answer was late. Returns the new end of the session if
+    /// it did. An error is dropped, because the rotation itself has succeeded.
     pub(super) async fn correct(&mut self, stored: UnixMillis) -> Option<UnixMillis> {
         let rotation = self.rotation.as_ref()?;
         let connection = self.connection.as_deref_mut()?;
         self.is_asking = true;
-        // After the deadline it is corrected in the background.
+        // After the deadline, `settle` corrects it in the background.
         let corrected = timeout_at(self.until, rotation.correct(connection, stored)).await.ok()?;
         self.answered(corrected).ok().flatten()
     }
 
     async fn fetch(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, Error> {
-        // All of the answer is read, not one row: a commit can fail after the row was sent.
+        // Reads the whole answer, not one row: a commit can fail after the server has sent the row.
         let rows = statement.fetch_all(self.ask()?).await;
         self.is_asking = false;
         rows
@@ -201,7 +204,7 @@ impl Call {
         rows
     }
 
-    /// The connection, on which something is asked.
+    /// Returns the connection, for a statement that the caller is about to send.
     fn ask(&mut self) -> Result<&mut PgConnection, Error> {
         self.is_asking = true;
         self.connection.as_deref_mut().ok_or(Error::WorkerCrashed)
@@ -217,9 +220,10 @@ impl Call {
         })
     }
 
-    /// Closes the connection, and those that wait in the pool.
+    /// Closes the connection and the idle ones in the pool.
     pub(super) fn close(&mut self) {
-        // The driver's own way to close one says goodbye first, and waits for a server that may not answer.
+        // The driver's `close` sends a Terminate message first, and would wait for a server that
+        // may not answer.
         drop(self.connection.take().map(PoolConnection::detach));
         close_idle(&self.pool);
     }
@@ -243,13 +247,14 @@ impl Drop for Call {
 }
 
 async fn give_back(mut connection: PoolConnection<Postgres>) {
-    // When the time is up, the connection is closed, and its place in the pool is free.
+    // At the timeout the connection is closed, and its place in the pool becomes free.
     let _ = timeout(RETURN, connection.return_to_pool()).await;
 }
 
-/// Finishes a step that its caller no longer awaits, or whose deadline has passed.
+/// Finishes a step whose caller has gone or whose deadline has passed.
 ///
-/// The connection keeps its place in the pool `until` the deadline, and returns to it if the server has answered by then.
+/// The connection keeps its place in the pool `until` the deadline, and returns to it if the server
+/// has answered by then.
 async fn settle(mut connection: PoolConnection<Postgres>, until: Instant, rotation: Option<Late>) {
     let finished = timeout_at(until, finish(&mut connection, rotation.as_ref())).await;
     if matches!(finished, Ok(Ok(()))) {
@@ -262,7 +267,7 @@ async fn settle(mut connection: PoolConnection<Postgres>, until: Instant, rotati
 }
 
 async fn finish(connection: &mut PgConnection, rotation: Option<&Late>) -> Result<(), Error> {
-    // The first answer is the statement's, which may be an error.
+    // The first answer belongs to the rotation, and may be an error.
     match connection.ping().await {
         Err(error) if fault::spoils(&error) => return Err(error),
         Err(_) => connection.ping().await?,

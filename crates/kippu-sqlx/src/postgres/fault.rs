@@ -1,4 +1,5 @@
-//! Turns the driver's errors into the store's, by their variant, SQLSTATE, severity and routine, never by their text.
+//! Turns the driver's errors into those of the store, by their variant, SQLSTATE, severity and
+//! routine, never by their text.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -8,15 +9,17 @@ use sqlx::{
     postgres::{PgDatabaseError, PgSeverity},
 };
 
-/// The driver's error stays the source, unless it could show what nobody should see.
+/// Turns an error of the driver into one of the store. The driver's error stays the source, unless
+/// it could show a password or a row.
 pub(super) fn fault(error: Error) -> StoreError {
     let class = classify(&error);
     with_source(class, error)
 }
 
-/// As [`fault`], for an error instead of a connection.
+/// Turns an error of connecting into one of the store, like [`fault`].
 pub(super) fn of_connecting(error: Error) -> StoreError {
-    // PgBouncer uses this code for all of its errors. The transient ones follow a wait, which the deadline ends first.
+    // PgBouncer uses this code for all of its errors. It sends the transient ones only after a wait
+    // that is longer than the deadline.
     let is_refused = is_fatal(&error) && sqlstate(&error).as_deref() == Some("08P01");
     let class = if is_refused { (StoreErrorKind::Misconfigured, POOLER) } else { classify(&error) };
     with_source(class, error)
@@ -24,9 +27,9 @@ pub(super) fn of_connecting(error: Error) -> StoreError {
 
 fn with_source((kind, message): Class, error: Error) -> StoreError {
     let is_telling = match &error {
-        // A part of a connection string, which holds a password.
+        // A part of a connection string, which contains a password.
         Error::Configuration(_) => true,
-        // The row that was refused.
+        // The server's message quotes the rejected row.
         _ => sqlstate(&error).is_some_and(|code| code.starts_with("23")),
     };
     if is_telling {
@@ -36,30 +39,30 @@ fn with_source((kind, message): Class, error: Error) -> StoreError {
     }
 }
 
-/// What is in a row, but cannot have been put there by the store.
+/// Returns the error for a row that the store cannot have written.
 pub(super) fn corrupt() -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, STRANGE)
 }
 
-/// A connection string that is none.
+/// Returns the error for an invalid connection string.
 pub(super) fn no_url() -> StoreError {
     StoreError::new(StoreErrorKind::Misconfigured, OPTIONS)
 }
 
-/// A server that answers reads, but does not know what was written last.
+/// Returns the error for a server that answers reads, but may not have the last writes.
 pub(super) fn standby() -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
-        "the PostgreSQL server is a standby, which may not know the last logouts: connect to the primary",
+        "the PostgreSQL server is a standby, which may not have the last logouts: connect to the primary",
     )
 }
 
-/// A server that takes no writes, as a standby does not.
+/// Returns the error for a server that rejects writes, for example a standby.
 pub(super) fn read_only() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, READ_ONLY)
 }
 
-/// A table with the schema of a later version.
+/// Returns the error for a table with the schema of a later version.
 pub(super) fn newer(version: u32) -> StoreError {
     StoreError::new(
         StoreErrorKind::Misconfigured,
@@ -67,7 +70,7 @@ pub(super) fn newer(version: u32) -> StoreError {
     )
 }
 
-/// A step that the server did not answer in time.
+/// Returns the error for a step that the server did not answer in time.
 pub(super) fn late(deadline: Duration) -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
@@ -78,19 +81,22 @@ pub(super) fn late(deadline: Duration) -> StoreError {
     )
 }
 
-/// Whether a statement met another one and was undone: a serialization failure or a deadlock.
+/// Returns whether a statement met a conflict and was undone: a serialization failure or a
+/// deadlock.
 pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(sqlstate(error).as_deref(), Some("40001" | "40P01"))
 }
 
-/// Whether a statement found a row as it wanted it, and another one changed the row before it was locked. The code is the
-/// same where SERIALIZABLE fears for other rows; the name of the function that raised it is not.
+/// Returns whether a statement found the expected row, and another statement changed the row before
+/// it was locked. Under SERIALIZABLE, a conflict on other rows has the same SQLSTATE, but not the
+/// same routine.
 pub(super) fn is_lost_row(error: &Error) -> bool {
     from_server(error).is_some_and(|error| error.routine() == Some("ExecLockRows"))
 }
 
-/// Whether nothing more may be asked over the connection that failed like this, although it may still be open: its server
-/// is a standby or about to stop, its statements or its transaction are not those that the driver believes in.
+/// Returns whether the connection must be closed after this error, even if it is still open. Its
+/// server is a standby or about to stop, or its prepared statements or transaction differ from
+/// those that the driver knows.
 pub(super) fn spoils(error: &Error) -> bool {
     let Error::Database(_) = error else { return true };
     let code = sqlstate(error).unwrap_or_default();
@@ -105,17 +111,17 @@ pub(super) fn spoils(error: &Error) -> bool {
 type Class = (StoreErrorKind, &'static str);
 
 const OPTIONS: &str =
-    "the connection's options are wrong: postgres://user:password@host:5432/database is wanted";
-const OTHER_TABLE: &str = "kippu_sessions is not this version's table: call PostgresStore::create_schema, or run \
+    "the connection URL is invalid: use postgres://user:password@host:5432/database";
+const OTHER_TABLE: &str = "kippu_sessions does not have the columns of this version: call PostgresStore::create_schema, or run \
      PostgresStore::SCHEMA, as the owner of the table";
-const NEWER: &str = "a newer version of kippu has changed the table, and this program knows version 3: update the program";
-const READ_ONLY: &str = "the PostgreSQL server takes no writes: it is a standby, as an old primary is after a failover, or \
-     default_transaction_read_only is on: connect to the primary, or switch the setting off";
-const POOLER: &str = "a pooler refuses the connection: set ignore_startup_parameters = extra_float_digits in \
-     PgBouncer, or extra_float_digits(None) in the pool's options; its log has the reason";
-const STATEMENTS: &str = "a pooler in between mixes prepared statements up: let it keep them (PgBouncer 1.21 or newer, \
-     max_prepared_statements above 0), or pool by session";
-const STRANGE: &str = "a row of kippu_sessions holds something that the store did not write";
+const NEWER: &str = "a newer version of kippu has changed the table, and this program supports version 3: update the program";
+const READ_ONLY: &str = "the PostgreSQL server rejects writes: it is a standby, or an old primary after a failover, or \
+     default_transaction_read_only is on: connect to the primary, or turn the setting off";
+const POOLER: &str = "a pooler rejects the connection: set ignore_startup_parameters = extra_float_digits in \
+     PgBouncer, or extra_float_digits(None) in the pool's options; its log shows the reason";
+const STATEMENTS: &str = "a pooler does not keep prepared statements with their clients: let it track them (PgBouncer 1.21 or newer, \
+     max_prepared_statements above 0), or use session pooling";
+const STRANGE: &str = "a row of kippu_sessions has a value that the store did not write";
 
 fn from_server(error: &Error) -> Option<&PgDatabaseError> {
     error.as_database_error()?.try_downcast_ref()
@@ -134,7 +140,8 @@ fn classify(error: &Error) -> Class {
     use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
 
     match error {
-        // Of the server, which does not know the statement that is executed. A pooler's own errors are fatal.
+        // The server itself does not know the statement to execute. The errors of a pooler are
+        // fatal.
         Error::Database(_) if !is_fatal(error) && sqlstate(error).as_deref() == Some("08P01") => {
             (Misconfigured, STATEMENTS)
         }
@@ -142,7 +149,7 @@ fn classify(error: &Error) -> Class {
         Error::Configuration(_) | Error::InvalidArgument(_) => (Misconfigured, OPTIONS),
         Error::Tls(_) => (
             Misconfigured,
-            "no TLS with this server: see sslmode, sslrootcert and the tls features of sqlx",
+            "the TLS connection to the server failed: check sslmode, sslrootcert and the tls features of sqlx",
         ),
         Error::ColumnDecode { .. }
         | Error::ColumnIndexOutOfBounds { .. }
@@ -152,11 +159,11 @@ fn classify(error: &Error) -> Class {
         | Error::TypeNotFound { .. } => (Corrupt, STRANGE),
         Error::PoolTimedOut => (
             Unavailable,
-            "no connection within the store's deadline or the pool's acquire_timeout: the server is down, or the pool too \
+            "no connection within the store's deadline or the pool's acquire_timeout: the server is down, or the pool is too \
              small",
         ),
         Error::PoolClosed => (Unavailable, "the pool is closed"),
-        // Io, WorkerCrashed, and what else a connection that breaks off can look like.
+        // Io, WorkerCrashed, and other errors of a connection that was lost.
         _ => (Unavailable, "the connection to PostgreSQL failed"),
     }
 }
@@ -167,40 +174,53 @@ fn classify_code(code: &str) -> Class {
 
     match code {
         "40001" | "40P01" | "55P03" => {
-            (Contention, "PostgreSQL had to end too many statements that met")
+            (Contention, "PostgreSQL ended too many conflicting statements: try again")
         }
         "25006" => (Unavailable, READ_ONLY),
         "KIPPU" => (Misconfigured, NEWER),
         "0A000" => (
             Unavailable,
-            "PostgreSQL cannot run a prepared statement any more: the table was changed, or it is UNLOGGED and the server a \
+            "PostgreSQL can no longer run a prepared statement: the table was changed, or it is UNLOGGED and the server is a \
              standby",
         ),
         "42P01" => (
             Misconfigured,
-            "there is no table kippu_sessions: call PostgresStore::create_schema, or run PostgresStore::SCHEMA",
+            "the table kippu_sessions is missing: call PostgresStore::create_schema, or run PostgresStore::SCHEMA",
         ),
         "42501" => (
             Misconfigured,
-            "the user may not do this: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended, and for \
-             create_schema CREATE ON SCHEMA; only their owner migrates tables of an earlier version",
+            "the user lacks a right: GRANT SELECT, INSERT, UPDATE, DELETE ON kippu_sessions, kippu_ended, and for \
+             create_schema CREATE ON SCHEMA; only the owner can migrate tables of an earlier version",
         ),
         "26000" | "42P05" => (Misconfigured, STATEMENTS),
-        "22023" | "42704" => {
-            (Misconfigured, "PostgreSQL does not know a setting of the connection's options")
+        "22023" | "42704" => (
+            Misconfigured,
+            "PostgreSQL does not know a setting in the connection options: correct them",
+        ),
+        "3D000" | "57P04" => {
+            (Misconfigured, "the PostgreSQL database does not exist: correct the connection URL")
         }
-        "3D000" | "57P04" => (Misconfigured, "PostgreSQL has no such database"),
-        "3F000" => (Misconfigured, "there is no schema to put the table into: see search_path"),
+        "3F000" => (
+            Misconfigured,
+            "no schema of the search_path exists: create it, or correct the search_path",
+        ),
         "22021" | "22P05" => (
             Misconfigured,
-            "PostgreSQL cannot store a text: the database's encoding has to be UTF8, and no text may hold NUL",
+            "PostgreSQL cannot store a text: the encoding of the database must be UTF8, and a text must not contain NUL",
         ),
-        "XX001" | "XX002" => (Corrupt, "PostgreSQL found a page of its files damaged"),
+        "XX001" | "XX002" => {
+            (Corrupt, "PostgreSQL reports a damaged page in its files: restore a backup")
+        }
         _ => match code.get(..2) {
-            Some("28") => (Misconfigured, "PostgreSQL refuses this user or password"),
+            Some("28") => (
+                Misconfigured,
+                "PostgreSQL rejects this user or password: correct them in the connection options",
+            ),
             Some("23" | "42") => (Misconfigured, OTHER_TABLE),
             Some("22") => (Corrupt, STRANGE),
-            Some("53") => (Unavailable, "PostgreSQL has no connections, memory or disk left"),
+            Some("53") => {
+                (Unavailable, "PostgreSQL has run out of connections, memory or disk space")
+            }
             Some("08" | "57") => (Unavailable, "PostgreSQL ended the connection or the statement"),
             _ => (Unavailable, "PostgreSQL failed"),
         },
@@ -214,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_tells_the_kind() {
+    fn classifies_each_sqlstate() {
         use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
 
         for (kind, codes) in [
@@ -238,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variant_tells_the_kind() {
+    fn classifies_each_variant_of_the_driver() {
         use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
 
         for (error, kind) in [
@@ -255,9 +275,9 @@ mod tests {
         }
     }
 
-    /// Of one kind, but what is to be done about them differs.
+    /// These errors have the same kind, but need different actions.
     #[test]
-    fn the_message_says_what_is_missing() {
+    fn each_message_names_its_cause() {
         let of_code = |code| classify_code(code).1;
         for (message, words) in [
             (of_code("53100"), "memory or disk"),
@@ -272,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_shown() {
+    fn an_error_shows_no_password() {
         let fault = fault(Error::Configuration("postgres://user:hunter2@host".into()));
         assert_eq!(fault.kind(), StoreErrorKind::Misconfigured);
         assert!(!format!("{fault} {fault:?}").contains("hunter2"));

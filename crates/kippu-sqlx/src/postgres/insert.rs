@@ -1,4 +1,4 @@
-//! The login: one statement, or a transaction where the subject may have only so many sessions.
+//! A login: one statement, or a transaction if the number of the subject's sessions is limited.
 
 use std::ops::ControlFlow;
 
@@ -28,8 +28,8 @@ macro_rules! add {
 
 const ADD: &str = concat!(add!(), " RETURNING id");
 
-/// The `others` that are live when the new session begins, and whether there is one of its id. There is a row, for the
-/// first columns, even if there are no others.
+/// Returns the `others` that are live when the new session begins, and whether a session with its
+/// id exists. The server returns a row with the first columns even if there are no others.
 const LOOK: &str = concat!(
     "SELECT current_setting('transaction_read_only')::boolean AS is_read_only, \
      EXISTS (SELECT FROM kippu_sessions WHERE id = $1) AS is_there, ",
@@ -38,7 +38,7 @@ const LOOK: &str = concat!(
      AND expires_at > $3 AND absolute_expires_at > $3"
 );
 
-/// It evicts no session where another login, without a limit, has added the id meanwhile.
+/// Evicts no session if another login, without a limit, has added the id meanwhile.
 const REPLACE: &str = concat!(
     "WITH added AS (",
     add!(),
@@ -49,9 +49,10 @@ const REPLACE: &str = concat!(
          (SELECT string_agg(id, '') FROM evicted) AS ids"
 );
 
-/// Half of the key of the lock that the logins of a subject take: `kipp`. The other half is the shard of the subject. So two
-/// subjects in 65,536 wait for each other, for the length of an insert; a hash of the subject by the server would be another
-/// round trip, or a text that is put into the statement.
+/// The first key of the lock that the logins of a subject take: `kipp`. The second key is the shard
+/// of the subject, so that one pair of subjects in 65,536 wait for each other while a session is
+/// inserted. If the server hashed the subject instead, that would take another round trip, or a
+/// text that is formatted into the statement.
 const LOCK: i32 = 0x6b69_7070;
 
 pub(super) async fn insert(
@@ -70,7 +71,7 @@ pub(super) async fn insert(
         let inserted = insert_within(&mut call, request, generation).await;
         call.end_transaction();
         match inserted {
-            // The sessions of a subject that logs out everywhere are locked in another order.
+            // A logout of all sessions of the subject locks them in another order.
             Err(error) if fault::is_conflict(&error) && tries < RETRIES => tries += 1,
             inserted => {
                 let outcome = call.answered(inserted)?;
@@ -84,8 +85,9 @@ pub(super) async fn insert(
     }
 }
 
-/// In a transaction that is READ COMMITTED, whatever the server's default is: what is counted in is a snapshot that is taken
-/// when the lock is held. The lock is released with the transaction, after its commit.
+/// Inserts a session in a READ COMMITTED transaction, whatever the server's default is. The count
+/// then uses a snapshot that is taken after the lock was granted. The lock is released with the
+/// transaction, after its commit.
 async fn insert_within(
     call: &mut Call,
     request: &InsertRequest,
@@ -97,7 +99,7 @@ async fn insert_within(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({LOCK}, {shard})"
     );
     let connection = call.start_transaction()?;
-    // Two numbers are all that was put in.
+    // Only two numbers are formatted into the statement.
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
     let look = sqlx::query(LOOK)
         .bind(session.id.as_bytes().as_slice())
@@ -122,12 +124,12 @@ async fn insert_within(
     Ok(replaced(&rows, evicted))
 }
 
-/// Which sessions have to make room, or the outcome if the new one is not to be added.
+/// Returns the sessions to evict, or the outcome if the new session is not to be added.
 fn decide(
     request: &InsertRequest,
     rows: &[PgRow],
 ) -> Result<ControlFlow<InsertOutcome, Vec<SessionId>>, StoreError> {
-    // A standby, or a server that takes no writes: an outcome that changes nothing would not find out.
+    // An outcome that changes nothing would otherwise not show that the server rejects writes.
     if row::is(rows, "is_read_only")? {
         return Err(fault::read_only());
     }
@@ -142,7 +144,8 @@ fn decide(
     })
 }
 
-/// The outcome of [`REPLACE`]. Of the sessions that had to make room, another step may have ended some meanwhile.
+/// Reads the outcome of [`REPLACE`]. Another step may have revoked some of the evicted sessions
+/// meanwhile.
 fn replaced(rows: &[PgRow], mut evicted: Vec<SessionId>) -> Result<InsertOutcome, StoreError> {
     if row::count(rows)? == 0 {
         return Ok(InsertOutcome::Duplicate);
@@ -152,7 +155,7 @@ fn replaced(rows: &[PgRow], mut evicted: Vec<SessionId>) -> Result<InsertOutcome
     Ok(InsertOutcome::Inserted { evicted })
 }
 
-/// A statement that adds a session, which may have more parameters.
+/// Returns a statement that adds a session. The caller may bind more parameters.
 fn add<'q>(statement: &'static str, session: &'q SessionRecord, generation: i64) -> Statement<'q> {
     sqlx::query(statement)
         .bind(session.id.as_bytes().as_slice())

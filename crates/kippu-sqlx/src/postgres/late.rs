@@ -1,4 +1,5 @@
-//! A rotation whose answer comes late, because its commit stalled: its grace is put right, since it begins with the commit.
+//! Corrects the time of a rotation whose answer came late because its commit stalled: the grace
+//! period begins with the commit.
 
 use kippu::session::{UnixMillis, rotation::RotateRequest};
 use sqlx::{PgConnection, Row};
@@ -9,13 +10,14 @@ use crate::columns::millis;
 /// A rotation that was sent to the server.
 pub(super) struct Late {
     request: RotateRequest,
-    /// When the request reached the store.
+    /// The time when the request reached the store.
     began: Instant,
-    /// The earliest `rotated_at` that it can have stored.
+    /// The earliest `rotated_at` that the rotation can have stored.
     pub(super) from: UnixMillis,
 }
 
-/// It never touches a later generation, nor one that another request has made before this one was sent.
+/// Changes neither a later generation, nor a rotation that another request had made before this one
+/// was sent.
 const CORRECT: &str = "\
     UPDATE kippu_sessions SET rotated_at = $4, \
     expires_at = LEAST($4 + COALESCE(idle_lifetime, $5), absolute_expires_at) \
@@ -28,8 +30,9 @@ impl Late {
         Self { request: request.clone(), began, from }
     }
 
-    /// Moves the rotation to the present if it was stored at `from` or soon after, and more than an eighth of the grace has
-    /// passed since. Returns the new end of the session, or none if nothing was changed.
+    /// Moves the rotation to the current time if it was stored at `from` or soon after, and more
+    /// than an eighth of the grace period has passed since then. Returns the new end of the
+    /// session, or `None` if nothing changed.
     pub(super) async fn correct(
         &self,
         connection: &mut PgConnection,

@@ -1,7 +1,7 @@
--- Each entry of the log of ended sessions wakes those who listen. It can be run again.
+-- Notifies the listeners of each new entry in the log of ended sessions. It can be run again.
 CREATE OR REPLACE FUNCTION kippu_notify_ended() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 BEGIN
-    -- The server sends one of several equal messages of a transaction.
+    -- If a transaction notifies several times, the server sends one message.
     NOTIFY kippu_ended;
     RETURN NULL;
 END;

@@ -1,5 +1,6 @@
-//! The rotation: one statement for the token of a live session, which is nearly all of them; for others, and for a
-//! reauthentication, the record is read, decided on, and changed if it still is as it was read.
+//! Rotates a session. A live session whose token is current, the most frequent case by far, takes
+//! one statement. In other cases, and for a reauthentication, the store reads the record, decides,
+//! and changes it if it is unchanged since the read.
 
 use kippu::session::{
     RevokeReason, SessionData, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
@@ -9,13 +10,15 @@ use kippu::session::{
 use super::{call::Call, load, row};
 use crate::columns::millis;
 
-/// It locks the row before it reads the clock: `millis` has every wait since the server received the statement, whether for
-/// the table, the row or the processor. `now()` is that moment; `statement_timestamp()` moves on when a prepared
-/// statement is executed after its wait for the table. Without a part for the lock, the clock would be read before a
-/// wait for a row whose holder changes nothing.
+/// Locks the row before it reads the clock. `millis` therefore includes every wait since the server
+/// received the statement: for the table, the row or the processor. `now()` is the time of receipt.
+/// `statement_timestamp()` would be later: it advances when a prepared statement is executed after
+/// its wait for the table. Without a separate part for the lock, the server would read the clock
+/// before it waits for a row whose holder changes nothing.
 ///
-/// The last part answers from the snapshot, which was taken before any wait for the row. It has a row where the generation
-/// was the expected one and nothing was changed: another request has overtaken this one.
+/// The last part reads the snapshot, which was taken before any wait for the row. It returns a row
+/// if the generation was the expected one and nothing was changed: another request has overtaken
+/// this one.
 const ADVANCE: &str = "\
     WITH held AS ( \
         SELECT id FROM kippu_sessions \
@@ -37,24 +40,27 @@ const ADVANCE: &str = "\
     SELECT NULL, NULL FROM kippu_sessions \
     WHERE id = $1 AND generation = $2 AND NOT EXISTS (SELECT FROM moved)";
 
-/// It writes neither `rotated_at` nor `expires_at`, which may be corrected in between.
+/// Changes neither `rotated_at` nor `expires_at`, because another transaction may correct them
+/// concurrently.
 pub(super) const REAUTHENTICATE: &str = "\
     UPDATE kippu_sessions SET auth_time = $3, data = COALESCE($4, data) \
     WHERE id = $1 AND generation = $2 AND revoked_at IS NULL RETURNING id";
 
-/// It does nothing where the grace was put right since the record was read: the decision may then be another.
+/// Does nothing if the time of the rotation was corrected since the record was read, because the
+/// decision may be different.
 const REVOKE: &str = "\
     UPDATE kippu_sessions SET revoked_at = $4, revoked_reason = $5 \
     WHERE id = $1 AND generation = $2 AND rotated_at = $3 AND revoked_at IS NULL RETURNING id";
 
-/// How often the record is read. Each time another request has advanced or ended the session, of which one grace has few.
+/// How often the store reads the record. A try fails when another request has advanced or revoked
+/// the session meanwhile, and few requests do within one grace period.
 const TRIES: usize = 8;
 
 pub(super) async fn rotate(
     mut call: Call,
     mut request: RotateRequest,
 ) -> Result<RotateOutcome, StoreError> {
-    // Whether a reauthentication rotates, the record says.
+    // A reauthentication needs the record to decide whether it rotates.
     let is_plain = request.auth_time.is_none() && request.generation < MAX_GENERATION;
     let mut expected = is_plain.then_some(request.generation);
     for _ in 0..TRIES {
@@ -77,7 +83,8 @@ pub(super) async fn rotate(
         let decision = request.decide(&record);
         match decision.change {
             None => return Ok(decision.outcome),
-            // The token can be used at this moment: a rotation that is stored from now on has overtaken it.
+            // The token is the current one now. If another rotation is stored from now on, it has
+            // overtaken this one.
             Some(Change::Advance { .. }) => {
                 (expected, request.was_current) = (Some(record.generation), true);
             }
@@ -93,15 +100,18 @@ pub(super) async fn rotate(
             }
         }
     }
-    Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
+    Err(StoreError::new(
+        StoreErrorKind::Contention,
+        "other callers changed the session during every try: try again",
+    ))
 }
 
 /// The outcome of [`advance`].
 enum Advanced {
     To(Successor),
-    /// It had the expected generation, and was changed before this request could change it.
+    /// The session had the expected generation, and another request changed it first.
     Overtaken,
-    /// It did not have the expected generation, or has ended.
+    /// The session did not have the expected generation, or has ended.
     Nothing,
 }
 
@@ -112,7 +122,8 @@ async fn advance(
     expected: u64,
 ) -> Result<Advanced, StoreError> {
     let (from, to) = (row::generation(expected)?, row::generation(request.generation + 1)?);
-    // The statement does not count a wait for the table while it is prepared.
+    // Preparing may wait for a table lock, and the statement does not measure that wait. So it
+    // happens first.
     call.prepare(ADVANCE).await?;
     let began = call.rotating(request);
     let rows = call
@@ -146,7 +157,7 @@ async fn advance(
     Ok(Advanced::To(Successor::new(generation, kid, expires_at)))
 }
 
-/// Stores a new authentication if the token that was read still is the current one.
+/// Stores a new authentication if the token that was read is still the current one.
 async fn reauthenticate(
     call: &mut Call,
     read: &SessionRecord,
@@ -166,7 +177,7 @@ async fn reauthenticate(
     Ok(!rows.is_empty())
 }
 
-/// Revokes the session if its record still is as it was read.
+/// Revokes the session if its record is unchanged since it was read.
 async fn revoke(
     call: &mut Call,
     read: &SessionRecord,

@@ -1,4 +1,5 @@
-//! Rows in and out: a record of a row that another program may have written, refused where it cannot be one.
+//! Converts rows to records. Another program may have written a row: a value that the store cannot
+//! have written is rejected.
 
 use kippu::session::{
     SessionId, SessionRecord, StoreError, UnixMillis,
@@ -9,7 +10,7 @@ use sqlx::{Postgres, Row, decode::Decode, postgres::PgRow, types::Type};
 use super::fault::{corrupt, fault};
 use crate::columns::{self, Columns};
 
-/// The record of a row, or none where the row has only what the server says of itself.
+/// Returns the record of a row, or `None` if the row only shows the state of the server.
 pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {
     let Some(id) = column(row, "id")? else { return Ok(None) };
     let columns = Columns {
@@ -33,7 +34,7 @@ pub(super) fn record(row: &PgRow) -> Result<Option<SessionRecord>, StoreError> {
     columns.into_record().map(Some).ok_or_else(corrupt)
 }
 
-/// The ids that have come into the log of ended sessions.
+/// Returns the ids that were added to the log of ended sessions.
 pub(super) fn ended(rows: &[PgRow]) -> Result<EndedPage, StoreError> {
     let row = rows.first().ok_or_else(corrupt)?;
     let (server, snapshot): (String, String) = (column(row, "server")?, column(row, "snapshot")?);
@@ -41,7 +42,7 @@ pub(super) fn ended(rows: &[PgRow]) -> Result<EndedPage, StoreError> {
     Ok(EndedPage::last(ids(row)?, cursor))
 }
 
-/// The ids that are joined in the column `ids`.
+/// Splits the ids that are concatenated in the column `ids`.
 pub(super) fn ids(row: &PgRow) -> Result<Vec<SessionId>, StoreError> {
     let ids: Option<&[u8]> = column(row, "ids")?;
     let ids = ids.unwrap_or_default().chunks(16);
@@ -58,32 +59,32 @@ pub(super) fn time_or_none(row: &PgRow, name: &str) -> Result<Option<UnixMillis>
     millis.map(|millis| columns::time(millis).ok_or_else(corrupt)).transpose()
 }
 
-/// Whether a column of the first row is true.
+/// Returns whether a column of the first row is true.
 pub(super) fn is(rows: &[PgRow], name: &str) -> Result<bool, StoreError> {
     column(rows.first().ok_or_else(corrupt)?, name)
 }
 
-/// What a statement counted.
+/// Returns the count of a statement.
 pub(super) fn count(rows: &[PgRow]) -> Result<u64, StoreError> {
     u64::try_from(number(rows, "count")?).map_err(|_| corrupt())
 }
 
-/// The text in a column of the first row, if there is one.
+/// Returns the text in a column of the first row, if there is one.
 pub(super) fn text(rows: &[PgRow], name: &str) -> Result<Option<String>, StoreError> {
     column(rows.first().ok_or_else(corrupt)?, name)
 }
 
-/// A number of the first row.
+/// Returns a number of the first row.
 pub(super) fn number(rows: &[PgRow], name: &str) -> Result<i64, StoreError> {
     column(rows.first().ok_or_else(corrupt)?, name)
 }
 
-/// A generation as it is stored.
+/// Converts a generation to the type of its column.
 pub(super) fn generation(generation: u64) -> Result<i64, StoreError> {
     i64::try_from(generation).map_err(|_| corrupt())
 }
 
-/// Whether there can be rows of this subject: a text of PostgreSQL holds every character but NUL.
+/// Returns whether rows of this subject can exist: a text in PostgreSQL cannot contain NUL.
 pub(super) fn can_be_stored(subject: &str) -> bool {
     !subject.contains('\0')
 }

@@ -1,5 +1,6 @@
--- A table of an earlier version gets the new columns, and one of a later version is left as it is. First of all, since it takes
--- the strongest lock: a lock that has to become stronger meets the writers of the version before in a deadlock.
+-- Adds the new columns to a table of an earlier version, and rejects a table of a later one. This
+-- comes first because it takes the strongest lock: upgrading a weaker lock would deadlock with
+-- writers of the previous version.
 DO $$
 DECLARE
     found REGCLASS := to_regclass('kippu_sessions');
@@ -19,8 +20,9 @@ BEGIN
 END;
 $$;
 
--- Only columns that never change are indexed, and pages keep a fifth of their room for updates: so a rotation
--- writes its row and no index (a HOT update). "C": bytes are compared, whatever the server's locales are.
+-- Only columns that never change are indexed, and pages keep a fifth of their space for updates, so
+-- that a rotation writes its row and no index (a HOT update). COLLATE "C" compares bytes, whatever
+-- the server's locale is.
 CREATE TABLE IF NOT EXISTS kippu_sessions (
     id BYTEA PRIMARY KEY CHECK (octet_length(id) = 16),
     subject TEXT COLLATE "C" NOT NULL,
@@ -35,7 +37,7 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
     expires_at BIGINT NOT NULL,
     revoked_at BIGINT,
     revoked_reason TEXT,
-    -- A process of the version before inserts rows without these.
+    -- A process with the previous version inserts rows without these columns.
     remembered BOOLEAN NOT NULL DEFAULT TRUE,
     idle_lifetime BIGINT,
     auth_time BIGINT,
@@ -44,8 +46,8 @@ CREATE TABLE IF NOT EXISTS kippu_sessions (
 ) WITH (fillfactor = 80);
 CREATE INDEX IF NOT EXISTS kippu_sessions_subject ON kippu_sessions (subject);
 
--- The log of ended sessions. It is read on by snapshots: no time and no sequence is in the order in which transactions
--- become visible.
+-- The log of ended sessions. Readers continue from a snapshot: neither a time nor a sequence is in
+-- the order in which transactions become visible.
 CREATE TABLE IF NOT EXISTS kippu_ended (
     txid BIGINT NOT NULL DEFAULT txid_current(),
     id BYTEA NOT NULL CHECK (octet_length(id) = 16),
@@ -53,7 +55,7 @@ CREATE TABLE IF NOT EXISTS kippu_ended (
 );
 CREATE INDEX IF NOT EXISTS kippu_ended_txid ON kippu_ended (txid);
 CREATE INDEX IF NOT EXISTS kippu_ended_ended_at ON kippu_ended (ended_at);
--- By a trigger, so that a session that is revoked by hand is in the log, too.
+-- A trigger, so that a session that an operator revokes with SQL is also in the log.
 CREATE OR REPLACE FUNCTION kippu_log_ended() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO kippu_ended (id) VALUES (NEW.id);
@@ -68,11 +70,13 @@ BEGIN
         CREATE TRIGGER kippu_sessions_ended AFTER UPDATE OF revoked_at ON kippu_sessions
         FOR EACH ROW WHEN (OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL)
         EXECUTE FUNCTION kippu_log_ended();
-        -- The access tokens of sessions that ended before there was a log may still be valid.
+        -- The access tokens of sessions that were revoked before the log existed may still be
+        -- valid.
         INSERT INTO kippu_ended (id) SELECT id FROM kippu_sessions WHERE revoked_at IS NOT NULL;
     END IF;
 END;
 $$;
 
--- Programs of an earlier version read it, and refuse a table that they do not know. Every role may.
+-- Programs with an earlier version read the comment, and reject a table that they do not know.
+-- Every role may read it.
 COMMENT ON TABLE kippu_sessions IS 'kippu schema 3';

@@ -1,4 +1,4 @@
-//! The driver's errors as the store's, told apart by their kind and code, never by their text.
+//! Turns the driver's errors into those of the store, by their kind and code, never by their text.
 
 use std::{
     io::{self, ErrorKind},
@@ -10,7 +10,7 @@ use kippu::session::{StoreError, StoreErrorKind};
 
 use super::files::FileFault;
 
-/// Why the writer cannot go on: one error for all callers of a batch.
+/// Why the writer cannot continue: one error for all callers of a batch.
 pub(super) enum Fault {
     Driver(Arc<sqlx::Error>),
     File(FileFault),
@@ -40,13 +40,13 @@ impl Fault {
     }
 }
 
-/// The driver's error stays the source.
+/// Turns an error of the driver into one of the store. The driver's error stays the source.
 pub(super) fn fault(error: sqlx::Error) -> StoreError {
     let (kind, message) = classify(&error);
     StoreError::from_driver(kind, error).with_message(message)
 }
 
-/// The file cannot be made.
+/// Returns the error for a file that cannot be created.
 pub(super) fn unopened(error: io::Error) -> StoreError {
     let code = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FULL,
@@ -60,7 +60,7 @@ pub(super) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, CLOSED)
 }
 
-/// The deadline of a step has passed.
+/// Returns the error for a step whose deadline has passed.
 pub(super) fn late(deadline: Duration) -> StoreError {
     let message = format!(
         "the SQLite file did not answer within the deadline of {deadline:?}: another connection holds its lock, or \
@@ -69,7 +69,7 @@ pub(super) fn late(deadline: Duration) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
-/// A row holds something that the store cannot have written.
+/// Returns the error for a row that the store cannot have written.
 pub(super) fn corrupt() -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, STRANGE)
 }
@@ -77,22 +77,23 @@ pub(super) fn corrupt() -> StoreError {
 pub(super) fn foreign() -> StoreError {
     StoreError::new(
         StoreErrorKind::Misconfigured,
-        "the SQLite file is another application's, and was left as it is: give sessions a file of their own",
+        "the SQLite file belongs to another application, and was left unchanged: open a separate file for sessions",
     )
 }
 
-/// Whether another connection is in the way, which may be gone a moment later.
+/// Returns whether another connection holds a lock, which it may release in a moment.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(BUSY | LOCKED))
 }
 
-/// Whether it concerns the statement alone, which has changed nothing, and the transaction goes on.
+/// Returns whether the error concerns only one statement. The statement has changed nothing, and
+/// the transaction can continue.
 pub(super) fn is_of_statement(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(CONSTRAINT | MISMATCH))
 }
 
 const CLOSED: &str = "the store is closed";
-const STRANGE: &str = "a row of the SQLite file holds something that the store did not write";
+const STRANGE: &str = "a row of the SQLite file has a value that the store did not write";
 
 // <https://www.sqlite.org/rescode.html>
 const ERROR: u32 = 1;
@@ -110,7 +111,7 @@ const MISMATCH: u32 = 20;
 const AUTH: u32 = 23;
 const NOTADB: u32 = 26;
 
-/// The low byte of SQLite's code; the others are details.
+/// Returns the low byte of SQLite's code. The other bytes are details.
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
     let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
@@ -123,11 +124,11 @@ fn classify(error: &sqlx::Error) -> (StoreErrorKind, &'static str) {
         sqlx::Error::Database(_) => classify_code(primary_code(error)),
         sqlx::Error::PoolClosed => (Unavailable, CLOSED),
         sqlx::Error::PoolTimedOut => {
-            (Unavailable, "no connection to the SQLite file was free in time")
+            (Unavailable, "no connection to the SQLite file became free in time")
         }
         sqlx::Error::Configuration(_) | sqlx::Error::Io(_) => (
             Misconfigured,
-            "the SQLite file cannot be opened: its path has to be UTF-8, and the process needs a thread for it",
+            "the SQLite file cannot be opened: its path must be UTF-8, and the process must be able to start a thread",
         ),
         sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::Decode(_)
@@ -141,30 +142,29 @@ fn classify_code(code: Option<u32>) -> (StoreErrorKind, &'static str) {
     use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
 
     match code {
-        Some(BUSY | LOCKED) => (
-            Contention,
-            "another connection holds the SQLite file for longer than it is waited for",
-        ),
+        Some(BUSY | LOCKED) => {
+            (Contention, "another connection has locked the SQLite file for too long: try again")
+        }
         Some(CORRUPT | NOTADB) => (
             Corrupt,
-            "the SQLite file is damaged or no database: restore a backup, or move it away for a new one",
+            "the SQLite file is damaged or is not a database: restore a backup, or move the file away to start with a new one",
         ),
         Some(CANTOPEN) => (
             Misconfigured,
-            "the SQLite file cannot be opened: its folder has to exist, and both have to be accessible",
+            "the SQLite file cannot be opened: create its folder, and allow the process to access both",
         ),
         Some(READONLY | PERM | AUTH) => (
             Misconfigured,
-            "the SQLite file cannot be written: the process needs to write to it and to its folder",
+            "the SQLite file cannot be written: allow the process to write to it and to its folder",
         ),
         Some(ERROR) => (
             Misconfigured,
-            "the table in the SQLite file is not the store's: nobody else may change it",
+            "the table in the SQLite file is not the one that the store created: another program must not change it",
         ),
         Some(CONSTRAINT | MISMATCH) => (Corrupt, STRANGE),
         Some(FULL) => (Unavailable, "the disk of the SQLite file is full"),
-        Some(IOERR) => (Unavailable, "the disk of the SQLite file fails"),
-        Some(NOMEM) => (Unavailable, "SQLite has no memory left"),
+        Some(IOERR) => (Unavailable, "the disk of the SQLite file failed"),
+        Some(NOMEM) => (Unavailable, "SQLite has run out of memory"),
         _ => (Unavailable, "SQLite failed"),
     }
 }
@@ -175,9 +175,9 @@ mod tests {
 
     use super::*;
 
-    /// Of those too that no file in the tests brings about.
+    /// Includes the codes that no file in the tests can cause.
     #[test]
-    fn the_code_tells_the_kind() {
+    fn classifies_each_result_code() {
         use StoreErrorKind::{Contention, Corrupt, Misconfigured, Unavailable};
 
         for (kind, codes) in [
@@ -191,13 +191,13 @@ mod tests {
             }
         }
         assert_eq!(classify_code(None).0, Unavailable);
-        // One kind, but what is to be done about it differs.
+        // These errors have the same kind, but need different actions.
         let messages = [FULL, IOERR, NOMEM, 2].map(|code| classify_code(Some(code)).1);
         assert_eq!(BTreeSet::from(messages).len(), messages.len());
     }
 
     #[test]
-    fn the_variant_tells_the_kind() {
+    fn classifies_each_variant_of_the_driver() {
         use StoreErrorKind::{Corrupt, Misconfigured, Unavailable};
         use sqlx::Error;
 
@@ -216,7 +216,7 @@ mod tests {
         }
         let message = fault(Error::PoolTimedOut).to_string();
         assert!(
-            message.ends_with("no connection to the SQLite file was free in time"),
+            message.ends_with("no connection to the SQLite file became free in time"),
             "{message}"
         );
     }

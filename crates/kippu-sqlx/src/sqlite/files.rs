@@ -1,8 +1,9 @@
-//! The files of a database: made for their owner alone, and compared by device and inode with the ones that were opened,
-//! so that no step is answered from a file that was removed, replaced or cut short.
+//! The files of a database. They are created for their owner only. They are compared by device and
+//! inode with the ones that were opened, so that no step is answered from a file that was removed,
+//! replaced or truncated.
 //!
-//! Nothing here opens a file that SQLite has open: POSIX drops SQLite's locks on a file when the process closes any
-//! other descriptor of it (<https://www.sqlite.org/howtocorrupt.html>, §2.2).
+//! No code here opens a file that SQLite has open: POSIX drops SQLite's locks on a file when the
+//! process closes any other descriptor of it (<https://www.sqlite.org/howtocorrupt.html>, §2.2).
 
 use std::{
     format,
@@ -20,29 +21,31 @@ use super::fault::unopened;
 type Identity = (u64, u64);
 
 pub(super) struct Files {
-    /// The path that the operator gave, so that a symbolic link that leads elsewhere by now is noticed too.
+    /// The path that the operator gave, so that the store also notices a symbolic link that now
+    /// leads elsewhere.
     database: PathBuf,
-    /// SQLite puts these beside the file that the link leads to.
+    /// SQLite creates the log and the index beside the file that the link leads to.
     log: PathBuf,
     index: PathBuf,
     opened: Identity,
-    /// The log and its index, while the writer has them open: SQLite removes both with its last connection.
+    /// The log and its index, while the writer has them open. SQLite removes both with its last
+    /// connection.
     beside: Mutex<Option<[Option<Identity>; 2]>>,
 }
 
-/// Bytes of the database and of its log.
+/// The sizes of the database and of its log, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sizes {
     pub(super) database: u64,
     pub(super) log: u64,
 }
 
-/// Why the file at a path is not used any more.
+/// Why the file at a path can no longer be used.
 #[derive(Debug)]
 pub(super) enum FileFault {
     /// It is not the one that was opened.
     Moved(PathBuf),
-    /// It is shorter than it was.
+    /// It is shorter than before.
     Cut(PathBuf),
 }
 
@@ -50,12 +53,12 @@ impl FileFault {
     pub(super) fn store_error(&self) -> StoreError {
         let message = match self {
             Self::Moved(path) => format!(
-                "{} is not the file that was opened: it was removed, renamed or replaced, so that no step is taken. \
+                "{} is not the file that was opened: it was removed, renamed or replaced, so no step can run. \
                  Stop all processes that use the database, put the right file in its place, and start them again",
                 path.display()
             ),
             Self::Cut(path) => format!(
-                "{} was cut short while it was open, so that no step is taken. Stop all processes that use the \
+                "{} was truncated while it was open, so no step can run. Stop all processes that use the \
                  database, restore a backup, and start them again",
                 path.display()
             ),
@@ -65,11 +68,11 @@ impl FileFault {
 }
 
 impl Files {
-    /// The files of a database that has just been opened: by the name that the operator gave, if it is a path, and
-    /// by the path that SQLite made of it.
+    /// Returns the files of a database that has just been opened. `named` is the path that the
+    /// operator gave, if it is one; `real` is the path that SQLite has resolved.
     pub(super) fn opened(named: Option<PathBuf>, real: &Path) -> Result<Self, FileFault> {
         let opened = identity_at(real).ok_or_else(|| FileFault::Moved(real.into()))?;
-        // The name may be a URI, which SQLite alone understands.
+        // The name may be a URI, which only SQLite can parse.
         let named = named.filter(|named| identity_at(named) == Some(opened));
         Ok(Self {
             database: named.unwrap_or_else(|| real.into()),
@@ -80,13 +83,13 @@ impl Files {
         })
     }
 
-    /// Notes the log and its index, which the writer's connection has open from now on.
+    /// Records the log and its index, which the writer's connection has open from now on.
     pub(super) fn connected(&self) {
         let seen = || [&self.log, &self.index].map(|path| identity_at(path));
         self.beside().get_or_insert_with(seen);
     }
 
-    /// Forgets them: SQLite may remove them now, and make others.
+    /// Forgets the log and its index: SQLite may now remove them, and create others.
     pub(super) fn disconnected(&self) {
         *self.beside() = None;
     }
@@ -97,7 +100,7 @@ impl Files {
             .ok()
             .filter(|found| identity(found) == self.opened)
             .ok_or_else(|| FileFault::Moved(self.database.clone()))?;
-        // From its first moment on there is a page in it.
+        // An opened database always has at least one page.
         if database.len() == 0 {
             return Err(FileFault::Cut(self.database.clone()));
         }
@@ -113,7 +116,8 @@ impl Files {
         Ok(Sizes { database: database.len(), log: log.map_or(0, |log| log.len()) })
     }
 
-    /// Whether no other process can have begun another index, whose locks this one does not see.
+    /// Returns whether no other process can have created another index, whose locks this process
+    /// does not see.
     pub(super) fn has_locks(&self) -> bool {
         let index = identity_at(&self.index);
         index.is_none() || self.beside().is_some_and(|[_, opened]| index == opened)
@@ -132,10 +136,11 @@ impl Files {
     }
 }
 
-/// Makes an empty file that its owner alone may open, unless there is one. Returns its absolute path, which is the same
-/// file whatever the working directory becomes.
+/// Creates an empty file that only its owner may open, unless it exists. Returns its absolute path,
+/// so that a later change of the working directory has no effect.
 pub(super) fn make(path: &Path) -> Result<PathBuf, StoreError> {
-    /// One at a time: while a thread closes the file that it made, no other has it open in SQLite.
+    /// One thread at a time: while a thread closes the file that it has created, no other thread
+    /// has it open in SQLite.
     static MAKING: Mutex<()> = Mutex::new(());
 
     let path = path::absolute(path).map_err(unopened)?;
@@ -150,7 +155,8 @@ pub(super) fn make(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Refuses a file that others than its owner may open, and its log and index, which SQLite makes with the same mode.
+/// Rejects a file that others than its owner may open. Also rejects such a log or index, which
+/// SQLite creates with the same mode.
 #[cfg(unix)]
 pub(super) fn refuse_shared(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt;
@@ -162,7 +168,7 @@ pub(super) fn refuse_shared(path: &Path) -> Result<(), StoreError> {
         if metadata.is_file() && mode & 0o077 != 0 {
             let file = file.display();
             let message = format!(
-                "others than its owner may open {file} (mode {mode:04o}), which says who is logged in: \
+                "users other than its owner may open {file} (mode {mode:04o}), which shows who is logged in: \
                  run `chmod 600 {file}`"
             );
             return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
@@ -176,7 +182,7 @@ pub(super) fn refuse_shared(_path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Leaves a file that SQLite has just made to its owner alone.
+/// Restricts a file that SQLite has just created to its owner.
 #[cfg(unix)]
 pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt;
@@ -193,7 +199,7 @@ pub(super) fn make_private(_path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Read and written by the owner alone.
+/// Only the owner may read and write.
 #[cfg(unix)]
 const PRIVATE: u32 = 0o600;
 
@@ -214,7 +220,7 @@ fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
 }
 
-/// The standard library has no identity here: only a missing file is noticed.
+/// The standard library provides no identity on this system: only a missing file is noticed.
 #[cfg(not(unix))]
 fn identity(_metadata: &Metadata) -> Identity {
     (0, 0)

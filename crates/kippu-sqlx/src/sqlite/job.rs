@@ -1,4 +1,4 @@
-//! The steps as statements of SQL, one by one and many at once.
+//! Runs the steps as SQL statements, one by one or many at once.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::columns::millis;
 
-/// A step that a caller waits for.
+/// A step, and the caller that waits for it.
 pub(super) enum Job {
     Insert {
         request: InsertRequest,
@@ -34,7 +34,7 @@ pub(super) enum Job {
     },
     Rotate {
         request: RotateRequest,
-        /// When the store was asked, by the monotonic clock.
+        /// When the request reached the store, by the monotonic clock.
         asked: Instant,
         pending: Pending<RotateOutcome>,
     },
@@ -71,10 +71,10 @@ pub(super) enum Job {
     },
 }
 
-/// A portion of a purge.
+/// The result of one portion of a purge.
 pub(super) struct Purged {
     pub(super) removed: u64,
-    /// Where the next portion begins; none after the last session.
+    /// Where the next portion begins; `None` after the last session.
     pub(super) next: Option<SessionId>,
 }
 
@@ -93,11 +93,13 @@ impl Step for Job {
     }
 }
 
-/// Sessions that one portion of a purge looks at, and those that it removes at most, so that no rotation waits for long.
+/// The maximum numbers of sessions that one portion of a purge reads and removes, so that no
+/// rotation waits for long.
 const LOOKED_AT: u32 = 8192;
 const REMOVED: u32 = 1024;
 
-/// Takes one step, unless it was taken: in a transaction that has begun, or alone if it only reads.
+/// Runs one step, unless it already has an answer. The caller has begun a transaction, unless the
+/// step only reads.
 pub(super) async fn take(
     connection: &mut SqliteConnection,
     job: &mut Job,
@@ -154,20 +156,21 @@ pub(super) async fn take(
     Ok(())
 }
 
-/// Takes the rotations of tokens that are current, of different sessions, in one statement: nearly all of them. The
-/// other steps stay unanswered, reauthentications among them: whether they rotate is for
-/// [`decide`](RotateRequest::decide) to say.
+/// Rotates the sessions whose tokens are current, nearly all of them, in one statement. The other
+/// steps stay unanswered. So do reauthentications, because [`decide`](RotateRequest::decide) has to
+/// find out whether they rotate.
 pub(super) async fn rotate_all(
     connection: &mut SqliteConnection,
     batch: &mut [Job],
     begun: Instant,
 ) -> Result<(), sqlx::Error> {
-    // The place of each session's rotation in the batch: of several that one is taken, and no other answered for it.
+    // The place of each session's rotation in the batch. Of several for one session, only this one
+    // runs here and gets the answer.
     let mut places = HashMap::new();
     let mut rows = Vec::new();
     for (place, job) in batch.iter().enumerate() {
         let Job::Rotate { request, asked, .. } = job else { continue };
-        // SQLite's JSON may end a text at its first NUL.
+        // SQLite's JSON functions may end a text at its first NUL.
         let is_plain = request.generation < MAX_GENERATION
             && request.auth_time.is_none()
             && !request.kid.contains('\0');
@@ -206,7 +209,7 @@ pub(super) async fn rotate_all(
     .fetch_all(connection)
     .await;
     let rotated = match rotated {
-        // A row that cannot be: one by one it will be found.
+        // An invalid row: `take` finds it when it runs the steps one by one.
         Err(error) if is_of_statement(&error) => return Ok(()),
         rotated => rotated?,
     };
@@ -222,8 +225,8 @@ pub(super) async fn rotate_all(
     Ok(())
 }
 
-/// Makes the batch's rotations later, where the commit came so long after the change that a good part of the grace has
-/// gone by: in a second transaction, before their callers are answered.
+/// Moves the batch's rotations to a later time if the commit has taken more than an eighth of the
+/// grace period. Does so in a second transaction, before their callers are answered.
 pub(super) async fn count_commit(
     connection: &mut SqliteConnection,
     batch: &mut [Job],
@@ -249,7 +252,7 @@ pub(super) async fn count_commit(
         }
     }
     let Ok(json) = serde_json::to_string(&rows) else { return };
-    // After the grace it would come too late.
+    // After the grace period the correction would be useless.
     while !rows.is_empty() && begun.elapsed().saturating_sub(late) <= longest {
         let changed = sqlx::query(
             "UPDATE kippu_sessions AS s \
@@ -284,7 +287,8 @@ pub(super) async fn count_commit(
     }
 }
 
-/// How many rows a statement has changed. An error that concerns it alone goes to its caller alone.
+/// Returns how many rows a statement has changed. An error of the statement alone goes only to its
+/// caller.
 fn of_one(done: Result<SqliteQueryResult, sqlx::Error>) -> Read<u64> {
     match done {
         Ok(result) => Ok(Ok(result.rows_affected())),
@@ -293,7 +297,8 @@ fn of_one(done: Result<SqliteQueryResult, sqlx::Error>) -> Read<u64> {
     }
 }
 
-/// Adds a session, and revokes those that have to make room for it. No other connection writes during the transaction.
+/// Adds a session, and revokes those that it evicts. No other connection writes during the
+/// transaction.
 async fn insert(connection: &mut SqliteConnection, request: &InsertRequest) -> Read<InsertOutcome> {
     let session = &request.session;
     let mut evicted = Vec::new();
@@ -319,7 +324,7 @@ async fn insert(connection: &mut SqliteConnection, request: &InsertRequest) -> R
             _ => InsertOutcome::INSERTED,
         }));
     }
-    // The other steps of the transaction go on if this one fails, and nothing of it is left then.
+    // If this step fails, it is undone alone, and the other steps of the transaction continue.
     sqlx::query("SAVEPOINT room").execute(&mut *connection).await?;
     let made = replace(connection, session, &evicted).await?;
     if made.is_err() {
@@ -329,7 +334,7 @@ async fn insert(connection: &mut SqliteConnection, request: &InsertRequest) -> R
     Ok(made.map(|()| InsertOutcome::Inserted { evicted }))
 }
 
-/// Adds a session that is not there in the place of `evicted` ones.
+/// Adds a new session in the place of the `evicted` ones.
 async fn replace(
     connection: &mut SqliteConnection,
     session: &SessionRecord,
@@ -392,7 +397,8 @@ async fn revoke(
     .await
 }
 
-/// Writes an id into the log of ended sessions that is not one of a session; the trigger writes the others.
+/// Writes an id without a session into the log of ended sessions. The trigger writes the ids of
+/// sessions.
 async fn log_unknown(
     connection: &mut SqliteConnection,
     id: &SessionId,
@@ -406,7 +412,7 @@ async fn log_unknown(
     .await
 }
 
-/// Reads, decides and writes, in a transaction in which nobody else writes.
+/// Reads, decides and writes, in a transaction that excludes all other writers.
 async fn rotate(connection: &mut SqliteConnection, request: &RotateRequest) -> Read<RotateOutcome> {
     let record = match row::load(&mut *connection, &request.id).await? {
         Ok(Some(record)) => record,
@@ -474,20 +480,20 @@ async fn purge(
          WHERE id >= ?1 AND id < ?2 AND (expires_at <= ?3 OR absolute_expires_at <= ?3) LIMIT ?4)",
     )
     .bind(row::bytes(from))
-    // Longer than any id, and so after all of them.
+    // Longer than any id, and greater than all of them.
     .bind(next.as_ref().map_or(&[0xff; 17][..], row::bytes))
     .bind(now.get())
     .bind(limit)
     .execute(connection)
     .await;
     Ok(of_one(removed)?.map(|removed| {
-        // There may be more of them in this portion.
+        // This portion may have more ended sessions.
         let next = if removed < u64::from(limit) { next } else { Some(*from) };
         Purged { removed, next }
     }))
 }
 
-/// Never more than [`MAX_GENERATION`].
+/// Converts a generation, which never exceeds [`MAX_GENERATION`].
 fn stored(generation: u64) -> i64 {
     i64::try_from(generation).unwrap_or(i64::MAX)
 }
@@ -495,7 +501,7 @@ fn stored(generation: u64) -> i64 {
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        // A string takes all that is written.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text

@@ -1,5 +1,5 @@
-//! Opens a database: options in; a connection to a file that is the store's, private, and ready to be written out. A
-//! file of another application is refused and left as it is.
+//! Opens a database. Returns a connection to a file that belongs to the store, that only its owner
+//! may open, and that can be written. A file of another application is rejected and left unchanged.
 
 use std::{
     path::{self, Path, PathBuf},
@@ -24,23 +24,24 @@ use super::{
 /// The path of a database without a file.
 pub(super) const MEMORY: &str = ":memory:";
 
-/// How long SQLite itself waits for a lock. The store asks again until the deadline, and between two waits drops the
-/// steps whose callers have gone.
+/// How long SQLite itself waits for a lock. The store tries again until the deadline. Between two
+/// waits it drops the steps whose callers have gone.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The pause before the store asks again: there are locks that SQLite does not wait for.
+/// The pause before the store tries again. SQLite does not wait for some locks.
 pub(super) const AGAIN: Duration = Duration::from_millis(1);
 
 /// `kipp`, in the header of the file.
 const APPLICATION_ID: i64 = 0x6b69_7070;
 
-/// The version of the table, in the header of the file.
+/// The version of the schema, in the header of the file.
 const SCHEMA_VERSION: i64 = 3;
 
-/// The version that has no log of ended sessions.
+/// The version without a log of ended sessions.
 const WITHOUT_LOG: i64 = 1;
 
-/// The columns that the second version lacks. A process of that version goes on to insert rows without them.
+/// The columns that the second version lacks. A process with that version still inserts rows
+/// without them.
 const COLUMNS: [(&str, &str); 4] = [
     ("remembered", "ALTER TABLE kippu_sessions ADD COLUMN remembered INTEGER NOT NULL DEFAULT 1"),
     ("idle_lifetime", "ALTER TABLE kippu_sessions ADD COLUMN idle_lifetime INTEGER"),
@@ -51,13 +52,13 @@ const COLUMNS: [(&str, &str); 4] = [
 /// A database that has been opened.
 pub(super) struct Opened {
     pub(super) writer: SqliteConnection,
-    /// How to connect again, and the files; none where the data goes with the connection.
+    /// The options to connect again, and the files; `None` if the data is lost with the connection.
     pub(super) file: Option<(SqliteConnectOptions, Arc<Files>)>,
 }
 
-/// Opens the database that the options name, and waits as long as other connections are in the way.
+/// Opens the database that the options name, and waits while other connections hold locks.
 pub(super) async fn open(options: SqliteConnectOptions) -> Result<Opened, StoreError> {
-    // SQLite takes `file:` for a URI, with options in it.
+    // SQLite takes a name with `file:` for a URI, which contains options.
     let named = match options.get_filename().to_str() {
         Some(name) if !name.is_empty() && name != MEMORY && !name.starts_with("file:") => {
             Some(path::absolute(name).map_err(unopened)?)
@@ -76,7 +77,8 @@ pub(super) async fn open(options: SqliteConnectOptions) -> Result<Opened, StoreE
     }
     let (writer, real) = loop {
         match connect(&options, made).await {
-            // Of several that change the journal at once, SQLite refuses some without waiting.
+            // When several connections change the journal mode concurrently, SQLite fails for some
+            // without waiting.
             Err(error) if error.kind() == StoreErrorKind::Contention => sleep(AGAIN).await,
             connected => break connected?,
         }
@@ -84,22 +86,23 @@ pub(super) async fn open(options: SqliteConnectOptions) -> Result<Opened, StoreE
     let Some(real) = real else { return Ok(Opened { writer, file: None }) };
     let files = Files::opened(named, &real).map_err(|lost| lost.store_error())?;
     files.connected();
-    // From here on a missing file is a fault, and no new one takes its place.
+    // From here on a missing file is a fault, and no new one is created in its place.
     Ok(Opened { writer, file: Some((options.create_if_missing(false), Arc::new(files))) })
 }
 
-/// A committed change is on the disk, and the log stays short.
+/// Sets the options with which a commit waits for the disk and the log stays short.
 fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
-        // The flush of macOS, which otherwise ends in the disk's memory. Elsewhere it means nothing.
+        // macOS flushes to the disk only with F_FULLFSYNC; its fsync may end in the disk's cache.
+        // Other systems ignore this setting.
         .pragma("fullfsync", "ON")
         .pragma("checkpoint_fullfsync", "ON")
         .pragma("journal_size_limit", LOG_LIMIT.to_string())
 }
 
-/// Connects to a file that is ready then; `made` is its path if SQLite makes it.
+/// Connects to a file and prepares it. `made` is its path if SQLite creates it.
 async fn connect(
     options: &SqliteConnectOptions,
     made: Option<&Path>,
@@ -119,10 +122,11 @@ async fn connect(
     }
 }
 
-/// Makes sure that the file is the store's and can be written, and makes its table if it is empty. Returns its path;
-/// none where the data is the connection's alone: in memory, or in a temporary file.
+/// Makes sure that the file belongs to the store and can be written. Creates its tables if it is
+/// empty. Returns its path, or `None` if the data belongs only to the connection: in memory, or in
+/// a temporary file.
 async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, StoreError> {
-    // Before anything is written: the journal's mode is.
+    // First, because setting the journal mode writes to the file.
     let found = look(connection).await?;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode = WAL")
         .fetch_one(&mut *connection)
@@ -135,11 +139,11 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, S
             .map_err(fault)?;
     let file = file.filter(|file| !file.is_empty()).map(PathBuf::from);
     if mode != "wal" && file.is_some() {
-        let message = "SQLite cannot keep a write-ahead log for the file: move it to a local disk";
+        let message = "SQLite cannot use a write-ahead log for this file: move it to a local disk";
         return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
     }
     if !matches!(found, Found::Current) {
-        // Of several who got here, one at a time.
+        // Several connections may get here; the lock lets one continue at a time.
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(fault)?;
         let outcome = make(connection).await;
         let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
@@ -150,7 +154,8 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<Option<PathBuf>, S
         outcome?;
         ended.map_err(fault)?;
     }
-    // SQLite opens a file that it cannot write for reading, and reports that before it waits for a lock.
+    // SQLite opens a file that it cannot write as read-only. It reports that before it waits for a
+    // lock.
     match sqlx::query("DELETE FROM kippu_sessions WHERE FALSE").execute(connection).await {
         Err(error) if !is_busy(&error) => Err(fault(error)),
         _ => Ok(file),
@@ -179,24 +184,24 @@ async fn make(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The access tokens of sessions that ended before there was a log may still be valid.
+/// The access tokens of sessions that were revoked before the log existed may still be valid.
 const LOG_REVOKED: &str =
     "INSERT INTO kippu_ended (id) SELECT id FROM kippu_sessions WHERE revoked_at IS NOT NULL;";
 
 /// The content of a file.
 enum Found {
     Nothing,
-    /// The tables of an earlier version, or those of this one without its columns.
+    /// The tables of an earlier version, or the current version without some of its columns.
     Old {
         version: i64,
     },
     Current,
 }
 
-/// Looks at what is in the file. One that is not the store's is refused.
+/// Reads what the file contains. Rejects a file that does not belong to the store.
 async fn look(connection: &mut SqliteConnection) -> Result<Found, StoreError> {
-    // One statement, so that no other process comes in between. An operator may have run the SCHEMA on an old file by hand, which sets the
-    // version and leaves the columns.
+    // One statement, so that no other process changes the file in between. An operator may have run
+    // SCHEMA on an old file, which sets the version but does not add the columns.
     let (application, version, things, columns): (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), \
          (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema), \
@@ -213,8 +218,8 @@ async fn look(connection: &mut SqliteConnection) -> Result<Found, StoreError> {
         (APPLICATION_ID, _) => Err(StoreError::new(
             StoreErrorKind::Misconfigured,
             format!(
-                "the SQLite file was made by another version of kippu: its schema has version {version}, and this \
-                 program knows {WITHOUT_LOG} to {SCHEMA_VERSION}: update the program, or open another file"
+                "the SQLite file was created by another version of kippu: its schema has version {version}, and this \
+                 program supports {WITHOUT_LOG} to {SCHEMA_VERSION}: update the program, or open another file"
             ),
         )),
         _ => Err(foreign()),
@@ -225,7 +230,7 @@ async fn look(connection: &mut SqliteConnection) -> Result<Found, StoreError> {
 mod tests {
     use super::*;
 
-    /// No test can pull the plug: this looks at what SQLite was told.
+    /// A test cannot cut the power. It checks the settings of SQLite instead.
     #[tokio::test]
     async fn commits_wait_for_the_disk() {
         let lax = SqliteConnectOptions::new().synchronous(SqliteSynchronous::Off);
@@ -233,8 +238,9 @@ mod tests {
         let query = "SELECT (SELECT synchronous FROM pragma_synchronous), \
                      (SELECT fullfsync FROM pragma_fullfsync), \
                      (SELECT checkpoint_fullfsync FROM pragma_checkpoint_fullfsync)";
-        let told: (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut connection).await.unwrap();
+        let settings: (i64, i64, i64) =
+            sqlx::query_as(query).fetch_one(&mut connection).await.unwrap();
         let full = 2;
-        assert_eq!(told, (full, 1, 1));
+        assert_eq!(settings, (full, 1, 1));
     }
 }

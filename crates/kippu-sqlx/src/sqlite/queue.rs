@@ -1,8 +1,8 @@
-//! The queue in front of the writer: steps that wait at the same time are committed together, and each caller is
-//! answered after the commit.
+//! The queue in front of the writer. Steps that wait at the same time are committed together, and
+//! each caller gets its answer after the commit.
 //!
-//! The [`Writer`] knows what a step is and how steps are committed. `tests/interleavings` tries every order of the
-//! threads' steps, with channels of its own.
+//! The [`Writer`] knows what a step is and how steps are committed. `tests/interleavings` compiles
+//! this file with its own channels, and checks every interleaving of the threads.
 
 use kippu::session::StoreError;
 
@@ -11,17 +11,17 @@ use super::{
     sync::{mpsc, oneshot, watch},
 };
 
-/// Steps of one transaction at most, so that none waits for very many.
+/// The maximum number of steps in one transaction, so that no step waits for very many others.
 const BATCH: usize = 256;
 
-/// Steps that wait for the writer; a caller that comes after them waits for room.
+/// The maximum number of steps that wait for the writer. Further callers wait for a free place.
 const WAITING: usize = 1024;
 
-/// The side that takes the steps, and may wait for the disk.
+/// The side that runs the steps, and may wait for the disk.
 pub(super) trait Writer: Send {
     type Step: Step + Send;
 
-    /// Takes all steps of a batch durably, or none. Removes steps whose callers are gone before it takes the others.
+    /// Runs all steps of a batch durably, or none. First removes the steps whose callers have gone.
     fn commit(
         &mut self,
         batch: &mut Vec<Self::Step>,
@@ -33,29 +33,30 @@ pub(super) trait Writer: Send {
 /// Why a batch was not committed, for each of its callers.
 pub(super) type Failure = Box<dyn Fn() -> StoreError + Send + Sync>;
 
-/// A step to take, with the answer that its caller waits for.
+/// A step, with the answer that its caller waits for.
 pub(super) trait Step {
     fn answer(&mut self) -> &mut dyn Answer;
 }
 
 /// The answer to a step, whatever its type.
 pub(super) trait Answer {
-    /// Whether the caller is gone: it ran into its deadline, or was dropped.
+    /// Returns whether the caller has gone: its deadline has passed, or it dropped the future.
     fn is_abandoned(&self) -> bool;
 
-    /// Sends the answer, once it is durable, or the failure. A step that was not answered counts as closed.
+    /// Sends the answer, once it is durable, or the failure. The caller of a step without an answer
+    /// gets the error that the store is closed.
     fn send(&mut self, failure: Option<&Failure>);
 }
 
 /// An answer, and the caller that waits for it until the transaction is durable.
 pub(super) struct Pending<T> {
     answer: Option<Result<T, StoreError>>,
-    /// None after the answer.
+    /// `None` after the answer was sent.
     caller: Option<oneshot::Sender<Result<T, StoreError>>>,
 }
 
 impl<T> Pending<T> {
-    /// An answer, and where it will arrive.
+    /// Returns a pending answer, and the future in which it arrives.
     pub(super) fn new() -> (Self, impl Future<Output = Result<T, StoreError>> + Send)
     where
         T: Send,
@@ -85,7 +86,7 @@ impl<T> Answer for Pending<T> {
             None => self.answer.take(),
         };
         if let (Some(caller), Some(answer)) = (self.caller.take(), answer) {
-            // The caller may be gone by now.
+            // The caller may have gone.
             let _ = caller.send(answer);
         }
     }
@@ -96,23 +97,24 @@ enum Message<S> {
     Close,
 }
 
-/// Where callers queue up.
+/// The queue of the callers.
 pub(super) struct Queue<S> {
     messages: mpsc::Sender<Message<S>>,
-    /// No value is ever sent: the other end belongs to the writer, and goes with it.
+    /// No value is ever sent: the sender belongs to the writer, and is dropped with it.
     ended: watch::Receiver<()>,
 }
 
 impl<S: Step + Send> Queue<S> {
-    /// The queue, and the work of the writer, which ends when the queue is gone or closed. If it is dropped before
-    /// that, each waiting caller is answered that the store is closed.
+    /// Returns the queue, and the work of the writer, which ends when the queue is dropped or
+    /// closed. If the work is dropped first, each waiting caller gets the error that the store is
+    /// closed.
     pub(super) fn new<W: Writer<Step = S>>(writer: W) -> (Self, impl Future<Output = ()> + Send) {
         let (messages, waiting) = mpsc::channel(WAITING);
         let (end, ended) = watch::channel(());
         (Self { messages, ended }, write(writer, waiting, end))
     }
 
-    /// Has the writer take a step.
+    /// Sends a step to the writer, and returns its answer.
     pub(super) async fn ask<T: Send>(
         &self,
         step: impl FnOnce(Pending<T>) -> S + Send,
@@ -122,9 +124,10 @@ impl<S: Step + Send> Queue<S> {
         answer.await
     }
 
-    /// Ends the writer after the steps that wait, and returns when it has disconnected, whichever handle asked first.
+    /// Ends the writer after the waiting steps. Returns when the writer has disconnected, whichever
+    /// handle called this first.
     pub(super) async fn close(&self) {
-        // Where it is closed already, the end is near.
+        // An error means that the queue is already closed, and that the writer ends soon.
         let _ = self.messages.send(Message::Close).await;
         let _ = self.ended.clone().changed().await;
     }
@@ -141,7 +144,7 @@ async fn write<W: Writer>(
         for message in messages.drain(..) {
             match message {
                 Message::Step(step) => batch.push(step),
-                // The steps that wait are still taken; no others come.
+                // The waiting steps still run; no others are accepted.
                 Message::Close => waiting.close(),
             }
         }

@@ -1,6 +1,7 @@
-//! Rows and the records that they hold; the steps that only read.
+//! Converts rows to records, and runs the steps that only read.
 //!
-//! Each answers with two results: the outer one is about the connection, the inner one about what was read.
+//! Each step returns two results: the outer one is about the connection, the inner one about the
+//! data.
 
 use kippu::session::{
     SessionId, SessionRecord, StoreError, UnixMillis,
@@ -11,10 +12,11 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::fault::{corrupt, fault};
 use crate::columns::{self, Columns};
 
-/// Of the driver, which fails the transaction; of the row, which concerns one request alone.
+/// The outer error is the driver's and fails the transaction. The inner one is about a row and only
+/// concerns one request.
 pub(super) type Read<T> = Result<Result<T, StoreError>, sqlx::Error>;
 
-/// Ids in a page of the log of ended sessions: 160 kB.
+/// The number of ids in a page of the log of ended sessions: 160 kB.
 const PAGE: i64 = 10_000;
 
 /// The columns of a record, in the order of [`record`].
@@ -37,7 +39,7 @@ pub(super) async fn load(
     Ok(row.map(|row| record(&row)).transpose())
 }
 
-/// Whether there is a session of this id.
+/// Returns whether a session with this id exists.
 pub(super) async fn is_there(
     connection: &mut SqliteConnection,
     id: &SessionId,
@@ -66,7 +68,8 @@ pub(super) async fn list(
     Ok(rows.iter().map(record).collect())
 }
 
-/// A page of the log of ended sessions. A number that the log has not reached is another log's: it begins again.
+/// Returns a page of the log of ended sessions. A number that the log has not reached comes from
+/// another log, so the page begins at the first entry.
 pub(super) async fn ended_after(connection: &mut SqliteConnection, after: i64) -> Read<EndedPage> {
     let rows = sqlx::query(
         "SELECT id, seq, first FROM ( \
@@ -98,7 +101,7 @@ pub(super) fn bytes(id: &SessionId) -> &[u8] {
     id.as_bytes()
 }
 
-/// The id in the first column.
+/// Returns the id in the first column.
 pub(super) fn session_id(row: &SqliteRow) -> Result<SessionId, StoreError> {
     let id: &[u8] = row.try_get(0).map_err(fault)?;
     id.try_into().map(SessionId::from_bytes).map_err(|_| corrupt())

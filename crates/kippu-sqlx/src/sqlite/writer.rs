@@ -1,5 +1,5 @@
-//! The connection that writes: it takes all steps that wait in one transaction, and acknowledges none that is not in the
-//! file at its path.
+//! The connection that writes. It runs all waiting steps in one transaction, and acknowledges a
+//! step only if it is in the file at its path.
 
 use std::{
     sync::Arc,
@@ -17,30 +17,31 @@ use super::{
     queue::{Failure, Step, Writer},
 };
 
-/// Bytes of the log above which the writer waits for readers in order to empty it. SQLite alone takes the log into the
-/// file at 4 MB, but begins it again only at a moment when no reader is in it.
+/// The size of the log in bytes above which the writer waits for readers in order to empty it.
+/// SQLite itself moves the log into the file at 4 MB, but starts the log again only when no reader
+/// uses it.
 pub(super) const LOG_LIMIT: u64 = 16 << 20;
 
-/// How long the writer lets the log grow while a reader holds on to it, before it waits for readers again.
+/// How long the writer lets the log grow while a reader uses it, before it waits for readers again.
 const LOG_PAUSE: Duration = Duration::from_secs(5);
 
 /// The connection that writes.
 pub(super) struct SqliteWriter {
-    /// None after a failure, until the next batch.
+    /// `None` after a failure, until the next batch.
     connection: Option<SqliteConnection>,
-    /// None where the data would be gone with the connection.
+    /// `None` if the data would be lost with the connection.
     file: Option<Reopened>,
 }
 
-/// How to connect again, and what is known of the files.
+/// The options to connect again, and the state of the files.
 struct Reopened {
     options: SqliteConnectOptions,
     files: Arc<Files>,
-    /// As of the last look.
+    /// The sizes at the last check.
     sizes: Sizes,
-    /// Pages of the database when its file last became longer or shorter.
+    /// The number of pages when the file last became longer or shorter.
     pages: i64,
-    /// When the log may be emptied next.
+    /// The time when the log may be emptied next.
     pause_until: Instant,
 }
 
@@ -66,14 +67,14 @@ impl SqliteWriter {
                 return Ok(());
             }
             match self.begin().await {
-                // SQLite has waited for a moment.
+                // SQLite itself has waited for `BUSY_TIMEOUT`.
                 Err(Fault::Driver(error)) if is_busy(&error) => sleep(AGAIN).await,
                 begun => break begun?,
             }
         }
         batch.retain_mut(|job| !job.answer().is_abandoned());
         let begun = Instant::now();
-        // The lock may have been waited for: the file that is written is still the one at its path.
+        // The step may have waited for the lock. The file must still be the one at its path.
         if let Some(file) = &self.file {
             file.files.look()?;
         }
@@ -84,7 +85,7 @@ impl SqliteWriter {
         }
         sqlx::query("COMMIT").execute(&mut *connection).await?;
         job::count_commit(connection, batch, begun).await;
-        // Only what is in the file at its path is acknowledged.
+        // A step is acknowledged only if it is in the file at its path.
         self.check().await
     }
 
@@ -92,7 +93,7 @@ impl SqliteWriter {
     async fn begin(&mut self) -> Result<(), Fault> {
         if self.connection.is_none() {
             let file = self.file.as_ref().ok_or(sqlx::Error::WorkerCrashed)?;
-            // Opened with another file, the log would be applied to that.
+            // Checked first: a connection to another file would apply the log to that file.
             file.files.look()?;
             self.connection = Some(file.options.connect().await?);
         }
@@ -106,7 +107,7 @@ impl SqliteWriter {
         Ok(())
     }
 
-    /// Makes sure that the files are those that were opened, and that none was cut short.
+    /// Checks that the files are those that were opened, and that none was truncated.
     async fn check(&mut self) -> Result<(), Fault> {
         let (Some(file), Some(connection)) = (&mut self.file, &mut self.connection) else {
             return Ok(());
@@ -115,13 +116,13 @@ impl SqliteWriter {
         if sizes.database != file.sizes.database {
             let is_shorter = sizes.database < file.sizes.database;
             match pages(connection).await {
-                // A VACUUM leaves fewer pages to a shorter file.
+                // After a VACUUM, a shorter file also has fewer pages.
                 Ok(pages) if !is_shorter || pages < file.pages => file.pages = pages,
                 Err(error) if !is_shorter => return Err(error.into()),
                 _ => return Err(file.files.cut_database().into()),
             }
         }
-        // Another process may have emptied the log: then it has no frames.
+        // Another process may have emptied the log, which then has no frames.
         if sizes.log < file.sizes.log {
             let needed = log_len(connection).await;
             let sizes = file.files.look()?;
@@ -133,12 +134,13 @@ impl SqliteWriter {
         Ok(())
     }
 
-    /// Empties a log that has grown long, if no reader holds on to it.
+    /// Empties a log that has grown long, unless a reader uses it.
     async fn shorten_log(&mut self) -> Result<(), sqlx::Error> {
         let (Some(file), Some(connection)) = (&mut self.file, &mut self.connection) else {
             return Ok(());
         };
-        // Only a reader is a reason to pause: a log that could be emptied may be long again in less than a second.
+        // Only a reader is a reason to pause. Without one, the log may be long again in less than a
+        // second.
         if file.sizes.log > LOG_LIMIT
             && file.pause_until <= Instant::now()
             && !empty_log(connection).await?
@@ -148,8 +150,8 @@ impl SqliteWriter {
         Ok(())
     }
 
-    /// Empties the log where its file is no longer at its path: that file is complete, wherever it went, and the log is
-    /// not applied to the one in its place.
+    /// Empties the log if its file is no longer at its path. That file is then complete, wherever
+    /// it is, and SQLite does not apply the log to the file in its place.
     async fn rescue_log(&mut self) {
         let (Some(file), Some(connection)) = (&self.file, &mut self.connection) else { return };
         if matches!(file.files.look(), Err(FileFault::Moved(_))) && file.files.has_locks() {
@@ -164,13 +166,13 @@ impl Writer for SqliteWriter {
     async fn commit(&mut self, batch: &mut Vec<Job>) -> Result<(), Failure> {
         let Err(mut fault) = self.try_commit(batch).await else { return Ok(()) };
         if let Some(connection) = &mut self.connection {
-            // After some errors SQLite has done so itself.
+            // After some errors SQLite has already rolled back.
             let _ = sqlx::query("ROLLBACK").execute(connection).await;
         }
         let lost = self.file.as_ref().map(|file| file.files.look());
         match lost {
             Some(Err(lost)) => fault = lost.into(),
-            // Whatever state the connection is in, a new one is in none.
+            // The state of the connection is unknown, so a new one replaces it.
             Some(Ok(_)) if matches!(fault, Fault::Driver(_)) => self.disconnect().await,
             _ => {}
         }
@@ -194,8 +196,8 @@ async fn pages(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("PRAGMA page_count").fetch_one(connection).await
 }
 
-/// The bytes that the log's frames take (<https://www.sqlite.org/fileformat2.html>, §4.1); none when one of them cannot
-/// be read.
+/// Returns the bytes that the log's frames take (<https://www.sqlite.org/fileformat2.html>, §4.1),
+/// or `None` if a value cannot be read.
 async fn log_len(connection: &mut SqliteConnection) -> Option<u64> {
     let (_, frames, _): (i64, i64, i64) =
         sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *connection).await.ok()?;
@@ -206,8 +208,8 @@ async fn log_len(connection: &mut SqliteConnection) -> Option<u64> {
     }
 }
 
-/// Takes the log into the file and empties it, unless a reader holds on to it for longer than a moment. Returns whether the
-/// log is empty.
+/// Moves the log into the file and empties it, unless a reader uses it for longer than a moment.
+/// Returns whether the log is empty.
 async fn empty_log(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)");
     let (is_held, _, _): (bool, i64, i64) = checkpoint.fetch_one(connection).await?;

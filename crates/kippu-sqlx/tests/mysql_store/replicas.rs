@@ -1,5 +1,5 @@
-//! Servers that must not answer: a replica, a primary that fails and comes back, a server that stands still, and an address that
-//! moves from one to the other.
+//! Servers that must not answer: a replica, a primary that fails and comes back, a server that is
+//! stopped, and an address that moves from one server to another.
 
 use std::{
     sync::{
@@ -43,7 +43,7 @@ fn through(url: &str, port: u16, size: u32, is_tested: bool) -> MySqlPool {
         .connect_lazy_with(options.port(port))
 }
 
-/// Opens all of its connections.
+/// Opens all connections of the pool.
 async fn fill(pool: &MySqlPool) {
     let size = usize::try_from(pool.options().get_max_connections()).unwrap();
     let mut taken = Vec::new();
@@ -62,7 +62,7 @@ async fn fill(pool: &MySqlPool) {
 
 async fn none_is_answered(store: &MySqlStore, pool: &MySqlPool) {
     for (step, error) in kinds_of_all(store).await {
-        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+        let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
         assert!(error.to_string().contains("primary"), "{step}: {error}");
         assert_eq!(pool.size(), 0, "{step} left a connection in the pool");
@@ -76,7 +76,8 @@ async fn all_are_answered(store: &MySqlStore) {
     }
 }
 
-/// Nor for a user that may write to it all the same: its writes change nothing.
+/// The store returns no answer from a replica, even for a user that may write to it: its writes
+/// change nothing.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
 async fn a_replica_answers_nothing() {
@@ -106,7 +107,7 @@ async fn a_replica_answers_nothing() {
         }
     }
     assert_eq!(kind(MySqlStore::connect(&url).await), Some(StoreErrorKind::Unavailable));
-    // It becomes the primary under the same address, and has changed nothing before.
+    // The replica becomes the primary at the same address. Before, nothing was changed on it.
     replica.catch_up(&primary);
     replica.promote();
     for store in &stores {
@@ -119,10 +120,10 @@ async fn a_replica_answers_nothing() {
     }
 }
 
-/// A setting that the operator switches on and off, while connections stay open.
+/// The operator turns `read_only` on and off while connections stay open.
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn a_primary_that_takes_no_writes() {
+async fn a_read_only_primary_is_unavailable() {
     let server = MySql::start();
     let url = server.url_of(&server.database());
     let pool = pool(&url);
@@ -137,14 +138,14 @@ async fn a_primary_that_takes_no_writes() {
     all_are_answered(&store).await;
 }
 
-/// A client, and the last answer that it has of its session.
+/// A client, and the last answer about its session.
 struct Client {
     session: SessionRecord,
     store: MySqlStore,
 }
 
 impl Client {
-    /// Refreshes until the end; what was not answered is repeated.
+    /// Refreshes until the end, and repeats a request without an answer.
     async fn run(self, is_over: Arc<AtomicBool>) -> SessionRecord {
         let Self { mut session, store } = self;
         while !is_over.load(Ordering::Relaxed) {
@@ -164,8 +165,8 @@ impl Client {
     }
 }
 
-/// The primary is killed, its replica takes over, and the old primary comes back without what happened since. Replication is
-/// semi-synchronous, so that nothing that was answered is lost.
+/// The primary is killed, its replica takes over, and the old primary comes back without the
+/// changes since then. Replication is semi-synchronous, so that no acknowledged change is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
 async fn an_old_primary_that_comes_back_answers_nothing() {
@@ -187,7 +188,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
         })
     };
 
-    // Clients are at it all the time.
+    // Clients refresh all the time.
     let is_over = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for (store, _) in open().iter().cycle().take(8) {
@@ -208,7 +209,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     old.set(&["--read-only=1"]);
     old.restart();
 
-    // The address leads to the old one still, which knows of no logout.
+    // The address still leads to the old primary, which does not have the logout.
     let reason = RevokeReason::LogoutAll;
     assert_eq!(primary.revoke_subject("alice", None, reason, after(2)).await.unwrap(), 1);
     let stores = open();
@@ -248,7 +249,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
                 refused += 1;
             }
         }
-        // The first call finds out for all connections that wait.
+        // The first call closes all idle connections.
         assert_eq!(refused, 1, "calls of 60 that failed with a pool of {size}");
     }
     sleep(Duration::from_millis(300)).await;
@@ -256,7 +257,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     while let Some(client) = timeout(LIMIT, clients.join_next()).await.unwrap() {
         let session = client.unwrap();
         let record = primary.load(&session.id).await.unwrap().unwrap();
-        // One more may have been stored whose answer was lost.
+        // One more rotation may be stored, whose answer was lost.
         assert_eq!(record.revoked, None);
         let answered = session.generation;
         assert!((answered..=answered + 1).contains(&record.generation), "{record:?}");
@@ -264,20 +265,20 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     }
 }
 
-/// Each step, one after the other: none takes longer than its deadline, but for the time that the machine is busy.
+/// Runs each step. None takes longer than its deadline, with a margin for a busy machine.
 async fn all_end(store: &MySqlStore) {
     let all = timeout(LIMIT, kinds_of_all(store)).await;
-    for (step, error) in all.expect("a step does not end") {
-        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+    for (step, error) in all.expect("each step ends") {
+        let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
     }
-    let created = timeout(LIMIT, store.create_schema()).await.expect("create_schema does not end");
+    let created = timeout(LIMIT, store.create_schema()).await.expect("create_schema ends");
     assert_eq!(kind(created), Some(StoreErrorKind::Unavailable));
 }
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn a_server_that_stands_still() {
+async fn each_step_ends_in_time_when_the_server_is_stopped() {
     let server = MySql::start();
     let url = server.url_of(&server.database());
     store(&url).await;
@@ -294,7 +295,7 @@ async fn a_server_that_stands_still() {
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn a_network_that_swallows_everything() {
+async fn each_step_ends_in_time_when_the_network_drops_all_packets() {
     let server = server();
     let url = server.url_of(&server.database());
     store(&url).await;
@@ -308,7 +309,7 @@ async fn a_network_that_swallows_everything() {
         all_end(&store).await;
         address.switch(server.port());
         all_are_answered(&patient).await;
-        // One call meets what is left of before, and no other.
+        // One call may meet an old connection, but no later one.
         fill(&pool).await;
         address.swallow();
         address.switch(server.port());
@@ -318,10 +319,11 @@ async fn a_network_that_swallows_everything() {
     }
 }
 
-/// A client that hangs up, or a time-out around the call: nothing of it is left in the pool, neither a lock nor a transaction.
+/// A client disconnects, or a timeout cancels the call. Nothing stays in the pool, neither a lock
+/// nor a transaction.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_step_that_its_caller_gives_up() {
+async fn a_cancelled_step_leaves_nothing_in_the_pool() {
     let server = server();
     let url = server.url_of(&server.database());
     let other = store(&url).await;
@@ -343,13 +345,13 @@ async fn a_step_that_its_caller_gives_up() {
         let given_up = timeout(Duration::from_millis(100), revoked).await;
         assert!(given_up.is_err(), "{given_up:?}");
         holder.rollback().await.unwrap();
-        // The rotation is made nevertheless, and the transactions are not.
+        // The rotation still happens, and the transactions do not.
         let rotated = async {
             while other.load(&alice.id).await.unwrap().unwrap().generation <= generation {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(LIMIT, rotated).await.expect("it did not rotate");
+        timeout(LIMIT, rotated).await.expect("the rotation happens");
         let record = other.load(&alice.id).await.unwrap().unwrap();
         assert_eq!((record.generation, record.revoked), (generation + 1, None));
     }

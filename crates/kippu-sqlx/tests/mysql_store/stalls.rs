@@ -1,5 +1,6 @@
-//! A server that holds a rotation up: before the change, and between the change and the commit. The grace begins with the
-//! commit, and a token that was presented earlier is not reused.
+//! A server that delays a rotation before the change, or between the change and the commit. The
+//! grace period begins with the commit, and a token that was presented earlier does not count as
+//! reused.
 
 use std::{future::Future, time::Duration};
 
@@ -25,13 +26,14 @@ use super::{
 const GRACE: Duration = Duration::from_millis(600);
 const STALL: Duration = Duration::from_millis(1800);
 
-/// Each part of a wait is counted in whole milliseconds, and a caller may be interrupted before it calls.
+/// Each part of a wait is counted in whole milliseconds, and a caller may be interrupted before it
+/// calls.
 const ROUNDED: Duration = Duration::from_millis(20);
 
 /// When the first token is presented, by the callers' clock.
 const FIRST: UnixMillis = UnixMillis::new(1_764_000_010_000);
 
-/// A token of the first generation, presented so long after the first one.
+/// Returns a request with a token of the first generation, presented `after` the first one.
 fn presented(session: &SessionRecord, after: Duration) -> RotateRequest {
     let now = FIRST.saturating_add(after);
     changed(super::records::request(session, 0, now), |it| it.grace = GRACE)
@@ -41,7 +43,7 @@ fn is_replayed(outcome: &RotateOutcome) -> bool {
     matches!(outcome, RotateOutcome::Replayed(_))
 }
 
-/// One store for all calls, whose connections have rotated before.
+/// Makes one store for all calls, whose connections have rotated before.
 async fn warm(url: &str) -> MySqlStore {
     let store = patient(pool(url));
     let mut rotations = JoinSet::new();
@@ -59,7 +61,7 @@ async fn warm(url: &str) -> MySqlStore {
     store
 }
 
-/// Waits until so many statements of the database have waited for a tenth of a second.
+/// Waits until `count` statements of the database have waited for a tenth of a second.
 async fn waiting(url: &str, count: i64) {
     let admin = pool_of(url, 1);
     let found = async {
@@ -69,11 +71,12 @@ async fn waiting(url: &str, count: i64) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(LIMIT, found).await.expect("they do not wait");
+    timeout(LIMIT, found).await.expect("the statements wait");
 }
 
-/// Eight present one token while the server is held up, the last of them long after the first one's grace: one rotates, the
-/// others are replayed. The grace begins at the end of the stall.
+/// Eight callers present one token while the server stalls, the last of them long after the first
+/// one's grace period. One rotates, the others get replays. The grace period begins at the end of
+/// the stall.
 async fn none_is_reused(
     url: &str,
     session: &SessionRecord,
@@ -100,7 +103,8 @@ async fn none_is_reused(
     the_grace_begins_after(session, &stores(), stall, longest).await;
 }
 
-/// A retry that was presented at the end of the stall is replayed; so is one at the end of the grace; a later one is not.
+/// A retry that was presented at the end of the stall is replayed, and one at the end of the grace
+/// period, too. A later one is not.
 async fn the_grace_begins_after(
     session: &SessionRecord,
     store: &MySqlStore,
@@ -127,7 +131,7 @@ async fn the_grace_begins_after(
     }
 }
 
-/// Another program's connection, which has done this and goes on.
+/// Returns the connection of another program, which has run these statements and stays open.
 async fn holding(url: &str, statements: &str) -> PoolConnection<MySql> {
     let mut holder = pool_of(url, 1).acquire().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *holder).await.unwrap();
@@ -138,10 +142,11 @@ async fn then(mut holder: PoolConnection<MySql>, statements: &str) {
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *holder).await.unwrap();
 }
 
-/// A row that its holder leaves or changes, a table, and all tables, as a backup locks them.
+/// A row that its holder leaves unchanged or changes, a table, and all tables, as a backup locks
+/// them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn what_is_locked_delays_the_grace() {
+async fn a_lock_delays_the_grace_period() {
     let server = mysql_server::MySql::start();
     let database = server.database();
     let url = server.url_of(&database);
@@ -174,10 +179,11 @@ async fn what_is_locked_delays_the_grace() {
     }
 }
 
-/// A wait that is short beside the grace is counted too, by the statement alone: nothing is corrected afterwards.
+/// The statement also counts a wait that is short compared with the grace period, so that nothing
+/// is corrected afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_short_wait_counts() {
+async fn a_short_wait_delays_the_grace_period() {
     let server = server();
     let url = server.url_of(&server.database());
     let store = store(&url).await;
@@ -213,10 +219,11 @@ async fn a_short_wait_counts() {
     }
 }
 
-/// The absolute end, and the latest time that there is, are not passed by a wait.
+/// A wait extends a session neither beyond its absolute end nor beyond the latest time that can be
+/// stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_wait_prolongs_nothing_beyond_the_end() {
+async fn a_wait_does_not_extend_a_session_beyond_its_end() {
     let server = server();
     let url = server.url_of(&server.database());
     let store = store(&url).await;
@@ -247,11 +254,11 @@ async fn a_wait_prolongs_nothing_beyond_the_end() {
     }
 }
 
-/// Another process rotates, and its commit takes longer than the grace. A request that waits for the row was overtaken,
-/// whatever the times say.
+/// Another process rotates, and its commit takes longer than the grace period. A request that waits
+/// for the row was overtaken, whatever the times are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_rotation_of_another_process_that_commits_late() {
+async fn a_late_commit_of_another_process_overtakes_the_rotation() {
     let server = server();
     let url = server.url_of(&server.database());
     let store = store(&url).await;
@@ -269,16 +276,16 @@ async fn a_rotation_of_another_process_that_commits_late() {
     then(holder, "COMMIT").await;
     let outcome = rotating.await.unwrap();
     assert!(is_replayed(&outcome), "{outcome:?}");
-    // The same, presented when the commit was there to be seen.
+    // The same request, presented after the commit became visible.
     assert_eq!(store.rotate(&late).await.unwrap(), RotateOutcome::Reused);
     let record = store.load(&alice.id).await.unwrap().unwrap();
     assert_eq!(record.revoked.map(|revoked| revoked.reason), Some(RevokeReason::Reuse));
 }
 
-/// A change that waits for its commit, which a backup blocks. The change was made long before it can be seen.
+/// A backup blocks the commit of a change. The change is made long before it becomes visible.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_commit_that_waits_for_a_backup() {
+async fn the_grace_period_begins_after_a_commit_that_waits_for_a_backup() {
     let server = mysql_server::MySql::start();
     let database = server.database();
     let (url, root) = (server.url_of(&database), server.url_for("root", None, &database));
@@ -291,7 +298,8 @@ async fn a_commit_that_waits_for_a_backup() {
     let holder = holding(&root, block).await;
     none_is_reused(&url, &alice, || warm.clone(), then(holder, "BACKUP STAGE END")).await;
 
-    // Its caller is gone when it commits: given up at the deadline, or before.
+    // The caller has gone when the rotation commits: at its deadline, or because it cancelled the
+    // call.
     let hasty = warm.clone().with_deadline(STALL);
     for is_cancelled in [false, true] {
         let bob = session("bob");
@@ -309,7 +317,7 @@ async fn a_commit_that_waits_for_a_backup() {
         }
         sleep(STALL.saturating_sub(held.elapsed())).await;
         then(holder, "BACKUP STAGE END").await;
-        // Corrected in the background.
+        // The rotation is corrected in the background.
         let corrected = async {
             loop {
                 let record = warm.load(&bob.id).await.unwrap().unwrap();
@@ -319,15 +327,16 @@ async fn a_commit_that_waits_for_a_backup() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(LIMIT, corrected).await.expect("it is not corrected");
+        timeout(LIMIT, corrected).await.expect("the rotation is corrected");
         the_grace_begins_after(&bob, &warm, STALL, held.elapsed()).await;
     }
 }
 
-/// A reuse was decided on, and the time of the rotation is put right before the session is revoked: it is decided again.
+/// The store has decided that a token was reused. If the time of the rotation is corrected before
+/// the session is revoked, the store decides again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_rotation_that_is_corrected_before_a_revocation() {
+async fn a_correction_before_the_revocation_causes_another_decision() {
     let server = server();
     let url = server.url_of(&server.database());
     let store = store(&url).await;
@@ -348,11 +357,11 @@ async fn a_rotation_that_is_corrected_before_a_revocation() {
     assert_eq!(store.load(&alice.id).await.unwrap().unwrap().revoked, None);
 }
 
-/// The server ends waits after a second: a shorter lock is waited for, and at a longer one the store gives up. So it is with every
-/// step that waits for the row.
+/// The server ends lock waits after a second. The store outlasts a shorter lock and gives up at a
+/// longer one, in every step that waits for the row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_wait_that_the_server_ends_is_repeated() {
+async fn a_lock_wait_that_the_server_ends_is_repeated() {
     let server = server();
     let url = server.url_of(&server.database());
     store(&url).await;
@@ -398,7 +407,8 @@ async fn a_wait_that_the_server_ends_is_repeated() {
     assert_eq!(store.load(&carol.id).await.unwrap(), Some(carol));
 }
 
-/// Transactions of another program that lock in the other order: one of two is undone, and the store's is repeated.
+/// Transactions of another program take locks in the other order. One of the two is undone, and the
+/// store repeats its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
 async fn a_deadlock_is_repeated() {
@@ -415,7 +425,7 @@ async fn a_deadlock_is_repeated() {
             async move { store.revoke_subject("alice", None, RevokeReason::LogoutAll, FIRST).await }
         });
         waiting(&url, 1).await;
-        // Either may be the one that is undone.
+        // The server may undo either transaction.
         let statement = "UPDATE kippu_sessions SET label = 'x' WHERE subject = 'alice'";
         let _ = sqlx::raw_sql(statement).execute(&mut *other).await;
         then(other, "ROLLBACK").await;
@@ -425,7 +435,7 @@ async fn a_deadlock_is_repeated() {
 
 #[tokio::test]
 #[ignore = "needs MariaDB"]
-async fn a_clock_that_stands_still_during_a_statement() {
+async fn rejects_a_server_with_sysdate_is_now() {
     let server = mysql_server::MySql::start_with(&["--sysdate-is-now"]);
     let url = server.url_of(&server.database());
     let store = patient(pool(&url));
@@ -438,10 +448,11 @@ async fn a_clock_that_stands_still_during_a_statement() {
     }
 }
 
-/// A reauthentication that keeps the token, and waits for a row whose holder rotates or ends the session meanwhile.
+/// A reauthentication that keeps the token waits for a row, while its holder rotates or revokes the
+/// session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs MariaDB"]
-async fn a_reauthentication_finds_what_it_has_waited_for() {
+async fn a_reauthentication_sees_the_change_that_it_waited_for() {
     let server = server();
     let url = server.url_of(&server.database());
     let store = store(&url).await;

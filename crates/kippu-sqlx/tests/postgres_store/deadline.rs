@@ -1,5 +1,5 @@
-//! A server that does not answer: every step ends at its deadline, and leaves no connection behind that would hold the next
-//! one up.
+//! A server that does not answer: every step ends at its deadline, and leaves no connection that
+//! would delay the next one.
 
 use std::time::Duration;
 
@@ -32,20 +32,20 @@ fn pool_of(url: &str, port: u16, size: u32, is_tested: bool) -> PgPool {
         .connect_lazy_with(options.port(port))
 }
 
-/// Each step, one after the other: none takes longer than its deadline, but for the time that the machine is busy.
+/// Runs each step. None takes longer than its deadline, with a margin for a busy machine.
 async fn all_end(store: &PostgresStore) {
     let all = timeout(LIMIT, kinds_of_all(store)).await;
-    for (step, error) in all.expect("a step does not end") {
-        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+    for (step, error) in all.expect("each step ends") {
+        let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
     }
-    let created = timeout(LIMIT, store.create_schema()).await.expect("create_schema does not end");
+    let created = timeout(LIMIT, store.create_schema()).await.expect("create_schema ends");
     assert_eq!(kind(created), Some(StoreErrorKind::Unavailable));
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_server_that_stands_still() {
+async fn each_step_ends_in_time_when_the_server_is_stopped() {
     let server = Postgres::start();
     let url = server.database();
     store(&url).await;
@@ -56,7 +56,7 @@ async fn a_server_that_stands_still() {
         server.pause();
         all_end(&store).await;
         server.resume();
-        // Nobody has to start anything again.
+        // It works again without a restart.
         let patient = store.with_deadline(LIMIT);
         for (step, error) in kinds_of_all(&patient).await {
             assert!(error.is_none(), "{step}: {error:?}");
@@ -66,7 +66,7 @@ async fn a_server_that_stands_still() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_network_that_swallows_everything() {
+async fn each_step_ends_in_time_when_the_network_drops_all_packets() {
     let server = server();
     let url = server.database();
     store(&url).await;
@@ -79,13 +79,13 @@ async fn a_network_that_swallows_everything() {
             super::failover::fill(&pool).await;
             address.swallow();
             all_end(&store).await;
-            // The first call that finds a connection dead clears the pool of all of them.
+            // The first call that finds a dead connection closes all idle ones.
             address.switch(server.port());
             for (step, error) in kinds_of_all(&patient).await {
                 assert!(error.is_none(), "{step}: {error:?}");
             }
         }
-        // One call meets what is left of before, and no other.
+        // One call may meet an old connection, but no later one.
         super::failover::fill(&pool).await;
         address.swallow();
         address.switch(server.port());
@@ -95,11 +95,11 @@ async fn a_network_that_swallows_everything() {
     }
 }
 
-/// A client that hangs up, or a time-out around the call: the connection is used again if it answers, and its place is free
-/// if it does not.
+/// A client disconnects, or a timeout cancels the call. The pool uses the connection again if it
+/// answers; if it does not, its place becomes free.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_step_that_its_caller_gives_up() {
+async fn a_cancelled_step_leaves_nothing_in_the_pool() {
     let server = server();
     let url = server.database();
     store(&url).await;
@@ -123,7 +123,7 @@ async fn a_step_that_its_caller_gives_up() {
             let given_up = timeout(Duration::from_millis(100), store.rotate(&request)).await;
             assert!(given_up.is_err(), "{given_up:?}");
             holder.rollback().await.unwrap();
-            // It has rotated nevertheless, as this waits for.
+            // The rotation still happened, and this read waits for it.
             let record = store.load(&alice.id).await.unwrap().unwrap();
             assert_eq!(record.generation, generation + 1);
         }
@@ -144,7 +144,7 @@ async fn a_step_that_its_caller_gives_up() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn the_ends_of_a_deadline() {
+async fn accepts_the_shortest_and_the_longest_deadline() {
     let server = server();
     let url = server.database();
     store(&url).await;
@@ -164,24 +164,25 @@ async fn the_ends_of_a_deadline() {
     assert_eq!(address.count(), 1);
 }
 
-/// The deadline is the default one.
+/// Connecting uses the default deadline.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn connecting_ends() {
+async fn connecting_ends_within_the_default_deadline() {
     let server = server();
     let url = server.database();
     let address = Proxy::to(server.port()).await;
     address.swallow();
     let swallowed = url.replace(&server.port().to_string(), &address.port().to_string());
     let connected = timeout(LIMIT, PostgresStore::connect(&swallowed)).await;
-    assert_eq!(kind(connected.expect("it does not end")), Some(StoreErrorKind::Unavailable));
+    assert_eq!(kind(connected.expect("connecting ends")), Some(StoreErrorKind::Unavailable));
     assert_eq!(PostgresStore::DEFAULT_DEADLINE, Duration::from_secs(3));
 }
 
-/// A connection can stay open and be useless. The store closes it, and the next call has another one.
+/// A connection can be open and still unusable. The store closes it, and the next call gets another
+/// one.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_connection_that_is_spoilt() {
+async fn an_unusable_connection_is_closed() {
     let server = server();
     let url = server.database();
     let fine = store(&url).await;
@@ -190,14 +191,14 @@ async fn a_connection_that_is_spoilt() {
     let pool = pool_of(&url, server.port(), 1, true);
     let store = PostgresStore::new(pool.clone());
     for (what, spoil, expected) in [
-        // A pooler in between has forgotten the statements, or gives those of another client.
+        // A pooler has forgotten the statements, or uses those of another client.
         ("statements are gone", "DEALLOCATE ALL", StoreErrorKind::Misconfigured),
         (
             "statements are another's",
             "DEALLOCATE ALL; PREPARE sqlx_s_1 AS SELECT 1",
             StoreErrorKind::Misconfigured,
         ),
-        // Somebody gave it back in the middle of a transaction that has failed.
+        // A program returned the connection in the middle of a failed transaction.
         ("a transaction has failed", "BEGIN; SELECT 1 / 0", StoreErrorKind::Unavailable),
         // A migration.
         (
@@ -214,7 +215,7 @@ async fn a_connection_that_is_spoilt() {
         assert_eq!(store.load(&alice.id).await.unwrap(), Some(alice.clone()), "{what}");
     }
 
-    // Of a pool whose connections have all ended, one call finds out.
+    // If all connections of a pool have ended, only one call fails.
     for end in ["pg_terminate_backend(pid)", "pg_terminate_backend(pid, 1000)"] {
         let pool = pool_of(&url, server.port(), 10, false);
         super::failover::fill(&pool).await;

@@ -1,5 +1,5 @@
-//! A primary that fails, a standby that takes over, and the old primary that comes back as a standby, behind an address that
-//! moves from one to the other.
+//! A primary that fails, a standby that takes over, and the old primary that comes back as a
+//! standby, behind an address that moves from one to the other.
 
 use std::{
     sync::{
@@ -41,7 +41,7 @@ async fn a_standby_answers_nothing() {
     let store = store(&url).await;
     store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     let standby = primary.standby();
-    // One that has found the tables to be its own at the primary.
+    // A store that has checked the version of the tables at the primary.
     let address = Proxy::to(primary.port()).await;
     let behind = through(&address, &url, 1, true);
     let moved = PostgresStore::new(behind.clone()).with_deadline(LIMIT);
@@ -53,13 +53,13 @@ async fn a_standby_answers_nothing() {
     let pool = pool_with(&url, 4, &[]);
     let lagging = PostgresStore::new(pool.clone());
     for (step, error) in kinds_of_all(&lagging).await {
-        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+        let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
         assert!(error.to_string().contains("primary"), "{step}: {error}");
         assert_eq!(pool.size(), 0, "{step} left a connection in the pool");
     }
     for (step, error) in kinds_of_all(&moved).await {
-        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+        let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
         assert!(error.to_string().contains("primary"), "{step}: {error}");
     }
@@ -69,7 +69,7 @@ async fn a_standby_answers_nothing() {
     assert_eq!(kind(moved.insert(&repeated).await), Some(StoreErrorKind::Unavailable));
     assert_eq!(kind(lagging.create_schema().await), Some(StoreErrorKind::Unavailable));
     assert_eq!(kind(PostgresStore::connect(&url).await), Some(StoreErrorKind::Unavailable));
-    // Nothing is known there of one who never was anywhere else.
+    // A session that never existed is unknown on the standby, too.
     let nobody = session("nobody");
     assert_eq!(kind(lagging.load(&nobody.id).await), Some(StoreErrorKind::Unavailable));
     assert_eq!(
@@ -77,17 +77,17 @@ async fn a_standby_answers_nothing() {
         Some(StoreErrorKind::Unavailable)
     );
 
-    // It becomes the primary under the same address.
+    // The standby becomes the primary at the same address.
     standby.promote();
     for (step, error) in kinds_of_all(&lagging).await {
         assert!(error.is_none(), "{step}: {error:?}");
     }
 }
 
-/// A setting of the role or the database, which the operator takes back.
+/// A setting of the role or the database, which the operator removes again.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_primary_that_takes_no_writes() {
+async fn a_read_only_primary_is_unavailable() {
     let server = server();
     let url = server.database();
     let live = InsertRequest::new(session("alice")).limit(SessionLimit::refuse(1));
@@ -101,22 +101,22 @@ async fn a_primary_that_takes_no_writes() {
     let pool = pool_with(&url, 4, &[]);
     let store = PostgresStore::new(pool.clone());
     for (step, error) in kinds_of_all(&store).await {
-        // It is the primary still, whose answers are the newest there are.
+        // It is still the primary, whose answers are up to date.
         if ["load", "list", "ended_after"].contains(&step) {
             assert!(error.is_none(), "{step}: {error:?}");
             continue;
         }
-        let error = error.unwrap_or_else(|| panic!("{step} was done"));
+        let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
         assert!(error.to_string().contains("default_transaction_read_only"), "{step}: {error}");
         assert_eq!(pool.size(), 0, "{step} left a connection in the pool");
     }
-    // An outcome that writes nothing, and would be answered by a server that is about to be replaced.
+    // An outcome that writes nothing must not come from a server that is about to be replaced.
     let error = store.insert(&live).await.unwrap_err();
     assert!(error.to_string().contains("default_transaction_read_only"), "{error}");
     store.create_schema().await.unwrap();
     sqlx::raw_sql(set("off")).execute(&self::pool(&url)).await.unwrap();
-    // Of the connections that were opened before, one call finds out.
+    // Of the connections that were opened before, only one call fails.
     assert_eq!(
         kind(store.insert(&InsertRequest::new(session("alice"))).await),
         Some(StoreErrorKind::Unavailable)
@@ -126,14 +126,15 @@ async fn a_primary_that_takes_no_writes() {
     }
 }
 
-/// A client, and the last answer that it has of its session.
+/// A client, and the last answer about its session.
 struct Client {
     session: SessionRecord,
     store: PostgresStore,
 }
 
 impl Client {
-    /// Logs in, and refreshes until the end; what was not answered is repeated. Returns how many refreshes were answered.
+    /// Logs in, refreshes until the end, and repeats a request without an answer. Returns how many
+    /// refreshes succeeded.
     async fn run(self, is_over: Arc<AtomicBool>) -> (SessionRecord, u64) {
         let Self { mut session, store } = self;
         while !is_over.load(Ordering::Relaxed) {
@@ -162,7 +163,7 @@ fn through(proxy: &Proxy, url: &str, size: u32, is_tested: bool) -> PgPool {
         .connect_lazy_with(options.port(proxy.port()))
 }
 
-/// Opens all of its connections.
+/// Opens all connections of the pool.
 pub(super) async fn fill(pool: &PgPool) {
     let size = usize::try_from(pool.options().get_max_connections()).unwrap();
     let mut taken = Vec::new();
@@ -197,7 +198,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
         })
     };
 
-    // Clients are at it all the time.
+    // Clients refresh all the time.
     let is_over = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for (store, _) in open().iter().cycle().take(8) {
@@ -209,7 +210,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     first.insert(&InsertRequest::new(alice.clone())).await.unwrap();
     sleep(Duration::from_millis(300)).await;
 
-    // The failover. The new primary does not wait for a standby that is not there yet.
+    // The failover. The new primary does not wait for a standby that is not connected yet.
     old.kill();
     new.promote();
     let other = new.url_of(database);
@@ -222,7 +223,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     );
     old.follow(&new);
 
-    // The address leads to the old one still, which knows of no logout.
+    // The address still leads to the old primary, which does not have the logout.
     let reason = RevokeReason::LogoutAll;
     let lag = pool(&old.url_of(database));
     sql(&lag, "SELECT pg_wal_replay_pause()").await;
@@ -266,7 +267,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
                 refused += 1;
             }
         }
-        // The first call finds out for all connections that wait.
+        // The first call closes all idle connections.
         assert_eq!(refused, 1, "calls of 120 that failed with a pool of {size}");
     }
     sleep(Duration::from_millis(300)).await;
@@ -274,7 +275,7 @@ async fn an_old_primary_that_comes_back_answers_nothing() {
     while let Some(client) = timeout(LIMIT, clients.join_next()).await.unwrap() {
         let (session, answered) = client.unwrap();
         let record = primary.load(&session.id).await.unwrap().unwrap();
-        // One more may have been stored whose answer was lost.
+        // One more rotation may be stored, whose answer was lost.
         assert_eq!(record.revoked, None);
         assert!((answered..=answered + 1).contains(&record.generation), "{record:?}");
         assert!(answered > 0);

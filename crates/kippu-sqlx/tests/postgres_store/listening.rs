@@ -1,4 +1,5 @@
-//! Verifiers that hear of logouts: soon while they do, and with the next poll while they do not.
+//! Verifiers that are notified of logouts: at once while they listen, and with the next poll
+//! otherwise.
 
 use std::time::Duration;
 
@@ -15,15 +16,16 @@ use super::{
     server, sql, store,
 };
 
-/// So that the log is polled every half a minute.
+/// The log is polled every half a minute.
 const MAX_LAG: Duration = Duration::from_secs(300);
 
-/// Logs out so many users, one after the other, and returns how long it took until all of it was known.
+/// Logs out `users`, one after the other. Returns how long it took until the verifier knew all of
+/// them.
 async fn log_out(store: &PostgresStore, ended: &EndedSessions, users: usize) -> Duration {
     let start = Instant::now();
     for user in 0..users {
         let alice = session("alice");
-        // The log has sessions too that were never there.
+        // The log also contains sessions that never existed.
         if user % 2 == 0 {
             store.insert(&InsertRequest::new(alice.clone())).await.unwrap();
         }
@@ -33,7 +35,7 @@ async fn log_out(store: &PostgresStore, ended: &EndedSessions, users: usize) -> 
                 sleep(Duration::from_millis(2)).await;
             }
         };
-        timeout(2 * LIMIT, known).await.expect("the logout is not known");
+        timeout(2 * LIMIT, known).await.expect("the verifier learns of the logout");
     }
     start.elapsed()
 }
@@ -49,7 +51,7 @@ async fn kill_listeners(pool: &PgPool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_logout_is_heard_of_before_the_next_poll() {
+async fn a_logout_arrives_before_the_next_poll() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
@@ -61,35 +63,36 @@ async fn a_logout_is_heard_of_before_the_next_poll() {
     let ended = EndedSessions::follow(verifier.clone(), EndedOptions::new().max_lag(MAX_LAG));
     let run = tokio::spawn(ended.clone().run(sleep));
     let listening = tokio::spawn(verifier.listen(ended.clone()));
-    // Until it is connected.
+    // Until the listener is connected.
     log_out(&store, &ended, 1).await;
-    // By polls alone it would take five minutes, and by the questions of a connection that hears nothing more than three.
+    // With polls alone this would take five minutes; with the pings of a connection that gets no
+    // notifications, more than three.
     let took = log_out(&store, &ended, 20).await;
-    println!("20 logouts were heard of within {took:?}");
+    println!("20 logouts reached the verifier within {took:?}");
     assert!(took < MAX_LAG / 5, "{took:?}");
-    // It hears again after its connection was lost, and what it has missed is found then.
+    // After its connection was lost, it listens again, and finds the logouts that it has missed.
     for _ in 0..3 {
         kill_listeners(&admin).await;
         log_out(&store, &ended, 1).await;
     }
     let took = log_out(&store, &ended, 20).await;
-    println!("20 logouts were heard of within {took:?}");
+    println!("20 logouts reached the verifier within {took:?}");
     assert!(took < MAX_LAG / 5, "{took:?}");
     listening.abort();
     run.abort();
 }
 
-/// It is a wake-up alone: while its connections are killed as soon as they are there, or it does not run at all, the polls
-/// find the logouts, and the verifier is fresh.
+/// Notifications only wake the verifier. While its connections are killed as soon as they exist, or
+/// it does not listen at all, the polls find the logouts, and the verifier stays fresh.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn what_is_not_heard_is_polled_for() {
+async fn polls_find_logouts_without_notifications() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
     let admin = pool(&url);
     sql(&admin, PostgresStore::NOTIFY).await;
-    // Far behind what a busy machine takes for a poll.
+    // Much longer than a poll takes on a busy machine.
     let options = EndedOptions::new().max_lag(Duration::from_secs(20));
     let ended = EndedSessions::follow(store.clone(), options);
     let run = tokio::spawn(ended.clone().run(sleep));

@@ -1,4 +1,5 @@
-//! PgBouncer between the store and the server: what it refuses, and what it mixes up.
+//! PgBouncer between the store and the server: parameters that it rejects, and statements that it
+//! mixes up.
 
 use std::{
     fs,
@@ -19,7 +20,7 @@ use super::{
     store,
 };
 
-/// A pooler. It ends when this does.
+/// A pooler process, which ends when this value is dropped.
 struct PgBouncer {
     port: u16,
     _server: Server,
@@ -50,7 +51,7 @@ impl PgBouncer {
         Self { port, _server: server }
     }
 
-    /// A URL of the server, through the pooler.
+    /// Returns a URL of the server that goes through the pooler.
     fn url(&self, server: &Postgres, url: &str) -> String {
         url.replace(&server.port().to_string(), &self.port.to_string())
     }
@@ -62,7 +63,7 @@ fn pool_of(url: &str) -> PgPool {
 
 const IGNORE: &str = "ignore_startup_parameters = extra_float_digits";
 
-/// Whether it knows prepared statements, which have to be switched off then.
+/// Returns the setting that turns prepared statements off, if this version supports them.
 fn without_statements(program: &PathBuf) -> &'static str {
     let output = Command::new(program).arg("--version").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -73,7 +74,7 @@ fn without_statements(program: &PathBuf) -> &'static str {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and PgBouncer"]
-async fn a_startup_parameter_that_it_refuses() {
+async fn names_the_setting_for_a_rejected_startup_parameter() {
     let (program, server) = (program(), super::server());
     let url = server.database();
     let pooler = PgBouncer::start(&program, &server, &[]);
@@ -81,7 +82,7 @@ async fn a_startup_parameter_that_it_refuses() {
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
     assert!(error.to_string().contains("ignore_startup_parameters"), "{error}");
 
-    // With the setting that it names all steps are taken.
+    // With the setting that the error names, all steps work.
     let pooler = PgBouncer::start(&program, &server, &[IGNORE, "pool_mode = session"]);
     let store = PostgresStore::connect(&pooler.url(&server, &url)).await.unwrap();
     store.create_schema().await.unwrap();
@@ -90,10 +91,10 @@ async fn a_startup_parameter_that_it_refuses() {
     }
 }
 
-/// Two clients have a statement of the same name on one connection of the server.
+/// Two clients have a statement of the same name on one connection to the server.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and PgBouncer"]
-async fn statements_that_it_mixes_up() {
+async fn detects_a_pooler_that_mixes_up_statements() {
     let (program, server) = (program(), super::server());
     let url = server.database();
     store(&url).await;
@@ -109,10 +110,11 @@ async fn statements_that_it_mixes_up() {
     assert!(error.to_string().contains("max_prepared_statements"), "{error}");
 }
 
-/// It has one code for what it refuses for good, and for a server that it cannot reach at the moment.
+/// PgBouncer uses one code both for a permanent rejection and for a server that it cannot reach at
+/// the moment.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and PgBouncer"]
-async fn a_server_that_is_down_behind_it() {
+async fn a_server_that_is_down_behind_the_pooler_is_unavailable() {
     let (program, mut server) = (program(), Postgres::start());
     let url = server.database();
     store(&url).await;
@@ -131,10 +133,10 @@ async fn a_server_that_is_down_behind_it() {
     }
 }
 
-/// PgBouncer goes on with the address that it has, and asks nobody whether a primary is there.
+/// PgBouncer keeps using its address, and does not check whether a primary is there.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and PgBouncer"]
-async fn an_old_primary_behind_it_answers_nothing() {
+async fn an_old_primary_behind_the_pooler_answers_nothing() {
     let (program, server) = (program(), Postgres::start());
     let url = server.database();
     store(&url).await;
@@ -149,7 +151,7 @@ async fn an_old_primary_behind_it_answers_nothing() {
     // The first call may find a connection that has ended.
     let _ = store.load(&id).await;
     for (step, error) in kinds_of_all(&store).await {
-        let error = error.unwrap_or_else(|| panic!("{step} was answered"));
+        let error = error.unwrap_or_else(|| panic!("{step} did not fail"));
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{step}: {error}");
     }
     server.promote();

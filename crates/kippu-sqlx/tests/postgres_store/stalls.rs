@@ -1,5 +1,6 @@
-//! A server that holds a rotation up: before the change, and between the change and the commit. The grace begins with the
-//! commit, and a token that was presented earlier is not reused.
+//! A server that delays a rotation before the change, or between the change and the commit. The
+//! grace period begins with the commit, and a token that was presented earlier does not count as
+//! reused.
 
 use std::{future::Future, time::Duration};
 
@@ -24,13 +25,14 @@ use super::{
 const GRACE: Duration = Duration::from_millis(600);
 const STALL: Duration = Duration::from_millis(1800);
 
-/// Each part of a wait is counted in whole milliseconds, and a caller may be interrupted before it calls.
+/// Each part of a wait is counted in whole milliseconds, and a caller may be interrupted before it
+/// calls.
 const ROUNDED: Duration = Duration::from_millis(20);
 
 /// When the first token is presented, by the callers' clock.
 const FIRST: UnixMillis = UnixMillis::new(1_764_000_010_000);
 
-/// A token of the first generation, presented so long after the first one.
+/// Returns a request with a token of the first generation, presented `after` the first one.
 fn presented(session: &SessionRecord, after: Duration) -> RotateRequest {
     let now = FIRST.saturating_add(after);
     changed(super::records::request(session, 0, now), |it| it.grace = GRACE)
@@ -40,13 +42,13 @@ fn is_replayed(outcome: &RotateOutcome) -> bool {
     matches!(outcome, RotateOutcome::Replayed(_))
 }
 
-/// One store for each call, which has to open a connection and to prepare its statements then.
+/// Makes a store for each call, which then has to open a connection and to prepare its statements.
 fn cold(url: &str) -> impl Fn() -> PostgresStore {
     let url = url.to_owned();
     move || PostgresStore::new(pool_with(&url, 1, &[])).with_deadline(LIMIT)
 }
 
-/// One store for all calls, whose connections have rotated before.
+/// Makes one store for all calls, whose connections have rotated before.
 async fn warm(url: &str, settings: &[(&str, &str)]) -> impl Fn() -> PostgresStore + use<> {
     let store = PostgresStore::new(pool_with(url, 8, settings)).with_deadline(LIMIT);
     let mut rotations = JoinSet::new();
@@ -65,7 +67,7 @@ async fn warm(url: &str, settings: &[(&str, &str)]) -> impl Fn() -> PostgresStor
     move || store.clone()
 }
 
-/// Waits until so many steps wait for the server.
+/// Waits until `count` steps wait for the server.
 async fn waiting(url: &str, count: i64) {
     let admin = pool(url);
     let found = async {
@@ -75,11 +77,12 @@ async fn waiting(url: &str, count: i64) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(LIMIT, found).await.expect("they do not wait");
+    timeout(LIMIT, found).await.expect("the steps wait");
 }
 
-/// Eight present one token while the server is held up, the last of them long after the first one's grace: one rotates, the
-/// others are replayed. The grace begins at the end of the stall.
+/// Eight callers present one token while the server stalls, the last of them long after the first
+/// one's grace period. One rotates, the others get replays. The grace period begins at the end of
+/// the stall.
 async fn none_is_reused(
     url: &str,
     session: &SessionRecord,
@@ -106,7 +109,8 @@ async fn none_is_reused(
     the_grace_begins_after(session, &stores(), stall, longest).await;
 }
 
-/// A retry that was presented at the end of the stall is replayed; so is one at the end of the grace; a later one is not.
+/// A retry that was presented at the end of the stall is replayed, and one at the end of the grace
+/// period, too. A later one is not.
 async fn the_grace_begins_after(
     session: &SessionRecord,
     store: &PostgresStore,
@@ -133,7 +137,7 @@ async fn the_grace_begins_after(
     }
 }
 
-/// Another program's transaction, which has done this and goes on.
+/// Returns the transaction of another program, which has run this statement and stays open.
 async fn holding(pool: &PgPool, statement: &'static str) -> Transaction<'static, Postgres> {
     let mut holder = pool.begin().await.unwrap();
     sqlx::raw_sql(statement).execute(&mut *holder).await.unwrap();
@@ -142,7 +146,7 @@ async fn holding(pool: &PgPool, statement: &'static str) -> Transaction<'static,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_table_that_is_locked() {
+async fn a_locked_table_delays_the_grace_period() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
@@ -162,12 +166,12 @@ async fn a_table_that_is_locked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_row_that_is_locked() {
+async fn a_locked_row_delays_the_grace_period() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
     for change in [
-        // Its holder changes nothing, or something else.
+        // The holder of the row changes nothing, or another column.
         "SELECT FROM kippu_sessions WHERE subject = 'alice' FOR UPDATE",
         "UPDATE kippu_sessions SET label = 'Renamed' WHERE subject = 'alice'",
     ] {
@@ -182,10 +186,11 @@ async fn a_row_that_is_locked() {
     }
 }
 
-/// A wait that is short beside the grace is counted too, by the statement alone: nothing is corrected afterwards.
+/// The statement also counts a wait that is short compared with the grace period, so that nothing
+/// is corrected afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_short_wait_counts() {
+async fn a_short_wait_delays_the_grace_period() {
     let server = server();
     let url = server.database();
     store(&url).await;
@@ -193,7 +198,7 @@ async fn a_short_wait_counts() {
     let (warm, cold) = (warm(&url, &[]).await, cold(&url)());
     let warm = warm();
     for (hold, store) in [
-        // It waits for the table when it prepares its statement.
+        // The call waits for the table when it prepares its statement.
         ("LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE", &cold),
         ("LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE", &warm),
         ("SELECT FROM kippu_sessions WHERE subject = 'alice' FOR UPDATE", &warm),
@@ -230,10 +235,11 @@ async fn a_short_wait_counts() {
     }
 }
 
-/// The absolute end, and the latest time that there is, are not passed by a wait.
+/// A wait extends a session neither beyond its absolute end nor beyond the latest time that can be
+/// stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_wait_prolongs_nothing_beyond_the_end() {
+async fn a_wait_does_not_extend_a_session_beyond_its_end() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
@@ -265,11 +271,11 @@ async fn a_wait_prolongs_nothing_beyond_the_end() {
     }
 }
 
-/// Another process rotates, and its commit takes longer than the grace. A request that waits for the row was overtaken,
-/// whatever the times say.
+/// Another process rotates, and its commit takes longer than the grace period. A request that waits
+/// for the row was overtaken, whatever the times are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_rotation_of_another_process_that_commits_late() {
+async fn a_late_commit_of_another_process_overtakes_the_rotation() {
     let server = server();
     let url = server.database();
     let store = store(&url).await;
@@ -293,7 +299,7 @@ async fn a_rotation_of_another_process_that_commits_late() {
         holder.commit().await.unwrap();
         let outcome = waiting.await.unwrap();
         assert!(is_replayed(&outcome), "{isolation}: {outcome:?}");
-        // The same, presented when the commit was there to be seen.
+        // The same request, presented after the commit became visible.
         assert_eq!(store.rotate(&late).await.unwrap(), RotateOutcome::Reused, "{isolation}");
         let record = store.load(&alice.id).await.unwrap().unwrap();
         assert_eq!(record.revoked.map(|revoked| revoked.reason), Some(RevokeReason::Reuse));
@@ -301,10 +307,11 @@ async fn a_rotation_of_another_process_that_commits_late() {
     }
 }
 
-/// A change that waits for a standby that stands still. The change was made long before it can be seen.
+/// The commit of a change waits for a standby that is stopped. The change is made long before it
+/// becomes visible.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_commit_that_waits_for_a_standby() {
+async fn the_grace_period_begins_after_a_commit_that_waits_for_a_standby() {
     let server = postgres_server::Postgres::start();
     let url = server.database();
     let store = store(&url).await.with_deadline(LIMIT);
@@ -318,10 +325,11 @@ async fn a_commit_that_waits_for_a_standby() {
     standby.pause();
     none_is_reused(&url, &alice, &stores, async { standby.resume() }).await;
 
-    // Its caller is gone when it commits: given up at the deadline, or before.
+    // The caller has gone when the rotation commits: at its deadline, or because it cancelled the
+    // call.
     let hasty = stores().with_deadline(STALL);
     for is_cancelled in [false, true] {
-        // One of the two with a lifetime of the session.
+        // One of the two sessions has its own idle lifetime.
         let idle = is_cancelled.then_some(Duration::from_secs(600));
         let bob = changed(session("bob"), |it| it.idle_lifetime = idle);
         store.insert(&InsertRequest::new(bob.clone())).await.unwrap();
@@ -338,7 +346,7 @@ async fn a_commit_that_waits_for_a_standby() {
         }
         sleep(STALL.saturating_sub(held.elapsed())).await;
         standby.resume();
-        // Corrected in the background.
+        // The rotation is corrected in the background.
         let store = stores();
         let corrected = async {
             loop {
@@ -349,15 +357,16 @@ async fn a_commit_that_waits_for_a_standby() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(LIMIT, corrected).await.expect("it is not corrected");
+        timeout(LIMIT, corrected).await.expect("the rotation is corrected");
         the_grace_begins_after(&bob, &store, STALL, held.elapsed()).await;
     }
 }
 
-/// A reuse was decided on, and the time of the rotation is put right before the session is revoked: it is decided again.
+/// The store has decided that a token was reused. If the time of the rotation is corrected before
+/// the session is revoked, the store decides again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_rotation_that_is_corrected_before_a_revocation() {
+async fn a_correction_before_the_revocation_causes_another_decision() {
     let server = server();
     let url = server.database();
     let store = store(&url).await.with_deadline(LIMIT);
@@ -381,10 +390,11 @@ async fn a_rotation_that_is_corrected_before_a_revocation() {
     assert_eq!(store.load(&alice.id).await.unwrap().unwrap().revoked, None);
 }
 
-/// A reauthentication that keeps the token, and waits for a row whose holder rotates or ends the session meanwhile.
+/// A reauthentication that keeps the token waits for a row, while its holder rotates or revokes the
+/// session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL"]
-async fn a_reauthentication_finds_what_it_has_waited_for() {
+async fn a_reauthentication_sees_the_change_that_it_waited_for() {
     let server = server();
     let url = server.database();
     store(&url).await;

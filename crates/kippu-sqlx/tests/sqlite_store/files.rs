@@ -1,4 +1,4 @@
-//! The file under an open store: removed, renamed, replaced, cut short; and the rights to it.
+//! The file of an open store is removed, renamed, replaced or truncated; and its permissions.
 
 use std::{io::Read, os::unix::fs::PermissionsExt, process::Output};
 
@@ -19,7 +19,7 @@ impl Opened {
         Self { scratch, ..opened }
     }
 
-    /// Opened by this path.
+    /// Opens the store at this path.
     async fn at(path: &Path) -> Self {
         let store = open(path).await;
         let acknowledged = add_three(&store).await;
@@ -34,12 +34,12 @@ impl Opened {
         self.folder().join("sessions.db")
     }
 
-    /// A path outside of the folder.
+    /// Returns a path outside of the folder.
     fn aside(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    /// A backup of now, as the documentation recommends.
+    /// Makes a backup as the documentation recommends.
     async fn backup(&self) -> PathBuf {
         let backup = self.aside("backup.db");
         let mut connection = raw(&self.path()).await;
@@ -50,10 +50,10 @@ impl Opened {
         backup
     }
 
-    /// Each step fails, and says which file is at fault.
+    /// Checks that each step fails, and that the error names the file.
     async fn refuses(&self, culprit: &str) {
         let (store, first) = (&self.store, &self.acknowledged[0]);
-        // Twice, since the first one may have changed how the others are answered.
+        // Twice, because the first step may have changed how the others fail.
         for _ in 0..2 {
             for (step, error) in [
                 ("insert", store.insert(&InsertRequest::new(session("late"))).await.unwrap_err()),
@@ -79,7 +79,7 @@ impl Opened {
         }
     }
 
-    /// The file at this path holds the acknowledged sessions as they were, and no others.
+    /// Checks that the file at this path has exactly the acknowledged sessions, unchanged.
     async fn is_whole(&self, path: &Path) {
         holds(path, &self.acknowledged).await;
     }
@@ -96,7 +96,7 @@ async fn add_three(store: &SqliteStore) -> Vec<SessionRecord> {
     sessions
 }
 
-/// A store that is opened by this path has these sessions, and its file is in order.
+/// Checks that a store at this path has these sessions, and that its file is intact.
 async fn holds(path: &Path, sessions: &[SessionRecord]) {
     let store = open(path).await;
     let mut wanted = sessions.to_vec();
@@ -141,7 +141,7 @@ fn a_removed_file_is_noticed() {
             }
             opened.refuses("sessions.db").await;
             opened.store.close().await;
-            assert!(!path.exists(), "no file takes its place");
+            assert!(!path.exists(), "the store must not create a file in its place");
             holds(&path, &[]).await;
         }
     });
@@ -154,9 +154,9 @@ fn a_renamed_file_is_noticed_and_complete() {
         let (path, aside) = (opened.path(), opened.aside("aside.db"));
         fs::rename(&path, &aside).unwrap();
         opened.refuses("sessions.db").await;
-        // Without its log, which is still where it was.
+        // Without its log, which is still at the old place.
         opened.is_whole(&aside).await;
-        // It is back: the steps go on.
+        // The file is back: the steps work again.
         fs::rename(&aside, &path).unwrap();
         let more = session("alice");
         opened.store.insert(&InsertRequest::new(more.clone())).await.unwrap();
@@ -166,21 +166,21 @@ fn a_renamed_file_is_noticed_and_complete() {
     });
 }
 
-/// Neither the steps under the old file nor its log change the new one.
+/// Neither the steps on the old file nor its log change the new file.
 #[test]
-fn a_backup_that_is_moved_over_the_file_stays_as_it_is() {
+fn a_backup_moved_over_the_file_stays_unchanged() {
     run(async {
         for is_used in [true, false] {
             let opened = Opened::new().await;
             let backup = opened.backup().await;
             let before = fs::read(&backup).unwrap();
-            // Acknowledged after the backup, and in the log.
+            // Acknowledged after the backup, and stored in the log.
             add_three(&opened.store).await;
             fs::rename(&backup, opened.path()).unwrap();
             if is_used {
                 opened.refuses("sessions.db").await;
             }
-            // A store that was not used meanwhile leaves no log behind either.
+            // A store that was not used meanwhile leaves no log either.
             opened.store.close().await;
             assert_eq!(fs::read(opened.path()).unwrap(), before);
             opened.is_whole(&opened.path()).await;
@@ -189,7 +189,7 @@ fn a_backup_that_is_moved_over_the_file_stays_as_it_is() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_old_one_is_left_as_it_is() {
+fn a_file_in_the_place_of_the_old_one_stays_unchanged() {
     run(async {
         for kind in ["copy", "application", "text", "empty"] {
             let opened = Opened::new().await;
@@ -201,7 +201,7 @@ fn a_file_in_the_place_of_the_old_one_is_left_as_it_is() {
                     execute(&mut connection, "CREATE TABLE notes (text)").await;
                     connection.close().await.unwrap();
                 }
-                "text" => fs::write(&other, "This is no database. ".repeat(1000)).unwrap(),
+                "text" => fs::write(&other, "This is not a database. ".repeat(1000)).unwrap(),
                 _ => fs::write(&other, "").unwrap(),
             }
             let before = fs::read(&other).unwrap();
@@ -223,7 +223,7 @@ fn a_link_that_leads_elsewhere_is_noticed() {
             fs::rename(at("new-link"), at("link")).unwrap();
         };
         retarget("first.db");
-        // The link leads nowhere before the store makes the file.
+        // The link has no target before the store creates the file.
         let opened = Opened::at(&at("link")).await;
         assert!(at("first.db").is_file());
         assert_eq!(mode(&at("first.db")), 0o600);
@@ -246,7 +246,7 @@ fn a_folder_that_is_renamed_or_replaced_is_noticed() {
         fs::rename(&folder, &aside).unwrap();
         opened.refuses("sessions.db").await;
         opened.is_whole(&aside.join("sessions.db")).await;
-        // Another database, which another store has open, is where it was.
+        // Another database, which another store has open, is at the old path.
         fs::create_dir(&folder).unwrap();
         let other = Opened::at(&opened.path()).await;
         opened.refuses("sessions.db").await;
@@ -258,7 +258,7 @@ fn a_folder_that_is_renamed_or_replaced_is_noticed() {
     });
 }
 
-/// No acknowledged session was in the file alone.
+/// No acknowledged session was only in the file.
 #[test]
 fn a_log_that_was_removed_or_replaced_is_noticed_and_loses_nothing() {
     run(async {
@@ -269,7 +269,8 @@ fn a_log_that_was_removed_or_replaced_is_noticed_and_loses_nothing() {
                 for end in ends {
                     let file = with_end(&path, end);
                     fs::remove_file(&file).unwrap();
-                    // An index that another process may have begun has locks that the store cannot see: the log stays.
+                    // Another process may have created another index, whose locks the store cannot
+                    // see: so the log stays.
                     if is_replaced && *end == "-wal" {
                         fs::write(&file, "").unwrap();
                     }
@@ -283,11 +284,11 @@ fn a_log_that_was_removed_or_replaced_is_noticed_and_loses_nothing() {
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_noticed() {
+fn a_truncated_file_is_noticed() {
     run(async {
         for (end, part) in [("", 0), ("", 1), ("-wal", 0), ("-wal", 1)] {
             let opened = Opened::new().await;
-            // Into the file, so that there is something to cut.
+            // Moves the log into the file, so that there is something to truncate.
             let mut connection = raw(&opened.path()).await;
             execute(&mut connection, "PRAGMA wal_checkpoint").await;
             connection.close().await.unwrap();
@@ -301,16 +302,16 @@ fn a_file_that_was_cut_short_is_noticed() {
                 store.rotate(&request(&opened.acknowledged[0], 0, LOGIN)).await.unwrap_err(),
             ] {
                 assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{end} {part} {error}");
-                assert!(error.to_string().contains("was cut short"), "{end} {part} {error}");
+                assert!(error.to_string().contains("was truncated"), "{end} {part} {error}");
             }
             store.close().await;
         }
     });
 }
 
-/// Files become smaller by this, and lose nothing.
+/// These make files smaller and lose nothing.
 #[test]
-fn a_vacuum_and_an_emptied_log_are_no_loss() {
+fn a_vacuum_or_an_emptied_log_is_accepted() {
     run(async {
         let opened = Opened::new().await;
         let mut expired = Vec::new();
@@ -335,9 +336,9 @@ fn a_vacuum_and_an_emptied_log_are_no_loss() {
     });
 }
 
-/// The step waits for a lock, and the file is no longer at its path when it has it.
+/// The step waits for a lock. When it gets the lock, the file is no longer at its path.
 #[test]
-fn a_file_that_is_renamed_while_a_step_waits_is_left_as_it_is() {
+fn a_file_renamed_while_a_step_waits_stays_unchanged() {
     run(async {
         let opened = Opened::new().await;
         let mut connection = raw(&opened.path()).await;
@@ -357,7 +358,8 @@ fn a_file_that_is_renamed_while_a_step_waits_is_left_as_it_is() {
     });
 }
 
-/// A process stands still in the middle of a step, mostly in the commit, and its file is renamed meanwhile.
+/// A process is stopped in the middle of a step, usually in the commit, and its file is renamed
+/// meanwhile.
 #[test]
 fn a_file_that_is_renamed_during_a_commit_is_noticed() {
     let mut acknowledged = 0;
@@ -376,12 +378,12 @@ fn a_file_that_is_renamed_during_a_commit_is_noticed() {
         assert!(rest.contains("refused"), "{rest}");
         acknowledged += rest.matches("acknowledged").count();
     }
-    // The process may have stopped between its last look at the file and the answer, which takes longer on a busy machine.
-    // Without that look 17 or 18 rounds of 20 acknowledge.
+    // The process may be stopped between its last check of the file and the answer, which takes
+    // longer on a busy machine. Without that check, 17 or 18 of 20 rounds acknowledge the step.
     assert!(acknowledged <= 10, "{acknowledged}");
 }
 
-/// Run by the test above in a process of its own.
+/// The test above runs this in a separate process.
 #[test]
 fn adds_until_refused() {
     let Some(words) = words() else { return };
@@ -403,8 +405,8 @@ fn adds_until_refused() {
     });
 }
 
-/// While requests go on: what was acknowledged is in the file that was renamed, and no request that began after the
-/// renaming was.
+/// While requests are in flight: what was acknowledged is in the renamed file, and no request that
+/// began after the renaming was acknowledged.
 #[test]
 fn nothing_is_acknowledged_after_a_renaming() {
     run(async {
@@ -445,11 +447,13 @@ fn nothing_is_acknowledged_after_a_renaming() {
     });
 }
 
-/// Runs a test of this file in a process of its own, which is a copy that every user may run.
+/// Runs a test of this file in a separate process, from a copy of the program that every user may
+/// run.
 fn in_child(scratch: &Scratch, test: &str, before: &[&str]) {
     let program = scratch.path().join("program");
-    // Another process writes the copy. A child that another test starts meanwhile would hold the file open for writing
-    // until its own `exec`, and a program that is open for writing cannot be run (ETXTBSY).
+    // Another process writes the copy. A child that another test starts meanwhile would hold the
+    // file open for writing until its `exec`, and a program that is open for writing cannot be run
+    // (ETXTBSY).
     let mut install = Command::new("install");
     install.args(["-m", "755"]).arg(env::current_exe().unwrap()).arg(&program);
     assert!(install.status().unwrap().success());
@@ -476,7 +480,8 @@ fn a_relative_path_stays_the_same_file() {
     in_child(&scratch, "in_another_working_directory", &[]);
 }
 
-/// Run by the test above in a process of its own, since the working directory is the process's.
+/// The test above runs this in a separate process, because the working directory belongs to the
+/// process.
 #[test]
 fn in_another_working_directory() {
     let Some(words) = words() else { return };
@@ -489,7 +494,7 @@ fn in_another_working_directory() {
         let session = session("alice");
         store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         for store in [store, other] {
-            // By a connection that is made only now.
+            // With a connection that is opened only now.
             assert_eq!(store.load(&session.id).await.unwrap().as_ref(), Some(&session));
             store.close().await;
         }
@@ -511,7 +516,7 @@ fn a_new_file_belongs_to_its_owner_alone() {
     }
 }
 
-/// Run by the test above in a process of its own, since the umask is the process's.
+/// The test above runs this in a separate process, because the umask belongs to the process.
 #[test]
 fn with_any_umask() {
     if words().is_none() {
@@ -535,7 +540,7 @@ fn with_any_umask() {
 }
 
 #[test]
-fn a_file_that_others_may_open_is_refused() {
+fn a_file_that_others_may_open_is_rejected() {
     run(async {
         let scratch = Scratch::new("sqlite");
         let path = file(&scratch);
@@ -566,7 +571,7 @@ fn a_file_that_others_may_open_is_refused() {
             assert!(error.to_string().contains(&format!("`chmod 600 {}`", beside.display())));
             fs::remove_file(beside).unwrap();
         }
-        // Through a link too.
+        // Also through a link.
         set(&path, 0o644);
         std::os::unix::fs::symlink(&path, scratch.path().join("link")).unwrap();
         let error = SqliteStore::open(scratch.path().join("link")).await.unwrap_err();
@@ -576,9 +581,9 @@ fn a_file_that_others_may_open_is_refused() {
     });
 }
 
-/// Root may write everywhere, so this runs as another user where it runs as root.
+/// Root may write everywhere, so that this runs as another user if it is root.
 #[test]
-fn a_file_or_a_folder_that_cannot_be_written_is_refused() {
+fn a_read_only_file_or_folder_is_rejected() {
     let scratch = Scratch::new("sqlite");
     let is_root = fs::metadata(scratch.path()).is_ok_and(|found| {
         use std::os::unix::fs::MetadataExt;
@@ -593,7 +598,7 @@ fn a_file_or_a_folder_that_cannot_be_written_is_refused() {
     }
 }
 
-/// Run by the test above in a process of its own.
+/// The test above runs this in a separate process.
 #[test]
 fn without_the_right_to_write() {
     let Some(words) = words() else { return };
@@ -608,29 +613,30 @@ fn without_the_right_to_write() {
             assert!(error.to_string().contains(reason), "{error}");
         };
         fs::create_dir(&folder).unwrap();
-        // A folder in which no file can be made.
+        // A folder in which no file can be created.
         set(&folder, 0o500);
-        refused("its folder has to exist, and both have to be accessible").await;
+        refused("create its folder, and allow the process to access both").await;
         set(&folder, 0o700);
 
         let store = open(&path).await;
         let (first, second) = (session("alice"), session("alice"));
         store.insert(&InsertRequest::new(first.clone())).await.unwrap();
-        // Made read-only under the store, the open file can still be written: nothing acknowledged is lost.
+        // An open file that becomes read-only can still be written: no acknowledged change is lost.
         set(&path, 0o400);
         store.insert(&InsertRequest::new(second.clone())).await.unwrap();
         assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 2);
         store.close().await;
-        refused("the process needs to write to it and to its folder").await;
+        refused("allow the process to write to it and to its folder").await;
         set(&path, 0o600);
-        // The start that was refused may have left a log and an index of the same mode.
+        // The rejected start may have left a log and an index with the same mode.
         for end in ["-wal", "-shm"] {
             let left = folder.join(format!("sessions.db{end}"));
             if left.exists() {
                 set(&left, 0o600);
             }
         }
-        // The driver closes the refused connection in the background, and SQLite shares its read-only index until then.
+        // The driver closes the rejected connection in the background. Until then, other
+        // connections share its read-only index.
         let store = async {
             loop {
                 match SqliteStore::open(&path).await {
@@ -642,7 +648,7 @@ fn without_the_right_to_write() {
         let store = tokio::time::timeout(Duration::from_secs(10), store).await.unwrap();
         assert_eq!(store.list(&ListRequest::new("alice", LOGIN)).await.unwrap().len(), 2);
         store.close().await;
-        // A folder in which no log can be made.
+        // A folder in which no log can be created.
         set(&folder, 0o500);
         refused("folder").await;
         set(&folder, 0o700);

@@ -1,16 +1,17 @@
-//! Steps that wait: for the lock of another process, for the disk, for readers; and the clocks that count meanwhile.
+//! Steps that wait: for the lock of another process, for the disk, for readers; and the clocks that
+//! measure these waits.
 
 use std::{io::Read, mem, time::SystemTime};
 
 use super::*;
 
-/// By the clock of this machine, as a caller reads it.
+/// Returns the current time by the clock of this machine, as a caller reads it.
 fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     UnixMillis::new(i64::try_from(since.as_millis()).unwrap())
 }
 
-/// A login of now.
+/// Returns a session with a login now.
 fn new_session(subject: &str) -> SessionRecord {
     let now = now();
     changed(session(subject), |it| {
@@ -26,7 +27,7 @@ fn late(error: &StoreError) {
     assert!(error.to_string().contains("within the deadline"), "{error}");
 }
 
-/// Run by the test below in a process of its own: presents a token, and says what became of it.
+/// The test below runs this in a separate process: it presents a token, and prints the outcome.
 #[test]
 fn presents_a_token() {
     let Some(words) = words() else { return };
@@ -50,8 +51,8 @@ pub(super) fn read_until(output: &mut impl BufRead, start: &str) {
     }
 }
 
-/// Another process holds the write lock for three times the grace, while one token is presented through several stores
-/// and another process.
+/// Another process holds the write lock for three times the grace period, while one token is
+/// presented through several stores and another process.
 #[test]
 fn the_grace_begins_after_a_lock_that_lasts_longer() {
     run(async {
@@ -103,7 +104,8 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
             };
             assert_eq!((to.generation, to.expires_at), (1, record.expires_at));
         }
-        // The store measures the stall by a clock that never steps. The clock of the machine may be slewed meanwhile.
+        // The store measures the stall by a clock that is never set. The clock of the machine may
+        // be slewed meanwhile.
         let slack = grace / 10;
         let is_by = |time: UnixMillis, limit: UnixMillis| time <= limit.saturating_add(slack);
         assert!(is_by(released, record.rotated_at), "{record:?} {released:?}");
@@ -122,8 +124,8 @@ fn the_grace_begins_after_a_lock_that_lasts_longer() {
     });
 }
 
-/// Run by the test below in a process of its own: rotates a session until it is stopped for a while, says what it was
-/// answered then and when, and ends.
+/// The test below runs this in a separate process. It rotates a session until it is stopped for a
+/// while, prints the answer and its time, and ends.
 #[test]
 fn rotates_until_it_is_stopped() {
     let Some(words) = words() else { return };
@@ -132,13 +134,13 @@ fn rotates_until_it_is_stopped() {
         let store = open(path).await;
         let id: SessionId = id.parse().unwrap();
         let record = store.load(&id).await.unwrap().unwrap();
-        // From here on no stop goes unnoticed, wherever it hits.
+        // From here on every stop is noticed, wherever it hits.
         let mut answered = Instant::now();
         println!("\nrotating");
         for generation in record.generation.. {
             let mut request = request(&record, generation, LOGIN);
             request.grace = STOP_GRACE;
-            // A stop between this and the call would be a stall that no store can measure.
+            // A stop between this line and the call would be a stall that no store can measure.
             request.now = now();
             let outcome = store.rotate(&request).await.unwrap();
             assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
@@ -159,8 +161,8 @@ pub(super) fn signal(child: &Child, signal: &str) {
     assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
 }
 
-/// A process stands still for three times the grace in the middle of a rotation: before the change, or between the
-/// change and the end of its commit, which takes most of the time.
+/// A process is stopped for three times the grace period in the middle of a rotation: before the
+/// change, or between the change and the end of its commit, which takes most of the time.
 #[cfg(unix)]
 #[test]
 fn the_grace_begins_after_a_commit_that_stalls() {
@@ -191,7 +193,7 @@ fn the_grace_begins_after_a_commit_that_stalls() {
             assert_eq!(record.generation, generation + 1);
             assert_eq!(record.expires_at, record.rotated_at.saturating_add(idle));
             if stopped.generation == record.generation {
-                // The commit came before the stop, and the grace with it.
+                // The commit came before the stop, and so did the grace period.
                 continue;
             }
             // A retry that comes right after the answer.
@@ -204,7 +206,7 @@ fn the_grace_begins_after_a_commit_that_stalls() {
     });
 }
 
-/// The steps end, and are not taken once the lock is free: their callers have given up.
+/// The steps end, and do not run once the lock is free, because their callers have gone.
 #[test]
 fn each_step_ends_within_the_deadline_and_is_dropped() {
     run(async {
@@ -242,7 +244,7 @@ fn each_step_ends_within_the_deadline_and_is_dropped() {
     });
 }
 
-/// More than the queue has room for.
+/// More steps than the queue has room for.
 #[test]
 fn a_full_queue_keeps_the_deadline() {
     run(async {
@@ -260,7 +262,7 @@ fn a_full_queue_keeps_the_deadline() {
         for error in tasks.join_all().await {
             late(&error);
         }
-        // It ends, and the other handles with it.
+        // The store closes, and the other handles with it.
         store.clone().with_deadline(Duration::from_millis(500)).close().await;
         execute(&mut connection, "COMMIT").await;
         let error = store.load(&session("alice").id).await.unwrap_err();
@@ -291,7 +293,7 @@ fn a_read_ends_within_the_deadline() {
     });
 }
 
-/// Live sessions of one subject, by all ids.
+/// Live sessions of one subject, spread over all ids.
 const MANY: &str = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
     INSERT INTO kippu_sessions SELECT randomblob(16), 'alice', 'web', NULL, 0, 8000000000000000, \
     0, 'k', 0, 8000000000000000, NULL, NULL, 1, NULL, NULL, x'' FROM n";
@@ -313,7 +315,7 @@ fn opening_ends_within_the_deadline() {
 }
 
 #[test]
-fn with_a_deadline_of_zero_nothing_happens() {
+fn a_deadline_of_zero_reaches_no_file() {
     run(async {
         let scratch = Scratch::new("sqlite");
         for path in [file(&scratch), ":memory:".into()] {
@@ -337,7 +339,7 @@ fn with_a_deadline_of_zero_nothing_happens() {
 
 /// A server whose clock is 100 days ahead, or behind.
 #[test]
-fn a_purge_asks_the_clock_of_the_machine_too() {
+fn a_purge_also_checks_the_clock_of_the_machine() {
     run(async {
         let day = Duration::from_secs(86_400);
         let scratch = Scratch::new("sqlite");
@@ -359,7 +361,7 @@ fn a_purge_asks_the_clock_of_the_machine_too() {
     });
 }
 
-/// The table is too large for one deadline; each call goes on where the last one stopped.
+/// The table is too large for one deadline. Each call continues where the last one stopped.
 #[test]
 fn a_purge_that_runs_out_of_time_makes_progress() {
     run(async {
@@ -375,7 +377,7 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
         let hasty = store.clone().with_deadline(Duration::from_millis(10));
         let hurried = |purged: Result<u64, StoreError>| match purged {
             Ok(removed) => assert!(removed <= 1),
-            // Not one portion was done in this time.
+            // Not one portion was finished in this time.
             Err(error) => late(&error),
         };
         let mut calls = 0;
@@ -384,7 +386,7 @@ fn a_purge_that_runs_out_of_time_makes_progress() {
             hurried(hasty.purge_expired(UnixMillis::MAX, 10).await);
         }
         assert!(calls > 1, "one deadline was enough");
-        // From the middle, too, all of the table is looked at.
+        // A purge that begins in the middle also reads all of the table.
         let first = changed(ended, |it| it.id = SessionId::from_bytes([0; 16]));
         store.insert(&InsertRequest::new(first.clone())).await.unwrap();
         hurried(hasty.purge_expired(UnixMillis::MAX, 10).await);
@@ -400,7 +402,7 @@ fn log_len(path: &Path) -> u64 {
     fs::metadata(log).unwrap().len()
 }
 
-/// What the documentation says.
+/// The limit in the documentation.
 const LOG_LIMIT: u64 = 16 << 20;
 
 /// Adds sessions that make the log longer by some megabytes.
@@ -437,7 +439,7 @@ fn a_log_behind_a_long_reader_is_emptied_after_it() {
     });
 }
 
-/// Readers of the store itself, without a pause, and short ones of another process.
+/// The store's own readers, without a pause, and short ones of another process.
 #[test]
 #[ignore = "nine busy readers and a writer take ten seconds: scripts/test runs it"]
 fn a_log_stays_short_with_many_readers() {
@@ -469,7 +471,8 @@ fn a_log_stays_short_with_many_readers() {
         }
         readers.shutdown().await;
         assert!(longest < LOG_LIMIT * 2, "{longest}");
-        // As much as that was written: with a reader that stays, a twentieth of it stays in the log.
+        // This many bytes were written. With a reader that stays, a twentieth of them stays in the
+        // log.
         let mut reader = raw(&path).await;
         execute(&mut reader, "PRAGMA wal_checkpoint(TRUNCATE)").await;
         execute(&mut reader, "BEGIN; SELECT count(*) FROM kippu_sessions").await;
