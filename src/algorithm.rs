@@ -1,4 +1,5 @@
-//! The three algorithms of this crate and their JOSE names (RFC 7518 §3.2). There is no other, and no `none`.
+//! The three algorithms of this crate and their JOSE names (RFC 7518 §3.2). There are no others,
+//! and `none` is not supported.
 
 use core::{fmt, str::FromStr};
 
@@ -8,9 +9,11 @@ use crate::excerpt::UnknownName;
 
 /// A signature algorithm of RFC 7518 §3.2: HMAC with a hash of the SHA-2 family.
 ///
-/// A [`Key`](crate::Key) has exactly one. A token's header never chooses it; it has to agree.
+/// A [`Key`](crate::Key) has exactly one algorithm. A token's header never chooses the algorithm;
+/// it has to name that of the key.
 ///
-/// It is read from its JOSE name, and written as it. Names are case-sensitive (RFC 7515 §4.1.1).
+/// An algorithm is parsed from its JOSE name and printed as that name. Names are case-sensitive
+/// (RFC 7515 §4.1.1).
 ///
 /// ```
 /// use kippu::Algorithm;
@@ -31,10 +34,11 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them, by strength.
+    /// All algorithms, in the order of their strength.
     pub const ALL: &[Self] = &[Self::Hs256, Self::Hs384, Self::Hs512];
 
-    /// The value of the `alg` header parameter (RFC 7518 §3.1): `HS256`, `HS384` or `HS512`.
+    /// Returns the value of the `alg` header parameter (RFC 7518 §3.1): `HS256`, `HS384` or
+    /// `HS512`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
@@ -43,8 +47,8 @@ impl Algorithm {
         }
     }
 
-    /// The bytes of the hash, which are the bytes of a signature and the fewest that a secret may
-    /// have (RFC 7518 §3.2).
+    /// Returns the length of the hash in bytes. It is the length of a signature and the minimum
+    /// length of a secret (RFC 7518 §3.2).
     pub const fn hash_len(self) -> usize {
         match self {
             Self::Hs256 => 32,
@@ -113,7 +117,7 @@ mod tests {
             let error = name.parse::<Algorithm>().unwrap_err().to_string();
             assert_eq!(error, alloc::format!("{name:?} is not one of HS256, HS384 and HS512"));
         }
-        // A derived type would take this.
+        // A derived `Deserialize` would accept this.
         assert!(serde_json::from_str::<Algorithm>(r#"{"HS256":null}"#).is_err());
     }
 }

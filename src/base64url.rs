@@ -1,12 +1,14 @@
 //! base64url without padding (RFC 4648 §5, RFC 7515 §2): bytes to symbols and back.
 //!
-//! Strict and canonical: bytes have exactly one spelling. Refused are symbols outside
-//! `A–Z a–z 0–9 - _` (so padding, white space and the `+ /` of the standard alphabet too), a length
-//! that no encoder produces, and bits set behind the last byte (RFC 4648 §3.5).
+//! The codec is strict and canonical: each sequence of bytes has exactly one spelling. Refused are
+//! symbols outside `A–Z a–z 0–9 - _` (therefore also padding, white space and the `+ /` of the
+//! standard alphabet), a length that no encoder produces, and bits that are set after the last byte
+//! (RFC 4648 §3.5).
 //!
-//! [`encode`] and [`decode`] look symbols up in tables: they are for tokens, which everyone who
-//! could watch the lookups has seen. A secret, the `k` of a JWK, goes through a variant inside the
-//! crate whose branches and memory accesses depend on its length alone.
+//! [`encode`] and [`decode`] look symbols up in tables, so their timing can depend on the text.
+//! They are for tokens, which anyone who could observe the timing has already seen. Secrets, such
+//! as the `k` of a JWK, go through a variant inside the crate whose branches and memory accesses
+//! depend only on the length.
 
 use alloc::{string::String, vec, vec::Vec};
 
@@ -15,43 +17,45 @@ use zeroize::Zeroizing;
 
 use crate::debug::debug_by_message;
 
-/// Why a text is not canonical base64url. Offsets count from the start of the encoded text.
+/// Why a text is not canonical base64url. Offsets are counted from the start of the encoded text.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Base64urlError {
     /// A byte outside the alphabet. Padding (`=`) and white space are outside it.
-    #[error("byte 0x{byte:02x} at offset {offset} is no base64url symbol")]
+    #[error("byte 0x{byte:02x} at offset {offset} is not a base64url symbol")]
     Symbol {
-        /// Where the first such byte stands.
+        /// The offset of the first such byte.
         offset: usize,
         /// The byte.
         byte: u8,
     },
-    /// The length is 1 more than a multiple of 4, as that of no encoding is.
-    #[error("no base64url text is {length} symbols long")]
+    /// The length is 1 more than a multiple of 4. No encoder produces such a length.
+    #[error("a base64url text cannot have {length} symbols")]
     Length {
-        /// How many symbols there are.
+        /// The number of symbols.
         length: usize,
     },
-    /// Bits behind the last byte are set, so that the same bytes have a second spelling.
-    #[error("the symbol at offset {offset} sets bits behind the last byte")]
+    /// Bits after the last byte are set. If they were ignored, the same bytes would have a second
+    /// spelling.
+    #[error("the symbol at offset {offset} sets bits after the last byte")]
     TrailingBits {
-        /// Where the last symbol stands.
+        /// The offset of the last symbol.
         offset: usize,
     },
     /// The caller's slice is shorter than the result.
     #[error("the result has {needed} bytes, the output slice {given}")]
     OutputTooShort {
-        /// What [`encoded_len`] or [`decoded_len`] says.
+        /// The length of the result: that of [`encoded_len`] or [`decoded_len`].
         needed: usize,
-        /// The length of the slice that was given.
+        /// The length of the caller's slice.
         given: usize,
     },
 }
 
 debug_by_message!(Base64urlError);
 
-/// How many symbols encode `bytes` bytes: 4 for every 3, and 2 or 3 for the rest.
+/// Returns the number of symbols that encode `bytes` bytes: 4 for every 3 bytes, and 2 or 3 for the
+/// rest.
 pub const fn encoded_len(bytes: usize) -> usize {
     let rest = match bytes % 3 {
         0 => 0,
@@ -60,8 +64,8 @@ pub const fn encoded_len(bytes: usize) -> usize {
     (bytes / 3).saturating_mul(4).saturating_add(rest)
 }
 
-/// How many bytes `symbols` symbols decode to. (Of a length that no encoder produces, 1 more than
-/// a multiple of 4, the last symbol counts for nothing: decoding refuses it.)
+/// Returns the number of bytes that `symbols` symbols decode to. If the length is 1 more than a
+/// multiple of 4, the last symbol is not counted; decoding refuses such a text.
 pub const fn decoded_len(symbols: usize) -> usize {
     (symbols / 4) * 3 + (symbols % 4).saturating_sub(1)
 }
@@ -78,10 +82,10 @@ pub fn encode(bytes: &[u8]) -> String {
     String::from_utf8(symbols).expect("every symbol is ASCII")
 }
 
-/// Encodes `bytes` into the front of `output` and gives back what was written, all of it ASCII.
+/// Encodes `bytes` into the front of `output` and returns the written part, which is ASCII.
 ///
 /// # Errors
-/// [`Base64urlError::OutputTooShort`] when `output` is shorter than [`encoded_len`] says.
+/// [`Base64urlError::OutputTooShort`] if `output` is shorter than [`encoded_len`] of `bytes`.
 ///
 /// ```
 /// let mut output = [0; 8];
@@ -102,7 +106,8 @@ pub fn encode_to_slice<'o>(
 /// Decodes `symbols` to a new vector.
 ///
 /// # Errors
-/// What is not canonical base64url, with the first offset at which it is not.
+/// [`Base64urlError`] if the text is not canonical base64url, with the first offset at which it is
+/// not.
 ///
 /// ```
 /// use kippu::base64url::{Base64urlError, decode};
@@ -118,11 +123,11 @@ pub fn decode(symbols: impl AsRef<[u8]>) -> Result<Vec<u8>, Base64urlError> {
     Ok(bytes)
 }
 
-/// Decodes `symbols` into the front of `output` and gives back what was written.
+/// Decodes `symbols` into the front of `output` and returns the written part.
 ///
 /// # Errors
-/// What is not canonical base64url, and [`Base64urlError::OutputTooShort`] when `output` is shorter
-/// than [`decoded_len`] says. After an error the content of `output` is not specified.
+/// [`Base64urlError`] if the text is not canonical base64url, or if `output` is shorter than
+/// [`decoded_len`] of the text. After an error the content of `output` is not specified.
 ///
 /// ```
 /// let mut output = [0; 8];
@@ -140,9 +145,11 @@ pub fn decode_to_slice(
     Ok(bytes)
 }
 
-/// Encodes the first `bytes` bytes of `output` where they stand. It is exactly as long as the result.
+/// Encodes the first `bytes` bytes of `output` in place. `output` has exactly the length of the
+/// result.
 pub(crate) fn encode_in_place(output: &mut [u8], bytes: usize) {
-    // From the back, so that no symbol is written over a byte that has yet to be read.
+    // Encoding goes from back to front: a symbol is never written over a byte that has not been
+    // read.
     let (blocks, groups) = (bytes / 12, bytes / 3);
     match *output.split_at(3 * groups).1.split_at(bytes - 3 * groups).0 {
         [a] => output.split_at_mut(4 * groups).1.copy_from_slice(&two_symbols(a)),
@@ -163,7 +170,7 @@ pub(crate) fn encode_in_place(output: &mut [u8], bytes: usize) {
     }
 }
 
-/// As [`encode`], for a secret.
+/// Encodes a secret. Unlike [`encode`], the timing depends only on the length.
 pub(crate) fn encode_secret(secret: &[u8]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(encoded_len(secret.len())));
     for group in secret.chunks(3) {
@@ -174,12 +181,14 @@ pub(crate) fn encode_secret(secret: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// As [`decode`], for a secret: which symbol is wrong is not told, since that would be about the secret.
+/// Decodes a secret. Unlike [`decode`], the timing depends only on the length, and the result does
+/// not show which symbol is wrong, since that would disclose part of the secret.
 pub(crate) fn decode_secret(symbols: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     decode_runs(symbols, &RUNS)
 }
 
-/// As [`decode_secret`], in the standard alphabet of base64 (RFC 4648 §4), without padding too.
+/// Decodes a secret in the standard alphabet of base64 (RFC 4648 §4), without padding. Like
+/// [`decode_secret`], it discloses nothing but the length.
 pub(crate) fn decode_standard_secret(symbols: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     decode_runs(symbols, &STANDARD_RUNS)
 }
@@ -200,13 +209,13 @@ fn decode_runs(symbols: &[u8], runs: &Runs) -> Option<Zeroizing<Vec<u8>>> {
     bool::from(canonical).then_some(bytes)
 }
 
-/// The first `needed` bytes of `output`.
+/// Returns the first `needed` bytes of `output`.
 fn front(output: &mut [u8], needed: usize) -> Result<&mut [u8], Base64urlError> {
     let given = output.len();
     output.get_mut(..needed).ok_or(Base64urlError::OutputTooShort { needed, given })
 }
 
-/// Encodes into a slice that is exactly as long as the result.
+/// Encodes into a slice that has exactly the length of the result.
 pub(crate) fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
     let mut twelves = bytes.chunks_exact(12);
     let mut sixteens = symbols.chunks_exact_mut(16);
@@ -242,30 +251,31 @@ fn encode_twelve([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12], symbols: &mut [
     }
 }
 
-/// The symbols of 3 bytes.
+/// Returns the symbols of 3 bytes.
 #[inline]
 fn four_symbols([a, b, c]: [u8; 3]) -> [u8; 4] {
     let bits = u64::from(u32::from_be_bytes([0, a, b, c]));
     (u32::from(pair(bits >> 12)) | u32::from(pair(bits)) << 16).to_le_bytes()
 }
 
-/// The symbols of 2 bytes that are the last.
+/// Returns the symbols of the last 2 bytes of a text.
 #[inline]
 fn three_symbols(first: u8, second: u8) -> [u8; 3] {
     let [symbols @ .., _] = four_symbols([first, second, 0]);
     symbols
 }
 
-/// The symbols of a byte that is the last.
+/// Returns the symbols of the last byte of a text.
 #[inline]
 fn two_symbols(last: u8) -> [u8; 2] {
     pair(u64::from(last) << 4).to_le_bytes()
 }
 
-/// Decodes into a slice that is exactly as long as the result.
+/// Decodes into a slice that has exactly the length of the result.
 ///
-/// The common path does not branch on a symbol: the values are joined together with the mark of what is
-/// no symbol, and only when there was one, [`locate`] goes back to find it.
+/// The common path does not branch on a symbol. It joins the values, and a byte outside the
+/// alphabet adds the bit [`UNKNOWN`]. If the text turns out to be wrong, [`locate`] searches for
+/// the reason.
 #[inline]
 fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> {
     let mut seen = 0;
@@ -302,7 +312,7 @@ fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> 
     Ok(())
 }
 
-/// What is wrong with `symbols`, which are known not to be canonical.
+/// Returns what is wrong with `symbols`, which are known not to be canonical.
 #[cold]
 fn locate(symbols: &[u8]) -> Base64urlError {
     let length = symbols.len();
@@ -313,7 +323,7 @@ fn locate(symbols: &[u8]) -> Base64urlError {
     }
 }
 
-/// A group of up to 3 bytes as 4 values of 6 bits; missing bytes count as zero.
+/// Splits a group of up to 3 bytes into 4 values of 6 bits. Missing bytes count as zero.
 #[inline]
 fn sextets(group: &[u8]) -> [u8; 4] {
     let mut bytes = [0; 3];
@@ -324,13 +334,14 @@ fn sextets(group: &[u8]) -> [u8; 4] {
     [a >> 2, (a << 4 | b >> 4) & 63, (b << 2 | c >> 6) & 63, c & 63]
 }
 
-/// 4 values of 6 bits as 3 bytes.
+/// Joins 4 values of 6 bits to 3 bytes.
 #[inline]
 fn join([a, b, c, d]: [u8; 4]) -> [u8; 3] {
     [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]
 }
 
-/// Copies the front of `joined` into `group` and gives back the bits that were left over.
+/// Copies the front of `joined` into `group` and returns the bits of the bytes that did not fit,
+/// for the check of RFC 4648 §3.5.
 #[inline]
 fn split_group(joined: [u8; 3], group: &mut [u8]) -> u8 {
     for (to, from) in group.iter_mut().zip(joined) {
@@ -342,10 +353,10 @@ fn split_group(joined: [u8; 3], group: &mut [u8]) -> u8 {
 /// The alphabet of RFC 4648 §5, table 2.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The symbol of no bits.
+/// The symbol whose 6 bits are zero.
 const ALPHABET_START: u8 = b'A';
 
-/// The two symbols of the lower 12 bits, the first one in the lower byte.
+/// Returns the two symbols of the lower 12 bits, the first one in the lower byte.
 #[inline]
 #[expect(clippy::indexing_slicing, reason = "12 bits index 4096 entries")]
 #[expect(clippy::as_conversions, reason = "12 bits are kept")]
@@ -353,7 +364,8 @@ fn pair(bits: u64) -> u16 {
     PAIRS[(bits & 0x0fff) as usize]
 }
 
-/// The 24 bits of 4 symbols; with [`UNKNOWN`] among them, where one is none.
+/// Returns the 24 bits of 4 symbols, with the bit [`UNKNOWN`] if one of them is not in the
+/// alphabet.
 #[inline]
 #[expect(clippy::indexing_slicing, reason = "8 bits index 256 entries")]
 fn joined([a, b, c, d]: [u8; 4]) -> u32 {
@@ -361,13 +373,13 @@ fn joined([a, b, c, d]: [u8; 4]) -> u32 {
     first[usize::from(a)] | second[usize::from(b)] | third[usize::from(c)] | fourth[usize::from(d)]
 }
 
-/// A bit that no value has.
+/// A bit that the value of no symbol has.
 const UNKNOWN: u32 = 1 << 31;
 
-/// What each byte stands for as the first, second, third and fourth symbol of four.
+/// The value of each byte as the first, second, third and fourth symbol of four.
 static VALUES: [[u32; 256]; 4] = [values(18), values(12), values(6), values(0)];
 
-/// The symbols of every 12 bits.
+/// The two symbols of each value of 12 bits.
 static PAIRS: [u16; 4096] = {
     let mut pairs = [0; 4096];
     let mut bits = 0;
@@ -401,20 +413,22 @@ type Runs = [(u8, u8, u8); 5];
 const RUNS: Runs =
     [(b'A', b'Z', 0), (b'a', b'z', 26), (b'0', b'9', 52), (b'-', b'-', 62), (b'_', b'_', 63)];
 
-/// Those of RFC 4648 §4.
+/// The runs of the alphabet of RFC 4648 §4.
 const STANDARD_RUNS: Runs =
     [(b'A', b'Z', 0), (b'a', b'z', 26), (b'0', b'9', 52), (b'+', b'+', 62), (b'/', b'/', 63)];
 
-/// The symbol of 6 bits, with the same work for each.
+/// Returns the symbol of 6 bits, with the same work for each value.
 fn secret_symbol(sextet: u8) -> u8 {
     RUNS.into_iter().fold(0, |symbol, (first, _, base)| {
         let candidate = sextet.wrapping_sub(base).wrapping_add(first);
-        // Runs are in the order of their values: the last one that is not above the value holds it.
+        // The runs are in the order of their values, so the last run whose base is not above the
+        // value contains it.
         u8::conditional_select(&symbol, &candidate, !sextet.ct_lt(&base))
-    }) & 0x7f // It is ASCII, which a string need not look for.
+    }) & 0x7f // It is ASCII, so `String::push` need not encode it.
 }
 
-/// The value of a symbol, with the same work for every symbol; whether it is one is told apart.
+/// Returns the value of a symbol, and whether the symbol is in the alphabet. The work is the same
+/// for every byte.
 fn secret_value(symbol: u8, runs: &Runs) -> (u8, Choice) {
     runs.iter().fold((0, Choice::from(0)), |(value, known), &(first, last, base)| {
         let inside = !symbol.ct_lt(&first) & !symbol.ct_gt(&last);
@@ -441,7 +455,8 @@ mod tests {
         }
     }
 
-    /// The variant for secrets is held against the one with tables: every byte, and every length.
+    /// Compares the variant for secrets with the one that uses tables, for every byte and every
+    /// length.
     #[test]
     fn secrets_have_the_same_code() {
         for byte in 0..=u8::MAX {
@@ -462,7 +477,7 @@ mod tests {
         }
     }
 
-    /// The standard alphabet differs in two symbols.
+    /// The standard alphabet differs from that of base64url in two symbols.
     #[test]
     fn standard_symbols_have_the_values_of_rfc_4648() {
         for byte in 0..=u8::MAX {
@@ -486,7 +501,7 @@ mod tests {
         }
     }
 
-    /// What is encoded where it stands is the same, at every length.
+    /// Encoding in place gives the same text as [`encode`], at every length.
     #[test]
     fn encoding_in_place_is_encoding() {
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(400).collect();
@@ -498,7 +513,7 @@ mod tests {
         }
     }
 
-    /// An error is found wherever it stands, and whatever stands behind it: every byte outside the alphabet, at every offset.
+    /// Puts every byte outside the alphabet at every offset, with other wrong bytes after it.
     #[test]
     fn a_foreign_symbol_is_refused_at_every_offset() {
         let foreign: Vec<u8> = (0..=u8::MAX).filter(|byte| !ALPHABET.contains(byte)).collect();
@@ -515,7 +530,7 @@ mod tests {
                     assert_eq!(decode(&text), Err(Base64urlError::Symbol { offset, byte }));
                     text[other] = b'A';
                 }
-                // Which bytes these are, each by itself, is what the test above holds.
+                // Another test checks which bytes are outside the alphabet.
                 assert!(decode_secret(&text).is_none());
             }
         }

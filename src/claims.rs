@@ -1,4 +1,4 @@
-//! The registered claims (RFC 7519 §4.1): as an issuer writes them, and as a verifier notes them.
+//! The registered claims (RFC 7519 §4.1): how an issuer writes them, and how a verifier reads them.
 
 use alloc::{
     string::{String, ToString},
@@ -14,7 +14,7 @@ use crate::{
     numeric_date::{NumericDate, SpelledDate},
 };
 
-/// The registered claims, to fill in what is needed, alone or flattened into a struct of one's own.
+/// The registered claims. Use the struct alone, or flatten it into a struct of the application.
 ///
 /// ```
 /// use kippu::{NumericDate, RegisteredClaims};
@@ -40,28 +40,28 @@ use crate::{
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 ///
-/// A struct without this one does as well: [`encode`](crate::encode) and [`decode`](crate::decode) take
-/// any type, and `decode` checks the registered claims whether the type has fields for them or not.
+/// The struct is optional: [`encode`](crate::encode) and [`decode`](crate::decode) accept any type.
+/// `decode` checks the registered claims even if the type has no fields for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegisteredClaims {
     /// The issuer (RFC 7519 §4.1.1).
     pub iss: Option<String>,
-    /// The subject: whom the token is about (RFC 7519 §4.1.2).
+    /// The subject, about whom the token makes statements (RFC 7519 §4.1.2).
     pub sub: Option<String>,
-    /// The audience: whom the token is for (RFC 7519 §4.1.3).
+    /// The audience: the recipients of the token (RFC 7519 §4.1.3).
     pub aud: Option<Audience>,
-    /// The time from which on the token is refused (RFC 7519 §4.1.4).
+    /// The time from which the token is refused (RFC 7519 §4.1.4).
     pub exp: Option<NumericDate>,
     /// The time before which the token is refused (RFC 7519 §4.1.5).
     pub nbf: Option<NumericDate>,
     /// The time at which the token was issued (RFC 7519 §4.1.6).
     pub iat: Option<NumericDate>,
-    /// The id of the token: no other token of the issuer has it (RFC 7519 §4.1.7).
+    /// The id of the token. No other token of the issuer has the same id (RFC 7519 §4.1.7).
     pub jti: Option<String>,
 }
 
-/// The value of `aud`: one name, or several (RFC 7519 §4.1.3). It is written as it was read: one name as
-/// a string, a list as an array.
+/// The value of `aud`: one name or several (RFC 7519 §4.1.3). A single string stays a string when
+/// it is written again, and an array stays an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// A single string.
@@ -71,12 +71,12 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// Whether one of the names is `audience`, exactly.
+    /// Returns whether one of the names is exactly `audience`.
     pub fn contains(&self, audience: &str) -> bool {
         self.iter().any(|name| name == audience)
     }
 
-    /// The names.
+    /// Returns the names.
     pub fn iter(&self) -> slice::Iter<'_, String> {
         match self {
             Self::One(name) => slice::from_ref(name).iter(),
@@ -201,8 +201,9 @@ impl Serialize for RegisteredClaims {
 }
 
 impl<'de> Deserialize<'de> for RegisteredClaims {
-    /// Other members are ignored. A claim that is null is read as an absent one, and a whole number as `sub` by its digits:
-    /// [`decode`](crate::decode) refuses both before, unless [`Validation`](crate::Validation) says otherwise.
+    /// Ignores other members. A null claim is read as an absent one, and a whole number in `sub` as
+    /// its digits. [`decode`](crate::decode) refuses both before this code runs, unless a call of
+    /// [`Validation`](crate::Validation) allows them.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ClaimsVisitor;
 
@@ -236,7 +237,8 @@ impl<'de> Deserialize<'de> for RegisteredClaims {
             }
         }
 
-        // By its fields, so that a flattened one takes its own members and leaves the others.
+        // Deserialised as a struct with named fields, so that a flattened one takes only its own
+        // members.
         deserializer.deserialize_struct("RegisteredClaims", RegisteredClaim::NAMES, ClaimsVisitor)
     }
 }
@@ -267,7 +269,7 @@ impl<'de> Deserialize<'de> for Subject {
                 Ok(Subject(number.to_string()))
             }
 
-            /// serde_json hands a number over as a map where its feature `arbitrary_precision` is on.
+            /// serde_json passes a number as a map when its feature `arbitrary_precision` is on.
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Subject, A::Error> {
                 let map = de::value::MapAccessDeserializer::new(map);
                 match serde_json::Number::deserialize(map)?.as_u64() {
@@ -284,7 +286,7 @@ impl<'de> Deserialize<'de> for Subject {
     }
 }
 
-/// A member's name, of which only a registered one matters.
+/// The name of a member. Only registered names matter.
 struct ClaimName(Option<RegisteredClaim>);
 
 impl<'de> Deserialize<'de> for ClaimName {
@@ -340,7 +342,7 @@ impl RegisteredClaim {
         Self::JwtId,
     ];
 
-    /// Its place in [`RegisteredClaim::ALL`].
+    /// Returns the position in [`RegisteredClaim::ALL`].
     const fn index(self) -> usize {
         match self {
             Self::Issuer => 0,
@@ -353,7 +355,7 @@ impl RegisteredClaim {
         }
     }
 
-    /// The name on the wire: `iss`, `sub`, `aud`, `exp`, `nbf`, `iat` or `jti`.
+    /// Returns the name on the wire: `iss`, `sub`, `aud`, `exp`, `nbf`, `iat` or `jti`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Issuer => "iss",
@@ -366,10 +368,10 @@ impl RegisteredClaim {
         }
     }
 
-    /// The claim of that exact name; names are case-sensitive (RFC 7519 §10.1.1).
+    /// Returns the claim with exactly this name. Names are case-sensitive (RFC 7519 §10.1.1).
     #[inline]
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        // Compared as a number: a decode takes 3 % longer with a comparison of each byte.
+        // The name is compared as a number: comparing each byte makes a decode 3 % slower.
         const ISS: u32 = u32::from_be_bytes(*b"\0iss");
         const SUB: u32 = u32::from_be_bytes(*b"\0sub");
         const AUD: u32 = u32::from_be_bytes(*b"\0aud");
@@ -390,7 +392,7 @@ impl RegisteredClaim {
         })
     }
 
-    /// The JSON type that its value has to have.
+    /// Returns the JSON type of the claim's value, for an error message.
     pub const fn json_type(self) -> &'static str {
         match self {
             Self::Issuer | Self::Subject | Self::JwtId => "a string",
@@ -419,12 +421,12 @@ impl FromStr for RegisteredClaim {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Names<'v, 'c> {
     One(Text<'c>),
-    /// An array of strings.
+    /// An array that has only strings.
     Many(&'v Value<'c>),
 }
 
 impl<'c> Names<'_, 'c> {
-    /// Whether a name `matches`.
+    /// Returns whether `matches` is true for one of the names.
     pub(crate) fn any(self, matches: impl FnMut(Text<'c>) -> bool) -> bool {
         match self {
             Self::One(name) => [name].into_iter().any(matches),
@@ -432,7 +434,7 @@ impl<'c> Names<'_, 'c> {
         }
     }
 
-    /// The first name.
+    /// Returns the first name.
     pub(crate) fn first(self) -> Option<Text<'c>> {
         match self {
             Self::One(name) => Some(name),
@@ -441,17 +443,17 @@ impl<'c> Names<'_, 'c> {
     }
 }
 
-/// The claims that matter to a verifier, as they are spelled.
+/// The claims that a verifier needs, as they are spelled.
 #[derive(Debug)]
 pub(crate) struct ClaimsSet<'w, 'c> {
     registered: [Option<Value<'c>>; RegisteredClaim::ALL.len()],
-    /// Other claims whose presence matters.
+    /// The names of other claims that have to be present.
     wanted: &'w [String],
-    /// Which of them are there.
+    /// Which of them have been found, by their index in `wanted`.
     found: Found,
 }
 
-/// A set of small numbers, which is allocated only when they are not so small.
+/// A set of indices. It allocates only for an index above 63.
 #[derive(Debug, Default)]
 struct Found {
     first: u64,
@@ -459,7 +461,8 @@ struct Found {
 }
 
 impl<'w, 'c> ClaimsSet<'w, 'c> {
-    /// No claims yet. Of the unregistered ones, those in `wanted` are looked for.
+    /// Returns a set without claims. The scan looks for the registered claims and for those in
+    /// `wanted`.
     pub(crate) fn wanting(wanted: &'w [String]) -> Self {
         Self { registered: [None; 7], wanted, found: Found::default() }
     }
@@ -478,12 +481,12 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
         }
     }
 
-    /// The value of the registered claim, of whatever type.
+    /// Returns the value of the registered claim, of any type.
     pub(crate) fn get(&self, claim: RegisteredClaim) -> Option<&Value<'c>> {
         self.registered.get(claim.index())?.as_ref()
     }
 
-    /// A registered claim whose value has the wrong type, if there is one.
+    /// Returns the first registered claim whose value has the wrong type.
     pub(crate) fn wrong_type(&self) -> Option<(RegisteredClaim, &Value<'c>)> {
         let claims = RegisteredClaim::ALL.into_iter();
         claims.filter_map(|claim| Some((claim, self.get(claim)?))).find(
@@ -499,7 +502,7 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
         )
     }
 
-    /// Whether the token has the `index`th of the claims that were wanted.
+    /// Returns whether the token has the claim at `index` of those that were wanted.
     pub(crate) fn has_wanted(&self, index: usize) -> bool {
         match bit(index) {
             Some(bit) => self.found.first & bit != 0,
@@ -521,7 +524,7 @@ fn bit(index: usize) -> Option<u64> {
     1_u64.checked_shl(u32::try_from(index).ok()?)
 }
 
-/// The value of `aud`: a string or an array of strings.
+/// Reads the value of `aud`: a string or an array of strings.
 pub(crate) fn names<'v, 'c>(value: &'v Value<'c>) -> Option<Names<'v, 'c>> {
     match value.text() {
         Some(name) => Some(Names::One(name)),
@@ -529,13 +532,13 @@ pub(crate) fn names<'v, 'c>(value: &'v Value<'c>) -> Option<Names<'v, 'c>> {
     }
 }
 
-/// The value of `exp`, `nbf` or `iat`: a number, of which no digit is rounded away.
+/// Reads the value of `exp`, `nbf` or `iat`: a number, of which no digit is rounded away.
 pub(crate) fn date(value: &Value<'_>) -> Option<SpelledDate> {
     let spelled = value.number()?;
     let mut seconds = 0;
     for byte in spelled {
         let digit = byte.wrapping_sub(b'0');
-        // Of 18 digits none is lost.
+        // A number of 18 digits fits an `i64`, so the loop cannot overflow.
         if digit > 9 || spelled.len() > 18 {
             return Some(SpelledDate::from_decimal(value.spelled()));
         }

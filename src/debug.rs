@@ -1,7 +1,7 @@
-//! How an error prints in `Debug`: as its message, with the causes that the message leaves out.
+//! The `Debug` output of an error: its message, followed by the causes that the message leaves out.
 //!
-//! A `main` that returns an error prints it by `Debug`, and so does `unwrap`. A derived `Debug` would show
-//! the names of variants and fields there, without the advice that the message ends with.
+//! A `main` that returns an error prints it with `Debug`, and so does `unwrap`. A derived `Debug`
+//! would show the names of variants and fields there, without the advice at the end of the message.
 
 /// Implements `Debug` for errors by [`message`].
 macro_rules! debug_by_message {
@@ -18,8 +18,9 @@ pub(crate) use debug_by_message;
 
 use core::{error::Error, fmt};
 
-/// Writes the message of an error, and behind colons those of its sources. An error of this crate prints
-/// a cause or returns it from `source`, never both.
+/// Writes the message of an error, followed by those of its sources, separated by colons. An error
+/// of this crate either prints a cause or returns it from `source`, never both, so no cause is
+/// printed twice.
 pub(crate) fn message(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{error}")?;
     let mut source = error.source();

@@ -1,4 +1,5 @@
-//! The errors of [`encode`](crate::encode) and [`decode`](crate::decode), which the rooms below them share.
+//! The errors of [`encode`](crate::encode) and [`decode`](crate::decode). The modules below those
+//! two functions return them, too.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -9,22 +10,23 @@ use crate::{
     validation::ClaimError,
 };
 
-/// Why claims make no token.
+/// Why [`encode`](crate::encode) cannot make a token of the claims.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The claims cannot be written as JSON: a map has keys that are no strings, or the type's own
-    /// `Serialize` failed.
+    /// The claims cannot be written as JSON: a map has keys that are not strings, or the type's own
+    /// `Serialize` implementation failed.
     #[error("the claims cannot be written as JSON: {reason}")]
     Serialize {
-        /// What serde_json says.
+        /// The message of serde_json.
         reason: Box<str>,
     },
-    /// The claims are another JSON value than an object (RFC 7519 §4), or an object that
-    /// [`decode`](crate::decode) would not read: with two members of one name, say.
-    #[error("the claims are no claims set: {0}")]
+    /// The claims are not a JSON object (RFC 7519 §4), or they are an object that
+    /// [`decode`](crate::decode) would refuse, for example one with two members of the same name.
+    #[error("the claims are not a claims set: {0}")]
     Claims(JsonError),
-    /// A registered claim is null, which is not the same as absent: a field that is `None`, or a number that is not finite.
+    /// A registered claim is null, which is not the same as absent. A field that is `None` and a
+    /// number that is not finite are written as null.
     #[error(
         "the claim {claim} is null: for a None, write #[serde(skip_serializing_if = \"Option::is_none\")] above the field"
     )]
@@ -32,7 +34,7 @@ pub enum EncodeError {
         /// The claim.
         claim: RegisteredClaim,
     },
-    /// A registered claim has another JSON type than RFC 7519 §4.1 gives it.
+    /// The value of a registered claim does not have the JSON type that RFC 7519 §4.1 defines.
     #[error("the claim {claim} is not {}", claim.json_type())]
     WrongType {
         /// The claim.
@@ -53,18 +55,20 @@ debug_by_message!(EncodeError);
 
 /// Why a token is refused.
 ///
-/// The error is the first check that fails, in this order: the length, the three segments, the header (base64url, then
-/// JSON), `crit` and `b64`, `typ`, `kid`, `alg`, the signature (base64url, then the MAC), the payload (the caller's buffer,
-/// base64url, then JSON), the clock, the time of the key, `exp`, `nbf`, `iat`, `iss`, `aud`, `sub`, `jti`, other required
-/// claims, and the caller's type.
+/// The error is the first check that fails, in this order: the length, the three segments, the
+/// header (base64url, then JSON), `crit` and `b64`, `typ`, `kid`, `alg`, the signature (base64url,
+/// then the MAC), the payload (the caller's buffer, base64url, then JSON), the clock, the time of
+/// the key, `exp`, `nbf`, `iat`, `iss`, `aud`, `sub`, `jti`, other required claims, and the
+/// caller's type.
 ///
-/// [`Display`](fmt::Display) and the fields are for the operator. They hold no secret, no signature and
-/// no more of the token than an excerpt of what is wrong with it. What the sender of the token may be
-/// told is [`DecodeError::client_message`].
+/// [`Display`](fmt::Display) and the fields are for the operator. They contain no secret, no
+/// signature, and of the token only an excerpt of the part that is wrong.
+/// [`DecodeError::client_message`] is the text for the sender of the token.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Longer than [`Validation::max_token_len`](crate::Validation::max_token_len) allows; not looked at.
+    /// The token is longer than [`Validation::max_token_len`](crate::Validation::max_token_len)
+    /// allows. Nothing else was checked.
     #[error("the token has {length} bytes, more than {limit}")]
     TooLong {
         /// The length of the token, in bytes.
@@ -72,7 +76,7 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
-    /// Not three segments with a dot between them (RFC 7515 §7.1).
+    /// The token does not have three segments with a dot between them (RFC 7515 §7.1).
     #[error("the token does not have three segments")]
     Segments,
     /// A segment is not canonical base64url.
@@ -80,56 +84,58 @@ pub enum DecodeError {
     Base64url {
         /// The segment.
         segment: Segment,
-        /// What is wrong with it, with offsets in the segment.
+        /// The fault, with offsets in the segment.
         error: Base64urlError,
     },
     /// The header is not one strict JSON object (RFC 7515 §5.2).
     #[error("the header: {0}")]
     Header(JsonError),
-    /// `alg` is not the key's algorithm; none is found where it is absent or no string.
+    /// `alg` is not the name of the key's algorithm. `found` is `None` if `alg` is absent or not a
+    /// string.
     #[error("the key is for {expected}, the header names {}", Found(.found.as_ref()))]
     Algorithm {
         /// The algorithm of the key.
         expected: Algorithm,
-        /// What `alg` says.
+        /// The value of `alg`.
         found: Option<Excerpt>,
     },
-    /// The header has a `crit` or a `b64` (RFC 7515 §4.1.11, RFC 7797): no extension is understood, and
-    /// none may be overlooked.
+    /// The header has a `crit` or a `b64` (RFC 7515 §4.1.11, RFC 7797). kippu supports no
+    /// extension, and RFC 7515 forbids ignoring one that is marked as critical.
     #[error("the header has the parameter {parameter}, and no extension is supported")]
     Critical {
         /// `crit` or `b64`.
         parameter: &'static str,
     },
-    /// `typ` is not what [`Validation::typ`](crate::Validation::typ) expects; none is found where it is
-    /// absent or no string.
+    /// `typ` is not the type that [`Validation::typ`](crate::Validation::typ) expects. `found` is
+    /// `None` if `typ` is absent.
     #[error("the type of the token is {}, expected {expected}", Found(.found.as_ref()))]
     Type {
-        /// What `typ` says.
+        /// The value of `typ`.
         found: Option<Excerpt>,
-        /// What is expected.
+        /// The expected types.
         expected: Box<str>,
     },
-    /// `typ` is there and no string.
-    #[error("the header's typ is no string")]
+    /// `typ` is present but not a string.
+    #[error("the header's typ is not a string")]
     TypeNotText,
-    /// `kid` is there and no string (RFC 7515 §4.1.4).
-    #[error("the header's kid is no string")]
+    /// `kid` is present but not a string (RFC 7515 §4.1.4).
+    #[error("the header's kid is not a string")]
     KidNotText,
     /// No key has this `kid`.
     #[error("no key has the kid {kid}")]
     UnknownKid {
-        /// What `kid` says.
+        /// The value of `kid`.
         kid: Excerpt,
     },
-    /// The header has no `kid`, and the set of keys does not try all of them.
-    #[error("the header has no kid to choose a key by")]
+    /// The header has no `kid`, and the set of keys does not try each key (see
+    /// [`KeySet::try_all_without_kid`](crate::KeySet::try_all_without_kid)).
+    #[error("the header has no kid, so no key can be chosen")]
     MissingKid,
-    /// The signature is not the one that the key makes for this header and payload.
+    /// The signature does not match: the token was changed, or signed with another secret.
     #[error("the signature is wrong")]
     Signature,
-    /// The signature is right, but the time of the key it was made with is over
-    /// ([`KeySet::retire`](crate::KeySet::retire)).
+    /// The signature is correct, but the key that made it has been retired
+    /// ([`KeySet::retire`](crate::KeySet::retire)) and its time has ended.
     #[error("signed with a key that verifies until {until}, now {now}")]
     KeyRetired {
         /// The end of the key's time.
@@ -141,11 +147,11 @@ pub enum DecodeError {
     /// [`EndedSessions`](crate::session::EndedSessions).
     #[error("the session of the token has ended")]
     SessionEnded,
-    /// It is not known whether the session of the access token has ended, and so the token is refused: the token may be valid.
-    /// See [`EndedSessions`](crate::session::EndedSessions).
+    /// The server does not know whether the session of the access token has ended. It refuses the
+    /// token, which may be valid. See [`EndedSessions`](crate::session::EndedSessions).
     #[error("{reason}")]
     EndedUnknown {
-        /// Why.
+        /// The reason, for the operator.
         reason: &'static str,
     },
     /// The caller's buffer is shorter than the payload.
@@ -159,23 +165,24 @@ pub enum DecodeError {
     /// The payload is not one strict JSON object (RFC 7519 §7.2).
     #[error("the payload: {0}")]
     Payload(JsonError),
-    /// There is no clock: without the feature `std`, give the time by
-    /// [`Validation::at`](crate::Validation::at) or [`Validation::clock`](crate::Validation::clock).
+    /// There is no clock. Without the feature `std`, set the time with
+    /// [`Validation::at`](crate::Validation::at) or
+    /// [`Validation::clock`](crate::Validation::clock).
     #[error("no clock: give the validation a time or a clock")]
     NoClock,
-    /// A registered claim is not as it has to be, or one that is required is missing.
+    /// A registered claim has a value that is not accepted, or a required claim is missing.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The token is good, but its claims do not fit the caller's type.
+    /// The token is valid, but its claims do not fit the caller's type.
     #[error(
         "the claims do not fit the type they are decoded into: {reason} at line {line} column {column}"
     )]
     Claims {
-        /// The message of serde_json, up to 256 bytes.
+        /// The message of serde_json, at most 256 bytes.
         reason: Box<str>,
-        /// The line of the payload, from 1 on.
+        /// The line of the payload, counted from 1.
         line: usize,
-        /// The column in that line, in bytes, from 1 on.
+        /// The column in that line, in bytes, counted from 1.
         column: usize,
     },
 }
@@ -183,8 +190,9 @@ pub enum DecodeError {
 debug_by_message!(DecodeError);
 
 impl DecodeError {
-    /// What the sender of the token may be told, for the `error_description` of RFC 6750 §3 say: what it
-    /// can act on, and nothing of keys or of the names that the recipient expects.
+    /// Returns what the server may report to the sender of the token, for example in the
+    /// `error_description` of RFC 6750 §3. The text says what the sender can act on, and nothing
+    /// about keys or about the names that the recipient expects.
     pub fn client_message(&self) -> &'static str {
         match self {
             _ if self.is_expired() => "the token has expired",
@@ -199,48 +207,49 @@ impl DecodeError {
         }
     }
 
-    /// Whether the token was good once and has expired, by its `exp` or by [`Validation::max_age`](crate::Validation::max_age):
-    /// the client gets a new one.
+    /// Returns whether the token was valid once and has expired since, by its `exp` or by
+    /// [`Validation::max_age`](crate::Validation::max_age). The client has to get a new one.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Claim(ClaimError::Expired { .. } | ClaimError::TooOld { .. }))
     }
 
-    /// What the operator can do about it, in one sentence; [`explain()`](crate::explain()) finds what "it" is. Like
-    /// [`Display`](fmt::Display), it is not for the sender of the token.
+    /// Returns what the operator can do about the error, in one sentence.
+    /// [`explain()`](crate::explain()) shows which checks fail. Like [`Display`](fmt::Display), the
+    /// sentence is not for the sender of the token.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::TooLong { .. } => {
-                "put less into the token, or raise Validation::max_token_len if the issuer is right"
+                "put fewer claims into the token, or raise Validation::max_token_len if tokens may be this long"
             }
             Self::Segments | Self::Base64url { .. } => {
-                "pass the token alone and whole: no \"Bearer\", quotes, spaces or line breaks, nothing cut off"
+                "pass only the token, and all of it: without \"Bearer\", quotes, spaces or line breaks"
             }
             Self::Header(_) | Self::Payload(_) | Self::TypeNotText | Self::KidNotText => {
-                "report it to the issuer: what it has signed is not what the RFCs allow"
+                "report it to the issuer: the token that it signed does not follow the RFCs"
             }
             Self::Algorithm { .. } => {
-                "use the key that the token was signed with; a token of another kind than HMAC is for another library"
+                "use the key that the token was signed with; use another library if the token is not signed with HMAC"
             }
             Self::Critical { .. } => "ask the issuer for tokens without extensions",
             Self::Type { .. } => {
-                "look whether this is a token for another use, an ID token for an access token, say"
+                "check whether the token was issued for another use, for example an ID token instead of an access token"
             }
             Self::UnknownKid { .. } => {
-                "load the key of that kid; if it was removed on purpose, the user has to log in again"
+                "load the key of that kid; if the key was removed on purpose, the user has to log in again"
             }
             Self::MissingKid => {
-                "have the issuer name a kid, or allow tokens without one by KeySet::try_all_without_kid"
+                "have the issuer set a kid, or accept tokens without one with KeySet::try_all_without_kid"
             }
             Self::Signature => {
-                "compare the keys of issuer and recipient, byte by byte after decoding; if they agree, the token was changed"
+                "compare the keys of issuer and recipient, byte by byte after decoding; if they are equal, the token was changed"
             }
             Self::KeyRetired { .. } => "get a new token, signed with the current key",
             Self::SessionEnded => "the user has to log in again",
             Self::EndedUnknown { .. } => {
-                "look whether the task of EndedSessions runs and reaches the store, and whether its access_lifetime is the issuer's"
+                "check that the task of EndedSessions runs and reaches the store, and that its access_lifetime is that of the issuer"
             }
             Self::BufferTooShort { .. } => "give decode_borrowed a longer buffer",
-            Self::NoClock => "give the time by Validation::at or Validation::clock",
+            Self::NoClock => "set the time with Validation::at or Validation::clock",
             Self::Claims { .. } => "compare the type with the claims that the issuer writes",
             Self::Claim(error) => claim_advice(error),
         }
@@ -253,25 +262,25 @@ fn claim_advice(error: &ClaimError) -> &'static str {
             "have the issuer write the claim, or do not expect it of these tokens"
         }
         ClaimError::WrongType { .. } => {
-            "report it to the issuer: RFC 7519 gives the claim another type, and null is none; for tokens that are out already, see Validation::null_means_absent and Validation::numeric_subject"
+            "report it to the issuer: RFC 7519 gives the claim another type, and null is not allowed; to accept tokens that were issued already, see Validation::null_means_absent and Validation::numeric_subject"
         }
         ClaimError::Malformed { .. } => {
-            "report it to the issuer: the specification of the claim gives it another form"
+            "report it to the issuer: the specification of the claim defines another form"
         }
         ClaimError::Expired { .. } | ClaimError::TooOld { .. } => {
             "get a new token; if this one is new, compare the clocks of issuer and recipient"
         }
         ClaimError::NotYetValid { .. } | ClaimError::IssuedInFuture { .. } => {
-            "wait, or compare the clocks of issuer and recipient; milliseconds in the place of seconds look like this too"
+            "wait, or compare the clocks of issuer and recipient; a time in milliseconds instead of seconds has the same effect"
         }
         ClaimError::Issuer { .. }
         | ClaimError::Subject { .. }
         | ClaimError::Audience { .. }
         | ClaimError::JwtId { .. } => {
-            "expect what the token says, letter by letter, if it is meant for this recipient; otherwise it is rightly refused"
+            "if the token is meant for this recipient, expect exactly the value in the token; otherwise the refusal is correct"
         }
         ClaimError::AudienceUnexpected { .. } => {
-            "name this recipient by Validation::audience, or accept any by Validation::any_audience"
+            "name this recipient with Validation::audience, or accept any audience with Validation::any_audience"
         }
     }
 }
@@ -297,7 +306,7 @@ impl fmt::Display for Segment {
     }
 }
 
-/// What was found, or that nothing was.
+/// Prints the value that was found, or "none".
 struct Found<'e>(Option<&'e Excerpt>);
 
 impl fmt::Display for Found<'_> {

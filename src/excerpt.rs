@@ -1,4 +1,4 @@
-//! Text from outside, made fit for an error message: bounded, and without control characters.
+//! Text from outside, made safe for an error message: bounded, and without control characters.
 
 use alloc::{boxed::Box, string::ToString};
 use core::fmt::{self, Write};
@@ -7,15 +7,15 @@ use crate::debug::debug_by_message;
 
 /// The first bytes of a text that came from outside.
 ///
-/// An error carries it so that an operator can see what was found. It is never longer than 64
-/// bytes, and prints quoted, with control characters and quotes escaped.
+/// An error contains it so that an operator sees what was found. It has at most 64 bytes. It prints
+/// in quotes, with control characters and quotes escaped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Excerpt {
     start: Box<str>,
     whole: bool,
 }
 
-/// Enough to recognise an issuer or a key id by, too little to fill a log with.
+/// 64 bytes are enough to recognise an issuer or a key id, and too few to fill a log.
 const MAX_LEN: usize = 64;
 
 impl Excerpt {
@@ -24,13 +24,13 @@ impl Excerpt {
         Self { start: start.into(), whole: start.len() == text.len() }
     }
 
-    /// The text itself, unescaped, as far as it was kept.
+    /// Returns the text without escapes, as far as it was kept.
     pub fn as_str(&self) -> &str {
         &self.start
     }
 }
 
-/// A text that names none of the values there are.
+/// A name that is not one of the known ones, for example of an [`Algorithm`](crate::Algorithm).
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found} is not one of {expected}")]
 pub struct UnknownName {
@@ -46,15 +46,17 @@ impl UnknownName {
     }
 }
 
-/// What a parser had to say, which may quote what it parsed: bounded, and without control characters.
+/// Returns the message of a parser, bounded and without control characters. The message may quote
+/// the text that was parsed.
 pub(crate) fn parser_message(error: &impl fmt::Display) -> Box<str> {
     let message = error.to_string();
-    // Escaped, it is no shorter: what is cut first need not be escaped.
+    // Escaping never shortens a text, so only this much of it can remain after the second cut.
     let escaped = front(&message, 4 * MAX_LEN).escape_debug().to_string().replace("\\\"", "\"");
     front(&escaped, 4 * MAX_LEN).into()
 }
 
-/// The first `max_len` bytes of `text`, or a few less so as not to cut a character.
+/// Returns the first `max_len` bytes of `text`, or up to 3 fewer where the cut would split a
+/// character.
 fn front(text: &str, max_len: usize) -> &str {
     let mut end = text.len().min(max_len);
     while !text.is_char_boundary(end) {
@@ -99,9 +101,9 @@ mod tests {
         assert_eq!(Excerpt::new(&format!("x{long}")).as_str().len(), 63);
     }
 
-    /// Of serde it is not known how much it quotes.
+    /// serde does not document how much of the input its messages quote.
     #[test]
-    fn what_a_parser_says_is_bounded_and_printable_too() {
+    fn a_parser_message_is_bounded_and_printable_too() {
         assert_eq!(
             &*parser_message(&"unknown variant \"a\n\u{202e}\""),
             "unknown variant \"a\\n\\u{202e}\""

@@ -1,5 +1,5 @@
-//! Explains a verdict: runs every check of one token and reports each, for the person who wonders why
-//! it is refused.
+//! Runs every check of one token and reports each result, for a person who wants to know why the
+//! token is refused.
 
 use alloc::{borrow::Cow, vec, vec::Vec};
 use core::fmt;
@@ -13,43 +13,44 @@ use crate::{
     validation::{CHECKS, Validation},
 };
 
-/// What became of each check of a token, in order. It prints as one line for each.
+/// The result of each check of a token, in order. It prints one line for each check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     findings: Vec<Finding>,
 }
 
-/// What became of one check.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The part of the token, the header parameter or the claim that was checked. Of the claims, the
-    /// registered ones and those that [`Validation::require`] names.
+    /// The part of the token, the header parameter or the claim that was checked. The claims are
+    /// the registered ones and those that [`Validation::require`] names.
     pub check: Cow<'static, str>,
-    /// Whether it is as it has to be.
+    /// The outcome of the check.
     pub outcome: Outcome,
 }
 
-/// What became of a check.
+/// The outcome of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It is as it has to be.
+    /// The check passed.
     Passed,
-    /// The token does not have it, and does not need to.
+    /// The token does not have this part, and does not need it.
     Absent,
-    /// It is not; [`decode`](crate::decode) would say so if nothing before it were wrong.
+    /// The check failed. [`decode`](crate::decode) returns this error if no earlier check fails.
     Failed(DecodeError),
-    /// It was not looked at, because something before it is wrong: nobody reads the claims of a token whose
-    /// signature does not hold.
+    /// The check was not run, because an earlier one failed. For example, the claims of a token
+    /// with a wrong signature are not read.
     NotRun,
 }
 
-/// Runs every check that [`decode`](crate::decode) does on `token`, and goes on after one has failed as
-/// far as there is something to look at. Each required claim that is missing has its own line.
-/// [`Explanation::is_accepted`] is what `decode` would say, apart from the type that it decodes into.
+/// Runs every check of [`decode`](crate::decode) on `token`. It continues after a failed check as
+/// far as possible. Each required claim that is missing has its own line.
+/// [`Explanation::is_accepted`] says whether `decode` accepts the token, apart from the type that
+/// it decodes into.
 ///
-/// For people and their logs: it allocates, and takes longer than `decode`.
+/// The function is for people and their logs: it allocates, and takes longer than `decode`.
 ///
 /// ```
 /// use kippu::{Key, NumericDate, Validation, encode, explain};
@@ -91,7 +92,8 @@ pub fn explain(token: &str, keys: &(impl Keys + ?Sized), validation: &Validation
     explain_with(token, keys, validation, |_, _| ())
 }
 
-/// As [`explain`], with further checks of the claims: `more` is given the payload of a token whose claims could be read.
+/// Runs the checks of [`explain`], and further checks of the claims: `more` is called with the
+/// payload if the claims could be read.
 pub(crate) fn explain_with(
     token: &str,
     keys: &(impl Keys + ?Sized),
@@ -121,32 +123,32 @@ const PAYLOAD: &str = "payload";
 const CLOCK: &str = "clock";
 const KEY_TIME: &str = "time of the key";
 
-/// The checks before the claims, in their order.
+/// The checks before those of the claims, in their order.
 const STAGES: [&str; 11] =
     [LENGTH, SEGMENTS, HEADER, EXTENSIONS, TYP, KID, ALG, SIGNATURE, PAYLOAD, CLOCK, KEY_TIME];
 
 impl Explanation {
-    /// Whether no check failed, and none was left out.
+    /// Returns whether no check failed and all checks were run.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         let is_good = |outcome: &_| matches!(outcome, Outcome::Passed | Outcome::Absent);
         self.findings.iter().all(|finding| is_good(&finding.outcome))
     }
 
-    /// Whether the signature is right, so that what the token says is what its issuer wrote, whatever else is
-    /// wrong with it.
+    /// Returns whether the signature is correct. If it is, the issuer wrote everything in the
+    /// token, whatever else is wrong.
     #[must_use]
     pub fn is_authentic(&self) -> bool {
         let signature = self.findings.iter().find(|finding| finding.check == SIGNATURE);
         signature.is_some_and(|finding| finding.outcome == Outcome::Passed)
     }
 
-    /// The checks, in the order in which `decode` makes them.
+    /// Returns the checks, in the order in which `decode` makes them.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// The checks that failed.
+    /// Returns the checks that failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &DecodeError)> {
         self.findings.iter().filter_map(|finding| match &finding.outcome {
             Outcome::Failed(error) => Some((&*finding.check, error)),
@@ -154,7 +156,7 @@ impl Explanation {
         })
     }
 
-    /// Notes that a claim which the token has is not as it has to be.
+    /// Records that a claim of the token is not accepted.
     #[cfg(feature = "session")]
     pub(crate) fn fail(&mut self, claim: &'static str, error: DecodeError) {
         let failed = Outcome::Failed(error);
@@ -165,7 +167,7 @@ impl Explanation {
         }
     }
 
-    /// Runs the checks until there is nothing left to look at.
+    /// Runs the checks until one fails that the following ones depend on.
     fn run(
         &mut self,
         token: &str,
@@ -197,7 +199,8 @@ impl Explanation {
         let payload = segments.decode_payload(&mut buffer);
         let text = payload.and_then(|payload| claims.scan(payload).map_err(DecodeError::Payload));
         let text = self.note(PAYLOAD, text)?;
-        // Without a time, not even the claims that have nothing to do with it are told apart.
+        // Without a time, no claim is checked, not even one that does not depend on it: `decode`
+        // would not check it either.
         let now = self.note(CLOCK, validation.now().ok_or(DecodeError::NoClock))?;
         self.note(KEY_TIME, signer.check_time(now));
         for (claim, check) in CHECKS {
@@ -212,7 +215,7 @@ impl Explanation {
         Some(())
     }
 
-    /// Notes the steps to a signature: each can be taken only after the one before it.
+    /// Records the steps of the signature check. Each step depends on the one before it.
     fn note_signature<T>(&mut self, has_kid: bool, result: Result<T, DecodeError>) -> Option<T> {
         use DecodeError::{Algorithm, KidNotText, MissingKid, UnknownKid};
 
@@ -227,7 +230,7 @@ impl Explanation {
         self.note(SIGNATURE, result)
     }
 
-    /// Notes the check of a parameter or claim that the token may not have.
+    /// Records the check of a parameter or claim that the token may not have.
     fn note_value(&mut self, check: &'static str, is_there: bool, result: Result<(), DecodeError>) {
         let outcome = match result {
             Ok(()) if is_there => Outcome::Passed,

@@ -1,6 +1,7 @@
-//! The JOSE header (RFC 7515 §4): `alg`, `typ` and `kid` are read, `crit` and `b64` noticed, nothing else.
+//! The JOSE header (RFC 7515 §4). `alg`, `typ` and `kid` are read, `crit` and `b64` are noticed.
 //!
-//! `jwk`, `jku`, `x5u` and `x5c` are members like any other unknown one: they are never looked at.
+//! `jwk`, `jku`, `x5u` and `x5c` are unknown members like any other. Their values are never read,
+//! so a token cannot bring its own key.
 
 use alloc::{borrow::Cow, string::String};
 
@@ -10,16 +11,17 @@ use crate::{
     json::{self, JsonError, Value},
 };
 
-/// A header has three or four members. A verifier reads this many before it knows who wrote them.
+/// A header has three or four members. A verifier reads at most this many before it knows who wrote
+/// them.
 pub(crate) const MAX_MEMBERS: usize = 64;
 
-/// The `typ` that a token gets when none is asked for (RFC 7519 §5.1).
+/// The `typ` of a token if the caller sets none (RFC 7519 §5.1).
 pub(crate) const DEFAULT_TYP: &str = "JWT";
 
 /// The `typ` of an OAuth access token (RFC 9068 §2.1).
 pub(crate) const ACCESS_TOKEN_TYP: &str = "at+jwt";
 
-/// A header as it was received, with nothing decided about it.
+/// A header as it was received, before any check.
 #[derive(Debug, Default)]
 pub(crate) struct JoseHeader<'h> {
     pub(crate) alg: Parameter<'h>,
@@ -71,7 +73,7 @@ impl<'h> From<Value<'h>> for Parameter<'h> {
     }
 }
 
-/// The header segment of a token to be signed: `{"alg":…,"typ":…,"kid":…}` in base64url.
+/// Returns the header segment of a token to be signed: `{"alg":…,"typ":…,"kid":…}` in base64url.
 pub(crate) fn segment(algorithm: Algorithm, typ: &str, kid: Option<&str>) -> String {
     let quoted = |text: &str| serde_json::Value::from(text);
     let kid = kid.map_or_else(String::new, |kid| alloc::format!(r#","kid":{}"#, quoted(kid)));
@@ -79,13 +81,13 @@ pub(crate) fn segment(algorithm: Algorithm, typ: &str, kid: Option<&str>) -> Str
     base64url::encode(json.as_bytes())
 }
 
-/// Whether two media types are the same (RFC 7515 §4.1.9): ASCII case does not matter, and
-/// `application/` is implied where there is no slash.
+/// Returns whether two media types are equal (RFC 7515 §4.1.9). ASCII case does not matter, and
+/// `application/` is implied in a type without a slash.
 pub(crate) fn same_media_type(one: &str, other: &str) -> bool {
     full(one).eq_ignore_ascii_case(full(other))
 }
 
-/// A media type without the `application/` that may be left out.
+/// Returns a media type without the optional prefix `application/`.
 fn full(media_type: &str) -> &str {
     const PREFIX: &str = "application/";
     match media_type.split_at_checked(PREFIX.len()) {

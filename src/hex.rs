@@ -1,12 +1,13 @@
-//! Hexadecimal secrets: two digits a byte in, bytes out; anything else, white space too, is refused.
+//! Hexadecimal secrets: decodes two digits to a byte. Any other character, including white space,
+//! is refused.
 
 use alloc::{vec, vec::Vec};
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeGreater, ConstantTimeLess};
 use zeroize::Zeroizing;
 
-/// Decodes digits of either case. Branches and memory accesses depend on their number alone, and which digit
-/// is wrong is not told, since that would be about the secret.
+/// Decodes digits of either case. Branches and memory accesses depend only on the number of digits.
+/// The result does not show which digit is wrong, since that would disclose part of the secret.
 pub(crate) fn decode_secret(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(vec![0; digits.len() / 2]);
     let mut known = Choice::from(u8::from(digits.len() % 2 == 0));
@@ -20,7 +21,8 @@ pub(crate) fn decode_secret(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     bool::from(known).then_some(bytes)
 }
 
-/// Whether a text is digits alone, an even number of them. Every byte is looked at.
+/// Returns whether a text consists of digits, an even number of them. It looks at every byte, so
+/// the time depends only on the length.
 pub(crate) fn is_hex(text: &[u8]) -> Choice {
     let is_even = Choice::from(u8::from(!text.is_empty() && text.len() % 2 == 0));
     text.iter().fold(is_even, |all, byte| all & value(*byte).1)
@@ -29,7 +31,8 @@ pub(crate) fn is_hex(text: &[u8]) -> Choice {
 /// The runs of digits: first, last, value of the first.
 const RUNS: [(u8, u8, u8); 3] = [(b'0', b'9', 0), (b'a', b'f', 10), (b'A', b'F', 10)];
 
-/// The value of a digit, with the same work for every byte; whether it is one is told apart.
+/// Returns the value of a digit, and whether the byte is a digit. The work is the same for every
+/// byte.
 fn value(digit: u8) -> (u8, Choice) {
     RUNS.into_iter().fold((0, Choice::from(0)), |(value, known), (first, last, base)| {
         let inside = !digit.ct_lt(&first) & !digit.ct_gt(&last);
@@ -42,7 +45,7 @@ fn value(digit: u8) -> (u8, Choice) {
 mod tests {
     use super::*;
 
-    /// Every pair of bytes, held against the standard library.
+    /// Compares every pair of bytes with the parser of the standard library.
     #[test]
     fn every_pair_is_a_byte_or_refused() {
         for first in 0..=u8::MAX {
@@ -57,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digit_is_wrong_wherever_it_stands() {
+    fn digits_are_decoded_and_any_other_text_is_refused() {
         assert_eq!(decode_secret(b"").as_deref(), Some(&vec![]));
         assert_eq!(decode_secret(b"00Ff7a").as_deref(), Some(&vec![0x00, 0xff, 0x7a]));
         for text in ["0", "0Ff", "00Ff7a\n", " 00Ff7a", "0x00", "00:ff", "g0ff", "0gff", "00fg"] {

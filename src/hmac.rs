@@ -1,9 +1,10 @@
 //! HMAC (RFC 2104) with SHA-256, SHA-384 and SHA-512: a secret and a message in, a tag out.
 //!
-//! Written over the compression functions of [`sha2`]. The secret is absorbed once, when the
-//! [`Hmac`] is made; what is kept are the two chaining states behind the inner and the outer pad,
-//! so that a tag costs the message's blocks and one more. Secrets of any length are taken here, as
-//! RFC 2104 §3 has it; the floor of RFC 7518 §3.2 is [`Key`](crate::Key)'s.
+//! The code is written on top of the compression functions of [`sha2`]. The secret is absorbed
+//! once, when the [`Hmac`] is made. Only the two chaining states after the inner and the outer pad
+//! are kept, so a tag costs the blocks of the message and one more. RFC 2104 §3 allows secrets of
+//! any length, and so does this module; [`Key`](crate::Key) enforces the minimum length of RFC 7518
+//! §3.2.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -20,7 +21,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::algorithm::Algorithm;
 
-/// HMAC keyed with one secret. The two states stand in for the secret and are wiped on drop.
+/// HMAC keyed with one secret. It keeps two chaining states instead of the secret and wipes them on
+/// drop.
 ///
 /// ```
 /// use kippu::{Algorithm, hmac::Hmac};
@@ -35,7 +37,7 @@ pub struct Hmac {
     states: States,
 }
 
-/// SHA-384 is SHA-512 from another initial state, and cut short.
+/// SHA-384 is SHA-512 with another initial state and a truncated result (FIPS 180-4 §5.3.4).
 enum States {
     Hs256(Box<States256>),
     Hs384(Box<States512>),
@@ -54,7 +56,7 @@ impl Hmac {
         Self { states }
     }
 
-    /// The algorithm that it was made for.
+    /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         match self.states {
             States::Hs256(_) => Algorithm::Hs256,
@@ -63,7 +65,7 @@ impl Hmac {
         }
     }
 
-    /// The tag of `message`: as many bytes as the hash has.
+    /// Returns the tag of `message`. It has the length of the hash.
     #[must_use]
     pub fn tag(&self, message: &[u8]) -> Tag {
         match &self.states {
@@ -73,8 +75,8 @@ impl Hmac {
         }
     }
 
-    /// Whether `tag` is the tag of `message`, at its full length. The comparison takes the same time
-    /// wherever the first difference stands.
+    /// Returns whether `tag` is the complete tag of `message`. The duration of the comparison does
+    /// not depend on the position of the first difference.
     #[must_use]
     pub fn verify(&self, message: &[u8], tag: &[u8]) -> bool {
         match &self.states {
@@ -91,10 +93,11 @@ impl fmt::Debug for Hmac {
     }
 }
 
-/// The tag of HS512 has 64 bytes, the others have fewer.
+/// The longest tag is that of HS512, with 64 bytes.
 pub(crate) const MAX_TAG_LEN: usize = 64;
 
-/// What [`Hmac::tag`] computed. It has no `==`: compare with [`Hmac::verify`], in constant time.
+/// The result of [`Hmac::tag`]. It has no `==`: compare with [`Hmac::verify`], which takes constant
+/// time.
 pub struct Tag {
     bytes: [u8; MAX_TAG_LEN],
     length: usize,
@@ -115,13 +118,13 @@ impl AsRef<[u8]> for Tag {
 }
 
 impl fmt::Debug for Tag {
-    /// Without the bytes: for a message that came from elsewhere they are what a forger wants.
+    /// Leaves the bytes out: if the message came from elsewhere, the tag is what a forger needs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tag").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
-/// The chaining states of one block size, and HMAC over them.
+/// The two chaining states for one block size, and HMAC with them.
 macro_rules! states {
     ($states:ident, $word:ty, $block_len:literal, $block_size:ty, $length:ty, $compress:ident) => {
         struct $states {
@@ -132,9 +135,9 @@ macro_rules! states {
         impl $states {
             const BLOCK_LEN: usize = $block_len;
 
-            /// Boxed, and filled where they stay: what is moved later is a pointer, and no copy of the
-            /// states is left behind on a stack.
-            #[expect(clippy::unnecessary_box_returns, reason = "that is what the box is for")]
+            /// Fills the states inside their box, so that a later move copies only a pointer and
+            /// leaves no copy of the states on a stack.
+            #[expect(clippy::unnecessary_box_returns, reason = "the states stay in their box")]
             fn new<const HASH_LEN: usize>(initial: [$word; 8], secret: &[u8]) -> Box<Self> {
                 let mut key = Zeroizing::new([0; Self::BLOCK_LEN]);
                 if secret.len() > Self::BLOCK_LEN {
@@ -159,8 +162,9 @@ macro_rules! states {
                 tag
             }
 
-            /// Compares word by word, since `subtle` hides each element of a slice from the optimiser: 9 ns
-            /// for the 32 bytes of HS256 where a slice of bytes takes 30.
+            /// Compares word by word, because `subtle` hides each element of a slice from the
+            /// optimiser. It takes 9 ns for the 32 bytes of HS256; a comparison byte by byte takes
+            /// 30.
             fn verify<const HASH_LEN: usize>(&self, message: &[u8], tag: &[u8]) -> bool {
                 if tag.len() != HASH_LEN {
                     return false;
@@ -174,7 +178,7 @@ macro_rules! states {
                 expected.split_at(words).0.ct_eq(given.split_at(words).0).into()
             }
 
-            /// The words of the outer hash, the first of which are the tag.
+            /// Returns the words of the outer hash. The first of them are the tag.
             fn hash<const HASH_LEN: usize>(&self, message: &[u8]) -> [$word; 8] {
                 let inner = Self::finish(self.inner, 1, message, &mut [0; 2 * Self::BLOCK_LEN]);
                 let mut block = const { Self::outer_block(HASH_LEN) };
@@ -184,15 +188,17 @@ macro_rules! states {
                 outer
             }
 
-            /// The block of the inner hash, which is all that the outer one has; without that, its padding.
+            /// Returns the only block of the outer hash after the pad: room for the inner hash, and
+            /// the padding.
             const fn outer_block(hash_len: usize) -> [u8; Self::BLOCK_LEN] {
                 let mut block = [0; Self::BLOCK_LEN];
                 Self::pad(block.split_at_mut(hash_len).1, Self::BLOCK_LEN + hash_len);
                 block
             }
 
-            /// Goes on from `state`, which has absorbed `blocks_before` blocks, to the end of `message`
-            /// and its padding (FIPS 180-4 §5.1), for which `last` has room and zeros.
+            /// Continues from `state`, which has absorbed `blocks_before` blocks, to the end of
+            /// `message` and its padding (FIPS 180-4 §5.1). The caller provides `last`, filled with
+            /// zeros, for the last one or two blocks.
             fn finish(
                 mut state: [$word; 8],
                 blocks_before: usize,
@@ -203,7 +209,7 @@ macro_rules! states {
                 if !blocks.is_empty() {
                     $compress(&mut state, Array::cast_slice_to_core(blocks));
                 }
-                // What the padding has at least: a bit, and the length.
+                // The padding has at least one byte for the first bit, and the length.
                 let fits = rest.len() + 1 + size_of::<$length>() <= Self::BLOCK_LEN;
                 let padded = if fits { Self::BLOCK_LEN } else { 2 * Self::BLOCK_LEN };
                 let last = last.split_at_mut(padded).0;
@@ -215,12 +221,12 @@ macro_rules! states {
                 state
             }
 
-            /// Writes the padding behind `bytes` bytes: a one, zeros, and how many bits there are.
+            /// Writes the padding after `bytes` bytes: a one bit, zeros, and the length in bits.
             const fn pad(padding: &mut [u8], bytes: usize) {
                 if let Some(first) = padding.first_mut() {
                     *first = 0x80;
                 }
-                // Widens.
+                // The cast widens: a `usize` has at most 64 bits.
                 let bits = 8 * (bytes as $length);
                 if let Some(length) = padding.last_chunk_mut() {
                     *length = bits.to_be_bytes();
@@ -240,7 +246,7 @@ macro_rules! states {
 states!(States256, u32, 64, U64, u64, compress256);
 states!(States512, u64, 128, U128, u128, compress512);
 
-/// A word of a hash as the bytes it stands for (FIPS 180-4 §3.1).
+/// A word of a hash, which is written big-endian (FIPS 180-4 §3.1).
 trait Word: Copy {
     type Bytes: AsRef<[u8]>;
 
@@ -263,7 +269,7 @@ impl Word for u64 {
     }
 }
 
-/// Writes as many words as there is room for.
+/// Writes as many words as `bytes` has room for.
 fn write_words<W: Word>(words: &[W; 8], bytes: &mut [u8]) {
     for (to, word) in bytes.chunks_exact_mut(size_of::<W>()).zip(words) {
         to.copy_from_slice(word.to_be().as_ref());

@@ -1,15 +1,20 @@
-//! Strict scan of a JSON object (RFC 8259): bytes in; out come the spans of its members, or the reason
-//! why it is refused.
+//! Strict scan of a JSON object (RFC 8259): bytes in; out come the spans of its members, or the
+//! reason for a refusal.
 //!
-//! The scan builds no values. [`serde_json`] reads the caller's type from the same text. It accepts every text
-//! that the scan accepts, with the same values, whichever of its features a program has switched on. The scan is
-//! stricter: serde_json skips what a type ignores without looking at surrogates, ranges, depth or repeated names.
-//! Here, whatever type the caller decodes into:
-//! - The text is UTF-8 without a byte order mark, and one object with nothing behind it (RFC 7519 §7.2).
-//! - No object at any depth has two members of one name, compared after unescaping (RFC 7515 §4, RFC 7519 §4).
-//! - Every number lies in the range of a double, every string is Unicode, nothing nests deeper than 127.
+//! The scan builds no values. [`serde_json`] reads the caller's type from the same text afterwards.
+//! serde_json accepts every text that the scan accepts, with the same values, whichever of
+//! serde_json's features a program has enabled. The scan is stricter, because serde_json skips
+//! members that a type ignores without checking surrogates, ranges, depth or repeated names. These
+//! rules apply whatever type the caller decodes into:
+//! - The text is UTF-8 without a byte order mark, and one object with nothing after it (RFC 7519
+//!   §7.2).
+//! - No object at any depth has two members of the same name, compared after unescaping (RFC 7515
+//!   §4, RFC 7519 §4).
+//! - Every number is in the range of a double, every string is Unicode, and nesting is at most 127
+//!   deep.
 //!
-//! The work is linear in the length of the text, and n log n in the number of names where a sort has to decide.
+//! The time is linear in the length of the text. Where a sort has to decide about equal names, it
+//! is n log n in the number of names.
 
 mod scanner;
 
@@ -25,56 +30,59 @@ pub enum JsonError {
     /// The bytes are not UTF-8.
     #[error("not UTF-8 from byte {offset} on")]
     NotUtf8 {
-        /// How many bytes before it are.
+        /// The number of valid bytes before it.
         offset: usize,
     },
-    /// The text does not begin with an object: it is empty, has a byte order mark, or is another JSON value.
+    /// The text does not begin with an object: it is empty, begins with a byte order mark, or is
+    /// another JSON value.
     #[error("not a JSON object")]
     NotAnObject,
-    /// The text does not follow the grammar, holds a number beyond the range of a double or half of a
-    /// surrogate pair, or nests deeper than 127.
+    /// The text does not follow the grammar, contains a number outside the range of a double or
+    /// half of a surrogate pair, or is nested deeper than 127.
     #[error("malformed JSON at byte {offset}: {reason}")]
     Syntax {
-        /// How many bytes were read before it.
+        /// The number of bytes before the fault.
         offset: usize,
-        /// What is wrong there.
+        /// The fault.
         reason: &'static str,
     },
     /// An object has two members of the same name.
-    #[error("the member {name} stands twice in one object")]
+    #[error("the member {name} occurs twice in one object")]
     DuplicateMember {
         /// The name, unescaped.
         name: Excerpt,
     },
-    /// A member has a name by which serde_json marks the values of some of its types. serde_json would read the
-    /// member's value as something else than this text says.
+    /// A member has a name that serde_json uses internally to mark values of some of its types.
+    /// serde_json would read the member's value as something other than this text says.
     #[error("the member name {name} is reserved by serde_json")]
     ReservedMember {
         /// The name, unescaped.
         name: Excerpt,
     },
-    /// There are more members than a verifier looks at before it knows who wrote them.
+    /// The object has more members than a verifier reads before it knows who wrote them.
     #[error("more than {limit} members")]
     TooManyMembers {
-        /// How many there may be, at all depths together.
+        /// The maximum number of members, at all depths together.
         limit: usize,
     },
 }
 
 debug_by_message!(JsonError);
 
-/// The start of the names by which serde_json passes numbers and raw values to itself.
+/// The prefix of the names that serde_json uses internally for numbers and raw values.
 const RESERVED: &str = "$serde_json::private::";
 
-/// Scans an object that has at most `max_members` members at all depths together, and returns its text.
+/// Scans an object with at most `max_members` members, at all depths together, and returns its
+/// text.
 ///
-/// Gives each member of the object itself to `member`: its name, unescaped, and its value. The caller uses
-/// nothing of that unless the scan succeeds.
+/// Calls `member` for each member of the outer object, with its unescaped name and its value. The
+/// caller uses these values only if the scan succeeds.
 pub(crate) fn scan<'t>(
     text: &'t [u8],
     max_members: usize,
     mut member: impl FnMut(&[u8], Value<'t>),
 ) -> Result<&'t str, JsonError> {
+    // RFC 7519 §7.2 requires UTF-8 for the header and the payload.
     let text = core::str::from_utf8(text)
         .map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
     let mut scanner = Scanner::new(text.as_bytes(), max_members);
@@ -82,7 +90,7 @@ pub(crate) fn scan<'t>(
     if scanner.input.byte(start) != Some(b'{') {
         return Err(JsonError::NotAnObject);
     }
-    // A name with an escape raises doubt, and is read where a sort decides.
+    // `decide_by_sorting` reads a name with an escape, because such a name sets `doubt`.
     let mut unescaped = |name: Text<'t>, value| {
         if !name.is_escaped() {
             member(name.quoted(), value);
@@ -97,8 +105,8 @@ pub(crate) fn scan<'t>(
     Ok(text)
 }
 
-/// Refuses repeated and reserved names in a text that is strict otherwise. Gives the members whose names have escapes to
-/// `member`.
+/// Refuses repeated and reserved names in a text that is strict otherwise. Calls `member` for the
+/// members whose names have escapes.
 #[cold]
 fn decide_by_sorting<'t>(
     text: &'t str,
@@ -107,7 +115,7 @@ fn decide_by_sorting<'t>(
 ) -> Result<(), JsonError> {
     let mut scanner = Scanner::new(text.as_bytes(), usize::MAX);
     scanner.names = Some(Vec::new());
-    // The text has been scanned before, so it is scanned to its end now.
+    // The text has been scanned once without a fault, so this scan reaches the end.
     let _ = scanner.object(scanner.input, start, 0, &mut |name, value| {
         if name.is_escaped() {
             member(name.read().as_bytes(), value);
@@ -125,23 +133,25 @@ fn decide_by_sorting<'t>(
     }
 }
 
-/// A value as it is spelled, in UTF-8 and without white space around it, after it was found to be strict.
+/// A value as it is spelled, in UTF-8 and without white space around it. The scan has found it to
+/// be strict.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value<'t> {
     spelled: &'t [u8],
-    /// Of a string, whether it has an escape.
+    /// Whether the value is a string with an escape.
     is_escaped: bool,
 }
 
 impl<'t> Value<'t> {
-    /// The string, if this is one.
+    /// Returns the string, or `None` if the value has another type.
     pub(crate) fn text(&self) -> Option<Text<'t>> {
-        // By its fields: a copy of the whole waits for the bytes between them too.
+        // The fields are copied one by one: a copy of the whole struct would also wait for the
+        // bytes between them.
         let Self { spelled, is_escaped } = *self;
         matches!(spelled, [b'"', ..]).then_some(Text(Self { spelled, is_escaped }))
     }
 
-    /// The digits of the number, if this is one.
+    /// Returns the digits of the number, or `None` if the value has another type.
     pub(crate) fn number(&self) -> Option<&'t [u8]> {
         matches!(self.spelled, [b'-' | b'0'..=b'9', ..]).then_some(self.spelled)
     }
@@ -150,13 +160,14 @@ impl<'t> Value<'t> {
         self.spelled == b"null"
     }
 
-    /// The elements, if this is an array. They are scanned again, so that nothing has to be allocated for them.
+    /// Returns the elements, or `None` if the value is not an array. The elements are scanned
+    /// again, so that nothing has to be allocated for them.
     pub(crate) fn elements(&self) -> Option<impl Iterator<Item = Value<'t>> + use<'t>> {
         let mut scanner = Scanner::new(self.spelled.strip_prefix(b"[")?, usize::MAX);
         let input = scanner.input;
         let mut at = input.space(0);
         Some(core::iter::from_fn(move || {
-            // The bracket at the end is not a value.
+            // The bracket at the end is not a value, so the scan fails there and the iterator ends.
             let end = scanner.value(input, at, 0).ok()?;
             let element = scanner.spanned(input, at, end).ok()?;
             at = input.space(end);
@@ -167,13 +178,13 @@ impl<'t> Value<'t> {
         }))
     }
 
-    /// The strings, if this is an array of nothing else.
+    /// Returns the strings, or `None` if the value is not an array of strings.
     pub(crate) fn texts(&self) -> Option<impl Iterator<Item = Text<'t>> + use<'t>> {
         let are_texts = self.elements()?.all(|element| element.text().is_some());
         if are_texts { Some(self.elements()?.filter_map(|element| element.text())) } else { None }
     }
 
-    /// The value as it is spelled.
+    /// Returns the value as it is spelled.
     pub(crate) fn spelled(&self) -> &'t str {
         text_of(self.spelled)
     }
@@ -184,7 +195,7 @@ impl<'t> Value<'t> {
 pub(crate) struct Text<'t>(Value<'t>);
 
 impl<'t> Text<'t> {
-    /// The bytes between the quotes, with their escapes.
+    /// Returns the bytes between the quotes, with their escapes.
     pub(crate) fn quoted(self) -> &'t [u8] {
         match self.0.spelled {
             [_, quoted @ .., _] => quoted,
@@ -196,7 +207,7 @@ impl<'t> Text<'t> {
         self.0.is_escaped
     }
 
-    /// The string, unescaped.
+    /// Returns the string, unescaped.
     pub(crate) fn read(self) -> Cow<'t, str> {
         if self.is_escaped() { self.unescaped().into() } else { text_of(self.quoted()).into() }
     }
@@ -217,7 +228,7 @@ impl PartialEq<str> for Text<'_> {
     }
 }
 
-/// A part of a text that has been found to be UTF-8.
+/// Returns a part of a text as a `str`. The text is known to be UTF-8.
 fn text_of(part: &[u8]) -> &str {
     core::str::from_utf8(part).unwrap_or_default()
 }
@@ -236,14 +247,14 @@ mod tests {
         Err(JsonError::DuplicateMember { name: Excerpt::new(name) })
     }
 
-    /// `count` members of distinct names, with a comma behind each.
+    /// Returns `count` members of distinct names, each followed by a comma.
     fn members(count: usize) -> String {
         (0..count)
             .flat_map(|number| [r#""n"#.into(), number.to_string(), r#"":0,"#.into()])
             .collect()
     }
 
-    /// Which repeated name a sort alone finds, and how many names there are before.
+    /// Checks repeated names that only a sort finds, with different numbers of names before them.
     #[test]
     fn names_beyond_those_compared_one_by_one_are_compared() {
         for count in [0, 1, MAX_OPEN_NAMES - 2, MAX_OPEN_NAMES - 1, MAX_OPEN_NAMES, 100] {

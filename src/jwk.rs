@@ -1,7 +1,9 @@
-//! Symmetric JWKs (RFC 7517, RFC 7518 §6.4): JSON in and out, keys made from them. Sets of them are in `set`.
+//! Symmetric JWKs (RFC 7517, RFC 7518 §6.4): JSON in and out, and the keys made of them. `set` has
+//! the JWK Sets.
 //!
-//! Refused: other key types, algorithms, uses and operations than those of a signature by HMAC, and secrets that are not
-//! canonical base64url. The advice of an error names what a text or a `k` looks like.
+//! Refused are key types, algorithms, uses and operations that are not those of a signature with
+//! HMAC, and secrets that are not canonical base64url. The advice in an error names what a text or
+//! a `k` looks like.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
@@ -22,8 +24,8 @@ mod set;
 
 pub use set::JwkSet;
 
-/// A symmetric JWK (`"kty":"oct"`) for one of this crate's algorithms: the form in which a secret is
-/// stored and handed over. It holds the secret, and wipes it on drop.
+/// A symmetric JWK (`"kty":"oct"`) for one of this crate's algorithms: the format in which a secret
+/// is stored and exchanged. It contains the secret and wipes it on drop.
 ///
 /// ```
 /// use kippu::{Algorithm, Jwk, Key};
@@ -37,16 +39,16 @@ pub use set::JwkSet;
 pub struct Jwk {
     algorithm: Algorithm,
     kid: Option<Box<str>>,
-    /// Whether the operations it is for (RFC 7517 §4.3), where they are given, have `sign` among them.
+    /// Whether the operations (RFC 7517 §4.3) are absent or contain `sign`.
     signs: bool,
     secret: Zeroizing<Vec<u8>>,
 }
 
-/// Why a text is no [`Jwk`] or [`JwkSet`] of this crate.
+/// Why a text is not a [`Jwk`] or [`JwkSet`] of this crate.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwkError {
-    /// The text is not a JSON object, but usually a secret in another form.
+    /// The text is not a JSON object. It is usually a secret in another form.
     #[error("not a JWK; {advice}")]
     NotAJwk {
         /// The form of the text, and the call that reads it.
@@ -55,48 +57,48 @@ pub enum JwkError {
     /// The text is not one strict JSON object.
     #[error("not a strict JSON object: {0}")]
     Json(JsonError),
-    /// A parameter has to be there: `kty`, `alg` and `k`, or the `keys` of a set. An `alg` may be given by the caller instead
-    /// ([`Jwk::from_json_for`], [`JwkSet::from_json_for`]).
+    /// A parameter is missing: `kty`, `alg` or `k`, or the `keys` of a set. The caller can set
+    /// `alg` instead, with [`Jwk::from_json_for`] or [`JwkSet::from_json_for`].
     #[error("the JWK has no {parameter}{}", missing_advice(parameter))]
     Missing {
-        /// Its name.
+        /// The name of the parameter.
         parameter: &'static str,
     },
-    /// A parameter has another JSON type than RFC 7517 gives it.
+    /// The value of a parameter does not have the JSON type that RFC 7517 defines.
     #[error("the JWK's {parameter} has the wrong JSON type")]
     WrongType {
-        /// Its name.
+        /// The name of the parameter.
         parameter: &'static str,
     },
-    /// A key of another kind: `kty` has to be `oct`.
+    /// The key is of another kind: `kty` has to be `oct`.
     #[error("the JWK is of the key type {found}, not \"oct\"")]
     KeyType {
         /// The value of `kty`.
         found: Excerpt,
     },
-    /// `alg` has to be `HS256`, `HS384` or `HS512`, and the one that was asked for.
+    /// `alg` has to be `HS256`, `HS384` or `HS512`, and the algorithm that the caller expects.
     #[error("the JWK is for the algorithm {found}")]
     Algorithm {
         /// The value of `alg`.
         found: Excerpt,
     },
-    /// `use`, where it is given, has to be `sig`.
+    /// `use` has to be `sig` or absent.
     #[error("the JWK is meant for {found}, not for \"sig\"")]
     Use {
         /// The value of `use`.
         found: Excerpt,
     },
-    /// `key_ops`, where they are given, have to name `sign` or `verify`, none of the other operations of RFC 7517 §4.3, and
-    /// none twice.
+    /// `key_ops` has to be absent, or contain `sign` or `verify`. It must not contain another
+    /// operation of RFC 7517 §4.3, or an operation twice.
     #[error("the JWK's key_ops are not those of a signature: {found}")]
     KeyOperations {
-        /// The first operation that does not fit; empty when none is named.
+        /// The first operation that is not allowed. It is empty if `key_ops` has none.
         found: Excerpt,
     },
-    /// `k` is not canonical base64url without padding (RFC 7518 §6.4.1), written without escapes.
+    /// `k` is not canonical base64url without padding (RFC 7518 §6.4.1), or has JSON escapes.
     #[error("the JWK's k is not canonical base64url without padding; {advice}")]
     Secret {
-        /// The defect, and the remedy.
+        /// The fault, and how to correct it.
         advice: &'static str,
     },
     /// Two keys of a set have the same id.
@@ -105,30 +107,32 @@ pub enum JwkError {
         /// The id.
         kid: Excerpt,
     },
-    /// A set without a key is none to sign or verify with.
+    /// The set has no key.
     #[error("the JWK Set has no keys")]
     NoKeys,
-    /// No key of the set has the id that was to sign.
-    #[error("no key of the set has the kid {kid}, which is to sign")]
+    /// No key of the set has the id that the caller chose for signing.
+    #[error("no key of the set has the kid {kid}, which was chosen to sign")]
     UnknownSigningKey {
         /// The id.
         kid: Excerpt,
     },
-    /// The `key_ops` of each key of the set, or of the one that was to sign, are without `sign`.
-    #[error("no key may sign: the key_ops of each, or of the chosen one, are without \"sign\"")]
+    /// The `key_ops` of each key of the set, or of the key that the caller chose for signing, do
+    /// not contain `sign`.
+    #[error("no key may sign: the key_ops of each, or of the chosen one, do not contain \"sign\"")]
     NoSigningKey,
-    /// Which of several keys signs is not guessed, from their order or anything else.
+    /// Several keys may sign. kippu does not choose one of them, by their order or otherwise.
     #[error("which key signs, {first} or {second}? All but one need \"key_ops\":[\"verify\"]")]
     SeveralSigningKeys {
-        /// The id of one.
+        /// The id of one key.
         first: Excerpt,
-        /// The id of another.
+        /// The id of another key.
         second: Excerpt,
     },
-    /// A key of a set is found by its id.
+    /// The keys do not form a [`KeySet`](crate::KeySet), for example because one of several has no
+    /// id.
     #[error(transparent)]
     Set(#[from] KeySetError),
-    /// The secret makes no key.
+    /// The secret is not accepted as a key.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -142,7 +146,8 @@ impl From<JsonError> for JwkError {
 }
 
 impl JwkError {
-    /// This error about a whole text: one that is not a JSON object is a secret in another form.
+    /// Turns this error into one about the whole text: a text that is not a JSON object is usually
+    /// a secret in another form.
     fn about(self, text: &str) -> Self {
         if self != Self::Json(JsonError::NotAnObject) {
             return self;
@@ -157,73 +162,75 @@ impl JwkError {
 fn missing_advice(parameter: &str) -> &'static str {
     match parameter {
         "alg" => {
-            ": give it by Jwk::from_json_for or JwkSet::from_json_for, in a file by KeyFormat::JwkFor"
+            ": set it with Jwk::from_json_for or JwkSet::from_json_for, in a file with KeyFormat::JwkFor"
         }
-        "keys" => ", as a JWK Set has: Jwk::from_json reads a single one",
+        "keys" => ", so it is not a JWK Set: Jwk::from_json reads a single JWK",
         _ => "",
     }
 }
 
 impl Jwk {
-    /// A JWK for `secret`.
+    /// Returns a JWK for `secret`.
     ///
     /// # Errors
-    /// [`JwkError::Key`] for a secret that [`Key::new`] refuses.
+    /// [`JwkError::Key`] if [`Key::new`] refuses the secret.
     pub fn new(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, JwkError> {
         let secret = Zeroizing::new(secret.as_ref().to_vec());
         Self { algorithm, kid: None, signs: true, secret }.checked()
     }
 
-    /// A JWK with a fresh secret of [`Algorithm::hash_len`] bytes from the operating system.
+    /// Returns a JWK with a new random secret of [`Algorithm::hash_len`] bytes from the operating
+    /// system.
     ///
     /// # Errors
-    /// [`KeyError::NoRandomness`] when the operating system gives none.
+    /// [`KeyError::NoRandomness`] if the operating system returns no random bytes.
     #[cfg(feature = "getrandom")]
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let secret = crate::key::random_secret(algorithm)?;
         Ok(Self { algorithm, kid: None, signs: true, secret })
     }
 
-    /// This JWK under the id `kid`.
+    /// Sets the key id to `kid`.
     #[must_use]
     pub fn with_kid(self, kid: impl AsRef<str>) -> Self {
         Self { kid: Some(kid.as_ref().into()), ..self }
     }
 
-    /// This JWK as one that is kept for its tokens and signs no more, or not yet: its `key_ops` are `["verify"]`
-    /// (RFC 7517 §4.3).
+    /// Marks the JWK as one that does not sign, or does not sign yet: its `key_ops` are
+    /// `["verify"]` (RFC 7517 §4.3).
     ///
-    /// It says which key of a set signs, in [`KeySet::from_jwk_set`](crate::KeySet::from_jwk_set). It protects from
-    /// nothing: the secret is the same.
+    /// [`KeySet::from_jwk_set`](crate::KeySet::from_jwk_set) uses the mark to find the key of a set
+    /// that signs. The mark does not protect the key, since the secret is the same.
     #[must_use]
     pub fn verify_only(self) -> Self {
         Self { signs: false, ..self }
     }
 
-    /// Reads one JWK, which says in `alg` what it is for. Parameters that RFC 7517 does not define are
-    /// ignored.
+    /// Reads one JWK, which has to name its algorithm in `alg`. Parameters that RFC 7517 does not
+    /// define are ignored.
     ///
     /// # Errors
-    /// What is wrong with it; no error says more about the secret than its length.
+    /// [`JwkError`], with what is wrong. It discloses nothing about the secret except its length.
     pub fn from_json(json: &str) -> Result<Self, JwkError> {
         Self::read(json, None).map_err(|error| error.about(json))
     }
 
-    /// As [`Jwk::from_json`], for a JWK that may leave `alg` out (RFC 7517 §4.4) because its recipient
-    /// knows it from elsewhere. Where it has one, that has to be `algorithm`.
+    /// Reads one JWK, like [`Jwk::from_json`], but accepts a JWK without `alg` (RFC 7517 §4.4),
+    /// because the recipient knows the algorithm. If `alg` is present, it has to be `algorithm`.
     ///
     /// # Errors
-    /// As [`Jwk::from_json`].
+    /// The same as those of [`Jwk::from_json`].
     pub fn from_json_for(json: &str, algorithm: Algorithm) -> Result<Self, JwkError> {
         Self::read(json, Some(algorithm)).map_err(|error| error.about(json))
     }
 
-    /// This JWK as JSON, **with its secret**: for the secret manager, nowhere else.
+    /// Returns this JWK as JSON, **with its secret**. Store it in the secret manager and nowhere
+    /// else.
     pub fn expose_json(&self) -> Zeroizing<String> {
         let kid = self.kid().map_or_else(String::new, |kid| {
             alloc::format!(r#""kid":{},"#, serde_json::Value::from(kid))
         });
-        // RFC 7517 §4.3: `use` and `key_ops` should not stand together.
+        // RFC 7517 §4.3: `use` and `key_ops` SHOULD NOT be used together.
         let purpose = if self.signs { r#""use":"sig""# } else { r#""key_ops":["verify"]"# };
         let public =
             alloc::format!(r#"{{"kty":"oct",{purpose},"alg":"{}",{kid}"k":""#, self.algorithm);
@@ -231,17 +238,17 @@ impl Jwk {
         concatenated(&[&public, &k, "\"}"])
     }
 
-    /// The algorithm that the secret is for.
+    /// Returns the algorithm of the key.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The key id, where there is one.
+    /// Returns the key id, if the JWK has one.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// Whether it may sign: unless its `key_ops` leave `sign` out.
+    /// Returns whether the key may sign: its `key_ops` are absent or contain `sign`.
     pub fn may_sign(&self) -> bool {
         self.signs
     }
@@ -283,7 +290,7 @@ impl Jwk {
         Self { algorithm, kid, signs, secret: k? }.checked()
     }
 
-    /// A JWK that no key could be made from is none.
+    /// Refuses a JWK of which no key can be made.
     fn checked(self) -> Result<Self, JwkError> {
         Key::from_jwk(&self)?;
         Ok(self)
@@ -301,10 +308,10 @@ impl fmt::Debug for Jwk {
 }
 
 impl Key {
-    /// The key that a JWK describes, under the JWK's id.
+    /// Makes a key of a JWK, with the id of the JWK.
     ///
     /// # Errors
-    /// As [`Key::new`].
+    /// The same as those of [`Key::new`].
     pub fn from_jwk(jwk: &Jwk) -> Result<Self, KeyError> {
         let key = Self::new(jwk.algorithm, &*jwk.secret)?;
         Ok(match jwk.kid() {
@@ -314,7 +321,7 @@ impl Key {
     }
 }
 
-/// In one allocation, so that no copy of a secret is left behind where a string has grown.
+/// Joins texts in one allocation. A string that grows would leave a copy of the secret behind.
 fn concatenated(parts: &[&str]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
     for part in parts {
@@ -323,7 +330,7 @@ fn concatenated(parts: &[&str]) -> Zeroizing<String> {
     text
 }
 
-/// The parameters of RFC 7517 §4 and RFC 7518 §6.4 that say something about a symmetric key.
+/// The parameters of RFC 7517 §4 and RFC 7518 §6.4 that matter for a symmetric key.
 const PARAMETERS: [&str; 6] = ["kty", "use", "key_ops", "alg", "kid", "k"];
 
 #[derive(Default)]
@@ -357,15 +364,17 @@ impl<'j> Parameters<'j> {
         self.text(parameter)?.ok_or(JwkError::Missing { parameter })
     }
 
-    /// An escape is refused as its backslash is: no symbol of base64url needs one, and unescaping would leave copies of the
-    /// secret behind. Looking for a backslash first would branch on the secret.
+    /// Refuses an escape, because its backslash is not a symbol of base64url: no symbol needs an
+    /// escape, and unescaping would leave copies of the secret behind. Searching for a backslash
+    /// first would branch on the secret.
     fn take_secret(&mut self) -> Result<Zeroizing<Vec<u8>>, JwkError> {
         let k = self.required("k")?.quoted();
         base64url::decode_secret(k).ok_or_else(|| JwkError::Secret { advice: secret_advice(k) })
     }
 
-    /// Whether `sign` is among the operations. RFC 7517 §4.3 has none twice, and lets a key have operations that it does not
-    /// list, which are ignored. It warns of a key for unrelated ones, such as a MAC and encryption.
+    /// Returns whether the operations contain `sign`. RFC 7517 §4.3 forbids repeated operations,
+    /// and allows operations that it does not list, which are ignored. It warns against a key for
+    /// unrelated operations, such as a MAC and encryption.
     fn operations(&mut self) -> Result<bool, JwkError> {
         let Some(operations) = self.take("key_ops") else { return Ok(true) };
         let operations = operations.texts().ok_or(JwkError::WrongType { parameter: "key_ops" })?;
@@ -387,11 +396,12 @@ impl<'j> Parameters<'j> {
     }
 }
 
-/// The operations of RFC 7517 §4.3 that are not those of a MAC.
+/// The operations of RFC 7517 §4.3 that do not belong to a MAC.
 const UNRELATED: [&str; 6] =
     ["encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"];
 
-/// Names the defect of a `k` that has been refused.
+/// Returns what is wrong with a refused `k`. It runs only after the refusal, and may branch on the
+/// text.
 fn secret_advice(k: &[u8]) -> &'static str {
     let has = |symbols: &[u8]| k.iter().any(|symbol| symbols.contains(symbol));
     if has(b"\\") {

@@ -1,11 +1,13 @@
-//! JWS Compact Serialization (RFC 7515 §7.1): a token in, its payload out, after the MAC held; and back.
+//! JWS Compact Serialization (RFC 7515 §7.1): a token in, its payload out after the MAC has been
+//! verified; and back.
 //!
-//! That a token has three segments is known here alone. The payload is not decoded before the MAC holds, so
-//! nothing can have looked at it. The algorithm is the key's; the header has to agree. The work is linear in the
-//! length of any token.
+//! Only this module knows that a token has three segments. It does not decode the payload before
+//! the MAC is verified, so no code can act on an unverified payload. The algorithm is that of the
+//! key, and the header has to name it. The time is linear in the length of the token.
 //!
-//! The checks come in this order, and the first that fails is the error: length, segments, header (base64url, then
-//! JSON), `crit` and `b64`, `typ`, `kid`, `alg`, signature (base64url, then the MAC), and after that the payload.
+//! The checks are made in this order, and the first one that fails is the error: length, segments,
+//! header (base64url, then JSON), `crit` and `b64`, `typ`, `kid`, `alg`, signature (base64url, then
+//! the MAC), and after them the payload.
 
 use alloc::{string::String, vec, vec::Vec};
 
@@ -22,22 +24,22 @@ use crate::{
     validation::Validation,
 };
 
-/// A token whose MAC holds.
+/// A token whose MAC has been verified.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Authentic<'t> {
     segments: Segments<'t>,
     signer: Signer,
 }
 
-/// The key that a token was signed with, as far as the claims depend on it.
+/// The properties of the signing key that later checks need.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signer {
     pub(crate) algorithm: Algorithm,
-    /// When the key's time ends.
+    /// The end of the key's time, if it is retired.
     pub(crate) until: Option<NumericDate>,
 }
 
-/// Verifies everything about a token but its claims.
+/// Verifies everything about a token except its claims.
 #[inline(always)]
 #[expect(
     clippy::inline_always,
@@ -72,10 +74,10 @@ fn verify_any<'t>(
     Ok(Authentic { segments, signer })
 }
 
-/// Verifies a token whose header is one that `key` writes. The content of such a header is known, so it is not decoded.
-/// [`Segments::check_header`] comes to the same verdict.
+/// Verifies a token whose header is one that `key` writes. The content of such a header is known,
+/// so it is not decoded. The result is always that of [`Segments::check_header`].
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "as that of verify")]
+#[expect(clippy::inline_always, reason = "the same measurement as for verify")]
 fn verify_own<'t>(
     token: &'t str,
     key: &Key,
@@ -87,13 +89,13 @@ fn verify_own<'t>(
     let verdict = check_typ(Some(typ), validation).and_then(|()| segments.check_mac(key));
     Some(match verdict {
         Ok(()) => Ok(Authentic { segments, signer: Signer { algorithm: key.algorithm(), until } }),
-        // A fourth segment is the error that comes before.
+        // `check_header` reports a fourth segment before any other error.
         Err(error) => segments.check_count().and(Err(error)),
     })
 }
 
 impl Authentic<'_> {
-    /// The length of the payload once it is decoded.
+    /// Returns the length of the decoded payload.
     pub(crate) fn payload_len(&self) -> usize {
         base64url::decoded_len(self.segments.payload.len())
     }
@@ -103,24 +105,24 @@ impl Authentic<'_> {
         self.segments.decode_payload(buffer)
     }
 
-    /// The algorithm of the key.
+    /// Returns the algorithm of the key.
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.signer.algorithm
     }
 
-    /// Hands the header to `then`.
+    /// Calls `then` with the header.
     pub(crate) fn with_header<T>(&self, then: impl FnOnce(&JoseHeader<'_>) -> T) -> T {
         self.segments.with_header(then).expect("a token is not authentic unless its header is read")
     }
 
-    /// Refuses the token once its key's time has ended.
+    /// Refuses the token if the time of its key has ended.
     pub(crate) fn check_key_time(&self, now: NumericDate) -> Result<(), DecodeError> {
         self.signer.check_time(now)
     }
 }
 
 impl Signer {
-    /// A retired key verifies until its time ends; there is no leeway for it.
+    /// Refuses a token of a retired key from its end date on. There is no leeway for this date.
     pub(crate) fn check_time(self, now: NumericDate) -> Result<(), DecodeError> {
         match self.until {
             Some(until) if now >= until => Err(DecodeError::KeyRetired { until, now }),
@@ -129,18 +131,18 @@ impl Signer {
     }
 }
 
-/// A token taken apart, with nothing decoded.
+/// The segments of a token. None of them is decoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segments<'t> {
     header: &'t str,
     payload: &'t str,
     signature: &'t str,
-    /// Header and payload with the dot between them: what the MAC is over (RFC 7515 §5.1).
+    /// Header and payload with the dot between them: the input of the MAC (RFC 7515 §5.1).
     signing_input: &'t str,
 }
 
 impl<'t> Segments<'t> {
-    /// Takes a token of at most `limit` bytes apart. A longer one is not looked at.
+    /// Splits a token of at most `limit` bytes. A longer one is refused before it is read.
     pub(crate) fn split(token: &'t str, limit: usize) -> Result<Self, DecodeError> {
         check_len(token, limit)?;
         let (signing_input, signature) = token.rsplit_once('.').ok_or(DecodeError::Segments)?;
@@ -150,8 +152,9 @@ impl<'t> Segments<'t> {
         Ok(segments)
     }
 
-    /// As [`Segments::split`], of a token that begins with `header` and has a signature of the right length for `key`:
-    /// where the segments end is known then. There may be more dots.
+    /// Splits a token that begins with `header` and has a signature of the right length for `key`.
+    /// These lengths give the positions of the dots. The payload may contain more dots;
+    /// [`Segments::check_count`] refuses them.
     fn of_own(token: &'t str, header: &str, key: &Key) -> Option<Self> {
         let signature_len = base64url::encoded_len(key.algorithm().hash_len());
         let (front, signature) = token.split_at_checked(token.len().checked_sub(signature_len)?)?;
@@ -182,7 +185,7 @@ impl<'t> Segments<'t> {
         }
     }
 
-    /// Reads the header and does what it asks for.
+    /// Reads the header and makes all checks that depend on it.
     fn check_header(
         &self,
         keys: &(impl Keys + ?Sized),
@@ -195,12 +198,12 @@ impl<'t> Segments<'t> {
         })?
     }
 
-    /// Reads the header and hands it to `then`.
+    /// Reads the header and calls `then` with it.
     pub(crate) fn with_header<T>(
         &self,
         then: impl FnOnce(&JoseHeader<'_>) -> T,
     ) -> Result<T, DecodeError> {
-        // Longer headers are rare; they may be allocated.
+        // Longer headers are rare, so they may be allocated.
         let (mut short, mut long) = ([0; 256], vec![]);
         let buffer = match base64url::decoded_len(self.header.len()) {
             length if length <= short.len() => &mut short[..],
@@ -225,7 +228,8 @@ impl<'t> Segments<'t> {
             Parameter::Text(kid) => Some(kid.as_ref()),
             Parameter::OtherType => return Err(DecodeError::KidNotText),
         };
-        // What is to say when no key fits: of the last one that could be tried, if any could.
+        // The error if no key matches: that of the last key whose algorithm matched, if there was
+        // one.
         let mut outcome = Err(DecodeError::Signature);
         let mut tried = false;
         let mut verifies = |key: &Key, until| {
@@ -252,14 +256,15 @@ impl<'t> Segments<'t> {
         let mut buffer = [0; MAX_TAG_LEN];
         match base64url::decode_to_slice(self.signature, &mut buffer) {
             Ok(tag) if key.hmac().verify(self.signing_input.as_bytes(), tag) => Ok(()),
-            // Longer than any tag is wrong, however it is spelled.
+            // A signature longer than any tag is wrong, whatever its spelling.
             Ok(_) | Err(Base64urlError::OutputTooShort { .. }) => Err(DecodeError::Signature),
             Err(error) => Err(DecodeError::Base64url { segment: Segment::Signature, error }),
         }
     }
 }
 
-/// Begins a token of `typ` that `key` will sign: the header segment and its dot. The payload goes behind.
+/// Begins a token of type `typ` that `key` will sign, with the header segment and its dot. The
+/// caller appends the payload.
 pub(crate) fn begin(key: &Key, typ: &str, capacity: usize) -> Vec<u8> {
     let mut token = Vec::with_capacity(capacity);
     token.extend_from_slice(key.header_segment(typ).as_bytes());
@@ -267,7 +272,7 @@ pub(crate) fn begin(key: &Key, typ: &str, capacity: usize) -> Vec<u8> {
     token
 }
 
-/// Encodes the payload in its place, from `start` on to the end of the token, and signs it.
+/// Encodes the payload in place, from `start` to the end of the token, and appends the signature.
 pub(crate) fn finish(mut token: Vec<u8>, start: usize, key: &Key) -> Result<String, EncodeError> {
     let payload_len = token.len() - start;
     let signed_len = start + base64url::encoded_len(payload_len);
@@ -277,7 +282,7 @@ pub(crate) fn finish(mut token: Vec<u8>, start: usize, key: &Key) -> Result<Stri
         return Err(EncodeError::TooLong { length, limit });
     }
     token.reserve_exact(length - token.len());
-    token.resize(length, b'.'); // One of them stays, before the signature.
+    token.resize(length, b'.'); // One dot remains, before the signature.
     let (signing_input, signature) = token.split_at_mut(signed_len);
     base64url::encode_in_place(signing_input.split_at_mut(start).1, payload_len);
     let tag = key.hmac().tag(signing_input);
@@ -291,26 +296,29 @@ fn check_len(token: &str, limit: usize) -> Result<(), DecodeError> {
     if length > limit { Err(DecodeError::TooLong { length, limit }) } else { Ok(()) }
 }
 
-/// Looks at 32 bytes side by side.
+/// Searches 32 bytes at a time.
 fn has_dot(text: &str) -> bool {
     let has_dot =
         |many: &[u8; 32]| many.iter().fold(0, |any, byte| any | u8::from(*byte == b'.')) != 0;
     let text = text.as_bytes();
     let Some(last) = text.last_chunk() else { return text.contains(&b'.') };
-    // The last ones may have been looked at before, which is quicker than to look at what is left one by one.
+    // The last 32 bytes may overlap with the others. Searching them twice is faster than searching
+    // the rest byte by byte.
     has_dot(last) || text.chunks_exact(32).filter_map(<[u8]>::first_chunk).any(has_dot)
 }
 
-/// `alg` has to be the name of the key's algorithm, exactly.
+/// Requires `alg` to be exactly the name of the key's algorithm.
 pub(crate) fn check_algorithm(header: &JoseHeader<'_>, key: &Key) -> Result<(), DecodeError> {
     let expected = key.algorithm();
     match header.alg.as_text() {
+        // RFC 8725 §3.1: the algorithm comes from the key. The header only has to agree.
         Some(name) if name == expected.as_str() => Ok(()),
         found => Err(DecodeError::Algorithm { expected, found: found.map(Excerpt::new) }),
     }
 }
 
-/// No extension is understood, so that the header may name none (RFC 7515 §4.1.11, RFC 7797 §6).
+/// Refuses the parameters of extensions. kippu understands no extension, so the header must not
+/// name one (RFC 7515 §4.1.11, RFC 7797 §6).
 pub(crate) fn check_extensions(header: &JoseHeader<'_>) -> Result<(), DecodeError> {
     if header.crit != Parameter::Absent {
         return Err(DecodeError::Critical { parameter: "crit" });
@@ -321,7 +329,7 @@ pub(crate) fn check_extensions(header: &JoseHeader<'_>) -> Result<(), DecodeErro
     Ok(())
 }
 
-/// `typ`, which may be absent but nothing else than a string.
+/// Returns `typ`, which may be absent but must be a string if it is present.
 pub(crate) fn typ<'h>(header: &'h JoseHeader<'_>) -> Result<Option<&'h str>, DecodeError> {
     match &header.typ {
         Parameter::Absent => Ok(None),
@@ -330,7 +338,7 @@ pub(crate) fn typ<'h>(header: &'h JoseHeader<'_>) -> Result<Option<&'h str>, Dec
     }
 }
 
-/// `typ` has to be one that is expected.
+/// Requires `typ` to be one of the expected types.
 pub(crate) fn check_typ(typ: Option<&str>, validation: &Validation) -> Result<(), DecodeError> {
     if validation.accepts_typ(typ) {
         return Ok(());

@@ -20,13 +20,14 @@ use crate::{
 
 /// Signs `claims` with `key`.
 ///
-/// The header is `{"alg":…,"typ":"JWT"}`, with the key's `kid` where it has one. The claims are what
-/// they serialise to, any type with an object for JSON; nothing is added. A claim that is `None` has to be
-/// skipped (`#[serde(skip_serializing_if = "Option::is_none")]`): null is not the same as absent.
+/// The header is `{"alg":…,"typ":"JWT"}`, plus the key's `kid` if it has one. The claims may have
+/// any type that serialises to a JSON object; nothing is added to them. A field that is `None` has
+/// to be skipped (`#[serde(skip_serializing_if = "Option::is_none")]`), because null is not the
+/// same as absent.
 ///
 /// # Errors
-/// [`EncodeError`] when the claims cannot be written, or would be written as something that
-/// [`decode`] refuses whatever it expects.
+/// [`EncodeError`] if the claims cannot be written, or if every call of [`decode`] would refuse
+/// them.
 ///
 /// ```
 /// use kippu::{Key, NumericDate, RegisteredClaims, encode};
@@ -46,11 +47,11 @@ pub fn encode<C: Serialize + ?Sized>(claims: &C, key: &Key) -> Result<String, En
     encode_with_typ(claims, key, header::DEFAULT_TYP)
 }
 
-/// As [`encode`], with the media type `typ` in the header (RFC 7515 §4.1.9): `at+jwt` for an OAuth access
-/// token (RFC 9068 §2.1), say.
+/// Signs `claims`, like [`encode`], with the media type `typ` in the header (RFC 7515 §4.1.9), for
+/// example `at+jwt` for an OAuth access token (RFC 9068 §2.1).
 ///
 /// # Errors
-/// As [`encode`].
+/// The same as those of [`encode`].
 pub fn encode_with_typ<C: Serialize + ?Sized>(
     claims: &C,
     key: &Key,
@@ -62,16 +63,19 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
     jws::finish(token, start, key)
 }
 
-/// Verifies `token` and gives its claims as a `C`.
+/// Verifies `token` and returns its claims as a `C`.
 ///
-/// All of it is checked: the form, the header, the signature, the claims. There is no way to the claims
-/// that leaves one out. `keys` is a [`Key`], a [`KeySet`](crate::KeySet), or whatever else is [`Keys`]. `C` is any type that owns
-/// what it holds; for one that borrows, see [`decode_borrowed`]. serde_json reads it, once nothing else is wrong with
-/// the token: every type that works with serde_json works here, with serde_json's rules below the top level. A derived
-/// struct there accepts an array too, and an `f64` is exact to the last bit with serde_json's feature `float_roundtrip`.
+/// The function checks the form, the header, the signature and the claims. No function returns
+/// claims without these checks. `keys` is a [`Key`], a [`KeySet`](crate::KeySet) or another
+/// implementation of [`Keys`]. `C` is any type that owns its data; for a type that borrows, see
+/// [`decode_borrowed`].
+///
+/// After all other checks, serde_json reads the claims into `C`, with serde_json's rules below the
+/// top level: a derived struct also accepts an array there, and an `f64` is exact to the last bit
+/// only with serde_json's feature `float_roundtrip`.
 ///
 /// # Errors
-/// [`DecodeError`], with the first check that the token does not pass.
+/// [`DecodeError`], with the first check that fails.
 ///
 /// ```
 /// use kippu::{Key, NumericDate, Validation, decode, encode};
@@ -82,7 +86,8 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 ///
 /// let key = Key::hs256([0x5a; 32])?; // from the secret manager
 /// # let exp = NumericDate::in_seconds(900);
-/// # let [iss, aud, sub, role] = ["https://auth.example", "api", "user-12345", "admin"].map(String::from);
+/// # let claims = ["https://auth.example", "api", "user-12345", "admin"].map(String::from);
+/// # let [iss, aud, sub, role] = claims;
 /// # let token = encode(&Claims { iss, aud, sub, exp, role }, &key)?;
 /// let validation = Validation::new().issuer("https://auth.example").audience("api");
 /// let claims: Claims = decode(&token, &key, &validation)?;
@@ -90,8 +95,9 @@ pub fn encode_with_typ<C: Serialize + ?Sized>(
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A key and a validation are shared by threads as they are. With the crate `rayon`, many tokens are verified on
-/// all processors by `tokens.par_iter().map(|token| decode::<Claims>(token, &key, &validation)).collect()`.
+/// Threads can share a key and a validation. With the crate `rayon`, this verifies many tokens on
+/// all processors: `tokens.par_iter().map(|token| decode::<Claims>(token, &key,
+/// &validation)).collect()`.
 pub fn decode<C: DeserializeOwned>(
     token: &str,
     keys: &(impl Keys + ?Sized),
@@ -101,16 +107,17 @@ pub fn decode<C: DeserializeOwned>(
     with_buffer(authentic.payload_len(), |buffer| read(check(&authentic, validation, buffer)?.0))
 }
 
-/// As [`decode`], for claims that borrow from `buffer`: nothing is allocated.
+/// Verifies `token`, like [`decode`], and returns claims that borrow from `buffer`. Nothing is
+/// allocated.
 ///
-/// The buffer holds the decoded payload afterwards. Three quarters of the longest token's length is
-/// always enough: 12 KiB for the default limit.
+/// The buffer contains the decoded payload afterwards. Three quarters of the longest token's length
+/// is always enough: 12 KiB for the default limit.
 ///
-/// A string with an escape in it has to be written anew to be read, so that a `&str` cannot hold it and
-/// is an error; a `Cow<str>` with `#[serde(borrow)]` holds both.
+/// A string with an escape has to be rewritten before it can be read. A `&str` therefore cannot
+/// hold it, which is an error; a `Cow<str>` with `#[serde(borrow)]` can.
 ///
 /// # Errors
-/// As [`decode`], and [`DecodeError::BufferTooShort`].
+/// Those of [`decode`], and [`DecodeError::BufferTooShort`].
 ///
 /// ```
 /// use kippu::{Key, Validation, decode_borrowed};
@@ -120,7 +127,8 @@ pub fn decode<C: DeserializeOwned>(
 /// struct Claims<'c> { sub: &'c str }
 ///
 /// let key = Key::hs256([0x5a; 32])?; // from the secret manager
-/// # let claims = serde_json::json!({ "sub": "user-12345", "exp": kippu::NumericDate::in_seconds(60) });
+/// # let exp = kippu::NumericDate::in_seconds(60);
+/// # let claims = serde_json::json!({ "sub": "user-12345", "exp": exp });
 /// # let token = kippu::encode(&claims, &key)?;
 /// let mut buffer = [0; 1024];
 /// let claims: Claims = decode_borrowed(&token, &key, &Validation::new(), &mut buffer)?;
@@ -137,11 +145,11 @@ pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     read(check(&authentic, validation, buffer)?.0)
 }
 
-/// Verifies `token`, as [`decode`] does, and gives what there is to know of it: its header, its registered claims, and
-/// its claims as any type, or as several.
+/// Verifies `token`, like [`decode`], and returns its header, its registered claims, and its claims
+/// as one or several types.
 ///
 /// # Errors
-/// As [`decode`]; what a type has against the claims is reported by [`Verified::claims`].
+/// Those of [`decode`], except [`DecodeError::Claims`], which [`Verified::claims`] returns.
 ///
 /// ```
 /// use kippu::{Key, Validation, encode, verify};
@@ -152,7 +160,8 @@ pub fn decode_borrowed<'b, C: Deserialize<'b>>(
 ///
 /// let key = Key::hs256([0x5a; 32])?.with_kid("2026-11"); // from the secret manager
 /// # let exp = kippu::NumericDate::in_seconds(60);
-/// # let token = encode(&serde_json::json!({ "sub": "user-12345", "role": "admin", "exp": exp }), &key)?;
+/// # let claims = serde_json::json!({ "sub": "user-12345", "role": "admin", "exp": exp });
+/// # let token = encode(&claims, &key)?;
 /// let verified = verify(&token, &key, &Validation::new())?;
 /// assert_eq!(verified.header().kid.as_deref(), Some("2026-11"));
 /// assert_eq!(verified.registered().sub.as_deref(), Some("user-12345"));
@@ -168,7 +177,7 @@ pub fn verify<'t>(
     let authentic = jws::verify(token, keys, validation)?;
     let mut payload = vec![0; authentic.payload_len()];
     let (_, checked_at) = check(&authentic, validation, &mut payload)?;
-    // The scan has found it to be UTF-8.
+    // The scan has found the payload to be UTF-8.
     let payload = String::from_utf8(payload).unwrap_or_default();
     Ok(Verified { authentic, payload, checked_at })
 }
@@ -185,7 +194,7 @@ pub struct Verified<'t> {
 }
 
 impl Verified<'_> {
-    /// The header. Its `alg` is that of the key.
+    /// Returns the header. Its `alg` is that of the key.
     pub fn header(&self) -> VerifiedHeader {
         self.authentic.with_header(|header| VerifiedHeader {
             alg: self.authentic.algorithm(),
@@ -194,7 +203,7 @@ impl Verified<'_> {
         })
     }
 
-    /// The registered claims, whether or not they were expected.
+    /// Returns the registered claims, whether or not the validation expected them.
     #[expect(
         clippy::missing_panics_doc,
         reason = "the verification has found each to have its type"
@@ -203,22 +212,22 @@ impl Verified<'_> {
         self.claims().expect("the registered claims of a verified token have their types")
     }
 
-    /// Reads the claims as a `C`, which may borrow from this. As with [`decode_borrowed`], a `&str` cannot hold a string
-    /// that is spelled with an escape.
+    /// Reads the claims as a `C`, which may borrow from `self`. As with [`decode_borrowed`], a
+    /// `&str` cannot hold a string that is spelled with an escape.
     ///
     /// # Errors
-    /// [`DecodeError::Claims`] when the claims do not fit the type.
+    /// [`DecodeError::Claims`] if the claims do not fit the type.
     pub fn claims<'v, C: Deserialize<'v>>(&'v self) -> Result<C, DecodeError> {
         read(&self.payload)
     }
 
-    /// The claims as the issuer has spelled them.
+    /// Returns the claims as the issuer spelled them.
     #[cfg(feature = "session")]
     pub(crate) fn payload(&self) -> &str {
         &self.payload
     }
 
-    /// When the token passed every check, by the clock of its validation.
+    /// Returns the time at which the token passed every check, by the clock of its validation.
     #[cfg(feature = "session")]
     pub(crate) const fn checked_at(&self) -> NumericDate {
         self.checked_at
@@ -226,7 +235,7 @@ impl Verified<'_> {
 }
 
 impl fmt::Debug for Verified<'_> {
-    /// Without the signature, by which anyone could present the token.
+    /// Leaves the token out: anyone who has it can present it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified").field("header", &self.header()).finish_non_exhaustive()
     }
@@ -238,32 +247,34 @@ impl fmt::Debug for Verified<'_> {
 pub struct VerifiedHeader {
     /// `alg`, the algorithm of the key.
     pub alg: Algorithm,
-    /// `typ`, the media type of the token, where there is one.
+    /// `typ`, the media type of the token, if it has one.
     pub typ: Option<String>,
-    /// `kid`, the id of the key, where there is one.
+    /// `kid`, the id of the key, if the header has one.
     pub kid: Option<String>,
 }
 
-/// What a token's header says, **with nothing verified**: anyone can have written it.
+/// The content of a token's header, **with nothing verified**: anyone can have written it.
 ///
-/// For logs, and for choosing among recipients; not for choosing a key or an algorithm, which
-/// [`decode`] does.
+/// Use it for logs, and to choose among recipients. Do not use it to choose a key or an algorithm;
+/// [`decode`] does that safely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnverifiedHeader {
-    /// `alg`, where it is a string.
+    /// `alg`, if it is a string.
     pub alg: Option<String>,
-    /// `typ`, where it is a string.
+    /// `typ`, if it is a string.
     pub typ: Option<String>,
-    /// `kid`, where it is a string.
+    /// `kid`, if it is a string.
     pub kid: Option<String>,
 }
 
-/// Reads a token's header **without verifying anything**. There is no such function for the claims. A token of more than
-/// `max_token_len` bytes is not looked at, as by [`Validation::max_token_len`].
+/// Reads a token's header **without verifying anything**. There is no such function for the claims.
+/// A token of more than `max_token_len` bytes is refused before it is read, as with
+/// [`Validation::max_token_len`].
 ///
 /// # Errors
-/// [`DecodeError`] when the token is too long, does not have three segments, or its header is not one strict JSON object.
+/// [`DecodeError`] if the token is too long or does not have three segments, or if its header is
+/// not one strict JSON object.
 ///
 /// ```
 /// let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjcifQ.e30.c2ln";
@@ -284,7 +295,7 @@ pub fn unverified_header(
     })
 }
 
-/// Refuses a payload that every [`decode`] would refuse.
+/// Refuses a payload that every call of [`decode`] would refuse.
 pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
     let mut claims = ClaimsSet::wanting(&[]);
     claims.scan(payload).map_err(EncodeError::Claims)?;
@@ -295,10 +306,10 @@ pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
     }
 }
 
-/// The room that a token gets at first: enough for most, so that nothing else is allocated for one.
+/// The initial capacity of a token. It is enough for most, so that a token needs one allocation.
 const USUAL_LEN: usize = 512;
 
-/// The token of a payload that has been checked.
+/// Signs a payload that has been checked.
 #[cfg(feature = "session")]
 pub(crate) fn sign_payload(payload: &[u8], key: &Key, typ: &str) -> Result<String, EncodeError> {
     let mut token = jws::begin(key, typ, crate::base64url::encoded_len(payload.len()) + USUAL_LEN);
@@ -307,7 +318,7 @@ pub(crate) fn sign_payload(payload: &[u8], key: &Key, typ: &str) -> Result<Strin
     jws::finish(token, start, key)
 }
 
-/// The claims as JSON that a [`decode`] might take.
+/// Writes the claims as JSON, unless every call of [`decode`] would refuse them.
 #[cfg(feature = "session")]
 pub(crate) fn to_json<C: Serialize + ?Sized>(claims: &C) -> Result<Vec<u8>, EncodeError> {
     let mut json = Vec::with_capacity(USUAL_LEN);
@@ -315,7 +326,7 @@ pub(crate) fn to_json<C: Serialize + ?Sized>(claims: &C) -> Result<Vec<u8>, Enco
     Ok(json)
 }
 
-/// Writes the claims onto the end of `output`, unless every [`decode`] would refuse them.
+/// Appends the claims to `output` as JSON, unless every call of [`decode`] would refuse them.
 fn write_claims<C: Serialize + ?Sized>(
     claims: &C,
     output: &mut Vec<u8>,
@@ -330,8 +341,9 @@ fn write_claims<C: Serialize + ?Sized>(
     check_payload(output.get(start..).unwrap_or_default())
 }
 
-/// Room for a decoded payload of `length` bytes: on the stack, where no more is cleared than is of use. To allocate it
-/// among the claims' own strings and to free it later costs malloc 600 ns at 2 KB.
+/// Provides a buffer for a decoded payload of `length` bytes. A short buffer is on the stack, in
+/// three sizes so that little is cleared for nothing. Allocating it among the strings of the
+/// claims, and freeing it later, costs 600 ns in malloc at 2 KB.
 fn with_buffer<T>(length: usize, then: impl FnOnce(&mut [u8]) -> T) -> T {
     match length {
         0..=256 => then(&mut [0; 256]),
@@ -341,14 +353,14 @@ fn with_buffer<T>(length: usize, then: impl FnOnce(&mut [u8]) -> T) -> T {
     }
 }
 
-/// In a separate frame, which shorter payloads do not pay for.
+/// Has its own stack frame, so that shorter payloads do not pay for 4 KB of stack.
 #[inline(never)]
 fn on_the_stack<const N: usize, T>(then: impl FnOnce(&mut [u8]) -> T) -> T {
     then(&mut [0; N])
 }
 
-/// Decodes the payload of an authentic token into `buffer`, and returns it as text once it has passed every check, with the
-/// time at which it did.
+/// Decodes the payload of an authentic token into `buffer` and makes all checks of it. Returns the
+/// payload as text, and the time at which it passed.
 fn check<'b>(
     authentic: &Authentic<'_>,
     validation: &Validation,
@@ -363,12 +375,13 @@ fn check<'b>(
     Ok((text, now))
 }
 
-/// Reads the claims as the caller's type. From text, which serde_json need not look through for UTF-8 again.
+/// Reads the claims as the caller's type. The payload is a `str`, so that serde_json does not check
+/// the UTF-8 again.
 fn read<'b, C: Deserialize<'b>>(payload: &'b str) -> Result<C, DecodeError> {
     serde_json::from_str(payload).map_err(|error| mismatch(&error))
 }
 
-/// Reports why serde_json cannot read the claims as the caller's type.
+/// Converts the error of serde_json if the claims do not fit the caller's type.
 #[cold]
 fn mismatch(error: &serde_json::Error) -> DecodeError {
     let (line, column) = (error.line(), error.column());
@@ -385,9 +398,9 @@ mod tests {
     use super::*;
     use crate::numeric_date::NumericDate;
 
-    /// Without a clock nothing is accepted until someone says what time it is.
+    /// Without a clock, no token is accepted until the caller sets the time.
     #[test]
-    fn a_time_has_to_be_given() {
+    fn without_a_clock_a_time_has_to_be_set() {
         let key = Key::hs256([7; 32]).unwrap();
         let token = encode(&serde_json::json!({ "exp": 1000 }), &key).unwrap();
         let decoded = decode::<IgnoredAny>(&token, &key, &Validation::new());

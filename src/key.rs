@@ -1,5 +1,6 @@
-//! One secret for one algorithm: bytes or their spelling in, a [`Key`] out. Refused: a secret shorter than its hash, the
-//! text of a key file, a text in another spelling than the caller named.
+//! One secret for one algorithm: bytes or their spelling in, a [`Key`] out. Refused are a secret
+//! shorter than its hash, the text of a key file, and a text that is not spelled as the caller
+//! expects.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 use core::fmt;
@@ -15,8 +16,8 @@ pub(crate) mod form;
 
 /// A secret, prepared for one algorithm, with an optional key id.
 ///
-/// The secret itself is not kept: HMAC's inner and outer states are computed when the key is made, and
-/// wiped when it is dropped. A key cannot be cloned, serialised or printed.
+/// The key does not keep the secret. HMAC's inner and outer states are computed when the key is
+/// made, and wiped when it is dropped. A key cannot be cloned, serialised or printed.
 ///
 /// ```
 /// use kippu::Key;
@@ -29,11 +30,13 @@ pub(crate) mod form;
 pub struct Key {
     hmac: Hmac,
     kid: Option<Box<str>>,
-    /// The headers of the tokens that this key signs, which are also the ones it mostly meets.
+    /// The headers of the tokens that this key signs. Most tokens that it verifies have one of
+    /// them.
     own_headers: [OwnHeader; 2],
 }
 
-/// A header that this crate writes: what it says is known wherever it is met again, letter by letter.
+/// A header that this crate writes. A token that begins with exactly these bytes has a known
+/// header, which need not be decoded.
 #[derive(Debug)]
 struct OwnHeader {
     typ: &'static str,
@@ -47,30 +50,30 @@ impl OwnHeader {
     }
 }
 
-/// Why a secret makes no [`Key`].
+/// Why a [`Key`] cannot be made of a secret.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Fewer bytes than the hash has (RFC 7518 §3.2). Make one with `openssl rand -out FILE 32`, or
-    /// with [`Jwk::generate`](crate::Jwk::generate).
+    /// The secret has fewer bytes than the hash (RFC 7518 §3.2). `openssl rand -out FILE 32` and
+    /// [`Jwk::generate`](crate::Jwk::generate) make one that is long enough.
     #[error("{algorithm} needs a secret of at least {needed} random bytes, this one has {given}")]
     TooShort {
-        /// The algorithm that the key was to be made for.
+        /// The algorithm of the key.
         algorithm: Algorithm,
-        /// The bytes of its hash.
+        /// The length of the algorithm's hash, in bytes.
         needed: usize,
-        /// The bytes of the secret.
+        /// The length of the secret, in bytes.
         given: usize,
     },
-    /// The secret is the text of a key file. Parse a JWK with [`Jwk::from_json`](crate::Jwk::from_json);
-    /// PEM and OpenSSH files hold keys of other algorithms, often public ones.
+    /// The secret is the text of a key file. [`Jwk::from_json`](crate::Jwk::from_json) reads a JWK.
+    /// PEM and OpenSSH files contain keys for other algorithms, often public ones.
     #[error("this is the text of a {format} key, not a secret: {}", key_file_advice(format))]
     KeyFile {
         /// `PEM`, `OpenSSH` or `JWK`.
         format: &'static str,
     },
-    /// The text is not spelled as the call expects. The error does not say which character is wrong: it may be one of the
-    /// secret.
+    /// The text is not spelled as the call expects. The error does not say which character is
+    /// wrong, since the character may be part of the secret.
     #[error("the secret is not {expected}; {advice}")]
     Encoding {
         /// `hex`, `base64`, `base64url`, or, in a file, `one line of text` or `bytes`.
@@ -78,7 +81,7 @@ pub enum KeyError {
         /// The form of the text, and the call that reads it.
         advice: &'static str,
     },
-    /// The operating system gave no random bytes.
+    /// The operating system returned no random bytes.
     #[error("no random bytes from the operating system")]
     NoRandomness,
 }
@@ -86,33 +89,35 @@ pub enum KeyError {
 debug_by_message!(KeyError);
 
 impl Key {
-    /// Returns a key for `algorithm`. The bytes are the secret: a text is used character by character, a line end behind it
-    /// included. Bytes that are spelled in a text are read by [`Key::from_hex`], [`Key::from_base64`] or
-    /// [`Key::from_base64url`].
+    /// Returns a key for `algorithm`. The bytes are the secret: a text is used character by
+    /// character, including a line end after it. [`Key::from_hex`], [`Key::from_base64`] and
+    /// [`Key::from_base64url`] read bytes that are spelled as text.
     ///
     /// # Errors
-    /// [`KeyError::TooShort`] below [`Algorithm::hash_len`] bytes, [`KeyError::KeyFile`] for the text
-    /// of a PEM, OpenSSH or JWK file.
+    /// [`KeyError::TooShort`] below [`Algorithm::hash_len`] bytes, [`KeyError::KeyFile`] for the
+    /// text of a PEM, OpenSSH or JWK file.
     pub fn new(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let secret = secret.as_ref();
         let (needed, given) = (algorithm.hash_len(), secret.len());
+        // RFC 7518 §3.2: a key of the same size as the hash output or larger MUST be used.
         if given < needed {
             return Err(KeyError::TooShort { algorithm, needed, given });
         }
         Self::new_dangerously_short(algorithm, secret)
     }
 
-    /// As [`Key::new`], from hexadecimal digits of either case: the output of `openssl rand -hex 32` or `xxd -p`. Line ends
-    /// are ignored.
+    /// Returns a key, like [`Key::new`], from hexadecimal digits of either case: the output of
+    /// `openssl rand -hex 32` or `xxd -p`. Line ends are ignored.
     ///
     /// # Errors
-    /// [`KeyError::Encoding`] for any other text, and as [`Key::new`].
+    /// [`KeyError::Encoding`] for any other text, and the errors of [`Key::new`].
     pub fn from_hex(algorithm: Algorithm, digits: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::new(algorithm, &*decoded_hex(digits.as_ref())?)
     }
 
-    /// As [`Key::new`], from base64 in the standard alphabet (RFC 4648 §4), padded or not: the output of
-    /// `openssl rand -base64 32`. Line ends are ignored; `openssl` breaks lines after 64 symbols.
+    /// Returns a key, like [`Key::new`], from base64 in the standard alphabet (RFC 4648 §4), with
+    /// or without padding: the output of `openssl rand -base64 32`. Line ends are ignored, because
+    /// `openssl` breaks lines after 64 symbols.
     ///
     /// ```
     /// use kippu::{Algorithm, Key};
@@ -123,17 +128,18 @@ impl Key {
     /// ```
     ///
     /// # Errors
-    /// [`KeyError::Encoding`] for any other text, for hexadecimal digits too, whose symbols are all in the alphabet; and as
-    /// [`Key::new`].
+    /// [`KeyError::Encoding`] for any other text, and the errors of [`Key::new`]. A text of
+    /// hexadecimal digits is refused although its symbols are all in the alphabet: it is another
+    /// secret in hex.
     pub fn from_base64(algorithm: Algorithm, symbols: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::new(algorithm, &*decoded_base64(symbols.as_ref())?)
     }
 
-    /// As [`Key::from_base64`], in the alphabet for URLs (RFC 4648 §5): the `k` of a JWK, or the output of Python's
-    /// `secrets.token_urlsafe(32)`.
+    /// Returns a key, like [`Key::from_base64`], in the alphabet for URLs (RFC 4648 §5): the `k` of
+    /// a JWK, or the output of Python's `secrets.token_urlsafe(32)`.
     ///
     /// # Errors
-    /// As [`Key::from_base64`].
+    /// The same as those of [`Key::from_base64`].
     pub fn from_base64url(
         algorithm: Algorithm,
         symbols: impl AsRef<[u8]>,
@@ -141,36 +147,37 @@ impl Key {
         Self::new(algorithm, &*decoded_base64url(symbols.as_ref())?)
     }
 
-    /// A key for HS256, from 32 bytes or more. See [`Key::new`].
+    /// Returns a key for HS256, from 32 bytes or more. See [`Key::new`].
     ///
     /// # Errors
-    /// As [`Key::new`].
+    /// The same as those of [`Key::new`].
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::new(Algorithm::Hs256, secret)
     }
 
-    /// A key for HS384, from 48 bytes or more. See [`Key::new`].
+    /// Returns a key for HS384, from 48 bytes or more. See [`Key::new`].
     ///
     /// # Errors
-    /// As [`Key::new`].
+    /// The same as those of [`Key::new`].
     pub fn hs384(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::new(Algorithm::Hs384, secret)
     }
 
-    /// A key for HS512, from 64 bytes or more. See [`Key::new`].
+    /// Returns a key for HS512, from 64 bytes or more. See [`Key::new`].
     ///
     /// # Errors
-    /// As [`Key::new`].
+    /// The same as those of [`Key::new`].
     pub fn hs512(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::new(Algorithm::Hs512, secret)
     }
 
-    /// As [`Key::new`], for a secret shorter than RFC 7518 §3.2 allows, which someone else chose and
-    /// nobody can change yet. Whoever sees one token can search for such a secret offline, and sign
-    /// with it when they have found it.
+    /// Returns a key, like [`Key::new`], from a secret that is shorter than RFC 7518 §3.2 allows:
+    /// for a secret that another system chose and that cannot be changed yet. An attacker who has
+    /// one token can search for a short secret offline, and sign tokens once it is found.
     ///
     /// # Errors
-    /// [`KeyError::TooShort`] for an empty secret, [`KeyError::KeyFile`] as [`Key::new`].
+    /// [`KeyError::TooShort`] for an empty secret, [`KeyError::KeyFile`] for the text of a key
+    /// file.
     pub fn new_dangerously_short(
         algorithm: Algorithm,
         secret: impl AsRef<[u8]>,
@@ -189,19 +196,20 @@ impl Key {
         })
     }
 
-    /// A key that nobody else has and that ends with the process: from the operating system's
-    /// generator, as many bytes as the hash has. For one that is to be stored, see
+    /// Returns a key with a new random secret from the operating system, as long as the hash. No
+    /// other process has the key, and it is lost when the process ends. To store a key, use
     /// [`Jwk::generate`](crate::Jwk::generate).
     ///
     /// # Errors
-    /// [`KeyError::NoRandomness`] when the operating system gives none.
+    /// [`KeyError::NoRandomness`] if the operating system returns no random bytes.
     #[cfg(feature = "getrandom")]
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         Self::new(algorithm, &*random_secret(algorithm)?)
     }
 
-    /// This key under the id `kid` (RFC 7515 §4.1.4), which goes into the header of each token that
-    /// it signs. It is public: a date or a number, nothing that is derived from the secret.
+    /// Sets the key id to `kid` (RFC 7515 §4.1.4), which is written into the header of each token
+    /// that the key signs. The id is public: use a date or a number, and nothing that is derived
+    /// from the secret.
     #[must_use]
     pub fn with_kid(self, kid: impl AsRef<str>) -> Self {
         let kid = kid.as_ref();
@@ -209,19 +217,21 @@ impl Key {
         Self { kid: Some(kid.into()), own_headers, ..self }
     }
 
-    /// The one algorithm that this key signs and verifies with.
+    /// Returns the algorithm that this key signs and verifies with.
     pub fn algorithm(&self) -> Algorithm {
         self.hmac.algorithm()
     }
 
-    /// The key id, where there is one.
+    /// Returns the key id, if the key has one.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// Whether both have the same secret, for the same algorithm; no id is compared.
+    /// Returns whether both keys have the same secret for the same algorithm. The ids are not
+    /// compared.
     #[cfg(feature = "std")]
     pub(crate) fn has_secret_of(&self, other: &Self) -> bool {
+        // Compares the tags of one message, because a key does not keep its secret.
         const PROBE: &[u8] = b"is this the same secret?";
         self.hmac.verify(PROBE, other.hmac.tag(PROBE).as_ref())
     }
@@ -230,13 +240,13 @@ impl Key {
         &self.hmac
     }
 
-    /// The `typ` and the header segment with which a token begins, if this key writes that segment.
+    /// Returns the `typ` and the header segment of a token if this key writes exactly that header.
     pub(crate) fn own_header(&self, token: &str) -> Option<(&'static str, &str)> {
         let own = self.own_headers.iter().find(|own| token.starts_with(&own.segment))?;
         Some((own.typ, &own.segment))
     }
 
-    /// The header segment of a token of `typ`.
+    /// Returns the header segment of a token of type `typ`.
     pub(crate) fn header_segment(&self, typ: &str) -> Cow<'_, str> {
         match self.own_headers.iter().find(|header| header.typ == typ) {
             Some(header) => Cow::Borrowed(&header.segment),
@@ -254,23 +264,23 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The secret that is spelled in hexadecimal digits.
+/// Returns the secret that is spelled in hexadecimal digits.
 pub(crate) fn decoded_hex(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     hex::decode_secret(&without_line_ends(text)).ok_or_else(|| misspelled("hex", text))
 }
 
-/// The secret that is spelled in base64.
+/// Returns the secret that is spelled in base64.
 pub(crate) fn decoded_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     decoded(text, base64url::decode_standard_secret).ok_or_else(|| misspelled("base64", text))
 }
 
-/// The secret that is spelled in base64url.
+/// Returns the secret that is spelled in base64url.
 pub(crate) fn decoded_base64url(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     decoded(text, base64url::decode_secret).ok_or_else(|| misspelled("base64url", text))
 }
 
-/// Hexadecimal digits are symbols of both alphabets. No random secret is spelled in them alone, and to decode them would
-/// make another secret.
+/// Refuses a text of hexadecimal digits, which are symbols of both alphabets. A random secret in
+/// base64 practically never consists of them, and decoding hex as base64 would make another secret.
 fn decoded(
     text: &[u8],
     decode: fn(&[u8]) -> Option<Zeroizing<Vec<u8>>>,
@@ -284,7 +294,8 @@ fn decoded(
     decode(symbols).filter(|_| !bool::from(hex::is_hex(symbols)))
 }
 
-/// The text without CR and LF. Where they stand depends on the tool that printed it, and not on the secret.
+/// Returns the text without CR and LF. Their positions depend on the tool that printed the text,
+/// not on the secret, so branching on them discloses nothing.
 fn without_line_ends(text: &[u8]) -> Zeroizing<Vec<u8>> {
     let is_line_end = |byte: &u8| byte.ct_eq(&b'\n') | byte.ct_eq(&b'\r');
     let any = text.iter().fold(Choice::from(0), |any, byte| any | is_line_end(byte));
@@ -312,7 +323,7 @@ fn key_file_advice(format: &str) -> &'static str {
     }
 }
 
-/// As many random bytes as the algorithm's hash has.
+/// Returns random bytes, as many as the algorithm's hash has.
 #[cfg(feature = "getrandom")]
 pub(crate) fn random_secret(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let mut secret = Zeroizing::new(alloc::vec![0; algorithm.hash_len()]);
@@ -320,11 +331,11 @@ pub(crate) fn random_secret(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, 
     Ok(secret)
 }
 
-/// The key file format that a secret has the text of: a public key that is taken for a secret is how
-/// tokens were forged in CVE-2015-9235 and its successors.
+/// Returns the format of the key file whose text the secret is, if it is one. Using a public key as
+/// an HMAC secret is the forgery of CVE-2015-9235 and its successors.
 ///
-/// Most secrets are none, and every byte of theirs is looked at in the same way: nothing is told before all of them
-/// have been.
+/// Most secrets are not key files. The function looks at every byte in the same way and branches
+/// only after the last one, so that its timing does not depend on the secret.
 pub(crate) fn key_file_format(secret: &[u8]) -> Option<&'static str> {
     let pem = holds(secret, b"-----BEGIN ");
     let openssh =
@@ -343,12 +354,13 @@ pub(crate) fn key_file_format(secret: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether `part` stands anywhere in `text`.
+/// Returns whether `part` occurs anywhere in `text`.
 fn holds(text: &[u8], part: &[u8]) -> Choice {
     text.windows(part.len()).fold(Choice::from(0), |found, window| found | window.ct_eq(part))
 }
 
-/// Whether `text` begins with one of `starts`, behind a byte order mark and white space, where they are.
+/// Returns whether `text` begins with one of `starts`, after an optional byte order mark and white
+/// space.
 fn begins(text: &[u8], starts: &[&[u8]]) -> Choice {
     let starts_with =
         |text: &[u8], start: &[u8]| text.get(..start.len()).unwrap_or_default().ct_eq(start);

@@ -1,4 +1,5 @@
-//! Several keys of one issuer: one signs, or none in a verify-only set; the others verify. A key is found by its exact `kid`.
+//! Several keys of one issuer. One key signs, or none in a verify-only set; the others verify. A
+//! key is found by its exact `kid`.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
@@ -7,9 +8,9 @@ use crate::{debug::debug_by_message, key::Key, numeric_date::NumericDate};
 
 /// The keys of an issuer whose secret changes from time to time.
 ///
-/// One key signs ([`KeySet::signing_key`]). Retiring keys verify until an end date; a key that others
-/// will sign with soon can be accepted ahead of time. A token's `kid` picks the key, by exact
-/// comparison; a `kid` that the set does not have is refused, never tried against other keys.
+/// One key signs ([`KeySet::signing_key`]). A retired key verifies until an end date. A key that an
+/// issuer will use soon can be accepted in advance. A token's `kid` selects the key, by exact
+/// comparison. A `kid` that is not in the set is refused; the set does not try other keys.
 ///
 /// ```
 /// use kippu::{Key, KeySet, NumericDate};
@@ -28,41 +29,44 @@ pub struct KeySet {
     tries_all: bool,
 }
 
-/// Why keys make no [`KeySet`].
+/// Why a [`KeySet`] cannot be made of keys.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
-    /// A key among several is found by its id: give it one with [`Key::with_kid`].
-    #[error("a key in a set needs a kid")]
+    /// A key in a set of several is found by its id. Set the id with [`Key::with_kid`].
+    #[error("a key in a set needs a kid: set it with Key::with_kid")]
     MissingKid,
-    /// Two keys under one id. RFC 7517 §4.5 asks for distinct ones.
+    /// Two keys have the same id. RFC 7517 §4.5 asks for distinct ids.
     #[error("the kid {kid:?} is in the set already")]
     DuplicateKid {
-        /// The id, as the caller gave it.
+        /// The id.
         kid: Box<str>,
     },
     /// A verify-only set needs at least one key.
     #[error("a set of keys needs at least one key")]
     NoKeys,
-    /// The set verifies and does not sign ([`KeySet::verify_only`]).
-    #[error("the keys are verify-only, none of them signs")]
+    /// The set only verifies ([`KeySet::verify_only`]).
+    #[error("the keys are verify-only, so none of them signs")]
     VerifyOnly,
 }
 
 debug_by_message!(KeySetError);
 
 impl KeySet {
-    /// A set of one key, which signs and verifies. It needs an id once another key joins it; until then a set without
-    /// one verifies tokens of any `kid`, as the [`Key`] does.
+    /// Returns a set of one key, which signs and verifies. The key needs an id before another key
+    /// is added. Until then, a set whose key has no id verifies tokens with any `kid`, like the
+    /// [`Key`] alone.
     pub const fn new(signing_key: Key) -> Self {
         let signing = Entry { key: signing_key, until: None };
         Self { signing: Some(signing), others: Vec::new(), tries_all: false }
     }
 
-    /// Returns a set whose keys verify and do not sign: for a server that only receives tokens. The keys verify without an
-    /// end date, as after [`KeySet::accept`]. A single key needs no id, as in [`KeySet::new`].
+    /// Returns a set whose keys verify and do not sign, for a server that only receives tokens. The
+    /// keys verify without an end date, like those of [`KeySet::accept`]. A single key needs no id,
+    /// as in [`KeySet::new`].
     ///
-    /// This protects against a mistake of the program, not against an attacker: a program that has the secret can sign.
+    /// This protects against a mistake in the program, not against an attacker: a program that has
+    /// the secret can sign.
     ///
     /// ```
     /// use kippu::{Key, KeySet, KeySetError};
@@ -75,8 +79,8 @@ impl KeySet {
     /// ```
     ///
     /// # Errors
-    /// [`KeySetError::NoKeys`] without a key, [`KeySetError::MissingKid`] when one of several keys has no id,
-    /// [`KeySetError::DuplicateKid`] when two have the same.
+    /// [`KeySetError::NoKeys`] without a key, [`KeySetError::MissingKid`] if one of several keys
+    /// has no id, [`KeySetError::DuplicateKid`] if two have the same id.
     pub fn verify_only(keys: impl IntoIterator<Item = Key>) -> Result<Self, KeySetError> {
         let mut keys = keys.into_iter();
         let first = Entry { key: keys.next().ok_or(KeySetError::NoKeys)?, until: None };
@@ -84,32 +88,32 @@ impl KeySet {
         keys.try_fold(set, Self::accept)
     }
 
-    /// This set, with a key that no longer signs. Its tokens are accepted before `until`, which is
-    /// mostly the time of the change plus the lifetime of a token. After that they are refused
+    /// Adds a key that no longer signs. Its tokens are accepted before `until`, which is usually
+    /// the time of the change plus the lifetime of a token. From then on they are refused
     /// ([`DecodeError::KeyRetired`](crate::DecodeError::KeyRetired)), whatever the leeway.
     ///
-    /// A key that has leaked is not retired but left out.
+    /// Do not retire a key that has leaked: leave it out of the set.
     ///
     /// # Errors
-    /// [`KeySetError`] when a key has no id, or when the set has the id already.
+    /// [`KeySetError`] if a key has no id, or if the set already has the id.
     pub fn retire(self, key: Key, until: NumericDate) -> Result<Self, KeySetError> {
         self.with(Entry { key, until: Some(until) })
     }
 
-    /// This set, with a key that verifies but does not sign, without an end date: the next one,
-    /// handed to every verifier before the first issuer signs with it.
+    /// Adds a key that verifies but does not sign, without an end date. It is for the next signing
+    /// key, which every verifier must have before the first issuer signs with it.
     ///
     /// # Errors
-    /// [`KeySetError`] when a key has no id, or when the set has the id already.
+    /// [`KeySetError`] if a key has no id, or if the set already has the id.
     pub fn accept(self, key: Key) -> Result<Self, KeySetError> {
         self.with(Entry { key, until: None })
     }
 
-    /// This set after a rotation: `signing_key` signs, and the key that did so far retires at `until`. In a verify-only set
-    /// no key retires.
+    /// Rotates the keys: `signing_key` signs from now on, and the previous signing key retires at
+    /// `until`. In a verify-only set no key retires.
     ///
     /// # Errors
-    /// [`KeySetError`] when a key has no id, or when the set has the id already.
+    /// [`KeySetError`] if a key has no id, or if the set already has the id.
     pub fn rotate(self, signing_key: Key, until: NumericDate) -> Result<Self, KeySetError> {
         let mut set = self.accept(signing_key)?;
         let newest = set.others.pop();
@@ -118,45 +122,48 @@ impl KeySet {
         Ok(set)
     }
 
-    /// This set, open to tokens without a `kid`: they are tried against each key of their algorithm,
-    /// so each costs up to as many MACs as the set has keys. For the move from one nameless key to a set.
+    /// Accepts tokens without a `kid`. Each such token is tried against every key of its algorithm,
+    /// which costs up to one MAC for each key of the set. Use it while a service moves from one key
+    /// without an id to a set.
     #[must_use]
     pub fn try_all_without_kid(self) -> Self {
         Self { tries_all: true, ..self }
     }
 
-    /// Returns the key to [`encode`](crate::encode) with.
+    /// Returns the key that [`encode`](crate::encode) needs.
     ///
     /// # Errors
-    /// [`KeySetError::VerifyOnly`] for a set that has none.
+    /// [`KeySetError::VerifyOnly`] if the set has no signing key.
     pub fn signing_key(&self) -> Result<&Key, KeySetError> {
         self.signing.as_ref().map(|entry| &entry.key).ok_or(KeySetError::VerifyOnly)
     }
 
-    /// Returns the ids of the keys, that of the signing key first, for example for a log. A key without an id is left out.
+    /// Returns the ids of the keys, the signing key's first, for example for a log. Keys without an
+    /// id are left out.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.entries().filter_map(|entry| entry.key.kid())
     }
 
-    /// All of them, the signing key first.
+    /// Returns all keys, the signing key first.
     #[cfg(feature = "session")]
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.entries().map(|entry| &entry.key)
     }
 
-    /// The key of this id, and the end of its time.
+    /// Returns the key with this id, and the end of its time.
     pub(crate) fn get(&self, kid: &str) -> Option<(&Key, Option<NumericDate>)> {
         let entry = self.entries().find(|entry| entry.key.kid() == Some(kid))?;
         Some((&entry.key, entry.until))
     }
 
-    /// Whether a key of one has the same secret as a key of the other. Only keys for the same algorithm are compared.
+    /// Returns whether a key of one set has the same secret as a key of the other. Only keys for
+    /// the same algorithm are compared.
     #[cfg(feature = "session")]
     pub(crate) fn shares_a_secret_with(&self, other: &Self) -> bool {
         self.keys().any(|key| other.keys().any(|other| other.has_secret_of(key)))
     }
 
-    /// Whether `other` would sign and verify the same tokens, for as long.
+    /// Returns whether `other` would sign and verify the same tokens, for as long.
     #[cfg(feature = "std")]
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let has = |entry: &Entry| {
@@ -166,7 +173,8 @@ impl KeySet {
                     && own.key.has_secret_of(&entry.key)
             })
         };
-        // Ids are distinct within a set: as many, each of them among the others, are the same.
+        // Ids are distinct within a set. Two sets of the same size are therefore equal if each key
+        // of one is in the other.
         self.signing_key().map(Key::kid) == other.signing_key().map(Key::kid)
             && self.tries_all == other.tries_all
             && self.others.len() == other.others.len()
@@ -189,7 +197,7 @@ impl KeySet {
         self.signing.iter().chain(&self.others)
     }
 
-    /// The key without an id, which is the only one of its set.
+    /// Returns the key without an id. Such a key is the only one of its set.
     fn nameless_key(&self) -> Option<&Key> {
         self.entries().next().map(|entry| &entry.key).filter(|key| key.kid().is_none())
     }
@@ -201,19 +209,19 @@ impl From<Key> for KeySet {
     }
 }
 
-/// A key, and until when it verifies.
+/// A key, and the time until which it verifies.
 #[derive(Debug)]
 struct Entry {
     key: Key,
     until: Option<NumericDate>,
 }
 
-/// Finds the keys for a token. Implemented for [`Key`], [`KeySet`] and [`SharedKeySet`], and for a reference, `Box` or `Arc`
-/// of any keys.
+/// Finds the keys for a token. It is implemented for [`Key`], [`KeySet`] and [`SharedKeySet`], and
+/// for a reference, `Box` or `Arc` of any implementation.
 ///
-/// An application with keys of another kind, for example a key for each tenant, implements the trait itself. The author
-/// of a token chose its `kid`, which selects a key and proves nothing. The algorithm is that of the key which is offered; a
-/// header that names another one is refused.
+/// An application with other keys, for example one for each tenant, implements the trait itself.
+/// The `kid` was chosen by the author of the token: it selects a key and proves nothing. The
+/// algorithm is that of the key that is offered; a header that names another algorithm is refused.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -232,26 +240,29 @@ struct Entry {
 /// }
 ///
 /// let key = |byte, tenant| Key::hs256([byte; 32]).map(|key| key.with_kid(tenant));
-/// let keys = Tenants([("acme".into(), key(1, "acme")?), ("globex".into(), key(2, "globex")?)].into());
+/// let tenants = [("acme".into(), key(1, "acme")?), ("globex".into(), key(2, "globex")?)];
+/// let keys = Tenants(tenants.into());
 /// let claims = serde_json::json!({ "exp": NumericDate::in_seconds(60) });
 /// let token = encode(&claims, &key(2, "globex")?)?;
 /// decode::<RegisteredClaims>(&token, &keys, &Validation::new())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Keys {
-    /// Offers each key that may have signed a token with this `kid` in its header. A token for which no key is offered
-    /// is refused, with [`UnknownKid`](crate::DecodeError::UnknownKid) or [`MissingKid`](crate::DecodeError::MissingKid).
+    /// Offers each key that may have signed a token with this `kid` in its header. If no key is
+    /// offered, the token is refused with [`UnknownKid`](crate::DecodeError::UnknownKid) or
+    /// [`MissingKid`](crate::DecodeError::MissingKid).
     fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>);
 
-    /// Offers keys of which one may have written the header with which `token` begins: it need not be decoded then. The
-    /// verdict is the same without this method.
+    /// Offers keys that may have written the header with which `token` begins. If one of them did,
+    /// the header need not be decoded. The result of a verification is the same without this
+    /// method.
     #[doc(hidden)]
     fn find_by_header(&self, token: &str, candidates: &mut Candidates<'_>) {
         let _ = (token, candidates);
     }
 }
 
-/// Takes the keys that [`Keys::find`] offers for a token, until one of them has signed it.
+/// Receives the keys that [`Keys::find`] offers for a token, until one of them has signed it.
 pub struct Candidates<'c> {
     verifies: &'c mut dyn FnMut(&Key, Option<NumericDate>) -> bool,
     progress: Progress,
@@ -269,12 +280,13 @@ impl<'c> Candidates<'c> {
         Self { verifies, progress: Progress::NoneOffered }
     }
 
-    /// Whether no key has been offered.
+    /// Returns whether no key has been offered.
     pub(crate) fn is_empty(&self) -> bool {
         self.progress == Progress::NoneOffered
     }
 
-    /// Offers a key. Returns whether this key or one before it has signed the token: no further one is looked at.
+    /// Offers a key. Returns whether this key or an earlier one has signed the token; further keys
+    /// are ignored.
     pub fn offer(&mut self, key: &Key) -> bool {
         self.take(key, None)
     }
@@ -300,7 +312,8 @@ impl fmt::Debug for Candidates<'_> {
 }
 
 impl Keys for Key {
-    /// A `kid` is a hint that a single key may do without. Where both have one they must agree.
+    /// A single key does not need the `kid`, which is a hint. If both have an id, the ids must be
+    /// equal.
     fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
         match (self.kid(), kid) {
             (Some(own), Some(named)) if own != named => {}
@@ -333,7 +346,7 @@ impl Keys for KeySet {
     }
 }
 
-/// A pointer to keys is keys.
+/// A pointer to keys also finds keys.
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<K: Keys + ?Sized> Keys for $pointer {
@@ -360,11 +373,11 @@ mod shared {
 
     use super::{Candidates, Key, KeySet, Keys};
 
-    /// The key set of a running server, which can be replaced while tokens are verified. A clone is another handle of
-    /// the same set.
+    /// The key set of a running server. It can be replaced while tokens are verified. A clone is
+    /// another handle to the same set.
     ///
-    /// A verification takes no lock and counts no reference: threads that verify do not wait for each other. The old set,
-    /// with its secrets, is dropped when the last call that uses it ends.
+    /// A verification takes no lock and counts no reference, so threads that verify do not wait for
+    /// each other. The old set, with its secrets, is dropped when the last call that uses it ends.
     ///
     /// ```
     /// use kippu::{Key, KeySet, NumericDate, SharedKeySet, Validation, decode, encode};
@@ -385,13 +398,13 @@ mod shared {
     }
 
     impl SharedKeySet {
-        /// Shares `keys`.
+        /// Makes a shared set of `keys`.
         pub fn new(keys: impl Into<KeySet>) -> Self {
             Self { current: Arc::new(ArcSwap::from_pointee(keys.into())) }
         }
 
-        /// Returns the current set, which does not change afterwards: to sign with its
-        /// [`signing_key`](KeySet::signing_key).
+        /// Returns the current set, for example to sign with its
+        /// [`signing_key`](KeySet::signing_key). The returned set does not change afterwards.
         pub fn load(&self) -> Arc<KeySet> {
             self.current.load_full()
         }

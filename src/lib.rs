@@ -1,4 +1,5 @@
-//! JSON Web Tokens ([RFC 7519](https://www.rfc-editor.org/rfc/rfc7519)) signed with HMAC: HS256, HS384 and HS512.
+//! JSON Web Tokens ([RFC 7519](https://www.rfc-editor.org/rfc/rfc7519)) signed with HMAC: HS256,
+//! HS384 and HS512.
 //!
 //! ```
 //! use kippu::{Algorithm, Key, NumericDate, Validation, decode, encode};
@@ -6,7 +7,8 @@
 //!
 //! let key = Key::generate(Algorithm::Hs256)?; // or Key::hs256(secret), from the secret manager
 //! let exp = NumericDate::in_seconds(900);
-//! let claims = json!({ "iss": "https://auth.example", "aud": "api", "sub": "user-12345", "exp": exp });
+//! let claims =
+//!     json!({ "iss": "https://auth.example", "aud": "api", "sub": "user-12345", "exp": exp });
 //! let token = encode(&claims, &key)?;
 //!
 //! let validation = Validation::new().issuer("https://auth.example").audience("api");
@@ -15,25 +17,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - [`encode`] signs any type that serialises to a JSON object; [`RegisteredClaims`] is one, to use alone or
-//!   flattened into one's own.
-//! - [`decode`] verifies a token and gives its claims as any type. [`decode_borrowed`] does so without
-//!   allocating, [`verify`] with the header and the registered claims. None can skip a check, and what was not said is refused: see [`Validation`] for what
-//!   can be said, [`DecodeError`] for what can be wrong.
-//! - [`Key`] is one secret for one algorithm, [`KeySet`] several, for rotation; [`SharedKeySet`] swaps a set
-//!   in a running server. An application with other keys, for example one for each tenant, implements [`Keys`].
-//!   [`Jwk`] and [`JwkSet`] are how they are stored.
-//! - A [`KeySource`] is where they are kept: [`EnvKeys`], [`KeyFile`], [`KeyDirectory`], or a secret manager.
-//!   [`ReloadedKeys`] reads them again while the server runs.
-//! - [`explain()`] runs every check on one token and tells them all, for the person who wonders why it is
-//!   refused; the command of the crate `kippu-cli` prints it. [`unverified_header`] reads a header and trusts nothing in it.
-//! - The module `session`, a feature, is the login that is built on tokens: refresh, reuse detection, logout.
-//! - The crate `kippu-web` reads requests and answers as RFC 6750 has it, with extractors for axum; its page `servers` is
-//!   for other servers. The crates `kippu-sqlx` and `kippu-redis` keep sessions in SQLite, PostgreSQL and Redis.
-//! - [`base64url`] and [`hmac`] are the parts that the rest is built on, public so that they can be tested on their own.
+//! - [`encode`] signs any type that serialises to a JSON object. [`RegisteredClaims`] is such a
+//!   type, for use alone or flattened into a struct of the application.
+//! - [`decode`] verifies a token and returns its claims as any type. [`decode_borrowed`] does the
+//!   same without allocating; [`verify`] also returns the header and the registered claims. No call
+//!   can skip a check, and anything that is not explicitly allowed is refused. [`Validation`] lists
+//!   the options, [`DecodeError`] the reasons for a refusal.
+//! - A [`Key`] is one secret for one algorithm. A [`KeySet`] holds several keys, for rotation;
+//!   [`SharedKeySet`] replaces a set in a running server. An application with other keys, for
+//!   example one for each tenant, implements [`Keys`]. [`Jwk`] and [`JwkSet`] are the formats in
+//!   which keys are stored.
+//! - A [`KeySource`] reads keys from where they are stored: [`EnvKeys`], [`KeyFile`],
+//!   [`KeyDirectory`], or a secret manager. [`ReloadedKeys`] reads them again while the server
+//!   runs.
+//! - [`explain()`] runs every check on one token and reports each result, for a person who wants to
+//!   know why a token is refused. The command `kippu` of the crate `kippu-cli` prints the results.
+//!   [`unverified_header`] reads a header and trusts nothing in it.
+//! - The module `session`, a feature, implements logins on top of tokens: refresh, reuse detection,
+//!   logout.
+//! - The crate `kippu-web` reads requests and writes responses as RFC 6750 defines them, with
+//!   extractors for axum; its page `servers` covers other servers. The crates `kippu-sqlx` and
+//!   `kippu-redis` store sessions in SQLite, PostgreSQL, MySQL and Redis.
+//! - [`base64url`] and [`hmac`] are the codec and the MAC below the rest. They are public so that
+//!   they can be tested separately.
 //!
-//! Those who come from the crate `jsonwebtoken` find its calls, and what takes their place, in
-//! [`coming_from_jsonwebtoken`]; those who come from Python, Node.js or Go read [`coming_from_other_languages`].
+//! [`coming_from_jsonwebtoken`] lists the calls of the crate `jsonwebtoken` with their
+//! replacements. [`coming_from_other_languages`] lists how the defaults of JWT libraries for
+//! Python, Node.js and Go differ.
 //!
 //! # Features
 //!
@@ -44,16 +54,19 @@
 //! | `session` | no | the module `session`: logins with a refresh token, over a store in memory; any async runtime |
 //! | `conformance` | no | the tests that every session store has to pass; needs tokio |
 //!
-//! Without `std` the crate needs `alloc` and nothing else; the time is given by [`Validation::at`] or
+//! Without `std` the crate needs only `alloc`; the caller sets the time with [`Validation::at`] or
 //! [`Validation::clock`].
 //!
-//! # What a secret is, and where it lives
+//! # Secrets: what they are, and where they are stored
 //!
-//! As many random bytes as the hash has, or more: 32, 48 or 64. Not a password, not the text of a key file. It
-//! comes from a secret manager or a file that nobody else can read, as bytes or as a [`Jwk`], and is not kept: a
-//! [`Key`] holds HMAC's inner and outer states, which are wiped on drop. No error, and no `Debug`, shows a secret, a
+//! A secret has at least as many random bytes as the hash: 32, 48 or 64. It is not a password, and
+//! not the text of a key file. It comes, as bytes or as a [`Jwk`], from a secret manager or from a
+//! file that only the server can read. kippu does not keep it: a [`Key`] holds HMAC's inner and
+//! outer states, which are wiped on drop. No error and no `Debug` output shows a secret, a
 //! signature or a whole token.
-//! Whoever can verify with a symmetric key can sign with it too: hand it to nobody who may not issue tokens.
+//!
+//! A program that can verify with a symmetric key can also sign with it. Give the key only to
+//! programs that may issue tokens.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

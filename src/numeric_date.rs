@@ -1,7 +1,9 @@
-//! NumericDate (RFC 7519 §2): seconds since the epoch in, an instant out, without overflow or panic.
+//! NumericDate (RFC 7519 §2): seconds since the epoch in, an instant out, without overflow or
+//! panic.
 //!
-//! Any finite JSON number is a time: fractions, times before 1970 and times far beyond any calendar. Only whole
-//! seconds are kept. Arithmetic saturates. Also the [`Clock`], from which a verification takes its one reading.
+//! Any finite JSON number is a time: fractions, times before 1970, and times far outside any
+//! calendar. Only whole seconds are kept, and arithmetic saturates. The module also has the trait
+//! [`Clock`]; a verification reads its clock once.
 
 use core::{fmt, time::Duration};
 #[cfg(feature = "std")]
@@ -9,11 +11,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_core::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// An instant, as whole seconds since 1970-01-01T00:00:00Z without leap seconds (RFC 7519 §2, "NumericDate").
+/// An instant, as whole seconds since 1970-01-01T00:00:00Z without leap seconds (RFC 7519 §2,
+/// "NumericDate").
 ///
-/// A number with a fraction is read too, and rounded down. A verifier rounds the times of a token so that a fraction
-/// never counts in the token's favour: `exp` down, `nbf` and `iat` up. A number outside the range of an `i64`
-/// becomes the nearest end of that range.
+/// A number with a fraction is accepted and rounded down. A verifier rounds the times of a token so
+/// that a fraction never counts in the token's favour: `exp` down, `nbf` and `iat` up. A number
+/// outside the range of an `i64` becomes the nearest end of that range.
 ///
 /// ```
 /// use kippu::NumericDate;
@@ -32,53 +35,54 @@ impl NumericDate {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self::from_seconds(0);
 
-    /// The instant `seconds` after the epoch; before it when negative.
+    /// Returns the instant `seconds` after the epoch, or before it if `seconds` is negative.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self { seconds }
     }
 
-    /// The instant `millis` milliseconds after the epoch, rounded down.
+    /// Returns the instant `millis` milliseconds after the epoch, rounded down.
     #[cfg(any(feature = "std", target_has_atomic = "ptr"))]
     pub(crate) const fn from_millis(millis: i64) -> Self {
         Self::from_seconds(millis.div_euclid(1000))
     }
 
-    /// The system clock's current second: what one writes into `iat`.
+    /// Returns the current second of the system's clock, for example for `iat`.
     #[cfg(feature = "std")]
     pub fn now() -> Self {
         SystemTime::now().into()
     }
 
-    /// `seconds` after [`NumericDate::now`]: what one writes into `exp`.
+    /// Returns the time `seconds` after [`NumericDate::now`], for example for `exp`.
     #[cfg(feature = "std")]
     pub fn in_seconds(seconds: u32) -> Self {
         Self::now().saturating_add(Duration::from_secs(u64::from(seconds)))
     }
 
-    /// Seconds since the epoch.
+    /// Returns the seconds since the epoch.
     pub const fn seconds(self) -> i64 {
         self.seconds
     }
 
-    /// This instant and the whole seconds of `duration` more, or the end of the range.
+    /// Adds the whole seconds of `duration`. The result is at most the end of the range.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self::from_seconds(self.seconds.saturating_add_unsigned(duration.as_secs()))
     }
 
-    /// This instant and the whole seconds of `duration` less, or the start of the range.
+    /// Subtracts the whole seconds of `duration`. The result is at least the start of the range.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self::from_seconds(self.seconds.saturating_sub_unsigned(duration.as_secs()))
     }
 
-    /// How much later this instant is than `earlier`; nothing when it is not later.
+    /// Returns how much later this instant is than `earlier`, or zero if it is not later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         let is_later = self > earlier;
         Duration::from_secs(if is_later { self.seconds.abs_diff(earlier.seconds) } else { 0 })
     }
 
-    /// This instant for the standard library; none outside the range of the operating system's times.
+    /// Returns this instant as a time of the standard library, or `None` if it is outside the range
+    /// of the operating system's times.
     #[cfg(feature = "std")]
     pub fn to_system_time(self) -> Option<SystemTime> {
         let distance = Duration::from_secs(self.seconds.unsigned_abs());
@@ -90,7 +94,7 @@ impl NumericDate {
 }
 
 impl fmt::Display for NumericDate {
-    /// Seconds since the epoch.
+    /// Prints the seconds since the epoch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.seconds.fmt(f)
     }
@@ -103,14 +107,14 @@ impl fmt::Debug for NumericDate {
 }
 
 impl Serialize for NumericDate {
-    /// A JSON integer.
+    /// Writes a JSON integer.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(self.seconds)
     }
 }
 
 impl<'de> Deserialize<'de> for NumericDate {
-    /// Any finite number, rounded down.
+    /// Accepts any finite number and rounds it down.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NumberVisitor;
 
@@ -133,7 +137,7 @@ impl<'de> Deserialize<'de> for NumericDate {
                 if !seconds.is_finite() {
                     return Err(E::invalid_value(de::Unexpected::Float(seconds), &self));
                 }
-                // `f64::floor` is not in core.
+                // `f64::floor` is not in core, so the rounding is done with integers.
                 #[expect(
                     clippy::as_conversions,
                     clippy::cast_possible_truncation,
@@ -145,7 +149,7 @@ impl<'de> Deserialize<'de> for NumericDate {
                 Ok(NumericDate::from_seconds(whole))
             }
 
-            /// serde_json hands a number over as a map where its feature `arbitrary_precision` is on.
+            /// serde_json passes a number as a map when its feature `arbitrary_precision` is on.
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<NumericDate, A::Error> {
                 let map = de::value::MapAccessDeserializer::new(map);
                 let number = serde_json::Number::deserialize(map)?;
@@ -166,7 +170,7 @@ impl<'de> Deserialize<'de> for NumericDate {
 
 #[cfg(feature = "std")]
 impl From<SystemTime> for NumericDate {
-    /// Rounds down; a time outside the range becomes its nearest end.
+    /// Rounds down. A time outside the range becomes the nearest end of the range.
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(since) => Self::EPOCH.saturating_add(since),
@@ -179,10 +183,12 @@ impl From<SystemTime> for NumericDate {
     }
 }
 
-/// A time as a token spells it, between the nearest two instants that [`NumericDate`] can hold.
+/// A time as a token spells it, between the two nearest instants that [`NumericDate`] can
+/// represent.
 ///
-/// A verifier reads the digits, not a double: `1760000000.0000000001` is later than 1760000000. To
-/// round never in the token's favour, an expiry counts from `earliest`, a start from `latest`.
+/// A verifier reads the digits instead of a double, which would lose them: `1760000000.0000000001`
+/// is later than 1760000000. To round against the token, a verifier takes `earliest` for an expiry
+/// and `latest` for a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpelledDate {
     pub(crate) earliest: NumericDate,
@@ -190,7 +196,7 @@ pub(crate) struct SpelledDate {
 }
 
 impl SpelledDate {
-    /// Reads a number of the grammar of RFC 8259 §6; what does not follow it has no defined value.
+    /// Reads a number in the grammar of RFC 8259 §6. The result for any other text is not defined.
     #[cold]
     pub(crate) fn from_decimal(text: &str) -> Self {
         let (sign, text) = match text.strip_prefix('-') {
@@ -202,7 +208,7 @@ impl SpelledDate {
             None => (text, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        // How many of the digits count whole seconds.
+        // The number of digits before the decimal point, after the exponent is applied.
         let whole_digits = i64::try_from(whole.len()).unwrap_or(i64::MAX);
         let point = whole_digits.saturating_add(exponent);
 
@@ -233,20 +239,21 @@ impl From<NumericDate> for SpelledDate {
     }
 }
 
-/// The exponent of a JSON number; far beyond every range when its digits are.
+/// Returns the exponent of a JSON number, or a value far outside every range if it has too many
+/// digits.
 fn saturating_exponent(text: &str) -> i64 {
     let (negative, digits) = match text.strip_prefix(['-', '+']) {
         Some(digits) => (text.starts_with('-'), digits),
         None => (false, text),
     };
-    // Half the range, so that sums with it do not overflow.
+    // Half of the range, so that sums with the result do not overflow.
     let magnitude = digits.bytes().fold(0_i64, |exponent, digit| {
         exponent.saturating_mul(10).saturating_add(i64::from(digit & 0x0f)).min(i64::MAX / 2)
     });
     if negative { -magnitude } else { magnitude }
 }
 
-/// Where the time comes from: one reading for each verification.
+/// The source of the time. A verification reads it once.
 ///
 /// ```
 /// use kippu::{Clock, Validation};
@@ -262,12 +269,13 @@ fn saturating_exponent(text: &str) -> i64 {
 /// let validation = Validation::new().clock(Stopped);
 /// ```
 pub trait Clock: Send + Sync {
-    /// Milliseconds since 1970-01-01T00:00:00Z. The clock may step backwards and may be set before 1970: nothing
-    /// panics. Access tokens count whole seconds, sessions count milliseconds.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z. The clock may step backwards and may be
+    /// set before 1970; neither causes a panic. Access tokens use whole seconds, sessions use
+    /// milliseconds.
     fn unix_millis(&self) -> i64;
 }
 
-/// A pointer to a clock is a clock.
+/// A pointer to a clock is also a clock.
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<C: Clock + ?Sized> Clock for $pointer {

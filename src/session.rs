@@ -1,8 +1,9 @@
-//! Logins: a short access token that servers verify without a database, and a long refresh token that gets the
-//! next one, whose state sits in a store.
+//! Logins: a short access token that servers verify without a database, and a long refresh token
+//! whose state is in a store. A client exchanges the refresh token for the next pair of tokens.
 //!
-//! What enters is a user whom the application has made sure of; what leaves is tokens, and later the answer
-//! whether they still hold. A refresh token that was used up, or whose session has ended, is refused.
+//! The application authenticates the user; this module issues the tokens and later decides whether
+//! they are still valid. A refresh token is refused if it has been used up, or if its session has
+//! ended.
 //!
 //! ```
 //! use kippu::{Algorithm, Key, session::{MemoryStore, Session, Sessions}};
@@ -19,8 +20,9 @@
 //!     .refresh_key(Key::generate(Algorithm::Hs256)?.with_kid("2026-11"))
 //!     .build()?;
 //! let load_profile = async |session: Session| {
-//!     // From the database; none, when the user is no longer welcome.
-//!     Ok::<_, std::io::Error>((session.subject == "user-12345").then(|| Profile { role: "admin".into() }))
+//!     // From the database. `None` if the user may no longer log in.
+//!     let is_user = session.subject == "user-12345";
+//!     Ok::<_, std::io::Error>(is_user.then(|| Profile { role: "admin".into() }))
 //! };
 //!
 //! let tokens = sessions.login("user-12345", &Profile { role: "admin".into() }).await?;
@@ -33,8 +35,8 @@
 //! # }
 //! ```
 //!
-//! The rules that a refresh follows are in [`RotateRequest::decide`](rotation::RotateRequest::decide), what a store
-//! has to do in [`RefreshStore`], and the whole way of a login, step by step, in the [`guide`].
+//! [`RotateRequest::decide`](rotation::RotateRequest::decide) has the rules of a refresh,
+//! [`RefreshStore`] the requirements on a store. The [`guide`] explains a login step by step.
 
 mod access;
 mod builder;
@@ -97,29 +99,29 @@ use crate::{
     numeric_date::{Clock, NumericDate},
 };
 
-/// The sessions of an application: made once, and shared by all its requests.
+/// The sessions of an application. Make one value and share it among all requests.
 ///
-/// Each step of a store ends within the deadline of that store, 3 seconds as delivered. A call waits for its steps one after
-/// the other. A step that fails ends the call, except in `login_checked`:
+/// Each step of a store ends within the deadline of that store, 3 seconds by default. A call makes
+/// its steps one after the other. A step that fails ends the call, except in `login_checked`:
 ///
 /// | call | steps |
 /// |---|---|
 /// | `verify` | none |
 /// | `login`, `logout`, `logout_all`, `logout_others`, `list`, `verify_live` | 1 |
-/// | `purge_expired` | 2: it trims the log of ended sessions after the last session |
+/// | `purge_expired` | 2: after the last session it trims the log of ended sessions |
 /// | `logout_session`, `logout_by_access_token` | 2: it reads the session first |
 /// | `reauthenticate` | 2, and 2 more each time that other requests have rotated the session twice meanwhile, up to 16 |
-/// | `refresh` | 2, and a third one when another request has overtaken it, or the store puts the time of a rotation right between them |
-/// | `login_checked` | 2, and a third one when the second one or the application's check fails: it ends the session, so that no session without a client is in a list |
+/// | `refresh` | 2, and a third one if another request has overtaken it, or if the store corrects the time of a rotation between them |
+/// | `login_checked` | 2, and a third one if the second one or the application's check fails: it ends the session, so that no list shows a session without a client |
 ///
-/// A login reads the session once more when a driver has repeated the step that stores it. The time that `authorize` takes is
-/// added.
+/// A login reads the session once more if a driver has repeated the step that stores it. The time
+/// that `authorize` takes is not included.
 pub struct Sessions<S> {
     store: S,
     verifier: Arc<AccessVerifier>,
     issuer: String,
     audience: Audience,
-    /// The first is that of a login that names none.
+    /// The first client is that of a login that names none.
     clients: Vec<String>,
     access_keys: SharedKeySet,
     refresh_keys: SharedKeySet,
@@ -130,7 +132,7 @@ pub struct Sessions<S> {
     on_event: Option<OnEvent>,
 }
 
-/// How long what lasts.
+/// The lifetimes of tokens and sessions.
 #[derive(Clone, Copy, Debug)]
 struct Lifetimes {
     access: Duration,
@@ -140,30 +142,31 @@ struct Lifetimes {
 }
 
 impl<S: RefreshStore> Sessions<S> {
-    /// How long an access token is accepted when nothing else is said: 15 minutes.
+    /// The lifetime of an access token, if the builder sets none: 15 minutes.
     pub const DEFAULT_ACCESS_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-    /// How long a session lives without a refresh when nothing else is said: 14 days.
+    /// How long a session lives without a refresh, if the builder sets nothing else: 14 days.
     pub const DEFAULT_IDLE_LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
 
-    /// How long a session lives at most when nothing else is said: 90 days.
+    /// How long a session lives at most, if the builder sets nothing else: 90 days.
     pub const DEFAULT_ABSOLUTE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 
-    /// How long a session that is [not remembered](Login::remember) lives without a refresh at most, when the login says
-    /// nothing else: 12 hours.
+    /// How long a session that is [not remembered](Login::remember) lives without a refresh at
+    /// most, if the login sets nothing else: 12 hours.
     pub const UNREMEMBERED_IDLE_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-    /// How long a session that is [not remembered](Login::remember) lives at most, when the login says nothing else: 24
-    /// hours.
+    /// How long a session that is [not remembered](Login::remember) lives at most, if the login
+    /// sets nothing else: 24 hours.
     pub const UNREMEMBERED_ABSOLUTE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-    /// How long a refresh can be repeated by default: 10 seconds.
+    /// How long after a refresh its token can be presented again, if the builder sets nothing else:
+    /// 10 seconds.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
-    /// Verifies an access token, without a look at the store: see [`AccessVerifier::verify`].
+    /// Verifies an access token without reading the store; see [`AccessVerifier::verify`].
     ///
     /// # Errors
-    /// [`DecodeError`], with the first check that the token does not pass.
+    /// [`DecodeError`], with the first check that fails.
     pub fn verify<C: DeserializeOwned>(
         &self,
         access_token: &str,
@@ -171,12 +174,13 @@ impl<S: RefreshStore> Sessions<S> {
         self.verifier.verify(access_token)
     }
 
-    /// As [`Sessions::verify`], and refuses a token whose session has ended: one read of the store.
+    /// Verifies an access token, like [`Sessions::verify`], and refuses it if its session has
+    /// ended. It reads the store once.
     ///
     /// # Errors
-    /// [`SessionError::AccessToken`] for a token that is not valid; [`SessionError::Revoked`],
-    /// [`SessionError::Expired`] or [`SessionError::InvalidToken`] for a session that was ended, is over or is gone;
-    /// [`SessionError::Store`].
+    /// [`SessionError::AccessToken`] if the token is not valid. [`SessionError::Revoked`],
+    /// [`SessionError::Expired`] or [`SessionError::InvalidToken`] if the session was revoked, has
+    /// expired, or is not in the store. [`SessionError::Store`].
     pub async fn verify_live<C: DeserializeOwned>(
         &self,
         access_token: &str,
@@ -186,22 +190,23 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(token)
     }
 
-    /// The length of the longest access token that is issued and accepted, in bytes; see
+    /// Returns the maximum length of an access token that is issued and accepted, in bytes; see
     /// [`SessionsBuilder::max_access_token_len`].
     pub fn max_access_token_len(&self) -> usize {
         self.verifier.token_len_limit()
     }
 
-    /// The half that verifies access tokens, to be used alone.
+    /// Returns the part that verifies access tokens. It can be used without the rest.
     pub fn verifier(&self) -> &Arc<AccessVerifier> {
         &self.verifier
     }
 
-    /// Checks that the session of a token that was verified has not ended: the one read of the store that
-    /// [`Sessions::verify_live`] makes, for a server whose tokens a layer in front has verified already.
+    /// Checks that the session of a verified token has not ended. It is the read of the store that
+    /// [`Sessions::verify_live`] makes, for a server whose tokens another layer has already
+    /// verified.
     ///
     /// # Errors
-    /// As [`Sessions::verify_live`], without those of the token.
+    /// Those of [`Sessions::verify_live`] that are not about the token.
     pub async fn check_live(&self, id: &SessionId, subject: &str) -> Result<(), SessionError> {
         self.live(id, subject, self.now()).await.map(|_| ())
     }
@@ -210,7 +215,8 @@ impl<S: RefreshStore> Sessions<S> {
         UnixMillis::new(self.clock.unix_millis())
     }
 
-    /// Asks the application for the claims of a session, and ends the session of a user who is not welcome.
+    /// Asks the application for the claims of a session, and ends the session if the application
+    /// denies the user.
     async fn authorized<C, E, F>(
         &self,
         record: &SessionRecord,
@@ -230,8 +236,9 @@ impl<S: RefreshStore> Sessions<S> {
         claims.ok_or(SessionError::Denied)
     }
 
-    /// The record of a session. Where the store has lost that the session ended, in a failover or with a restored backup, and
-    /// this server knows it, the session ends again.
+    /// Loads the record of a session. If this server knows that the session has ended, but the
+    /// store has lost the revocation in a failover or through a restored backup, the session is
+    /// revoked again.
     async fn load(&self, id: &SessionId) -> Result<Option<SessionRecord>, SessionError> {
         let mut record = self.store.load(id).await?;
         if let Some(record) = &mut record {
@@ -249,7 +256,7 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(record)
     }
 
-    /// The record of a session of `subject`, if it still is one.
+    /// Returns the record of a session of `subject`, unless the session has ended.
     async fn live(
         &self,
         id: &SessionId,
@@ -279,7 +286,8 @@ impl<S: RefreshStore> Sessions<S> {
         RotateRequest { ahead: self.ahead, ..request }
     }
 
-    /// The access token of a session, complete: nothing of it can fail once the session is stored or rotated (R17).
+    /// Makes the access token of a session, with all checks that can fail. It runs before the
+    /// session is stored or rotated, so that no later step can fail (R17).
     fn access_token<C: Serialize>(
         &self,
         record: &SessionRecord,
@@ -301,7 +309,7 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(access::issue(&grant, claims, keys.signing_key()?, limit)?)
     }
 
-    /// No access token outlives the end of its session that is known from the start.
+    /// Returns the expiry of an access token. It is never after the absolute end of the session.
     fn access_expires_at(&self, record: &SessionRecord, now: UnixMillis) -> NumericDate {
         now.saturating_add(self.lifetimes.access).min(record.absolute_expires_at).into()
     }
@@ -316,7 +324,7 @@ impl<S: RefreshStore> Sessions<S> {
     ) -> Result<TokenResponse, SessionError> {
         Ok(TokenResponse {
             access_token,
-            // From `iat` on, which has no fraction either.
+            // Counted from `iat`, which has no fraction either.
             expires_in: self.access_expires_at(record, now).saturating_since(now.into()),
             refresh_token: refresh_token_of(record, successor, keys)?,
             refresh_expires_in: successor.expires_at.saturating_since(now),
@@ -334,7 +342,8 @@ impl<S: RefreshStore> Sessions<S> {
     }
 }
 
-/// The token of a successor, by the key that the record names: it may sign no more, but a retry has to get the same token.
+/// Makes the token of a successor, with the key that the record names. That key may no longer sign,
+/// but a retry has to get the same token.
 fn refresh_token_of(
     record: &SessionRecord,
     successor: &Successor,

@@ -1,7 +1,8 @@
-//! What the recipient of a token expects of it: options in, and for a claims set a yes or the first no out.
+//! The options of a recipient, and the check of a claims set against them: the result is success,
+//! or the first claim that is refused.
 //!
-//! Strict as it is made. A call that tightens returns the [`Validation`]; one that loosens can fail,
-//! because it may contradict what was said before or go further than is safe.
+//! A new [`Validation`] is strict. A call that tightens it returns the [`Validation`]. A call that
+//! loosens it can fail, because it may contradict an earlier call or exceed a safe limit.
 
 #[cfg(target_has_atomic = "ptr")]
 use alloc::sync::Arc;
@@ -19,14 +20,14 @@ use crate::{
     numeric_date::NumericDate,
 };
 
-/// What the recipient of a token expects of it.
+/// The requirements that the recipient of a token sets.
 ///
-/// As it is made, it expects what RFC 7519 lets a recipient expect without knowing its issuer: a token
-/// of at most 16 KiB that has an `exp`, is not expired, does not come from the future, and names no
-/// audience. What is expected is then required: a token without the claim is refused. The clocks of
-/// issuer and recipient may differ by 60 seconds.
+/// A new `Validation` makes the checks that are possible without knowing the issuer. The token has
+/// at most 16 KiB, has an `exp` that has not passed, has no `nbf` or `iat` in the future, and has
+/// no `aud`. A claim for which a value is expected is also required: a token without it is refused.
+/// The clocks of issuer and recipient may differ by 60 seconds.
 ///
-/// It is made once, and used for every token.
+/// Make a `Validation` once and use it for every token.
 ///
 /// ```
 /// use core::time::Duration;
@@ -60,72 +61,82 @@ pub struct Validation {
     clock: Time,
 }
 
-/// The values of which one is expected; none, when nothing is.
+/// The accepted values. If there are none, any value is accepted.
 type Expected = Vec<String>;
 
-/// Where a verification takes its time from.
+/// The source of the time.
 #[derive(Clone)]
 enum Time {
-    /// The operating system's clock, where there is one.
+    /// The operating system's clock. Without the feature `std` there is none.
     System,
     Fixed(NumericDate),
     #[cfg(target_has_atomic = "ptr")]
     Clock(Arc<dyn Clock>),
 }
 
-/// Why an option cannot be.
+/// Why an option is refused.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidOption {
     /// RFC 7519 §4.1.4 allows "some small leeway, usually no more than a few minutes".
     #[error("a leeway of {given:?} is too long: at most {limit:?}")]
     LeewayTooLong {
-        /// The leeway that was asked for.
+        /// The requested leeway.
         given: Duration,
-        /// The longest one.
+        /// The longest leeway that is allowed.
         limit: Duration,
     },
-    /// Any audience was to be accepted after one had been named.
-    #[error("an audience is expected already, so not any will do")]
+    /// [`Validation::any_audience`] was called after [`Validation::audience`]. The two calls
+    /// contradict each other.
+    #[error(
+        "any_audience contradicts the audience that is expected already: remove one of the calls"
+    )]
     AudienceExpected,
-    /// `exp` was to be optional after it had been required.
-    #[error("exp is required already, so it is not optional")]
+    /// [`Validation::expiry_optional`] was called after `exp` was required with
+    /// [`Validation::require`]. The two calls contradict each other.
+    #[error(
+        "expiry_optional contradicts the exp that is required already: remove one of the calls"
+    )]
     ExpiryRequired,
-    /// A number was to be accepted as `sub` after a subject, which is a string, had been named.
-    #[error("a subject is expected already, so sub is not a number")]
+    /// [`Validation::numeric_subject`] was called after [`Validation::subject`]. The two calls
+    /// contradict each other, because an expected subject is a string.
+    #[error(
+        "numeric_subject contradicts the subject that is expected already: remove one of the calls"
+    )]
     SubjectExpected,
-    /// The limit is 0, or above the highest one.
+    /// The limit is 0, or above the highest limit.
     #[error("a token length limit of {given} bytes is not between 1 and {limit}")]
     MaxTokenLen {
-        /// The limit that was asked for.
+        /// The requested limit.
         given: usize,
-        /// The highest one.
+        /// The highest limit that is allowed.
         limit: usize,
     },
 }
 
 debug_by_message!(InvalidOption);
 
-/// What is wrong with the claims of a token whose signature is right.
+/// Why the claims of a token are refused. The signature of the token is correct.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// A claim is not there that is required, or that a value is expected of.
+    /// A claim is missing that is required, or for which a value is expected.
     #[error("the claim {claim} is missing")]
     Missing {
-        /// Its name.
+        /// The name of the claim.
         claim: Cow<'static, str>,
     },
-    /// A registered claim has another JSON type than RFC 7519 §4.1 gives it. Null is another type.
+    /// The value of a registered claim does not have the JSON type that RFC 7519 §4.1 defines. Null
+    /// is another type.
     #[error("the claim {claim} is not {}", claim.json_type())]
     WrongType {
         /// The claim.
         claim: RegisteredClaim,
     },
-    /// A claim that RFC 7519 does not register has another form than its specification gives it.
+    /// A claim that RFC 7519 does not register is not in the form that its specification defines.
     #[error("the claim {claim} is malformed: {reason}")]
     Malformed {
-        /// Its name.
+        /// The name of the claim.
         claim: &'static str,
         /// The fault.
         reason: Box<str>,
@@ -137,78 +148,79 @@ pub enum ClaimError {
         exp: NumericDate,
         /// The recipient's time.
         now: NumericDate,
-        /// What was allowed on top.
+        /// The leeway, which was added to `exp`.
         leeway: Duration,
     },
-    /// `nbf` is later than `now` (RFC 7519 §4.1.5).
+    /// `nbf` is later than `now`, with the leeway added (RFC 7519 §4.1.5).
     #[error("not valid yet: nbf {nbf}, now {now}, leeway {leeway:?}")]
     NotYetValid {
         /// The claim, in seconds.
         nbf: NumericDate,
         /// The recipient's time.
         now: NumericDate,
-        /// What was allowed on top.
+        /// The leeway, by which `nbf` may be later than `now`.
         leeway: Duration,
     },
-    /// `iat` is later than `now`.
+    /// `iat` is later than `now`, with the leeway added.
     #[error("issued in the future: iat {iat}, now {now}, leeway {leeway:?}")]
     IssuedInFuture {
         /// The claim, in seconds.
         iat: NumericDate,
         /// The recipient's time.
         now: NumericDate,
-        /// What was allowed on top.
+        /// The leeway, by which `iat` may be later than `now`.
         leeway: Duration,
     },
-    /// `iat` is longer ago than [`Validation::max_age`] allows.
+    /// `iat` is earlier than [`Validation::max_age`] allows.
     #[error("too old: iat {iat}, now {now}, max age {max_age:?}, leeway {leeway:?}")]
     TooOld {
         /// The claim, in seconds.
         iat: NumericDate,
         /// The recipient's time.
         now: NumericDate,
-        /// The age that a token may have.
+        /// The maximum age of a token.
         max_age: Duration,
-        /// What was allowed on top.
+        /// The leeway, which was added to the maximum age.
         leeway: Duration,
     },
-    /// `iss` is another than expected (RFC 7519 §4.1.1).
+    /// `iss` is not an expected issuer (RFC 7519 §4.1.1).
     #[error("iss is {found}, expected {expected}")]
     Issuer {
-        /// What the token says.
+        /// The value in the token.
         found: Excerpt,
-        /// What was expected.
+        /// The expected values.
         expected: Box<str>,
     },
-    /// `sub` is another than expected (RFC 7519 §4.1.2).
+    /// `sub` is not an expected subject (RFC 7519 §4.1.2).
     #[error("sub is {found}, expected {expected}")]
     Subject {
-        /// What the token says.
+        /// The value in the token.
         found: Excerpt,
-        /// What was expected.
+        /// The expected values.
         expected: Box<str>,
     },
-    /// `aud` names nobody who is expected (RFC 7519 §4.1.3).
+    /// `aud` contains none of the expected names (RFC 7519 §4.1.3).
     #[error("aud is {found}, expected {expected}")]
     Audience {
-        /// The first name that the token says; empty where it says none.
+        /// The first name in the token, or an empty text if there is none.
         found: Excerpt,
-        /// What was expected.
+        /// The expected names.
         expected: Box<str>,
     },
-    /// `aud` names someone, and the recipient has no name (RFC 7519 §4.1.3). Give it one with
-    /// [`Validation::audience`], or do without by [`Validation::any_audience`].
+    /// The token has an `aud`, and the recipient expects no audience (RFC 7519 §4.1.3). Name the
+    /// recipient with [`Validation::audience`], or accept any audience with
+    /// [`Validation::any_audience`].
     #[error("aud is {found}, and no audience is expected: name one, or accept any")]
     AudienceUnexpected {
-        /// The first name that the token says; empty where it says none.
+        /// The first name in the token, or an empty text if there is none.
         found: Excerpt,
     },
-    /// `jti` is another than expected (RFC 7519 §4.1.7).
+    /// `jti` is not an expected id (RFC 7519 §4.1.7).
     #[error("jti is {found}, expected {expected}")]
     JwtId {
-        /// What the token says.
+        /// The value in the token.
         found: Excerpt,
-        /// What was expected.
+        /// The expected values.
         expected: Box<str>,
     },
 }
@@ -216,20 +228,21 @@ pub enum ClaimError {
 debug_by_message!(ClaimError);
 
 impl Validation {
-    /// The leeway when none is given: 60 seconds.
+    /// The leeway if the caller sets none: 60 seconds.
     pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 
-    /// The longest leeway: 10 minutes, the most that "a few minutes" can mean (RFC 7519 §4.1.4).
+    /// The longest leeway: 10 minutes. kippu reads the "few minutes" of RFC 7519 §4.1.4 as at most
+    /// 10.
     pub const MAX_LEEWAY: Duration = Duration::from_secs(600);
 
-    /// The length of the longest token: 16 KiB, in bytes. It is twice what common servers take as the
-    /// sum of all header fields.
+    /// The maximum length of a token in bytes, if the caller sets none: 16 KiB. Common servers
+    /// accept half of that for all header fields together.
     pub const DEFAULT_MAX_TOKEN_LEN: usize = 16 * 1024;
 
-    /// The highest limit on the length: 1 MiB.
+    /// The highest value of that maximum: 1 MiB.
     pub const HIGHEST_MAX_TOKEN_LEN: usize = 1024 * 1024;
 
-    /// What can be expected without knowing the issuer: see above.
+    /// Returns the requirements that are possible without knowing the issuer; see [`Validation`].
     pub const fn new() -> Self {
         Self {
             issuers: Vec::new(),
@@ -250,52 +263,56 @@ impl Validation {
         }
     }
 
-    /// Expects `iss` to be `issuer`, exactly (RFC 7519 §4.1.1); or one of several, when called again.
+    /// Requires `iss` to be exactly `issuer` (RFC 7519 §4.1.1). Call it again to accept several
+    /// issuers.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuers.push(issuer.into());
         self
     }
 
-    /// Expects `sub` to be `subject`, exactly (RFC 7519 §4.1.2); or one of several, when called again.
+    /// Requires `sub` to be exactly `subject` (RFC 7519 §4.1.2). Call it again to accept several
+    /// subjects.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subjects.push(subject.into());
         self
     }
 
-    /// Expects `aud` to name `audience`, exactly, alone or among others (RFC 7519 §4.1.3); or one of
-    /// several, when called again.
+    /// Requires `aud` to contain exactly `audience`, alone or among other names (RFC 7519 §4.1.3).
+    /// Call it again to accept several audiences.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Expects `jti` to be `jwt_id`, exactly (RFC 7519 §4.1.7); or one of several, when called again.
+    /// Requires `jti` to be exactly `jwt_id` (RFC 7519 §4.1.7). Call it again to accept several
+    /// ids.
     #[must_use]
     pub fn jwt_id(mut self, jwt_id: impl Into<String>) -> Self {
         self.jwt_ids.push(jwt_id.into());
         self
     }
 
-    /// Expects the header's `typ` to be the media type `typ`; or one of several, when called again.
-    /// ASCII case does not matter, and `application/` is implied where there is no slash
-    /// (RFC 7515 §4.1.9). Explicit types keep tokens of different uses apart (RFC 8725 §3.11).
+    /// Requires the header's `typ` to be the media type `typ`. Call it again to accept several
+    /// types. ASCII case does not matter, and `application/` is implied in a type without a slash
+    /// (RFC 7515 §4.1.9). Explicit types prevent the use of a token for another purpose (RFC 8725
+    /// §3.11).
     #[must_use]
     pub fn typ(mut self, typ: impl Into<String>) -> Self {
         self.typs.push(typ.into());
         self
     }
 
-    /// Requires the claim `claim`, registered or not, to be there. Of a registered one the type is
-    /// checked too; what another may be is for the type to say that is decoded into.
+    /// Requires the claim `claim`, registered or not. The type of a registered claim is also
+    /// checked. The value of another claim is not: the caller's type checks it when it is decoded.
     #[must_use]
     pub fn require(mut self, claim: impl Into<String>) -> Self {
         let claim = claim.into();
         match RegisteredClaim::from_name(claim.as_bytes()) {
             Some(claim) => {
-                // A requirement is the last word on what was optional so far.
+                // A requirement overrides an earlier call of `expiry_optional`.
                 self.expiry_optional &= claim != RegisteredClaim::ExpirationTime;
                 self.required.push(claim);
             }
@@ -305,30 +322,31 @@ impl Validation {
         self
     }
 
-    /// Requires `iat`, and refuses a token that was issued longer ago than `max_age`, whatever its
-    /// `exp`. The leeway is added. Both count whole seconds.
+    /// Requires `iat`, and refuses a token that was issued more than `max_age` ago, whatever its
+    /// `exp`. The leeway is added to `max_age`. Only whole seconds of both count.
     #[must_use]
     pub fn max_age(self, max_age: Duration) -> Self {
         Self { max_age: Some(max_age), ..self }
     }
 
-    /// Takes `now` for the time of every verification: for tests, for tokens of the past, and where
-    /// there is no clock.
+    /// Uses `now` as the time of every verification: for tests, for tokens of the past, and on
+    /// systems without a clock.
     #[must_use]
     pub fn at(self, now: NumericDate) -> Self {
         Self { clock: Time::Fixed(now), ..self }
     }
 
-    /// Reads `clock`, once for each verification, in the place of the system's clock. Clones of the validation share
-    /// it. On processors without atomic pointers, use [`Validation::at`].
+    /// Reads `clock` instead of the system's clock, once for each verification. Clones of the
+    /// validation share the clock. On processors without atomic pointers, use [`Validation::at`].
     #[cfg(target_has_atomic = "ptr")]
     #[must_use]
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self { clock: Time::Clock(Arc::new(clock)), ..self }
     }
 
-    /// Allows the issuer's clock to differ by up to `leeway`, 60 seconds when this is not said: `exp`
-    /// counts as that much later, `nbf` and `iat` as that much earlier. It counts whole seconds.
+    /// Sets the difference that is allowed between the clocks of issuer and recipient, 60 seconds
+    /// by default. `exp` is treated as that much later, `nbf` and `iat` as that much earlier. Only
+    /// whole seconds count.
     ///
     /// # Errors
     /// [`InvalidOption::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
@@ -340,11 +358,11 @@ impl Validation {
         Ok(Self { leeway, ..self })
     }
 
-    /// Accepts a token that names an audience although this recipient has no name. An audience that is
-    /// named later is expected all the same.
+    /// Accepts a token with an `aud` although the recipient expects none. If
+    /// [`Validation::audience`] is called later, its audience is required nevertheless.
     ///
     /// # Errors
-    /// [`InvalidOption::AudienceExpected`] when an audience has been named.
+    /// [`InvalidOption::AudienceExpected`] if [`Validation::audience`] was called before.
     pub fn any_audience(self) -> Result<Self, InvalidOption> {
         if !self.audiences.is_empty() {
             return Err(InvalidOption::AudienceExpected);
@@ -352,11 +370,11 @@ impl Validation {
         Ok(Self { any_audience: true, ..self })
     }
 
-    /// Accepts a token without `exp`, which is then valid until its key is taken away. One that is
-    /// there is checked all the same.
+    /// Accepts a token without `exp`. Such a token is valid until its key is removed. An `exp` that
+    /// is present is checked nevertheless.
     ///
     /// # Errors
-    /// [`InvalidOption::ExpiryRequired`] when `exp` has been required by [`Validation::require`].
+    /// [`InvalidOption::ExpiryRequired`] if `exp` was required with [`Validation::require`] before.
     pub fn expiry_optional(self) -> Result<Self, InvalidOption> {
         if self.required.contains(&RegisteredClaim::ExpirationTime) {
             return Err(InvalidOption::ExpiryRequired);
@@ -364,23 +382,26 @@ impl Validation {
         Ok(Self { expiry_optional: true, ..self })
     }
 
-    /// Takes a registered claim that is null for one that is absent, against RFC 7519 §4.1: for tokens that an issuer has
-    /// written from an `Option` without skipping it, until the last of them has expired. A null claim that is required
-    /// or expected is missing then. The call changes nothing for claims that are not registered.
+    /// Treats a null registered claim as absent, contrary to RFC 7519 §4.1. It is for tokens whose
+    /// issuer wrote an `Option` without skipping `None`; use it until the last of them has expired.
+    /// A null claim that is required or expected counts as missing. Claims that are not registered
+    /// are not affected.
     ///
     /// # Errors
-    /// It has none so far. Every call that loosens returns a `Result`.
+    /// None at present. Every call that loosens a validation returns a `Result`.
     pub fn null_means_absent(self) -> Result<Self, InvalidOption> {
         Ok(Self { null_means_absent: true, ..self })
     }
 
-    /// Accepts a whole number from 0 to 2<sup>64</sup> − 1 as `sub`, against RFC 7519 §4.1.2: for tokens whose issuer has
-    /// written a user's number, until the last of them has expired. [`RegisteredClaims`](crate::RegisteredClaims) holds
-    /// its digits, which look like those of a string `sub`: use it where no subject is a string of digits. A subject that is named
-    /// later is expected all the same, and no number is equal to it.
+    /// Accepts a whole number from 0 to 2<sup>64</sup> − 1 as `sub`, contrary to RFC 7519 §4.1.2.
+    /// It is for tokens whose issuer wrote the number of a user; use it until the last of them has
+    /// expired. [`RegisteredClaims`](crate::RegisteredClaims) returns the digits of the number,
+    /// which are equal to a string `sub` with the same digits: use the option only if no subject is
+    /// a string of digits. If [`Validation::subject`] is called later, its subject is required
+    /// nevertheless, and no number is equal to it.
     ///
     /// # Errors
-    /// [`InvalidOption::SubjectExpected`] when a subject has been named.
+    /// [`InvalidOption::SubjectExpected`] if [`Validation::subject`] was called before.
     pub fn numeric_subject(self) -> Result<Self, InvalidOption> {
         if !self.subjects.is_empty() {
             return Err(InvalidOption::SubjectExpected);
@@ -388,10 +409,12 @@ impl Validation {
         Ok(Self { numeric_subject: true, ..self })
     }
 
-    /// Refuses a token of more than `bytes` bytes before it is looked at, 16 KiB when this is not said.
+    /// Refuses a token of more than `bytes` bytes before anything else is checked. The default is
+    /// 16 KiB.
     ///
     /// # Errors
-    /// [`InvalidOption::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
+    /// [`InvalidOption::MaxTokenLen`] if the value is 0 or above
+    /// [`Validation::HIGHEST_MAX_TOKEN_LEN`].
     pub fn max_token_len(self, bytes: usize) -> Result<Self, InvalidOption> {
         let limit = Self::HIGHEST_MAX_TOKEN_LEN;
         if bytes == 0 || bytes > limit {
@@ -404,7 +427,7 @@ impl Validation {
         self.max_token_len
     }
 
-    /// One reading of the clock; none where there is no clock.
+    /// Reads the clock. Returns `None` if there is no clock.
     #[inline]
     #[cfg_attr(feature = "std", expect(clippy::unnecessary_wraps, reason = "not without std"))]
     pub(crate) fn now(&self) -> Option<NumericDate> {
@@ -419,14 +442,15 @@ impl Validation {
         }
     }
 
-    /// How long a token is still accepted that expires then; without a clock it is not.
+    /// Returns how long a token that expires at `expires_at` is still accepted. Without a clock it
+    /// is not accepted.
     #[cfg(feature = "session")]
     pub(crate) fn time_left(&self, expires_at: NumericDate) -> Duration {
         let end = expires_at.saturating_add(self.leeway);
         self.now().map_or(Duration::ZERO, |now| end.saturating_since(now))
     }
 
-    /// Whether the header's `typ` is one that is expected.
+    /// Returns whether the header's `typ` is an expected one.
     #[inline]
     pub(crate) fn accepts_typ(&self, typ: Option<&str>) -> bool {
         self.typs.is_empty()
@@ -435,17 +459,17 @@ impl Validation {
             })
     }
 
-    /// The types that are expected, for an error.
+    /// Returns the expected types, for an error.
     pub(crate) fn expected_typs(&self) -> Box<str> {
         listed(&self.typs)
     }
 
-    /// The claims beyond the registered ones that a claims set has to note.
+    /// Returns the unregistered claims whose presence a claims set has to record.
     pub(crate) fn required_others(&self) -> &[String] {
         &self.required_others
     }
 
-    /// The first check that the claims do not pass.
+    /// Checks the claims, and returns the first error.
     #[inline]
     pub(crate) fn check(
         &self,
@@ -456,7 +480,7 @@ impl Validation {
         (0..self.required_others.len()).try_for_each(|index| self.check_other(claims, index))
     }
 
-    /// Checks that the token has the `index`th of the unregistered claims that are required.
+    /// Checks that the token has the unregistered claim at `index` of those that are required.
     pub(crate) fn check_other(
         &self,
         claims: &ClaimsSet<'_, '_>,
@@ -470,7 +494,7 @@ impl Validation {
         }
     }
 
-    /// The value of a registered claim, of whatever type, where the token has one.
+    /// Returns the value of a registered claim, of any type, if the token has the claim.
     pub(crate) fn value<'s, 'c>(
         &self,
         claims: &'s ClaimsSet<'_, 'c>,
@@ -479,8 +503,9 @@ impl Validation {
         claims.get(claim).filter(|value| !(self.null_means_absent && value.is_null()))
     }
 
-    /// Returns the value of a claim as `read` reads it, which may be absent unless it is required or a value
-    /// of it `is_expected`. Whether or not the claim is asked for, a value of another type is an error.
+    /// Returns the value of a claim, converted by `read`. The claim may be absent unless it is
+    /// required or `is_expected`. A value of another type is an error even if nothing is expected
+    /// of the claim.
     fn present<'s, 'c, T>(
         &self,
         claims: &'s ClaimsSet<'_, 'c>,
@@ -507,6 +532,8 @@ impl Validation {
     ) -> Result<(), ClaimError> {
         let claim = RegisteredClaim::ExpirationTime;
         match self.present(claims, claim, !self.expiry_optional, claims::date)? {
+            // RFC 7519 §4.1.4: the current time MUST be before `exp`. A fraction of a second is cut
+            // off, so that it never prolongs the token.
             Some(date) if now >= date.earliest.saturating_add(self.leeway) => {
                 Err(ClaimError::Expired { exp: date.earliest, now, leeway: self.leeway })
             }
@@ -521,6 +548,8 @@ impl Validation {
     ) -> Result<(), ClaimError> {
         let leeway = self.leeway;
         match self.present(claims, RegisteredClaim::NotBefore, false, claims::date)? {
+            // RFC 7519 §4.1.5: the current time MUST be after or equal to `nbf`, which is rounded
+            // up.
             Some(date) if date.latest > now.saturating_add(leeway) => {
                 Err(ClaimError::NotYetValid { nbf: date.latest, now, leeway })
             }
@@ -537,6 +566,7 @@ impl Validation {
         let claim = RegisteredClaim::IssuedAt;
         let issued_at = self.present(claims, claim, self.max_age.is_some(), claims::date)?;
         match (issued_at, self.max_age) {
+            // RFC 7519 has no rule for an `iat` in the future. kippu refuses it like `nbf`.
             (Some(date), _) if date.latest > now.saturating_add(leeway) => {
                 Err(ClaimError::IssuedInFuture { iat: date.latest, now, leeway })
             }
@@ -582,6 +612,8 @@ impl Validation {
             Some(names) if is_expected && !names.any(is_ours) => {
                 Err(ClaimError::Audience { found: first(names), expected: listed(&self.audiences) })
             }
+            // RFC 7519 §4.1.3: a recipient that does not identify itself with a value of `aud` MUST
+            // reject the token. A recipient without a name cannot identify itself.
             Some(names) if !is_expected && !self.any_audience => {
                 Err(ClaimError::AudienceUnexpected { found: first(names) })
             }
@@ -589,7 +621,8 @@ impl Validation {
         }
     }
 
-    /// Checks a string claim. `mismatch` makes the error of what was found and what was expected.
+    /// Checks a string claim. `mismatch` builds the error from the value in the token and the
+    /// expected values.
     fn check_text(
         &self,
         claims: &ClaimsSet<'_, '_>,
@@ -638,7 +671,7 @@ impl fmt::Debug for Validation {
 /// Checks one claim of a claims set.
 pub(crate) type Check = fn(&Validation, &ClaimsSet<'_, '_>, NumericDate) -> Result<(), ClaimError>;
 
-/// The checks of the registered claims, in the order in which a token is judged.
+/// The checks of the registered claims, in the order in which they are made.
 pub(crate) const CHECKS: [(RegisteredClaim, Check); 7] = [
     (RegisteredClaim::ExpirationTime, Validation::check_expiration_time),
     (RegisteredClaim::NotBefore, Validation::check_not_before),
@@ -649,7 +682,7 @@ pub(crate) const CHECKS: [(RegisteredClaim, Check); 7] = [
     (RegisteredClaim::JwtId, Validation::check_jwt_id),
 ];
 
-/// The values of which one was expected, for an error.
+/// Returns the accepted values as text, for an error.
 fn listed(expected: &Expected) -> Box<str> {
     let quoted: Vec<_> = expected.iter().map(|value| alloc::format!("{value:?}")).collect();
     quoted.join(" or ").into()

@@ -1,7 +1,8 @@
-//! Advice about a text that has been refused as a key: the text in, words for the operator out. They name the form of the
-//! text and the call that reads it, and show nothing else of it.
+//! Advice about a text that was refused as a key: the text in, a sentence for the operator out. The
+//! sentence names the form of the text and the call that reads it, and shows nothing else of the
+//! text.
 //!
-//! The code may branch on the text: the advice discloses its form anyway.
+//! The code may branch on the text, because the advice discloses its form anyway.
 
 use alloc::string::String;
 use core::str;
@@ -14,7 +15,7 @@ use crate::base64url;
 /// U+FEFF in UTF-8, which some editors write at the start of a file.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Returns what is known of the form of a text, and what to do with it.
+/// Returns what the text looks like, and what to do with it.
 pub(crate) fn advice(text: &[u8]) -> &'static str {
     if text.starts_with(BYTE_ORDER_MARK) {
         return "it begins with a byte order mark: remove that";
@@ -35,8 +36,8 @@ pub(crate) fn advice(text: &[u8]) -> &'static str {
     }
 }
 
-/// Returns why a text that was to be taken as bytes is not meant so: a tool has printed it, with a line end, or an editor
-/// has saved it. Random bytes of a secret's length are never such a text.
+/// Returns why a text cannot be meant as raw bytes: a tool printed it with a line end, or an editor
+/// saved it. Random bytes of a secret's length practically never look like that.
 #[cfg(feature = "std")]
 pub(crate) fn advice_on_printed(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(BYTE_ORDER_MARK) || is_utf16(bytes) {
@@ -53,7 +54,7 @@ pub(crate) fn advice_on_printed(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Returns why a text is not one line that can be a secret by itself, character by character.
+/// Returns why a text cannot be a secret that is used character by character.
 #[cfg(feature = "std")]
 pub(crate) fn advice_on_line(line: &str) -> Option<&'static str> {
     let is_json = line.starts_with('{') && line.ends_with('}') && line.contains("\":");
@@ -74,7 +75,7 @@ pub(crate) fn advice_on_line(line: &str) -> Option<&'static str> {
     }
 }
 
-/// Where nothing else is known.
+/// The advice if nothing else matches.
 const TEXT: &str = "it looks like text: if its characters are the secret, Key::new takes them, in a file KeyFormat::Text";
 
 fn advice_on_symbols(line: &str) -> &'static str {
@@ -84,7 +85,7 @@ fn advice_on_symbols(line: &str) -> &'static str {
     let digits: String =
         line.strip_prefix("0x").unwrap_or(line).chars().filter(|c| !is_separator(*c)).collect();
     let digits = Zeroizing::new(digits);
-    // Fewer are a number or a word.
+    // Fewer digits may be a number or a word.
     let is_hex = digits.len() >= 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     if is_hex && digits.len() % 2 == 1 {
         "it looks like hex with a digit missing, or one too many: copy it again"
@@ -111,20 +112,22 @@ fn has_space(line: &str) -> bool {
     line.contains(|c: char| c.is_whitespace() && c != '\r' && c != '\n')
 }
 
-/// Whether a text without white space has the symbols of base64 or base64url alone, and is not likely to be words.
+/// Returns whether a text without white space has only symbols of base64 or base64url, and is
+/// unlikely to be words.
 fn looks_like_base64(text: &str) -> bool {
     let symbols = text.trim_end_matches('=');
     let has = |is_one: fn(&u8) -> bool| symbols.as_bytes().iter().any(is_one);
     let is_padded = symbols.len() < text.len();
     let mixes_cases = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
-    // Words have hyphens, and seldom digits as well.
+    // Words in a name are joined by hyphens or underscores, and rarely contain digits too.
     let is_random = mixes_cases && (has(u8::is_ascii_digit) || !symbols.contains(['-', '_']));
     symbols.len() >= 16
         && symbols.bytes().all(|symbol| symbol.is_ascii_alphanumeric() || b"+/-_".contains(&symbol))
         && (is_padded || is_random)
 }
 
-/// Whether bytes begin with the byte order mark of UTF-16, or are ASCII in UTF-16 without one.
+/// Returns whether bytes begin with the byte order mark of UTF-16, or are ASCII in UTF-16 without
+/// one.
 fn is_utf16(bytes: &[u8]) -> bool {
     let (start, rest) = bytes.split_at(bytes.len().min(2));
     let is_ascii = |units: &[u8]| {

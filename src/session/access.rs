@@ -1,4 +1,5 @@
-//! The access token of a session: what a resource server needs to verify one. No store, no I/O.
+//! The access token of a session, and the verifier that a resource server needs. It has no store
+//! and no I/O.
 
 mod issue;
 mod token;
@@ -30,13 +31,15 @@ use crate::{
 pub(super) use self::issue::{Grant, IssueError, issue};
 pub use self::token::{AccessToken, NoClaims, NotRecent};
 
-/// By which an access token is told from every other JWT.
+/// The type that distinguishes an access token from every other JWT (RFC 9068 §2.1).
 const TYP: &str = header::ACCESS_TOKEN_TYP;
 
-/// The half of a login that a resource server needs: it verifies access tokens, and knows no store.
+/// Verifies access tokens. It is the part of a login that a resource server needs, and it has no
+/// store.
 ///
-/// It accepts a token of `typ` `at+jwt` that is signed with one of its keys, by its issuer, for its audience, not
-/// expired, and has the claims of RFC 9068 §2.2 and `sid`. What [`decode`](crate::decode) refuses, it refuses.
+/// It accepts a token of type `at+jwt` that one of its keys has signed, with the expected issuer
+/// and audience, that has not expired and has the claims of RFC 9068 §2.2 and `sid`. It refuses
+/// every token that [`decode`](crate::decode) refuses.
 ///
 /// ```
 /// use kippu::{Key, session::{AccessToken, AccessVerifier, NoClaims}};
@@ -62,9 +65,10 @@ pub struct AccessVerifier {
 }
 
 impl AccessVerifier {
-    /// Verifies the tokens that `issuer` signs with `keys` for `audience`: an allowance of 60 seconds for
-    /// clocks that differ, the system's clock. The keys are a [`Key`](crate::Key), a [`KeySet`](crate::KeySet), a
-    /// [`SharedKeySet`](crate::SharedKeySet) that a reload replaces, or an application's own [`Keys`].
+    /// Returns a verifier for the tokens that `issuer` signs with `keys` for `audience`. It uses
+    /// the system's clock and a leeway of 60 seconds. `keys` is a [`Key`](crate::Key), a
+    /// [`KeySet`](crate::KeySet), a [`SharedKeySet`](crate::SharedKeySet) that a reload replaces,
+    /// or the application's own [`Keys`].
     pub fn new(
         keys: impl Keys + Send + Sync + 'static,
         issuer: impl Into<String>,
@@ -73,26 +77,29 @@ impl AccessVerifier {
         Self::with(Validation::new(), keys, issuer, audience)
     }
 
-    /// As [`AccessVerifier::new`], with the limits and the clock of `validation`.
+    /// Returns a verifier with the limits and the clock of `validation`.
     pub(super) fn with(
         validation: Validation,
         keys: impl Keys + Send + Sync + 'static,
         issuer: impl Into<String>,
         audience: impl Into<String>,
     ) -> Self {
+        // The claims that RFC 9068 §2.2 requires, and `sid`. `iss`, `exp` and `aud` are required
+        // anyway.
         let required = ["sub", CLIENT_ID, "iat", "jti", SESSION_ID];
         let validation = validation.issuer(issuer).audience(audience).typ(TYP);
         let validation = required.into_iter().fold(validation, Validation::require);
         Self { keys: Box::new(keys), validation, ended: None }
     }
 
-    /// Accepts tokens for `audience` too.
+    /// Also accepts tokens for `audience`.
     #[must_use]
     pub fn audience(self, audience: impl Into<String>) -> Self {
         Self { validation: self.validation.audience(audience), ..self }
     }
 
-    /// Allows the issuer's clock to differ by up to `leeway`; see [`Validation::leeway`].
+    /// Sets the difference that is allowed between the clocks of issuer and verifier; see
+    /// [`Validation::leeway`].
     ///
     /// # Errors
     /// [`InvalidOption::LeewayTooLong`] above [`Validation::MAX_LEEWAY`].
@@ -100,33 +107,36 @@ impl AccessVerifier {
         Ok(Self { validation: self.validation.leeway(leeway)?, ..self })
     }
 
-    /// Refuses a token of more than `bytes` bytes before it is looked at; see [`Validation::max_token_len`].
+    /// Refuses a token of more than `bytes` bytes before anything else is checked; see
+    /// [`Validation::max_token_len`].
     ///
     /// # Errors
-    /// [`InvalidOption::MaxTokenLen`] for 0, and above [`Validation::HIGHEST_MAX_TOKEN_LEN`].
+    /// [`InvalidOption::MaxTokenLen`] if the value is 0 or above
+    /// [`Validation::HIGHEST_MAX_TOKEN_LEN`].
     pub fn max_token_len(self, bytes: usize) -> Result<Self, InvalidOption> {
         Ok(Self { validation: self.validation.max_token_len(bytes)?, ..self })
     }
 
-    /// Reads `clock` in the place of the system's.
+    /// Reads `clock` instead of the system's clock.
     #[must_use]
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self { validation: self.validation.clock(clock), ..self }
     }
 
-    /// Refuses tokens whose session has ended, too; see [`EndedSessions`].
+    /// Also refuses tokens whose session has ended; see [`EndedSessions`].
     #[must_use]
     pub fn ended_sessions(self, ended: EndedSessions) -> Self {
         Self { ended: Some(ended), ..self }
     }
 
-    /// Verifies an access token, and reads the application's own claims as a `C`, which sees the registered ones
-    /// too. A session that has been logged out since is noticed where the verifier has
-    /// [`ended_sessions`](Self::ended_sessions); without them the token is accepted until it expires, see
+    /// Verifies an access token and reads the application's claims as a `C`, which also sees the
+    /// registered claims. With [`ended_sessions`](Self::ended_sessions), a token is refused after
+    /// its session has ended. Without them the token is accepted until it expires; see
     /// [`Sessions::verify_live`](super::Sessions::verify_live).
     ///
     /// # Errors
-    /// [`DecodeError`], with the first check that the token does not pass. Whether the session has ended is checked last.
+    /// [`DecodeError`], with the first check that fails. The last check is whether the session has
+    /// ended.
     pub fn verify<C: DeserializeOwned>(
         &self,
         access_token: &str,
@@ -136,11 +146,13 @@ impl AccessVerifier {
         Ok(token)
     }
 
-    /// A future that ends with the token: when its session is known to have ended, where the verifier has
-    /// [`ended_sessions`](Self::ended_sessions), or when it expires. For what goes on longer than a request: a socket, a
+    /// Returns a future that completes when the token is no longer valid: when its session is known
+    /// to have ended, if the verifier has [`ended_sessions`](Self::ended_sessions), or when it
+    /// expires. Use it for connections that last longer than a request, for example a socket or a
     /// stream of events. `sleep` is the timer of the runtime.
     ///
-    /// While it is not known whether the session has ended, because the store is away, it does not end.
+    /// While the store cannot be read, so that the verifier does not know whether the session has
+    /// ended, the future does not complete.
     ///
     /// ```
     /// # use kippu::session::{AccessToken, AccessVerifier, NoClaims, TokenEnd};
@@ -176,7 +188,8 @@ impl AccessVerifier {
                 if left.is_zero() {
                     return TokenEnd::Expired;
                 }
-                // In parts: the clock may be set, or the machine asleep.
+                // At most a minute at a time, because the clock may be set or the machine may
+                // sleep.
                 let part = pin!(sleep(left.min(Duration::from_secs(60))));
                 if first_of(has_ended.as_mut(), part).await {
                     return TokenEnd::SessionEnded;
@@ -185,7 +198,7 @@ impl AccessVerifier {
         }
     }
 
-    /// Whether the session is known to have ended.
+    /// Returns whether the session is known to have ended.
     pub(super) fn knows_ended(&self, session: &SessionId) -> bool {
         self.ended.as_ref().is_some_and(|ended| ended.contains(session))
     }
@@ -212,8 +225,8 @@ impl AccessVerifier {
             .into_token(verified.checked_at(), verified.claims()?)
     }
 
-    /// Runs every check of [`AccessVerifier::verify`] on a token, but for the reading of the application's claims, and
-    /// tells them all; see [`explain()`](crate::explain()).
+    /// Runs every check of [`AccessVerifier::verify`] on a token and reports each result, without
+    /// reading the application's claims; see [`explain()`](crate::explain()).
     pub fn explain(&self, access_token: &str) -> Explanation {
         explain::explain_with(
             access_token,
@@ -234,15 +247,16 @@ impl AccessVerifier {
         )
     }
 
-    /// The session of a token that is authentic, whether or not it has expired or its key has retired since: its
-    /// signature proves which session it was given for, which is enough to end that one.
+    /// Returns the session of an authentic token, even if the token has expired or its key has
+    /// retired. The signature proves for which session the token was issued, which is enough to end
+    /// that session.
     pub(super) fn session_of(
         &self,
         access_token: &str,
     ) -> Result<AccessToken<NoClaims>, DecodeError> {
         let mut validation = self.validation.clone();
         let mut answer = self.verify_by(access_token, &self.validation);
-        // Each of the times that can be wrong is put right once.
+        // Each of the times that can be wrong is corrected at most once.
         for _ in 0..3 {
             let before = |end: NumericDate| end.saturating_sub(Duration::from_secs(1));
             let now = match answer {
@@ -258,7 +272,7 @@ impl AccessVerifier {
         answer
     }
 
-    /// The length of the longest access token that is accepted, in bytes.
+    /// Returns the maximum length of an access token that is accepted, in bytes.
     pub fn token_len_limit(&self) -> usize {
         self.validation.token_len_limit()
     }
@@ -277,8 +291,8 @@ impl fmt::Debug for AccessVerifier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenEnd {
-    /// Its session has ended.
+    /// The session has ended.
     SessionEnded,
-    /// It has expired, by the verifier's clock and with its leeway.
+    /// The token has expired, by the verifier's clock and with its leeway.
     Expired,
 }

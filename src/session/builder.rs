@@ -1,5 +1,5 @@
-//! What has to be said before there are sessions: names, keys and lifetimes in, [`Sessions`] out; a combination that
-//! cannot be safe is refused.
+//! The options of the sessions: names, keys and lifetimes in, [`Sessions`] out. A missing option
+//! and an unsafe combination are refused.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
@@ -41,29 +41,31 @@ pub struct SessionsBuilder<S> {
     on_event: Option<OnEvent>,
 }
 
-/// Why there are no sessions with these options.
+/// Why the options are refused.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Something has to be said.
-    #[error("no {what} is given: call .{what}(…)")]
+    /// A required option is missing.
+    #[error("no {what} is set: call .{what}(…)")]
     Missing {
-        /// The call that says it.
+        /// The call that sets it.
         what: &'static str,
     },
-    /// A name is empty, or goes beyond what fits everywhere.
+    /// A name is empty, too long, or has control characters. Such a name would not fit every store.
     #[error("the {what} is not a name of 1 to 512 bytes without control characters")]
     Name {
-        /// The call that says it.
+        /// The call that sets it.
         what: &'static str,
     },
-    /// The access token's times are whole seconds.
-    #[error("an access lifetime of {given:?} is too short: a second at least")]
+    /// The access lifetime is shorter than a second. The times of an access token are whole
+    /// seconds.
+    #[error("an access lifetime of {given:?} is too short: it needs at least a second")]
     AccessLifetimeTooShort {
-        /// The lifetime that was asked for.
+        /// The requested lifetime.
         given: Duration,
     },
-    /// A token that is used up would be good for longer than one that is not.
+    /// The grace is not shorter than the access lifetime. A used-up refresh token would be accepted
+    /// for longer than an access token.
     #[error("a grace of {grace:?} is not shorter than the access lifetime of {access_lifetime:?}")]
     GraceTooLong {
         /// The grace.
@@ -71,7 +73,8 @@ pub enum ConfigError {
         /// The access lifetime.
         access_lifetime: Duration,
     },
-    /// The session would end between two refreshes.
+    /// The access lifetime is longer than the idle lifetime, so that the session would end between
+    /// two refreshes.
     #[error(
         "the access lifetime of {access_lifetime:?} is longer than the idle lifetime of {idle_lifetime:?}"
     )]
@@ -81,7 +84,7 @@ pub enum ConfigError {
         /// The idle lifetime.
         idle_lifetime: Duration,
     },
-    /// The idle lifetime would say nothing.
+    /// The idle lifetime is longer than the absolute lifetime, so that it would have no effect.
     #[error(
         "the idle lifetime of {idle_lifetime:?} is longer than the absolute lifetime of {absolute_lifetime:?}"
     )]
@@ -91,10 +94,12 @@ pub enum ConfigError {
         /// The absolute lifetime.
         absolute_lifetime: Duration,
     },
-    /// A token would outlive what is known of its session.
+    /// The access lifetime is longer than that of
+    /// [`EndedOptions::access_lifetime`](super::EndedOptions::access_lifetime). A token could
+    /// outlive the record that its session has ended.
     #[error(
-        "the access lifetime of {access_lifetime:?} is longer than the {ended:?} of EndedOptions::access_lifetime: give the \
-         same to both"
+        "the access lifetime of {access_lifetime:?} is longer than the {ended:?} of EndedOptions::access_lifetime: set both \
+         to the same value"
     )]
     EndedTooShort {
         /// The access lifetime.
@@ -102,29 +107,30 @@ pub enum ConfigError {
         /// The access lifetime in the options of the ended sessions.
         ended: Duration,
     },
-    /// Nobody could log in.
-    #[error("a limit of 0 sessions: 1 at least")]
+    /// The limit is 0, so that no user could log in.
+    #[error("a limit of 0 sessions refuses every login: set at least 1")]
     LimitOfZero,
     /// The refresh key cannot make refresh tokens.
     #[error(transparent)]
     RefreshKey(#[from] RefreshKeyError),
-    /// Sessions sign with both kinds of keys, and a verify-only set has none to sign with
-    /// ([`KeySet::verify_only`](crate::KeySet::verify_only)).
-    #[error("the set of keys that .{what}(…) was given is verify-only, and sessions have to sign")]
+    /// A set of keys is verify-only ([`KeySet::verify_only`](crate::KeySet::verify_only)), and
+    /// sessions sign with both sets.
+    #[error("the set of keys of .{what}(…) is verify-only, but sessions have to sign")]
     VerifyOnly {
         /// `access_key` or `refresh_key`.
         what: &'static str,
     },
-    /// Every server that verifies access tokens has the access key, and could make refresh tokens with it. Found
-    /// among keys of one algorithm, and among those that are there when the sessions are built.
-    #[error("an access key and a refresh key are the same secret: generate two")]
+    /// An access key and a refresh key have the same secret. Every server that verifies access
+    /// tokens has the access key, and could forge refresh tokens with it. The check compares keys
+    /// of one algorithm, and only those that are present when the sessions are built.
+    #[error("an access key and a refresh key have the same secret: generate two secrets")]
     SameKey,
 }
 
 debug_by_message!(ConfigError);
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Sessions that are kept in `store`; what else has to be said is said to the builder.
+    /// Returns a builder of sessions that are kept in `store`.
     pub fn builder(store: S) -> SessionsBuilder<S> {
         SessionsBuilder::new(store)
     }
@@ -154,117 +160,125 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         }
     }
 
-    /// `iss` of the access tokens: the URL of this server. Required.
+    /// Sets `iss` of the access tokens: the URL of this server. Required.
     pub fn issuer(self, issuer: impl Into<String>) -> Self {
         Self { issuer: issuer.into(), ..self }
     }
 
-    /// `aud` of the access tokens: the API that they are for; called again, another one. Required.
+    /// Sets `aud` of the access tokens: the API that accepts them. Call it again to add another
+    /// audience. Required.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// `client_id` of the access tokens (RFC 6749 §2.2): the application that users log in to; called again, another one, for
-    /// logins that [name it](super::Login::client). Sessions of yet another client in the same store are not refreshed.
-    /// Required.
+    /// Sets `client_id` of the access tokens (RFC 6749 §2.2): the application that users log in to.
+    /// Call it again to add another client, for logins that [name it](super::Login::client).
+    /// Sessions of any other client in the same store are not refreshed. Required.
     pub fn client(mut self, client: impl Into<String>) -> Self {
         self.clients.push(client.into());
         self
     }
 
-    /// The key or keys that access tokens are signed with: a [`Key`](crate::Key), a [`KeySet`](crate::KeySet), or a
-    /// [`SharedKeySet`] that a reload replaces. Every resource server has them. Required.
+    /// Sets the key or keys that sign access tokens: a [`Key`](crate::Key), a
+    /// [`KeySet`](crate::KeySet), or a [`SharedKeySet`] that a reload replaces. Every resource
+    /// server has these keys. Required.
     pub fn access_key(self, keys: impl Into<SharedKeySet>) -> Self {
         Self { access_keys: Some(keys.into()), ..self }
     }
 
-    /// The key or keys that refresh tokens are made with: HS256, with a `kid`, and nobody else's. A retired one
-    /// still reads its tokens until its time is over. Required.
+    /// Sets the key or keys that make refresh tokens: HS256, with a `kid`. Only the servers that
+    /// log in and refresh may have them. A retired key still reads its tokens until its end date.
+    /// Required.
     pub fn refresh_key(self, keys: impl Into<SharedKeySet>) -> Self {
         Self { refresh_keys: Some(keys.into()), ..self }
     }
 
-    /// How long an access token is accepted, whole seconds; 15 minutes when this is not said. A user who is logged
-    /// out keeps access for as long, where nobody calls [`Sessions::verify_live`].
+    /// Sets the lifetime of an access token in whole seconds, 15 minutes by default. After a
+    /// logout, a user keeps access for that long, unless the verifier has
+    /// [`ended_sessions`](Self::ended_sessions) or calls [`Sessions::verify_live`].
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetimes.access = lifetime;
         self
     }
 
-    /// How long a session lives without a refresh; 14 days when this is not said.
+    /// Sets how long a session lives without a refresh, 14 days by default.
     pub fn idle_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetimes.idle = lifetime;
         self
     }
 
-    /// How long a session lives at most, however much it is used; 90 days when this is not said.
+    /// Sets how long a session lives at most, however often it is refreshed, 90 days by default.
     pub fn absolute_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetimes.absolute = lifetime;
         self
     }
 
-    /// How many live sessions a subject may have, where [`Login::limit`](super::Login::limit) is not called; any number unless
-    /// one of the two is called.
+    /// Limits the live sessions of a subject. [`Login::limit`](super::Login::limit) overrides the
+    /// limit. By default there is none.
     pub fn session_limit(self, limit: SessionLimit) -> Self {
         Self { limit: Some(limit), ..self }
     }
 
-    /// How long after a refresh the token that it used up still gets the same successor: for a client that
-    /// lost the answer, and for two tabs that refresh at once. 10 seconds when this is not said; zero ends the
-    /// session of whoever presents a token twice. It begins when the store is asked: however long the application takes
-    /// to authorize, it is not a part of it.
+    /// Sets how long after a refresh the used-up token still gets the same successor, 10 seconds by
+    /// default. It is for a client that lost the response, and for two tabs that refresh at once.
+    /// With zero, a token that is presented twice ends its session. The grace begins when the store
+    /// is asked; it does not include the time that `authorize` takes.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.lifetimes.grace = grace;
         self
     }
 
-    /// What to do when the store turns out to have lost commits.
+    /// Sets what to do when the store turns out to have lost commits.
     pub fn ahead(self, policy: AheadPolicy) -> Self {
         Self { ahead: policy, ..self }
     }
 
-    /// Allows clocks to differ by up to `leeway` when access tokens are verified here, 60 seconds when this is not
-    /// said; see [`Validation::leeway`](crate::Validation::leeway). Refresh tokens know no leeway.
+    /// Sets the difference that is allowed between clocks when access tokens are verified here, 60
+    /// seconds by default; see [`Validation::leeway`](crate::Validation::leeway). Refresh tokens
+    /// have no leeway.
     ///
     /// # Errors
-    /// [`InvalidOption::LeewayTooLong`] above [`Validation::MAX_LEEWAY`](crate::Validation::MAX_LEEWAY).
+    /// [`InvalidOption::LeewayTooLong`] above
+    /// [`Validation::MAX_LEEWAY`](crate::Validation::MAX_LEEWAY).
     pub fn leeway(self, leeway: Duration) -> Result<Self, InvalidOption> {
         Ok(Self { validation: self.validation.leeway(leeway)?, ..self })
     }
 
-    /// Limits access tokens to `bytes` bytes, 16 KiB unless this is called: a longer one is neither issued, before anything
-    /// is stored or used up ([`SessionError::TooLong`](super::SessionError::TooLong)), nor accepted here. Where tokens travel
-    /// in cookies or through proxies, their limit belongs here.
+    /// Limits access tokens to `bytes` bytes, 16 KiB by default. A longer token is not accepted. It
+    /// is not issued either: the call fails with
+    /// [`SessionError::TooLong`](super::SessionError::TooLong) before anything is stored or used
+    /// up. If cookies or proxies limit the length, set that limit here.
     ///
     /// # Errors
-    /// [`InvalidOption::MaxTokenLen`] for 0, and above
+    /// [`InvalidOption::MaxTokenLen`] if the value is 0 or above
     /// [`Validation::HIGHEST_MAX_TOKEN_LEN`](crate::Validation::HIGHEST_MAX_TOKEN_LEN).
     pub fn max_access_token_len(self, bytes: usize) -> Result<Self, InvalidOption> {
         Ok(Self { validation: self.validation.max_token_len(bytes)?, ..self })
     }
 
-    /// Has [`Sessions::verify`] refuse the tokens of sessions that have ended, too; see [`EndedSessions`]. Where a failover or a
-    /// restored backup has lost a logout that this server knows of, the session ends again when its token is presented.
+    /// Makes [`Sessions::verify`] refuse the tokens of sessions that have ended; see
+    /// [`EndedSessions`]. If a failover or a restored backup has lost a logout that this server
+    /// knows of, the session ends again when its token is presented.
     pub fn ended_sessions(self, ended: EndedSessions) -> Self {
         Self { ended: Some(ended), ..self }
     }
 
-    /// Reads `clock` in the place of the system's, once for each call.
+    /// Reads `clock` instead of the system's clock, once for each call.
     pub fn clock(self, clock: impl Clock + 'static) -> Self {
         Self { clock: Arc::new(clock), ..self }
     }
 
-    /// Tells `on_event` what happens to sessions, besides the log. It is called within the request: it has to
-    /// be quick.
+    /// Calls `on_event` for each event of a session, in addition to the log. The call is part of
+    /// the request, so `on_event` has to be quick.
     pub fn on_event(self, on_event: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         Self { on_event: Some(Box::new(on_event)), ..self }
     }
 
-    /// The sessions.
+    /// Builds the sessions.
     ///
     /// # Errors
-    /// [`ConfigError`] when something is missing, or cannot be safe.
+    /// [`ConfigError`] if an option is missing, or if a combination is unsafe.
     pub fn build(self) -> Result<Sessions<S>, ConfigError> {
         name("issuer", &self.issuer)?;
         if self.clients.is_empty() {
@@ -330,7 +344,7 @@ fn name(what: &'static str, given: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// All refresh keys, the retired ones too: a shared set is looked at as it is now.
+/// Checks all refresh keys, including retired ones. Of a shared set it checks the current keys.
 fn check_keys(access_keys: &SharedKeySet, refresh_keys: &SharedKeySet) -> Result<(), ConfigError> {
     let (access_keys, refresh_keys) = (access_keys.load(), refresh_keys.load());
     for (what, keys) in [("access_key", &access_keys), ("refresh_key", &refresh_keys)] {

@@ -1,14 +1,15 @@
-//! The tests that a session store has to pass: a harness goes in that opens handles on one store; a report comes out
-//! that names each rule the store breaks, with what to do about it.
+//! The tests that a session store has to pass. The caller provides a harness, which opens handles
+//! on one store. The suite returns a report that names each rule that the store breaks, and what to
+//! do about it.
 //!
 //! # Writing a store
 //!
-//! 1. Implement [`RefreshStore`] with `async fn`s. The decision is not yours to write:
-//!    [`RotateRequest::decide`](super::rotation::RotateRequest::decide) takes it. What a store adds is that nothing
-//!    happens between reading the record, deciding, and writing the change: a transaction that holds the row, one
-//!    statement, a script; or [`rotate_by_swapping`](super::store::rotate_by_swapping) for a store that can compare and
-//!    swap.
-//! 2. Implement [`Harness`]: how another process would open your data.
+//! 1. Implement [`RefreshStore`] with `async fn`s. The store does not implement the decision
+//!    itself: [`RotateRequest::decide`](super::rotation::RotateRequest::decide) makes it. The store
+//!    guarantees that no other step happens between reading the record, deciding, and writing the
+//!    change. It can use a transaction that holds the row, one statement, or a script. A store that
+//!    can compare and swap uses [`rotate_by_swapping`](super::store::rotate_by_swapping).
+//! 2. Implement [`Harness`]: how another process would open the data.
 //! 3. Run the suite, on a runtime with several threads and with all of tokio's drivers enabled.
 //!
 //! ```
@@ -23,7 +24,7 @@
 //! impl Harness for Memory {
 //!     type Store = Arc<MemoryStore>;
 //!
-//!     // A store in a database opens a connection of its own here.
+//!     // A store in a database opens another connection here.
 //!     async fn open(&self) -> Arc<MemoryStore> {
 //!         self.0.clone()
 //!     }
@@ -37,7 +38,7 @@
 //! // #[tokio::test(flavor = "multi_thread")]
 //! #[tokio::main]
 //! async fn main() {
-//!     // Its only clock is the caller's.
+//!     // Its only clock is that of the caller.
 //!     let suite = Suite::new().shares_the_clock();
 //!     let report = suite.run(&Memory(Arc::new(MemoryStore::new(10_000)))).await;
 //!     println!("{report}");
@@ -45,44 +46,47 @@
 //! }
 //! ```
 //!
-//! The example `custom_store` is a whole store of this kind, in one JSON file. [`Suite`] has the settings: how many
-//! rounds, which cases, and what to say of a store that removes sessions by itself, as Redis does with a TTL.
+//! The example `custom_store` is a complete store of this kind, in one JSON file. [`Suite`] has the
+//! settings: the number of rounds, the cases to run, and whether the store removes sessions by
+//! itself, like Redis with a TTL.
 //!
 //! # What it does to the data
 //!
-//! Ids and subjects are new with every run, so the store need not be empty. The sessions are of January 1970, when
-//! nobody else's was over, so that the tests of [`purge_expired`](RefreshStore::purge_expired) remove none but the
-//! suite's own. One case purges by a clock that is years ahead, which a store that trusts the caller's clock obeys: never run
-//! the suite on data that matters. A run leaves some ten sessions behind that last for decades. Two runs at once on the same data disturb
-//! each other's purges: give each a database, or let one follow the other.
+//! Ids and subjects are new in every run, so the store need not be empty. The sessions are in
+//! January 1970, when no session of an application had ended, so that the tests of
+//! [`purge_expired`](RefreshStore::purge_expired) remove only the suite's own sessions. One case
+//! purges with a clock that is years ahead. A store that trusts the caller's clock obeys it: never
+//! run the suite on data that matters. A run leaves about ten sessions that last for decades. Two
+//! concurrent runs on the same data disturb each other's purges: use two databases, or run one
+//! after the other.
 //!
 //! # The rules
 //!
 //! | rule | what it says |
 //! |---|---|
-//! | R1 | Of all that present one generation at once, exactly one is answered `Rotated`, the rest `Replayed`, with one successor. A reauthentication within the grace of a rotation keeps the token that the rotation made. |
-//! | R2 | The generation before the current one is replayed for the grace, to the millisecond; a replay writes nothing. The grace begins when the record is changed, however long the store stalls. |
-//! | R3 | An older one, or one after the grace, is reuse: the session is revoked, durably, before `Reused` is answered. |
-//! | R4 | What is revoked or expired never replays, grace or not. |
-//! | R6 | A generation ahead of the store is healed, or refused, as the request says. |
+//! | R1 | If several requests present one generation at once, exactly one is answered `Rotated` and the others `Replayed`, all with the same successor. A reauthentication within the grace of a rotation keeps the token that the rotation made. |
+//! | R2 | The generation before the current one is replayed during the grace, to the millisecond. A replay writes nothing. The grace begins when the record is changed, however long the store stalls. |
+//! | R3 | An older generation, or that generation after the grace, is a reuse: the session is revoked, durably, before `Reused` is answered. |
+//! | R4 | A revoked or expired session never replays, even within the grace. |
+//! | R6 | A generation ahead of the store is healed or refused, according to the request. |
 //! | R7 | Expiry is decided at use, to the millisecond, and the absolute end never moves. |
-//! | R8 | A clock that steps prolongs nothing, and no time or duration makes a step fail. |
-//! | R10 | After a revocation is answered no rotation succeeds, those under way included; the first reason stays. |
-//! | R11 | No update brings back, or makes, a session that is not there. |
-//! | R12 | A step whose answer got lost can be repeated, and loses nothing. |
-//! | R13 | A replay is answered with the key that the current token was made with. |
-//! | R18 | Every step ends within the store's deadline, whatever holds the store up. |
-//! | R19 | The id of a session that a step has ended is in the log of ended sessions when the step is answered, and no other id is. |
-//! | R20 | Where an insert has a limit, no more sessions of the subject are live once it is answered, however many logins run at once; what made room is revoked and in the log. |
-//! | C1 | What was inserted is loaded exactly. |
+//! | R8 | A clock step extends no lifetime, and no time or duration makes a step fail. |
+//! | R10 | After a revocation is answered no rotation succeeds, including concurrent ones. The first reason stays. |
+//! | R11 | No update creates a session, or restores one that was removed. |
+//! | R12 | A step whose answer was lost can be repeated without losing anything. |
+//! | R13 | A replay is answered with the key that made the current token. |
+//! | R18 | Every step ends within the store's deadline, whatever makes the store wait. |
+//! | R19 | When a step that ends a session is answered, the session's id is in the log of ended sessions. No other id is in the log. |
+//! | R20 | After an insert with a limit is answered, no more sessions of the subject are live than the limit allows, however many logins run at once. The sessions that made room are revoked and in the log. |
+//! | C1 | A load returns exactly what was inserted. |
 //! | C2 | An insert never overwrites. |
-//! | C3 | Absence is an outcome. |
-//! | C4 | A list is complete, only of live sessions, and in order, whole or in pages. |
+//! | C3 | A missing session is an outcome, not an error. |
+//! | C4 | A list has all live sessions and no others, in order, whole or in pages. |
 //! | C5 | Subjects are compared byte for byte. |
-//! | C6 | A purge removes what has ended by the caller's clock and the store's, nothing else, and no more than it may. |
-//! | C7 | Every handle sees what any other was answered. |
+//! | C6 | A purge removes only sessions that have ended by the caller's clock and by the store's, and no more than the limit. |
+//! | C7 | Every handle sees each step that another handle has answered. |
 //!
-//! R5, R9, R14 and R15 are for those who call stores. [`Faulty`] helps to test them.
+//! R5, R9, R14 and R15 are rules for the callers of stores. [`Faulty`] helps to test them.
 
 mod cases;
 mod faulty;
@@ -103,25 +107,26 @@ pub use self::{
     report::{CaseReport, CaseResult, Report},
 };
 
-/// Opens handles on one and the same data.
+/// Opens handles on the same data.
 pub trait Harness: Send + Sync + 'static {
     /// The store under test.
     type Store: RefreshStore;
 
-    /// Another handle on the same data, as independent of the others as one that another process opens. It panics when
-    /// it cannot be had.
+    /// Opens another handle on the same data, as independent of the others as one that another
+    /// process opens. It panics if that fails.
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
 
-    /// Holds up every rotation of the data, as a lock that another program has taken does, until the suite ends the
-    /// [`Stall`]: after the deadline of the store and two seconds at the latest. `None` for a store that nothing can hold up.
+    /// Blocks every rotation of the data, like a lock that another program has taken, until the
+    /// suite ends the [`Stall`]. That is at the latest two seconds after the deadline of the store.
+    /// Returns `None` for a store that nothing can block.
     fn stall(&self) -> impl Future<Output = Option<Stall>> + Send;
 }
 
-/// A lock or the like that holds a store up until the suite ends it.
+/// A lock or something similar that blocks a store until the suite ends it.
 pub struct Stall(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Stall {
-    /// A stall that `end` ends: it gives the lock back, and is polled to its end.
+    /// Makes a stall that `end` ends, for example by releasing a lock. `end` is polled to its end.
     pub fn new(end: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(Box::pin(end))
     }
@@ -140,7 +145,7 @@ impl fmt::Debug for Stall {
 /// Runs the suite with its defaults.
 ///
 /// # Panics
-/// When the harness does, and outside of a tokio runtime, or in one without a timer.
+/// If the harness panics, outside of a tokio runtime, or in a runtime without a timer.
 pub async fn run(harness: &impl Harness) -> Report {
     Suite::new().run(harness).await
 }
@@ -169,10 +174,10 @@ pub struct Suite {
 const HANDLES: usize = 4;
 
 impl Suite {
-    /// The deadline of a store that says nothing else: 3 seconds.
+    /// The deadline if the settings have none: 3 seconds.
     const DEADLINE: Duration = Duration::from_secs(3);
 
-    /// Every case, races in 8 rounds, another seed with every run.
+    /// Returns a suite with every case, races in 8 rounds, and a new seed for every run.
     pub const fn new() -> Self {
         Self {
             rounds: 8,
@@ -185,13 +190,14 @@ impl Suite {
         }
     }
 
-    /// How often each race is run, and how many times 60 random operations: at least once. Two will do where a step
-    /// is slow, or where a purge reads through all sessions.
+    /// Sets how often each race is run, and how many times 60 random operations are made: at least
+    /// once. Two rounds are enough if a step is slow, or if a purge reads all sessions.
     pub fn rounds(self, rounds: u32) -> Self {
         Self { rounds: if rounds == 0 { 1 } else { rounds }, ..self }
     }
 
-    /// Where the random operations begin: the same ones as in the run that [reported](Report::seed) it.
+    /// Sets the seed of the random operations, to repeat those of the run that
+    /// [reported](Report::seed) it.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }
@@ -201,36 +207,37 @@ impl Suite {
         Self { only: Some(prefix.into()), ..self }
     }
 
-    /// For a store whose server removes sessions by itself, some time after they are over by the server's clock.
+    /// Sets that the store's server removes sessions by itself, some time after they have ended by
+    /// the server's clock.
     ///
-    /// All sessions are then of the present, and what `purge_expired` removes is not tested: only that no live session
-    /// is among it.
+    /// All sessions are then in the present. The suite does not test what `purge_expired` removes,
+    /// only that it removes no live session.
     pub fn removes_by_itself(self) -> Self {
         Self { removes_by_itself: true, ..self }
     }
 
-    /// For a store within one process, which has no clock but the caller's: what `purge_expired` removes for a caller whose
-    /// clock is ahead is not tested.
+    /// Sets that the store is within one process and has no clock but the caller's. The suite then
+    /// does not test what `purge_expired` removes for a caller whose clock is ahead.
     pub fn shares_the_clock(self) -> Self {
         Self { shares_the_clock: true, ..self }
     }
 
-    /// The time within which the store promises to end every step, 3 seconds unless this is called. It has to be longer
-    /// than the 200 ms for which other cases hold the store up.
+    /// Sets the time within which the store promises to end every step, 3 seconds by default. It
+    /// has to be longer than the 200 ms for which other cases block the store.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// How long a case may take before it fails, for it may hang: a minute unless said otherwise.
+    /// Sets the time after which a case fails because it may hang, a minute by default.
     pub fn time_limit(self, limit: Duration) -> Self {
         Self { time_limit: limit, ..self }
     }
 
-    /// Runs it.
+    /// Runs the suite.
     ///
     /// # Panics
-    /// When the harness does, and outside of a tokio runtime, or in one without a timer. A store that panics fails the
-    /// case.
+    /// If the harness panics, outside of a tokio runtime, or in a runtime without a timer. A panic
+    /// of the store makes the case fail instead.
     pub async fn run<H: Harness>(self, harness: &H) -> Report {
         let mut handles = Vec::with_capacity(HANDLES);
         for _ in 0..HANDLES {
@@ -255,10 +262,10 @@ impl Default for Suite {
     }
 }
 
-/// Any will do, as long as the report tells which one it was.
+/// Returns any seed. The report prints it.
 fn some_seed() -> u64 {
     let mut seed = [0; 8];
-    // Without randomness there are no ids, which every case will say.
+    // Without randomness there are no ids, and every case will report that.
     let _ = getrandom::fill(&mut seed);
     u64::from_le_bytes(seed)
 }

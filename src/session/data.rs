@@ -5,14 +5,15 @@ use core::fmt;
 
 use crate::debug::debug_by_message;
 
-/// Up to 1 KiB of the application's own, kept with a session: the methods of
+/// Data of the application that are stored with a session, up to 1 KiB: for example the methods of
 /// authentication, or the tenant. kippu stores the bytes and never reads them.
 ///
-/// A login sets them ([`Login::data`](super::Login::data)), each refresh shows them to the application
-/// ([`Session::data`](super::Session)), and may replace them ([`Renewal::data`](super::Renewal::data)).
+/// A login sets them ([`Login::data`](super::Login::data)). Each refresh passes them to the
+/// application ([`Session::data`](super::Session)), which may replace them
+/// ([`Renewal::data`](super::Renewal::data)).
 ///
-/// An attacker who reads the store reads them, and one who writes it changes them: keep no password here. `Debug` shows
-/// their length alone.
+/// An attacker who can read the store can read the data, and one who can write it can change them.
+/// Do not store a password in them. `Debug` shows only the length.
 ///
 /// ```
 /// use kippu::session::SessionData;
@@ -32,22 +33,22 @@ pub struct SessionData(Box<[u8]>);
 
 /// The data are longer than [`SessionData::MAX_LEN`].
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{length} bytes of data for a session: {} at most", SessionData::MAX_LEN)]
+#[error("{length} bytes of data for a session: at most {} are allowed", SessionData::MAX_LEN)]
 pub struct DataTooLong {
-    /// How long they are, in bytes.
+    /// The length of the data, in bytes.
     pub length: usize,
 }
 
 debug_by_message!(DataTooLong);
 
 impl SessionData {
-    /// The most bytes that a session keeps: 1,024.
+    /// The maximum length in bytes: 1,024.
     pub const MAX_LEN: usize = 1024;
 
-    /// These bytes.
+    /// Wraps the bytes.
     ///
     /// # Errors
-    /// [`DataTooLong`] above [`MAX_LEN`](Self::MAX_LEN).
+    /// [`DataTooLong`] above [`MAX_LEN`](Self::MAX_LEN) bytes.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, DataTooLong> {
         let bytes = bytes.into();
         match bytes.len() {
@@ -56,7 +57,7 @@ impl SessionData {
         }
     }
 
-    /// The bytes; none where the application has set none.
+    /// Returns the bytes. They are empty if the application has set none.
     pub const fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -81,6 +82,9 @@ mod tests {
         assert_eq!(longest.as_bytes(), [b'x'; 1024]);
         assert_eq!(format!("{longest:?}"), "SessionData(1024 bytes)");
         let error = SessionData::new(vec![b'x'; 1025]).unwrap_err();
-        assert_eq!(format!("{error}"), "1025 bytes of data for a session: 1024 at most");
+        assert_eq!(
+            format!("{error}"),
+            "1025 bytes of data for a session: at most 1024 are allowed"
+        );
     }
 }

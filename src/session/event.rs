@@ -1,66 +1,71 @@
-//! What happens to sessions, for logs and alarms: a session, a subject, and what it was. Never a token or a key.
+//! The events of sessions, for logs and alarms: a kind, a session and a subject. An event never
+//! contains a token or a key.
 
 use alloc::boxed::Box;
 
 use super::{id::SessionId, record::RevokeReason};
 
-/// Who is told of events.
+/// The application's function that receives events.
 pub(super) type OnEvent = Box<dyn Fn(&Event<'_>) + Send + Sync>;
 
-/// Something that happened to a session, told after it has become durable.
+/// Something that happened to a session. It is reported after the change is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event<'e> {
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// The session; none when several ended at once.
+    /// The session, or `None` if several ended at once.
     pub session_id: Option<SessionId>,
-    /// Whose it is; none at a logout, for which nobody has to look.
+    /// The user, or `None` at a logout by refresh token, which does not read the record.
     pub subject: Option<&'e str>,
 }
 
-/// What can happen.
+/// The kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
     /// A session began.
     LoggedIn,
-    /// Its refresh token was used up, and has a successor.
+    /// The refresh token was used up and has a successor.
     Rotated,
     /// A refresh token was presented again within the grace, and got the same successor.
     Replayed,
-    /// A refresh token was presented again, too late for a retry: two parties hold tokens of this session.
-    /// It has been revoked. Told by the request that revoked it: when the store's answer to that one was lost,
-    /// the next finds a session that is revoked, and nobody is told.
+    /// A refresh token was presented again, too late for a retry: two parties have tokens of this
+    /// session. The session has been revoked. The request that revoked it reports the event. If the
+    /// store's answer to that request was lost, the next request finds a revoked session, and the
+    /// event is not reported.
     ReuseDetected,
-    /// The user authenticated again ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)).
+    /// The user authenticated again
+    /// ([`Sessions::reauthenticate`](super::Sessions::reauthenticate)).
     Reauthenticated,
-    /// Sessions ended: by a logout, all of a subject's, or one that had no room beside a later login. When the store's answer
-    /// to that login was lost, the sessions that made room are not reported.
+    /// Sessions ended: by a logout, by a logout of all sessions of a subject, or because a later
+    /// login needed room. If the store's answer to that login was lost, the sessions that made room
+    /// are not reported.
     Revoked {
-        /// Why.
+        /// The reason.
         reason: RevokeReason,
-        /// How many.
+        /// The number of sessions.
         sessions: u64,
     },
-    /// The store has lost commits, and caught up with a refresh token that proves it.
+    /// The store had lost commits, and caught up with a refresh token that proves it.
     Healed {
-        /// How many generations it had lost.
+        /// The number of generations that it had lost.
         lost: u64,
     },
-    /// The store has lost commits, and the refresh token that proves it was refused.
+    /// The store has lost commits. The refresh token that proves it was refused.
     Ahead {
-        /// How many generations it has lost.
+        /// The number of generations that it has lost.
         lost: u64,
     },
-    /// The application no longer wanted the user. The session has been revoked.
+    /// The application denied the user. The session has been revoked.
     Denied,
 }
 
 impl Event<'_> {
-    /// Says it through `tracing`: what is to be looked into as a warning, the rest for information.
+    /// Logs the event through `tracing`: as a warning if an operator should look into it, otherwise
+    /// as information.
     pub(super) fn trace(&self) {
-        // Quoted and escaped: what a user chose to be called writes no line of its own.
+        // The subject is quoted and escaped: a name that a user chose cannot add a line to the log.
         macro_rules! say {
             ($level:ident, $message:literal $(, $field:ident = $value:expr)*) => {
                 tracing::$level!(

@@ -1,4 +1,5 @@
-//! The id of a session: 16 bytes, in `sid` and in the refresh token; no secret, since no token is made of it alone.
+//! The id of a session: 16 bytes, in `sid` and in the refresh token. It is not a secret, because no
+//! token is made of the id alone.
 
 use alloc::string::String;
 use core::{fmt, str::FromStr};
@@ -8,29 +9,31 @@ use sha2::{Digest, Sha256};
 
 use crate::{base64url, debug::debug_by_message, key::KeyError};
 
-/// What a session is called: in the store, in the `sid` claim of its access tokens, and within its refresh token.
+/// The id of a session: in the store, in the `sid` claim of its access tokens, and in its refresh
+/// token.
 ///
-/// 16 bytes: 14 from the operating system's generator, after 2 that are the start of the subject's SHA-256. These
-/// two, the [`shard`](SessionId::shard), are the same for all sessions of a subject, so that a store that is spread
-/// over locks or machines can keep them together, and end them all in one step. A user who chooses the name of an account
-/// chooses its shard: the cost of a step must not depend on the other subjects of a shard.
+/// An id has 16 bytes: 2 from the subject's SHA-256, and 14 from the operating system's generator.
+/// The first 2 bytes, the [`shard`](SessionId::shard), are the same for all sessions of a subject.
+/// A store that is spread over locks or machines can therefore keep these sessions together and end
+/// them all in one step. A user who chooses the name of an account chooses its shard: the cost of a
+/// step must not depend on the other subjects of a shard.
 ///
-/// An id is not a secret: an attacker who knows one cannot act for the session.
+/// An id is not a secret: an attacker who knows an id cannot act for the session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; 16]);
 
-/// A text that is no session id.
+/// The text is not a session id.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a session id is 22 symbols of base64url")]
+#[error("a session id has 22 symbols of base64url")]
 pub struct SessionIdError;
 
 debug_by_message!(SessionIdError);
 
 impl SessionId {
-    /// A new id for a session of `subject`.
+    /// Returns a new id for a session of `subject`.
     ///
     /// # Errors
-    /// [`KeyError::NoRandomness`] when the operating system gives no random bytes.
+    /// [`KeyError::NoRandomness`] if the operating system returns no random bytes.
     pub fn generate(subject: &str) -> Result<Self, KeyError> {
         let mut id = [0; 16];
         let (shard, random) = id.split_at_mut(2);
@@ -39,23 +42,24 @@ impl SessionId {
         Ok(Self(id))
     }
 
-    /// The id that was stored as these bytes.
+    /// Returns the id that was stored as these bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes to store.
+    /// Returns the bytes to store.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// The number that all sessions of one subject share, and one in 65,536 subjects.
+    /// Returns the shard: a number that all sessions of a subject share. One in 65,536 subjects has
+    /// the same.
     pub const fn shard(&self) -> u16 {
         let [high, low, ..] = self.0;
         u16::from_be_bytes([high, low])
     }
 
-    /// The shard of the sessions of `subject`.
+    /// Returns the shard of the sessions of `subject`.
     pub fn shard_of(subject: &str) -> u16 {
         let hash: [u8; 32] = Sha256::digest(subject.as_bytes()).into();
         let [high, low, ..] = hash;
@@ -64,7 +68,7 @@ impl SessionId {
 }
 
 impl fmt::Display for SessionId {
-    /// base64url, 22 symbols.
+    /// Prints 22 symbols of base64url.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&base64url::encode(&self.0))
     }
@@ -89,7 +93,7 @@ impl FromStr for SessionId {
 }
 
 impl Serialize for SessionId {
-    /// As text, whatever the format.
+    /// Writes a text, whatever the format.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -115,7 +119,7 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-/// A name that no other token of the issuer has: 16 random bytes, for `jti`.
+/// Returns a name for `jti` that no other token of the issuer has: 16 random bytes.
 pub(super) fn random_name() -> Result<String, KeyError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| KeyError::NoRandomness)?;

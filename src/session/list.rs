@@ -13,39 +13,40 @@ use super::{
 };
 use crate::numeric_date::NumericDate;
 
-/// A session, as its user may see it in a list, and as the application sees it when it authorizes a refresh.
+/// A session, as a user sees it in a list, and as the application sees it in `authorize`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Session {
-    /// Its id, to end it by.
+    /// The id, for example for [`Sessions::logout_session`](super::Sessions::logout_session).
     pub id: SessionId,
-    /// The user whom it is for.
+    /// The user.
     pub subject: String,
-    /// The client that it belongs to.
+    /// The client to which the session belongs.
     pub client: String,
-    /// The name that the application gave it at the login.
+    /// The label that the application set at the login.
     pub label: Option<String>,
     /// When the user logged in.
     pub created_at: NumericDate,
-    /// When it was last refreshed; at the login, when it never was.
+    /// When the session was last refreshed, or the login if it never was.
     pub last_used_at: NumericDate,
-    /// When it ends unless it is refreshed again.
+    /// When the session ends unless it is refreshed again.
     pub expires_at: NumericDate,
-    /// Whether its cookies last beyond the end of the browser.
+    /// Whether the cookies of the session outlive the browser session.
     pub remembered: bool,
     /// When the user last authenticated.
     pub auth_time: NumericDate,
-    /// The application's own.
+    /// The application's data.
     pub data: SessionData,
 }
 
-/// A part of the list of a subject's sessions.
+/// A page of the list of a subject's sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionPage {
-    /// The sessions, by the time of their login.
+    /// The sessions, in the order of their logins.
     pub sessions: Vec<Session>,
-    /// Where the next page begins, for [`Sessions::list_after`](super::Sessions::list_after); none at the end of the list.
+    /// The start of the next page, for [`Sessions::list_after`](super::Sessions::list_after), or
+    /// `None` at the end of the list.
     pub next: Option<ListCursor>,
 }
 
@@ -67,7 +68,7 @@ impl From<SessionRecord> for Session {
 }
 
 impl<S: RefreshStore> Sessions<S> {
-    /// The sessions of `subject` that can be refreshed, by the time of their login: up to
+    /// Returns the live sessions of `subject` in the order of their logins, at most
     /// [`PAGE`](Self::PAGE) of them.
     ///
     /// # Errors
@@ -76,7 +77,7 @@ impl<S: RefreshStore> Sessions<S> {
         self.page(subject, None).await
     }
 
-    /// The next page of the list, from where [`SessionPage::next`] says.
+    /// Returns the next page of the list, which begins at [`SessionPage::next`].
     ///
     /// # Errors
     /// [`SessionError::Store`].
@@ -88,7 +89,7 @@ impl<S: RefreshStore> Sessions<S> {
         self.page(subject, Some(place)).await
     }
 
-    /// How many sessions a page of a list has: 100.
+    /// The maximum number of sessions on a page: 100.
     pub const PAGE: usize = 100;
 
     async fn page(
@@ -99,14 +100,14 @@ impl<S: RefreshStore> Sessions<S> {
         if !is_name(subject) {
             return Ok(SessionPage { sessions: Vec::new(), next: None });
         }
-        // One more, to see whether there is one.
+        // One more than a page, to find out whether there is a next page.
         let limit = u32::try_from(Self::PAGE).unwrap_or(u32::MAX) + 1;
         let request = ListRequest { after, limit, ..ListRequest::new(subject, self.now()) };
         let mut records = self.store.list(&request).await?;
         let has_more = records.len() > Self::PAGE;
         records.truncate(Self::PAGE);
         let next = records.last().filter(|_| has_more).map(ListCursor::of);
-        // The store may have lost that one has ended.
+        // The store may have lost the end of a session that this server knows of.
         records.retain(|record| !self.verifier.knows_ended(&record.id));
         Ok(SessionPage { sessions: records.into_iter().map(Session::from).collect(), next })
     }

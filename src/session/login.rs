@@ -1,4 +1,4 @@
-//! A user logs in: what the application says of it, and the session that begins.
+//! Logins: the options of a login, and the session that begins.
 
 use alloc::{boxed::Box, string::String};
 use core::{error::Error, future::Future, time::Duration};
@@ -20,10 +20,10 @@ use super::{
 };
 use crate::key_set::KeySet;
 
-/// A login of a user whom the application has authenticated, and the policy of its session.
+/// A login of a user whom the application has authenticated, with the policy of its session.
 ///
-/// A value that is not set here is that of the [`SessionsBuilder`](super::SessionsBuilder). The values hold for the whole
-/// session, through all its refreshes.
+/// A value that is not set here is that of the [`SessionsBuilder`](super::SessionsBuilder). The
+/// values apply to the whole session, through all its refreshes.
 ///
 /// ```
 /// use kippu::session::{Login, SessionLimit};
@@ -46,8 +46,8 @@ pub struct Login {
 }
 
 impl Login {
-    /// A login of `subject`: the name that the application knows its user by for ever, 1 to 512 bytes without control
-    /// characters.
+    /// Makes a login of `subject`: a name of the user that never changes, with 1 to 512 bytes and
+    /// no control characters.
     pub fn new(subject: impl Into<String>) -> Self {
         Self {
             subject: subject.into(),
@@ -61,53 +61,60 @@ impl Login {
         }
     }
 
-    /// Names the session for its user's list of sessions, for example with the `User-Agent` of the request.
+    /// Sets the name of the session in its user's list of sessions, for example the `User-Agent` of
+    /// the request.
     ///
-    /// Any text will do: a longer one is cut after 128 bytes, at the end of a character, and each character that
-    /// would disturb a list (controls, line separators, changes of the writing direction) becomes U+FFFD.
+    /// Any text is accepted. A longer text is cut after at most 128 bytes, at the end of a
+    /// character. A character that would disturb a list (controls, line separators, changes of the
+    /// writing direction) becomes U+FFFD.
     #[must_use]
     pub fn label(self, label: impl AsRef<str>) -> Self {
         Self { label: Some(shown(label.as_ref())), ..self }
     }
 
-    /// Logs in to this client: one of those that the builder [names](super::SessionsBuilder::client), the first of them
-    /// unless this is called.
+    /// Sets the client, which has to be one of those that the builder
+    /// [names](super::SessionsBuilder::client). The default is the first of them.
     #[must_use]
     pub fn client(self, client: impl Into<String>) -> Self {
         Self { client: Some(client.into()), ..self }
     }
 
-    /// With `false`, for a computer that others use too: the session's cookies end with the browser, and the session ends after
-    /// [`Sessions::UNREMEMBERED_IDLE_LIFETIME`](super::Sessions::UNREMEMBERED_IDLE_LIFETIME) without a refresh, and after
-    /// [`Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME`](super::Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME) at the latest, where the
-    /// builder's lifetimes are not shorter, but never before an access token would. `true` unless this is called.
+    /// Sets whether the session is remembered; the default is `true`. Use `false` for a computer
+    /// that others use too. The session's cookies then end with the browser session. The session
+    /// ends after
+    /// [`Sessions::UNREMEMBERED_IDLE_LIFETIME`](super::Sessions::UNREMEMBERED_IDLE_LIFETIME)
+    /// without a refresh, and after
+    /// [`Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME`](super::Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME)
+    /// at the latest, unless the builder's lifetimes are shorter. It never ends before an access
+    /// token would.
     #[must_use]
     pub fn remember(self, remembered: bool) -> Self {
         Self { remembered, ..self }
     }
 
-    /// How long this session lives without a refresh, whatever the builder says; at least as long as an access token, and no
-    /// longer than the session lives at all.
+    /// Sets how long this session lives without a refresh, instead of the builder's value. It has
+    /// to be at least the lifetime of an access token, and at most the absolute lifetime of the
+    /// session.
     #[must_use]
     pub fn idle_lifetime(self, lifetime: Duration) -> Self {
         Self { idle_lifetime: Some(lifetime), ..self }
     }
 
-    /// How long this session lives at most, whatever the builder says.
+    /// Sets how long this session lives at most, instead of the builder's value.
     #[must_use]
     pub fn absolute_lifetime(self, lifetime: Duration) -> Self {
         Self { absolute_lifetime: Some(lifetime), ..self }
     }
 
-    /// Keeps these data with the session.
+    /// Stores these data with the session.
     #[must_use]
     pub fn data(self, data: SessionData) -> Self {
         Self { data, ..self }
     }
 
-    /// How many live sessions the subject may have after this login, whatever the builder says. The sessions that make room
-    /// stay in the store until they are purged, and each login with a limit reads those of its subject: limit how often a user
-    /// can log in.
+    /// Limits the live sessions of the subject, including this one, instead of the builder's limit.
+    /// Sessions that are evicted stay in the store until they are purged, and each login with a
+    /// limit reads the sessions of its subject: limit how often a user can log in.
     #[must_use]
     pub fn limit(self, limit: SessionLimit) -> Self {
         Self { limit: Some(limit), ..self }
@@ -118,7 +125,7 @@ impl Login {
     }
 }
 
-/// A text that comes from the client, as it can be stored and shown.
+/// Returns a text of the client in a form that can be stored and shown.
 fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len().min(MAX_LABEL_LEN));
     for char in text.chars() {
@@ -131,8 +138,9 @@ fn shown(text: &str) -> String {
     shown
 }
 
-/// Controls (Cc), the line and paragraph separators, and the characters that set the direction of the text around them
-/// (Unicode Standard Annex #9 §2).
+/// Returns whether a character disturbs a list: controls (Cc), the line and paragraph separators,
+/// and the characters that set the direction of the text around them (Unicode Standard Annex #9
+/// §2).
 fn disturbs(char: char) -> bool {
     matches!(
         char,
@@ -140,7 +148,7 @@ fn disturbs(char: char) -> bool {
     ) || char.is_control()
 }
 
-/// What can be a subject or a client.
+/// Returns whether a text can be a subject or a client.
 pub(super) fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_LEN).contains(&text.len()) && !text.contains(char::is_control)
 }
@@ -158,8 +166,9 @@ impl From<String> for Login {
 }
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Begins a session, after the application has made sure who it is. `claims` go into the access token
-    /// beside those of RFC 9068 §2.2. They are not stored: `authorize` returns them at each refresh.
+    /// Begins a session of a user whom the application has authenticated. `claims` are added to
+    /// those of RFC 9068 §2.2 in the access token. They are not stored: `authorize` returns them at
+    /// each refresh.
     ///
     /// ```
     /// # use kippu::{Algorithm, Key, session::{Login, MemoryStore, NoClaims, Sessions}};
@@ -170,7 +179,8 @@ impl<S: RefreshStore> Sessions<S> {
     /// ```
     ///
     /// # Errors
-    /// [`SessionError`]: a subject, label or claims that cannot be, a store that is full or at fault.
+    /// [`SessionError`], for example if the subject or the claims are invalid, or if the store is
+    /// full or fails.
     pub async fn login<C: Serialize>(
         &self,
         login: impl Into<Login>,
@@ -183,19 +193,24 @@ impl<S: RefreshStore> Sessions<S> {
         self.logged_in(&request.session, access_token, &keys, now)
     }
 
-    /// As [`Sessions::login`], for an application that looks at the user's account once more when the session is
-    /// in the store already: so a password that is changed, or an account that is closed, while this login is
-    /// under way, with a [`Sessions::logout_all`] after it, leaves no session behind.
+    /// Begins a session, like [`Sessions::login`], and checks the user's account once more after
+    /// the session is stored. Suppose that a password is changed, or an account closed, while this
+    /// login is in flight, and [`Sessions::logout_all`] follows. Then this login leaves no session
+    /// behind.
     ///
-    /// `authorize` answers as that of [`Sessions::refresh`], but always with claims, and has to compare what the login was granted for: not
-    /// whether the user is welcome, but whether the password is still the one that was checked.
+    /// `authorize` returns the same as that of [`Sessions::refresh`], but always with claims. It
+    /// has to compare the account with what the login was granted for: not whether the user may log
+    /// in, but whether the password is still the one that was checked.
     ///
-    /// The sessions that a [limit](Login::limit) has ended for this login stay ended when `authorize` refuses it.
+    /// If `authorize` denies the login, the sessions that a [limit](Login::limit) has ended for it
+    /// stay ended.
     ///
     /// ```
     /// # use kippu::session::{MemoryStore, NoClaims, Session, SessionError, Sessions};
     /// # struct Account { password_version: u32 }
-    /// # async fn load(_: &str) -> Result<Account, std::io::Error> { Ok(Account { password_version: 7 }) }
+    /// # async fn load(_: &str) -> Result<Account, std::io::Error> {
+    /// #     Ok(Account { password_version: 7 })
+    /// # }
     /// # async fn example(sessions: Sessions<MemoryStore>) -> Result<(), Box<dyn std::error::Error>> {
     /// let checked = load("user-12345").await?; // … its password is right
     /// let tokens = sessions
@@ -210,8 +225,9 @@ impl<S: RefreshStore> Sessions<S> {
     /// ```
     ///
     /// # Errors
-    /// As [`Sessions::login`] and [`Sessions::refresh`]; in all cases no session is left that can be used. A session that
-    /// the store lost meanwhile, as in a failover, is [`SessionError::Store`]: try again.
+    /// Those of [`Sessions::login`] and [`Sessions::refresh`]. After an error no session is left
+    /// that can be used. If the store has lost the session meanwhile, for example in a failover,
+    /// the error is [`SessionError::Store`]: try again.
     pub async fn login_checked<C, E, F>(
         &self,
         login: impl Into<Login>,
@@ -228,10 +244,10 @@ impl<S: RefreshStore> Sessions<S> {
         let record = request.session;
         let checked = async {
             let claims = self.authorized(&record, now, authorize).await?;
-            // Somebody may have ended all sessions of the user meanwhile.
+            // Another request may have ended all sessions of the user meanwhile.
             self.live(&record.id, &record.subject, now).await.map_err(|error| match error {
-                // No logout removes a record. A failover to a replica that lagged does, and a purge that began before
-                // the clock was set back.
+                // A logout never removes a record. Two things do: a failover to a replica that
+                // lagged, and a purge that began before the clock was set back.
                 SessionError::InvalidToken => StoreError::new(
                     StoreErrorKind::Unavailable,
                     "the store has lost the session of a login: try again",
@@ -245,14 +261,15 @@ impl<S: RefreshStore> Sessions<S> {
             Ok(access_token) => self.logged_in(&record, access_token, &keys, now),
             Err(error @ (SessionError::Denied | SessionError::Revoked(_))) => Err(error),
             Err(error) => {
-                // No client has a token of it: it would only be one more session in a list.
+                // No client has a token of this session. Without the revocation it would appear in
+                // a list.
                 let _ = self.store.revoke(&record.id, RevokeReason::Denied, now).await;
                 Err(error)
             }
         }
     }
 
-    /// A new session, not stored yet.
+    /// Returns a new session, which is not stored yet.
     fn begin(
         &self,
         login: Login,
@@ -275,6 +292,7 @@ impl<S: RefreshStore> Sessions<S> {
         let record = SessionRecord {
             label: login.label,
             remembered: login.remembered,
+            // Stored in the record, so that every later refresh applies it.
             idle_lifetime: has_own_idle_lifetime.then_some(idle),
             data: login.data,
             expires_at: now.saturating_add(idle).min(end),
@@ -283,11 +301,12 @@ impl<S: RefreshStore> Sessions<S> {
         Ok((InsertRequest { limit, ..InsertRequest::new(record) }, now))
     }
 
-    /// The lifetimes of a login: what it says itself, and else what the builder has said.
+    /// Returns the lifetimes of a login: its own, or else those of the builder.
     fn lifetimes_of(&self, login: &Login) -> Result<Lifetimes, ConfigError> {
         let mut lifetimes = self.lifetimes;
         if !login.remembered {
-            // An access token lasts that long without a refresh, whatever the session does.
+            // An access token is valid that long without a refresh, so the session must not end
+            // earlier.
             let at_most =
                 |lifetime: Duration, most: Duration| lifetime.min(most.max(lifetimes.access));
             lifetimes.absolute = at_most(lifetimes.absolute, Self::UNREMEMBERED_ABSOLUTE_LIFETIME);
@@ -312,7 +331,8 @@ impl<S: RefreshStore> Sessions<S> {
             }
             InsertOutcome::LimitReached => Err(SessionError::TooManySessions),
             InsertOutcome::Full => Err(SessionError::Full),
-            // A driver may send a step again when its answer is lost; then what is there is what was sent.
+            // A driver may repeat a step whose answer was lost. Then the stored session is the one
+            // that was sent.
             InsertOutcome::Duplicate => match self.store.load(&record.id).await? {
                 Some(stored) if stored == *record => Ok(()),
                 _ => Err(SessionError::NoRandomness),
@@ -337,7 +357,7 @@ impl<S: RefreshStore> Sessions<S> {
     }
 }
 
-/// As stores keep it.
+/// Rounds a duration down to milliseconds, as stores keep it.
 fn in_whole_millis(time: Duration) -> Duration {
     UnixMillis::new(0).saturating_add(time).saturating_since(UnixMillis::new(0))
 }
@@ -361,7 +381,8 @@ mod tests {
         assert_eq!(label(&"é".repeat(100)), "é".repeat(64));
         assert_eq!(label(&"€".repeat(100)), "€".repeat(42));
         assert_eq!(label(&("a".to_owned() + &"🔑".repeat(100))), "a".to_owned() + &"🔑".repeat(31));
-        // A character that replaces a shorter one is counted as it is stored.
+        // A replaced character is counted with the length of U+FFFD, which may be longer than the
+        // original.
         assert_eq!(label(&"\n".repeat(1 << 20)), "\u{fffd}".repeat(42));
     }
 
@@ -373,7 +394,7 @@ mod tests {
         {
             assert_eq!(label(&char.to_string()), "\u{fffd}", "{char:?}");
         }
-        // A joiner is a part of many an emoji, and the rest are letters.
+        // Many emoji contain a joiner, and the others are letters.
         for kept in ["👩\u{200d}💻", "שלום", "\u{202f}", "\u{2065}", "<b>'\"&"] {
             assert_eq!(label(kept), kept);
         }

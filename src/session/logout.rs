@@ -6,18 +6,20 @@ use super::{
 };
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Ends the session of a refresh token, whichever generation of it: once this has answered, no refresh
-    /// succeeds. For a session that has ended already, or that the store no longer has, it does nothing and succeeds.
+    /// Ends the session of a refresh token, of any generation. After the answer no refresh of the
+    /// session succeeds. If the session has ended already, or is not in the store, the call does
+    /// nothing and succeeds.
     ///
-    /// Any refresh key that is known will do, one among them that has retired: its token still proves which session it
-    /// belongs to.
+    /// Any known refresh key is accepted, including a retired one: the token still proves to which
+    /// session it belongs.
     ///
-    /// Access tokens that were given out are accepted until they expire, except by
+    /// Access tokens that were issued earlier stay valid until they expire, except where the
+    /// verifier follows the [ended sessions](super::EndedSessions) or calls
     /// [`Sessions::verify_live`].
     ///
     /// # Errors
-    /// [`SessionError::InvalidToken`] for a text that none of the refresh keys made: no session was ended.
-    /// [`SessionError::Store`].
+    /// [`SessionError::InvalidToken`] for a text that none of the refresh keys made; no session was
+    /// ended. [`SessionError::Store`].
     pub async fn logout(&self, refresh_token: &str) -> Result<(), SessionError> {
         let presented = refresh_token::verify(refresh_token, &self.refresh_keys.load(), None)
             .ok_or(SessionError::InvalidToken)?;
@@ -25,13 +27,13 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(())
     }
 
-    /// As [`Sessions::logout`], for a client that has only an access token of the session, expired or not: its signature
-    /// proves which session it was issued for.
+    /// Ends a session, like [`Sessions::logout`], for a client that has only an access token of the
+    /// session, expired or not. The signature proves for which session the token was issued.
     ///
     /// # Errors
-    /// [`SessionError::AccessToken`] for a token that [`Sessions::verify`] rejects for anything but its age, and
-    /// [`SessionError::InvalidToken`] for one of another subject than the session's: no session was ended.
-    /// [`SessionError::Store`].
+    /// [`SessionError::AccessToken`] for a token that [`Sessions::verify`] refuses for a reason
+    /// other than its age, and [`SessionError::InvalidToken`] for a token of another subject than
+    /// the session's; no session was ended. [`SessionError::Store`].
     pub async fn logout_by_access_token(&self, access_token: &str) -> Result<(), SessionError> {
         let token = self.verifier.session_of(access_token)?;
         let record = self.store.load(&token.session_id).await?;
@@ -42,8 +44,8 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(())
     }
 
-    /// Ends one session of `subject` by its id, which it has from [`Sessions::list`]: a device that is not at
-    /// hand. Says whether there was one to end: another subject's is left alone.
+    /// Ends one session of `subject` by its id from [`Sessions::list`], for example that of a lost
+    /// device. Returns whether there was one to end. A session of another subject is not ended.
     ///
     /// # Errors
     /// [`SessionError::Store`].
@@ -52,13 +54,15 @@ impl<S: RefreshStore> Sessions<S> {
         subject: &str,
         id: &SessionId,
     ) -> Result<bool, SessionError> {
-        // The subject of a session never changes.
+        // The subject of a session never changes, so this check cannot be outdated by the
+        // revocation.
         let is_own = self.store.load(id).await?.is_some_and(|record| record.subject == subject);
         Ok(is_own && self.revoke(id, Some(subject)).await?)
     }
 
-    /// Ends all sessions of `subject`: a lost device, a changed password. Once this has answered no refresh of
-    /// any of them succeeds, whether it began before or after. Says how many there were to end.
+    /// Ends all sessions of `subject`, for example after a lost device or a changed password. After
+    /// the answer no refresh of any of them succeeds, whether it began before or after the call.
+    /// Returns the number of sessions that were ended.
     ///
     /// # Errors
     /// [`SessionError::Store`].
@@ -66,7 +70,8 @@ impl<S: RefreshStore> Sessions<S> {
         self.revoke_all(subject, None).await
     }
 
-    /// As [`Sessions::logout_all`], for all sessions but `keep`: mostly the one that asks for it,
+    /// Ends all sessions of `subject` except `keep`, like [`Sessions::logout_all`]. `keep` is
+    /// usually the session of the request,
     /// [`AccessToken::session_id`](super::AccessToken::session_id).
     ///
     /// # Errors
@@ -79,7 +84,7 @@ impl<S: RefreshStore> Sessions<S> {
         self.revoke_all(subject, Some(keep)).await
     }
 
-    /// Ends one session, and reports the event where it had not ended before.
+    /// Ends one session. Reports the event unless the session had ended before.
     async fn revoke(&self, id: &SessionId, subject: Option<&str>) -> Result<bool, SessionError> {
         let reason = RevokeReason::Logout;
         let is_first = self.store.revoke(id, reason, self.now()).await?;
@@ -94,7 +99,7 @@ impl<S: RefreshStore> Sessions<S> {
         subject: &str,
         keep: Option<&SessionId>,
     ) -> Result<u64, SessionError> {
-        // No session can have such a subject, and PostgreSQL refuses a text that holds NUL.
+        // A session cannot have such a subject, and PostgreSQL refuses a text with NUL.
         if !is_name(subject) {
             return Ok(0);
         }

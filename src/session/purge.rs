@@ -1,7 +1,8 @@
-//! Removes the sessions that have ended from the store: once, or as a task that the application spawns.
+//! Removes the sessions that have ended from the store: once, or as a task that the application
+//! spawns.
 //!
-//! A session ends by its times and not by being removed, so that a late purge changes nothing but the size of the
-//! store. Without any purge the store grows for ever.
+//! A session ends by its times, not by its removal. A late purge therefore changes only the size of
+//! the store. Without a purge the store grows without limit.
 
 use alloc::sync::Arc;
 use core::{future::Future, time::Duration};
@@ -9,22 +10,26 @@ use core::{future::Future, time::Duration};
 use super::{Sessions, error::SessionError, store::RefreshStore};
 use crate::validation::Validation;
 
-/// The most sessions that the task removes in one step, so that no other step waits long.
+/// The maximum number of sessions that the task removes in one step, so that no other step waits
+/// long.
 const PORTION: u32 = 1000;
 
-/// How much longer than needed an ended session stays in the log.
+/// How much longer than necessary an ended session stays in the log, for servers whose clocks
+/// differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Removes up to `limit` sessions that have ended from the store, and returns how many. Fewer than `limit` means that
-    /// none is left, or that the store is so large that its deadline came first; the next call goes on from there. Any
-    /// number of servers may call it at any time.
+    /// Removes up to `limit` sessions that have ended from the store, and returns their number. A
+    /// result below `limit` means that no such session is left, or that the deadline passed before
+    /// the end of a large store; the next call continues there. Any number of servers may call it
+    /// at any time.
     ///
-    /// A call that leaves none also trims the store's log of ended sessions: what was in it for longer than any access token of
-    /// its session can be valid, and an hour more for clocks that differ.
+    /// A call whose result is below `limit` also trims the store's log of ended sessions. It
+    /// removes the ids that have been in the log for longer than an access token of their session
+    /// can be valid, plus an hour for clocks that differ.
     ///
-    /// A session is removed once it has ended by the clock of this server and by the store's: a server whose clock is
-    /// ahead removes no live session.
+    /// A session is removed only after it has ended by the clock of this server and by that of the
+    /// store. A server whose clock is ahead therefore removes no live session.
     ///
     /// # Errors
     /// [`SessionError::Store`].
@@ -37,16 +42,16 @@ impl<S: RefreshStore> Sessions<S> {
         Ok(removed)
     }
 
-    /// A future that removes the sessions that have ended about once in each `pause`, for ever: to be spawned once by each
-    /// server, and dropped or aborted at its end. Five minutes suit most stores; where many servers share a Redis, which reads
-    /// through all sessions, use hours.
+    /// Returns a future that removes ended sessions forever, about once in each `pause`. Each
+    /// server spawns it once, and drops or aborts it at its end. A pause of five minutes suits most
+    /// stores. Use hours if many servers share a Redis, because a purge reads all sessions there.
     ///
-    /// A round calls [`purge_expired`](Self::purge_expired) until a call removes less than it may. An error ends the round: the
-    /// task logs it as a warning, and the number of sessions that the round has removed as information. The next round goes on
-    /// behind what has failed.
+    /// A round calls [`purge_expired`](Self::purge_expired) until a call removes fewer sessions
+    /// than it may. An error ends the round. The task logs it as a warning, and the number of
+    /// removed sessions as information. The next round continues after the part that failed.
     ///
-    /// Each wait is between one half and three halves of `pause`, at random, so that the servers of one store do not meet.
-    /// `sleep` is the timer of the runtime.
+    /// Each wait is random, between one half and three halves of `pause`, so that the servers of
+    /// one store do not purge at the same time. `sleep` is the timer of the runtime.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};
@@ -76,7 +81,8 @@ impl<S: RefreshStore> Sessions<S> {
         }
     }
 
-    /// Removes, portion by portion, all sessions that have ended. Returns how many, and the error that came before the end.
+    /// Removes all sessions that have ended, in portions. Returns their number, and the error that
+    /// stopped the removal, if there was one.
     async fn purge_all(&self) -> (u64, Option<SessionError>) {
         let mut removed = 0;
         loop {
@@ -92,10 +98,10 @@ impl<S: RefreshStore> Sessions<S> {
     }
 }
 
-/// Between one half and three halves of `pause`.
+/// Returns a random duration between one half and three halves of `pause`.
 fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 2];
-    // Without randomness the servers of a store may meet, which costs time and nothing else.
+    // Without randomness the servers of a store may purge at the same time, which only costs time.
     let _ = getrandom::fill(&mut random);
     let part = u32::from(u16::from_le_bytes(random));
     (pause / 2).saturating_add(pause / (1 << 16) * part)

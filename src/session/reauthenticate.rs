@@ -1,4 +1,4 @@
-//! A user authenticates again within a session (RFC 9470).
+//! Reauthentication: a user authenticates again within a session (RFC 9470).
 
 use alloc::borrow::ToOwned;
 
@@ -14,31 +14,36 @@ use super::{
     store::{RefreshStore, StoreError, StoreErrorKind},
 };
 
-/// How often the session is read. Each time another request has rotated it meanwhile, of which one grace has few.
+/// How often the session is read. Another read is needed each time that other requests have rotated
+/// the session meanwhile, which is rare within one grace.
 const TRIES: usize = 8;
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Stores that the user of this session has authenticated again, with the password or a second factor that the
-    /// application has just checked, and returns the next tokens of the same session. Their `auth_time` is the time of this
-    /// call, so that [`AccessToken::require_recent`] accepts them.
+    /// Records that the user of this session has authenticated again, with the password or a second
+    /// factor that the application has just checked. Returns the next tokens of the same session.
+    /// Their `auth_time` is the time of this call, so that [`AccessToken::require_recent`] accepts
+    /// them.
     ///
-    /// The application has to check that [`access.subject`](AccessToken::subject) is the user who authenticated. It passes the
-    /// claims of the next access token; with a [`Renewal`], also the session's data, for example the methods of
-    /// authentication.
+    /// The application has to check that [`access.subject`](AccessToken::subject) is the user who
+    /// authenticated. It passes the claims of the next access token; with a [`Renewal`], also the
+    /// session's data, for example the methods of authentication.
     ///
-    /// The client replaces its refresh token by that of the answer. A reauthentication uses the token up as a refresh does, and
-    /// the client may present it again within the grace. Within the grace of the last rotation it uses no token up: the answer
-    /// has the current one. So a refresh and a reauthentication at once, in two tabs of a browser that share the refresh token
-    /// in a cookie, return the same refresh token, in either order. One case is left out: the refresh presents a token that was
-    /// itself made within the grace, and the reauthentication overtakes it. Then the reauthentication returns the token
-    /// that the refresh uses up.
+    /// The client replaces its refresh token by the one in the response. A reauthentication uses
+    /// the token up like a refresh, and the client may present it again within the grace. Within
+    /// the grace of the last rotation the call uses no token up: the response has the current one.
+    /// A refresh and a reauthentication at the same time, in two tabs of a browser that share the
+    /// refresh token in a cookie, therefore return the same refresh token, in either order. There
+    /// is one exception: the refresh presents a token that was itself made within the grace, and
+    /// the reauthentication overtakes it. The reauthentication then returns the token that the
+    /// refresh uses up.
     ///
-    /// A user who can also write the store can prolong his own session by it: an access token does not say when its session has to
-    /// end. It stays a session of its subject and its client.
+    /// A user who can also write to the store can prolong the session with this call, because an
+    /// access token does not contain the absolute end of its session. The session keeps its subject
+    /// and its client.
     ///
     /// # Errors
-    /// As [`Sessions::verify_live`] and [`Sessions::login`]. [`StoreErrorKind::Contention`] when other requests
-    /// rotate the session each time.
+    /// Those of [`Sessions::verify_live`] and [`Sessions::login`], and
+    /// [`StoreErrorKind::Contention`] if other requests rotate the session each time.
     pub async fn reauthenticate<C>(
         &self,
         access: &AccessToken<C>,
@@ -50,14 +55,15 @@ impl<S: RefreshStore> Sessions<S> {
         let now = self.now();
         for _ in 0..TRIES {
             let mut record = self.live(&access.session_id, &access.subject, now).await?;
-            // The token says which client it is, and not the store: a user may be able to write that.
+            // The client is that of the access token, not of the store, which the user may be able
+            // to write.
             if record.client != access.client_id || !self.clients.contains(&record.client) {
                 return Err(SessionError::InvalidToken);
             }
             let mut request = self.request(record.id, record.generation, kid.to_owned(), now);
             request.was_current = true;
             (request.auth_time, request.data) = (Some(now), data.clone());
-            // For a token that this server cannot make nothing is stored.
+            // If this server cannot make the token, nothing is stored.
             key_of(&granted(request.decide(&record).outcome)?, &keys)?;
             record.auth_time = now;
             let access_token = self.access_token(&record, now, &claims)?;

@@ -1,4 +1,5 @@
-//! A session as stores keep it: one record for a login, changed in place; nothing in it makes a token.
+//! A session as stores keep it: one record for each login, which is changed in place. No token can
+//! be made from a record.
 
 use alloc::string::String;
 use core::{fmt, str::FromStr, time::Duration};
@@ -8,72 +9,76 @@ use sha2::{Digest, Sha256};
 use super::{data::SessionData, id::SessionId, time::UnixMillis};
 use crate::excerpt::UnknownName;
 
-/// A subject or a client: enough for an e-mail address (254 bytes, RFC 5321 §4.5.3.1) or a URI with a name in it, and
-/// short as a key.
+/// The limit for a subject or a client. It is enough for an e-mail address (254 bytes, RFC 5321
+/// §4.5.3.1) or a URI that contains a name, and short for a database key.
 pub(super) const MAX_NAME_LEN: usize = 512;
 
-/// Enough for the name of a device.
+/// The limit for a label: enough for the name of a device.
 pub(super) const MAX_LABEL_LEN: usize = 128;
 
-/// A longer key id would make tokens longer for nothing: a date has 10 bytes, a UUID 36.
+/// The limit for the id of a refresh key, which is part of every token: a date has 10 bytes, a UUID
+/// 36.
 pub(super) const MAX_KID_LEN: usize = 64;
 
-/// The last generation of a session: 2^53 - 1, which stores whose numbers are doubles still hold exactly. A
-/// session that rotates a thousand times a second gets there in 285,000 years.
+/// The last generation of a session: 2^53 - 1. Stores whose numbers are doubles represent it
+/// exactly. A session that rotates a thousand times a second gets there in 285,000 years.
 pub const MAX_GENERATION: u64 = (1 << 53) - 1;
 
 /// One login.
 ///
-/// It holds no token and nothing that a token could be made from: whoever reads the store, or writes it,
-/// cannot refresh. A refresh token is bound to its subject, client, first moment and absolute end: a record in which one of
-/// these was changed is refused.
+/// The record contains no token, and nothing from which a token can be made: an attacker who can
+/// read or write the store cannot refresh a session. A refresh token is bound to the subject, the
+/// client, the start and the absolute end of its session. If one of these was changed in the
+/// record, the token is refused.
 ///
-/// A store builds one with [`SessionRecord::new`] and sets the fields that it has read. A later
+/// A store makes a record with [`SessionRecord::new`] and sets the fields that it has read. A later
 /// version of this crate may add fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionRecord {
-    /// Its id.
+    /// The id of the session.
     pub id: SessionId,
-    /// Whom it is for: 1 to 512 bytes, no control characters among them.
+    /// The user: 1 to 512 bytes without control characters.
     pub subject: String,
-    /// The client that it belongs to (RFC 6749 §2.2): 1 to 512 bytes, no control characters among them.
+    /// The client to which the session belongs (RFC 6749 §2.2): 1 to 512 bytes without control
+    /// characters.
     pub client: String,
-    /// What the user may know it by, the name of a device for one: up to 128 bytes, no control characters.
+    /// The label by which the user recognises the session, for example the name of a device: up to
+    /// 128 bytes without control characters.
     pub label: Option<String>,
     /// When the user logged in.
     pub created_at: UnixMillis,
-    /// When it ends, however much it is used. It never moves.
+    /// When the session ends, however often it is refreshed. It never changes.
     pub absolute_expires_at: UnixMillis,
-    /// Whether it lasts beyond the end of the browser: its cookies do then. It never changes.
+    /// Whether the cookies of the session outlive the browser session. It never changes.
     pub remembered: bool,
-    /// How long it lives unless it is used again, in whole milliseconds, 2^53 - 1 of them at most; none: as the
-    /// [request](super::rotation::RotateRequest::idle_lifetime) says. It never changes.
+    /// How long the session lives unless it is refreshed, in whole milliseconds, at most 2^53 - 1
+    /// of them. With `None`, the value of the
+    /// [request](super::rotation::RotateRequest::idle_lifetime) applies. It never changes.
     pub idle_lifetime: Option<Duration>,
     /// When the user last authenticated: at the login, or at the last
     /// [reauthentication](super::Sessions::reauthenticate).
     pub auth_time: UnixMillis,
-    /// The application's own.
+    /// The application's data.
     pub data: SessionData,
-    /// The generation of the current refresh token: 0 from the login on, at most
-    /// [`MAX_GENERATION`].
+    /// The generation of the current refresh token: 0 at the login, and at most [`MAX_GENERATION`].
     pub generation: u64,
-    /// The `kid` of the refresh key that the current token was made with: 1 to 64 bytes.
+    /// The `kid` of the refresh key that made the current token: 1 to 64 bytes.
     pub kid: String,
     /// When the current refresh token was made: at the login, or at the last rotation.
     pub rotated_at: UnixMillis,
-    /// When it ends unless it is used again; never after `absolute_expires_at`.
+    /// When the session ends unless it is refreshed again. It is never after `absolute_expires_at`.
     pub expires_at: UnixMillis,
-    /// When and why it was ended ahead of time.
+    /// When and why the session was revoked, if it was.
     pub revoked: Option<Revoked>,
 }
 
-/// That a session was ended.
+/// The time and the reason of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// When.
+    /// The time.
     pub at: UnixMillis,
-    /// Why.
+    /// The reason.
     pub reason: RevokeReason,
 }
 
@@ -81,24 +86,25 @@ pub struct Revoked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RevokeReason {
-    /// Its user logged out.
+    /// The user logged out.
     Logout,
-    /// Its user logged out everywhere, or everywhere else.
+    /// The user logged out everywhere, or everywhere else.
     LogoutAll,
-    /// One of its refresh tokens was presented again, too late for a retry.
+    /// A refresh token of the session was presented again, too late for a retry.
     Reuse,
-    /// The application no longer wants the user.
+    /// The application denied the user.
     Denied,
-    /// A later login of its user had no room beside it ([`SessionLimit`](super::SessionLimit)).
+    /// A later login of the user needed its place ([`SessionLimit`](super::SessionLimit)).
     Limit,
 }
 
 impl RevokeReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: &[Self] =
         &[Self::Logout, Self::LogoutAll, Self::Reuse, Self::Denied, Self::Limit];
 
-    /// The word to store, which does not change: `logout`, `logout_all`, `reuse`, `denied` or `limit`.
+    /// Returns the word to store: `logout`, `logout_all`, `reuse`, `denied` or `limit`. The words
+    /// never change.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Logout => "logout",
@@ -119,7 +125,7 @@ impl fmt::Display for RevokeReason {
 impl FromStr for RevokeReason {
     type Err = UnknownName;
 
-    /// Reads the word that was stored.
+    /// Reads a stored word.
     fn from_str(word: &str) -> Result<Self, UnknownName> {
         let named = Self::ALL.iter().find(|reason| reason.as_str() == word);
         named
@@ -128,51 +134,52 @@ impl FromStr for RevokeReason {
     }
 }
 
-/// A change to a record that exists. No change creates a record.
+/// A change to an existing record. A change never creates a record.
 ///
-/// It is exhaustive on purpose: a store that overlooks a change, or a field of one, would
+/// The enum is exhaustive on purpose. A store that ignored a change, or a field of one, would
 /// acknowledge a step that it has not stored. A store that writes whole records calls
-/// [`SessionRecord::apply`], and need not know the changes.
+/// [`SessionRecord::apply`] and need not know the changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The session goes on with a new generation.
+    /// The session continues with a new generation.
     Advance {
         /// The new generation.
         generation: u64,
-        /// The `kid` of the refresh key that its token is made with.
+        /// The `kid` of the refresh key that makes its token.
         kid: String,
-        /// When.
+        /// The time of the rotation.
         rotated_at: UnixMillis,
         /// The new end of the session.
         expires_at: UnixMillis,
-        /// The new [`SessionRecord::auth_time`]; none: as before.
+        /// The new [`SessionRecord::auth_time`]. `None` leaves it unchanged.
         auth_time: Option<UnixMillis>,
-        /// The new [`SessionRecord::data`]; none: as before.
+        /// The new [`SessionRecord::data`]. `None` leaves them unchanged.
         data: Option<SessionData>,
     },
-    /// The user has authenticated again, and the current refresh token stays the current one. No other field moves: whatever
-    /// else has changed in the record since it was read stays.
+    /// The user has authenticated again, and the current refresh token stays the current one. A
+    /// store changes no other field, so that a concurrent change of the record is not undone.
     Reauthenticate {
         /// The new [`SessionRecord::auth_time`].
         auth_time: UnixMillis,
-        /// The new [`SessionRecord::data`]; none: as before.
+        /// The new [`SessionRecord::data`]. `None` leaves them unchanged.
         data: Option<SessionData>,
     },
     /// The session ends.
     Revoke {
-        /// When.
+        /// The time.
         at: UnixMillis,
-        /// Why.
+        /// The reason.
         reason: RevokeReason,
     },
 }
 
-/// A digest of what does not change about a session.
+/// A digest of the fields of a session that never change.
 pub(super) type Origin = [u8; 16];
 
 impl SessionRecord {
-    /// A session with its first refresh token, that begins at `created_at` and ends at `absolute_expires_at`: remembered,
-    /// without a label, data, or a separate idle lifetime.
+    /// Returns a session with its first refresh token, which begins at `created_at` and ends at
+    /// `absolute_expires_at`. It is remembered and has no label, no data and no separate idle
+    /// lifetime.
     pub fn new(
         id: SessionId,
         subject: impl Into<String>,
@@ -200,10 +207,11 @@ impl SessionRecord {
         }
     }
 
-    /// What a refresh token of this session is bound to: its subject, its client, its first and its last moment.
+    /// Returns the digest to which a refresh token of this session is bound: of the subject, the
+    /// client, the start and the absolute end.
     pub(super) fn origin(&self) -> Origin {
         let mut digest = Sha256::new_with_prefix(b"kippu session\0");
-        // Neither has a control character in it.
+        // The separator is unambiguous, because neither text contains a control character.
         for text in [&self.subject, &self.client] {
             digest.update(text);
             digest.update([0]);
@@ -215,8 +223,9 @@ impl SessionRecord {
         *digest.first_chunk().expect("32 bytes begin with 16")
     }
 
-    /// Whether every field is within the limits that its documentation states. A store that reads a record which is not
-    /// answers [`StoreErrorKind::Corrupt`](super::StoreErrorKind::Corrupt): nothing of kippu wrote it.
+    /// Returns whether every field is within its documented limits. A store that reads any other
+    /// record returns [`StoreErrorKind::Corrupt`](super::StoreErrorKind::Corrupt), because kippu
+    /// cannot have written it.
     pub fn is_well_formed(&self) -> bool {
         let is_text = |text: &str, longest| (1..=longest).contains(&text.len());
         is_text(&self.subject, MAX_NAME_LEN)
@@ -229,17 +238,18 @@ impl SessionRecord {
             })
     }
 
-    /// Whether the session is over at `now`, because of its age or because nobody used it.
+    /// Returns whether the session has expired at `now`, by its absolute end or because it was not
+    /// refreshed.
     pub fn is_expired(&self, now: UnixMillis) -> bool {
         now >= self.expires_at.min(self.absolute_expires_at)
     }
 
-    /// Whether it is neither over nor revoked at `now`.
+    /// Returns whether the session is neither expired nor revoked at `now`.
     pub fn is_live(&self, now: UnixMillis) -> bool {
         self.revoked.is_none() && !self.is_expired(now)
     }
 
-    /// This record after `change`.
+    /// Applies `change` to this record.
     pub fn apply(&mut self, change: Change) {
         let (auth_time, data) = match change {
             Change::Advance { generation, kid, rotated_at, expires_at, auth_time, data } => {

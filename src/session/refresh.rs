@@ -1,4 +1,5 @@
-//! A refresh token is exchanged for the next one, after the application was asked.
+//! The refresh: exchanges a refresh token for the next one, after the application has authorized
+//! it.
 
 use alloc::{borrow::ToOwned, boxed::Box};
 use core::{error::Error, future::Future};
@@ -18,9 +19,10 @@ use super::{
     store::{RefreshStore, StoreError, StoreErrorKind},
 };
 
-/// The answer of an application to a refresh: the claims of the next access token, and new data of the session.
+/// The result of `authorize` at a refresh: the claims of the next access token, and new data of the
+/// session.
 ///
-/// Claims alone, as any type that serialises, leave the data as they are.
+/// An application that does not change the data returns claims of any type that serialises instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewal<C> {
     pub(super) claims: C,
@@ -28,20 +30,20 @@ pub struct Renewal<C> {
 }
 
 impl<C: Serialize> Renewal<C> {
-    /// With these claims, and the data that the session has.
+    /// Returns a renewal with these claims that leaves the data of the session unchanged.
     pub const fn new(claims: C) -> Self {
         Self { claims, data: None }
     }
 
-    /// Replaces the data of the session, in the step that stores the rotation. A retry that is given the same refresh token
-    /// again replaces nothing.
+    /// Replaces the data of the session, in the step that stores the rotation. A retry that gets
+    /// the same refresh token again replaces nothing.
     #[must_use]
     pub fn data(self, data: SessionData) -> Self {
         Self { data: Some(data), ..self }
     }
 }
 
-/// Claims, or a [`Renewal`] with them.
+/// Claims, or a [`Renewal`] that contains them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither claims that serialise nor a `Renewal` of such",
     note = "derive `serde::Serialize` for the claims"
@@ -50,7 +52,7 @@ pub trait IntoRenewal {
     /// The claims.
     type Claims: Serialize;
 
-    /// The renewal.
+    /// Returns the renewal.
     fn into_renewal(self) -> Renewal<Self::Claims>;
 }
 
@@ -71,21 +73,24 @@ impl<C: Serialize> IntoRenewal for Renewal<C> {
 }
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Uses a refresh token up and gives the next one, with a new access token.
+    /// Uses a refresh token up and returns the next one, with a new access token.
     ///
-    /// `authorize` is asked whether the session's user is still welcome, and with which claims: `Ok(Some(claims))`;
-    /// `Ok(None)` ends the session; an error leaves everything as it was, so that the client can try again. With a [`Renewal`]
-    /// in the place of the claims it also replaces the session's data.
+    /// `authorize` decides whether the session's user may continue, and with which claims.
+    /// `Ok(Some(claims))` continues the session. `Ok(None)` ends it. An error changes nothing, so
+    /// that the client can try again. A [`Renewal`] instead of the claims also replaces the
+    /// session's data.
     ///
-    /// A token that was used up within the grace gets the same successor again, with a new access token. After the
-    /// grace it ends the session: somebody else has a token of it (RFC 9700 §4.14.2).
+    /// A token that was used up within the grace gets the same successor again, with a new access
+    /// token. After the grace it ends the session, because another party has a token of it (RFC
+    /// 9700 §4.14.2).
     ///
-    /// The order is fixed: the token's form, its tag, the store, `authorize`, the new access token, the store again. Whatever
-    /// can fail comes before the step that uses the token up. Where another request has used it up meanwhile, the session is read
-    /// once more, and the access token shows whether that was a [reauthentication](Self::reauthenticate).
+    /// The order is fixed: the token's form, its tag, the store, `authorize`, the new access token,
+    /// the store again. Everything that can fail comes before the step that uses the token up. If
+    /// another request has used it up meanwhile, the session is read once more, and the access
+    /// token shows whether that was a [reauthentication](Self::reauthenticate).
     ///
     /// # Errors
-    /// [`SessionError`]. The answer to the client is [`SessionError::oauth_error`].
+    /// [`SessionError`]. [`SessionError::oauth_error`] is the error for the client.
     pub async fn refresh<R, E, F>(
         &self,
         refresh_token: &str,
@@ -102,6 +107,7 @@ impl<S: RefreshStore> Sessions<S> {
         let presented = refresh_token::verify(refresh_token, &keys, Some(now.into()))
             .ok_or(SessionError::InvalidToken)?;
         let mut record = self.load(&presented.id).await?.ok_or(SessionError::InvalidToken)?;
+        // A record whose subject, client, start or end was rewritten no longer matches the token.
         if !self.clients.contains(&record.client) || record.origin() != presented.origin {
             return Err(SessionError::InvalidToken);
         }
@@ -109,11 +115,12 @@ impl<S: RefreshStore> Sessions<S> {
         request.was_current = record.generation == presented.generation;
         let foreseen = request.decide(&record);
         let successor = match (granted(foreseen.outcome.clone()), foreseen.change) {
-            // The application is not asked about a user who is refused anyway. The session ends before the client is told.
+            // The application is not asked about a user who is refused anyway. The session ends
+            // before the client gets the response.
             (Err(_), Some(_)) => {
                 let outcome = self.store.rotate(&request).await?;
-                // The store may have put the time of a rotation right since the record was read: then it is not a reuse,
-                // and the replay is reported once it is answered.
+                // The store may have corrected the time of a rotation since the record was read.
+                // Then this is not a reuse, and the second `rotate` reports the replay.
                 if !matches!(outcome, RotateOutcome::Replayed(_)) {
                     self.tell_outcome(&record, &outcome);
                 }
@@ -125,7 +132,8 @@ impl<S: RefreshStore> Sessions<S> {
             }
             (Ok(successor), _) => successor,
         };
-        // For a token that this server cannot make nothing is asked, and nothing used up.
+        // If this server cannot make the token, the application is not asked and nothing is used
+        // up.
         key_of(&successor, &keys)?;
         let Renewal { claims, data } =
             self.authorized(&record, now, authorize).await?.into_renewal();
@@ -134,7 +142,8 @@ impl<S: RefreshStore> Sessions<S> {
         request.waited = self.now().saturating_since(now);
         let outcome = self.store.rotate(&request).await?;
         self.tell_outcome(&record, &outcome);
-        // Overtaken, perhaps by a reauthentication. This request has used nothing up, so that it may still fail.
+        // Another request has overtaken this one, perhaps a reauthentication. This request has used
+        // nothing up, so it may still fail.
         if request.was_current && matches!(outcome, RotateOutcome::Replayed(_)) {
             let overtaking = self.load(&record.id).await?.ok_or(SessionError::InvalidToken)?;
             record.auth_time = overtaking.auth_time;
@@ -150,7 +159,7 @@ impl<S: RefreshStore> Sessions<S> {
             RotateOutcome::Healed { lost, .. } => EventKind::Healed { lost },
             RotateOutcome::Ahead { lost } => EventKind::Ahead { lost },
             RotateOutcome::Reused => EventKind::ReuseDetected,
-            // Nothing happened; or a reauthentication, which reports itself.
+            // Nothing happened, or a reauthentication, which reports its own event.
             RotateOutcome::Reauthenticated(_)
             | RotateOutcome::Overtaken
             | RotateOutcome::Revoked(_)
@@ -161,7 +170,7 @@ impl<S: RefreshStore> Sessions<S> {
     }
 }
 
-/// What an outcome grants.
+/// Returns the token that an outcome grants, or the error.
 pub(super) fn granted(outcome: RotateOutcome) -> Result<Successor, SessionError> {
     match outcome {
         RotateOutcome::Rotated(successor)
@@ -173,7 +182,7 @@ pub(super) fn granted(outcome: RotateOutcome) -> Result<Successor, SessionError>
         RotateOutcome::Revoked(reason) => Err(SessionError::Revoked(reason)),
         RotateOutcome::Expired => Err(SessionError::Expired),
         RotateOutcome::Unknown => Err(SessionError::InvalidToken),
-        // Only a reauthentication is, which reads the session again.
+        // Only a reauthentication can be overtaken, and it reads the session again.
         RotateOutcome::Overtaken => {
             Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try")
                 .into())

@@ -1,14 +1,16 @@
-//! The refresh token: a key, a session and a generation in, an opaque text out, and back. A text that the key
-//! did not make is refused, whatever is wrong with it, before anyone asks a store.
+//! The refresh token: a key, a session and a generation in, an opaque text out, and back. A text
+//! that the key did not make is refused before the store is asked, with the same error whatever the
+//! fault.
 //!
 //! ```text
 //! kippu_rt_ base64url( version 1 ‖ length of kid 1 ‖ kid ‖ session id 16 ‖ origin 16 ‖ generation 8, big-endian ‖ tag 32 )
 //! ```
 //!
-//! The tag is the HMAC-SHA-256 of the prefix and of all that stands before the tag. It is what it says, so that
-//! the token of a session's next generation can be made again at any time: a retry gets the same one. The prefix
-//! lets scanners for leaked secrets find one, and keeps its tags apart from those of a JWT. The origin is a digest of
-//! what the session began as, so that nobody who can write the store makes another's session of it.
+//! The tag is the HMAC-SHA-256 of the prefix and of everything before the tag. The token has no
+//! random part, so the token of a session's next generation can be made again at any time, and a
+//! retry gets the same one. With the prefix, scanners for leaked secrets can find a token, and its
+//! tag is never valid for a JWT. The origin is a digest of the session's unchanging fields, so that
+//! an attacker who can write the store cannot turn a session into that of another user.
 
 use alloc::{format, string::String};
 
@@ -21,7 +23,7 @@ use crate::{
     numeric_date::NumericDate,
 };
 
-/// What every refresh token begins with.
+/// The prefix of every refresh token.
 pub const REFRESH_TOKEN_PREFIX: &str = "kippu_rt_";
 
 const VERSION: u8 = 1;
@@ -33,30 +35,30 @@ const MAX_BODY_LEN: usize =
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefreshKeyError {
-    /// The tag of a refresh token is that of HS256.
-    #[error("a refresh key is for HS256, this one is for {given}")]
+    /// The algorithm of the key is not HS256, which makes the tag of a refresh token.
+    #[error("a refresh key has to be for HS256, this one is for {given}")]
     Algorithm {
         /// The algorithm of the key.
         given: Algorithm,
     },
-    /// Without an id the key could not be told from its successor: name it with
-    /// [`Key::with_kid`].
+    /// The key has no id, so that its tokens could not be distinguished from those of its
+    /// successor. Set one with [`Key::with_kid`].
     #[error("a refresh key needs a kid of 1 to {MAX_KID_LEN} bytes, this one has none")]
     MissingKid,
-    /// The id goes into every token.
+    /// The id is too long or empty. It is part of every token.
     #[error("a refresh key needs a kid of 1 to {MAX_KID_LEN} bytes, this one has {given}")]
     KidLength {
-        /// The bytes of the key's id.
+        /// The length of the key's id, in bytes.
         given: usize,
     },
-    /// The id is stored, as a text that every database takes.
+    /// The id has a control character. It is stored as a text that every database accepts.
     #[error("a refresh key needs a kid without control characters")]
     KidControl,
 }
 
 debug_by_message!(RefreshKeyError);
 
-/// The id of a key that can make refresh tokens.
+/// Returns the id of a key, if the key can make refresh tokens.
 pub(super) fn check_key(key: &Key) -> Result<&str, RefreshKeyError> {
     if key.algorithm() != Algorithm::Hs256 {
         return Err(RefreshKeyError::Algorithm { given: key.algorithm() });
@@ -69,7 +71,7 @@ pub(super) fn check_key(key: &Key) -> Result<&str, RefreshKeyError> {
     }
 }
 
-/// The token of one generation of a session: always the same for the same key.
+/// Makes the token of one generation of a session. The result is always the same for the same key.
 pub(super) fn mint(
     key: &Key,
     id: &SessionId,
@@ -91,7 +93,7 @@ pub(super) fn mint(
     Ok(format!("{REFRESH_TOKEN_PREFIX}{}", base64url::encode(&body)))
 }
 
-/// What an authentic refresh token says.
+/// The content of an authentic refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Presented {
     pub(super) id: SessionId,
@@ -99,12 +101,12 @@ pub(super) struct Presented {
     pub(super) generation: u64,
 }
 
-/// Reads a token that one of `keys` made whose time has not ended at `now`; without `now`, one that any of them made.
-/// For any other text the answer does not depend on what is wrong with it: R5.
+/// Reads a token that one of `keys` made whose time has not ended at `now`. Without `now`, a
+/// retired key is accepted too. For any other text the result does not depend on the fault (R5).
 pub(super) fn verify(text: &str, keys: &KeySet, now: Option<NumericDate>) -> Option<Presented> {
     let symbols = text.strip_prefix(REFRESH_TOKEN_PREFIX)?;
     let mut buffer = [0; MAX_BODY_LEN];
-    // A text that is too long is not looked at, since it has no room.
+    // A text that is too long does not fit the buffer and is refused before it is decoded.
     let body = base64url::decode_to_slice(symbols, &mut buffer).ok()?;
     let (signed, tag) = body.split_last_chunk::<TAG_LEN>()?;
     let (kid, presented) = parse(signed)?;
@@ -123,6 +125,7 @@ fn parse(signed: &[u8]) -> Option<(&str, Presented)> {
     let (origin, rest) = rest.split_first_chunk()?;
     let (generation, rest) = rest.split_first_chunk()?;
     let generation = u64::from_be_bytes(*generation);
+    // Nothing may follow the generation, so that a token has exactly one spelling.
     let is_well_formed = version == VERSION
         && (1..=MAX_KID_LEN).contains(&kid.len())
         && generation <= MAX_GENERATION
@@ -150,7 +153,7 @@ mod tests {
         KeySet::new(key(kid))
     }
 
-    /// The token as the first comment of this file spells it, by other means.
+    /// Makes the token of the first comment of this file by other means.
     fn by_hand(version: u8, kid: &[u8], id: [u8; 16], generation: u64, behind: &[u8]) -> String {
         let mut body = alloc::vec![version, u8::try_from(kid.len()).unwrap()];
         body.extend_from_slice(kid);
@@ -174,7 +177,7 @@ mod tests {
         assert_eq!(presented, Some(Presented { id, origin: ORIGIN, generation: 513 }));
     }
 
-    /// Under a right tag: what stands in the way of a second reading.
+    /// The tag is right, but a content that a second reader could read differently is refused.
     #[test]
     fn what_the_key_signed_has_to_be_well_formed_too() {
         let keys = set("k");

@@ -1,4 +1,4 @@
-//! What a client gets at a login and at each refresh (RFC 6749 §5.1).
+//! The response to a login and to a refresh (RFC 6749 §5.1).
 
 use alloc::string::String;
 use core::{fmt, time::Duration};
@@ -7,30 +7,30 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::id::SessionId;
 
-/// The answer to a login and to a refresh, as RFC 6749 §5.1 has it: serialised, it is an object with
+/// The response to a login and to a refresh (RFC 6749 §5.1). It serialises to an object with
 /// `access_token`, `token_type`, `expires_in` in seconds, and `refresh_token`.
 ///
-/// It is sent with `Cache-Control: no-store`. Its `Debug` shows no token.
+/// Send it with `Cache-Control: no-store`. Its `Debug` shows no token.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenResponse {
-    /// For the API, as a bearer token (RFC 6750 §2.1).
+    /// The token for the API, as a bearer token (RFC 6750 §2.1).
     pub access_token: String,
     /// How long the access token is accepted.
     pub expires_in: Duration,
-    /// For the next refresh, and for nothing else.
+    /// The token for the next refresh, and for nothing else.
     pub refresh_token: String,
     /// How long the refresh token is accepted unless it is used. Not serialised.
     pub refresh_expires_in: Duration,
-    /// The session that both belong to. Not serialised.
+    /// The session to which both tokens belong. Not serialised.
     pub session_id: SessionId,
-    /// Whether the session is [remembered](super::Login::remember): its cookies then last beyond the end of the browser. Not
-    /// serialised.
+    /// Whether the session is [remembered](super::Login::remember), so that its cookies outlive the
+    /// browser session. Not serialised.
     pub remembered: bool,
 }
 
 impl TokenResponse {
-    /// The only type of access token there is here (RFC 6750 §6.1.1).
+    /// The only type of access token that kippu issues (RFC 6750 §6.1.1).
     pub const TOKEN_TYPE: &str = "Bearer";
 }
 

@@ -1,5 +1,5 @@
-//! What becomes of a session when one of its refresh tokens is presented: a record and a request in, an outcome
-//! and at most one change out. Pure: no clock, no I/O, so that every store decides alike.
+//! The rules of a rotation: a record and a request in, an outcome and at most one change out. The
+//! code has no clock and no I/O, so that every store makes the same decision.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -12,126 +12,133 @@ use super::{
     time::UnixMillis,
 };
 
-/// A refresh token is presented: what its session is asked to do.
+/// A request to rotate a session, because one of its refresh tokens was presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotateRequest {
-    /// The session that the token names.
+    /// The session of the token.
     pub id: SessionId,
-    /// The generation that the token names, which is authentic.
+    /// The generation of the token. The tag of the token proves it.
     pub generation: u64,
-    /// The `kid` of the refresh key that a successor is made with.
+    /// The `kid` of the refresh key that makes a successor.
     pub kid: String,
-    /// When the token was presented, by which expiry and grace are judged.
+    /// When the token was presented. Expiry and grace are measured at this time.
     pub now: UnixMillis,
-    /// Whether the caller has read the record after the token was presented, and the token was the current one then.
-    /// Whatever rotated the session since has overtaken this request, so that the token is *replayed* and never
-    /// *reused*, however long the store stalls. It means nothing where the grace is zero.
+    /// Whether the caller has read the record after the token was presented, and the token was the
+    /// current one at that time. A rotation since then has overtaken this request, so the token is
+    /// *replayed* and never *reused*, however long the store stalls. The field has no effect if the
+    /// grace is zero.
     pub was_current: bool,
-    /// How much later than `now` the record is changed: the time that the application took to authorize, and the time
-    /// that the store took to reach the record ([`after`](Self::after)). The rotation is made, and its grace and its
-    /// idle lifetime begin, at [`rotated_at`](Self::rotated_at).
+    /// How long after `now` the record is changed: the time that the application took to authorize,
+    /// and the time that the store took to reach the record ([`after`](Self::after)). The rotation
+    /// takes place at [`rotated_at`](Self::rotated_at), and its grace and its idle lifetime begin
+    /// then.
     pub waited: Duration,
-    /// How long after a rotation the previous token still gets the same successor; zero: not at all.
+    /// How long after a rotation the previous token still gets the same successor. With zero it
+    /// never does.
     pub grace: Duration,
-    /// How long the session lives unless it is used again, where its record
-    /// [says nothing else](SessionRecord::idle_lifetime).
+    /// How long the session lives unless it is refreshed again, if its record has no [idle
+    /// lifetime](SessionRecord::idle_lifetime).
     pub idle_lifetime: Duration,
-    /// What to do with a generation that the store has not seen.
+    /// What to do with a generation that the store does not know yet.
     pub ahead: AheadPolicy,
-    /// The time at which the user authenticated again, for a [reauthentication](super::Sessions::reauthenticate). Then no token
-    /// was presented: the generation is the one that the caller has read. Within the grace of a rotation that another request
-    /// has made, before that reading or after it, the outcome is [`Reauthenticated`](RotateOutcome::Reauthenticated). Any other
-    /// generation than the current one is [`Overtaken`](RotateOutcome::Overtaken).
+    /// The time at which the user authenticated again, for a
+    /// [reauthentication](super::Sessions::reauthenticate). No token was presented then: the
+    /// generation is the one that the caller has read. If another request has rotated the session
+    /// within the grace, before that read or after it, the outcome is
+    /// [`Reauthenticated`](RotateOutcome::Reauthenticated). Otherwise a generation that is not the
+    /// current one gives [`Overtaken`](RotateOutcome::Overtaken).
     pub auth_time: Option<UnixMillis>,
-    /// The [data](SessionRecord::data) that a rotation or a reauthentication stores; none leaves the data of the session as
-    /// they are.
+    /// The [data](SessionRecord::data) that a rotation or a reauthentication stores. `None` leaves
+    /// the data of the session unchanged.
     pub data: Option<SessionData>,
 }
 
-/// What to do with an authentic token of a generation that the store does not know yet. It lost commits: a failover
-/// to a replica that lagged, or a backup that was restored.
+/// What to do with an authentic token of a generation that the store does not know yet. The store
+/// has lost commits: in a failover to a replica that lagged, or through a restored backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AheadPolicy {
-    /// Believe the token: the store catches up with it, and the session goes on. The default.
+    /// Trusts the token: the store catches up with it, and the session continues. The default.
     #[default]
     Heal,
-    /// Refuse the token and leave the session as it is; the user logs in again.
+    /// Refuses the token and leaves the session unchanged. The user has to log in again.
     Refuse,
 }
 
-/// What became of the session.
+/// The outcome of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RotateOutcome {
-    /// The token was the current one and has been used up; this request alone did it.
+    /// The token was the current one, and this request has used it up. No other request did.
     Rotated(Successor),
-    /// The token is the one before the current one, within the grace: the current one is its successor. Nothing
-    /// was changed.
+    /// The token is the predecessor of the current one, within the grace. The current token is
+    /// returned as its successor, and nothing was changed.
     Replayed(Successor),
-    /// The token was ahead of the store, which has caught up ([`AheadPolicy::Heal`]).
+    /// The token was ahead of the store, and the store has caught up with it
+    /// ([`AheadPolicy::Heal`]).
     Healed {
         /// The generation after the token's.
         successor: Successor,
-        /// How many generations the store had lost.
+        /// The number of generations that the store had lost.
         lost: u64,
     },
-    /// The token is ahead of the store by `lost` generations and was refused ([`AheadPolicy::Refuse`]). Nothing
-    /// was changed.
+    /// The token is ahead of the store and was refused ([`AheadPolicy::Refuse`]). Nothing was
+    /// changed.
     Ahead {
-        /// How many generations the store had lost.
+        /// The number of generations that the store has lost.
         lost: u64,
     },
-    /// The new [`auth_time`](RotateRequest::auth_time) and data were stored. Another request has rotated the session within the
-    /// grace, and this one is given the same token.
+    /// The new [`auth_time`](RotateRequest::auth_time) and data were stored. Another request has
+    /// rotated the session within the grace, and this request gets the same token.
     Reauthenticated(Successor),
-    /// Other requests have rotated the session since the caller read it, so that the new
-    /// [`auth_time`](RotateRequest::auth_time) was not stored. Nothing was changed: read the session again.
+    /// Other requests have rotated the session since the caller read it, so the new
+    /// [`auth_time`](RotateRequest::auth_time) was not stored. Nothing was changed: read the
+    /// session again.
     Overtaken,
-    /// The token was used up before: the session has been revoked, by this request.
+    /// The token was used up before. This request has revoked the session.
     Reused,
-    /// The session had been revoked before.
+    /// The session was revoked before.
     Revoked(RevokeReason),
-    /// The session is over.
+    /// The session has expired.
     Expired,
-    /// There is no such session.
+    /// The session is not in the store.
     Unknown,
 }
 
-/// What the next token of a session is made from, besides the session's id.
+/// The data from which the next token of a session is made, apart from the session's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Successor {
-    /// Its generation.
+    /// The generation.
     pub generation: u64,
-    /// The `kid` of the refresh key that it is made with.
+    /// The `kid` of the refresh key that makes the token.
     pub kid: String,
-    /// The end of the session, unless it is used again.
+    /// The end of the session, unless it is refreshed again.
     pub expires_at: UnixMillis,
 }
 
-/// An outcome, and the change to the record that has to be durable before the outcome is told.
+/// An outcome, and the change to the record that has to be durable before the outcome is returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {
-    /// What to answer.
+    /// The outcome to return.
     pub outcome: RotateOutcome,
-    /// What to store first.
+    /// The change to store first.
     pub change: Option<Change>,
 }
 
 impl Successor {
-    /// The token of `generation`, made with the key `kid`, in a session that ends at `expires_at`
-    /// unless it is used again.
+    /// Returns the token of `generation`, made with the key `kid`, in a session that ends at
+    /// `expires_at` unless it is refreshed again.
     pub fn new(generation: u64, kid: impl Into<String>, expires_at: UnixMillis) -> Self {
         Self { generation, kid: kid.into(), expires_at }
     }
 }
 
 impl RotateRequest {
-    /// A token of `generation` is presented at `now`; the store has not been asked yet, and heals
-    /// what it has lost ([`AheadPolicy::Heal`]).
+    /// Returns a request for a token of `generation` that is presented at `now`. The store has not
+    /// been asked yet, and heals what it has lost ([`AheadPolicy::Heal`]).
     pub fn new(
         id: SessionId,
         generation: u64,
@@ -155,32 +162,34 @@ impl RotateRequest {
         }
     }
 
-    /// The same request, whose record the store changes `stall` after it was asked: it waited for a lock, a
-    /// connection or a queue. A store measures this by its own clock when it holds the record, and decides by
-    /// the request that this returns, so that the grace begins with the change and not with the presentation.
+    /// Returns the same request for a store that changes the record `stall` after it was asked,
+    /// because it waited for a lock, a connection or a queue. A store measures the wait with its
+    /// own clock once it holds the record, and decides by the returned request. The grace then
+    /// begins with the change and not with the presentation.
     #[must_use]
     pub fn after(&self, stall: Duration) -> Self {
         Self { waited: self.waited.saturating_add(stall), ..self.clone() }
     }
 
-    /// When a rotation is made: `now`, and what the request has waited since.
+    /// Returns the time of a rotation: `now` and the time that the request has waited since.
     pub fn rotated_at(&self) -> UnixMillis {
         self.now.saturating_add(self.waited)
     }
 
-    /// The end of this session when it is used now.
+    /// Returns the end of the session if it is refreshed now.
     pub fn end_of(&self, record: &SessionRecord) -> UnixMillis {
         let idle_lifetime = record.idle_lifetime.unwrap_or(self.idle_lifetime);
         self.rotated_at().saturating_add(idle_lifetime).min(record.absolute_expires_at)
     }
 
-    /// The rules, in the order in which they hold.
+    /// Decides the request. The rules are checked in this order.
     pub fn decide(&self, record: &SessionRecord) -> Decision {
-        // What is over stays over, grace or not: R4.
+        // A session that has ended stays ended, even within the grace (R4).
         if let Some(revoked) = record.revoked {
             return unchanged(RotateOutcome::Revoked(revoked.reason));
         }
-        // Decided here, whether or not anyone sweeps: R7.
+        // Expiry is decided here, whether or not a purge runs (R7).
+        // A token of the last generation has no successor, so it is treated as expired.
         if record.is_expired(self.now) || self.generation >= MAX_GENERATION {
             return unchanged(RotateOutcome::Expired);
         }
@@ -193,11 +202,11 @@ impl RotateRequest {
             let successor = self.successor(record);
             return self.advance(RotateOutcome::Rotated(successor.clone()), successor);
         }
-        // No client has presented a token, so that none was reused.
+        // No client has presented a token, so no token was reused.
         if self.auth_time.is_some() {
             return unchanged(RotateOutcome::Overtaken);
         }
-        // The store has lost what the token proves to have been: R6.
+        // The store has lost a generation that the token proves (R6).
         if let Some(lost @ 1..) = self.generation.checked_sub(record.generation) {
             if self.ahead == AheadPolicy::Refuse {
                 return unchanged(RotateOutcome::Ahead { lost });
@@ -206,33 +215,38 @@ impl RotateRequest {
             return self
                 .advance(RotateOutcome::Healed { successor: successor.clone(), lost }, successor);
         }
-        // A retry after a lost answer, or the losers of a race: R1, R2.
+        // A retry after a lost response, or the losers of a race (R1, R2).
         if self.generation + 1 == record.generation && self.is_within_grace(record) {
             return unchanged(RotateOutcome::Replayed(current(record)));
         }
-        // Two parties hold tokens of this session, and nobody can tell which of them is the thief: R3.
+        // Two parties have tokens of this session, and the server cannot tell which of them is the
+        // thief (R3).
         let change = Change::Revoke { at: self.now, reason: RevokeReason::Reuse };
         Decision { outcome: RotateOutcome::Reused, change: Some(change) }
     }
 
-    /// Whether a reauthentication comes at the same time as the rotation that made the current token: within its grace. Two tabs
-    /// of a browser may share the cookie of the refresh token, and the browser keeps that of the answer which comes last.
+    /// Returns whether a reauthentication is concurrent with the rotation that made the current
+    /// token, that is, within its grace. Two tabs of a browser may share the cookie of the refresh
+    /// token, and the browser keeps the one of the last response.
     fn finds_a_new_token(&self, record: &SessionRecord) -> bool {
         match record.generation.checked_sub(self.generation) {
-            // The token of the login is not one that a rotation made: it is used up.
+            // The token of generation 0 comes from the login and not from a rotation: a
+            // reauthentication uses it up.
             Some(0) => record.generation > 0 && self.is_early(record),
             Some(1) => self.is_within_grace(record),
             _ => false,
         }
     }
 
-    /// A request that was overtaken is within the grace whatever the times say: its token was presented before the rotation
+    /// Returns whether the request is within the grace. A request that was overtaken always is,
+    /// whatever the times, unless the grace is zero: its token was presented before the rotation
     /// was committed (R2).
     fn is_within_grace(&self, record: &SessionRecord) -> bool {
         self.is_early(record) || (self.was_current && !self.grace.is_zero())
     }
 
-    /// A clock behind the one that noted the rotation counts as no time passed: R8.
+    /// Returns whether the request is within the grace by its time. A clock behind the one that
+    /// recorded the rotation counts as if no time had passed (R8).
     fn is_early(&self, record: &SessionRecord) -> bool {
         !self.grace.is_zero() && self.now.saturating_since(record.rotated_at) <= self.grace
     }
@@ -254,7 +268,7 @@ impl RotateRequest {
     }
 }
 
-/// The current token of a session, as the successor of the one before.
+/// Returns the current token of a session, as the successor of its predecessor.
 fn current(record: &SessionRecord) -> Successor {
     Successor::new(record.generation, &*record.kid, record.expires_at)
 }
@@ -298,7 +312,7 @@ mod tests {
         }
     }
 
-    /// The rules once more, as a table: of each the name, in the place of its outcome.
+    /// The rules as a table, written independently. Returns the name of the outcome.
     fn by_the_table(record: &SessionRecord, request: &RotateRequest) -> &'static str {
         let (now, ahead) = (request.now.get(), request.ahead);
         let end = record.expires_at.get().min(record.absolute_expires_at.get());
@@ -336,7 +350,7 @@ mod tests {
         }
     }
 
-    /// What holds of every decision, whatever was asked.
+    /// Checks the properties of every decision, whatever the request.
     fn check(record: &SessionRecord, request: &RotateRequest) -> &'static str {
         let Decision { outcome, change } = request.decide(record);
         let mut after = record.clone();
@@ -344,7 +358,7 @@ mod tests {
             after.apply(change);
         }
         let name = name(&outcome);
-        // What never moves.
+        // The fields that never change.
         assert_eq!(after.absolute_expires_at, record.absolute_expires_at);
         assert_eq!(after.created_at, record.created_at);
         match outcome {
@@ -372,7 +386,7 @@ mod tests {
             }
             RotateOutcome::Reauthenticated(successor) => {
                 assert_eq!(successor, current(record));
-                // Nothing is prolonged.
+                // No lifetime is extended.
                 let auth_time = request.auth_time.unwrap();
                 let data = request.data.clone().unwrap_or_else(|| record.data.clone());
                 assert_eq!(after, SessionRecord { auth_time, data, ..record.clone() });
@@ -386,7 +400,7 @@ mod tests {
         name
     }
 
-    /// Every case there is, around every edge.
+    /// Every combination of values around every limit.
     #[test]
     fn the_rules_are_those_of_the_table() {
         let mut seen = alloc::collections::BTreeMap::new();
@@ -418,8 +432,8 @@ mod tests {
         assert_eq!(seen.len(), 9, "{seen:?}");
     }
 
-    /// However long the application takes to authorize, a retry has the whole grace after it; and what was live when
-    /// it was presented is rotated.
+    /// However long the application takes to authorize, a retry has the whole grace after it, and a
+    /// session that was live when its token was presented is rotated.
     #[test]
     fn grace_and_idle_lifetime_begin_with_the_rotation() {
         let mut record = record(0, 0, 100);
@@ -430,7 +444,7 @@ mod tests {
             (record.rotated_at, record.expires_at),
             (UnixMillis::new(149), UnixMillis::new(449))
         );
-        // One that came before the rotation, and one at the end of the grace.
+        // One request came before the rotation, the other at the end of the grace.
         for now in [140, 159] {
             let retry = request(0, now, 10, AheadPolicy::Heal).decide(&record).outcome;
             assert!(matches!(retry, RotateOutcome::Replayed(_)), "{retry:?}");
@@ -444,8 +458,8 @@ mod tests {
         assert!(check(&record, &first) == "rotated");
     }
 
-    /// The token was the current one when the record was read: a rotation that came in between, and took its time to
-    /// commit, makes a retry of it and no reuse.
+    /// The token was the current one when the record was read. If another rotation committed in
+    /// between, the request is a retry and not a reuse.
     #[test]
     fn a_request_that_was_overtaken_is_replayed_after_the_grace() {
         let record = record(1, 100, 1000);
@@ -453,16 +467,17 @@ mod tests {
         assert_eq!(late.decide(&record).outcome, RotateOutcome::Reused);
         let overtaken = RotateRequest { was_current: true, ..late };
         assert!(matches!(overtaken.decide(&record).outcome, RotateOutcome::Replayed(_)));
-        // Of two generations before, one was presented after a successor of it was.
+        // Two generations back: a successor of the token has been presented, so it is a reuse.
         let older = RotateRequest { was_current: true, ..request(0, 900, 10, AheadPolicy::Heal) };
         let record = SessionRecord { generation: 2, ..record };
         assert_eq!(older.decide(&record).outcome, RotateOutcome::Reused);
-        // No grace, no replay.
+        // Without a grace there is no replay.
         let strict = RotateRequest { was_current: true, ..request(1, 100, 0, AheadPolicy::Heal) };
         assert_eq!(strict.decide(&record).outcome, RotateOutcome::Reused);
     }
 
-    /// A store that stalls for longer than the grace: the rotation is made when the record is changed.
+    /// The store stalls for longer than the grace: the rotation takes place when the record is
+    /// changed.
     #[test]
     fn the_grace_begins_when_the_store_changes_the_record() {
         let mut record = record(0, 0, 1000);
@@ -476,7 +491,8 @@ mod tests {
         assert_eq!(stalled.after(Duration::MAX).waited, Duration::MAX);
     }
 
-    /// A session's own idle lifetime goes before that of the request, and its absolute end before both.
+    /// The idle lifetime of the session overrides that of the request, and the absolute end limits
+    /// both.
     #[test]
     fn the_end_is_that_of_the_session() {
         for (own, wanted) in [(None, 400), (Some(50), 150), (Some(700), 800), (Some(901), 1000)] {
@@ -489,7 +505,7 @@ mod tests {
         }
     }
 
-    /// Only a rotation moves them: R2.
+    /// Only a rotation changes them (R2).
     #[test]
     fn a_replay_changes_neither_data_nor_auth_time() {
         let data = |byte| Some(SessionData::new([byte]).unwrap());
@@ -506,8 +522,8 @@ mod tests {
         assert_eq!(Some(record.data), data(1));
     }
 
-    /// No client has presented a token, so that a reuse is impossible. One rotation that came in between is that of a request
-    /// at the same time, however long its commit took.
+    /// No client has presented a token, so a reuse is impossible. One rotation in between is that
+    /// of a concurrent request, however long its commit took.
     #[test]
     fn a_reauthentication_that_was_overtaken_revokes_nothing() {
         let record = record(3, 100, 1000);
@@ -530,7 +546,7 @@ mod tests {
         }
     }
 
-    /// A step that its driver sends again, because the answer to the first one got lost.
+    /// The driver repeats a step whose answer was lost.
     #[test]
     fn a_reauthentication_that_is_repeated_changes_nothing_more() {
         for (generation, now) in [(0, 0), (1, 105), (1, 111)] {
@@ -563,7 +579,7 @@ mod tests {
     }
 
     proptest! {
-        /// No number panics or wraps.
+        /// No number causes a panic or wraps.
         #[test]
         fn any_record_is_answered(
             (stored, presented) in any::<(u64, u64)>(),
@@ -574,8 +590,8 @@ mod tests {
             check(&record(stored, rotated_at, expires_at), &request(presented, now, grace, ahead));
         }
 
-        /// Whatever tokens are presented in whatever order, as the clock goes: a generation is rotated once at most, and
-        /// after a reuse nothing is granted.
+        /// Whatever tokens are presented in whatever order, as the clock advances: a generation is
+        /// rotated at most once, and after a reuse no token is granted.
         #[test]
         fn a_generation_has_one_rotation(
             steps in proptest::collection::vec((0_u64..4, 0_i64..20), 0..60),

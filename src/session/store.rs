@@ -1,4 +1,4 @@
-//! Where sessions are kept: the steps that a store has to take in one piece, and the errors of stores.
+//! The trait of a session store: its atomic steps, and its errors.
 
 mod boxed;
 mod ended;
@@ -8,7 +8,8 @@ mod request;
 #[doc = include_str!("store/writing.md")]
 pub mod writing {}
 
-/// What the store in memory shares between threads; `tests/interleavings` gives it loom's in their place.
+/// The synchronisation primitives of the store in memory. `tests/interleavings` replaces them by
+/// those of loom.
 mod sync {
     pub(super) use core::sync::atomic::{AtomicUsize, Ordering};
     pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,73 +35,82 @@ pub use self::{
     },
 };
 
-/// A place for sessions.
+/// A store of sessions.
 ///
-/// Each method is one atomic step: it happens wholly or not at all, as if no other ran at the same time, on this
-/// handle or any other of the same data, in this process or another. Once a change is answered with `Ok` it stays,
-/// to the degree that the store's documentation promises.
+/// Each method is one atomic step. It happens completely or not at all, as if no other step ran at
+/// the same time, on this handle or any other handle of the same data, in this process or another.
+/// Once a change is answered with `Ok`, it is durable to the degree that the store's documentation
+/// promises.
 ///
-/// That something is not there is an outcome; `Err` is a fault of the store. After an `Err` the step may
-/// nevertheless have happened: callers repeat it, and every step can be repeated.
+/// A missing session is an outcome; `Err` is a failure of the store. After an `Err` the step may
+/// nevertheless have happened. Callers repeat it, and every step can be repeated.
 ///
-/// Reads see all that was answered before they began: no replica that lags, no primary that was demoted, no cache. A
-/// store that finds itself at such a server closes the connection and answers [`StoreErrorKind::Unavailable`].
+/// A read sees every step that was answered before the read began. It never comes from a replica
+/// that lags, a primary that was demoted, or a cache. A store that detects such a server closes the
+/// connection and returns [`StoreErrorKind::Unavailable`].
 ///
-/// Every step ends within a deadline, which the operator can set; afterwards it answers
-/// [`StoreErrorKind::Unavailable`], and may have happened or happen later.
+/// Every step ends within a deadline, which the operator can set. After the deadline it returns
+/// [`StoreErrorKind::Unavailable`]; the step may have happened, or may happen later.
 ///
-/// Times come with the call. A store reads its own clock for three things alone: how long it stalled before it
-/// changed a record ([`RotateRequest::after`]), what [`purge_expired`](Self::purge_expired) may remove, and how long an id
-/// has been in the log of ended sessions ([`trim_ended`](Self::trim_ended)). When a session ends is decided by the caller that reads the record, never by the store's having removed it.
+/// Times are parameters of the call. A store reads its own clock for only three purposes: how long
+/// it stalled before it changed a record ([`RotateRequest::after`]), which sessions
+/// [`purge_expired`](Self::purge_expired) may remove, and how long an id has been in the log of
+/// ended sessions ([`trim_ended`](Self::trim_ended)). The caller that reads a record decides
+/// whether the session has ended; the removal of a record never decides it.
 ///
-/// A store never sees a token, and nothing that one could be made from.
+/// A store never sees a token, nor anything from which a token could be made.
 ///
-/// Implementers write `async fn`, as the example `custom_store` does, and run the tests of the feature
-/// `conformance` on what they wrote; with that feature, the module `writing` has the way to an SQL store. The futures have to be
-/// `Send`.
+/// To implement a store, write `async fn` as in the example `custom_store`, and run the tests of
+/// the feature `conformance`. With that feature, the module `writing` explains how to write an SQL
+/// store. The futures have to be `Send`.
 pub trait RefreshStore: Send + Sync + 'static {
-    /// Adds a session, whose id is of its subject's [shard](SessionId::shard). It never changes one that has this id.
+    /// Adds a session. Its id has the [shard](SessionId::shard) of its subject. If the id already
+    /// exists, the step changes nothing.
     ///
-    /// Where the request has a [limit](InsertRequest::limit), the step counts the subject's sessions that are
-    /// [live](SessionRecord::is_live) at the new one's `created_at`, and adds the new one only if they are not more than the
-    /// limit then, itself among them. Else it refuses, or first revokes ([`RevokeReason::Limit`]) so many as have no room:
-    /// those of the earliest login, and of one time by id. However many logins run at once, no two of them
-    /// count the same room.
+    /// If the request has a [limit](InsertRequest::limit), the step counts the subject's sessions
+    /// that are [live](SessionRecord::is_live) at the new session's `created_at`. It adds the new
+    /// one only if, with it, their number is within the limit. Otherwise it refuses the new
+    /// session, or first revokes ([`RevokeReason::Limit`]) as many as necessary, in the order of
+    /// their logins, and of their ids for logins at the same time. Concurrent logins never use the
+    /// same free place.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn insert(
         &self,
         request: &InsertRequest,
     ) -> impl Future<Output = Result<InsertOutcome, StoreError>> + Send;
 
-    /// The session of this id, whether it is over or not; none when there is none.
+    /// Returns the session with this id, whether or not it has ended, or `None` if it is not in the
+    /// store.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn load(
         &self,
         id: &SessionId,
     ) -> impl Future<Output = Result<Option<SessionRecord>, StoreError>> + Send;
 
-    /// Presents a generation of a session: reads the record, takes the [decision](RotateRequest::decide), and
-    /// stores its change, with nothing in between. It never brings back a record that is gone.
+    /// Presents a generation of a session. The step reads the record,
+    /// [decides](RotateRequest::decide), and stores the change; no other step comes in between. It
+    /// never restores a record that has been removed.
     ///
-    /// A store that waited before it held the record decides by the request [after](RotateRequest::after) that wait.
+    /// A store that waited before it held the record decides by the request
+    /// [after](RotateRequest::after) that wait.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn rotate(
         &self,
         request: &RotateRequest,
     ) -> impl Future<Output = Result<RotateOutcome, StoreError>> + Send;
 
-    /// Ends the session of this id: from the answer on, no [`rotate`](Self::rotate) succeeds. A session that is
-    /// revoked keeps its first reason; whether it is over by its age makes no difference. Says whether there was one
-    /// to revoke.
+    /// Revokes the session with this id: after the answer, no [`rotate`](Self::rotate) succeeds. A
+    /// session that is already revoked keeps its first reason. A session that has expired is
+    /// revoked, too. Returns whether there was a session to revoke.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn revoke(
         &self,
         id: &SessionId,
@@ -108,11 +118,11 @@ pub trait RefreshStore: Send + Sync + 'static {
         now: UnixMillis,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// As [`revoke`](Self::revoke), for all sessions of a subject but `keep`, in one step: a rotation under way is
-    /// revoked with the rest. Says how many there were to revoke.
+    /// Revokes all sessions of a subject except `keep`, in one step. A concurrent rotation is
+    /// revoked with the rest. Returns the number of sessions that were revoked.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn revoke_subject(
         &self,
         subject: &str,
@@ -121,72 +131,80 @@ pub trait RefreshStore: Send + Sync + 'static {
         now: UnixMillis,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// The sessions of a subject that are [live](SessionRecord::is_live) at the request's `now`, by the time of their login,
-    /// and of one time by id: those behind [`after`](ListRequest::after), up to [`limit`](ListRequest::limit) of them.
+    /// Returns the sessions of a subject that are [live](SessionRecord::is_live) at the request's
+    /// `now`, in the order of their logins, and of their ids for logins at the same time. The list
+    /// begins after [`after`](ListRequest::after) and has at most [`limit`](ListRequest::limit)
+    /// sessions.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn list(
         &self,
         request: &ListRequest,
     ) -> impl Future<Output = Result<Vec<SessionRecord>, StoreError>> + Send;
 
-    /// Removes up to `limit` sessions that [have ended](SessionRecord::is_expired) both at `now` and by the store's own
-    /// clock, revoked or not, and no other: a caller whose clock is ahead removes no live session. Returns how many it
-    /// removed: fewer than `limit` when none is left, or when its deadline came before the end of a large store.
+    /// Removes up to `limit` sessions that [have expired](SessionRecord::is_expired) both at `now`
+    /// and by the store's own clock, revoked or not, and no others. A caller whose clock is ahead
+    /// therefore removes no live session. Returns the number of removed sessions. It is below
+    /// `limit` if no more are left, or if the deadline passed before the end of a large store.
     ///
-    /// A call goes on where the one before it stopped, after an error too, so that no part of a store stays unpurged because
-    /// another part is large or cannot be read.
+    /// A call continues where the previous one stopped, also after an error, so that every part of
+    /// a store is purged even if another part is large or cannot be read.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn purge_expired(
         &self,
         now: UnixMillis,
         limit: u32,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// The ids of the sessions that were revoked after `cursor` was made, from the store's log of ended sessions.
+    /// Returns the ids of the sessions that were revoked after `cursor` was made, from the store's
+    /// log of ended sessions.
     ///
-    /// The step that revokes a session writes its id into this log: [`revoke`](Self::revoke), also for an id that is not
-    /// there, [`revoke_subject`](Self::revoke_subject), a [`rotate`](Self::rotate) that finds a reuse, and an
-    /// [`insert`](Self::insert) that makes room. The log is apart
-    /// from the sessions, so that an id stays in it when its session is purged.
+    /// The step that revokes a session also writes its id into this log: [`revoke`](Self::revoke),
+    /// even for an id that is not in the store, [`revoke_subject`](Self::revoke_subject), a
+    /// [`rotate`](Self::rotate) that finds a reuse, and an [`insert`](Self::insert) that makes
+    /// room. The log is separate from the sessions, so that an id stays in it when its session is
+    /// purged.
     ///
-    /// Whatever was answered before this call began is in the pages from `cursor` to the
-    /// [last](EndedPage::is_last), whichever handle or process revoked it, and whatever the clocks say. No id comes that was not
-    /// revoked. A store that cannot tell what a cursor stands for begins again, and so repeats ids: the cursor is of another
-    /// server, or of data that a backup has replaced since.
+    /// Every revocation that was answered before this call began is in the pages from `cursor` to
+    /// the [last](EndedPage::is_last), whichever handle or process made it, and whatever the clocks
+    /// show. The pages contain no id that was not revoked. If a cursor comes from another server,
+    /// or from data that a backup has replaced, the store cannot interpret it. It then begins at
+    /// the start of the log and repeats ids.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn ended_after(
         &self,
         cursor: &EndedCursor,
     ) -> impl Future<Output = Result<EndedPage, StoreError>> + Send;
 
-    /// Removes the ids that have been in the log of ended sessions for longer than `kept_for` by the store's own clock, and
-    /// returns how many it removed; fewer than there are, when its deadline came first. It never makes a cursor useless.
+    /// Removes the ids that have been in the log of ended sessions for longer than `kept_for`, by
+    /// the store's own clock, and returns their number. If the deadline passes first, some of these
+    /// ids remain. The step never makes a cursor invalid.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn trim_ended(
         &self,
         kept_for: Duration,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
-/// A store that reads and swaps, and can say no more in one step. [`rotate_by_swapping`] makes a
-/// [`RefreshStore::rotate`] of that.
+/// A store that can read and compare-and-swap a record, but cannot do more in one step.
+/// [`rotate_by_swapping`] implements [`RefreshStore::rotate`] with it.
 pub trait CompareAndSwap: RefreshStore {
-    /// Stores `change` if the record still is as it was `seen`: there, not revoked, and of the same generation.
-    /// Says whether it did.
+    /// Stores `change` if the record is still as it was `seen`: present, not revoked, and of the
+    /// same generation. Returns whether the change was stored.
     ///
-    /// It writes the fields that the change names and no others. A store that writes whole records compares
-    /// `auth_time` and `data` too: a [reauthentication](Change::Reauthenticate) may move them alone.
+    /// It writes only the fields that the change names. A store that writes whole records also has
+    /// to compare `auth_time` and `data`, because a [reauthentication](Change::Reauthenticate) may
+    /// change only these.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is at fault.
+    /// [`StoreError`] if the store fails.
     fn swap(
         &self,
         seen: &SessionRecord,
@@ -194,11 +212,11 @@ pub trait CompareAndSwap: RefreshStore {
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
-/// Rotates by reading, deciding and swapping, until nobody was in between.
+/// Rotates by reading, deciding and swapping, and repeats this if another request came in between.
 ///
 /// # Errors
-/// The store's, and [`StoreErrorKind::Contention`] after 8 times: each time somebody else has advanced or
-/// ended the session, of which one grace has few.
+/// The errors of the store, and [`StoreErrorKind::Contention`] after 8 attempts. Each attempt fails
+/// only if another request has rotated or ended the session, which is rare within one grace.
 pub async fn rotate_by_swapping(
     store: &impl CompareAndSwap,
     request: &RotateRequest,
@@ -216,10 +234,10 @@ pub async fn rotate_by_swapping(
     Err(StoreError::new(StoreErrorKind::Contention, "the session changed with every try"))
 }
 
-/// A fault of a store. It names no session and no token.
+/// A failure of a store. It names no session and no token.
 pub struct StoreError {
     kind: StoreErrorKind,
-    /// Without one, what the driver says is the message.
+    /// If there is none, the driver's text is the message.
     message: Option<Box<str>>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -243,24 +261,24 @@ impl Error for StoreError {
     }
 }
 
-/// What sort of fault it is, and so what to do about it.
+/// The kind of a failure. It determines what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The store cannot be reached, or did not answer; the step may have happened. Try again, within
+    /// The store cannot be reached or did not answer. The step may have happened. Try again within
     /// the grace.
     Unavailable,
-    /// Too many want the same at once. Try again.
+    /// Too many requests change the same data at once. Try again.
     Contention,
-    /// The store is not set up for this: a connection string that is wrong, a table that is missing or another's, a
-    /// permission. Somebody has to act.
+    /// The store is not set up correctly: a wrong connection string, a table that is missing or has
+    /// another schema, or a missing permission. The operator has to correct it.
     Misconfigured,
-    /// What is stored cannot be what was stored. Somebody has to look.
+    /// The stored data cannot be what kippu stored. The operator has to investigate.
     Corrupt,
 }
 
 impl StoreErrorKind {
-    /// Whether the same call may succeed a moment later.
+    /// Returns whether the same call may succeed a moment later.
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::Unavailable | Self::Contention)
     }
@@ -278,12 +296,13 @@ impl fmt::Display for StoreErrorKind {
 }
 
 impl StoreError {
-    /// A fault that `message` describes: what is wrong, and what to do about it. No secret, no id.
+    /// Returns a failure that `message` describes: what is wrong, and what to do. The message must
+    /// not contain a secret or an id.
     pub fn new(kind: StoreErrorKind, message: impl Into<Box<str>>) -> Self {
         Self { kind, message: Some(message.into()), source: None }
     }
 
-    /// A fault that a driver reported.
+    /// Returns a failure that a driver reported.
     pub fn from_driver(
         kind: StoreErrorKind,
         source: impl Into<Box<dyn Error + Send + Sync>>,
@@ -291,13 +310,13 @@ impl StoreError {
         Self { kind, message: None, source: Some(source.into()) }
     }
 
-    /// This fault, under another message: what is wrong in words that say what to do.
+    /// Replaces the message: what is wrong, and what to do. The driver's error stays the source.
     #[must_use]
     pub fn with_message(self, message: impl Into<Box<str>>) -> Self {
         Self { message: Some(message.into()), ..self }
     }
 
-    /// What sort of fault it is.
+    /// Returns the kind of the failure.
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
     }

@@ -1,4 +1,5 @@
-//! Times as stores keep them: whole milliseconds since the epoch, within what every store can hold exactly.
+//! Times as stores keep them: whole milliseconds since the epoch, in a range that every store can
+//! represent exactly.
 
 use core::{fmt, time::Duration};
 
@@ -6,8 +7,9 @@ use crate::numeric_date::{Clock, NumericDate, SystemClock};
 
 /// An instant in whole milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
 ///
-/// It lies between -(2^53 - 1) and 2^53 - 1, about 285,000 years either way, so that stores whose numbers
-/// are doubles (Lua, JSON) hold it exactly. What is outside becomes the nearest end; arithmetic saturates there.
+/// It is between -(2^53 - 1) and 2^53 - 1, about 285,000 years either way, so that stores whose
+/// numbers are doubles (Lua, JSON) represent it exactly. A time outside becomes the nearest end of
+/// the range, and arithmetic saturates there.
 ///
 /// ```
 /// use core::time::Duration;
@@ -26,7 +28,8 @@ impl UnixMillis {
     /// The earliest instant.
     pub const MIN: Self = Self(-Self::MAX.0);
 
-    /// The instant `millis` milliseconds after the epoch; before it when negative.
+    /// Returns the instant `millis` milliseconds after the epoch, or before it if `millis` is
+    /// negative.
     pub const fn new(millis: i64) -> Self {
         if millis > Self::MAX.0 {
             Self::MAX
@@ -37,24 +40,24 @@ impl UnixMillis {
         }
     }
 
-    /// The system clock's time.
+    /// Returns the time of the system clock.
     pub fn now() -> Self {
         Self::new(SystemClock.unix_millis())
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// This instant and `duration` more, without what is less than a millisecond of it.
+    /// Adds the whole milliseconds of `duration`.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::new(self.0.saturating_add(millis))
     }
 
-    /// How much later this instant is than `earlier`; nothing when it is not later.
+    /// Returns how much later this instant is than `earlier`, or zero if it is not later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -74,7 +77,7 @@ impl From<UnixMillis> for NumericDate {
 }
 
 impl fmt::Display for UnixMillis {
-    /// Milliseconds since the epoch.
+    /// Prints the milliseconds since the epoch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

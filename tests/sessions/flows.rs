@@ -247,17 +247,17 @@ async fn a_repeated_or_malformed_session_claim_is_rejected() {
     assert_eq!(token.expires_at.seconds(), START / SECOND + 60);
     assert_eq!(verify(&rest).unwrap().auth_time, None);
     for (members, says) in [
-        (r#""sid":"short","client_id":"web""#, "sid is malformed: a session id is 22 symbols"),
+        (r#""sid":"short","client_id":"web""#, "sid is malformed: a session id has 22 symbols"),
         (r#""sid":7,"client_id":"web""#, "sid is malformed: a value of another type"),
         (r#""sid":"SID","client_id":null"#, "client_id is malformed: a value of another type"),
         (
             r#""sid":"SID","client_id":"web","auth_time":null"#,
             "auth_time is malformed: a value of another type",
         ),
-        (r#""sid":"SID","client_id":"web","sid":"SID""#, "the member \"sid\" stands twice"),
+        (r#""sid":"SID","client_id":"web","sid":"SID""#, "the member \"sid\" occurs twice"),
         (
             r#""sid":"SID","client_id":"web","client_id":"web""#,
-            "the member \"client_id\" stands twice",
+            "the member \"client_id\" occurs twice",
         ),
         (
             r#""auth_time":1,"sid":"SID","client_id":"web","auth_time":1"#,
@@ -1177,7 +1177,7 @@ async fn the_purge_task_continues_after_a_fault() {
     }
     for line in [failed, failed_again] {
         assert!(
-            line.starts_with("WARN ") && line.contains("a fault, as it was asked for"),
+            line.starts_with("WARN ") && line.contains("a fault that the test requested"),
             "{line}"
         );
     }

@@ -235,15 +235,15 @@ fn each_segment_has_one_spelling() {
     }
     refused(
         &signed_segments(&header, "e30=A"),
-        "the payload segment: byte 0x3d at offset 3 is no base64url symbol",
+        "the payload segment: byte 0x3d at offset 3 is not a base64url symbol",
     );
     refused(
         &signed_segments(&header, "e30e3"),
-        "the payload segment: no base64url text is 5 symbols long",
+        "the payload segment: a base64url text cannot have 5 symbols",
     );
     refused(
         &signed_segments(&header, "e31"),
-        "the payload segment: the symbol at offset 2 sets bits behind the last byte",
+        "the payload segment: the symbol at offset 2 sets bits after the last byte",
     );
 }
 
@@ -281,10 +281,10 @@ fn the_header_is_one_strict_object() {
             r#"{"alg":"HS256""#,
             "malformed JSON at byte 14: a comma or the end of the object was expected",
         ),
-        (r#"{"alg":"HS256"}}"#, "malformed JSON at byte 15: there is something behind the object"),
-        (r#"{"alg":"HS256","alg":"HS256"}"#, r#"the member "alg" stands twice in one object"#),
-        (r#"{"alg":"HS256","a\u006cg":"HS256"}"#, r#"the member "alg" stands twice in one object"#),
-        (r#"{"alg":"HS256","x":{"y":1,"y":1}}"#, r#"the member "y" stands twice in one object"#),
+        (r#"{"alg":"HS256"}}"#, "malformed JSON at byte 15: there is text after the object"),
+        (r#"{"alg":"HS256","alg":"HS256"}"#, r#"the member "alg" occurs twice in one object"#),
+        (r#"{"alg":"HS256","a\u006cg":"HS256"}"#, r#"the member "alg" occurs twice in one object"#),
+        (r#"{"alg":"HS256","x":{"y":1,"y":1}}"#, r#"the member "y" occurs twice in one object"#),
         (r#"{"alg":"HS256","x":"\ud800"}"#, "malformed JSON at byte 26: half of a surrogate pair"),
     ] {
         refused(&signed_with_header(header, "{}"), &format!("the header: {message}"));
@@ -295,7 +295,7 @@ fn the_header_is_one_strict_object() {
     );
     refused(
         &signed_with_header(b"{\"alg\":\"HS256\"}\0", "{}"),
-        "the header: malformed JSON at byte 15: there is something behind the object",
+        "the header: malformed JSON at byte 15: there is text after the object",
     );
     for header in [
         r#"{"alg":"HS256"}"#,
@@ -464,7 +464,7 @@ fn rejects_a_duplicate_name_at_any_depth() {
     ] {
         payload_refused(
             payload,
-            &format!("the payload: the member {name:?} stands twice in one object"),
+            &format!("the payload: the member {name:?} occurs twice in one object"),
         );
     }
     for payload in
@@ -480,7 +480,7 @@ fn many_members_are_read() {
     let members: Vec<_> = (0..700).map(|number| format!(r#""m{number}":0"#)).collect();
     assert_eq!(payload_verdict(&format!("{{{}}}", members.join(","))), Ok(()));
     let twice = format!(r#"{{{},"m\u0036\u0039\u0039":1}}"#, members.join(","));
-    payload_refused(&twice, "the payload: the member \"m699\" stands twice in one object");
+    payload_refused(&twice, "the payload: the member \"m699\" occurs twice in one object");
 }
 
 #[test]
@@ -797,11 +797,11 @@ fn claims_that_are_not_a_claims_set_are_not_signed() {
     let error = encode(&Twice { exp: 1, registered }, &key()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"the claims are no claims set: the member "exp" stands twice in one object"#
+        r#"the claims are not a claims set: the member "exp" occurs twice in one object"#
     );
     for claims in [json!([]), json!(null), json!("x"), json!(7)] {
         let error = encode(&claims, &key()).unwrap_err();
-        assert_eq!(error.to_string(), "the claims are no claims set: not a JSON object");
+        assert_eq!(error.to_string(), "the claims are not a claims set: not a JSON object");
     }
     for claims in [
         json!({ "exp": "tomorrow" }),
@@ -896,10 +896,10 @@ fn errors_come_in_the_documented_order() {
         (format!("{}.!.!", header("[]")), "the header: not a JSON object"),
         (format!("{}.!.!", header(r#"{"crit":1,"b64":1,"typ":1,"kid":1,"alg":1}"#)), "crit"),
         (format!("{}.!.!", header(r#"{"b64":1,"typ":1,"kid":1,"alg":1}"#)), "b64"),
-        (format!("{}.!.!", header(r#"{"typ":1,"kid":1,"alg":1}"#)), "typ is no string"),
+        (format!("{}.!.!", header(r#"{"typ":1,"kid":1,"alg":1}"#)), "typ is not a string"),
         (format!("{}.!.!", header(r#"{"typ":"x","kid":1,"alg":1}"#)), "the type of the token"),
         (format!("{other_typ}.!.!"), "the type of the token is \"at+jwt\""),
-        (format!("{}.!.!", header(r#"{"typ":"JWT","kid":1,"alg":1}"#)), "kid is no string"),
+        (format!("{}.!.!", header(r#"{"typ":"JWT","kid":1,"alg":1}"#)), "kid is not a string"),
         (format!("{}.!.!", header(r#"{"typ":"JWT","kid":"2","alg":1}"#)), "no key has the kid"),
         (format!("{}.!.!", header(r#"{"typ":"JWT","kid":"1","alg":1}"#)), "the header names none"),
         (format!("{own}.!.!"), "the signature segment"),

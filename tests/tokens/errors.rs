@@ -26,7 +26,10 @@ fn main_prints_a_sentence() {
         "HS256 needs a secret of at least 32 random bytes, this one has 6",
     );
     let nameless = || Key::hs256([7; 32]).unwrap();
-    printed(KeySet::new(nameless()).accept(nameless()), "a key in a set needs a kid");
+    printed(
+        KeySet::new(nameless()).accept(nameless()),
+        "a key in a set needs a kid: set it with Key::with_kid",
+    );
     printed(
         Jwk::from_json(r#"{"kty":"RSA","k":""}"#),
         r#"the JWK is of the key type "RSA", not "oct""#,
@@ -51,8 +54,8 @@ fn main_prints_a_sentence() {
         Validation::new().leeway(Duration::from_secs(3600)),
         "a leeway of 3600s is too long: at most 600s",
     );
-    printed(kippu::base64url::decode("Zm9v\n"), "byte 0x0a at offset 4 is no base64url symbol");
-    printed(encode(&json!([]), &key()), "the claims are no claims set: not a JSON object");
+    printed(kippu::base64url::decode("Zm9v\n"), "byte 0x0a at offset 4 is not a base64url symbol");
+    printed(encode(&json!([]), &key()), "the claims are not a claims set: not a JSON object");
     printed(unverified_header("a.b", 3), "the token does not have three segments");
 
     let claims = json!({ "iss": "https://auth.example", "exp": 1_300_819_380 });
@@ -78,9 +81,9 @@ fn main_prints_a_sentence_about_sessions() {
 
     printed(
         Sessions::builder(MemoryStore::new(1)).issuer("i").client("c").build(),
-        "no audience is given: call .audience(…)",
+        "no audience is set: call .audience(…)",
     );
-    printed("x".parse::<SessionId>(), "a session id is 22 symbols of base64url");
+    printed("x".parse::<SessionId>(), "a session id has 22 symbols of base64url");
     let fault = |kind| StoreError::from_driver(kind, "code 7");
     printed(
         Err::<(), _>(SessionError::from(fault(StoreErrorKind::Contention))),

@@ -147,7 +147,7 @@ fn a_file_contains_a_jwk_set() {
     assert_eq!(source.clone().kid("new").load().unwrap().signing_key().unwrap().kid(), Some("new"));
     assert_eq!(
         refused(&source.clone().kid("next")),
-        format!(r#"{path:?}: no key of the set has the kid "next", which is to sign"#)
+        format!(r#"{path:?}: no key of the set has the kid "next", which was chosen to sign"#)
     );
     write(vec![]);
     assert_eq!(refused(&source), format!("{path:?}: the JWK Set has no keys"));
@@ -210,7 +210,7 @@ fn an_invalid_file_is_rejected_with_its_path() {
             jwk(1, "a").verify_only().expose_json().as_bytes(),
             KeyFormat::Jwk,
             None,
-            r#": no key may sign: the key_ops of each, or of the chosen one, are without "sign""#,
+            r#": no key may sign: the key_ops of each, or of the chosen one, do not contain "sign""#,
         ),
     ] {
         let path = folder.write("key", content);
@@ -900,7 +900,7 @@ fn jwks_of_other_libraries_are_read_on_request() {
 
     let nameless = source(&oct(""));
     let message = refused(&nameless);
-    assert!(message.ends_with("the JWK has no alg: give it by Jwk::from_json_for or JwkSet::from_json_for, in a file by KeyFormat::JwkFor"), "{message}");
+    assert!(message.ends_with("the JWK has no alg: set it with Jwk::from_json_for or JwkSet::from_json_for, in a file with KeyFormat::JwkFor"), "{message}");
     let keys = nameless.clone().format(jwk_for).kid("a").load().unwrap();
     assert!(verifies(&keys, 1, "a"));
     let hs384 = refused(&nameless.format(KeyFormat::JwkFor(Algorithm::Hs384)).kid("a"));
@@ -940,7 +940,7 @@ fn a_source_makes_a_verify_only_set() {
         assert!(verifies(&keys, 1, "1") && verifies(&keys, 2, "2"));
         assert_eq!(
             keys.signing_key().unwrap_err().to_string(),
-            "the keys are verify-only, none of them signs"
+            "the keys are verify-only, so none of them signs"
         );
     }
     let none = JwkSet::new([jwk(1, "1").verify_only()]).unwrap().expose_json();

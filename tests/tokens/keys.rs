@@ -177,11 +177,15 @@ fn a_single_key_takes_kid_as_a_hint() {
         (r#","kid":"\u0061""#, Ok(()), Ok(())),
         (r#","kid":"b""#, Ok(()), Err("no key has the kid \"b\"")),
         (r#","kid":"""#, Ok(()), Err("no key has the kid \"\"")),
-        (r#","kid":7"#, Err("the header's kid is no string"), Err("the header's kid is no string")),
+        (
+            r#","kid":7"#,
+            Err("the header's kid is not a string"),
+            Err("the header's kid is not a string"),
+        ),
         (
             r#","kid":null"#,
-            Err("the header's kid is no string"),
-            Err("the header's kid is no string"),
+            Err("the header's kid is not a string"),
+            Err("the header's kid is not a string"),
         ),
     ] {
         let verdict = |key| judge(&of(kid), key).map_err(|error| error.to_string());
@@ -274,7 +278,7 @@ fn a_token_without_kid_is_tried_only_where_the_set_says_so() {
             .unwrap()
     };
     let error = judge(&nameless, &set()).unwrap_err();
-    assert_eq!(error.to_string(), "the header has no kid to choose a key by");
+    assert_eq!(error.to_string(), "the header has no kid, so no key can be chosen");
     assert_eq!(judge(&nameless, &set().try_all_without_kid()), Ok(()));
     // A kid that is present still selects the key.
     let error = judge(&token("gone"), &set().try_all_without_kid()).unwrap_err();
@@ -307,7 +311,10 @@ fn a_set_requires_distinct_kids() {
     assert_eq!(set().retire(key("a"), seconds(0)).unwrap_err(), duplicate);
     let error = set().accept(key("b")).unwrap().accept(key("b")).unwrap_err();
     assert_eq!(error.to_string(), "the kid \"b\" is in the set already");
-    assert_eq!(KeySetError::MissingKid.to_string(), "a key in a set needs a kid");
+    assert_eq!(
+        KeySetError::MissingKid.to_string(),
+        "a key in a set needs a kid: set it with Key::with_kid"
+    );
 }
 
 /// Like a key without a set.
@@ -507,7 +514,7 @@ fn rejects_a_jwk_that_is_not_a_symmetric_signing_key() {
         (format!(r#""kty":7,"alg":"HS256",{K}"#), "the JWK's kty has the wrong JSON type"),
         (
             format!(r#""kty":"oct",{K}"#),
-            "the JWK has no alg: give it by Jwk::from_json_for or JwkSet::from_json_for, in a file by KeyFormat::JwkFor",
+            "the JWK has no alg: set it with Jwk::from_json_for or JwkSet::from_json_for, in a file with KeyFormat::JwkFor",
         ),
         (format!(r#""kty":"oct","alg":null,{K}"#), "the JWK's alg has the wrong JSON type"),
         (format!(r#""kty":"oct","alg":"A256KW",{K}"#), r#"the JWK is for the algorithm "A256KW""#),
@@ -551,11 +558,11 @@ fn rejects_a_jwk_that_is_not_a_symmetric_signing_key() {
         (oct(r#","kid":7"#), "the JWK's kid has the wrong JSON type"),
         (
             oct(r#","kid":"a","kid":"a""#),
-            r#"not a strict JSON object: the member "kid" stands twice in one object"#,
+            r#"not a strict JSON object: the member "kid" occurs twice in one object"#,
         ),
         (
             oct(r#","x":{"y":1,"y":1}"#),
-            r#"not a strict JSON object: the member "y" stands twice in one object"#,
+            r#"not a strict JSON object: the member "y" occurs twice in one object"#,
         ),
     ] {
         let error = jwk(&members).expect_err(&members);
@@ -599,13 +606,14 @@ fn a_jwk_set_is_read_and_written() {
     for (text, message) in [
         (
             "{}".to_string(),
-            "the JWK has no keys, as a JWK Set has: Jwk::from_json reads a single one".to_string(),
+            "the JWK has no keys, so it is not a JWK Set: Jwk::from_json reads a single JWK"
+                .to_string(),
         ),
         (r#"{"keys":{}}"#.into(), "the JWK's keys has the wrong JSON type".into()),
         (r#"{"keys":[7]}"#.into(), "not a strict JSON object: not a JSON object".into()),
         (
             r#"{"keys":[],"keys":[]}"#.into(),
-            r#"not a strict JSON object: the member "keys" stands twice in one object"#.into(),
+            r#"not a strict JSON object: the member "keys" occurs twice in one object"#.into(),
         ),
         (format!(r#"{{"keys":[{one},{one}]}}"#), r#"two keys of the set have the kid "1""#.into()),
         (
@@ -769,14 +777,14 @@ fn a_jwk_set_names_the_key_that_signs() {
     assert_eq!(refused(vec![]), "the JWK Set has no keys");
     assert_eq!(
         refused(vec![old()]),
-        r#"no key may sign: the key_ops of each, or of the chosen one, are without "sign""#
+        r#"no key may sign: the key_ops of each, or of the chosen one, do not contain "sign""#
     );
     assert_eq!(
         refused(vec![named("1"), old(), named("2")]),
         r#"which key signs, "1" or "2"? All but one need "key_ops":["verify"]"#
     );
     let nameless = Jwk::new(Algorithm::Hs256, [7; 32]).unwrap();
-    assert_eq!(refused(vec![nameless]), "a key in a set needs a kid");
+    assert_eq!(refused(vec![nameless]), "a key in a set needs a kid: set it with Key::with_kid");
 
     let set = || JwkSet::new([named("1"), named("2"), old()]).unwrap();
     let chosen = set().with_signing_key("2").unwrap();
@@ -785,7 +793,7 @@ fn a_jwk_set_names_the_key_that_signs() {
     assert_eq!(KeySet::from_jwk_set(&chosen).unwrap().signing_key().unwrap().kid(), Some("2"));
     assert_eq!(
         set().with_signing_key("3").unwrap_err().to_string(),
-        r#"no key of the set has the kid "3", which is to sign"#
+        r#"no key of the set has the kid "3", which was chosen to sign"#
     );
     assert_eq!(set().with_signing_key("old").unwrap_err(), JwkError::NoSigningKey);
 }

@@ -525,7 +525,7 @@ fn typ_must_be_the_expected_one() {
     assert_eq!(judge(r#","typ":"anything""#, &lax()), Ok(()));
     // A value that is not a string is not a type, whether one is expected or not.
     for validation in [&access, &lax()] {
-        let message = "the header's typ is no string";
+        let message = "the header's typ is not a string";
         assert_eq!(judge(r#","typ":7"#, validation), Err(message.into()));
         assert_eq!(judge(r#","typ":null"#, validation), Err(message.into()));
     }
@@ -575,9 +575,15 @@ fn an_unsafe_option_is_an_error_when_it_is_set() {
     assert_eq!(error.to_string(), "a leeway of 3600s is too long: at most 600s");
 
     let error = Validation::new().audience("api").any_audience().unwrap_err();
-    assert_eq!(error.to_string(), "an audience is expected already, so not any will do");
+    assert_eq!(
+        error.to_string(),
+        "any_audience contradicts the audience that is expected already: remove one of the calls"
+    );
     let error = Validation::new().require("exp").expiry_optional().unwrap_err();
-    assert_eq!(error.to_string(), "exp is required already, so it is not optional");
+    assert_eq!(
+        error.to_string(),
+        "expiry_optional contradicts the exp that is required already: remove one of the calls"
+    );
     // In the other order the stricter option applies.
     let required = Validation::new().at(seconds(NOW)).expiry_optional().unwrap().require("exp");
     refused("{}", &required, "the claim exp is missing");

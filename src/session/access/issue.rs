@@ -1,4 +1,4 @@
-//! An access token is made.
+//! Issues access tokens.
 
 use alloc::string::String;
 
@@ -28,7 +28,7 @@ struct Written<'w> {
     sid: &'w SessionId,
 }
 
-/// The session's part of an access token, beside the application's claims.
+/// The claims that the session adds to those of the application.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Grant<'g> {
     pub(in crate::session) issuer: &'g str,
@@ -41,10 +41,10 @@ pub(in crate::session) struct Grant<'g> {
     pub(in crate::session) auth_time: NumericDate,
 }
 
-/// A signed access token, with the claims of the session and those of the application as one object. The
-/// application's may not have a member that the session's have.
+/// Returns a signed access token with the claims of the session and of the application in one
+/// object. The application's claims must not have a member that the session's have.
 ///
-/// All that can fail is done here, before anything is stored or used up.
+/// Everything that can fail is done here, before anything is stored or used up.
 pub(in crate::session) fn issue<C: Serialize>(
     grant: &Grant<'_>,
     claims: &C,
@@ -63,7 +63,7 @@ pub(in crate::session) fn issue<C: Serialize>(
         jti: &jti,
         sid: grant.session,
     };
-    // Checked alone: an array or a number must not become a part of the object.
+    // Checked separately: an array or a number must not become a part of the object.
     let own = jwt::to_json(claims)?;
     let mut payload = jwt::to_json(&written)?;
     if own != b"{}" {
@@ -79,7 +79,7 @@ pub(in crate::session) fn issue<C: Serialize>(
     }
 }
 
-/// Why there is no access token.
+/// Why an access token cannot be issued.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::session) enum IssueError {
     #[error(transparent)]

@@ -24,31 +24,32 @@ const AUTH_TIME: &str = "auth_time";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessToken<C> {
-    /// `sub`, who is logged in.
+    /// `sub`, the user.
     pub subject: String,
-    /// `sid`, the session that the token belongs to.
+    /// `sid`, the session to which the token belongs.
     pub session_id: SessionId,
-    /// `client_id`, the client that the session belongs to.
+    /// `client_id`, the client to which the session belongs.
     pub client_id: String,
-    /// `jti`, a name that no other token has.
+    /// `jti`, the id of the token. No other token has it.
     pub jwt_id: String,
-    /// `iat`, when it was issued.
+    /// `iat`, the time at which the token was issued.
     pub issued_at: NumericDate,
-    /// `exp`, from when on it is refused, but for the leeway.
+    /// `exp`, the time from which the token is refused, apart from the leeway.
     pub expires_at: NumericDate,
-    /// `auth_time`, when the user last authenticated, where the token says so.
+    /// `auth_time`, the time at which the user last authenticated, if the token has it.
     pub auth_time: Option<NumericDate>,
-    /// The application's own.
+    /// The application's claims.
     pub claims: C,
-    /// When it was verified, by the verifier's clock.
+    /// The time of the verification, by the verifier's clock.
     verified_at: NumericDate,
 }
 
 impl<C> AccessToken<C> {
-    /// Checks that the user authenticated at most `max_age` before this token was verified, by the verifier's clock. Use it
-    /// for actions for which a stolen token must not be enough. A user whose authentication is older authenticates again
-    /// ([`Sessions::reauthenticate`](crate::session::Sessions::reauthenticate)), and the client repeats its request with the token
-    /// that this returns.
+    /// Checks that the user authenticated at most `max_age` before this token was verified, by the
+    /// verifier's clock. Use it for actions for which a stolen token must not be enough. If the
+    /// authentication is older, the user authenticates again
+    /// ([`Sessions::reauthenticate`](crate::session::Sessions::reauthenticate)), and the client
+    /// repeats its request with the token that this call returns.
     ///
     /// ```
     /// # use kippu::session::{AccessToken, NoClaims, NotRecent};
@@ -61,9 +62,9 @@ impl<C> AccessToken<C> {
     /// ```
     ///
     /// # Errors
-    /// [`NotRecent`], also for a token without `auth_time`, and for one whose `auth_time` is further in the future than clocks may
-    /// differ ([`Validation::MAX_LEEWAY`]): the clock of the server that took the login was wrong. The answer to the client is
-    /// that of RFC 9470 §3.
+    /// [`NotRecent`], also for a token without `auth_time`, and for a token whose `auth_time` is
+    /// further in the future than clocks may differ ([`Validation::MAX_LEEWAY`]): the clock of the
+    /// server that handled the login was wrong. The response to the client is that of RFC 9470 §3.
     pub fn require_recent(&self, max_age: Duration) -> Result<(), NotRecent> {
         let is_recent = |time: NumericDate| {
             self.verified_at.saturating_since(time) <= max_age
@@ -83,17 +84,17 @@ impl<C> AccessToken<C> {
 )]
 #[non_exhaustive]
 pub struct NotRecent {
-    /// How long ago it may be: `max_age` of the challenge, in seconds there.
+    /// The maximum age of the authentication: `max_age` of the challenge, which counts seconds.
     pub max_age: Duration,
 }
 
 debug_by_message!(NotRecent);
 
-/// No claims of the application's own.
+/// An empty set of claims, for an application that adds none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoClaims {}
 
-/// How the claims of an access token are spelled.
+/// The claims of an access token, as they are spelled.
 #[derive(Default)]
 pub(super) struct AccessClaims<'c> {
     subject: Option<Value<'c>>,
@@ -137,7 +138,7 @@ impl<'c> AccessClaims<'c> {
         }
     }
 
-    /// Returns what is wrong with the claims that only an access token has.
+    /// Returns the faults of the claims that only an access token has.
     pub(super) fn faults(&self) -> impl Iterator<Item = (&'static str, DecodeError)> {
         let results = [
             (SESSION_ID, self.session_id().err()),
@@ -147,7 +148,7 @@ impl<'c> AccessClaims<'c> {
         results.into_iter().filter_map(|(claim, error)| Some((claim, error?)))
     }
 
-    /// The token whose claims these are, after they have passed every check at a time.
+    /// Returns the token with these claims, after they have passed every check at `verified_at`.
     pub(super) fn into_token<C>(
         self,
         verified_at: NumericDate,
@@ -171,7 +172,7 @@ fn text<'c>(name: &'static str, value: Option<Value<'c>>) -> Result<Text<'c>, De
     required(name, value, Value::text)
 }
 
-/// A claim that an access token has.
+/// Reads a claim that every access token has.
 fn required<'c, T>(
     name: &'static str,
     value: Option<Value<'c>>,

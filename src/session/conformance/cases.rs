@@ -1,4 +1,4 @@
-//! One store, one step after the other: what each rule wants, in the smallest session that shows it.
+//! Cases with one store and one step after the other: the smallest session that shows each rule.
 
 mod ended;
 mod ending;

@@ -1,4 +1,4 @@
-//! A store that fails when told to, before a step or after it, for tests of those who call stores.
+//! A store that fails on request, before or after a step, for tests of code that calls stores.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::{mem, time::Duration};
@@ -15,7 +15,7 @@ use crate::session::{
     time::UnixMillis,
 };
 
-/// A store that fails when it is told to.
+/// A store that fails on request.
 ///
 /// ```
 /// # #[tokio::main]
@@ -41,19 +41,20 @@ pub struct Faulty<S> {
     notes: Mutex<Notes>,
 }
 
-/// How one call fails.
+/// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It does not fail. The fault that was asked for next waits for a later call.
+    /// The call does not fail. The next requested fault applies to a later call.
     None,
     /// Nothing is stored, and the call returns [`StoreErrorKind::Unavailable`].
     Before,
-    /// The step is stored, and its answer is lost: the caller sees the same error as for [`Fault::Before`].
+    /// The step is stored, and its answer is lost: the caller sees the same error as for
+    /// [`Fault::Before`].
     After,
     /// The step is stored, its answer is lost, and the driver sends the step again.
     Repeated,
-    /// The step is stored, and its answer comes so much later.
+    /// The step is stored, and its answer comes after this delay.
     Late(Duration),
 }
 
@@ -82,12 +83,12 @@ struct Notes {
 }
 
 impl<S> Faulty<S> {
-    /// Wraps `store`, and lets each call succeed at first.
+    /// Wraps `store`. At first every call succeeds.
     pub fn new(store: S) -> Self {
         Self { store: Mutex::new(Arc::new(store)), notes: Mutex::default() }
     }
 
-    /// Makes the next call of `method` fail. Each further request is for the call after that.
+    /// Makes the next call of `method` fail. A further request applies to the call after that.
     pub fn fail(&self, method: Method, fault: Fault) {
         lock(&self.notes).faults.push((method, fault));
     }
@@ -97,28 +98,29 @@ impl<S> Faulty<S> {
         lock(&self.notes).outage = kind;
     }
 
-    /// Makes the next [`load`](RefreshStore::load) that finds a session return what `change` makes of it. The stored
-    /// record stays as it is.
+    /// Makes the next [`load`](RefreshStore::load) that finds a session return the record after
+    /// `change`. The stored record stays unchanged.
     pub fn misread(&self, change: fn(&mut SessionRecord)) {
         lock(&self.notes).misread = Some(change);
     }
 
-    /// Replaces the store within, as an operator does who restores a backup.
+    /// Replaces the wrapped store, like an operator who restores a backup.
     pub fn restore(&self, store: S) {
         *lock(&self.store) = Arc::new(store);
     }
 
-    /// Returns the calls since it was last asked, in their order, including those that failed.
+    /// Returns the calls since the last call of this method, in their order, including those that
+    /// failed.
     pub fn take_calls(&self) -> Vec<Method> {
         mem::take(&mut lock(&self.notes).calls)
     }
 
-    /// Returns the store within.
+    /// Returns the wrapped store.
     pub fn inner(&self) -> Arc<S> {
         Arc::clone(&lock(&self.store))
     }
 
-    /// Notes a call, and returns how it fails.
+    /// Records a call, and returns how it fails.
     fn call(&self, method: Method) -> Result<Fault, StoreError> {
         let mut notes = lock(&self.notes);
         notes.calls.push(method);
@@ -154,7 +156,7 @@ impl<S> Faulty<S> {
 }
 
 fn error(kind: StoreErrorKind) -> StoreError {
-    StoreError::new(kind, "a fault, as it was asked for")
+    StoreError::new(kind, "a fault that the test requested")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,5 @@
-//! Random operations on a few sessions, each answer and each record compared with a model: the pure decision, and a map.
+//! Random operations on a few sessions. Each answer and each record is compared with a model: the
+//! decision without I/O, and a map.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -28,12 +29,12 @@ use crate::session::{
 const MODEL: Case = Case(
     "model/random_operations",
     "all",
-    "find the first operation that differs in the list, and the case above that names its rule; Suite::seed repeats it",
+    "find the first operation in the list whose answer differs, and the case above for its rule; Suite::seed repeats the run",
 );
 
-/// A round is this many operations.
+/// The number of operations in a round.
 const OPERATIONS: u32 = 120;
-/// How many of the last operations a complaint lists.
+/// The number of last operations that a complaint lists.
 const TAIL: usize = 12;
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -43,7 +44,7 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
 async fn random_operations<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut random = Random::new(stage.seed);
     for round in 0..stage.rounds.div_ceil(2) {
-        // Else the sessions of the last round would be purged, and counted, in this one.
+        // Otherwise this round would purge and count the sessions of the last one.
         stage.sweep().await?;
         let subjects = [stage.subject()?, stage.subject()?];
         let mut model = Model {
@@ -78,9 +79,10 @@ struct Model<'s, S> {
     subjects: [String; 2],
     now: UnixMillis,
     held: BTreeMap<SessionId, SessionRecord>,
-    /// Those that were purged, or never inserted, among them.
+    /// Sessions, including those that were purged or never inserted.
     known: Vec<SessionRecord>,
-    /// Those that have ended since the log of ended sessions was read, up to the cursor.
+    /// The sessions that have ended since the log of ended sessions was last read, up to the
+    /// cursor.
     ended: BTreeSet<SessionId>,
     cursor: EndedCursor,
     log: Vec<String>,
@@ -101,7 +103,7 @@ impl<S: RefreshStore> Model<'_, S> {
         }
     }
 
-    /// On, mostly, by a little or a lot; sometimes back, by up to an hour.
+    /// Advances the clock, usually by a little or a lot; sometimes sets it back by up to an hour.
     fn step_the_clock(&mut self) {
         let millis = match self.random.below(20) {
             0..=8 => 0,
@@ -134,7 +136,7 @@ impl<S: RefreshStore> Model<'_, S> {
         self.random.pick(RevokeReason::ALL).copied().unwrap_or(RevokeReason::Logout)
     }
 
-    /// One of the last few, most often; sometimes one that was never inserted.
+    /// Returns one of the last few sessions most often, and sometimes one that was never inserted.
     fn session(&mut self) -> Verdict<SessionRecord> {
         if self.known.is_empty() || self.random.below(30) == 0 {
             let subject = self.subject()?;
@@ -149,7 +151,7 @@ impl<S: RefreshStore> Model<'_, S> {
         self.log.push(operation);
     }
 
-    /// Compares what is stored under this id.
+    /// Compares the stored record of this id.
     async fn compare(&self, id: &SessionId) -> Verdict {
         match self.held.get(id) {
             Some(session) => self.stage.holds(format!("{id:?}"), session).await,
@@ -211,7 +213,7 @@ impl<S: RefreshStore> Model<'_, S> {
         self.load_all().await
     }
 
-    /// Some data for a session.
+    /// Returns some data for a session.
     fn data(&mut self) -> Verdict<SessionData> {
         let length = self.random.pick(&[0, 1, 30, 1024]).copied().unwrap_or(0);
         let bytes: Vec<u8> = (0..length).map(|_| self.random.number().to_le_bytes()[0]).collect();
@@ -302,7 +304,7 @@ impl<S: RefreshStore> Model<'_, S> {
         same("list", &self.stage.page(&request).await?, &wanted)
     }
 
-    /// Reads the log of ended sessions on. Others write it, too.
+    /// Continues to read the log of ended sessions. Other tests write to it, too.
     async fn follow(&mut self) -> Verdict {
         self.note("ended_after".into());
         let (come, next) = ended(&**self.stage.next(), self.cursor.clone()).await?;
@@ -314,7 +316,8 @@ impl<S: RefreshStore> Model<'_, S> {
     }
 
     async fn purge(&mut self) -> Verdict {
-        // All or none: which ones go under a limit between is up to the store, and a seed would repeat nothing.
+        // All or none: a store may choose which ones it removes under a limit in between, so a seed
+        // would not repeat the run.
         let limit = if self.random.below(4) == 0 { 0 } else { 1000 };
         let now = self.now;
         self.note(format!("purge_expired at {now}, up to {limit}"));

@@ -1,5 +1,5 @@
-//! Many steps at once, through several handles: the answers, and what is stored afterwards, have to be those of some
-//! order in which one step follows the other.
+//! Concurrent steps through several handles. The answers and the stored records have to be those of
+//! some order in which the steps follow each other.
 
 mod tally;
 
@@ -28,12 +28,12 @@ const ONE_WINNER: Case = Case(
 const ONE_HEALS: Case = Case(
     "races/one_heals",
     "R6",
-    "as for races/one_rotation_wins: a token ahead of the store is healed once, and replayed from then on",
+    "like races/one_rotation_wins: heal a token ahead of the store once, and replay it from then on",
 );
 const REVOKE: Case = Case(
     "races/no_rotation_undoes_a_revocation",
     "R10",
-    "write only if the session is still not revoked; a rotation must not store a record that was read before",
+    "write only if the session is still not revoked; a rotation must not store a record that was read earlier",
 );
 const PROOF: Case = Case(
     "races/no_rotation_undoes_a_proof",
@@ -43,7 +43,7 @@ const PROOF: Case = Case(
 const REVOKE_SUBJECT: Case = Case(
     "races/revoke_subject_gets_all",
     "R10",
-    "find, revoke and count in one step; a rotation under way is revoked with the rest, before it or after",
+    "find, revoke and count in one step; a concurrent rotation is revoked with the rest, before it or after",
 );
 const LOGIN: Case = Case(
     "races/revoke_subject_and_logins",
@@ -53,22 +53,22 @@ const LOGIN: Case = Case(
 const REUSE: Case = Case(
     "races/one_reuse",
     "R3",
-    "a reuse ends the session whoever rotates at the same time, and is answered Reused once",
+    "a reuse ends the session, whatever rotates at the same time, and is answered Reused once",
 );
 const PURGE: Case = Case(
     "races/purge_and_rotations",
     "R11",
-    "purge: decide and delete in one statement, so that what was just used stays; rotate: update, never upsert",
+    "purge: decide and delete in one statement, so that a session that was just used stays; rotate: update, never upsert",
 );
 const PURGERS: Case = Case(
     "races/two_purgers",
     "C6",
-    "two sweepers at once neither count a session twice nor wait for one another for ever (SKIP LOCKED, small batches)",
+    "two concurrent purges neither count a session twice nor wait for each other forever (SKIP LOCKED, small batches)",
 );
 const INSERT: Case = Case(
     "races/one_insert",
     "C2",
-    "leave it to a primary key, or to a set-if-absent, which of two inserts of one id is first",
+    "let a primary key or a set-if-absent decide which of two inserts of one id is first",
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -90,10 +90,11 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(INSERT, insert_twice(stage)).await;
 }
 
-/// So many present the same token at once.
+/// The number of requests that present the same token at once.
 const PRESENTERS: u32 = 64;
 
-/// Presentations of one generation: at slightly different times, as servers' clocks are, and with different keys.
+/// Makes presentations of one generation, at slightly different times, like servers with different
+/// clocks, and with different keys.
 fn presentations<S: RefreshStore>(
     stage: &Stage<S>,
     session: &SessionRecord,
@@ -109,7 +110,7 @@ fn presentations<S: RefreshStore>(
     })
 }
 
-/// The record as it is stored now.
+/// Returns the record as it is stored now.
 async fn stored<S: RefreshStore>(
     stage: &Stage<S>,
     session: &SessionRecord,
@@ -174,8 +175,8 @@ async fn rotate_and_revoke<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     Ok(())
 }
 
-/// A token that has just been made is presented, while the user of its session authenticates again. One proof for each session:
-/// a second one would hide that the first was undone.
+/// A token that was just made is presented, while the user of its session authenticates again. Each
+/// session has only one reauthentication: a second one would hide that the first was undone.
 async fn rotate_and_reauthenticate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let auth_time = Some(stage.at(HOUR));
     for _ in 0..stage.rounds {
@@ -195,7 +196,7 @@ async fn rotate_and_reauthenticate<S: RefreshStore>(stage: &Stage<S>) -> Verdict
         {
             let after = stored(stage, &session).await?;
             same("the proof after the race", &Some(after.auth_time), &auth_time)?;
-            // The rotation has found the proof, or was found by it: it is the same in the end.
+            // The rotation came before or after the reauthentication. The result is the same.
             let before = SessionRecord { auth_time: after.auth_time, ..session };
             let tally = Tally::of(steps, answers);
             tally.one_went_on(&tally.rotated, &before, &after)?;
@@ -213,7 +214,7 @@ async fn rotate_and_reauthenticate<S: RefreshStore>(stage: &Stage<S>) -> Verdict
     Ok(())
 }
 
-/// The sum of all counts.
+/// Returns the sum of all counts.
 fn counted(answers: &[Answer]) -> u64 {
     answers.iter().map(|answer| if let Answer::Count(count) = answer { *count } else { 0 }).sum()
 }
@@ -306,7 +307,7 @@ async fn reuse_and_rotate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     Ok(())
 }
 
-/// Each session is over for the purgers, and live for those who present its token.
+/// Each session has ended for the purges, and is live for the requests that present its token.
 async fn purge_and_rotate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let end = stage.at(HOUR);
     for _ in 0..stage.rounds {
@@ -367,7 +368,7 @@ async fn two_purgers<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             live.apply(change);
         }
         same_record("a live session that rotated beside purgers", stored.as_ref(), &live)?;
-        // What they left to one another.
+        // The sessions that each purge left to the other.
         counted += stage.purge(end, 1000).await?;
         same("how many of 12 sessions were counted as purged", &counted, &12)?;
         for session in &over {

@@ -1,4 +1,4 @@
-//! Numbers that look random, the same ones for the same seed.
+//! Pseudorandom numbers. The same seed gives the same numbers.
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014): small, and good enough to choose operations with.
 #[derive(Clone, Debug)]
@@ -16,12 +16,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, which is not zero.
+    /// Returns a number below `end`, which is not zero.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         self.number() % end
     }
 
-    /// One of them; none of nothing.
+    /// Returns one of the elements, or `None` if there are none.
     pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         let count = u64::try_from(from.len()).ok().filter(|count| *count > 0)?;
         from.get(usize::try_from(self.below(count)).ok()?)
@@ -32,7 +32,7 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// The first numbers of the reference implementation from seed 1234567.
+    /// The first numbers of the reference implementation for the seed 1234567.
     #[test]
     fn numbers_are_those_of_splitmix64() {
         let mut random = Random::new(1_234_567);

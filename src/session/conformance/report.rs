@@ -1,4 +1,5 @@
-//! What came of a run: every case with its rule, and, of those that failed, what was found and what to do.
+//! The result of a run: every case with its rule; for a case that failed, also what was found and
+//! what to do.
 
 use alloc::{
     borrow::ToOwned,
@@ -20,15 +21,15 @@ use std::panic::catch_unwind;
 use super::stage::{Complaint, Stage, Verdict};
 use crate::session::store::RefreshStore;
 
-/// What came of a run of the suite. `Display` lists every case.
+/// The result of a run of the suite. `Display` lists every case.
 #[derive(Clone, Debug)]
-#[must_use = "a report that nobody reads fails no test"]
+#[must_use = "a report that is not read fails no test"]
 pub struct Report {
     cases: Vec<CaseReport>,
     seed: u64,
 }
 
-/// What came of one case.
+/// The result of one case.
 #[derive(Clone, Debug)]
 pub struct CaseReport {
     name: &'static str,
@@ -41,38 +42,40 @@ pub struct CaseReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CaseResult {
-    /// It did.
+    /// The case passed.
     Passed,
-    /// The store did something else than it should have done: what was found.
+    /// The store did not do what it should have done. The text says what was found.
     Failed(String),
-    /// It does not apply: why not.
+    /// The case does not apply. The text says why.
     NotRun(&'static str),
 }
 
 impl Report {
-    /// All cases, in the order in which they ran.
+    /// Returns all cases, in the order in which they ran.
     pub fn cases(&self) -> &[CaseReport] {
         &self.cases
     }
 
-    /// The cases that failed.
+    /// Returns the cases that failed.
     pub fn failures(&self) -> impl Iterator<Item = &CaseReport> {
         self.cases.iter().filter(|case| matches!(case.result, CaseResult::Failed(_)))
     }
 
-    /// Where the random operations began: for [`Suite::seed`](super::Suite::seed), to have the same again.
+    /// Returns the seed of the random operations. [`Suite::seed`](super::Suite::seed) repeats them.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Whether cases ran, and none failed.
+    /// Returns whether at least one case passed and none failed.
     pub fn passed(&self) -> bool {
         let ran = self.cases.iter().any(|case| case.result == CaseResult::Passed);
         ran && self.failures().next().is_none()
     }
 
+    /// Panics unless the run [passed](Self::passed).
+    ///
     /// # Panics
-    /// With the whole report, when a case failed or none ran.
+    /// With the whole report, if a case failed or none ran.
     #[track_caller]
     pub fn assert_passed(&self) {
         assert!(self.passed(), "\n{self}");
@@ -90,22 +93,23 @@ impl fmt::Display for Report {
 }
 
 impl CaseReport {
-    /// Its name, which stays the same from version to version: `rotate/reuse_revokes`, for one.
+    /// Returns the name, for example `rotate/reuse_revokes`. It stays the same from version to
+    /// version.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The rule that it tests, by its number in the [list](super#the-rules).
+    /// Returns the number of the rule that the case tests, from the [list](super#the-rules).
     pub fn rule(&self) -> &'static str {
         self.rule
     }
 
-    /// What a store does that passes it.
+    /// Returns what a store has to do to pass the case.
     pub fn remedy(&self) -> &'static str {
         self.remedy
     }
 
-    /// What came of it.
+    /// Returns the result.
     pub fn result(&self) -> &CaseResult {
         &self.result
     }
@@ -124,11 +128,11 @@ impl fmt::Display for CaseReport {
     }
 }
 
-/// A case: its name, its rule, and what a store does that passes it.
+/// A case: its name, its rule, and what a store has to do to pass it.
 #[derive(Clone, Copy)]
 pub(super) struct Case(pub(super) &'static str, pub(super) &'static str, pub(super) &'static str);
 
-/// Runs cases, one after the other, and notes what came of each.
+/// Runs cases, one after the other, and records the results.
 pub(super) struct Book {
     report: Report,
     only: Option<String>,
@@ -145,7 +149,7 @@ impl Book {
         self.report
     }
 
-    /// Runs a case, unless another was asked for.
+    /// Runs a case, unless the caller selected others.
     pub(super) async fn case(&mut self, case: Case, verdict: impl Future<Output = Verdict>) {
         if !self.wants(case) {
             return;
@@ -157,7 +161,8 @@ impl Book {
         self.note(case, result);
     }
 
-    /// As [`case`](Self::case), with what came before out of the way: for those that count what is purged.
+    /// Runs a case, like [`case`](Self::case), after removing the sessions of earlier cases: for
+    /// cases that count what is purged.
     pub(super) async fn alone<S: RefreshStore>(
         &mut self,
         stage: &Stage<S>,
@@ -170,12 +175,13 @@ impl Book {
         }
     }
 
-    /// Puts what came before out of the way. A store that cannot do that is told so by cases, and not asked again.
+    /// Removes the sessions of earlier cases. If the store cannot do that, other cases report it,
+    /// and no further attempt is made.
     pub(super) async fn sweep<S: RefreshStore>(&mut self, stage: &Stage<S>) {
         self.sweeps = self.sweeps && self.outcome(stage.sweep()).await.is_ok();
     }
 
-    /// Notes that a case does not apply.
+    /// Records that a case does not apply.
     pub(super) fn not_run(&mut self, case: Case, why: &'static str) {
         if self.wants(case) {
             self.note(case, CaseResult::NotRun(why));
@@ -190,7 +196,7 @@ impl Book {
         self.report.cases.push(CaseReport { name, rule, remedy, result });
     }
 
-    /// A panic, or no answer at all, is something that was found.
+    /// Turns a panic, or a missing answer, into a complaint.
     async fn outcome(&self, verdict: impl Future<Output = Verdict>) -> Verdict {
         let mut verdict = Box::pin(verdict);
         let caught = poll_fn(|context| {

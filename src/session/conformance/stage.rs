@@ -1,4 +1,5 @@
-//! What the cases share: handles, sessions to try them on, and comparisons that say what differs.
+//! The common part of the cases: handles, sessions to test with, and comparisons that report the
+//! difference.
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::{
@@ -29,21 +30,22 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(super) const RACE: Duration = HOUR;
 pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The grace of a request that says nothing else.
+/// The grace of a request, if the case sets none.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
-/// How long a session of the suite lives unless it is used.
+/// How long a session of the suite lives without a refresh.
 pub(super) const IDLE: Duration = DAY;
 /// How long it lives at most.
 pub(super) const ABSOLUTE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// When the suite's sessions begin: on the twelfth day of 1970, when no other session was over, so that sweeping them
-/// away takes no others along. All but a few that live very long are over 300 days later.
+/// The start of the suite's sessions: the twelfth day of 1970, when no other session had ended, so
+/// that a sweep removes no others. Except for a few that live very long, all of them have ended 300
+/// days later.
 const LONG_AGO: UnixMillis = UnixMillis::new(1_000_000_000);
 const WINDOW: Duration = Duration::from_secs(300 * 24 * 3600);
 
 pub(super) type Verdict<T = ()> = Result<T, Complaint>;
 
-/// What a store did that it should not have done.
+/// A description of what the store did wrong.
 #[derive(Debug)]
 pub(super) struct Complaint(pub(super) String);
 
@@ -53,12 +55,12 @@ impl From<KeyError> for Complaint {
     }
 }
 
-/// Fails with `complaint` unless `holds`.
+/// Returns `complaint` as an error unless `holds`.
 pub(super) fn ensure(holds: bool, complaint: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(Complaint(complaint())) }
 }
 
-/// Fails unless the answer is the one wanted.
+/// Returns an error unless the answer is the wanted one.
 pub(super) fn same<T: PartialEq + Debug + ?Sized>(
     what: impl Display,
     answer: &T,
@@ -67,7 +69,7 @@ pub(super) fn same<T: PartialEq + Debug + ?Sized>(
     ensure(answer == wanted, || format!("{what}: {answer:?}, and not {wanted:?}"))
 }
 
-/// Fails unless the record is the one wanted; says in which fields it differs.
+/// Returns an error unless the record is the wanted one. It names the fields that differ.
 pub(super) fn same_record(
     what: impl Display,
     found: Option<&SessionRecord>,
@@ -90,8 +92,9 @@ pub(super) fn same_record(
     ensure(differences.is_empty(), || format!("{what}: {}", differences.join("; ")))
 }
 
-/// The request with the stall that the store has counted into its rotation, for at most the `longest` that the step took;
-/// the request as it is where it rotated nothing.
+/// Returns the request with the stall that the store has counted into its rotation, if that is at
+/// most the `longest` time that the step took. If the store rotated nothing, the request is
+/// returned unchanged.
 pub(super) fn as_stalled(
     request: &RotateRequest,
     before: &SessionRecord,
@@ -108,12 +111,12 @@ pub(super) fn as_stalled(
         }
         _ => Duration::ZERO,
     };
-    // The store's clock ticks in milliseconds, and may do so between.
+    // The store's clock counts milliseconds, and may tick in between.
     if stall <= longest + MILLI { request.after(stall) } else { request.clone() }
 }
 
-/// Several handles on the same data. Each step is taken through the next of them, so that what one has
-/// written is read by another.
+/// Several handles on the same data. Each step uses the next of them, so that one handle reads what
+/// another has written.
 pub(super) struct Stage<S> {
     handles: Vec<Arc<S>>,
     steps: AtomicUsize,
@@ -123,15 +126,15 @@ pub(super) struct Stage<S> {
     pub(super) keeps: bool,
     /// Whether the store has no clock but the caller's.
     pub(super) shares_the_clock: bool,
-    /// When every step has to have ended.
+    /// The deadline of every step.
     pub(super) deadline: Duration,
     /// How often a race is run.
     pub(super) rounds: u32,
-    /// Where the random operations begin.
+    /// The seed of the random operations.
     pub(super) seed: u64,
 }
 
-/// A step to take, alone or against others.
+/// A step to make, alone or concurrently with others.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Insert(InsertRequest),
@@ -143,7 +146,7 @@ pub(super) enum Step {
     List(String, UnixMillis),
 }
 
-/// What a step was answered.
+/// The answer to a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Insert(InsertOutcome),
@@ -206,29 +209,29 @@ impl<S: RefreshStore> Stage<S> {
         }
     }
 
-    /// All handles.
+    /// Returns all handles.
     pub(super) fn handles(&self) -> &[Arc<S>] {
         &self.handles
     }
 
-    /// The next handle.
+    /// Returns the next handle.
     pub(super) fn next(&self) -> &Arc<S> {
         let step = self.steps.fetch_add(1, Ordering::Relaxed);
         self.handles.get(step % self.handles.len()).expect("a remainder is below its divisor")
     }
 
-    /// The time `after` the one at which sessions begin.
+    /// Returns the time `after` the start of the sessions.
     pub(super) fn at(&self, after: Duration) -> UnixMillis {
         self.now.saturating_add(after)
     }
 
-    /// A subject that nobody else has.
+    /// Returns a subject that no other session has.
     #[expect(clippy::unused_self, reason = "reads better with the rest")]
     pub(super) fn subject(&self) -> Verdict<String> {
         Ok(format!("conformance {}", SessionId::generate("")?))
     }
 
-    /// A session that begins now, not inserted yet.
+    /// Returns a session that begins now and is not inserted yet.
     pub(super) fn session(&self, subject: &str) -> Verdict<SessionRecord> {
         let id = SessionId::generate(subject)?;
         let end = self.at(ABSOLUTE);
@@ -239,14 +242,14 @@ impl<S: RefreshStore> Stage<S> {
         Ok(session)
     }
 
-    /// As [`session`](Self::session), for a subject of its own, and inserted.
+    /// Inserts a [`session`](Self::session) for a new subject.
     pub(super) async fn logged_in(&self) -> Verdict<SessionRecord> {
         let session = self.session(&self.subject()?)?;
         self.add(&session).await?;
         Ok(session)
     }
 
-    /// Presents this generation, at the time at which sessions begin.
+    /// Returns a request for this generation, at the start of the sessions.
     pub(super) fn request(&self, session: &SessionRecord, generation: u64) -> RotateRequest {
         RotateRequest::new(session.id, generation, "next", self.now, GRACE, IDLE)
     }
@@ -259,7 +262,7 @@ impl<S: RefreshStore> Stage<S> {
         self.next().insert(request).await.map_err(fault("insert"))
     }
 
-    /// Inserts a session that is new.
+    /// Inserts a new session.
     pub(super) async fn add(&self, session: &SessionRecord) -> Verdict {
         same("insert of a new session", &self.insert(session).await?, &InsertOutcome::INSERTED)
     }
@@ -308,18 +311,18 @@ impl<S: RefreshStore> Stage<S> {
         self.next().trim_ended(kept_for).await.map_err(fault("trim_ended"))
     }
 
-    /// Fails unless the store holds exactly this.
+    /// Returns an error unless the store has exactly this record.
     pub(super) async fn holds(&self, what: impl Display, session: &SessionRecord) -> Verdict {
         same_record(what, self.load(&session.id).await?.as_ref(), session)
     }
 
-    /// Fails if the store holds a session of this id.
+    /// Returns an error if the store has a session with this id.
     pub(super) async fn lacks(&self, what: impl Display, id: &SessionId) -> Verdict {
         same(what, &self.load(id).await?, &None)
     }
 
-    /// Presents a token of `session`, which is then as the decision leaves it. Fails unless the store answers what was
-    /// decided, and holds it.
+    /// Presents a token of `session` and applies the decision to `session`. Returns an error unless
+    /// the store answers what was decided, and stores it.
     pub(super) async fn present(
         &self,
         session: &mut SessionRecord,
@@ -340,7 +343,7 @@ impl<S: RefreshStore> Stage<S> {
         Ok(outcome)
     }
 
-    /// As [`present`](Self::present), at the time at which sessions begin.
+    /// Presents a token, like [`present`](Self::present), at the start of the sessions.
     pub(super) async fn use_token(
         &self,
         session: &mut SessionRecord,
@@ -350,7 +353,8 @@ impl<S: RefreshStore> Stage<S> {
         self.present(session, &request).await
     }
 
-    /// [`present`](Self::present), when the outcome is known beforehand.
+    /// Presents a token, like [`present`](Self::present), and compares the outcome with the wanted
+    /// one.
     pub(super) async fn presented(
         &self,
         session: &mut SessionRecord,
@@ -361,9 +365,9 @@ impl<S: RefreshStore> Stage<S> {
         same(format_args!("{request:?}"), &outcome, wanted)
     }
 
-    /// Removes what the suite has left, but for what lives very long.
+    /// Removes the suite's sessions, except those that live very long.
     pub(super) async fn sweep(&self) -> Verdict {
-        // Far more than there can be, for a store that never says that it is done.
+        // Far more rounds than necessary, for a store that never reports that it is done.
         for _ in 0..100 {
             if !self.keeps || self.purge(self.at(WINDOW), 1000).await? < 1000 {
                 break;
@@ -372,7 +376,8 @@ impl<S: RefreshStore> Stage<S> {
         Ok(())
     }
 
-    /// Takes all steps at once, through all the handles; gives the answers in their order.
+    /// Makes all steps at once, through all handles, and returns the answers in the order of the
+    /// steps.
     pub(super) async fn race(&self, steps: &[Step]) -> Verdict<Vec<Answer>> {
         let barrier = Arc::new(Barrier::new(steps.len()));
         let mut tasks = JoinSet::new();
@@ -409,7 +414,8 @@ pub(super) async fn list(
     store.list(request).await.map_err(fault("list"))
 }
 
-/// The log of ended sessions from `cursor` to its end, through this handle, and where it ends.
+/// Reads the log of ended sessions through this handle, from `cursor` to its end. Returns the ids
+/// and the end.
 pub(super) async fn ended(
     store: &impl RefreshStore,
     mut cursor: EndedCursor,

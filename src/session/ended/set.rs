@@ -1,4 +1,5 @@
-//! A set of session ids that one thread fills while others look into it. To look takes no lock and writes no memory.
+//! A set of session ids that one thread fills while others read it. A lookup takes no lock and
+//! writes no memory.
 
 use alloc::{boxed::Box, sync::Arc};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -8,21 +9,22 @@ use arc_swap::ArcSwap;
 
 use crate::session::id::SessionId;
 
-/// Ids in two generations: they go into the newer one, and the older one is dropped whole.
+/// Ids in two generations. New ids go into the newer one; the older one is dropped as a whole.
 #[derive(Debug)]
 pub(super) struct IdSet {
     tables: ArcSwap<[Arc<Table>; 2]>,
     capacity: usize,
-    /// How many ids the newer table and the older one have. A thread that changes the set holds the lock.
+    /// The number of ids in the newer and in the older table. A thread that changes the set holds
+    /// the lock.
     held: Mutex<[usize; 2]>,
 }
 
-/// There is no room for an id.
+/// The set has no room for an id.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
 impl IdSet {
-    /// A set of at most `capacity` ids.
+    /// Makes a set of at most `capacity` ids.
     pub(super) fn new(capacity: usize) -> Self {
         let tables = [Arc::new(Table::new(0)), Arc::new(Table::new(0))];
         Self { tables: ArcSwap::from_pointee(tables), capacity, held: Mutex::new([0; 2]) }
@@ -33,7 +35,7 @@ impl IdSet {
         tables.iter().any(|table| table.contains(Halves::of(id)))
     }
 
-    /// Adds ids, each for at least one whole generation.
+    /// Adds ids. Each stays for at least one whole generation.
     pub(super) fn extend(&self, ids: &[SessionId]) -> Result<(), Full> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let [mut newer, older] = ArcSwap::load_full(&self.tables).as_ref().clone();
@@ -55,7 +57,7 @@ impl IdSet {
         Ok(())
     }
 
-    /// Drops the older generation, and begins a new one.
+    /// Drops the older generation and begins a new one.
     pub(super) fn turn(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let [newer, _] = ArcSwap::load_full(&self.tables).as_ref().clone();
@@ -65,7 +67,7 @@ impl IdSet {
     }
 }
 
-/// An open hash table, at most half full. Ids are random, so that they are their own hash.
+/// An open hash table, at most half full. Ids are random, so that they need no hash function.
 #[derive(Debug)]
 struct Table {
     slots: Box<[Slot]>,
@@ -73,12 +75,13 @@ struct Table {
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// Zero in an empty slot. Written last, and read first.
+    /// Zero in an empty slot. It is written last and read first, so that a reader never sees a slot
+    /// that is half written.
     random: AtomicU64,
     rest: AtomicU64,
 }
 
-/// An id as two numbers, of which the first is random and never zero.
+/// An id as two numbers. The first is random and never zero.
 #[derive(Clone, Copy)]
 struct Halves {
     random: u64,
@@ -86,8 +89,9 @@ struct Halves {
 }
 
 impl Halves {
-    /// Ids that differ only in that one ends in seven bytes and a 0 and the other in a 1 are the same here, of which no two
-    /// are ever given out.
+    /// Splits an id. Two ids that differ only in their last 8 bytes, one with 0 there and the other
+    /// with 1, become equal. The last 8 bytes are random, so that two such ids are practically
+    /// never issued.
     fn of(id: &SessionId) -> Self {
         let id = id.as_bytes();
         let half =
@@ -97,7 +101,7 @@ impl Halves {
 }
 
 impl Table {
-    /// A table with room for so many ids, rounded up.
+    /// Makes a table with room for at least `ids` ids.
     fn new(ids: usize) -> Self {
         let slots = (2 * ids).next_power_of_two().max(64);
         Self { slots: (0..slots).map(|_| Slot::default()).collect() }
@@ -107,9 +111,10 @@ impl Table {
         self.slots.len() / 2
     }
 
-    /// The slots where an id may be, up to the first empty one, which is among them.
+    /// Returns the slots where an id can be, in the order of the search. An empty slot among them
+    /// ends the search.
     fn places(&self, random: u64) -> impl Iterator<Item = &Slot> {
-        // The number of slots is a power of two.
+        // The number of slots is a power of two, so that a mask replaces the remainder.
         let mask = u64::try_from(self.slots.len()).unwrap_or(u64::MAX) - 1;
         let (before, from) = self.slots.split_at(usize::try_from(random & mask).unwrap_or(0));
         from.iter().chain(before)
@@ -128,16 +133,18 @@ impl Table {
         false
     }
 
-    /// Adds an id that is not there. One thread does this at a time.
+    /// Adds an id that is not in the table. Only one thread at a time calls this.
     fn insert(&self, id: Halves) {
         let is_free = |slot: &&Slot| slot.random.load(Ordering::Relaxed) == 0;
         let slot =
             self.places(id.random).find(is_free).expect("at most half of the slots are taken");
+        // `Release` pairs with `Acquire` in `contains`: a reader that sees `random` also sees
+        // `rest`.
         slot.rest.store(id.rest, Ordering::Relaxed);
         slot.random.store(id.random, Ordering::Release);
     }
 
-    /// The same ids, with room for so many.
+    /// Returns a table with the same ids and room for at least `ids` ids.
     fn grown(&self, ids: usize) -> Self {
         let grown = Self::new(ids);
         for slot in &self.slots {
@@ -158,7 +165,7 @@ mod tests {
     use super::*;
 
     fn id(number: u64) -> SessionId {
-        // The numbers of ids that lie close together, so that their places overlap.
+        // The numbers are neighbours, so that the ids compete for the same slots.
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&number.to_be_bytes());
         bytes[15] = u8::try_from(number % 8).unwrap();
@@ -206,9 +213,9 @@ mod tests {
         assert_eq!(set.extend(&ids(10..14)), Ok(()), "the first four have made room");
     }
 
-    /// The first numbers stay, whatever is added beside them, while others look.
+    /// The first numbers stay in the set, whatever is added, while other threads read.
     #[test]
-    fn nobody_misses_an_id_while_the_table_grows() {
+    fn readers_miss_no_id_while_the_table_grows() {
         let set = IdSet::new(100_000);
         set.extend(&ids(0..20)).unwrap();
         thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The tasks that wait for a session to end, and for the next reading of the log.
+//! The tasks that wait for a session to end, and for the next read of the log.
 
 use alloc::vec::Vec;
 use core::{
@@ -14,16 +14,16 @@ use std::{
 
 use crate::session::id::SessionId;
 
-/// The tasks that wait.
+/// The waiting tasks.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each task has a separate number.
+    /// Each waiting task has its own number.
     for_sessions: HashMap<SessionId, Vec<(u64, Waker)>>,
     last: u64,
-    /// Whether a reading is wanted at once, and the task that reads.
+    /// Whether the log has to be read at once, and the task that reads it.
     is_wanted: bool,
     reader: Option<Waker>,
 }
@@ -33,7 +33,7 @@ impl Waiters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes those who wait for these sessions.
+    /// Wakes the tasks that wait for these sessions.
     pub(super) fn wake(&self, ids: &[SessionId]) {
         let woken: Vec<_> = {
             let mut state = self.state();
@@ -47,18 +47,20 @@ impl Waiters {
         }
     }
 
-    /// Waits until `has_ended` for this session, which is asked after each [`wake`](Self::wake) for it.
+    /// Waits until `has_ended` returns true for this session. It is called again after each
+    /// [`wake`](Self::wake) for the session.
     pub(super) async fn wait(&self, id: &SessionId, has_ended: impl Fn() -> bool) {
         let mut place = Place { waiters: self, id, number: None };
         poll_fn(|context| {
             place.take(context);
-            // Asked once the place is taken: a wake that came before is seen, and one that comes later finds it.
+            // `has_ended` is called after the place is taken: an earlier wake is visible in it, and
+            // a later one finds the place.
             if has_ended() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    /// Ends the [`nap`](Self::nap) under way, or the next one.
+    /// Ends the current [`nap`](Self::nap), or the next one.
     pub(super) fn want_a_reading(&self) {
         let reader = {
             let mut state = self.state();
@@ -70,7 +72,7 @@ impl Waiters {
         }
     }
 
-    /// Waits for `sleep`, or until a reading is wanted.
+    /// Waits for `sleep`, or until the log has to be read.
     pub(super) async fn nap(&self, sleep: impl Future<Output = ()>) {
         let wanted = poll_fn(|context| {
             let mut state = self.state();
@@ -81,7 +83,7 @@ impl Waiters {
     }
 }
 
-/// A place among those who wait, given up when it is dropped.
+/// A place among the waiting tasks. Dropping it gives the place up.
 struct Place<'w> {
     waiters: &'w Waiters,
     id: &'w SessionId,
@@ -116,7 +118,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Waits for one of two futures. Says whether it was the first.
+/// Waits for one of two futures. Returns whether the first one completed first.
 pub(in crate::session) async fn first_of(
     mut first: Pin<&mut impl Future<Output = ()>>,
     mut second: Pin<&mut impl Future<Output = ()>>,
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_for_a_session_are_woken_and_no_others() {
+    fn tasks_that_wait_for_a_session_are_woken_and_no_others() {
         let (waiters, ended) = (Waiters::default(), AtomicBool::new(false));
         let has_ended = || ended.load(Ordering::SeqCst);
         let [one, other] = [(); 2].map(|()| Arc::<Counted>::default());
@@ -169,7 +171,7 @@ mod tests {
             let mut wait_for_other = pin!(waiters.wait(&second, has_ended));
             assert!(wait_for_other.as_mut().poll(&mut other_context).is_pending());
             waiters.wake(&[id(3)]);
-            // Polled again for another reason: it has one place all the same.
+            // Polled again for another reason: the task still has one place.
             assert!(wait_for_one.as_mut().poll(&mut context).is_pending());
             assert_eq!(waiters.state().for_sessions[&first].len(), 1);
         }
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_ends_one_nap() {
+    fn a_wanted_reading_ends_one_nap() {
         let waiters = Waiters::default();
         let counted = Arc::<Counted>::default();
         let waker = Waker::from(Arc::clone(&counted));
@@ -195,7 +197,7 @@ mod tests {
         assert!(nap.as_mut().poll(&mut context).is_ready());
         let mut next = pin!(waiters.nap(pending()));
         assert!(next.as_mut().poll(&mut context).is_pending());
-        // A wish that comes before the nap.
+        // The log is wanted before the nap begins.
         let other = Waiters::default();
         other.want_a_reading();
         assert!(pin!(other.nap(pending())).poll(&mut context).is_ready());

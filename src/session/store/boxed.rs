@@ -1,4 +1,5 @@
-//! A store behind a pointer: one whose type is chosen at run time, or one that several parts of a program share.
+//! A store behind a pointer: its type is chosen at run time, or several parts of a program share
+//! it.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{fmt, future::Future, pin::Pin, time::Duration};
@@ -40,7 +41,7 @@ impl fmt::Debug for BoxStore {
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// [`RefreshStore`], with futures whose type can be erased.
+/// [`RefreshStore`] with boxed futures, so that its type can be erased.
 trait DynStore: Send + Sync + 'static {
     fn insert<'a>(&'a self, request: &'a InsertRequest) -> Answer<'a, InsertOutcome>;
 
@@ -121,7 +122,7 @@ impl<S: RefreshStore> DynStore for S {
     }
 }
 
-/// What the pointer points to does the work.
+/// Implements the store for a pointer by calling the store that it points to.
 macro_rules! pointer {
     ([$($generics:tt)*] $pointer:ty, $self:ident => $trait:ident::_($pointee:expr)) => {
     impl<$($generics)*> RefreshStore for $pointer {

@@ -1,22 +1,22 @@
-//! The pages in which a store gives out its log of ended sessions.
+//! The pages of a store's log of ended sessions.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use crate::session::id::SessionId;
 
-/// A place in a store's log of ended sessions. The default is its beginning; every other one comes from
-/// [`EndedPage::next`], and only the store that made it can tell what it means.
+/// A position in a store's log of ended sessions. The default is the start of the log. Every other
+/// cursor comes from [`EndedPage::next`]; only the store that made it can interpret it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EndedCursor(Box<[u8]>);
 
 impl EndedCursor {
-    /// The place that a store writes as these bytes.
+    /// Makes a cursor of the bytes with which a store represents a position.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         Self(bytes.into())
     }
 
-    /// The bytes that the store wrote; none at the beginning of the log.
+    /// Returns the bytes of the store. They are empty at the start of the log.
     pub const fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -28,25 +28,25 @@ impl fmt::Debug for EndedCursor {
     }
 }
 
-/// A part of a store's log of ended sessions.
+/// A page of a store's log of ended sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndedPage {
     /// The sessions that were revoked.
     pub ids: Vec<SessionId>,
-    /// Where the next page begins.
+    /// The position of the next page.
     pub next: EndedCursor,
-    /// Whether the log ended here when the page was read.
+    /// Whether this was the end of the log when the page was read.
     pub is_last: bool,
 }
 
 impl EndedPage {
-    /// The last page, behind which the log goes on at `next`.
+    /// Returns the last page. The log will continue at `next`.
     pub const fn last(ids: Vec<SessionId>, next: EndedCursor) -> Self {
         Self { ids, next, is_last: true }
     }
 
-    /// A page that others follow.
+    /// Returns a page that is followed by others.
     pub const fn more(ids: Vec<SessionId>, next: EndedCursor) -> Self {
         Self { ids, next, is_last: false }
     }

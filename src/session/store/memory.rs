@@ -1,4 +1,4 @@
-//! Sessions in the memory of one process: bounded, and gone when the process ends.
+//! A store in the memory of one process: bounded, and lost when the process ends.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
@@ -19,18 +19,20 @@ use crate::session::{
     time::UnixMillis,
 };
 
-/// Sessions in the memory of one process.
+/// A store in the memory of one process.
 ///
-/// For tests, for one small server that may log everyone out when it restarts, and beside an access-token
-/// lifetime short enough not to mind. It promises no durability: a restart ends all sessions.
+/// It is for tests, and for one small server that may log all users out when it restarts. It
+/// promises no durability: a restart ends all sessions.
 ///
-/// It holds at most as many sessions as it was made for; beyond them a login is refused
-/// ([`InsertOutcome::Full`]): no live session is ever evicted. Sessions that have ended are removed by
-/// [`purge_expired`](RefreshStore::purge_expired), and by a login that finds the store full: that one removes only those
-/// that share its lock. The store's clock is the caller's, which is that of the same process.
+/// It holds at most the number of sessions for which it was made. If it is full, it refuses a login
+/// ([`InsertOutcome::Full`]) and never evicts a live session.
+/// [`purge_expired`](RefreshStore::purge_expired) removes sessions that have ended. So does a login
+/// that finds the store full, but only those behind the same lock. The store uses the caller's
+/// clock, which is that of the same process.
 ///
-/// A lock covers one in 64 subjects with all their sessions, and is held for a few hash-table steps, however many others
-/// share it. No step waits for anything but a lock, so that there is no deadline to set.
+/// A lock covers one in 64 subjects with all their sessions. It is held for a few hash-table
+/// operations, however many other subjects share it. A step waits only for a lock, so there is no
+/// deadline to set.
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
@@ -39,22 +41,23 @@ pub struct MemoryStore {
     ended: Mutex<EndedLog>,
 }
 
-/// Enough that threads of one machine seldom meet in one.
+/// Enough locks that threads of one machine rarely wait for the same one.
 const SHARDS: usize = 64;
 
-/// Some subjects, and all their sessions.
+/// Some of the subjects, with all their sessions.
 #[derive(Debug, Default)]
 struct Shard {
     sessions: HashMap<SessionId, SessionRecord>,
     by_subject: HashMap<String, BTreeSet<SessionId>>,
 }
 
-/// The ids of the sessions that were revoked. It is locked by those who hold a shard, and never the other way round.
+/// The ids of the sessions that were revoked. A step locks the log while it holds a shard, and
+/// never the reverse, so that no deadlock is possible.
 #[derive(Debug, Default)]
 struct EndedLog {
-    /// When, and which.
+    /// The time of each revocation, and the id.
     ids: VecDeque<(Instant, SessionId)>,
-    /// How many ids were removed from the front.
+    /// The number of ids that were removed from the front.
     removed: u64,
 }
 
@@ -63,25 +66,26 @@ impl EndedLog {
         self.ids.push_back((Instant::now(), id));
     }
 
-    /// The number that the next id gets.
+    /// Returns the number of the next id.
     fn end(&self) -> u64 {
         self.removed.saturating_add(u64::try_from(self.ids.len()).unwrap_or(u64::MAX))
     }
 }
 
 impl MemoryStore {
-    /// A store for at most `capacity` sessions, live or not yet removed. One takes about 0.8 KiB.
+    /// Makes a store for at most `capacity` sessions, including those that have ended but are not
+    /// removed yet. A session takes about 0.8 KiB.
     pub fn new(capacity: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, held: AtomicUsize::new(0), capacity, ended: Mutex::default() }
     }
 
-    /// How many sessions it holds, those among them that are over but not yet removed.
+    /// Returns the number of sessions, including those that have ended but are not removed yet.
     pub fn len(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Whether it holds none.
+    /// Returns whether the store has no sessions.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -89,7 +93,7 @@ impl MemoryStore {
     fn shard(&self, number: u16) -> MutexGuard<'_, Shard> {
         let index = usize::from(number) % SHARDS;
         let shard = self.shards.get(index).expect("a remainder is below its divisor");
-        // No step leaves a shard half changed, so there is nothing that a panic could have left behind.
+        // No step leaves a shard half changed, so a shard is consistent even after a panic.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,13 +101,13 @@ impl MemoryStore {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the place of one more session, if there is one.
+    /// Reserves the place of one more session, if there is one.
     fn reserve(&self) -> bool {
         let more = |held| (held < self.capacity).then_some(held + 1);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Removes up to `limit` sessions of a shard that are over.
+    /// Removes up to `limit` expired sessions of a shard.
     fn purge(&self, shard: &mut Shard, now: UnixMillis, limit: usize) -> usize {
         let removed = shard.purge(now, limit);
         self.held.fetch_sub(removed, Ordering::Relaxed);
@@ -112,7 +116,7 @@ impl MemoryStore {
 }
 
 impl RefreshStore for MemoryStore {
-    /// The lock is held for a scan of the shard when the store is full.
+    /// If the store is full, the lock is held for a scan of the shard.
     async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
         let session = &request.session;
         let mut shard = self.shard(session.id.shard());
@@ -168,6 +172,8 @@ impl RefreshStore for MemoryStore {
     ) -> Result<bool, StoreError> {
         let mut shard = self.shard(id.shard());
         let record = shard.sessions.get_mut(id);
+        // An id that is not stored is logged, too: its session may have been purged while its
+        // access token is still valid.
         if record.as_ref().is_none_or(|record| record.revoked.is_none()) {
             self.log().push(*id);
         }
@@ -208,7 +214,8 @@ impl RefreshStore for MemoryStore {
         Ok(u64::try_from(removed).unwrap_or(u64::MAX))
     }
 
-    /// The cursor is the number of an id. One that the log has not reached is of another store: it begins again.
+    /// The cursor is the number of an id. A number that the log has not reached belongs to another
+    /// store, and the log begins at its start.
     async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
         let log = self.log();
         let from = cursor.as_bytes().try_into().map_or(0, u64::from_be_bytes);
@@ -250,7 +257,7 @@ impl Shard {
     }
 }
 
-/// Revokes what is not revoked yet.
+/// Revokes a session that is not revoked yet. Returns whether it was.
 fn revoke(record: &mut SessionRecord, reason: RevokeReason, now: UnixMillis) -> bool {
     let first = record.revoked.is_none();
     if first {
@@ -276,7 +283,7 @@ mod tests {
         }
     }
 
-    /// A session that ends after so many milliseconds.
+    /// A session that ends `lifetime` milliseconds after its login.
     fn session(subject: &str, created_at: i64, lifetime: i64) -> SessionRecord {
         let at = |after| UnixMillis::new(created_at + after);
         let id = SessionId::generate(subject).unwrap();
@@ -315,7 +322,7 @@ mod tests {
             let session = session(&format!("user-{}", number / 2), 0, number);
             now(store.insert(&InsertRequest::new(session)));
         }
-        // One of two of each subject, then the other.
+        // One of the two sessions of each subject, then the other.
         for (time, left) in [(50, 49), (100, 0)] {
             now(store.purge_expired(UnixMillis::new(time), u32::MAX));
             let shards = store.shards.iter().map(|shard| shard.lock().unwrap());

@@ -1,5 +1,5 @@
-//! The requests to a store for the steps that take more than a few parameters. kippu builds these; a later version may add
-//! fields.
+//! The requests to a store whose steps take more than a few parameters. kippu makes these requests;
+//! a later version may add fields.
 
 use alloc::{string::String, vec::Vec};
 use core::{borrow::Borrow, fmt, str::FromStr};
@@ -9,30 +9,31 @@ use crate::{
     session::{id::SessionId, record::SessionRecord, time::UnixMillis},
 };
 
-/// A session is to be added.
+/// A request to add a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InsertRequest {
     /// The session.
     pub session: SessionRecord,
-    /// How many sessions its subject may have, this one among them; none: any number.
+    /// The maximum number of live sessions of the subject, including this one. `None` allows any
+    /// number.
     pub limit: Option<SessionLimit>,
 }
 
 impl InsertRequest {
-    /// A session to be added however many its subject has.
+    /// Returns a request to add a session, whatever the number of its subject's sessions.
     pub const fn new(session: SessionRecord) -> Self {
         Self { session, limit: None }
     }
 
-    /// The same session, to be added within a limit.
+    /// Limits the sessions of the subject.
     #[must_use]
     pub fn limit(self, limit: SessionLimit) -> Self {
         Self { limit: Some(limit), ..self }
     }
 
-    /// What to do about the limit, for a subject that has these sessions: nothing, to refuse, or to revoke some of them. The
-    /// new session is not among them, and the order is any.
+    /// Decides about the limit, for a subject that has the sessions `others`. They do not include
+    /// the new session, and may have any order.
     pub fn decide(&self, others: impl IntoIterator<Item: Borrow<SessionRecord>>) -> Room {
         let Some(SessionLimit { max, evicts }) = self.limit else { return Room::Enough };
         let now = self.session.created_at;
@@ -54,18 +55,18 @@ impl InsertRequest {
     }
 }
 
-/// Whether there is room for a session within its [limit](InsertRequest::limit).
+/// The decision whether there is room for a session within its [limit](InsertRequest::limit).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// There is.
+    /// There is room.
     Enough,
-    /// There is once these sessions are revoked, the oldest first.
+    /// There is room after these sessions are revoked, which are sorted from the oldest.
     After(Vec<SessionId>),
-    /// There is none, and none is to be made: [`InsertOutcome::LimitReached`].
+    /// There is no room, and no session is to be evicted: [`InsertOutcome::LimitReached`].
     Refused,
 }
 
-/// At most so many live sessions of a subject.
+/// The maximum number of live sessions of a subject, and what a login beyond it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimit {
     max: u32,
@@ -73,23 +74,24 @@ pub struct SessionLimit {
 }
 
 impl SessionLimit {
-    /// At most `max` sessions: a login beyond them ends the oldest ones.
+    /// Allows at most `max` sessions. A login beyond them ends the oldest ones.
     pub const fn evict_oldest(max: u32) -> Self {
         Self { max, evicts: true }
     }
 
-    /// At most `max` sessions: a login beyond them is refused
+    /// Allows at most `max` sessions. A login beyond them is refused
     /// ([`SessionError::TooManySessions`](crate::session::SessionError::TooManySessions)).
     pub const fn refuse(max: u32) -> Self {
         Self { max, evicts: false }
     }
 
-    /// How many, 1 at least in a request to a store.
+    /// Returns the maximum. It is at least 1 in a request to a store.
     pub const fn max(&self) -> u32 {
         self.max
     }
 
-    /// Whether a login beyond them ends the oldest ones; else it is refused.
+    /// Returns whether a login beyond the maximum ends the oldest sessions. Otherwise it is
+    /// refused.
     pub const fn evicts(&self) -> bool {
         self.evicts
     }
@@ -99,45 +101,45 @@ impl SessionLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InsertOutcome {
-    /// It is there now, and these were revoked to make room for it.
+    /// The session was added.
     Inserted {
-        /// The sessions that this step revoked; none without a limit.
+        /// The sessions that this step revoked to make room. Without a limit there are none.
         evicted: Vec<SessionId>,
     },
-    /// There is one of this id, which was not changed.
+    /// A session with this id exists and was not changed.
     Duplicate,
-    /// The subject has as many live sessions as it may; nothing was changed.
+    /// The subject has reached its limit of live sessions. Nothing was changed.
     LimitReached,
-    /// The store holds as many as it may; none was removed to make room.
+    /// The store has reached its maximum number of sessions. Nothing was removed to make room.
     Full,
 }
 
 impl InsertOutcome {
-    /// It is there now, and no other session was changed.
+    /// The session was added, and no other session was changed.
     pub const INSERTED: Self = Self::Inserted { evicted: Vec::new() };
 }
 
-/// The live sessions of a subject are to be listed.
+/// A request to list the live sessions of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListRequest {
     /// The subject.
     pub subject: String,
-    /// When they have to be live.
+    /// The time at which the sessions have to be live.
     pub now: UnixMillis,
-    /// Behind which session the list begins; none: with the first.
+    /// The session after which the list begins. `None` begins with the first one.
     pub after: Option<ListCursor>,
-    /// How many at most.
+    /// The maximum number of sessions.
     pub limit: u32,
 }
 
 impl ListRequest {
-    /// All sessions of `subject` that are live at `now`.
+    /// Returns a request for all sessions of `subject` that are live at `now`.
     pub fn new(subject: impl Into<String>, now: UnixMillis) -> Self {
         Self { subject: subject.into(), now, after: None, limit: u32::MAX }
     }
 
-    /// The page of a list that this asks for.
+    /// Returns the requested page of a list of sessions.
     pub fn page(
         &self,
         sessions: impl IntoIterator<Item: Borrow<SessionRecord>>,
@@ -155,18 +157,19 @@ impl ListRequest {
     }
 }
 
-/// A place in a subject's list of sessions, right behind one of them. As a text, for the address of the next page, it is the
-/// time of that session's login and its id: `1700000000000.BwcHBwcHBwcHBwcHBwcHBw`.
+/// A position in a subject's list of sessions, directly after one of them. Its text, for the URL of
+/// the next page, is the time of that session's login and its id:
+/// `1700000000000.BwcHBwcHBwcHBwcHBwcHBw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListCursor {
-    /// When the session before this place began.
+    /// The login of the session before this position.
     pub created_at: UnixMillis,
-    /// Its id.
+    /// The id of that session.
     pub id: SessionId,
 }
 
 impl ListCursor {
-    /// The place behind `session`.
+    /// Returns the position after `session`.
     pub const fn of(session: &SessionRecord) -> Self {
         Self { created_at: session.created_at, id: session.id }
     }
@@ -188,9 +191,9 @@ impl FromStr for ListCursor {
     }
 }
 
-/// The text is not a place in a list.
+/// The text is not a position in a list.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a place in a list of sessions is a number of milliseconds, a dot and a session id")]
+#[error("a position in a list of sessions is a number of milliseconds, a dot and a session id")]
 pub struct ListCursorError;
 
 debug_by_message!(ListCursorError);
@@ -214,7 +217,7 @@ mod tests {
     #[test]
     fn the_oldest_make_room() {
         let new = InsertRequest::new(session(9, 50));
-        // The third ends when the new one begins, the fourth is revoked.
+        // The third session ends when the new one begins, and the fourth is revoked.
         let mut others =
             vec![session(2, 10), session(1, 10), session(3, -50), session(4, 20), session(5, 40)];
         others[3].apply(crate::session::rotation::Change::Revoke {

@@ -1,4 +1,4 @@
-//! The log of ended sessions: complete, with no other ids, and read on from any place.
+//! The log of ended sessions: it is complete, has no other ids, and can be read from any position.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
@@ -22,7 +22,7 @@ use crate::session::{
 const EVERY: Case = Case(
     "ended/has_every_revocation",
     "R19",
-    "write the id into the log in the step that revokes: revoke, revoke_subject and the reuse that rotate finds, but no other id",
+    "write the id into the log in the step that revokes: revoke, revoke_subject and the reuse that rotate finds, and no other id",
 );
 const UNKNOWN: Case = Case(
     "ended/has_unknown_ids",
@@ -32,17 +32,17 @@ const UNKNOWN: Case = Case(
 const PURGED: Case = Case(
     "ended/outlives_the_session",
     "R19",
-    "keep the log apart from the sessions: a purge of the session leaves the id where it is",
+    "keep the log separate from the sessions: a purge of the session leaves its id in the log",
 );
 const TRIMMED: Case = Case(
     "ended/is_trimmed_by_its_age",
     "R19",
-    "trim by the store's own clock, and give no number twice: a cursor from before holds for what comes after",
+    "trim by the store's own clock, and use no number twice: an earlier cursor stays valid for later entries",
 );
 const CURSOR: Case = Case(
     "ended/begins_again_at_a_foreign_cursor",
     "R19",
-    "begin again at a cursor that the store has not made, or that another incarnation of its data has",
+    "begin at the start for a cursor that the store has not made, or that another incarnation of its data has made",
 );
 const RACE: Case = Case(
     "ended/misses_none_in_a_race",
@@ -63,12 +63,13 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.alone(stage, TRIMMED, is_trimmed(stage)).await;
 }
 
-/// The log up to now: where it ends.
+/// Returns the end of the log.
 async fn end<S: RefreshStore>(stage: &Stage<S>) -> Verdict<EndedCursor> {
     Ok(ended(&**stage.next(), EndedCursor::default()).await?.1)
 }
 
-/// Those of `ids` that have come into the log since the cursor, which goes on behind them.
+/// Returns those of `ids` that were added to the log after the cursor, and moves the cursor to the
+/// end.
 async fn come<S: RefreshStore>(
     stage: &Stage<S>,
     cursor: &mut EndedCursor,
@@ -150,7 +151,7 @@ async fn is_trimmed<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let kept = come(stage, &mut beginning, &all).await?;
     same("the log after what is older than an hour was removed", &*kept, &[first])?;
     same("the log", &*come(stage, &mut cursor, &all).await?, &[first])?;
-    // Longer ago than any clock's tick.
+    // Longer than a tick of any clock.
     sleep(Duration::from_millis(50)).await;
     let removed = stage.trim(MILLI).await?;
     ensure(removed > 0, || "trim_ended removed nothing, though an id was older".into())?;
@@ -177,7 +178,8 @@ async fn begins_again<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     Ok(())
 }
 
-/// Everybody who was answered finds his session in the log, and so does one who reads on and on meanwhile.
+/// Each task finds its session in the log after the answer, and so does a reader that follows the
+/// log meanwhile.
 async fn misses_none<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     for _ in 0..stage.rounds {
         let start = end(stage).await?;
@@ -201,12 +203,12 @@ async fn misses_none<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
                 done.map_err(|error| Complaint(alloc::format!("a race: {error}")))??;
             }
             found.extend(come(stage, &mut cursor, &all).await?);
-            // A store in memory never waits.
+            // A store in memory never waits, so the other tasks need a chance to run.
             yield_now().await;
         }
         found.extend(come(stage, &mut cursor, &all).await?);
         let missed = all.iter().filter(|id| !found.contains(id)).count();
-        same("sessions that one who reads on has missed", &missed, &0)?;
+        same("sessions that a reader of the log has missed", &missed, &0)?;
     }
     Ok(())
 }

@@ -17,47 +17,47 @@ use crate::session::{
 const REVOKES: Case = Case(
     "revoke/ends_the_session",
     "R10",
-    "store when and why, and change nothing else; answer true when there was one to revoke",
+    "store the time and the reason, and change nothing else; answer true if there was a session to revoke",
 );
 const FIRST: Case = Case(
     "revoke/keeps_the_first_reason",
     "R10",
-    "revoke only what is not revoked (WHERE revoked_at IS NULL); answer false the second time, and keep time and reason",
+    "revoke only a session that is not revoked (WHERE revoked_at IS NULL); answer false the second time, and keep time and reason",
 );
 const EXPIRED: Case = Case(
     "revoke/ends_what_is_expired",
     "R10",
-    "revoke whether or not it is over by its age, as long as it is there: the clock may be put right",
+    "revoke a session even if it has expired, as long as it is stored: the clock may be corrected",
 );
 const UNKNOWN: Case = Case(
     "revoke/unknown_stays_unknown",
     "R11",
-    "answer false for an id that is not there, and create nothing: no tombstone that load would find",
+    "answer false for an id that is not stored, and create nothing: no tombstone that load would find",
 );
 const ALL: Case = Case(
     "revoke_subject/ends_all",
     "R10",
-    "end every session of the subject, through whichever handle it came, and answer how many that were",
+    "end every session of the subject, whichever handle inserted it, and answer their number",
 );
 const KEEP: Case = Case(
     "revoke_subject/keeps_the_one_to_keep",
     "R10",
-    "leave the session of `keep` as it is; one that is not the subject's keeps nothing",
+    "leave the session of `keep` unchanged; a session of another subject keeps nothing",
 );
 const ALREADY: Case = Case(
     "revoke_subject/keeps_first_reasons",
     "R10",
-    "leave out of change and count what is revoked; include what is expired and still there",
+    "neither change nor count a session that is already revoked; include one that has expired and is still stored",
 );
 const LIST: Case = Case(
     "list/only_live_in_order",
     "C4",
-    "list what SessionRecord::is_live says, by created_at and then by the id's bytes, as unsigned numbers",
+    "list the sessions for which SessionRecord::is_live is true, by created_at and then by the id's bytes, as unsigned numbers",
 );
 const MANY: Case = Case(
     "list/has_no_last_page",
     "C4",
-    "list and revoke all sessions of a subject, however many: follow cursors to their end, cap nothing",
+    "list and revoke all sessions of a subject, however many: follow cursors to their end, and set no maximum",
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -72,7 +72,8 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(MANY, has_no_last_page(stage)).await;
 }
 
-/// Fails unless the session is as before, but for the revocation, and its tokens are refused.
+/// Returns an error unless the session is unchanged except for the revocation, and its tokens are
+/// refused.
 async fn is_revoked<S: RefreshStore>(
     stage: &Stage<S>,
     session: &mut SessionRecord,
@@ -112,7 +113,7 @@ async fn keeps_the_first_reason<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         same("revoke of what is revoked", &again, &false)?;
         is_revoked(stage, &mut session, Revoked { at, reason }).await?;
     }
-    // On a clock that has stepped back, too.
+    // The same on a clock that has stepped back.
     same("revoke", &stage.revoke(&session.id, RevokeReason::LogoutAll, stage.now).await?, &false)?;
     is_revoked(stage, &mut session, Revoked { at, reason }).await
 }
@@ -124,7 +125,7 @@ async fn ends_what_is_expired<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let revoked = stage.revoke(&session.id, RevokeReason::Logout, end).await?;
         same(format_args!("revoke after the {of} end"), &revoked, &true)?;
         session.revoked = Some(Revoked { at: end, reason: RevokeReason::Logout });
-        stage.holds("a session that was revoked when it was over", &session).await?;
+        stage.holds("a session that was revoked after it had expired", &session).await?;
     }
     Ok(())
 }
@@ -140,12 +141,12 @@ async fn unknown_stays_unknown<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
             stage.revoke_subject(subject, Some(id), RevokeReason::LogoutAll, stage.now).await?;
         same("revoke_subject of an unknown subject", &count, &0)?;
     }
-    // Nor is the id, or the subject, marked for what comes.
+    // The id and the subject are not marked: a later insert succeeds.
     stage.add(&session).await?;
     stage.holds("a session that was inserted after all that", &session).await
 }
 
-/// Sessions of one subject, inserted through one handle after the other.
+/// Inserts sessions of one subject, each through the next handle.
 async fn sessions<S: RefreshStore>(
     stage: &Stage<S>,
     subject: &str,
@@ -183,7 +184,7 @@ async fn ends_all<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     for session in &mut ours {
         is_revoked(stage, session, Revoked { at, reason: LOGOUT_ALL }).await?;
     }
-    // Who logs in afterwards is in.
+    // A user who logs in afterwards has a live session.
     let new = sessions(stage, &subject, 1).await?;
     same("the list after a new login", &stage.list(&subject, at).await?, &new)
 }
@@ -219,7 +220,7 @@ async fn keeps_first_reasons<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         stage.revoke(&session.id, reason, at).await?;
         session.revoked = Some(Revoked { at, reason });
     }
-    // The second is over by its age.
+    // The second session has expired.
     let late = stage.at(DAY * 2);
     let count = stage.revoke_subject(&subject, None, LOGOUT_ALL, late).await?;
     same("revoke_subject, one revoked before and one expired", &count, &1)?;
@@ -236,7 +237,8 @@ async fn lists_live_in_order<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let subject = stage.subject()?;
     let now = stage.at(HOUR);
     let mut live = Vec::new();
-    // Not in the order of their logins; many of one time, whose ids decide.
+    // The inserts are not in the order of the logins. Many have the same time, so that their ids
+    // decide.
     for hours in [3, 1, 2, 0, 1, 1, 1, 1, 1, 1, 1, 1] {
         let created_at = stage.at(HOUR * hours);
         let session = SessionRecord {
@@ -248,7 +250,7 @@ async fn lists_live_in_order<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         stage.add(&session).await?;
         live.push(session);
     }
-    // One that a rotation changes stays in its place.
+    // A rotation does not change the position of a session.
     for session in live.iter_mut().take(3) {
         let request = RotateRequest { now, ..stage.request(session, 0) };
         stage.present(session, &request).await?;

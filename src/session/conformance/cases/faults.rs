@@ -1,4 +1,4 @@
-//! Answers that get lost: every step can be repeated, and the repetition loses nothing.
+//! Lost answers: every step can be repeated, and the repetition loses nothing.
 
 use alloc::{format, sync::Arc};
 
@@ -16,17 +16,17 @@ use crate::session::{
 const ROTATION: Case = Case(
     "faults/a_lost_rotation_is_replayed",
     "R12",
-    "commit a rotation before it is answered, so that a retry within the grace finds it and gets the same successor",
+    "commit a rotation before answering it, so that a retry within the grace finds it and gets the same successor",
 );
 const REUSE: Case = Case(
     "faults/a_lost_reuse_stays_revoked",
     "R3",
-    "commit the revocation before Reused is answered: when the answer is lost, the session is revoked all the same",
+    "commit the revocation before answering Reused: if the answer is lost, the session is revoked nevertheless",
 );
 const STEPS: Case = Case(
     "faults/every_step_can_be_repeated",
     "R12",
-    "a repeated insert is a Duplicate, a repeated revocation has nothing to revoke; neither is an error",
+    "answer a repeated insert with Duplicate, and a repeated revocation with nothing to revoke; neither is an error",
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -53,7 +53,7 @@ async fn lost_rotation<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = stage.logged_in().await?;
     for generation in 0..3 {
         let request = stage.request(&session, generation);
-        // It did not get there: the retry rotates, and its answer is lost.
+        // The step did not reach the store: the retry rotates, and its answer is lost.
         store.fail(Method::Rotate, Fault::Before);
         is_lost("a rotation", &store.rotate(&request).await)?;
         stage.holds("a session whose rotation did not get there", &session).await?;
@@ -70,7 +70,7 @@ async fn lost_rotation<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let SessionRecord { generation, kid, expires_at, .. } = session.clone();
         let replayed = RotateOutcome::Replayed(Successor { generation, kid, expires_at });
         same("the retry", &store.rotate(&retry).await.map_err(fault)?, &replayed)?;
-        // And through another handle, as after a restart.
+        // The same through another handle, as after a restart.
         stage.presented(&mut session, &retry, &replayed).await?;
     }
     Ok(())

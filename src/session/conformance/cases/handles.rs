@@ -1,4 +1,4 @@
-//! Several handles on the same data: each sees at once what another was answered.
+//! Several handles on the same data: each sees at once what another handle has answered.
 
 use alloc::{format, sync::Arc};
 
@@ -19,12 +19,12 @@ use crate::session::{
 const STALE: Case = Case(
     "handles/none_reads_what_was",
     "C7",
-    "read from where writes go: no cache in a handle, no replica, no snapshot that is kept open",
+    "read from the server that is written to: no cache in a handle, no replica, no snapshot that stays open",
 );
 const LATER: Case = Case(
     "handles/one_opened_later_sees_all",
     "C7",
-    "keep everything in the data and nothing in the handle; open must not create, clear or migrate away what is there",
+    "keep everything in the data and nothing in the handle; open must not create, clear or migrate away existing data",
 );
 const THREADS: Case = Case(
     "handles/race_on_several_threads",
@@ -38,7 +38,7 @@ pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: 
     book.case(THREADS, async { has_threads() }).await;
 }
 
-/// Through every handle.
+/// Compares what every handle reads.
 async fn all_see<S: RefreshStore>(
     handles: &[Arc<S>],
     after: &str,
@@ -57,7 +57,7 @@ async fn all_see<S: RefreshStore>(
 
 async fn none_is_stale<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let handles = stage.handles();
-    // Each handle writes once; all have read before, that there is none.
+    // Each handle writes once. Before that, every handle has read that there is no session.
     for writer in handles {
         let now = stage.now;
         let mut session = stage.session(&stage.subject()?)?;

@@ -1,4 +1,4 @@
-//! At most so many live sessions of a subject, and lists of many in pages.
+//! A limit of live sessions of a subject, and long lists in pages.
 
 use alloc::{format, vec::Vec};
 use core::time::Duration;
@@ -21,42 +21,42 @@ use crate::session::{
 const EVICTS: Case = Case(
     "limit/evicts_the_oldest",
     "R20",
-    "revoke, with RevokeReason::Limit and at the new session's created_at, those that InsertRequest::decide names, in the step \
-     that inserts",
+    "revoke, with RevokeReason::Limit and at the new session's created_at, the sessions that InsertRequest::decide names, in the \
+     step that inserts",
 );
 const REFUSES: Case = Case(
     "limit/can_refuse",
     "R20",
-    "answer LimitReached where SessionLimit::evicts is false, and insert and revoke nothing",
+    "answer LimitReached if SessionLimit::evicts is false, and insert and revoke nothing",
 );
 const LIVE: Case = Case(
     "limit/counts_the_live_alone",
     "R20",
-    "count the sessions that are live at the new session's created_at: neither revoked nor at or behind one of their ends",
+    "count the sessions that are live at the new session's created_at: not revoked, and before both of their ends",
 );
 const DUPLICATE: Case = Case(
     "limit/a_repeated_id_evicts_nothing",
     "R20",
-    "look for the id first: an insert that a driver sends again answers Duplicate, and makes no room a second time",
+    "look for the id first: an insert that a driver repeats answers Duplicate, and makes no room a second time",
 );
 const LOGGED: Case = Case(
     "limit/logs_what_it_evicts",
     "R19",
-    "write the id of each session that makes room into the log of ended sessions, in the same step",
+    "write the id of each evicted session into the log of ended sessions, in the same step",
 );
 const AT_ONCE: Case = Case(
     "limit/holds_for_logins_at_once",
     "R20",
-    "let the logins of a subject wait for each other before they count: a lock on the subject that is held until the \
-     insert is committed, taken before the snapshot that is counted in",
+    "make the logins of a subject wait for each other before they count: take a lock on the subject before the snapshot for \
+     the count, and hold it until the insert is committed",
 );
 const PAGES: Case = Case(
     "list/has_pages",
     "C4",
-    "list up to `limit` sessions behind `after`, by created_at and of one time by id; ids are compared byte by byte",
+    "list up to `limit` sessions after `after`, by created_at and, at the same time, by id; compare ids byte by byte",
 );
 
-/// So many logins at once.
+/// The number of concurrent logins.
 const LOGINS: usize = 64;
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -69,13 +69,13 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(PAGES, has_pages(stage)).await;
 }
 
-/// A session of `subject` that begins so much later.
+/// Returns a session of `subject` that begins `millis` milliseconds later.
 fn later<S: RefreshStore>(stage: &Stage<S>, subject: &str, millis: u32) -> Verdict<SessionRecord> {
     let at = stage.at(MILLI * millis);
     Ok(SessionRecord { created_at: at, rotated_at: at, auth_time: at, ..stage.session(subject)? })
 }
 
-/// Sessions of one subject, each a millisecond after the one before.
+/// Inserts sessions of one subject, each a millisecond after the previous one.
 async fn logged_in<S: RefreshStore>(
     stage: &Stage<S>,
     sessions: u32,
@@ -96,7 +96,7 @@ fn evicted(session: &mut SessionRecord, by: &SessionRecord) -> SessionId {
 }
 
 async fn evicts_the_oldest<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    // The older ones are inserted last, and two are of one time.
+    // The older ones are inserted last, and two have the same time.
     let mut sessions = logged_in(stage, 4).await?;
     let [first, ..] = &*sessions else { return Ok(()) };
     let subject = first.subject.clone();
@@ -146,7 +146,8 @@ async fn counts_the_live_alone<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let at = stage.at(MILLI);
     stage.revoke(&revoked.id, RevokeReason::Logout, at).await?;
     revoked.revoked = Some(Revoked { at, reason: RevokeReason::Logout });
-    // Live in their last millisecond, and over a millisecond later: by idleness, and by age.
+    // Live in the last millisecond, and expired a millisecond later: one by its idle end, one by
+    // its absolute end.
     let end = stage.at(HOUR);
     let subject = revoked.subject.clone();
     let idle = SessionRecord { expires_at: end, ..stage.session(&subject)? };
@@ -263,7 +264,7 @@ async fn has_pages<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         }
         same(format!("{request:?}"), &*stage.page(&request).await?, &[])?;
     }
-    // A place behind a session that has ended meanwhile is a place all the same.
+    // The position after a session stays valid when the session has ended.
     let after = Some(ListCursor::of(&gone));
     let request = ListRequest { after, ..ListRequest::new(&*subject, now) };
     let wanted = sessions.iter().filter(|session| ListCursor::of(session) > ListCursor::of(&gone));

@@ -1,4 +1,4 @@
-//! Removing what is over: that alone, as much as asked for, and for good.
+//! Purges: they remove only sessions that have ended, as many as requested, and permanently.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -17,33 +17,33 @@ use crate::session::{
 const LIVE: Case = Case(
     "purge/live_sessions_stay",
     "C6",
-    "remove only what SessionRecord::is_expired says; decide and delete in one statement",
+    "remove only sessions for which SessionRecord::is_expired is true; decide and delete in one statement",
 );
 const OVER: Case = Case(
     "purge/removes_what_is_over",
     "C6",
-    "remove what is over by either end, at that very millisecond, and answer how many that were",
+    "remove the sessions that have reached either end, at that very millisecond, and answer their number",
 );
 const REVOKED: Case = Case(
     "purge/revoked_sessions_stay_until_they_are_over",
     "C6",
-    "a revocation is no reason to remove: it has to be there as long as a token could come; remove it when it is over",
+    "do not remove a revoked session before it has expired: the revocation has to be stored as long as a token may be presented",
 );
 const LIMIT: Case = Case(
     "purge/keeps_to_the_limit",
     "C6",
-    "remove as many as the limit when there are as many, never more, and fewer only when no more are left",
+    "remove as many as the limit if there are as many, never more, and fewer only if no more are left",
 );
 const GONE: Case = Case(
     "purge/gone_is_gone",
     "R11",
-    "remove it from every index, and let no later step bring it back: rotate and revoke find nothing",
+    "remove the session from every index, and let no later step restore it: rotate and revoke find nothing",
 );
 
 const AHEAD: Case = Case(
     "purge/a_clock_ahead_removes_nothing_live",
     "C6",
-    "compare the ends with the database's own clock too (now(), TIME): one server whose clock is wrong must not end the sessions of all",
+    "compare the ends with the database's own clock, too (now(), TIME): one server with a wrong clock must not end the sessions of all",
 );
 
 const WHY_NOT: &str = "the store removes sessions by itself";
@@ -67,7 +67,7 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     }
 }
 
-/// A session that ends at `end`, inserted.
+/// Inserts a session that ends at `end`.
 async fn ending<S: RefreshStore>(stage: &Stage<S>, end: UnixMillis) -> Verdict<SessionRecord> {
     let session = SessionRecord { expires_at: end, ..stage.session(&stage.subject()?)? };
     stage.add(&session).await?;
@@ -75,13 +75,14 @@ async fn ending<S: RefreshStore>(stage: &Stage<S>, end: UnixMillis) -> Verdict<S
 }
 
 async fn live_sessions_stay<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    // At the time at which they begin, so that no session of others is removed that its server would not remove.
+    // At the start of the sessions, so that no session of others is removed that its server would
+    // not remove.
     let mut live = alloc::vec![
         ending(stage, stage.at(HOUR + MILLI)).await?,
         ending(stage, stage.at(HOUR * 2)).await?,
         stage.logged_in().await?,
     ];
-    // One that has rotated, and one that has begun later than now, on a clock ahead.
+    // One that has rotated, and one that begins later than now, on a clock that is ahead.
     let mut rotated = stage.logged_in().await?;
     stage.use_token(&mut rotated, 0).await?;
     live.push(rotated);
@@ -105,7 +106,8 @@ async fn live_sessions_stay<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     Ok(())
 }
 
-/// Sessions of the present, and a caller that believes them to have ended long ago. Where the clock is right, they end.
+/// Sessions of the present, and a caller whose clock says that they ended long ago. By the right
+/// clock they end later.
 async fn a_clock_ahead<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let now = UnixMillis::now();
     let real = |idle: Duration, absolute: Duration| -> Verdict<SessionRecord> {
@@ -148,14 +150,14 @@ async fn removes_what_is_over<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     stage.lacks("a session that was purged", &idle.id).await?;
     stage.lacks("a session that was purged", &absolute.id).await?;
     same("purge_expired when nothing is left", &stage.purge(end, 1000).await?, &0)?;
-    // At the end that use has set, and not before.
+    // At the end that a rotation has set, and not before.
     let mut used = stage.logged_in().await?;
     let request = RotateRequest { now: end, ..stage.request(&used, 0) };
     stage.present(&mut used, &request).await?;
     same("purge_expired at the first end", &stage.purge(stage.at(DAY), 1000).await?, &0)?;
     stage.holds("a session that was used, at its first end", &used).await?;
     same("purge_expired at the second", &stage.purge(used.expires_at, 1000).await?, &1)?;
-    stage.lacks("a session that was used and is over", &used.id).await
+    stage.lacks("a session that was used and has expired", &used.id).await
 }
 
 async fn revoked_sessions<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
@@ -165,16 +167,16 @@ async fn revoked_sessions<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     session.revoked = Some(Revoked { at, reason });
     for now in [at, stage.at(HOUR)] {
         same("purge_expired of a revoked session", &stage.purge(now, 1000).await?, &0)?;
-        stage.holds("a revoked session that is not over", &session).await?;
+        stage.holds("a revoked session that has not expired", &session).await?;
     }
     same("purge_expired at its end", &stage.purge(session.expires_at, 1000).await?, &1)?;
-    stage.lacks("a revoked session that is over", &session.id).await
+    stage.lacks("a revoked session that has expired", &session.id).await
 }
 
 async fn keeps_to_the_limit<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let end = stage.at(HOUR);
     let mut over = Vec::new();
-    // Of subjects of their own, and so in all corners of the store.
+    // Each session has a different subject, so that they are spread over the whole store.
     for _ in 0..12 {
         over.push(ending(stage, end).await?);
     }
@@ -196,7 +198,7 @@ async fn keeps_to_the_limit<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
 async fn gone_is_gone<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = stage.logged_in().await?;
     stage.use_token(&mut session, 0).await?;
-    // Every handle has seen it.
+    // Every handle has read it.
     for _ in stage.handles() {
         stage.holds("a session", &session).await?;
     }
@@ -215,7 +217,7 @@ async fn gone_is_gone<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         same("the list, when its session was purged", &*listed, &[])?;
         stage.lacks("a session that was purged", &session.id).await?;
     }
-    // Its id is free.
+    // The id is free again.
     stage.add(&session).await?;
     stage.holds("a session that was inserted again", &session).await
 }

@@ -1,4 +1,4 @@
-//! Inserting and loading: what goes in comes out, and nothing is overwritten.
+//! Inserting and loading: a load returns what was inserted, and nothing is overwritten.
 
 use alloc::{
     format,
@@ -21,32 +21,32 @@ use crate::session::{
 const EXACT: Case = Case(
     "insert/keeps_every_field",
     "C1",
-    "store all fields, with the types and widths that hold them exactly; bind values, never paste them into a statement",
+    "store all fields, with types and widths that represent them exactly; bind values, never paste them into a statement",
 );
 const TEXTS: Case = Case(
     "insert/keeps_every_text",
     "C1",
-    "store texts as the bytes they are: up to 512 bytes, any UTF-8, no trimming, folding or normalizing",
+    "store texts as their bytes: up to 512 bytes, any UTF-8, no trimming, folding or normalizing",
 );
 const LABELS: Case = Case(
     "insert/tells_no_label_from_an_empty_one",
     "C1",
-    "keep an absent label and an empty one apart: a column that may be NULL, a field that may be missing",
+    "distinguish an absent label from an empty one: a column that may be NULL, a field that may be missing",
 );
 const REVOKED: Case = Case(
     "insert/keeps_a_revocation",
     "C1",
-    "store both when and why; the words of RevokeReason::as_str, which parse() reads",
+    "store both the time and the reason; use the words of RevokeReason::as_str, which parse() reads",
 );
 const DUPLICATE: Case = Case(
     "insert/never_overwrites",
     "C2",
-    "insert only where there is no session of the id (a primary key, ON CONFLICT DO NOTHING, NX), and answer Duplicate",
+    "insert only if no session has the id (a primary key, ON CONFLICT DO NOTHING, NX), and otherwise answer Duplicate",
 );
 const UNKNOWN: Case = Case(
     "load/unknown_is_none",
     "C3",
-    "answer None for an id that is not there; absence is no error, and a load creates nothing",
+    "answer None for an id that is not stored; absence is not an error, and a load creates nothing",
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -81,7 +81,7 @@ async fn keeps_every_field<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     Ok(())
 }
 
-/// Texts that have come back as others, or broken a statement. None has control characters.
+/// Texts that stores have changed, or that broke a statement. None has control characters.
 fn texts() -> [String; 18] {
     [
         "x".to_string(),
@@ -105,14 +105,14 @@ fn texts() -> [String; 18] {
     ]
 }
 
-/// As much of a text as a field takes.
+/// Returns as much of a text as a field can have.
 fn within(text: &str, limit: usize) -> String {
     text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= limit).map(|(_, c)| c).collect()
 }
 
 async fn keeps_every_text<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     for text in texts() {
-        // The subject has to be nobody else's, and as long as subjects get.
+        // The subject has to be unique, and as long as a subject can be.
         let subject = format!("{text} {}", stage.subject()?);
         let subject: String = subject.chars().rev().collect();
         let session = SessionRecord {
@@ -172,7 +172,7 @@ async fn never_overwrites<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     stage.revoke(&session.id, reason, at).await?;
     session.revoked = Some(Revoked { at, reason });
     refused(&other, &session).await?;
-    // Long after it is over, too, while nobody has removed it.
+    // Also long after the session has expired, as long as it is stored.
     let late = SessionRecord {
         created_at: session.absolute_expires_at,
         absolute_expires_at: session.absolute_expires_at.saturating_add(HOUR),

@@ -18,12 +18,12 @@ use crate::session::{
 const ADVANCES: Case = Case(
     "rotate/advances",
     "R1",
-    "store the change that RotateRequest::decide gives, all of it and nothing else, and answer its outcome",
+    "store the change that RotateRequest::decide returns, all of it and nothing else, and answer its outcome",
 );
 const WAITED: Case = Case(
     "rotate/begins_after_the_wait",
     "R2",
-    "judge expiry and grace at `now`, and store RotateRequest::rotated_at and what follows from it: the wait for the application is not the client's",
+    "measure expiry and grace at `now`, and store RotateRequest::rotated_at and what depends on it: the client must not pay for the application's wait",
 );
 const REPLAYS: Case = Case(
     "rotate/replays_within_the_grace",
@@ -33,37 +33,37 @@ const REPLAYS: Case = Case(
 const WRITES_NOTHING: Case = Case(
     "rotate/a_replay_writes_nothing",
     "R2",
-    "write nothing on a replay: neither rotated_at nor expires_at nor kid moves, or a thief keeps the grace open",
+    "write nothing on a replay: neither rotated_at nor expires_at nor kid may change, or a thief could keep the grace open",
 );
 const NO_GRACE: Case = Case(
     "rotate/a_grace_of_zero_is_none",
     "R2",
-    "compare times in milliseconds; a grace of zero replays nothing, and one below a millisecond lasts to the end of it",
+    "compare times in milliseconds; a grace of zero replays nothing, and one below a millisecond lasts until its end",
 );
 const REUSE: Case = Case(
     "rotate/reuse_revokes",
     "R3",
-    "commit the revocation before answering Reused; an error that the caller makes of it must not roll it back",
+    "commit the revocation before answering Reused; the caller turns Reused into an error, which must not roll it back",
 );
 const GRANDPARENT: Case = Case(
     "rotate/a_grandparent_is_reuse",
     "R3",
-    "replay the generation just before the current one alone; any older one is reuse, however fresh the rotation",
+    "replay only the generation just before the current one; any older one is a reuse, however recent the rotation",
 );
 const REVOKED: Case = Case(
     "rotate/revoked_stays_revoked",
     "R4",
-    "look at the revocation before anything else: a revoked session neither rotates nor replays, and keeps its reason",
+    "check the revocation before anything else: a revoked session neither rotates nor replays, and keeps its reason",
 );
 const EXPIRED: Case = Case(
     "rotate/expired_never_replays",
     "R4",
-    "look at the expiry before the generations: an expired session answers Expired to every one of them, unchanged",
+    "check the expiry before the generations: an expired session answers Expired to every generation, unchanged",
 );
 const HEALS: Case = Case(
     "rotate/ahead_heals",
     "R6",
-    "with AheadPolicy::Heal, go on from the generation of the token, which is authentic, and not from the stored one",
+    "with AheadPolicy::Heal, continue from the generation of the token, which is authentic, and not from the stored one",
 );
 const REFUSES: Case = Case(
     "rotate/ahead_can_be_refused",
@@ -73,12 +73,12 @@ const REFUSES: Case = Case(
 const LAST: Case = Case(
     "rotate/ends_at_the_last_generation",
     "R6",
-    "compare generations as unsigned 64-bit numbers, before they are narrowed; from MAX_GENERATION on it is Expired",
+    "compare generations as unsigned 64-bit numbers, before they are narrowed; from MAX_GENERATION on, answer Expired",
 );
 const UNKNOWN: Case = Case(
     "rotate/unknown_stays_unknown",
     "R11",
-    "update only what is there (UPDATE, not upsert; XX, not a plain set): a rotation never makes a session",
+    "update only an existing session (UPDATE, not upsert; XX, not a plain set): a rotation never creates a session",
 );
 const KID: Case = Case(
     "rotate/a_replay_has_the_stored_kid",
@@ -89,29 +89,29 @@ const KID: Case = Case(
 const OWN_LIFETIME: Case = Case(
     "rotate/by_the_idle_lifetime_of_the_session",
     "R7",
-    "take the end of a rotated session from RotateRequest::end_of: its own idle lifetime goes before the request's, and its \
-     absolute end before both",
+    "take the end of a rotated session from RotateRequest::end_of: the session's own idle lifetime overrides that of the request, \
+     and the absolute end limits both",
 );
 const DATA: Case = Case(
     "rotate/replaces_the_data",
     "R2",
-    "store the data of the request with the rotation; leave those that are there where it has none, and on a replay",
+    "store the data of the request with the rotation; keep the stored data if the request has none, and on a replay",
 );
 const PROOF: Case = Case(
     "rotate/notes_a_new_proof",
     "R1",
-    "store auth_time with the rotation where the request has one, and leave it on any other",
+    "store auth_time with the rotation if the request has one, and keep the stored one otherwise",
 );
 const PROOF_KEEPS: Case = Case(
     "rotate/a_proof_within_the_grace_keeps_the_token",
     "R1",
-    "store auth_time and data alone where RotateRequest::decide gives Change::Reauthenticate: a refresh at the same time has \
-     got the current token, and a browser may keep the answer of either",
+    "store only auth_time and data if RotateRequest::decide returns Change::Reauthenticate: a concurrent refresh has got the \
+     current token, and a browser may keep the answer of either",
 );
 const PROOF_REPLAYS: Case = Case(
     "rotate/a_proof_is_replayed_within_the_grace",
     "R2",
-    "replay a token that a request with auth_time has used up like any other: a refresh may present it at the same time",
+    "replay a token that a request with auth_time has used up like any other: a concurrent refresh may present it",
 );
 const OVERTAKEN: Case = Case(
     "rotate/an_overtaken_proof_revokes_nothing",
@@ -142,13 +142,13 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(OVERTAKEN, an_overtaken_proof(stage)).await;
 }
 
-/// The successor that the record now says.
+/// Returns the current token of the record as a successor.
 fn successor(session: &SessionRecord) -> Successor {
     let SessionRecord { generation, kid, expires_at, .. } = session.clone();
     Successor { generation, kid, expires_at }
 }
 
-/// A session that has rotated `generations` times, all at the time at which it began.
+/// Returns a session that has rotated `generations` times, each time at its start.
 async fn rotated<S: RefreshStore>(stage: &Stage<S>, generations: u64) -> Verdict<SessionRecord> {
     let mut session = stage.logged_in().await?;
     for generation in 0..generations {
@@ -165,7 +165,7 @@ async fn advances<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let now = session.rotated_at.saturating_add(HOUR + MILLI);
         let request = RotateRequest { kid: kid.into(), now, ..stage.request(&session, generation) };
         let outcome = stage.present(&mut session, &request).await?;
-        // From the change on, which a stall of the store delays.
+        // Counted from the change, which a stall of the store delays.
         let expires_at = session.rotated_at.saturating_add(IDLE);
         let next = Successor { generation: generation + 1, kid: kid.into(), expires_at };
         same("a rotation", &outcome, &RotateOutcome::Rotated(next))?;
@@ -175,7 +175,7 @@ async fn advances<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
 
 async fn begins_after_the_wait<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = stage.logged_in().await?;
-    // In its last moment, which is over when the store is asked.
+    // In its last millisecond. The session has expired by the time that the store is asked.
     let (now, waited) = (stage.at(IDLE.saturating_sub(MILLI)), GRACE * 3);
     let request = RotateRequest { now, waited, ..stage.request(&session, 0) };
     let outcome = stage.present(&mut session, &request).await?;
@@ -239,7 +239,7 @@ async fn reuse_revokes<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = rotated(stage, 1).await?;
     let late = RotateRequest { now: stage.at(HOUR), ..stage.request(&session, 0) };
     stage.presented(&mut session, &late, &RotateOutcome::Reused).await?;
-    // The thief's token and the victim's, both.
+    // Both the token of the thief and that of the victim.
     let revoked = RotateOutcome::Revoked(RevokeReason::Reuse);
     for generation in [0, 1, 0] {
         let request = RotateRequest { generation, ..late.clone() };
@@ -277,13 +277,13 @@ async fn revoked_stays_revoked<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
 
 async fn expired_never_replays<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = rotated(stage, 2).await?;
-    // A grace long enough to replay, were it not over.
+    // The grace is long enough for a replay, if the session had not expired.
     for generation in [2, 1, 0, 3, u64::MAX] {
         let now = session.expires_at;
         let request = RotateRequest { now, grace: IDLE * 2, ..stage.request(&session, generation) };
         stage.presented(&mut session, &request, &RotateOutcome::Expired).await?;
     }
-    // Nobody has ended it meanwhile: with the clock put right it goes on.
+    // The session was not revoked meanwhile: with a corrected clock it continues.
     let outcome = stage.use_token(&mut session, 2).await?;
     ensure(matches!(outcome, RotateOutcome::Rotated(_)), || {
         alloc::format!("a session that was presented too late, and then in time: {outcome:?}")
@@ -303,7 +303,7 @@ async fn ahead_heals<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let next = Successor { generation: 2 + lost, kid: "healed".into(), expires_at };
         let healed = RotateOutcome::Healed { successor: next.clone(), lost };
         same("a token that is ahead", &outcome, &healed)?;
-        // A retry, and then the thief.
+        // A retry first, and then the thief.
         stage.presented(&mut session, &request, &RotateOutcome::Replayed(next)).await?;
         let request = RotateRequest { generation: 1, ..request };
         stage.presented(&mut session, &request, &RotateOutcome::Reused).await?;
@@ -340,7 +340,7 @@ async fn ends_at_the_last_generation<S: RefreshStore>(stage: &Stage<S>) -> Verdi
             stage.presented(&mut session, &request, &RotateOutcome::Expired).await?;
         }
     }
-    // From the other end: what is ahead of a young session is judged alike.
+    // The same for a new session: a generation that is far ahead is refused.
     let mut session = stage.logged_in().await?;
     for generation in [u64::MAX, 1 << 63, MAX_GENERATION] {
         let request = stage.request(&session, generation);
@@ -377,7 +377,7 @@ async fn own_idle_lifetime<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let subject = stage.subject()?;
         let mut session = SessionRecord { idle_lifetime: Some(own), ..stage.session(&subject)? };
         stage.add(&session).await?;
-        // Nothing else is used of it: the record is live for longer than this.
+        // Its other fields do not matter: the record is live for longer than this.
         stage.use_token(&mut session, 0).await?;
         let wanted = session.rotated_at.saturating_add(own).min(session.absolute_expires_at);
         same("the end of a session with a separate idle lifetime", &session.expires_at, &wanted)?;
@@ -420,8 +420,9 @@ async fn notes_a_new_proof<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     same("the proof after a rotation", &session.auth_time, &at)
 }
 
-/// A session whose user has authenticated again at the end of the grace of its first rotation, and that time. The session was
-/// read after the rotation, before it, and once more by a driver that repeats the step.
+/// Returns a session whose user has authenticated again at the end of the grace of its first
+/// rotation, and that time. The session was read after the rotation, before it, and once more by a
+/// driver that repeats the step.
 async fn proved<S: RefreshStore>(stage: &Stage<S>) -> Verdict<(SessionRecord, UnixMillis)> {
     let mut session = rotated(stage, 1).await?;
     let kept = RotateOutcome::Reauthenticated(successor(&session));
@@ -438,7 +439,7 @@ async fn proved<S: RefreshStore>(stage: &Stage<S>) -> Verdict<(SessionRecord, Un
 }
 
 async fn a_proof_keeps_the_token<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    // The token before is replayed for as long as without the proof.
+    // The previous token is replayed for as long as without the reauthentication.
     let (mut session, at) = proved(stage).await?;
     let retry = RotateRequest { now: at, ..stage.request(&session, 0) };
     let replayed = RotateOutcome::Replayed(successor(&session));
@@ -447,7 +448,7 @@ async fn a_proof_keeps_the_token<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let late = RotateRequest { now, ..retry };
     stage.presented(&mut session, &late, &RotateOutcome::Reused).await?;
 
-    // After the grace, and at a login, a proof uses the token up.
+    // After the grace, and right after a login, a reauthentication uses the token up.
     let (session, at) = proved(stage).await?;
     for (mut session, now) in
         [(session, at.saturating_add(MILLI)), (stage.logged_in().await?, stage.now)]

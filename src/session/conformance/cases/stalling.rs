@@ -1,4 +1,5 @@
-//! A store that is held up: the grace begins when the record is changed, not when the token was presented.
+//! A store that is blocked: the grace begins when the record is changed, not when the token was
+//! presented.
 
 use alloc::{format, sync::Arc, vec::Vec};
 use core::time::Duration;
@@ -22,21 +23,22 @@ use crate::session::{
 const COMMIT: Case = Case(
     "stall/the_grace_begins_with_the_change",
     "R2",
-    "measure how long rotate waits before it holds the record, and decide by RotateRequest::after of that",
+    "measure how long rotate waits before it holds the record, and decide by RotateRequest::after that wait",
 );
 const OVERTAKEN: Case = Case(
     "stall/an_overtaken_token_is_replayed",
     "R1",
-    "all that waited while one of them rotated are replayed: decide by the request with its was_current",
+    "replay all requests that waited while one of them rotated: decide by the request with its was_current",
 );
 
 const DEADLINE: Case = Case(
     "stall/every_step_ends_in_time",
     "R18",
-    "give every step a deadline, in which a wait for a connection or a lock counts, and answer Unavailable at its end",
+    "give every step a deadline that includes a wait for a connection or a lock, and answer Unavailable when it passes",
 );
 
-/// How long the store is held up, and a grace that ends before: by so much may a task begin late.
+/// How long the store is blocked, and a grace that ends earlier. A task may begin late by the
+/// difference.
 const STALL: Duration = Duration::from_millis(200);
 const GRACE: Duration = Duration::from_millis(100);
 /// How much later than its deadline a step may end, on a machine that has other work.
@@ -58,8 +60,8 @@ pub(super) async fn run<H: Harness>(harness: &H, stage: &Stage<H::Store>, book: 
     }
 }
 
-/// Presents the same token so many times at once while the store is held up for [`STALL`]. Returns the answers, and how
-/// long the longest of them took.
+/// Presents the same token `count` times at once while the store is blocked for [`STALL`]. Returns
+/// the answers, and the longest time that one of them took.
 async fn presented_while_stalled<H: Harness>(
     harness: &H,
     stage: &Stage<H::Store>,
@@ -100,14 +102,15 @@ async fn begins_with_the_change<H: Harness>(harness: &H, stage: &Stage<H::Store>
     let next =
         Successor { generation: 1, kid: session.kid.clone(), expires_at: session.expires_at };
     same("a rotation that was held up", &*outcomes, &[RotateOutcome::Rotated(next.clone())])?;
-    // Presented while the first was held up, long after its own grace had passed; and at the end of the real one.
+    // Presented while the first request was blocked, long after the grace counted from its
+    // presentation had passed; then at the end of the real grace.
     let replayed = RotateOutcome::Replayed(next);
     let at = |after| RotateRequest { now: stage.at(after), ..first.clone() };
     stage.presented(&mut session, &at(STALL.saturating_sub(MILLI)), &replayed).await?;
     let end = session.rotated_at.saturating_add(GRACE);
     let retry = RotateRequest { now: end, ..first.clone() };
     stage.presented(&mut session, &retry, &replayed).await?;
-    // And no longer: a stall is no longer than the step took.
+    // And not later: a stall is never longer than the step took.
     let late = RotateRequest { now: stage.at(longest + GRACE + MILLI * 2), ..first };
     stage.presented(&mut session, &late, &RotateOutcome::Reused).await
 }
@@ -121,7 +124,8 @@ async fn overtaken<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdict 
     ensure((rotated.count(), replayed.count()) == (1, 7), || {
         format!("of eight that presented one token during a stall: {outcomes:?}")
     })?;
-    // Long after the grace, one that had read the record before the rotation; and one that had not.
+    // Long after the grace: first a request that had read the record before the rotation, then one
+    // that had not.
     let late = RotateRequest { now: stage.at(STALL * 100), ..request };
     let mut session = stage.load(&session.id).await?.unwrap_or(session);
     let before = RotateRequest { was_current: true, ..late.clone() };
@@ -139,7 +143,8 @@ async fn held_up(harness: &impl Harness) -> Verdict<Stall> {
     harness.stall().await.ok_or_else(cannot)
 }
 
-/// A step that does not wait for what is held up is answered; any other fails as transient. It may happen later.
+/// A step that does not wait for the block is answered. Any other fails as transient, and may
+/// happen later.
 async fn ends_in_time<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdict {
     let session = stage.logged_in().await?;
     let other = stage.session(&session.subject)?;
@@ -151,7 +156,7 @@ async fn ends_in_time<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdi
         Step::Revoke(session.id, reason, now),
         Step::RevokeSubject(subject.clone(), reason, now),
         Step::List(subject.clone(), now),
-        // As many as none, so that no session of others is removed.
+        // A limit of 0, so that no session of others is removed.
         Step::Purge(now, 0),
     ];
     let stall = held_up(harness).await?;

@@ -1,4 +1,4 @@
-//! Subjects that look alike are not: no step for one of them touches a session of another.
+//! Subjects that look similar are different: no step for one of them changes a session of another.
 
 use alloc::{
     format,
@@ -27,7 +27,7 @@ const NEVER_MIX: Case = Case(
 const SHARD: Case = Case(
     "subjects/of_one_shard_never_mix",
     "C5",
-    "SessionId::shard tells where to look and not whose it is: compare the subject as well",
+    "SessionId::shard tells where to look, not whose session it is: compare the subject as well",
 );
 
 pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
@@ -35,7 +35,7 @@ pub(super) async fn run<S: RefreshStore>(stage: &Stage<S>, book: &mut Book) {
     book.case(SHARD, of_one_shard(stage)).await;
 }
 
-/// Subjects that some comparison takes for one another.
+/// Subjects that some comparison treats as equal.
 fn alike(unique: &str) -> Vec<String> {
     let long = "x".repeat(512 - unique.len() - 1);
     let mut subjects: Vec<String> = [
@@ -78,7 +78,7 @@ fn alike(unique: &str) -> Vec<String> {
         "\u{1f601}",
     ]
     .into_iter()
-    // The ending stays the subject's own, and so does the beginning.
+    // The subject is unique at its start or at its end.
     .flat_map(|name| [format!("{unique}{name}"), format!("{name}{unique}")])
     .collect();
     subjects.extend([format!("{unique}{long}"), format!("{unique}{long}y")]);
@@ -90,7 +90,7 @@ async fn never_mix<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     apart(stage, &alike(&stage.subject()?)).await
 }
 
-/// Two subjects whose ids begin alike: the second of a pair comes after 300 subjects or so.
+/// Tests two subjects with the same shard. About 300 subjects are needed to find such a pair.
 async fn of_one_shard<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let unique = stage.subject()?;
     let mut seen = HashMap::new();
@@ -118,7 +118,7 @@ async fn apart<S: RefreshStore>(stage: &Stage<S>, subjects: &[String]) -> Verdic
             slice::from_ref(session),
         )?;
     }
-    // One after the other is logged out; those that are left are as they were.
+    // Each subject is logged out in turn. The sessions that are left stay unchanged.
     while let Some(session) = sessions.pop() {
         let (subject, reason) = (&session.subject, RevokeReason::LogoutAll);
         let count = stage.revoke_subject(subject, None, reason, stage.now).await?;

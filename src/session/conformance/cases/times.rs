@@ -1,4 +1,4 @@
-//! Expiry to the millisecond, and clocks that step.
+//! Expiry to the millisecond, and clock steps.
 
 use core::{slice, time::Duration};
 
@@ -21,22 +21,22 @@ const EXACT: Case = Case(
 const IDLE_END: Case = Case(
     "times/idle_expiry_is_decided_at_use",
     "R7",
-    "compare now with expires_at in rotate and list: over at that millisecond, whether or not anyone sweeps",
+    "compare now with expires_at in rotate and list: the session has ended at that millisecond, whether or not a purge runs",
 );
 const ABSOLUTE_END: Case = Case(
     "times/the_absolute_end_never_moves",
     "R7",
-    "never write absolute_expires_at after the insert, and never store an expires_at beyond it",
+    "never write absolute_expires_at after the insert, and never store an expires_at after it",
 );
 const OUTLIVES: Case = Case(
     "times/use_outlives_the_first_idle_expiry",
     "R7",
-    "move expires_at with every rotation, and whatever removes the session by itself (a TTL) along with it",
+    "change expires_at with every rotation, together with whatever removes the session by itself (a TTL)",
 );
 const STEPS: Case = Case(
     "times/clock_steps_prolong_nothing",
     "R8",
-    "take the time from the call; count a clock behind rotated_at as no time passed, and store what was decided as it is",
+    "take the time from the call; treat a clock behind rotated_at as if no time had passed, and store the decision unchanged",
 );
 const EXTREMES: Case = Case(
     "times/extremes",
@@ -78,7 +78,7 @@ async fn kept_to_the_millisecond<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     Ok(())
 }
 
-/// Live a millisecond before `end`, over from then on.
+/// Checks that the session is live a millisecond before `end`, and has ended from then on.
 async fn ends_at<S: RefreshStore>(
     stage: &Stage<S>,
     session: &mut SessionRecord,
@@ -89,7 +89,7 @@ async fn ends_at<S: RefreshStore>(
         let request = RotateRequest { now, ..stage.request(session, session.generation) };
         stage.presented(session, &request, &RotateOutcome::Expired).await?;
         let listed = stage.list(&session.subject, now).await?;
-        same("the list of a subject whose session is over", &*listed, &[])?;
+        same("the list of a subject whose session has expired", &*listed, &[])?;
     }
     let listed = stage.list(&session.subject, before).await?;
     same("the list a millisecond before the end", &*listed, slice::from_ref(session))?;
@@ -104,7 +104,7 @@ async fn idle_expiry<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = stage.logged_in().await?;
     let end = session.expires_at;
     ends_at(stage, &mut session, end).await?;
-    // And with a short one, that a rotation has set.
+    // The same with a short idle lifetime that a rotation has set.
     let idle_lifetime = Duration::from_millis(1500);
     let now = session.rotated_at;
     let request = RotateRequest { now, idle_lifetime, ..stage.request(&session, 1) };
@@ -119,7 +119,7 @@ async fn absolute_end<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let mut session = stage.logged_in().await?;
     let end = session.absolute_expires_at;
     let idle_lifetime = DAY * 10;
-    // Used every nine days, the last time a day before the end.
+    // Refreshed every nine days, the last time a day before the end.
     for (generation, days) in (0..).zip([0, 9, 18, 27, 29]) {
         let now = stage.at(DAY * days);
         let request = RotateRequest { now, idle_lifetime, ..stage.request(&session, generation) };
@@ -152,7 +152,7 @@ async fn outlives_the_first_expiry<S: RefreshStore>(stage: &Stage<S>) -> Verdict
 }
 
 async fn clock_steps<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
-    // It began long enough ago for the clock to step back.
+    // The session began long enough ago for the clock to step back.
     let now = stage.at(HOUR * 2);
     let back = stage.at(HOUR);
     let mut session = stage.logged_in().await?;
@@ -163,7 +163,8 @@ async fn clock_steps<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let request = at(now, 0, &session);
     stage.present(&mut session, &request).await?;
 
-    // Back: a retry is a retry, a rotation ends earlier, and an old token is old.
+    // Back: a retry is still a retry, a rotation gives an earlier end, and an old token is still
+    // old.
     let before = session.clone();
     let request = at(back, 0, &session);
     let outcome = stage.present(&mut session, &request).await?;
@@ -176,7 +177,7 @@ async fn clock_steps<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let wanted = session.rotated_at.saturating_add(IDLE);
     same("expires_at after a step back", &session.expires_at, &wanted)?;
 
-    // Forward: it is over, and nothing else has happened to it.
+    // Forward: the session has expired, and nothing else has changed.
     let ten_years = now.saturating_add(YEAR * 10);
     for generation in [2, 1, 0] {
         let request = at(ten_years, generation, &session);
@@ -187,7 +188,8 @@ async fn clock_steps<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     let request = at(now.saturating_add(GRACE), 1, &session);
     stage.presented(&mut session, &request, &RotateOutcome::Reused).await?;
 
-    // A session of a century, which the ten years rotate: back again, it is as if no time had passed.
+    // A session of a century, which rotates ten years ahead. Back again, it is as if no time had
+    // passed.
     let century = stage.at(YEAR * 100);
     let mut session = SessionRecord {
         absolute_expires_at: century,
@@ -223,7 +225,7 @@ async fn extremes<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         (2, before_last, Duration::MAX),
     ];
     if stage.keeps {
-        // The idle end goes to the beginning of time.
+        // The idle end becomes the earliest time.
         steps.extend([(3, first, Duration::MAX), (3, first, Duration::MAX)]);
     }
     for (generation, now, grace) in steps {
@@ -235,7 +237,7 @@ async fn extremes<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     for now in [first, UnixMillis::new(0), last] {
         stage.list(&session.subject, now).await?;
     }
-    // As long a grace as can be, on a rotation as old as can be.
+    // The longest possible grace, on the oldest possible rotation.
     let mut session = SessionRecord {
         generation: 1,
         created_at: first,

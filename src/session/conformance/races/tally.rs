@@ -1,4 +1,4 @@
-//! What became of the rotations of a race, and whether that can be.
+//! The outcomes of the rotations of a race, and checks of whether they are possible.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -10,10 +10,10 @@ use crate::session::{
     rotation::{RotateOutcome, RotateRequest, Successor},
 };
 
-/// What became of the rotations of a race, by kinds.
+/// The outcomes of the rotations of a race, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// By the request that did it.
+    /// With the request that rotated.
     pub(super) rotated: Vec<(RotateRequest, Successor)>,
     pub(super) healed: Vec<(RotateRequest, Successor)>,
     pub(super) replayed: Vec<Successor>,
@@ -53,7 +53,8 @@ impl Tally {
         )
     }
 
-    /// Fails unless exactly one of these went on, the record is as that one decided, and all replays say the same.
+    /// Returns an error unless exactly one of these rotated, the record is as that request decided,
+    /// and all replays have the same successor.
     pub(super) fn one_went_on(
         &self,
         went_on: &[(RotateRequest, Successor)],
@@ -79,7 +80,8 @@ impl Tally {
         Ok(())
     }
 
-    /// As the above, or none went on and nothing changed.
+    /// Accepts what [`one_went_on`](Self::one_went_on) accepts, and also that none rotated and
+    /// nothing changed.
     pub(super) fn one_went_on_at_most(
         &self,
         before: &SessionRecord,
@@ -94,7 +96,7 @@ impl Tally {
         same("replays, when none rotated", &self.replayed.len(), &0)
     }
 
-    /// Fails if there were outcomes that this race cannot have.
+    /// Returns an error if there were outcomes that this race cannot have.
     pub(super) fn only_revoked_for(&self, reason: RevokeReason) -> Verdict {
         let strange = !self.others.is_empty()
             || !self.healed.is_empty()
