@@ -442,7 +442,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_says_what_is_wrong() {
+    fn an_error_has_the_fault_and_its_offset() {
         let refused = |text: &str| decode(text).unwrap_err();
         for (text, length) in [("A", 1), ("AAAAA", 5), ("AAAAAAAAAAAAAAAAA", 17)] {
             assert_eq!(refused(text), Base64urlError::Length { length });
@@ -458,7 +458,7 @@ mod tests {
     /// Compares the variant for secrets with the one that uses tables, for every byte and every
     /// length.
     #[test]
-    fn secrets_have_the_same_code() {
+    fn the_codec_for_secrets_agrees_with_the_one_with_tables() {
         for byte in 0..=u8::MAX {
             let (sextet, known) = secret_value(byte, &RUNS);
             let value = ALPHABET.iter().position(|symbol| *symbol == byte);
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_has_one_spelling() {
+    fn rejects_a_second_spelling_of_a_secret() {
         for text in ["A", "AAAAA", "AB", "AAB", "AA==", "AAA=", "AA AA", "+AAA", "/AAA", "AAA\n"] {
             assert!(decode_secret(text.as_bytes()).is_none(), "{text:?}");
         }
@@ -503,7 +503,7 @@ mod tests {
 
     /// Encoding in place gives the same text as [`encode`], at every length.
     #[test]
-    fn encoding_in_place_is_encoding() {
+    fn encoding_in_place_agrees_with_encode() {
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(400).collect();
         for length in 0..=bytes.len() {
             let mut output = bytes[..length].to_vec();
@@ -515,7 +515,7 @@ mod tests {
 
     /// Puts every byte outside the alphabet at every offset, with other wrong bytes after it.
     #[test]
-    fn a_foreign_symbol_is_refused_at_every_offset() {
+    fn rejects_a_byte_outside_the_alphabet_at_every_offset() {
         let foreign: Vec<u8> = (0..=u8::MAX).filter(|byte| !ALPHABET.contains(byte)).collect();
         for length in 1..40 {
             for offset in 0..length {

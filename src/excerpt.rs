@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_bounded_and_printable() {
+    fn an_excerpt_is_bounded_and_printable() {
         for (text, shown) in [
             ("2026-11", "\"2026-11\""),
             ("", "\"\""),

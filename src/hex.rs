@@ -47,7 +47,7 @@ mod tests {
 
     /// Compares every pair of bytes with the parser of the standard library.
     #[test]
-    fn every_pair_is_a_byte_or_refused() {
+    fn every_pair_of_digits_agrees_with_the_standard_library() {
         for first in 0..=u8::MAX {
             for second in 0..=u8::MAX {
                 let digit = |byte| char::from(byte).to_digit(16);

@@ -1,4 +1,6 @@
 //! JSON Web Tokens (RFC 7519): claims and a key in, a token out, and back.
+//!
+//! Every function that returns claims first makes all checks of `jws` and `validation`.
 
 use alloc::{string::String, vec, vec::Vec};
 use core::fmt;

@@ -416,7 +416,7 @@ mod tests {
     /// The scanner keeps the names of different objects apart, however many objects it has left
     /// before.
     #[test]
-    fn an_object_that_has_been_left_gives_its_places_back() {
+    fn leaving_an_object_frees_the_places_of_its_names() {
         let inner = format!("{{{}\"x\":0}}", members(MAX_OPEN_NAMES - 2));
         let elements = [&*inner; 20].join(",");
         let mut scanner = Scanner::new(elements.as_bytes(), usize::MAX);
@@ -429,7 +429,7 @@ mod tests {
 
     /// The words alone tell most names apart, so that no sort is needed.
     #[test]
-    fn different_names_raise_no_doubt() {
+    fn different_names_need_no_sort() {
         let doubts = |text: &str| {
             let mut scanner = Scanner::new(text.as_bytes(), usize::MAX);
             scanner.value(scanner.input, 0, 0).unwrap();

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_one_spelling() {
+    fn rejects_a_second_spelling_of_an_id() {
         let id = SessionId::from_bytes([0xff; 16]);
         assert_eq!(id.to_string(), "_____________________w");
         assert_eq!(id.to_string().parse(), Ok(id));

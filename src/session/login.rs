@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_what_disturbs_a_list() {
+    fn replaces_characters_that_disturb_a_list() {
         assert_eq!(label("a\0b\r\nc\u{7f}\u{85}"), "a\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}\u{fffd}");
         for char in
             "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}".chars()

@@ -1,4 +1,5 @@
-//! Ends sessions: one, all of a subject, or all but one.
+//! Ends sessions: one, all of a subject, or all but one. A call returns after the store has
+//! acknowledged the revocation.
 
 use super::{
     Sessions, error::SessionError, event::EventKind, id::SessionId, login::is_name,

@@ -22,7 +22,7 @@ use super::{
 /// The result of `authorize` at a refresh: the claims of the next access token, and new data of the
 /// session.
 ///
-/// An application that does not change the data returns claims of any type that serialises instead.
+/// If the data does not change, return the claims alone, as any type that serialises.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewal<C> {
     pub(super) claims: C,
@@ -45,7 +45,7 @@ impl<C: Serialize> Renewal<C> {
 
 /// Claims, or a [`Renewal`] that contains them.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither claims that serialise nor a `Renewal` of such",
+    message = "`{Self}` is neither a type of claims that serialises nor a `Renewal` of one",
     note = "derive `serde::Serialize` for the claims"
 )]
 pub trait IntoRenewal {
@@ -80,9 +80,9 @@ impl<S: RefreshStore> Sessions<S> {
     /// that the client can try again. A [`Renewal`] instead of the claims also replaces the
     /// session's data.
     ///
-    /// A token that was used up within the grace gets the same successor again, with a new access
-    /// token. After the grace it ends the session, because another party has a token of it (RFC
-    /// 9700 §4.14.2).
+    /// A token that was used up less than the grace ago gets the same successor again, with a new
+    /// access token. After the grace it ends the session, because another party has a token of it
+    /// (RFC 9700 §4.14.2).
     ///
     /// The order is fixed: the token's form, its tag, the store, `authorize`, the new access token,
     /// the store again. Everything that can fail comes before the step that uses the token up. If

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_spelled_as_documented() {
+    fn the_token_has_the_documented_format() {
         let id = SessionId::from_bytes(*b"0123456789abcdef");
         let token = mint(&key("2026-11"), &id, &ORIGIN, 513).unwrap();
         assert_eq!(token, by_hand(1, b"2026-11", *id.as_bytes(), 513, b""));
@@ -179,7 +179,7 @@ mod tests {
 
     /// The tag is right, but a content that a second reader could read differently is refused.
     #[test]
-    fn what_the_key_signed_has_to_be_well_formed_too() {
+    fn rejects_a_malformed_body_with_a_valid_tag() {
         let keys = set("k");
         let token = |version, kid: &[u8], generation, behind: &[u8]| {
             by_hand(version, kid, [3; 16], generation, behind)
@@ -250,13 +250,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_answered(text in ".*", symbols in "[A-Za-z0-9_-]{0,200}") {
+        fn no_text_causes_a_panic(text in ".*", symbols in "[A-Za-z0-9_-]{0,200}") {
             prop_assert_eq!(verify(&text, &set("k"), NOW), None);
             prop_assert_eq!(verify(&format!("kippu_rt_{symbols}"), &set("k"), NOW), None);
         }
 
         #[test]
-        fn what_goes_in_comes_out(
+        fn a_token_round_trips(
             kid in "\\PC{1,16}", id: [u8; 16], origin: [u8; 16], generation in 0..=MAX_GENERATION,
         ) {
             let (keys, id) = (set(&kid), SessionId::from_bytes(id));

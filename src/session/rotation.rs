@@ -494,7 +494,7 @@ mod tests {
     /// The idle lifetime of the session overrides that of the request, and the absolute end limits
     /// both.
     #[test]
-    fn the_end_is_that_of_the_session() {
+    fn the_idle_lifetime_of_the_session_overrides_that_of_the_request() {
         for (own, wanted) in [(None, 400), (Some(50), 150), (Some(700), 800), (Some(901), 1000)] {
             let idle_lifetime = own.map(Duration::from_millis);
             let mut record = SessionRecord { idle_lifetime, ..record(0, 0, 200) };
@@ -581,7 +581,7 @@ mod tests {
     proptest! {
         /// No number causes a panic or wraps.
         #[test]
-        fn any_record_is_answered(
+        fn no_record_causes_a_panic(
             (stored, presented) in any::<(u64, u64)>(),
             (rotated_at, expires_at, now) in any::<(i64, i64, i64)>(),
             (grace, ahead) in any::<(u64, bool)>(),

@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_says_of_what_sort_it_is_and_what_is_wrong() {
+    fn the_message_of_a_store_error_has_its_kind_and_the_fault() {
         for (kind, is_transient, text) in [
             (StoreErrorKind::Unavailable, true, "the session store is not available: gone"),
             (StoreErrorKind::Contention, true, "the session store is contended: gone"),

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_what_was_added_and_nothing_else() {
+    fn the_set_has_exactly_the_added_ids() {
         let set = IdSet::new(10_000);
         for (known, next) in [(0, 1), (1, 31), (31, 33), (33, 1000), (1000, 5000)] {
             assert_eq!(set.extend(&ids(known / 2..next)), Ok(()));

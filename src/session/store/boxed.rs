@@ -187,7 +187,7 @@ mod tests {
     use crate::session::store::MemoryStore;
 
     #[test]
-    fn what_is_in_the_box_is_not_printed() {
+    fn debug_does_not_print_the_boxed_store() {
         assert_eq!(format!("{:?}", BoxStore::new(MemoryStore::new(1))), "BoxStore { .. }");
     }
 }

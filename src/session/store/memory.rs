@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_makes_room_when_the_store_is_full() {
+    fn expired_sessions_make_room_when_the_store_is_full() {
         let store = MemoryStore::new(2);
         assert!(store.is_empty());
         let insert = |created_at, lifetime| {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_purged_leaves_nothing_behind() {
+    fn a_purge_leaves_nothing_of_a_session() {
         let store = MemoryStore::new(100);
         for number in 0..100 {
             let session = session(&format!("user-{}", number / 2), 0, number);

@@ -51,8 +51,8 @@ fn claims_are_signed_as_they_were_given() {
 #[test]
 fn claims_that_no_recipient_would_take_are_refused() {
     for (claims, reason) in [
-        (r#"{"exp":1,"exp":2}"#, "the member \"exp\" stands twice"),
-        (r#"{"a":{"b":1,"b":1}}"#, "the member \"b\" stands twice"),
+        (r#"{"exp":1,"exp":2}"#, "the member \"exp\" occurs twice"),
+        (r#"{"a":{"b":1,"b":1}}"#, "the member \"b\" occurs twice"),
         (r#"{"exp":"soon"}"#, "the claim exp is not"),
         (r#"{"exp":1,"sub":null}"#, "the claim sub is null: leave it out"),
         (r#"{"exp":1,"x":1e400}"#, "a number is beyond the range of a double"),
