@@ -168,7 +168,7 @@ pub enum DecodeError {
     /// There is no clock. Without the feature `std`, set the time with
     /// [`Validation::at`](crate::Validation::at) or
     /// [`Validation::clock`](crate::Validation::clock).
-    #[error("no clock: call Validation::at or Validation::clock")]
+    #[error("no clock")]
     NoClock,
     /// A registered claim has a value that is not accepted, or a required claim is missing.
     #[error(transparent)]

@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 
 use kippu::{
-    ClaimError, DecodeError, EncodeError, JsonError, JwkError, KeyError, KeySetError,
-    RegisteredClaim,
+    ClaimError, DecodeError, EncodeError, InvalidOption, JsonError, JwkError, KeyError,
+    KeySetError, RegisteredClaim,
 };
 
 use crate::misplaced;
@@ -146,6 +146,17 @@ pub(crate) fn on_claims(error: &EncodeError) -> String {
     }
 }
 
+/// Why two options contradict each other, or why one is out of its range.
+pub(crate) fn on_option(error: &InvalidOption) -> String {
+    let options = match error {
+        InvalidOption::AudienceExpected => "--any-audience contradicts --audience",
+        InvalidOption::ExpiryRequired => "--expiry-optional contradicts --require exp",
+        InvalidOption::SubjectExpected => "--numeric-subject contradicts --subject",
+        error => return error.to_string(),
+    };
+    format!("{options}: leave one of them out")
+}
+
 /// Why a text makes no keys, and what to do.
 pub(crate) fn on_keys(error: &JwkError) -> String {
     let advice = match error {
@@ -169,7 +180,7 @@ pub(crate) fn on_keys(error: &JwkError) -> String {
             "--alg has to be that of the key, HS256, HS384 or HS512; in a set, --skip-other-keys leaves other keys out"
         }
         JwkError::Set(KeySetError::MissingKid) => {
-            "a token finds its key by the kid: give each key of the set one"
+            return "a key of the set has no kid: a token finds its key by the kid, so give each key one".into();
         }
         _ => return with_options(error.to_string()),
     };
@@ -191,10 +202,10 @@ const CALLS: [(&str, &str); 8] = [
     ("Key::new takes them, in a file KeyFormat::Raw", "--key-format raw takes them"),
     ("Jwk::from_json reads it, in a file KeyFormat::Jwk", "--key-format jwk reads it"),
     (
-        ": give it by Jwk::from_json_for or JwkSet::from_json_for, in a file by KeyFormat::JwkFor",
+        ": set it with Jwk::from_json_for or JwkSet::from_json_for, in a file with KeyFormat::JwkFor",
         ": set its algorithm with --alg, for example --alg HS256",
     ),
-    (", as a JWK Set has: Jwk::from_json reads a single one", ""),
+    (", so it is not a JWK Set: Jwk::from_json reads a single JWK", ""),
 ];
 
 /// The message with options in the place of calls. Advice that names a call which is not known here is left out.

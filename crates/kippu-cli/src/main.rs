@@ -108,7 +108,7 @@ impl Checked {
     fn new(options: &Check) -> Result<Self, Failure> {
         let now = options.expected.at.map_or_else(NumericDate::now, NumericDate::from_seconds);
         let validation = validation(&options.expected)
-            .map_err(|error| Failure::broken(error.to_string()))?
+            .map_err(|error| Failure::broken(advice::on_option(&error)))?
             .at(now);
         let keys = keys::verifying(&options.key, options.try_all_keys)?;
         let token = match &options.token {

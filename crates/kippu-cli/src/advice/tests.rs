@@ -177,7 +177,7 @@ fn messages_on_claims_and_options_name_options_for_every_kind_of_error() {
         ("SubjectExpected", InvalidOption::SubjectExpected),
         ("MaxTokenLen", InvalidOption::MaxTokenLen { given: 0, limit: 1 }),
     ];
-    check_all("validation.rs", "InvalidOption", &samples, |error| vec![error.to_string()]);
+    check_all("validation.rs", "InvalidOption", &samples, |error| vec![on_option(error)]);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn each_call_in_the_advice_on_forms_has_an_option_in_its_place() {
             let joint = if advice.starts_with([':', ',']) { "" } else { "; " };
             let message = with_options(format!("not a JWK{joint}{advice}"));
             // The command does not meet these: it reads a JWK where a set has no keys, and uses no `KeySource`.
-            let of_sources = ["line end", "as they are", "white space", "single one"];
+            let of_sources = ["line end", "as they are", "white space", "single JWK"];
             let is_of_sources = of_sources.iter().any(|part| advice.contains(part));
             assert!(is_of_sources || message.contains("--"), "{advice}: {message}");
             assert_speaks_of_options(&message);

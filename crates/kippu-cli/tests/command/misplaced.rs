@@ -133,7 +133,7 @@ fn wrong_use_exits_with_2_and_help_with_0() {
         ),
         (
             &["verify", "--key-env", "KIPPU_TEST_KEY", "--require", "exp", "--expiry-optional"],
-            "exp is required",
+            "--expiry-optional contradicts --require exp",
         ),
         (&["verify", "--key-env", "KIPPU_TEST_KEY", "--key-file", "x"], "--key-file"),
         (&["verify", "--key-env", "KIPPU_TEST_KEY", "--json=1"], "--json"),
