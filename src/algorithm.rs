@@ -68,6 +68,7 @@ impl FromStr for Algorithm {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
+        // Exact: names are case-sensitive (RFC 7515 §4.1.1).
         let named = Self::ALL.iter().find(|algorithm| algorithm.as_str() == name);
         named.copied().ok_or_else(|| UnknownName::new(name, "HS256, HS384 and HS512"))
     }

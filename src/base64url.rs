@@ -206,6 +206,7 @@ fn decode_runs(symbols: &[u8], runs: &Runs) -> Option<Zeroizing<Vec<u8>>> {
         let rest = split_group(join(values), group);
         canonical &= !rest.ct_gt(&0);
     }
+    // Decided once, after all symbols, so that the time does not show which symbol is wrong.
     bool::from(canonical).then_some(bytes)
 }
 
@@ -293,6 +294,7 @@ fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> 
     for (quad, group) in eights.remainder().chunks(4).zip(sixes.into_remainder().chunks_mut(3)) {
         let bits = match *quad {
             [a, b, c, d] => joined([a, b, c, d]),
+            // A missing symbol counts as zero bits.
             [a, b, c] => joined([a, b, c, ALPHABET_START]),
             [a, b] => joined([a, b, ALPHABET_START, ALPHABET_START]),
             _ => UNKNOWN,
@@ -306,6 +308,8 @@ fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> 
             _ => {}
         }
     }
+    // `rest` has the bits after the last byte, which have to be zero (RFC 4648 §3.5). A single
+    // symbol of a group has 6 bits, fewer than a byte.
     if seen & UNKNOWN != 0 || rest != 0 || symbols.len() % 4 == 1 {
         return Err(locate(symbols));
     }

@@ -200,6 +200,7 @@ impl DecodeError {
                 "the token is not valid yet"
             }
             Self::TooLong { .. } => "the token is too long",
+            // Faults of the recipient: the token may be valid.
             Self::NoClock | Self::BufferTooShort { .. } | Self::EndedUnknown { .. } => {
                 "the token could not be verified"
             }

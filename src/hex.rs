@@ -18,6 +18,7 @@ pub(crate) fn decode_secret(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
             known &= is_digit;
         }
     }
+    // Decided once, after all digits, so that the time does not show which digit is wrong.
     bool::from(known).then_some(bytes)
 }
 

@@ -124,6 +124,7 @@ fn decide_by_sorting<'t>(
     let names = scanner.names.unwrap_or_default().into_iter();
     let mut names: Vec<_> = names.map(|(object, name)| (object, name.read())).collect();
     names.sort_unstable();
+    // Sorted by object, then by name: equal names of one object are neighbours.
     if let Some([(_, name), _]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
         return Err(JsonError::DuplicateMember { name: Excerpt::new(name) });
     }

@@ -56,6 +56,7 @@ pub(crate) fn verify<'t>(
         verdict = verify_own(token, key, until, validation);
         verdict.is_some()
     };
+    // The fast path: most tokens have a header that one of the keys writes itself.
     keys.find_by_header(token, &mut Candidates::new(&mut verifies));
     match verdict {
         Some(verdict) => verdict,
@@ -233,6 +234,8 @@ impl<'t> Segments<'t> {
         let mut outcome = Err(DecodeError::Signature);
         let mut tried = false;
         let mut verifies = |key: &Key, until| {
+            // The algorithms are compared before the MAC is computed: a key is never used with an
+            // algorithm other than its own (RFC 8725 §3.1).
             let checked = check_algorithm(header, key).and_then(|()| {
                 tried = true;
                 self.check_mac(key)
@@ -253,6 +256,7 @@ impl<'t> Segments<'t> {
 
     /// Checks that the signature is the one that `key` makes (RFC 7515 §5.2, step 8).
     fn check_mac(&self, key: &Key) -> Result<(), DecodeError> {
+        // On the stack, so that a forged token allocates nothing.
         let mut buffer = [0; MAX_TAG_LEN];
         match base64url::decode_to_slice(self.signature, &mut buffer) {
             Ok(tag) if key.hmac().verify(self.signing_input.as_bytes(), tag) => Ok(()),

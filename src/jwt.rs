@@ -371,6 +371,7 @@ fn check<'b>(
     let payload = authentic.payload(buffer)?;
     let mut claims = ClaimsSet::wanting(validation.required_others());
     let text = claims.scan(payload).map_err(DecodeError::Payload)?;
+    // The clock is read once, so that all checks of a token agree about the time.
     let Some(now) = validation.now() else { return Err(DecodeError::NoClock) };
     authentic.check_key_time(now)?;
     validation.check(&claims, now)?;
@@ -389,6 +390,7 @@ fn mismatch(error: &serde_json::Error) -> DecodeError {
     let (line, column) = (error.line(), error.column());
     let message = parser_message(error);
     let place = alloc::format!(" at line {line} column {column}");
+    // serde_json ends its message with the place, which the error has in separate fields.
     let reason = message.strip_suffix(&*place).unwrap_or(&message).into();
     DecodeError::Claims { reason, line, column }
 }

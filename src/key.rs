@@ -183,6 +183,7 @@ impl Key {
         secret: impl AsRef<[u8]>,
     ) -> Result<Self, KeyError> {
         let secret = secret.as_ref();
+        // Anyone can sign with an empty secret (CVE-2019-20933).
         if secret.is_empty() {
             return Err(KeyError::TooShort { algorithm, needed: algorithm.hash_len(), given: 0 });
         }
@@ -287,6 +288,7 @@ fn decoded(
 ) -> Option<Zeroizing<Vec<u8>>> {
     let text = without_line_ends(text);
     let symbols = match &**text {
+        // Padding only completes the last group of four symbols (RFC 4648 §4).
         text if text.len() % 4 != 0 => text,
         [symbols @ .., b'=', b'='] | [symbols @ .., b'='] => symbols,
         text => text,

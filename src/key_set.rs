@@ -115,6 +115,7 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`] if a key has no id, or if the set already has the id.
     pub fn rotate(self, signing_key: Key, until: NumericDate) -> Result<Self, KeySetError> {
+        // `accept` checks the id. After that the new key takes the place of the signing key.
         let mut set = self.accept(signing_key)?;
         let newest = set.others.pop();
         let retired = core::mem::replace(&mut set.signing, newest);
@@ -183,6 +184,7 @@ impl KeySet {
 
     fn with(mut self, entry: Entry) -> Result<Self, KeySetError> {
         let kid = entry.key.kid().ok_or(KeySetError::MissingKid)?;
+        // A key without an id matches any `kid`, so it cannot be one of several.
         if self.nameless_key().is_some() {
             return Err(KeySetError::MissingKid);
         }

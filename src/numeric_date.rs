@@ -221,6 +221,8 @@ impl SpelledDate {
             }
             read += 1;
         }
+        // Ends at zero and at the ends of the range, which more digits do not change. Otherwise a
+        // huge exponent would make the loop long.
         while read < point && ![0, i64::MIN, i64::MAX].contains(&seconds) {
             seconds = seconds.saturating_mul(10);
             read += 1;

@@ -587,6 +587,7 @@ impl Validation {
 
     fn check_subject(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
         if self.numeric_subject && self.subjects.is_empty() {
+            // A sign, a fraction or an exponent does not parse, so only whole numbers are accepted.
             let is_number = |value: &Value<'_>| value.spelled().parse::<u64>().is_ok();
             if claims.get(RegisteredClaim::Subject).is_some_and(is_number) {
                 return Ok(());

@@ -314,6 +314,7 @@ impl<S: RefreshStore> Sessions<S> {
         }
         lifetimes.absolute = login.absolute_lifetime.unwrap_or(lifetimes.absolute);
         lifetimes.idle = login.idle_lifetime.unwrap_or(lifetimes.idle.min(lifetimes.absolute));
+        // `SessionRecord::is_well_formed` accepts only whole milliseconds.
         lifetimes.idle = in_whole_millis(lifetimes.idle);
         lifetimes.check()?;
         Ok(lifetimes)

@@ -41,6 +41,8 @@ impl<S: RefreshStore> Sessions<S> {
         if record.is_some_and(|record| record.subject != token.subject) {
             return Err(SessionError::InvalidToken);
         }
+        // Also for a session that is not stored: the step writes its id into the log of ended
+        // sessions (R19).
         self.revoke(&token.session_id, Some(&token.subject)).await?;
         Ok(())
     }

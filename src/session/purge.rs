@@ -36,6 +36,7 @@ impl<S: RefreshStore> Sessions<S> {
     pub async fn purge_expired(&self, limit: u32) -> Result<u64, SessionError> {
         let removed = self.store.purge_expired(self.now(), limit).await?;
         if removed < u64::from(limit) {
+            // A verifier accepts a token for its lifetime, and at most the longest leeway after it.
             let valid_for = self.lifetimes.access.saturating_add(Validation::MAX_LEEWAY);
             self.store.trim_ended(valid_for.saturating_add(CLOCKS_DIFFER)).await?;
         }

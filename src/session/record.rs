@@ -210,6 +210,7 @@ impl SessionRecord {
     /// Returns the digest to which a refresh token of this session is bound: of the subject, the
     /// client, the start and the absolute end.
     pub(super) fn origin(&self) -> Origin {
+        // The prefix separates this digest from other uses of SHA-256.
         let mut digest = Sha256::new_with_prefix(b"kippu session\0");
         // The separator is unambiguous, because neither text contains a control character.
         for text in [&self.subject, &self.client] {

@@ -139,6 +139,7 @@ impl<S: RefreshStore> Sessions<S> {
             self.authorized(&record, now, authorize).await?.into_renewal();
         request.data = data;
         let mut access_token = self.access_token(&record, now, &claims)?;
+        // The time that `authorize` took is not part of the grace (R2).
         request.waited = self.now().saturating_since(now);
         let outcome = self.store.rotate(&request).await?;
         self.tell_outcome(&record, &outcome);

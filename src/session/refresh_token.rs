@@ -111,6 +111,7 @@ pub(super) fn verify(text: &str, keys: &KeySet, now: Option<NumericDate>) -> Opt
     let (signed, tag) = body.split_last_chunk::<TAG_LEN>()?;
     let (kid, presented) = parse(signed)?;
     let message = [REFRESH_TOKEN_PREFIX.as_bytes(), signed].concat();
+    // The `kid` is not authenticated yet. It only selects the key whose MAC decides.
     let (key, until) = keys.get(kid)?;
     let is_authentic = key.algorithm() == Algorithm::Hs256
         && now.zip(until).is_none_or(|(now, until)| now < until)

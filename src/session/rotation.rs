@@ -253,6 +253,7 @@ impl RotateRequest {
 
     fn successor(&self, record: &SessionRecord) -> Successor {
         Successor {
+            // Does not overflow: `decide` refuses `MAX_GENERATION` first.
             generation: self.generation + 1,
             kid: self.kid.clone(),
             expires_at: self.end_of(record),

@@ -67,9 +67,12 @@ pub(in crate::session) fn issue<C: Serialize>(
     let own = jwt::to_json(claims)?;
     let mut payload = jwt::to_json(&written)?;
     if own != b"{}" {
+        // Joins the two objects: a comma replaces the closing brace of the first and the opening
+        // brace of the second.
         payload.pop();
         payload.push(b',');
         payload.extend(own.into_iter().skip(1));
+        // Refuses a member that both objects have.
         jwt::check_payload(&payload)?;
     }
     let token = jwt::sign_payload(&payload, key, TYP)?;

@@ -159,6 +159,7 @@ impl<'c> AccessClaims<'c> {
             session_id: self.session_id()?,
             client_id: text(CLIENT_ID, self.client_id)?.read().into_owned(),
             jwt_id: text("jti", self.jwt_id)?.read().into_owned(),
+            // Rounded against the token, as in `validation`.
             issued_at: required("iat", self.issued_at, claims::date)?.latest,
             expires_at: required("exp", self.expires_at, claims::date)?.earliest,
             auth_time: self.auth_time()?,

@@ -48,6 +48,7 @@ impl IdSet {
                 return Err(Full);
             }
             if *held >= newer.room() {
+                // Readers keep the old table until they load again. The new one has all of its ids.
                 newer = Arc::new(newer.grown(*held + 1));
                 self.tables.store(Arc::new([newer.clone(), older.clone()]));
             }
@@ -103,6 +104,7 @@ impl Halves {
 impl Table {
     /// Makes a table with room for at least `ids` ids.
     fn new(ids: usize) -> Self {
+        // At least twice as many slots as ids, so that a search soon ends at an empty slot.
         let slots = (2 * ids).next_power_of_two().max(64);
         Self { slots: (0..slots).map(|_| Slot::default()).collect() }
     }

@@ -42,6 +42,7 @@ impl Waiters {
             }
             ids.iter().filter_map(|id| state.for_sessions.remove(id)).flatten().collect()
         };
+        // After the lock is released, because a waker may run code that takes it.
         for (_, waker) in woken {
             waker.wake();
         }

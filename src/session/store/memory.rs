@@ -129,6 +129,7 @@ impl RefreshStore for MemoryStore {
             Room::Refused => return Ok(InsertOutcome::LimitReached),
         };
         if !self.reserve() {
+            // Only sessions that have expired make room: a live one is never removed.
             let freed = self.purge(&mut shard, session.created_at, usize::MAX);
             if freed == 0 || !self.reserve() {
                 return Ok(InsertOutcome::Full);
@@ -156,6 +157,7 @@ impl RefreshStore for MemoryStore {
         };
         let decision = request.decide(record);
         if let Some(change) = decision.change {
+            // The shard is still locked, so the id is in the log before the step is answered (R19).
             if matches!(change, Change::Revoke { .. }) {
                 self.log().push(request.id);
             }
@@ -227,6 +229,7 @@ impl RefreshStore for MemoryStore {
 
     async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
         let mut log = self.log();
+        // The ids are in the order of their times.
         let end = log.ids.partition_point(|(since, _)| since.elapsed() > kept_for);
         log.ids.drain(..end);
         let removed = u64::try_from(end).unwrap_or(u64::MAX);

@@ -42,6 +42,7 @@ impl InsertRequest {
             other.is_live(now).then_some((other.created_at, other.id))
         });
         let mut live: Vec<_> = live.collect();
+        // One place is for the new session.
         let room = usize::try_from(max.saturating_sub(1)).unwrap_or(usize::MAX);
         match live.len().saturating_sub(room) {
             0 => Room::Enough,
