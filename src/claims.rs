@@ -469,7 +469,7 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
 
     /// Scans a payload for its claims, and returns its text.
     pub(crate) fn scan(&mut self, payload: &'c [u8]) -> Result<&'c str, JsonError> {
-        // The MAC has been verified, so the number of members needs no limit of its own.
+        // The MAC has been verified, so the number of members needs no limit.
         json::scan(payload, usize::MAX, |name, value| match RegisteredClaim::from_name(name) {
             Some(claim) => self.set(claim, value),
             None => self.pass_by(name),
