@@ -53,6 +53,8 @@
 //! | `getrandom` | yes | [`Key::generate`] and [`Jwk::generate`], from the operating system's generator |
 //! | `session` | no | the module `session`: logins with a refresh token, over a store in memory; any async runtime |
 //! | `conformance` | no | the tests that every session store has to pass; needs tokio |
+//! | `testing` | no | for tests of what needs a login: access tokens without one, a clock that the test moves; a release build with it fails |
+//! | `dangerously-testing-in-release` | no | `testing` in a release build too, for `cargo test --release` |
 //!
 //! Without `std` the crate needs only `alloc`; the caller sets the time with [`Validation::at`] or
 //! [`Validation::clock`].

@@ -60,6 +60,8 @@ mod refresh_token;
 mod response;
 pub mod rotation;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};

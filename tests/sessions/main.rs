@@ -12,4 +12,5 @@ mod ended;
 mod flows;
 mod log;
 mod policies;
+mod testing;
 mod threats;

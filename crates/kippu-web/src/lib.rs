@@ -57,6 +57,8 @@ mod login;
 mod origin;
 mod rejection;
 mod routes;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::{future::Future, sync::Arc};
 
