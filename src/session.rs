@@ -87,7 +87,7 @@ pub use self::{
     record::{RevokeReason, Revoked, SessionRecord},
     refresh::{IntoRenewal, Renewal},
     refresh_token::{REFRESH_TOKEN_PREFIX, RefreshKeyError},
-    response::TokenResponse,
+    response::{OAuthError, TokenResponse},
     store::{
         BoxStore, ListCursor, MemoryStore, RefreshStore, SessionLimit, StoreError, StoreErrorKind,
     },

@@ -6,10 +6,10 @@ use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA},
 };
-use kippu::session::{SessionError, TokenResponse};
+use kippu::session::{OAuthError, SessionError, TokenResponse};
 use serde::Serialize;
 
-use super::rejection::{ErrorBody, Rejection};
+use super::rejection::Rejection;
 
 /// Why a request to a route of sessions is refused.
 pub(super) enum Refusal {
@@ -43,7 +43,7 @@ impl Refusal {
             Self::Rejection(rejection) => rejection.into_http(),
             Self::BadRequest(error, reason) => {
                 tracing::debug!(target: "kippu_web", reason = &*reason, "a request was refused");
-                json(StatusCode::BAD_REQUEST, &ErrorBody { error, error_description: &reason })
+                json(StatusCode::BAD_REQUEST, &OAuthError::new(error, reason))
             }
         }
     }

@@ -13,9 +13,8 @@ use http::{
 };
 use kippu::{
     ClaimError, DecodeError,
-    session::{NotRecent, SessionError},
+    session::{NotRecent, OAuthError, SessionError},
 };
-use serde::Serialize;
 
 use super::cookie::{CookieError, Unreadable};
 
@@ -233,9 +232,9 @@ impl Rejection {
     /// The response, with the error as JSON too, in any body that text makes.
     pub fn into_http<B: From<String>>(self) -> http::Response<B> {
         self.log();
-        let body =
-            self.error().map(|(error, error_description)| ErrorBody { error, error_description });
-        let text = body.and_then(|body| serde_json::to_string(&body).ok()).unwrap_or_default();
+        let body = self.error().map(|(error, words)| OAuthError::new(error, words));
+        let text = body.as_ref().and_then(|body| serde_json::to_string(body).ok());
+        let text = text.unwrap_or_default();
         let mut response = http::Response::new(B::from(text));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
@@ -260,13 +259,6 @@ impl Rejection {
             tracing::debug!(target: "kippu_web", reason = %self, "a request was refused");
         }
     }
-}
-
-/// The body of an error, as RFC 6749 §5.2 has it.
-#[derive(Clone, Copy, Serialize)]
-pub(super) struct ErrorBody<'e> {
-    pub(super) error: &'e str,
-    pub(super) error_description: &'e str,
 }
 
 impl From<SessionError> for Rejection {
