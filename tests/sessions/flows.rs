@@ -161,6 +161,10 @@ async fn the_response_is_that_of_rfc_6749() {
         "token_type": "Bearer",
         "expires_in": 900,
         "refresh_token": tokens.refresh_token,
+        // Extensions, which RFC 6749 §5.1 has a client ignore that does not know them.
+        "refresh_expires_in": 14 * 86_400,
+        "session_id": tokens.session_id.to_string(),
+        "remembered": true,
     });
     assert_eq!(json, expected);
     assert!(tokens.refresh_token.starts_with("kippu_rt_"));
