@@ -1,6 +1,7 @@
-//! Advice on errors of the library, in the words of the command: it names options, where the library's own names calls.
+//! Advice on errors of the library, in the words of the command: it names options, where the
+//! library's own names calls.
 //!
-//! What an RFC leaves open is not called a breach of it.
+//! It does not call a token a breach of an RFC if the RFC leaves the matter open.
 
 use std::borrow::Cow;
 
@@ -85,7 +86,8 @@ fn on_json(error: &JsonError) -> &'static str {
     }
 }
 
-/// What RFC 8259 allows, and lets a reader refuse: §9 for the depth, §8.2 for surrogates, §6 for the range.
+/// The reasons that RFC 8259 allows, and lets a reader refuse: §9 for the depth, §8.2 for
+/// surrogates, §6 for the range.
 const LEFT_OPEN: [&str; 3] = [
     "it nests deeper than 127",
     "half of a surrogate pair",
@@ -189,8 +191,8 @@ pub(crate) fn on_keys(error: &JwkError) -> String {
 
 const OTHER_KIND: &str = "kippu is for HMAC, and a key is \"kty\":\"oct\"; in a set, --skip-other-keys leaves other keys out";
 
-/// The calls of the library in the advice on the form of a key, and what takes their place. A test holds this against all
-/// forms.
+/// The calls of the library in the advice on the form of a key, and what takes their place. A test
+/// holds this against all forms.
 const CALLS: [(&str, &str); 8] = [
     ("Key::from_hex reads it, in a file KeyFormat::Hex", "--key-format hex reads it"),
     ("Key::from_base64 reads it, in a file KeyFormat::Base64", "--key-format base64 reads it"),
@@ -208,7 +210,8 @@ const CALLS: [(&str, &str); 8] = [
     (", so it is not a JWK Set: Jwk::from_json reads a single JWK", ""),
 ];
 
-/// The message with options in the place of calls. Advice that names a call which is not known here is left out.
+/// The message with options in the place of calls. Advice that names a call which is not known here
+/// is left out.
 fn with_options(message: String) -> String {
     let message =
         CALLS.iter().fold(message, |message, (call, option)| message.replace(call, option));

@@ -1,4 +1,5 @@
-//! The command line: what clap makes of it, and the words of the help, the completions and the man page.
+//! The command line: what clap makes of it, and the words of the help, the completions and the man
+//! page.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,12 +12,13 @@ use kippu::Algorithm;
 
 /// Explains, verifies and makes JSON Web Tokens (JWTs) that are signed with HMAC.
 ///
-/// A JSON Web Token is a signed text that a server gives to its clients, for example after a login, and that they show
-/// with each request. It has three parts with dots between them: a header, the claims (a JSON object such as
-/// {"sub":"alice","exp":1800000000}) and a signature.
+/// A JSON Web Token is a signed text that a server gives to its clients, for example after a login,
+/// and that they show with each request. It has three parts with dots between them: a header, the
+/// claims (a JSON object such as {"sub":"alice","exp":1800000000}) and a signature.
 ///
-/// kippu is for tokens that are signed and verified with the same secret key: HS256, HS384 and HS512 of RFC 7518. It is
-/// strict: a token is accepted only if it has an expiry, is within its time, and is as you expect it to be.
+/// kippu is for tokens that are signed and verified with the same secret key: HS256, HS384 and
+/// HS512 of RFC 7518. It is strict: a token is accepted only if it has an expiry, is within its
+/// time, and is as you expect it to be.
 #[derive(Parser)]
 #[command(name = "kippu", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -42,8 +44,8 @@ Exit status:
 pub(crate) enum Command {
     /// Shows every part of a token, every check of it, and what to do about those that fail.
     ///
-    /// The exit status is 0 if the token is accepted, 1 if it is refused. A header and claims whose signature is wrong are
-    /// shown as UNVERIFIED: anyone can have written them.
+    /// The exit status is 0 if the token is accepted, 1 if it is refused. A header and claims whose
+    /// signature is wrong are shown as UNVERIFIED: anyone can have written them.
     Explain(Check),
 
     /// Prints the claims of a token that is accepted, or says why it is refused.
@@ -53,7 +55,8 @@ pub(crate) enum Command {
 
     /// Signs claims, a JSON object, and prints the token.
     ///
-    /// The payload of the token is the JSON text as it was given, with the members that an option adds at its end.
+    /// The payload of the token is the JSON text as it was given, with the members that an option
+    /// adds at its end.
     Sign(Sign),
 
     /// Makes a secret key, and prints it as a JWK (RFC 7517) or writes it into a new file.
@@ -83,7 +86,8 @@ pub(crate) struct Check {
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// The token itself. Other users of the machine can see it in the list of processes, and the shell keeps it in its history.
+    /// The token itself. Other users of the machine can see it in the list of processes, and the
+    /// shell keeps it in its history.
     #[arg(long, conflicts_with = "file")]
     pub(crate) token: Option<String>,
 
@@ -111,7 +115,8 @@ pub(crate) struct Expected {
     #[arg(long, value_name = "NAME")]
     pub(crate) issuer: Vec<String>,
 
-    /// The audience (aud) names NAME. Repeated: one of several. A token that names an audience is refused without this option.
+    /// The audience (aud) names NAME. Repeated: one of several. A token that names an audience is
+    /// refused without this option.
     #[arg(long, value_name = "NAME")]
     pub(crate) audience: Vec<String>,
 
@@ -181,7 +186,8 @@ pub(crate) struct Sign {
     #[command(flatten)]
     pub(crate) key: KeyOptions,
 
-    /// The kid of the key that signs: selects one key of a JWK Set, and names a key that has no kid.
+    /// The kid of the key that signs: selects one key of a JWK Set, and names a key that has no
+    /// kid.
     #[arg(long, value_name = "ID", help_heading = KEY)]
     pub(crate) kid: Option<String>,
 }

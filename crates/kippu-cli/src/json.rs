@@ -1,6 +1,8 @@
-//! JSON as it is spelled: a text in; the members of an object, or the same text for a terminal, out.
+//! JSON as it is spelled: a text in; the members of an object, or the same text for a terminal,
+//! out.
 //!
-//! No value is read into a number or a map, so that digits, order and repeated members are shown as they are.
+//! No value is read into a number or a map, so that digits, order and repeated members are shown as
+//! they are.
 
 use std::fmt::{self, Write};
 
@@ -54,8 +56,8 @@ impl<'de: 't, 't> Deserialize<'de> for Members<'t> {
     }
 }
 
-/// JSON as one line for a terminal. Values keep their spelling, except that a character in a string which a terminal
-/// obeys or hides is escaped. White space between the values becomes spaces.
+/// JSON as one line for a terminal. Values keep their spelling, except that a character in a string
+/// which a terminal obeys or hides is escaped. White space between the values becomes spaces.
 pub(crate) fn line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     let (mut in_string, mut after_backslash) = (false, false);

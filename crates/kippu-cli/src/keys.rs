@@ -1,7 +1,8 @@
-//! The keys of the command: a file or an environment variable in, a [`KeySet`] that verifies or signs out.
+//! The keys of the command: a file or an environment variable in, a [`KeySet`] that verifies or
+//! signs out.
 //!
-//! Refused: a text in another form than the options say, a path or a token in the place of a key, and for signing a set
-//! that leaves open which key signs, or a key that may not.
+//! Refused: a text in another form than the options say, a path or a token in the place of a key,
+//! and for signing a set that leaves open which key signs, or a key that may not.
 
 use std::{env, ffi::OsString, fs, io, path::Path};
 
@@ -29,7 +30,8 @@ pub(crate) fn verifying(options: &KeyOptions, try_all: bool) -> Result<KeySet, F
     })
 }
 
-/// The keys of which one signs: the one that a server with these keys would sign with, or the one that `kid` selects.
+/// The keys of which one signs: the one that a server with these keys would sign with, or the one
+/// that `kid` selects.
 pub(crate) fn signing(options: &KeyOptions, kid: Option<&str>) -> Result<KeySet, Failure> {
     load(options, |found| {
         Ok(match (found, kid) {
@@ -77,7 +79,8 @@ fn read(place: &KeyPlace) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(Zeroizing::new(bytes))
 }
 
-/// Reads a file that everyone can read, too: refusing it would not undo the harm, and this is not the server that signs.
+/// Reads a file that everyone can read, too: refusing it would not undo the harm, and this is not
+/// the server that signs.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let bytes = fs::read(path)?;
     #[cfg(unix)]
@@ -156,7 +159,8 @@ fn jwks(text: &str, options: &KeyOptions) -> Result<JwkSet, JwkError> {
     }
 }
 
-/// The text of a key, without a byte order mark at its start and a line end behind it, as the library reads one.
+/// The text of a key, without a byte order mark at its start and a line end behind it, as the
+/// library reads one.
 fn line(bytes: &[u8]) -> Result<&str, Unusable> {
     let text = std::str::from_utf8(bytes).map_err(|_| {
         Unusable("it is not UTF-8 text; if it is bytes, --key-format raw takes them".into())

@@ -1,8 +1,9 @@
-//! The command `kippu`: a token, claims or nothing in; an explanation, claims, a token or a key out.
+//! The command `kippu`: a token, claims or nothing in; an explanation, claims, a token or a key
+//! out.
 //!
-//! `kippu --help` explains its use. It exits with 0 when a token is accepted, 1 when it is refused, and 2 when the command
-//! could not decide. A secret on the command line is refused, and text of a token reaches the terminal without control
-//! characters.
+//! `kippu --help` explains its use. It exits with 0 when a token is accepted, 1 when it is refused,
+//! and 2 when the command could not decide. A secret on the command line is refused, and text of a
+//! token reaches the terminal without control characters.
 
 mod text;
 

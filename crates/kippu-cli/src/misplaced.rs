@@ -1,5 +1,5 @@
-//! Recognises what was given in the place of something else: a text in, words about it out. They show nothing of the text,
-//! which may be a secret or a token.
+//! Recognises what was given in the place of something else: a text in, words about it out. They
+//! show nothing of the text, which may be a secret or a token.
 
 use std::{ffi::OsString, path::Path};
 
@@ -21,7 +21,8 @@ pub(crate) fn refuse_secrets(arguments: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether an option is one by which other commands take a secret: `--secret`, `--hmac-key`, `--jwk`, `-k`.
+/// Whether an option is one by which other commands take a secret: `--secret`, `--hmac-key`,
+/// `--jwk`, `-k`.
 fn takes_a_secret(argument: &str) -> bool {
     let words = ["secret", "password", "passphrase", "jwk"];
     match argument.strip_prefix("--") {
@@ -68,7 +69,7 @@ pub(crate) fn looks_like_a_path(text: &str) -> bool {
         || is_the_path_of_a_file(text)
 }
 
-/// What a text is that was given as a token and has not three segments in base64url.
+/// Names the kind of a text that was given as a token and is not three segments in base64url.
 pub(crate) fn in_place_of_a_token(text: &str) -> Option<&'static str> {
     let trimmed = text.trim();
     let lower = trimmed.get(..14).unwrap_or(trimmed).to_ascii_lowercase();
@@ -125,7 +126,7 @@ fn json_in_place_of_a_token(text: &str) -> &'static str {
     }
 }
 
-/// What a text is that was given as a key and is not one.
+/// Names the kind of a text that was given as a key and is not one.
 pub(crate) fn in_place_of_a_key(text: &str) -> Option<&'static str> {
     let text = text.trim();
     if looks_like_a_token(text) {
@@ -137,7 +138,8 @@ pub(crate) fn in_place_of_a_key(text: &str) -> Option<&'static str> {
     }
 }
 
-/// What a line is that was given as a secret of plain text. Any text can be one: only what exists is taken for a path.
+/// Names the kind of a line that was given as a secret of plain text. Any text can be a secret: it
+/// is taken for a path only if the file exists.
 pub(crate) fn in_place_of_text(line: &str) -> Option<&'static str> {
     if looks_like_a_token(line) || is_the_path_of_a_file(line) {
         in_place_of_a_key(line)

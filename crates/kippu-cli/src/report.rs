@@ -1,5 +1,5 @@
-//! The report of `kippu explain`, and the lines of a claims set: a token and its [`Explanation`] in, text for people or JSON
-//! out.
+//! The report of `kippu explain`, and the lines of a claims set: a token and its [`Explanation`]
+//! in, text for people or JSON out.
 //!
 //! If the signature of a token is wrong, its header and its claims are marked as unverified.
 
@@ -117,7 +117,8 @@ fn object(segment: &str) -> Option<String> {
     Some(text)
 }
 
-/// A line for each member of an object, with `mark` before it and, for a time, the date that it means.
+/// A line for each member of an object, with `mark` before it and, for a time, the date that it
+/// means.
 pub(crate) fn members(object: &str, mark: &str, now: NumericDate) -> String {
     let mut lines = String::new();
     for (name, value) in Members::of(object).iter().flat_map(Members::iter) {

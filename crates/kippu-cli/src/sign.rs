@@ -1,4 +1,5 @@
-//! Signs claims: a JSON text and options in, a token of that text out. Nothing but what an option adds is changed in it.
+//! Signs claims: a JSON text and options in, a token of that text out. Nothing but what an option
+//! adds is changed in it.
 
 use std::fmt::Write;
 
@@ -51,7 +52,8 @@ pub(crate) fn sign(options: &Sign) -> Result<(), Failure> {
     })
 }
 
-/// The object with further members at its end. What is not an object stays as it is, for `encode` to refuse.
+/// The object with further members at its end. Another value stays as it is, for `encode` to
+/// refuse.
 fn with_members(object: &str, added: &[(&str, i64)]) -> String {
     let Some(members) = object.strip_suffix('}') else { return object.into() };
     let (members, space) = members.split_at(members.trim_end().len());

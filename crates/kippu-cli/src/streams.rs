@@ -1,4 +1,5 @@
-//! Reads tokens and claims from a file or the standard input, up to a limit, and writes to the standard output.
+//! Reads tokens and claims from a file or the standard input, up to a limit, and writes to the
+//! standard output.
 
 use std::{
     fs::File,
@@ -10,8 +11,8 @@ use kippu::Validation;
 
 use crate::{failure::Failure, misplaced};
 
-/// The text of a token, from a file or the standard input. A byte order mark before it and line ends behind it are not part
-/// of it.
+/// Reads the text of a token from a file or the standard input, without a byte order mark before
+/// the text and line ends behind it.
 pub(crate) fn token(file: Option<&Path>) -> Result<String, Failure> {
     if let Some(path) = file.map(|path| path.to_string_lossy()) {
         if misplaced::looks_like_a_token(&path) {

@@ -1,4 +1,4 @@
-//! What reaches a terminal: text from outside without control characters, times that people read, colours.
+//! Text for a terminal: text from outside without control characters, times for people, colours.
 
 use std::{io::IsTerminal, time::Duration};
 

@@ -32,7 +32,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Option<Command>, Failure
     }
 }
 
-/// What clap says about wrong use, without the values.
+/// Returns clap's message about wrong use, without the values.
 fn wrong_use(mut error: clap::Error) -> Failure {
     // Tips for an argument that is not known repeat it.
     error.remove(ContextKind::Suggested);
@@ -66,7 +66,7 @@ fn is_the_name_of_an_option(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c == '-')
 }
 
-/// Prints the manual page of a command, or of all of it.
+/// Prints the manual page of a command, or of `kippu` itself.
 pub(crate) fn manual(command: Option<&str>) -> Result<(), Failure> {
     let mut root = Arguments::command().disable_help_subcommand(true);
     root.build();

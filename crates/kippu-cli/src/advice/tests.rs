@@ -1,5 +1,5 @@
-//! Every kind of error of the library, in the words of the command. The kinds are read from the library's source, so that a
-//! new one fails here until it has a sample.
+//! Every kind of error of the library, in the words of the command. The kinds are read from the
+//! library's source, so that a new one fails here until it has a sample.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
@@ -231,7 +231,8 @@ fn messages_on_keys_name_options_for_every_kind_of_error() {
     check_all("jwk.rs", "JwkError", &samples, |error| vec![on_keys(error)]);
 }
 
-/// The library's advice on the form of a text is a set of fixed texts, which are read from its source.
+/// The library's advice on the form of a text is a set of fixed texts, which are read from its
+/// source.
 #[test]
 fn each_call_in_the_advice_on_forms_has_an_option_in_its_place() {
     let mut count = 0;
@@ -250,7 +251,8 @@ fn each_call_in_the_advice_on_forms_has_an_option_in_its_place() {
             count += 1;
             let joint = if advice.starts_with([':', ',']) { "" } else { "; " };
             let message = with_options(format!("not a JWK{joint}{advice}"));
-            // The command does not meet these: it reads a JWK where a set has no keys, and uses no `KeySource`.
+            // The command does not meet these: it reads a JWK where a set has no keys, and uses no
+            // `KeySource`.
             let of_sources = ["line end", "as they are", "white space", "single JWK"];
             let is_of_sources = of_sources.iter().any(|part| advice.contains(part));
             assert!(is_of_sources || message.contains("--"), "{advice}: {message}");
@@ -260,7 +262,7 @@ fn each_call_in_the_advice_on_forms_has_an_option_in_its_place() {
     assert!(count >= 8, "only {count} were found");
 }
 
-/// What a user meets, from the text of a key to the message.
+/// From the text of a key to the message, as a user meets it.
 #[test]
 fn a_key_in_another_form_is_answered_with_the_option_that_reads_it() {
     for (text, option) in [

@@ -54,7 +54,7 @@ fn the_payload_is_shown_as_it_is_spelled() {
     let ran = kippu(&with_key(&["verify", "--json"]), &token);
     assert_eq!(ran.stdout, "{  \"exp\": 1300819380  }\n");
 
-    // What cannot be read into a number, or is there twice, is shown too; and refused.
+    // A number that no double holds, and a repeated member, are shown and refused.
     let token = signed(r#"{"alg":"HS256"}"#, r#"{"exp":1300819380,"exp":1e400}"#);
     let ran = kippu(&explain, &token);
     assert_eq!(ran.status, 1);

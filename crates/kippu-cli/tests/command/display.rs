@@ -1,4 +1,4 @@
-//! What reaches a terminal: no control characters from a token, colours where they are wanted, dates.
+//! Output on a terminal: no control characters from a token, colours where they are wanted, dates.
 
 #[cfg(target_os = "linux")]
 use std::process::Command;

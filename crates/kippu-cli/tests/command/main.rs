@@ -37,8 +37,8 @@ struct Ran {
     stderr: String,
 }
 
-/// Runs `kippu` with `input` on its standard input. No output of any run may hold a secret, unless it is the key
-/// that was asked for.
+/// Runs `kippu` with `input` on its standard input. No output of any run may hold a secret, unless
+/// it is the key that was asked for.
 fn kippu(arguments: &[&str], input: &str) -> Ran {
     let mut command = Command::new(PROGRAM);
     let ran = run(command.args(arguments).env("KIPPU_TEST_KEY", jwk(SECRET)), input);

@@ -1,4 +1,5 @@
-//! The help, the README, the completions and the manual: their examples work as pasted, and they name what there is.
+//! The help, the README, the completions and the manual: their examples work as pasted, and they
+//! name what there is.
 
 use super::kippu;
 

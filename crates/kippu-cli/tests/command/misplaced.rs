@@ -1,4 +1,5 @@
-//! Something given in the place of something else: a secret on the command line, a JWE for a token, wrong use.
+//! Something given in the place of something else: a secret on the command line, a JWE for a token,
+//! wrong use.
 
 use super::{SECRET, file, jwk, kippu, token, with_key};
 

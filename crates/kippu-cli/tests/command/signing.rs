@@ -35,7 +35,7 @@ fn claims_are_signed_as_they_were_given() {
         let said: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(payload(said["token"].as_str().unwrap()), written);
 
-        // What an option adds is at the end.
+        // The members that an option adds are at the end.
         if written.contains("exp") {
             continue;
         }
