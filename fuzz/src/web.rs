@@ -406,6 +406,8 @@ fn words(
         (b'g', "grant_type=refresh_token&refresh_token=".into()),
         (b'B', "Bearer ".into()),
         (b'R', "/refresh".into()),
+        (b'K', "/revoke".into()),
+        (b'q', "token=".into()),
         (b'L', "/logout".into()),
         (b'S', "/sessions".into()),
         (b'A', "/logout_all".into()),

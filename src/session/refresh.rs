@@ -35,6 +35,11 @@ impl<C: Serialize> Renewal<C> {
         Self { claims, data: None }
     }
 
+    /// Returns the claims.
+    pub const fn claims(&self) -> &C {
+        &self.claims
+    }
+
     /// Replaces the data of the session, in the step that stores the rotation. A retry that gets
     /// the same refresh token again replaces nothing.
     #[must_use]

@@ -16,6 +16,11 @@ const MAX_FORM_LEN: usize = 8 * 1024;
 pub(super) struct Form {
     pub(super) grant_type: Option<String>,
     pub(super) refresh_token: Option<String>,
+    pub(super) client_id: Option<String>,
+    client_secret: Option<String>,
+    pub(super) scope: Option<String>,
+    /// The one to be revoked (RFC 7009 §2.1).
+    token: Option<String>,
     /// The body is of another type, which is not read.
     is_another_type: bool,
 }
@@ -42,6 +47,10 @@ impl Form {
             let (field, refusal) = match &*name {
                 "grant_type" => (&mut form.grant_type, "grant_type is in the form twice"),
                 "refresh_token" => (&mut form.refresh_token, "refresh_token is in the form twice"),
+                "client_id" => (&mut form.client_id, "client_id is in the form twice"),
+                "client_secret" => (&mut form.client_secret, "client_secret is in the form twice"),
+                "scope" => (&mut form.scope, "scope is in the form twice"),
+                "token" => (&mut form.token, "token is in the form twice"),
                 // Unknown parameters are ignored.
                 _ => continue,
             };
@@ -66,6 +75,26 @@ impl Form {
                 "grant_type is missing: the form needs grant_type=refresh_token",
             )),
         }
+    }
+
+    /// Rejects a client that authenticates with a secret, which no client has here.
+    pub(super) fn check_client_is_public(&self) -> Result<(), Refusal> {
+        match self.client_secret {
+            None => Ok(()),
+            Some(_) => Err(Refusal::BadRequest(
+                "invalid_client",
+                "clients have no client_secret here: send client_id alone, or neither".into(),
+            )),
+        }
+    }
+
+    /// Returns the token that is to be revoked (RFC 7009 §2.1).
+    pub(super) fn revoked_token(&self) -> Result<&str, Refusal> {
+        self.token.as_deref().ok_or_else(|| {
+            Refusal::invalid_request(
+                "token is missing: send it in a form, application/x-www-form-urlencoded",
+            )
+        })
     }
 
     /// Says how to send a refresh token, to a client that sent none; `or_cookie`, where a cookie would do, too.

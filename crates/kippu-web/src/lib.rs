@@ -27,7 +27,7 @@
 //! - [`Access`] gives a handler the token of its request, `Option<Access>` also accepts requests without one, [`Live`]
 //!   refuses a token whose session has ended.
 //! - [`Guard::layer`] protects a whole server: a router of axum, a service of hyper, a server of tonic.
-//! - [`SessionRoutes`] answers `refresh`, `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
+//! - [`SessionRoutes`] answers `refresh` (RFC 6749 §6), `revoke` (RFC 7009), `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
 //!   application's.
 //! - [`Cookies`] keeps both tokens where no script reads them, and refuses forged requests.
 //!
@@ -39,9 +39,11 @@ pub mod servers {}
 
 mod access;
 mod answer;
+mod asked;
 #[cfg(feature = "axum")]
 mod axum;
 mod bearer;
+mod bodies;
 mod body;
 mod cookie;
 mod csrf;

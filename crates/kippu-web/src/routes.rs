@@ -18,15 +18,17 @@ use http::{
 };
 use http_body_util::BodyExt;
 use kippu::session::{
-    AccessToken, IntoRenewal, NoClaims, RefreshStore, Session, SessionError, SessionId, Sessions,
+    AccessToken, IntoRenewal, NoClaims, REFRESH_TOKEN_PREFIX, RefreshStore, Session, SessionError,
+    SessionId, Sessions, TokenResponse,
 };
-use serde::Serialize;
 use tower_service::Service;
 
 use super::{
     Guard,
     answer::{Refusal, empty, json},
+    asked::{Asked, Misfit},
     bearer,
+    bodies::{Ended, Granted, List, Listed, Renewed},
     cookie::{Cookies, SetCookies},
     form::Form,
     live::Boxed,
@@ -39,6 +41,7 @@ use super::{
 /// | route | credential | answer |
 /// |---|---|---|
 /// | `POST /refresh` | a refresh token | 200 with the next tokens (RFC 6749 §5.1); with cookies `Set-Cookie`, and `expires_in` alone |
+/// | `POST /revoke` | a form with `token`: a refresh token, or an access token, expired ones too | 200: its session has ended, or the token is not valid (RFC 7009) |
 /// | `POST /logout` | refresh tokens or access tokens, expired ones too | 204: the session of each valid one has ended, now or before |
 /// | | none that is valid | 400: no session was ended |
 /// | `POST /logout_others` | an access token of a live session | 200 `{"ended": 2}`: all other sessions of the subject |
@@ -49,6 +52,14 @@ use super::{
 /// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in its
 /// [cookie](Cookies). A client that sends a form means its token: cookies that the browser adds to it are ignored. A refresh
 /// that is refused clears no cookie: another tab may have logged in meanwhile.
+///
+/// At `/refresh`, a `client_id` has to be that of the session, and a `scope` has to be among the claim `scope` that
+/// `authorize` gives; the answer then has the `scope` of the token, which may be wider. A client that is refused, with
+/// `invalid_grant` or `invalid_scope`, keeps its refresh token. Clients here are public (RFC 6749 §2.1): a `client_secret` is an
+/// `invalid_client`.
+///
+/// At `/revoke` the form counts alone, and the token proves enough: `client_id` is not needed, and `token_type_hint` may be
+/// wrong. Unlike a logout, it answers with success for an invalid token, as RFC 7009 §2.2 has it.
 ///
 /// A logout takes the refresh token of a form, the access token of `Authorization`, and both tokens of cookies, whatever
 /// the refresh cookie is bound to, and ends the session of each. Unlike RFC 7009 §2.2, it answers with success only when
@@ -178,7 +189,9 @@ where
         let (route, id) =
             path.split_once('/').map_or((path, None), |(route, id)| (route, Some(id)));
         let allowed = match (route, id) {
-            ("refresh" | "logout" | "logout_others" | "logout_all", None) => Method::POST,
+            ("refresh" | "revoke" | "logout" | "logout_others" | "logout_all", None) => {
+                Method::POST
+            }
             ("sessions", None) => Method::GET,
             ("sessions", Some(id)) if !id.is_empty() && !id.contains('/') => Method::DELETE,
             _ => return Ok(empty(StatusCode::NOT_FOUND)),
@@ -192,6 +205,7 @@ where
         }
         match (route, id) {
             ("refresh", _) => self.refresh(request, &Form::read(request, body).await?).await,
+            ("revoke", _) => self.revoke(&Form::read(request, body).await?).await,
             ("logout", _) => self.logout(request, &Form::read(request, body).await?).await,
             ("logout_others", _) => {
                 let (token, _) = self.live(request).await?;
@@ -209,10 +223,10 @@ where
     }
 
     async fn refresh(&self, request: &Parts, form: &Form) -> Result<Response<String>, Refusal> {
-        let authorize = self.authorize.clone();
+        form.check_client_is_public()?;
         if let Some(token) = form.grant()? {
-            let tokens = self.sessions.refresh(token, authorize).await?;
-            return Ok(json(StatusCode::OK, &tokens));
+            let (tokens, scope) = self.exchange(token, Asked::of(form)).await?;
+            return Ok(json(StatusCode::OK, &Granted { tokens: &tokens, scope }));
         }
         let Some(cookies) = self.cookies() else {
             return Err(Refusal::invalid_request(form.missing_token(false)));
@@ -225,10 +239,51 @@ where
         self.guard.check_origin(request)?;
         // Nothing can fail any more when the token has been used up.
         Cookies::check_limit(self.sessions.max_access_token_len()).map_err(Rejection::from)?;
-        let tokens = self.sessions.refresh(token, authorize).await?;
+        let (tokens, _) = self.exchange(token, Asked::of(form)).await?;
         let set = cookies.renew(&tokens, csrf);
         let body = Renewed { expires_in: set.expires_in().as_secs() };
         Ok(with(json(StatusCode::OK, &body), set))
+    }
+
+    /// Uses a refresh token up for a client that may say which one it is, and what scope it wants.
+    async fn exchange(
+        &self,
+        token: &str,
+        asked: Asked<'_>,
+    ) -> Result<(TokenResponse, Option<String>), Refusal> {
+        let authorize = self.authorize.clone();
+        let mut scope = None;
+        let granted = &mut scope;
+        let judged = |session: Session| async move {
+            asked.check_client(&session)?;
+            let authorized = authorize(session).await.map_err(Into::into)?;
+            let Some(renewal) = authorized.map(IntoRenewal::into_renewal) else {
+                return Ok(None);
+            };
+            *granted = asked.check_scope(renewal.claims())?;
+            Ok::<_, Box<dyn Error + Send + Sync>>(Some(renewal))
+        };
+        match self.sessions.refresh(token, judged).await {
+            Ok(tokens) => Ok((tokens, scope)),
+            Err(SessionError::Authorize(error)) => match error.downcast_ref::<Misfit>() {
+                Some(misfit) => Err(misfit.into()),
+                None => Err(SessionError::Authorize(error).into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the session of a token. For a client, an invalid token is one that has been revoked (RFC 7009 §2.2).
+    async fn revoke(&self, form: &Form) -> Result<Response<String>, Refusal> {
+        form.check_client_is_public()?;
+        let token = form.revoked_token()?;
+        let logout = if token.starts_with(REFRESH_TOKEN_PREFIX) {
+            self.sessions.logout(token).await
+        } else {
+            self.sessions.logout_by_access_token(token).await
+        };
+        is_ended(logout)?;
+        Ok(empty(StatusCode::OK))
     }
 
     /// Ends the session of each valid token that the request has, wherever it is.
@@ -360,51 +415,6 @@ fn with(mut response: Response<String>, cookies: SetCookies) -> Response<String>
         response.headers_mut().append(SET_COOKIE, value);
     }
     response
-}
-
-/// For a page whose tokens are in cookies.
-#[derive(Serialize)]
-struct Renewed {
-    expires_in: u64,
-}
-
-#[derive(Serialize)]
-struct Ended {
-    ended: u64,
-}
-
-#[derive(Serialize)]
-struct List<'s> {
-    sessions: Vec<Listed<'s>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Listed<'s> {
-    id: SessionId,
-    client: &'s str,
-    label: Option<&'s str>,
-    created_at: i64,
-    last_used_at: i64,
-    expires_at: i64,
-    remembered: bool,
-    current: bool,
-}
-
-impl<'s> Listed<'s> {
-    fn new(session: &'s Session, current: &SessionId) -> Self {
-        Self {
-            id: session.id,
-            client: &session.client,
-            label: session.label.as_deref(),
-            created_at: session.created_at.seconds(),
-            last_used_at: session.last_used_at.seconds(),
-            expires_at: session.expires_at.seconds(),
-            remembered: session.remembered,
-            current: session.id == *current,
-        }
-    }
 }
 
 /// The bounds of `authorize` are checked at `new`, mounted or not: here the future is not `Send`.

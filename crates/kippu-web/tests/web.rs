@@ -472,7 +472,8 @@ async fn a_session_that_ended_is_not_live() {
 async fn a_refresh_token_comes_in_a_form() {
     let fixture = Fixture::new();
     let first = fixture.login().await.refresh_token;
-    let body = |token: &str| format!("grant_type=refresh_token&refresh_token={token}&scope=x");
+    let body =
+        |token: &str| format!("grant_type=refresh_token&refresh_token={token}&client_id=web&x=y");
     let answer = fixture.form("/auth/refresh", &body(&first)).await;
     assert_eq!(answer.status, 200);
     let cache = (answer.header("cache-control"), answer.header("pragma"));
@@ -525,6 +526,93 @@ async fn a_refresh_token_comes_in_a_form() {
     assert_eq!(fixture.form("/auth/logout", &body(&token)).await.status, 500);
 }
 
+/// RFC 6749 §6.
+#[tokio::test]
+async fn a_client_id_and_a_scope_at_a_refresh_are_judged() {
+    let fixture = Fixture::new();
+    let first = fixture.login().await.refresh_token;
+    let refresh = async |token: &str, rest: &str| {
+        let body = format!("grant_type=refresh_token&refresh_token={token}{rest}");
+        fixture.form("/auth/refresh", &body).await
+    };
+    for (rest, error) in [
+        ("&client_id=other", "invalid_grant"),
+        ("&client_id=WEB", "invalid_grant"),
+        ("&scope=write", "invalid_scope"),
+        ("&scope=ssss+write", "invalid_scope"),
+        ("&scope=sss", "invalid_scope"),
+        ("&client_secret=x", "invalid_client"),
+        ("&client_id=web&client_id=web", "invalid_request"),
+    ] {
+        assert_eq!(refresh(&first, rest).await.error(), (400, error.into()), "{rest}");
+    }
+    assert_eq!(*fixture.events.lock().unwrap(), [EventKind::LoggedIn], "nothing is used up");
+    let mut token = first;
+    for (rest, scope) in [
+        ("&client_id=web&scope=ssss", json!("ssss")),
+        ("&scope=ssss+ssss", json!("ssss")),
+        ("&client_id=&scope=", Value::Null),
+        ("", Value::Null),
+    ] {
+        let answer = refresh(&token, rest).await;
+        assert_eq!((answer.status, &answer.json()["scope"]), (200, &scope), "{rest}");
+        answer.json()["refresh_token"].as_str().unwrap().clone_into(&mut token);
+    }
+
+    // With cookies, too.
+    let fixture = Fixture::with_cookies();
+    let cookie = fixture.cookies().await;
+    let headers = [("cookie", &*cookie), SAME_ORIGIN, FORM];
+    for (body, status) in [("client_id=other", 400), ("scope=write", 400), ("client_id=web", 200)] {
+        let answer = fixture.ask("POST", "/auth/refresh", &headers, body).await;
+        assert_eq!(answer.status, status, "{body}");
+    }
+}
+
+/// RFC 7009.
+#[tokio::test]
+async fn a_token_of_either_kind_is_revoked() {
+    let fixture = Fixture::with_cookies();
+    // A page of another site may not use the cookies of this one; a token in the form is its own.
+    let headers = [FORM, ("cookie", &*fixture.cookies().await), ("sec-fetch-site", "cross-site")];
+    let revoke = async |body: &str| fixture.ask("POST", "/auth/revoke", &headers, body).await;
+    let tokens = [(); 4].map(|()| fixture.login());
+    let mut ended = Vec::new();
+    for (login, hint) in tokens.into_iter().zip(["", "refresh_token", "access_token", "other"]) {
+        let tokens = login.await;
+        let is_refresh = ended.len() % 2 == 0;
+        let token = if is_refresh { &tokens.refresh_token } else { &tokens.access_token };
+        for _ in 0..2 {
+            let answer =
+                revoke(&format!("token={token}&token_type_hint={hint}&client_id=web")).await;
+            assert_eq!((answer.status, &*answer.body, answer.cleared()), (200, "", 0), "{hint}");
+        }
+        ended.push(tokens);
+    }
+    // That of the cookies goes on.
+    assert_eq!(fixture.live().await, 1);
+    for tokens in ended {
+        assert_eq!(fixture.get("/live", &tokens.access_token).await.challenge(), (401, ENDED));
+    }
+    // A client can do nothing about a token that is not valid.
+    for token in ["x", "kippu_rt_AAAA", "a.b.c"] {
+        assert_eq!(revoke(&format!("token={token}")).await.status, 200, "{token}");
+    }
+    for (body, error) in [
+        ("", "invalid_request"),
+        ("token=", "invalid_request"),
+        ("refresh_token=x", "invalid_request"),
+        ("token=x&token=x", "invalid_request"),
+        ("token=x&client_secret=y", "invalid_client"),
+    ] {
+        assert_eq!(revoke(body).await.error(), (400, error.into()), "{body}");
+    }
+    assert_eq!(fixture.live().await, 1);
+    let token = fixture.login().await.refresh_token;
+    fixture.store.outage(Some(StoreErrorKind::Unavailable));
+    assert_eq!(revoke(&format!("token={token}")).await.status, 503);
+}
+
 #[tokio::test]
 async fn sessions_are_listed_and_ended() {
     let fixture = Fixture::new();
@@ -569,6 +657,8 @@ async fn there_are_no_other_routes() {
     let fixture = Fixture::new();
     for (method, path, status, allow) in [
         ("GET", "/auth/refresh", 405, "POST"),
+        ("GET", "/auth/revoke", 405, "POST"),
+        ("POST", "/auth/revoke/x", 404, ""),
         ("PUT", "/auth/logout", 405, "POST"),
         ("POST", "/auth/sessions", 405, "GET"),
         ("GET", "/auth/sessions/x", 405, "DELETE"),

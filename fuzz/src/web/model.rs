@@ -49,6 +49,10 @@ pub struct Known {
     pub session: usize,
 }
 
+/// The parameters of a form that have a meaning.
+const PARAMETERS: [&str; 6] =
+    ["grant_type", "refresh_token", "client_id", "client_secret", "scope", "token"];
+
 /// An answer: its status, and the session that is accepted.
 pub type Answer = (u16, Option<usize>);
 
@@ -128,7 +132,7 @@ impl Request {
             let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let name = unescaped(&pair[..end]);
             let value = unescaped(pair.get(end + 1..).unwrap_or_default());
-            if value.is_empty() || !["grant_type", "refresh_token"].contains(&&*name) {
+            if value.is_empty() || !PARAMETERS.contains(&&*name) {
                 continue;
             }
             if parameters.iter().any(|(known, _)| *known == name) {
@@ -276,7 +280,7 @@ impl Server {
         let path = request.path.strip_prefix('/').unwrap_or(&request.path);
         let parts: Vec<&str> = path.splitn(2, '/').collect();
         let methods: &[&str] = match parts[..] {
-            ["refresh" | "logout" | "logout_others" | "logout_all"] => &["POST"],
+            ["refresh" | "revoke" | "logout" | "logout_others" | "logout_all"] => &["POST"],
             ["sessions"] => &["GET", "HEAD"],
             ["sessions", id] if !id.is_empty() && !id.contains('/') => &["DELETE"],
             _ => return Err(404),
@@ -286,6 +290,7 @@ impl Server {
         }
         match parts[..] {
             ["refresh"] => self.refresh(request),
+            ["revoke"] => self.revoke(request),
             ["logout"] => self.logout(request),
             ["logout_others"] => {
                 let session = self.live(request)?;
@@ -317,6 +322,9 @@ impl Server {
     fn refresh(&self, request: &Request) -> Result<Answer, u16> {
         let form = request.form()?;
         let of_form = |wanted: &str| form.iter().find(|(name, _)| name == wanted);
+        if of_form("client_secret").is_some() {
+            return Err(400);
+        }
         let grant = of_form("grant_type").map(|(_, grant)| &**grant);
         let token = match (grant, of_form("refresh_token")) {
             (Some("refresh_token"), Some((_, token))) => token.clone(),
@@ -332,7 +340,25 @@ impl Server {
             }
         };
         let session = self.session_of(&token).ok_or(400_u16)?;
-        if self.ended[session] { Err(400) } else { Ok((200, Some(session))) }
+        // The claims of this application have no scope.
+        let is_misfit = of_form("client_id").is_some_and(|(_, client)| client != "web")
+            || of_form("scope").is_some_and(|(_, scope)| !scope.replace(' ', "").is_empty());
+        if self.ended[session] || is_misfit { Err(400) } else { Ok((200, Some(session))) }
+    }
+
+    /// RFC 7009: success for a token that is not valid, too.
+    fn revoke(&mut self, request: &Request) -> Result<Answer, u16> {
+        let form = request.form()?;
+        let of_form = |wanted: &str| form.iter().find(|(name, _)| name == wanted);
+        let Some((_, token)) = of_form("token") else { return Err(400) };
+        if of_form("client_secret").is_some() {
+            return Err(400);
+        }
+        let revoked = self.tokens.iter().filter(|known| known.text == *token);
+        for session in revoked.map(|known| known.session).collect::<Vec<_>>() {
+            self.ended[session] = true;
+        }
+        Ok((200, None))
     }
 
     /// Everything that proves a session revokes it. Only a revoked session is a success.
