@@ -28,8 +28,8 @@
 //!   example one for each tenant, implements [`Keys`]. [`Jwk`] and [`JwkSet`] are the formats in
 //!   which keys are stored.
 //! - A [`KeySource`] reads keys from where they are stored: [`EnvKeys`], [`KeyFile`],
-//!   [`KeyDirectory`], or a secret manager. [`ReloadedKeys`] reads them again while the server
-//!   runs.
+//!   [`KeyDirectory`], or a secret manager (for AWS, the crate `kippu-aws` has one).
+//!   [`ReloadedKeys`] reads them again while the server runs.
 //! - [`explain()`] runs every check on one token and reports each result, for a person who wants to
 //!   know why a token is refused. The command `kippu` of the crate `kippu-cli` prints the results.
 //!   [`unverified_header`] reads a header and trusts nothing in it.

@@ -158,6 +158,11 @@ impl JwkSet {
     pub fn keys(&self) -> &[Jwk] {
         &self.keys
     }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn into_keys(self) -> Vec<Jwk> {
+        self.keys
+    }
 }
 
 impl KeySet {

@@ -40,6 +40,36 @@ pub enum KeyFormat {
     Raw(Algorithm),
 }
 
+impl KeyFormat {
+    /// Reads the keys of a secret in this form, for an application's own [`KeySource`](super::KeySource). `origin` names the
+    /// secret in errors. Each key has the id that its JWK says, and none where it says none: [`Jwk::with_kid`] gives one.
+    ///
+    /// ```
+    /// use kippu::{Algorithm, JwkSet, KeyFormat, KeySet};
+    ///
+    /// let secret = b"3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8="; // from `openssl rand -base64 32`
+    /// let keys = KeyFormat::Base64(Algorithm::Hs256).read("the secret \"access-key\"", secret)?;
+    /// let keys = JwkSet::new(keys.into_iter().map(|key| key.with_kid("2026-11")))?;
+    /// assert_eq!(KeySet::from_jwk_set(&keys)?.signing_key()?.kid(), Some("2026-11"));
+    /// # Ok::<(), kippu::KeySourceError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`KeyFile`](super::KeyFile) reports them of a file.
+    pub fn read(
+        self,
+        origin: impl Into<String>,
+        secret: impl AsRef<[u8]>,
+    ) -> Result<Vec<Jwk>, KeySourceError> {
+        let content = Content { origin: origin.into(), bytes: secret.as_ref() };
+        let reading = Reading { format: self, ..Reading::default() };
+        match content.jwk_set(&reading)? {
+            Some(keys) => Ok(keys.into_keys()),
+            None => Ok(Vec::from([content.jwk(self)?])),
+        }
+    }
+}
+
 /// How a source reads its keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
@@ -141,7 +171,22 @@ impl Content<'_> {
 
     /// The one key of this content, under the id `kid` where one is given.
     pub(super) fn key(&self, format: KeyFormat, kid: Option<&str>) -> Result<Jwk, KeySourceError> {
-        let key = match format {
+        let key = self.jwk(format)?;
+        match (key.kid(), kid) {
+            (Some(found), Some(expected)) if found != expected => Err(KeySourceError::Kid {
+                origin: self.origin.clone(),
+                found: Excerpt::new(found),
+                expected: Excerpt::new(expected),
+            }),
+            (None, None) => Err(KeySourceError::MissingKid { origin: self.origin.clone() }),
+            (_, Some(kid)) => Ok(key.with_kid(kid)),
+            (Some(_), None) => Ok(key),
+        }
+    }
+
+    /// The one key of this content, under its own id or none.
+    fn jwk(&self, format: KeyFormat) -> Result<Jwk, KeySourceError> {
+        match format {
             KeyFormat::Jwk => Jwk::from_json(self.line()?),
             KeyFormat::JwkFor(algorithm) => Jwk::from_json_for(self.line()?, algorithm),
             KeyFormat::Hex(algorithm) => {
@@ -162,17 +207,7 @@ impl Content<'_> {
                 secret(algorithm, self.bytes, "bytes", form::advice_on_printed(self.bytes))
             }
         }
-        .map_err(|error| self.unusable(error))?;
-        match (key.kid(), kid) {
-            (Some(found), Some(expected)) if found != expected => Err(KeySourceError::Kid {
-                origin: self.origin.clone(),
-                found: Excerpt::new(found),
-                expected: Excerpt::new(expected),
-            }),
-            (None, None) => Err(KeySourceError::MissingKid { origin: self.origin.clone() }),
-            (_, Some(kid)) => Ok(key.with_kid(kid)),
-            (Some(_), None) => Ok(key),
-        }
+        .map_err(|error| self.unusable(error))
     }
 
     /// The text of this content, without a byte order mark at its start and a line end behind it.

@@ -2,8 +2,13 @@
 //! that were good.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
-use core::{fmt, time::Duration};
+use core::{
+    fmt,
+    hash::{BuildHasher, Hasher},
+    time::Duration,
+};
 use std::{
+    collections::hash_map::RandomState,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -119,7 +124,8 @@ impl ReloadedKeys {
     }
 
     /// As [`ReloadedKeys::watch`], with another interval, counted from the end of one reload to the start of the next;
-    /// less than 10 milliseconds are taken as 10. A thread that watched before ends.
+    /// less than 10 milliseconds are taken as 10. Each wait is shorter by up to a tenth, at random: servers that were started
+    /// together do not ask a secret manager together. A thread that watched before ends.
     ///
     /// # Errors
     /// As [`ReloadedKeys::watch`].
@@ -134,7 +140,7 @@ impl ReloadedKeys {
         let watched = Arc::clone(&self.reloaded);
         // Nothing is ever sent: the wait ends early when the owner drops its end.
         let watch = move || {
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(shortened(interval)) == Err(RecvTimeoutError::Timeout) {
                 let reload = watched.reload();
                 let reload = match &reload {
                     Ok(None) => continue,
@@ -181,6 +187,13 @@ impl Reloaded {
     }
 }
 
+/// Returns the interval, less up to a tenth. The keys of a new hasher are random, and need no further crate.
+fn shortened(interval: Duration) -> Duration {
+    const STEPS: u32 = 1024;
+    let random = RandomState::new().build_hasher().finish() % u64::from(STEPS);
+    interval.saturating_sub(interval / 10 / STEPS * u32::try_from(random).unwrap_or_default())
+}
+
 impl fmt::Debug for ReloadedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReloadedKeys")
@@ -188,5 +201,21 @@ impl fmt::Debug for ReloadedKeys {
             .field("age", &self.age())
             .field("last_error", &self.last_error())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn waits_are_shorter_than_the_interval_by_up_to_a_tenth_at_random() {
+        let waits: BTreeSet<_> = (0..200).map(|_| shortened(ReloadedKeys::INTERVAL)).collect();
+        let within = Duration::from_secs(27)..=ReloadedKeys::INTERVAL;
+        assert!(waits.iter().all(|wait| within.contains(wait)), "{waits:?}");
+        let spread = *waits.last().unwrap() - *waits.first().unwrap();
+        assert!(spread > Duration::from_secs(2), "{waits:?}");
     }
 }
