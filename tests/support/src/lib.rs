@@ -10,6 +10,7 @@ struct Readme;
 pub mod broken_stores;
 pub mod clock;
 pub mod log;
+pub mod moto;
 pub mod mysql;
 pub mod postgres;
 pub mod provider;
