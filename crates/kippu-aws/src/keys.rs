@@ -275,14 +275,12 @@ mod tests {
         let now = START.saturating_add(Duration::from_secs(60 * minute));
         let roles = memory.note("keys", answer(pending, current, previous), LIFETIME, now);
         let roles = roles.map_err(|error| error.to_string())?;
-        let mut text = roles.current.id;
-        for version in roles.accepted {
-            text += &format!(" +{}", version.id);
-        }
-        if let Some((version, until)) = roles.retired {
-            text += &format!(" -{}:{}", version.id, until.saturating_since(START).as_secs() / 60);
-        }
-        Ok(text)
+        let accepted = roles.accepted.iter().map(|version| format!("+{}", version.id));
+        let retired = roles.retired.iter().map(|(version, until)| {
+            format!("-{}:{}", version.id, until.saturating_since(START).as_secs() / 60)
+        });
+        let all = [roles.current.id.clone()].into_iter().chain(accepted).chain(retired);
+        Ok(all.collect::<Vec<_>>().join(" "))
     }
 
     #[test]

@@ -34,12 +34,14 @@ use crate::{
 /// ```no_run
 /// use std::time::Duration;
 ///
+/// use aws_config::BehaviorVersion;
 /// use kippu::{Algorithm, KeyFormat, ReloadedKeys};
 /// use kippu_aws::{SecretsManager, aws_sdk_secretsmanager::Client};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::new(&aws_config::load_from_env().await);
+/// let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+/// let client = Client::new(&config);
 /// let access_tokens_live = Duration::from_secs(900);
 /// let source = SecretsManager::new(client, "api/access-key", access_tokens_live)
 ///     .format(KeyFormat::Base64(Algorithm::Hs256)); // from `openssl rand -base64 32`

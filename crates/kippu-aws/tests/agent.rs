@@ -63,7 +63,7 @@ impl Agent {
             .format(KeyFormat::Base64(Algorithm::Hs256))
     }
 
-    fn set(&self, label: &'static str, version: &str, secret: Value) {
+    fn set(&self, label: &'static str, version: &str, secret: &Value) {
         let mut answer = json!({
             "ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:api-AbCdEf",
             "Name": NAME,
@@ -154,12 +154,12 @@ fn the_labels_of_a_rotation_are_the_roles_of_its_versions() {
     let agent = Agent::start();
     let source = agent.source();
     let kids = || source.load().unwrap().kids().map(str::to_owned).collect::<Vec<_>>();
-    agent.set("AWSCURRENT", "v1", base64_secret(1));
+    agent.set("AWSCURRENT", "v1", &base64_secret(1));
     assert_eq!(kids(), ["v1"]);
-    agent.set("AWSPENDING", "v2", base64_secret(2));
+    agent.set("AWSPENDING", "v2", &base64_secret(2));
     assert_eq!(kids(), ["v1", "v2"]);
-    agent.set("AWSCURRENT", "v2", base64_secret(2));
-    agent.set("AWSPREVIOUS", "v1", base64_secret(1));
+    agent.set("AWSCURRENT", "v2", &base64_secret(2));
+    agent.set("AWSPREVIOUS", "v1", &base64_secret(1));
     assert_eq!(kids(), ["v2", "v1"]);
     let requests = agent.requests.lock().unwrap();
     let expected = |label| {
@@ -172,7 +172,7 @@ fn the_labels_of_a_rotation_are_the_roles_of_its_versions() {
 #[test]
 fn refresh_now_goes_with_each_request() {
     let agent = Agent::start();
-    agent.set("AWSCURRENT", "v1", base64_secret(1));
+    agent.set("AWSCURRENT", "v1", &base64_secret(1));
     agent.source().refresh_now().load().unwrap();
     let requests = agent.requests.lock().unwrap();
     assert!(requests.iter().all(|line| line.contains("&refreshNow=true ")), "{requests:?}");
@@ -183,12 +183,12 @@ fn refresh_now_goes_with_each_request() {
 fn bytes_and_fields_are_read_as_over_the_sdk() {
     let agent = Agent::start();
     let bytes = json!({ "SecretString": null, "SecretBinary": STANDARD.encode([1; 32]) });
-    agent.set("AWSCURRENT", "v1", bytes);
+    agent.set("AWSCURRENT", "v1", &bytes);
     let raw = agent.source().format(KeyFormat::Raw(Algorithm::Hs256)).load().unwrap();
     assert_eq!(raw.signing_key().unwrap().kid(), Some("v1"));
     let jwk = Jwk::new(Algorithm::Hs256, [1; 32]).unwrap().with_kid("2026-11").expose_json();
     let field = json!({ "SecretString": json!({ "key": *jwk }).to_string() });
-    agent.set("AWSCURRENT", "v2", field);
+    agent.set("AWSCURRENT", "v2", &field);
     let keys = agent.source().format(KeyFormat::Jwk).field("key").load().unwrap();
     assert_eq!(keys.signing_key().unwrap().kid(), Some("2026-11"));
 }
@@ -212,11 +212,11 @@ fn each_refusal_is_an_error_that_says_what_to_do() {
         agent.labels.lock().unwrap().insert("AWSCURRENT", refusal.into());
         refused(&agent.source(), words);
     }
-    agent.set("AWSCURRENT", "v1", json!({}));
+    agent.set("AWSCURRENT", "v1", &json!({}));
     refused(&agent.source(), "has no SecretString or SecretBinary");
-    agent.set("AWSCURRENT", "v1", json!({ "SecretString": 1 }));
+    agent.set("AWSCURRENT", "v1", &json!({ "SecretString": 1 }));
     refused(&agent.source(), "as GetSecretValue returns it");
-    agent.set("AWSCURRENT", "v1", json!({ "SecretString": "AQEB" }));
+    agent.set("AWSCURRENT", "v1", &json!({ "SecretString": "AQEB" }));
     refused(&agent.source(), "version v1 (AWSCURRENT)");
 
     refused(&agent.source().token_file("missing/token"), "\"missing/token\"");
@@ -241,7 +241,7 @@ fn an_agent_that_hangs_is_an_error_after_the_deadline() {
 #[test]
 fn the_token_is_read_at_each_load() {
     let agent = Agent::start();
-    agent.set("AWSCURRENT", "v1", base64_secret(1));
+    agent.set("AWSCURRENT", "v1", &base64_secret(1));
     let source = agent.source();
     fs::write(agent.token_file.path().join("token"), "old").unwrap();
     refused(&source, "refuses the token");
@@ -265,7 +265,7 @@ fn with_variables(agent: &Agent, variables: &[(&str, &str)]) -> bool {
 #[test]
 fn the_token_comes_from_the_variables_of_the_agent_and_of_lambda() {
     let agent = Agent::start();
-    agent.set("AWSCURRENT", "v1", base64_secret(1));
+    agent.set("AWSCURRENT", "v1", &base64_secret(1));
     let file = format!("file://{}", agent.token_file.path().join("token").display());
     for variables in [
         &[("AWS_TOKEN", TOKEN)][..],
