@@ -49,7 +49,7 @@ use self::{
     accounts::Accounts,
     app::App,
     hashing::Hashing,
-    keys::Keys,
+    keys::{KeyLocation, Keys},
     logs::Log,
     options::{Command, Options},
     passwords::Passwords,
@@ -120,8 +120,9 @@ struct Server {
 impl Server {
     async fn start(options: Options) -> Result<Self, Box<dyn Error>> {
         let location: Location = options.store.parse()?;
-        let keys = match options.keys.clone().or_else(|| location.key_files()) {
-            Some(path) => Keys::load(&path, options.reload_keys_every())?,
+        let key_files = || location.key_files().map(KeyLocation::Files);
+        let keys = match options.keys.clone().or_else(key_files) {
+            Some(location) => Keys::load(&location, options.key_times()).await?,
             None => Keys::generate()?,
         };
         let Storage { sessions, accounts, sqlite } = Storage::open(&location).await?;

@@ -1,6 +1,6 @@
 //! The options of the command line.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
 use kippu::{
@@ -8,7 +8,14 @@ use kippu::{
     session::{BoxStore, Sessions},
 };
 
-use crate::{app::Policy, import, logs, proxies::ProxyOptions, serve::ConnectionOptions};
+use crate::{
+    app::Policy,
+    import,
+    keys::{KeyLocation, Times},
+    logs,
+    proxies::ProxyOptions,
+    serve::ConnectionOptions,
+};
 
 /// A server with logins by kippu, and a page that shows its tokens at work.
 #[derive(Parser)]
@@ -36,12 +43,15 @@ pub(crate) struct Options {
         global = true
     )]
     pub(crate) store: String,
-    /// The keys are in the files PATH.access.jwk, PATH.refresh.jwk and PATH.audit.jwk, which the
-    /// server makes if they are missing. By default PATH is that of the SQLite file, and
-    /// `auth_server` for other databases; with the store in memory the keys are in memory too
-    #[arg(long, value_name = "PATH")]
-    pub(crate) keys: Option<PathBuf>,
-    /// How often the files of the access and refresh keys are read again
+    /// Where the keys are. `PATH` or `file:PATH`: in the files PATH.access.jwk, PATH.refresh.jwk and
+    /// PATH.audit.jwk, which the server makes if they are missing. `dir:PATH`: in the directories
+    /// PATH/access, PATH/refresh and PATH/audit. `aws:NAME`: in the secrets NAME/access, NAME/refresh
+    /// and NAME/audit of AWS Secrets Manager, if the server is built with the feature aws. By
+    /// default in files, whose PATH is that of the SQLite file, and `auth_server` for other
+    /// databases; with the store in memory the keys are in memory too
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) keys: Option<KeyLocation>,
+    /// How often the access and refresh keys are read again
     #[arg(long, value_name = "SECONDS", default_value_t = ReloadedKeys::INTERVAL.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
     reload_keys_every: u64,
     /// How long an access token is accepted: so short that its end can be watched
@@ -102,8 +112,13 @@ impl Options {
         }
     }
 
-    pub(crate) fn reload_keys_every(&self) -> Duration {
-        Duration::from_secs(self.reload_keys_every)
+    /// A refresh token is accepted for as long as its session lives without a refresh.
+    pub(crate) fn key_times(&self) -> Times {
+        Times {
+            reload_every: Duration::from_secs(self.reload_keys_every),
+            access_lifetime: Duration::from_secs(self.access_lifetime),
+            refresh_lifetime: Duration::from_secs(self.idle_lifetime),
+        }
     }
 
     pub(crate) fn purge_every(&self) -> Duration {

@@ -114,11 +114,15 @@ fn the_reasons_are_only_in_the_log() {
 }
 
 /// Writes a file of keys as the docs say: under another name, then renamed.
-fn write(folder: &Scratch, text: &str) {
+fn write_as(folder: &Scratch, name: &str, text: &str) {
     let path = folder.path().join(".new");
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::rename(path, folder.path().join("keys.access.jwk")).unwrap();
+    fs::rename(path, folder.path().join(name)).unwrap();
+}
+
+fn write(folder: &Scratch, text: &str) {
+    write_as(folder, "keys.access.jwk", text);
 }
 
 /// Waits until `/readyz` shows these ids of access keys, and whether they cannot be read.
@@ -132,18 +136,22 @@ fn wait_for_keys(server: &Program, kids: &[&str], failing: bool) {
     });
 }
 
+fn signed_by(token: &str) -> String {
+    kippu::unverified_header(token, token.len()).unwrap().kid.unwrap()
+}
+
+fn is_accepted(server: &Program, token: &str) -> bool {
+    let header = format!("Bearer {token}");
+    server.ask("GET", "/api/me", &[("authorization", &header)], "").unwrap().status() == 200
+}
+
 #[test]
 fn a_rotation_of_the_access_key_is_logged_and_shown_and_refuses_no_token() {
     let folder = Scratch::new("auth-ready-keys");
     let options = ["--keys", "keys", "--reload-keys-every", "1", "--access-lifetime", "600"];
     let server = Program::start(&folder, "memory", &options);
     wait_for_keys(&server, &["access-1"], false);
-    let signed_by =
-        |token: &str| kippu::unverified_header(token, token.len()).unwrap().kid.unwrap();
-    let is_accepted = |token: &str| {
-        let header = format!("Bearer {token}");
-        server.ask("GET", "/api/me", &[("authorization", &header)], "").unwrap().status() == 200
-    };
+    let is_accepted = |token: &str| is_accepted(&server, token);
     server.register("ada@example.com");
     let old = server.log_in("ada@example.com");
     assert_eq!(signed_by(&old), "access-1");
@@ -177,4 +185,37 @@ fn a_rotation_of_the_access_key_is_logged_and_shown_and_refuses_no_token() {
     for k in both.split(r#""k":""#).skip(1) {
         assert!(!log.contains(&k[..12]), "{log}");
     }
+}
+
+#[test]
+fn keys_in_directories_are_rotated_by_their_files() {
+    let folder = Scratch::new("auth-ready-directories");
+    for (directory, mode) in
+        [("keys", 0o700), ("keys/access", 0o700), ("keys/refresh", 0o700), ("keys/audit", 0o700)]
+    {
+        let path = folder.path().join(directory);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let jwk = || Jwk::generate(Algorithm::Hs256).unwrap().expose_json();
+    for name in ["access/access-1.json", "refresh/refresh-1.json", "audit/audit-1.json"] {
+        write_as(&folder, &format!("keys/{name}"), &jwk());
+    }
+    let options = ["--keys", "dir:keys", "--reload-keys-every", "1", "--access-lifetime", "600"];
+    let server = Program::start(&folder, "memory", &options);
+    wait_for_keys(&server, &["access-1"], false);
+    server.register("ada@example.com");
+    let old = server.log_in("ada@example.com");
+    assert_eq!(signed_by(&old), "access-1");
+    write_as(&folder, "keys/access/signing", "access-1\n");
+    write_as(&folder, "keys/access/access-2.json", &jwk());
+    wait_for_keys(&server, &["access-1", "access-2"], false);
+    write_as(&folder, "keys/access/signing", "access-2\n");
+    wait_for_keys(&server, &["access-2", "access-1"], false);
+    let new = server.log_in("ada@example.com");
+    assert_eq!(signed_by(&new), "access-2");
+    assert!(is_accepted(&server, &old) && is_accepted(&server, &new));
+    fs::remove_file(folder.path().join("keys/access/access-1.json")).unwrap();
+    wait_for_keys(&server, &["access-2"], false);
+    assert!(!is_accepted(&server, &old) && is_accepted(&server, &new));
 }

@@ -6,4 +6,4 @@ pub(crate) mod client;
 pub(crate) mod lock;
 pub(crate) mod program;
 
-pub(crate) use kippu_test_support::{mysql, postgres, redis, servers};
+pub(crate) use kippu_test_support::{moto, mysql, postgres, redis, servers};
