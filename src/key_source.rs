@@ -30,8 +30,8 @@ pub use self::{
 
 /// A place where the keys of a server are kept.
 ///
-/// Here are [`EnvKeys`], [`KeyFile`] and [`KeyDirectory`]; a secret manager is this one method, and a closure is a
-/// source too. It may block: [`ReloadedKeys`] calls it when it is made, at each [`ReloadedKeys::reload`], and on a
+/// Here are [`EnvKeys`], [`KeyFile`] and [`KeyDirectory`]; a secret manager is this one method, as
+/// [`secret_managers`](crate::secret_managers) shows for three of them, and a closure is a source too. It may block: [`ReloadedKeys`] calls it when it is made, at each [`ReloadedKeys::reload`], and on a
 /// separate thread after [`ReloadedKeys::watch`].
 ///
 /// ```

@@ -28,7 +28,7 @@
 //!   example one for each tenant, implements [`Keys`]. [`Jwk`] and [`JwkSet`] are the formats in
 //!   which keys are stored.
 //! - A [`KeySource`] reads keys from where they are stored: [`EnvKeys`], [`KeyFile`],
-//!   [`KeyDirectory`], or a secret manager (for AWS, the crate `kippu-aws` has one).
+//!   [`KeyDirectory`], or a secret manager: see [`secret_managers`], and the crate `kippu-aws`.
 //!   [`ReloadedKeys`] reads them again while the server runs.
 //! - [`explain()`] runs every check on one token and reports each result, for a person who wants to
 //!   know why a token is refused. The command `kippu` of the crate `kippu-cli` prints the results.
@@ -99,6 +99,9 @@ mod key_source;
 mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
+#[doc = include_str!("secret_managers.md")]
+#[cfg(feature = "std")]
+pub mod secret_managers {}
 #[doc = include_str!("coming_from_jsonwebtoken.md")]
 #[cfg(feature = "std")]
 pub mod coming_from_jsonwebtoken {}
