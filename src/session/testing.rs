@@ -46,7 +46,7 @@ compile_error!(
      `dangerously-testing-in-release`"
 );
 
-/// A clock that stands still until the test moves it. Its clones are the same clock, so that the test keeps one and gives the
+/// A clock that shows the same time until the test moves it. Its clones are the same clock, so that the test keeps one and gives the
 /// others away: to [`SessionsBuilder::clock`](super::SessionsBuilder::clock),
 /// [`AccessVerifier::clock`](super::AccessVerifier::clock) and [`Validation::clock`].
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Clock for TestClock {
     }
 }
 
-/// What an access token says: of any subject, with any claims, of any age.
+/// The contents of an access token: any subject, any claims, any age.
 ///
 /// [`TestSessions::token`] and [`Sessions::test_token`] sign it as a login would; [`TestToken::sign`] signs it for a server that
 /// only verifies.
@@ -197,7 +197,7 @@ impl<S: RefreshStore> Sessions<S> {
     }
 }
 
-/// Sessions in memory, with keys of their own and a clock that stands still: issuer `https://auth.test`, audience `api`,
+/// Sessions in memory, with random keys and a clock that only the test moves: issuer `https://auth.test`, audience `api`,
 /// client `web`, tokens short enough for cookies. An application with other names builds its own over a [`MemoryStore`], and
 /// calls [`Sessions::test_token`].
 pub struct TestSessions {
@@ -206,7 +206,7 @@ pub struct TestSessions {
 }
 
 impl TestSessions {
-    /// Returns sessions of nobody, by a clock that shows the time at which it is made.
+    /// Returns sessions with an empty store, and a clock that shows the time at which it is made.
     ///
     /// # Panics
     /// Where the system has no random bytes.
@@ -254,7 +254,7 @@ impl TestSessions {
     }
 }
 
-/// What a cookie holds: `kippu_web::Cookies::MAX_ACCESS_TOKEN_LEN`.
+/// The longest token that a cookie holds: `kippu_web::Cookies::MAX_ACCESS_TOKEN_LEN`.
 const COOKIE_LEN: usize = 3900;
 
 impl Default for TestSessions {

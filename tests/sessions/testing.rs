@@ -1,4 +1,4 @@
-//! What tests of applications use in the place of a login.
+//! The feature `testing`: tokens, sessions and a clock for the tests of applications.
 
 use std::{sync::Arc, time::Duration};
 

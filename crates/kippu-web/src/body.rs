@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 pin_project! {
     /// The body of a [`Guarded`](super::Guarded) service: that of the service behind it, or the text of a rejection. The
-    /// service's body can be of any type, so that layers with bodies of their own can be on both sides of the guard.
+    /// service's body can be of any type, so that layers that replace the body can be on both sides of the guard.
     pub struct GuardedBody<B> {
         #[pin]
         kind: Kind<B>,

@@ -1,6 +1,8 @@
 //! The routes that every application with sessions needs, ready to be mounted: a form or cookies in, the answers of
 //! RFC 6749 out. Caches keep none of the answers.
 
+mod list;
+
 use std::{
     borrow::Cow,
     convert::Infallible,
@@ -18,8 +20,7 @@ use http::{
 };
 use http_body_util::BodyExt;
 use kippu::session::{
-    AccessToken, IntoRenewal, NoClaims, REFRESH_TOKEN_PREFIX, RefreshStore, Session, SessionError,
-    SessionId, Sessions, TokenResponse,
+    IntoRenewal, REFRESH_TOKEN_PREFIX, RefreshStore, Session, SessionError, Sessions, TokenResponse,
 };
 use tower_service::Service;
 
@@ -28,7 +29,7 @@ use super::{
     answer::{Refusal, empty, json},
     asked::{Asked, Misfit},
     bearer,
-    bodies::{Ended, Granted, List, Listed, Renewed},
+    bodies::{Ended, Granted, Renewed},
     cookie::{Cookies, SetCookies},
     form::Form,
     live::Boxed,
@@ -56,7 +57,7 @@ use super::{
 /// At `/refresh`, a `client_id` has to be that of the session, and a `scope` has to be among the claim `scope` that
 /// `authorize` gives; the answer then has the `scope` of the token, which may be wider. A client that is refused, with
 /// `invalid_grant` or `invalid_scope`, keeps its refresh token. Clients here are public (RFC 6749 §2.1): a `client_secret` is an
-/// `invalid_client`.
+/// `invalid_client`, and `Authorization: Basic` is not read, which may be for a proxy in front.
 ///
 /// At `/revoke` the form counts alone, and the token proves enough: `client_id` is not needed, and `token_type_hint` may be
 /// wrong. Unlike a logout, it answers with success for an invalid token, as RFC 7009 §2.2 has it.
@@ -347,49 +348,11 @@ where
             );
         }
     }
+}
 
-    async fn list(&self, request: &Parts) -> Result<Response<String>, Refusal> {
-        let (token, _) = self.live(request).await?;
-        let query = request.uri.query().unwrap_or_default();
-        let page = match query.split('&').find_map(|pair| pair.strip_prefix("after=")) {
-            None => self.sessions.list(&token.subject).await?,
-            Some(after) => match after.parse() {
-                Ok(place) => self.sessions.list_after(&token.subject, place).await?,
-                Err(_) => {
-                    return Err(Refusal::invalid_request(
-                        "after is not the next of a list of sessions",
-                    ));
-                }
-            },
-        };
-        let sessions = page.sessions.iter();
-        let sessions = sessions.map(|session| Listed::new(session, &token.session_id)).collect();
-        Ok(json(StatusCode::OK, &List { sessions, next: page.next.map(|next| next.to_string()) }))
-    }
-
-    async fn end(&self, request: &Parts, id: &str) -> Result<Response<String>, Refusal> {
-        let (token, cookies) = self.live(request).await?;
-        let Ok(id) = id.parse::<SessionId>() else { return Ok(empty(StatusCode::NOT_FOUND)) };
-        if !self.sessions.logout_session(&token.subject, &id).await? {
-            return Ok(empty(StatusCode::NOT_FOUND));
-        }
-        let response = empty(StatusCode::NO_CONTENT);
-        Ok(cleared(response, cookies.filter(|_| id == token.session_id)))
-    }
-
+impl<S, A> Inner<S, A> {
     fn cookies(&self) -> Option<&Cookies> {
         self.guard.0.cookies.as_ref()
-    }
-
-    /// The access token of a session that has not ended, and the cookies, if it is in one.
-    async fn live(
-        &self,
-        request: &Parts,
-    ) -> Result<(AccessToken<NoClaims>, Option<&Cookies>), Rejection> {
-        let verify = |token: &str| self.guard.0.verifier.verify::<NoClaims>(token);
-        let (token, cookies) = self.guard.authenticate_by(request, verify)?;
-        self.sessions.check_live(&token.session_id, &token.subject).await?;
-        Ok((token, cookies))
     }
 }
 

@@ -100,7 +100,7 @@ impl TestClient {
     }
 }
 
-/// What a browser keeps of a `Set-Cookie`: the path, and the pair of name and value.
+/// Reads a `Set-Cookie` as a browser does: the path, and the pair of name and value.
 fn kept(set_cookie: &HeaderValue) -> (String, HeaderValue) {
     let text = set_cookie.to_str().expect("cookies are visible ASCII");
     let mut parts = text.split("; ");

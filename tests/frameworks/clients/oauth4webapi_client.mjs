@@ -1,6 +1,10 @@
 // oauth4webapi as a public client: a refresh, a scope that was not granted, a revocation, and the refresh after it.
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { pathToFileURL } from "node:url";
+
+// Node.js 18, which Debian 12 has, does not give it to every module.
+globalThis.crypto ??= webcrypto;
 
 const [modules, base, refreshToken, client_id, scope] = process.argv.slice(2);
 const oauth = await import(pathToFileURL(`${modules}/oauth4webapi/build/index.js`));

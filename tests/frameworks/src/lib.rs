@@ -1,4 +1,4 @@
-//! The tests of this package run what others have written around kippu-web; it has no code of its own.
+//! The tests of this package run kippu-web with the servers, layers and clients of other projects; the library is empty.
 
 /// The README of kippu-web: its examples stand on servers that kippu-web itself does not need.
 #[cfg(doctest)]

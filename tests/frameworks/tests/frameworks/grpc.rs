@@ -171,7 +171,7 @@ async fn a_call_is_answered_as_grpc_answers() {
     assert_eq!(status.code(), Code::Unauthenticated);
     assert_eq!(client.watch(None).await.unwrap_err().code(), Code::Unauthenticated);
 
-    // What a method asks of its caller itself.
+    // A method can require a scope itself.
     let status = client.say(Some(&tokens.access_token), "secret").await.unwrap_err();
     assert_eq!(
         (status.code(), status.message()),

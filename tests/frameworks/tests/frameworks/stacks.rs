@@ -1,4 +1,4 @@
-//! A guard between the layers that servers have: tracing, compression and CORS, on either side of it.
+//! A guard with tracing, compression and CORS on either side, as servers have them.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -24,7 +24,7 @@ fn cors() -> CorsLayer {
         .allow_headers([header::AUTHORIZATION])
 }
 
-/// What a browser asks before a page of another origin may send a token.
+/// The request that a browser sends before a page of another origin may send a token.
 fn preflight() -> Request<Full<Bytes>> {
     Request::options("/hello")
         .header("origin", PAGE)
