@@ -256,7 +256,7 @@ async fn an_access_token_has_little_unused_capacity() {
     }
 }
 
-/// Neither for a live session nor for an ended one.
+/// Holds for a live session and for an ended one.
 #[cfg(feature = "session")]
 #[tokio::test]
 async fn checking_ended_sessions_allocates_nothing() {

@@ -1,5 +1,5 @@
-//! Writes the seeds that the sources contain to `seeds/TARGET/NAME`: run `cargo run --example seeds`
-//! in this folder.
+//! Writes the seeds that the sources contain to `seeds/TARGET/NAME`: run `cargo run --example
+//! seeds` in this folder.
 
 use std::{fs, io, path::Path};
 

@@ -165,11 +165,11 @@ fn judged(header: &[u8], payload: &[u8], written: u8, pair: &Pair, mut options: 
         }
         (Err(_), Err(_)) => {}
         (Ok(_), Err(error)) => {
-            assert!(they_have_a_reason(&header, &payload), "jsonwebtoken refuses: {error}");
+            assert!(they_have_a_reason(&header, &payload), "jsonwebtoken rejects: {error}");
         }
         (Err(error), Ok(_)) => {
             let turn = Turn { now, leeway };
-            assert!(we_have_a_reason(&error, &turn), "kippu refuses: {error:?}");
+            assert!(we_have_a_reason(&error, &turn), "kippu rejects: {error:?}");
         }
     }
 }

@@ -68,7 +68,7 @@ pub fn run(data: &[u8]) -> Happened {
     happened
 }
 
-/// As the payload of a token with a correct MAC.
+/// Checks the text as the payload of a token with a correct MAC.
 fn as_payload(text: &[u8], happened: &mut Happened) {
     let Reading { members, defects } = read_object(text, usize::MAX);
     let message =
@@ -123,7 +123,7 @@ fn as_payload(text: &[u8], happened: &mut Happened) {
     }
 }
 
-/// Read before any MAC, so that the number of members is limited.
+/// Checks the text as a header, which is read before any MAC, so that its members are limited.
 fn as_header(text: &[u8], happened: &mut Happened) {
     let Reading { members, defects } = read_object(text, 64);
     let token = format!("{}..", base64url::encode(text));

@@ -294,7 +294,7 @@ fn change_a_set(steps: &[u8], happened: &mut Happened) {
                 assert_eq!(refused(&error), defect);
                 happened.insert(format!("set: {defect:?}"));
             }
-            (found, wanted) => panic!("{found:?} in the place of {wanted:?} by {step:?}"),
+            (found, wanted) => panic!("expected {wanted:?} after {step:?}, got {found:?}"),
         }
     }
     present(&shared.load(), &model, happened);

@@ -379,7 +379,7 @@ impl<'s> Machine<'s> {
                 }
             }
             (Err(error), wanted) => self.refused(&error, wanted),
-            (Ok(_), wanted) => panic!("a token in the place of {wanted:?}"),
+            (Ok(_), wanted) => panic!("expected {wanted:?}, got a token"),
         }
     }
 
@@ -396,7 +396,7 @@ impl<'s> Machine<'s> {
             (SessionError::Expired, End::Over(_, is_over)) => is_over,
             _ => false,
         };
-        assert!(agrees, "{error:?} in the place of {wanted:?}");
+        assert!(agrees, "expected {wanted:?}, got {error:?}");
         // R12
         if wanted == End::Away {
             assert_eq!(error.oauth_error(), "temporarily_unavailable");
@@ -447,7 +447,7 @@ impl<'s> Machine<'s> {
         match (result, self.model.logout(token)) {
             (Ok(()), End::Over(..)) => {}
             (Err(error), wanted) => self.refused(&error, wanted),
-            (Ok(()), wanted) => panic!("logged out in the place of {wanted:?}"),
+            (Ok(()), wanted) => panic!("expected {wanted:?}, but the logout succeeded"),
         }
     }
 
@@ -459,7 +459,7 @@ impl<'s> Machine<'s> {
         match (found, wanted) {
             (Ok(found), Ok(wanted)) => assert_eq!(found, wanted),
             (Err(error), Err(wanted)) => self.refused(&error, wanted),
-            (found, wanted) => panic!("{found:?} in the place of {wanted:?}"),
+            (found, wanted) => panic!("expected {wanted:?}, got {found:?}"),
         }
     }
 
@@ -564,7 +564,7 @@ impl<'s> Machine<'s> {
             (Ok(token), None) => assert!(in_time && token.session_id == id),
             (Err(SessionError::AccessToken(_)), None) => assert!(!in_time),
             (Err(error), Some(wanted)) => self.refused(&error, wanted),
-            (found, wanted) => panic!("{found:?} in the place of {wanted:?}"),
+            (found, wanted) => panic!("expected {wanted:?}, got {found:?}"),
         }
     }
 

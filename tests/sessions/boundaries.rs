@@ -188,7 +188,7 @@ async fn an_access_token_expires_on_the_second_of_its_exp() {
     }
 }
 
-/// Nor is it accepted before its `iat` minus the leeway.
+/// An access token is not accepted before its `iat` minus the leeway.
 #[tokio::test]
 async fn an_access_token_is_rejected_before_its_iat() {
     for leeway in [0, 1500] {

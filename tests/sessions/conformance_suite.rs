@@ -155,7 +155,7 @@ async fn failures(flaw: Flaw) -> (String, BTreeSet<&'static str>, BTreeSet<&'sta
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_store_without_a_flaw_passes() {
     for flaw in [Flaw::None, Flaw::Swaps] {
-        // In a separate task, as a caller may want it.
+        // A caller may run the suite in a separate task.
         let run = async move { conformance::run(&Broken::new(flaw)).await };
         tokio::spawn(run).await.unwrap().assert_passed();
     }

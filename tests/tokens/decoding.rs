@@ -99,7 +99,7 @@ fn payload_verdict(payload: &str) -> Result<(), DecodeError> {
         match (&verdict, other) {
             // The text is valid, so only the type may reject it.
             (Ok(()), Ok(()) | Err(DecodeError::Claims { .. })) => {}
-            (Ok(()), Err(error)) => panic!("type {index} refuses {payload}: {error}"),
+            (Ok(()), Err(error)) => panic!("type {index} rejects {payload}: {error}"),
             (Err(error), other) => {
                 assert_eq!(other.as_ref(), Err(error), "type {index}: {payload}");
             }
@@ -131,7 +131,7 @@ fn a_token_has_three_segments() {
     ] {
         refused(&token, "the token does not have three segments");
     }
-    // Whatever else is wrong with the token, and however many dots it has.
+    // The error is the same with other faults, and with any number of dots.
     let front = good.rsplit_once('.').unwrap().0;
     let (signature, half) = ("A".repeat(43), "A".repeat(21));
     for behind in [
@@ -146,7 +146,7 @@ fn a_token_has_three_segments() {
             assert_eq!(error, DecodeError::Segments, "{token}");
         }
     }
-    // Wherever the fourth segment begins, and the fifth.
+    // The fourth and the fifth segment may begin anywhere.
     for length in [1, 8, 31, 32, 33, 64, 75, 100] {
         let others = |n| [n, n + 1, n + 32].map(|other| (n, other % length));
         for (place, other) in (0..length).flat_map(others) {
@@ -158,7 +158,7 @@ fn a_token_has_three_segments() {
             assert_eq!(error, DecodeError::Segments, "{token}");
         }
     }
-    // Not even from an issuer with the key.
+    // A correct signature does not change that.
     let header = base64url::encode(HEADER.as_bytes());
     for payload in [".e30", "e30.", "e30.e30", "."] {
         refused(&signed_segments(&header, payload), "the token does not have three segments");

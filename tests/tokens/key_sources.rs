@@ -916,7 +916,7 @@ fn jwks_of_other_libraries_are_read_on_request() {
     let only_rsa = source(&format!(r#"{{"keys":[{rsa}]}}"#)).skip_other_kinds();
     assert!(refused(&only_rsa).ends_with(": the JWK Set has no keys"));
 
-    // In a directory each file has one JWK.
+    // Each file of a directory has one JWK.
     let directory = Folder::new();
     directory.write("a.json", oct(""));
     let source = KeyDirectory::new(&directory.0);

@@ -192,7 +192,7 @@ fn a_single_key_takes_kid_as_a_hint() {
         assert_eq!(verdict(&nameless), nameless_verdict.map_err(String::from), "{kid}");
         assert_eq!(verdict(&named), named_verdict.map_err(String::from), "{kid}");
     }
-    // Also in a header that this crate writes.
+    // A header that this crate writes gets the same verdict.
     assert_eq!(judge(&token("a"), &key("b")).unwrap_err().to_string(), "no key has the kid \"a\"");
 }
 
@@ -238,7 +238,7 @@ fn a_retired_key_verifies_until_its_end() {
     // Only an issuer with the key can see this.
     let forged = token("old").replace(".e30.", ".e30x.");
     assert_eq!(judge(&forged, &set(NOW)), Err(DecodeError::Signature));
-    // However the header is spelled.
+    // The verdict does not depend on the spelling of the header.
     let header = r#"{"kid":"old","alg":"HS256"}"#;
     let foreign = {
         let input = format!("{}.e30", base64url::encode(header.as_bytes()));
@@ -317,7 +317,7 @@ fn a_set_requires_distinct_kids() {
     );
 }
 
-/// Like a key without a set.
+/// A set of one key behaves like the key.
 #[test]
 fn a_key_without_a_kid_is_alone_in_its_set_and_verifies_whatever_the_header_names() {
     let nameless = || Key::hs256(SECRET).unwrap();
@@ -375,7 +375,7 @@ fn an_application_finds_its_own_keys() {
     assert_eq!(judge(&of(Key::hs512([4; 64]).unwrap().with_kid("globex")), &tenants), Ok(()));
     let confused = judge(&of(named([4; 64], "globex")), &tenants).unwrap_err();
     assert!(matches!(confused, DecodeError::Algorithm { expected: Algorithm::Hs512, .. }));
-    // Through any pointer.
+    // Every kind of pointer works.
     let good = of(named([2; 64], "acme"));
     let shared: Arc<dyn Keys> = Arc::new(tenants);
     let boxed: Box<dyn Keys> = Box::new(Arc::clone(&shared));

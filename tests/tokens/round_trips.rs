@@ -101,7 +101,7 @@ fn raw_values_keep_every_byte() {
     }
 }
 
-/// Neither of them can contain a text that the scan rejects.
+/// A raw value or a number cannot contain a text that the scan rejects.
 #[test]
 fn rejects_a_raw_value_that_is_not_strict() {
     for value in [r#"{"a":1,"a":2}"#, "1e400", r#"{"a":{"\u0061":1,"a":2}}"#] {

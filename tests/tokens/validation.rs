@@ -237,7 +237,7 @@ fn a_registered_claim_of_another_type_is_rejected() {
         let expected = Err(DecodeError::Claim(ClaimError::WrongType { claim }));
         assert_eq!(judge(&claims, &lax()), expected, "{claims}");
 
-        // Also if it is expected, among claims that are all valid.
+        // The error is the same if the claim is expected and all other claims are valid.
         let mut good: serde_json::Map<String, Value> = serde_json::from_str(
             r#"{"iss":"a","sub":"a","jti":"a","aud":"a","exp":1760000001,"nbf":1760000000,"iat":1760000000}"#,
         )

@@ -305,6 +305,7 @@ impl<C> RedisStore<C> {
     }
 
     fn key(&self, shard: u16) -> String {
+        // A cluster hashes only the text in braces, so that the shards of a tag share a slot.
         let (tag, rest) = (tag_of(shard), shard % SHARDS_PER_TAG);
         format!("{}:{{{tag:03x}}}:{rest:02x}", self.prefix)
     }
@@ -392,6 +393,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         let SessionRecord { id, subject, created_at, absolute_expires_at, .. } = &request.session;
         let lifetime = absolute_expires_at.saturating_since(*created_at).as_millis().to_string();
         let (name, value) = (id.to_string(), encode(&request.session));
+        // The script keeps the shard for the lifetime by either clock, whichever is longer.
         let absolute = absolute_expires_at.to_string();
         let args =
             [name.as_bytes(), &value, subject.as_bytes(), lifetime.as_bytes(), absolute.as_bytes()];

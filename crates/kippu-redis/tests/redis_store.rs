@@ -383,7 +383,7 @@ async fn hostile_texts<C: ConnectionLike + Clone + Send + Sync + 'static>(store:
     let long = "\u{10348}".repeat(128);
     let subjects: Vec<&str> = subjects.into_iter().chain([&*long]).collect();
     for &subject in &subjects {
-        // Within the limits of a record.
+        // Cuts the text to the limits of a record.
         let cut = |chars| subject.chars().take(chars).collect::<String>();
         let mut record = session(subject);
         record.kid = cut(5);

@@ -193,6 +193,7 @@ const CREATE: &str = concat!(
 /// same transaction numbers again. The snapshot then belongs to another server, and the log is read
 /// from its beginning. The name of the server contains the time of `stats_reset`, because the
 /// server resets its statistics at each recovery.
+/// The snapshot `1:1:` sees no transaction, so that the whole log is read.
 const ENDED_AFTER: &str = "\
     WITH server AS MATERIALIZED ( \
         SELECT concat_ws(' ', floor(date_part('epoch', pg_postmaster_start_time()) * 1000000)::bigint, \
@@ -314,8 +315,8 @@ impl PostgresStore {
             if row::is(&rows, "is_there")? {
                 return Ok(());
             }
-            // The server runs one message as one transaction, so that the lock covers the whole script.
-            // With IF NOT EXISTS alone, two nodes that create the same table collide.
+            // The server runs one message as one transaction, so that the lock covers the whole
+            // script. With IF NOT EXISTS alone, two nodes that create the same table collide.
             call.run_script(CREATE).await
         })
         .await

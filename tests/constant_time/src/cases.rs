@@ -163,7 +163,7 @@ fn presented(token: &str) -> [(usize, String); 3] {
         token[place] = if token[place] == b'A' { b'B' } else { b'A' };
         String::from_utf8(token).expect("a token is ASCII")
     };
-    // Not the last symbol, which has bits that are not part of the MAC.
+    // The last symbol stays, because it has bits that are not part of the MAC.
     [(0, token.to_owned()), (1, changed(mac)), (2, changed(token.len() - 2))]
 }
 

@@ -97,7 +97,7 @@ fn t<T>(inputs: [&[u8]; 2], operation: impl Fn(&[u8]) -> T) -> f64 {
         random ^= random >> 7;
         random ^= random << 17;
         let class = usize::from(random >> 32 & 1 == 1);
-        // In one buffer, so that the addresses are the same.
+        // One buffer takes all inputs, so that the addresses are the same.
         input.copy_from_slice(inputs[class]);
         let start = Instant::now();
         black_box(operation(black_box(&input)));

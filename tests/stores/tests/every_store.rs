@@ -498,7 +498,7 @@ async fn a_logout_reaches_a_verifier_in_time(data: impl Data, logouts: usize) {
                 let subject = format!("leaver-{user}");
                 let tokens = issuer.login(&*subject, &NoClaims {}).await.unwrap();
                 while verify(&tokens.access_token).is_err() {
-                    // Not fresh, because the machine is busy.
+                    // The verifier is not fresh, because the machine is busy.
                     assert!(!ended.contains(&tokens.session_id));
                     sleep(Duration::from_millis(10)).await;
                 }

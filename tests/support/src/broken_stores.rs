@@ -718,7 +718,7 @@ impl RefreshStore for BrokenStore {
             _ => now.min(UnixMillis::now()),
         };
         let over = |record: &&SessionRecord| match self.flaw {
-            // As if no client had used it in its last two hours.
+            // Treats a session as unused for its last two hours.
             Flaw::PurgeTakesLive => {
                 now.saturating_add(Duration::from_secs(7200)) >= record.expires_at
             }

@@ -40,6 +40,8 @@ impl Clocks {
     pub(super) fn see(&self, tag: u16, server: u64, clock: i64) {
         let at = Instant::now();
         if let Some(of_tag) = self.servers.get(usize::from(tag)) {
+            // Relaxed: the id guards no other memory. A stale one only costs a second try, because
+            // the script compares it with its own server.
             of_tag.store(server, Ordering::Relaxed);
         }
         let mut seen = self.seen();

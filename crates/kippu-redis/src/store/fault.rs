@@ -20,7 +20,7 @@ pub(super) fn fault(error: RedisError) -> StoreError {
 pub(super) fn corrupt() -> StoreError {
     StoreError::new(
         StoreErrorKind::Corrupt,
-        "a key under the store's prefix holds something that the store did not write",
+        "a key under the store's prefix has a value that the store did not write",
     )
 }
 
@@ -145,7 +145,7 @@ fn classify_code(code: &str) -> (StoreErrorKind, &'static str) {
         ),
         "NEWER" => (Misconfigured, NEWER),
         "WRONGTYPE" | "CORRUPT" => {
-            (Corrupt, "a key under the store's prefix holds something that the store did not write")
+            (Corrupt, "a key under the store's prefix has a value that the store did not write")
         }
         _ => (Unavailable, "Redis rejected the step"),
     }

@@ -45,7 +45,7 @@ local YEAR = 366 * 86400000
 local kept = math.max(lifetime, absolute - CLOCK / 1000) + YEAR
 redis.call('ZADD', KEYS[1], 0, id .. ' ' .. value, 0, index_of(subject) .. id)
 if left == -2 or (left >= 0 and left < kept) then
-  -- Not tostring(), which writes 1.7e+12.
+  -- tostring() would write 1.7e+12.
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', kept))
 end
 return evicted

@@ -84,6 +84,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         let places: Vec<Place> =
             cursor.as_bytes().chunks(Place::LEN).filter_map(Place::from_bytes).collect();
         let place = |tag: u16| {
+            // A cursor with another number of places comes from another server: all logs are read
+            // from the beginning.
             let is_whole = places.len() == usize::from(tags);
             places.get(usize::from(tag)).filter(|_| is_whole).copied().unwrap_or_default()
         };
@@ -171,6 +173,7 @@ fn says(answer: &Value, words: &str) -> bool {
         Value::BulkString(text) => str::from_utf8(text).is_ok_and(|text| text.contains(words)),
         Value::VerbatimString { text, .. } | Value::SimpleString(text) => text.contains(words),
         Value::Array(parts) => parts.iter().any(|part| says(part, words)),
+        // A connection to a cluster asks all nodes, and returns a map of their answers.
         Value::Map(nodes) => nodes.iter().any(|(_, part)| says(part, words)),
         _ => false,
     }

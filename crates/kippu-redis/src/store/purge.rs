@@ -52,6 +52,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         let mut tags: VecDeque<u16> = (start..TAGS).chain(0..start).collect();
         let mut damage = None;
         while let left @ 1.. = limit - done.removed {
+            // At most `left` tags, so that their shares are at least 1 and together at most `left`.
             let count = left.min(AT_ONCE).try_into().unwrap_or(usize::MAX);
             let some: Vec<u16> = tags.drain(..tags.len().min(count)).collect();
             let Some(last) = some.last() else { break };

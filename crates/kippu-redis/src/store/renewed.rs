@@ -50,7 +50,7 @@ struct State<C> {
 #[derive(Clone)]
 struct Live<C> {
     connection: C,
-    /// How many requests this connection has answered.
+    /// How many requests this connection has answered. Its address also identifies the connection.
     answers: Arc<AtomicU64>,
 }
 
@@ -209,12 +209,14 @@ impl<S: Source> Request<'_, S> {
             _ => None,
         };
         match answers {
+            // An error of the server shows that the connection works. Any other one means a loss.
             Err(error) if !is_server_error(error) => {
                 if !S::IS_CLUSTER || self.is_silent() {
                     self.shared.discard(&self.live, None);
                 }
                 return;
             }
+            // A cluster connection follows failovers itself.
             _ if S::IS_CLUSTER => {}
             Err(error) if may_be_superseded(error) => {
                 self.shared.discard(&self.live, Some(error.clone()));

@@ -42,6 +42,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         // lifetime from its value.
         let idle_end = request.rotated_at().saturating_add(request.idle_lifetime);
         let auth_time = request.auth_time.map(|time| time.to_string()).unwrap_or_default();
+        // The prefix distinguishes empty data from none.
         let data = match &request.data {
             Some(data) => [b"=", data.as_bytes()].concat(),
             None => Vec::new(),

@@ -86,6 +86,7 @@ fn decode_second(id: SessionId, value: &[u8]) -> Option<SessionRecord> {
     session.rotated_at = time(rotated_at)?;
     session.expires_at = time(expires_at)?;
     if auth_time != "-" {
+        // A session has one spelling, because the scripts compare values as texts.
         session.auth_time = time(auth_time).filter(|time| *time != created_at)?;
     }
     (session.remembered, session.idle_lifetime) = match (policy, policy.strip_prefix('t')) {

@@ -187,6 +187,7 @@ impl Listener {
 /// The messages of a connection. Messages that the listener has not handled yet count as one.
 #[derive(Default)]
 struct Messages {
+    // Stores at most one permit, so that no message is lost and none counts twice.
     any: Notify,
     is_lost: AtomicBool,
 }

@@ -94,7 +94,7 @@ impl Load {
     pub(crate) async fn wait_for(&mut self, more: u64) {
         let target = self.rotations.load(Ordering::Relaxed) + more;
         let reached = |load: &Self| load.rotations.load(Ordering::Relaxed) >= target;
-        self.wait_until("rotations to go on", reached).await;
+        self.wait_until("further rotations", reached).await;
     }
 
     pub(crate) async fn wait_for_fault(&mut self) {

@@ -20,7 +20,8 @@ use kippu::session::{RevokeReason, SessionId, SessionRecord, UnixMillis};
 
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
-/// An update adds this to a time before it returns it.
+/// An update adds this to a time before it returns it. The statements below contain the number in
+/// digits: 9007199254740992.
 pub(super) const UNSIGNED: i64 = 1 << 53;
 
 /// The version of the tables, which [`SCHEMA`] writes, too.
@@ -135,6 +136,8 @@ pub(super) const INSERT: &str = concat!(
     ", 0, NULL), ?, ?, ?, ?, ?)"
 );
 
+/// The name of the lock has 62 of the 64 characters that `GET_LOCK` accepts. It contains the
+/// database, because a lock belongs to the whole server (<https://mariadb.com/kb/en/get_lock/>).
 pub(super) const TAKE_LOCK: &str = "SELECT GET_LOCK(CONCAT('kippu_', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 56)), ?) AS is_taken";
 
 pub(super) const RELEASE_LOCK: &str = "SELECT RELEASE_LOCK(CONCAT('kippu_', LEFT(SHA2(CONCAT(DATABASE(), '/', ?), 256), 56))) AS is_released";

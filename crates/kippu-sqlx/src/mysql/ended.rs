@@ -70,6 +70,8 @@ pub(super) async fn after(mut call: Call, cursor: &EndedCursor) -> Result<EndedP
     let cursor = parsed(cursor).unwrap_or_default();
     let (last, mut entries) = from(&mut call, cursor.0).await?;
     let is_cursor = |entry: &Entry| (entry.seq, &*entry.tag) == (cursor.0, &*cursor.1);
+    // A cursor also stays valid when its entry was trimmed, as long as it was the last one. In any
+    // other case the log no longer has the entry, and the reader gets all of the log again.
     if entries.first().is_some_and(is_cursor) {
         entries.remove(0);
     } else if cursor.0 > 0 && !is_cursor(&last) {

@@ -45,6 +45,7 @@ impl Late {
             .bind(generation)
             .bind(present.kid.as_bytes())
             .bind(self.from.get())
+            // A rotation that was stored after this time is late by less than an eighth.
             .bind(at.get() - millis(accepted))
             .execute(connection)
             .await?;

@@ -39,6 +39,7 @@ impl Position {
 }
 
 fn somewhere() -> Vec<u8> {
+    // std has no other source of randomness; these bytes need not be unpredictable.
     RandomState::new().hash_one(()).to_be_bytes().to_vec()
 }
 

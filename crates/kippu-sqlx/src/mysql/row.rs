@@ -21,6 +21,7 @@ pub(super) fn check(row: &MySqlRow) -> Result<(), StoreError> {
 /// Returns the record of a row, or `None` if the row only shows the state of the server.
 pub(super) fn record(row: &MySqlRow) -> Result<Option<SessionRecord>, StoreError> {
     let Some(id) = column::<Option<Vec<u8>>>(row, "id")? else { return Ok(None) };
+    // The columns are VARBINARY, so that the driver returns bytes.
     let optional_text = |name| column::<Option<Vec<u8>>>(row, name)?.map(utf8).transpose();
     let (data, reason): (Vec<u8>, _) = (column(row, "data")?, optional_text("revoked_reason")?);
     let columns = Columns {

@@ -54,6 +54,7 @@ impl Late {
             .bind(at.get())
             .bind(millis(present.idle_lifetime))
             .bind(from.get())
+            // A rotation that was stored after this time is late by less than an eighth.
             .bind(at.get() - accepted)
             .fetch_optional(connection)
             .await?;

@@ -86,8 +86,8 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(BUSY | LOCKED))
 }
 
-/// Returns whether the error concerns only one statement. The statement has changed nothing, and
-/// the transaction can continue.
+/// Returns whether the error concerns only one statement. SQLite undoes that statement and
+/// continues the transaction: ABORT is the default of <https://www.sqlite.org/lang_conflict.html>.
 pub(super) fn is_of_statement(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(CONSTRAINT | MISMATCH))
 }

@@ -122,6 +122,7 @@ pub(super) async fn take(
             pending.settle(revoked.map(|rows| rows > 0));
         }
         Job::RevokeSubject { subject, keep, reason, now, pending } => {
+            // IS NOT instead of <>, because ?4 is NULL if no session is kept.
             let revoked = sqlx::query(
                 "UPDATE kippu_sessions SET revoked_at = ?1, revoked_reason = ?2 \
                  WHERE subject = ?3 AND id IS NOT ?4 AND revoked_at IS NULL",

@@ -95,8 +95,9 @@ fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
-        // macOS flushes to the disk only with F_FULLFSYNC; its fsync may end in the disk's cache.
-        // Other systems ignore this setting.
+        // <https://www.sqlite.org/pragma.html#pragma_fullfsync>: macOS flushes to the disk only
+        // with F_FULLFSYNC; its fsync may end in the disk's cache. Other systems ignore this
+        // setting.
         .pragma("fullfsync", "ON")
         .pragma("checkpoint_fullfsync", "ON")
         .pragma("journal_size_limit", LOG_LIMIT.to_string())

@@ -87,6 +87,7 @@ pub(super) async fn ended_after(connection: &mut SqliteConnection, after: i64) -
 fn page(rows: &[SqliteRow]) -> Result<EndedPage, StoreError> {
     let number = |row: &SqliteRow, column| row.try_get::<Option<i64>, _>(column).map_err(fault);
     let [.., last] = rows else { return Err(corrupt()) };
+    // Without new entries, the LEFT JOIN returns one row, which has only the start.
     let Some(end) = number(last, 1)? else {
         let first = number(last, 2)?.ok_or_else(corrupt)?;
         return Ok(EndedPage::last(Vec::new(), EndedCursor::new(first.to_be_bytes())));

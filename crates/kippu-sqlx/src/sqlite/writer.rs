@@ -100,6 +100,8 @@ impl SqliteWriter {
         self.check().await?;
         self.shorten_log().await?;
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
+        // IMMEDIATE takes the write lock at once. With a deferred transaction, the first write
+        // could fail with SQLITE_BUSY (<https://www.sqlite.org/lang_transaction.html>).
         sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
         if let Some(file) = &self.file {
             file.files.connected();

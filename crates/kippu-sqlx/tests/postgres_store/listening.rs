@@ -63,7 +63,7 @@ async fn a_logout_arrives_before_the_next_poll() {
     let ended = EndedSessions::follow(verifier.clone(), EndedOptions::new().max_lag(MAX_LAG));
     let run = tokio::spawn(ended.clone().run(sleep));
     let listening = tokio::spawn(verifier.listen(ended.clone()));
-    // Until the listener is connected.
+    // Repeated until the listener is connected.
     log_out(&store, &ended, 1).await;
     // With polls alone this would take five minutes; with the pings of a connection that gets no
     // notifications, more than three.

@@ -571,7 +571,7 @@ fn a_file_that_others_may_open_is_rejected() {
             assert!(error.to_string().contains(&format!("`chmod 600 {}`", beside.display())));
             fs::remove_file(beside).unwrap();
         }
-        // Also through a link.
+        // A link does not change that.
         set(&path, 0o644);
         std::os::unix::fs::symlink(&path, scratch.path().join("link")).unwrap();
         let error = SqliteStore::open(scratch.path().join("link")).await.unwrap_err();
