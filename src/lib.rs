@@ -29,7 +29,7 @@
 //!   which keys are stored.
 //! - A [`KeySource`] reads keys from where they are stored: [`EnvKeys`], [`KeyFile`],
 //!   [`KeyDirectory`], or a secret manager: see [`secret_managers`], and the crate `kippu-aws`.
-//!   [`ReloadedKeys`] reads them again while the server runs.
+//!   [`ReloadedKeys`] reads them again while the server runs; [`key_rotation`] has the steps.
 //! - [`explain()`] runs every check on one token and reports each result, for a person who wants to
 //!   know why a token is refused. The command `kippu` of the crate `kippu-cli` prints the results.
 //!   [`unverified_header`] reads a header and trusts nothing in it.
@@ -44,6 +44,27 @@
 //! [`coming_from_jsonwebtoken`] lists the calls of the crate `jsonwebtoken` with their
 //! replacements. [`coming_from_other_languages`] lists how the defaults of JWT libraries for
 //! Python, Node.js and Go differ.
+//!
+//! # What is refused
+//!
+//! | a token with | is refused |
+//! |---|---|
+//! | more than 16 KiB, or the limit that the recipient sets | before anything is decoded |
+//! | other than three segments; a byte outside `A–Z a–z 0–9 - _`; padding, white space, non-zero trailing bits | because each token has one spelling |
+//! | an `alg` that is not exactly that of the key; `none` in any spelling | before any MAC is computed; there is no code for `none` |
+//! | `crit` or `b64`, with any value | because no extension may be overlooked |
+//! | a `kid` that no key has; no `kid`, if there are several keys | without trying other keys |
+//! | a wrong, short, long or missing MAC | after a comparison over the full length, in constant time |
+//! | a header or payload that is not a strict JSON object: invalid UTF-8, a duplicate name at any depth (`"exp"` and `"\u0065xp"`), an array, a number outside the range of a double, more than 127 levels | whatever type the caller decodes into |
+//! | no `exp`, a past `exp`, a future `nbf` or `iat` | to the second; a fraction never counts in the token's favour |
+//! | a registered claim of the wrong type, including null | unless the recipient asks for that |
+//! | an `iss`, `aud`, `sub`, `jti` or `typ` that is missing or differs from the expected value | because an expected claim is required |
+//! | an `aud`, if the recipient expects none | RFC 7519 §4.1.3 |
+//!
+//! The payload is not decoded before the MAC has been verified. `jwk`, `jku`, `x5u` and `x5c` are never
+//! read. A secret shorter than the hash (RFC 7518 §3.2) and the text of a PEM, OpenSSH or JWK file are
+//! refused as a secret. An option that contradicts another one is an error, and so is a leeway of more
+//! than 10 minutes.
 //!
 //! # Features
 //!
@@ -99,6 +120,9 @@ mod key_source;
 mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
+#[doc = include_str!("key_rotation.md")]
+#[cfg(feature = "std")]
+pub mod key_rotation {}
 #[doc = include_str!("secret_managers.md")]
 #[cfg(feature = "std")]
 pub mod secret_managers {}

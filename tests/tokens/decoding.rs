@@ -777,6 +777,9 @@ fn registered_claims_are_read_and_written() {
 
     let wrong = |text| serde_json::from_str::<RegisteredClaims>(text).unwrap_err().to_string();
     assert!(wrong("[]").contains("expected a claims set"));
+    assert!(
+        wrong(r#"{"sub":true}"#).contains("invalid type: boolean `true`, expected a string at")
+    );
     assert!(wrong(r#"{"aud":7}"#).contains("expected a string or an array of strings"));
     assert!(wrong(r#"{"exp":"1"}"#).contains("expected a number of seconds since 1970"));
     let numbered: MapDeserializer<'_, _, value::Error> = MapDeserializer::new([(1, 2)].into_iter());

@@ -33,7 +33,12 @@
 //!
 //! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for handlers of axum. With the feature
 //! `grpc`, a guard answers the calls of gRPC as gRPC does. For servers without tower, see [`servers`].
+//!
+//! The page `axum_login` shows a whole login in axum.
 
+#[doc = include_str!("axum_login.md")]
+#[cfg(feature = "axum")]
+pub mod axum_login {}
 #[doc = include_str!("servers.md")]
 pub mod servers {}
 
