@@ -272,7 +272,7 @@ mod tests {
 
     /// A generator that usually writes invalid JSON would only test the parser.
     #[test]
-    fn most_of_what_it_writes_is_strict() {
+    fn most_generated_texts_are_strict() {
         let points = Expectations::at(crate::expectations::NOW).turning_points();
         let mut state = 1_u64;
         let (mut strict, mut tricky) = (0, 0);

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_compares_magnitudes() {
+    fn compares_magnitudes() {
         let numbers =
             ["0", "1e-400", "0.09", "-0.1", "1", "1.5", "-9.99", "10", "1e308", "1.1e308"];
         for (index, one) in numbers.iter().enumerate() {

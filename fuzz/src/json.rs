@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_what_rfc_8259_takes() {
+    fn accepts_what_rfc_8259_accepts() {
         for text in [
             "{}",
             " \t\r\n{ } \n",
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_numbers_and_unescapes_strings() {
+    fn keeps_numbers_and_unescapes_strings() {
         let text = r#"{"\u0061":[1.50e0,"\ud83d\ude00\u0000"],"b":{"c":false}}"#;
         let members = read_object(text.as_bytes(), 8).members.unwrap();
         let Some(Tree::Array(elements)) = member(&members, "a") else { panic!("{members:?}") };
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn it_refuses_what_the_grammar_does_not_have() {
+    fn rejects_what_the_grammar_does_not_allow() {
         for text in [
             "{",
             "{} {}",
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn it_names_the_other_defects() {
+    fn reports_the_other_defects() {
         for text in ["", " ", "[]", "null", "1", "\u{feff}{}", "x"] {
             assert_eq!(defects(text), [TextDefect::NotAnObject], "{text}");
         }
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn it_counts_members_and_depth() {
+    fn counts_members_and_depth() {
         let members = |count: usize| {
             let names: Vec<_> = (1..count).map(|name| format!(r#""{name}":0"#)).collect();
             format!(r#"{{"x":{{{}}}}}"#, names.join(","))

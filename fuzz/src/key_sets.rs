@@ -183,7 +183,7 @@ fn agree<T, W>(
             let printed = format!("{error} {error:?}");
             let k = text.split(r#""k":""#).skip(1).filter_map(|k| k.split('"').next());
             for k in k.filter(|k| k.len() >= 43 && k.is_ascii()) {
-                assert!(!told.contains(&k[..12]), "{told}");
+                assert!(!printed.contains(&k[..12]), "{printed}");
             }
             happened.insert(format!("{reported:?}"));
             None

@@ -427,7 +427,7 @@ mod tests {
 
     /// RFC 7515 A.1.
     #[test]
-    fn it_verifies_the_specifications_example() {
+    fn verifies_the_example_of_the_specification() {
         const TOKEN: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
             eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
             dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_judged_as_the_design_says() {
+    fn claims_get_the_specified_verdicts() {
         use Defect::{Audience, AudienceUnexpected, Issuer, JwtId, Missing, Subject, WrongType};
 
         let plain = expecting(|_| ());
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_judged_as_the_design_says() {
+    fn headers_get_the_specified_verdicts() {
         let typed = expecting(|expected| expected.typs = vec!["at+jwt"]);
         let plain = expecting(|_| ());
         let set = |option| Keyring::chosen(&mut crate::input::Options::new(&[option]), NOW);
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_judged_as_the_design_says() {
+    fn forms_get_the_specified_verdicts() {
         let ring = Keyring::single("HS512");
         let plain = expecting(|_| ());
         let good = token(&ring.secrets[0].header(), r#"{"exp":1e30}"#, &ring.secrets[0]);

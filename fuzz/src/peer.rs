@@ -81,7 +81,7 @@ mod tests {
     use crate::keyring::Keyring;
 
     #[test]
-    fn it_signs_and_tells_a_wrong_signature() {
+    fn signs_and_detects_a_wrong_signature() {
         install();
         for name in ["HS256", "HS384", "HS512"] {
             let [good, bad] = [0, 1].map(|change| {

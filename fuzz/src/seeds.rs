@@ -1,17 +1,17 @@
-//! The seeds that stand in the sources, as files.
+//! The seeds of all targets, as files.
 
 use crate::{documents, key_sets, sessions, web};
 
 /// A seed.
 #[derive(Clone, Debug)]
 pub struct Seed {
-    /// Where it belongs, within the folder `seeds`.
+    /// Its path in the folder `seeds`.
     pub path: String,
-    /// What it is.
+    /// The input.
     pub content: Vec<u8>,
 }
 
-/// All of them.
+/// Returns all seeds.
 pub fn all() -> Vec<Seed> {
     let texts = [
         ("json", documents::seeds::SEEDS),
@@ -38,13 +38,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_are_those_of_the_sources() {
+    fn the_seed_files_match_the_sources() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
         let mut paths = BTreeSet::new();
         for Seed { path, content } in all() {
             let found = fs::read(folder.join(&path)).ok();
             assert!(found == Some(content), "{path}: run the example `seeds`");
-            assert!(paths.insert(path.clone()), "two seeds are called {path}");
+            assert!(paths.insert(path.clone()), "two seeds have the path {path}");
         }
     }
 }

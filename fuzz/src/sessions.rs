@@ -403,7 +403,7 @@ impl<'s> Machine<'s> {
         }
         // R15
         let printed = format!("{error} {error:?} {}", error.oauth_error());
-        assert!(!told.contains(REFRESH_TOKEN_PREFIX) && !told.contains("eyJ"), "{told}");
+        assert!(!printed.contains(REFRESH_TOKEN_PREFIX) && !printed.contains("eyJ"), "{printed}");
         self.happened.insert(match wanted {
             End::Token(..) => "a token",
             End::Invalid => "invalid",

@@ -83,7 +83,7 @@ mod tests {
 
     /// The seeds decide what a fuzzer finds in its first minute.
     #[test]
-    fn each_defect_has_a_seed_that_has_no_other() {
+    fn each_defect_has_a_seed_with_no_other_defect() {
         let mut seeds = BTreeMap::<String, Vec<String>>::new();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/signed");
         for file in fs::read_dir(folder).expect("the seeds are beside the sources") {

@@ -1,7 +1,8 @@
 //! Counts the instructions that kippu takes with callgrind, and compares them with those in
 //! `baseline.txt`.
 //!
-//!     RUSTFLAGS='--cfg sha2_backend="soft"' cargo run --profile instructions -p kippu-instructions [-- --update]
+//!     RUSTFLAGS='--cfg sha2_backend="soft"' \
+//!     cargo run --profile instructions -p kippu-instructions [-- --update]
 //!
 //! An increase of more than three in a hundred is a failure. If it is intended, `--update` writes
 //! the new numbers, which belong into the same commit. Unlike times, the counts are the same in

@@ -1,6 +1,6 @@
-//! Inputs to start from, and what they reach.
+//! The seeds, and tests of what they reach.
 
-/// Inputs to start from, by name: the example `seeds` writes them down.
+/// The seeds by name. The example `seeds` writes them to files.
 pub const SEEDS: &[(&str, &str)] = &[
     ("empty", "\n{}"),
     ("nothing", "\n"),
@@ -46,7 +46,7 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("header", "\n{\"alg\":\"HS256\",\"typ\":null,\"kid\":\"\\u0000\"}"),
 ];
 
-/// Seeds of choices, and those that are no text: as the example `seeds` writes them.
+/// Returns the seeds that are choices or invalid UTF-8, as the example `seeds` writes them.
 pub fn binary_seeds() -> Vec<(String, Vec<u8>)> {
     let mut state = 1_u64;
     let mut choice = move || {
@@ -76,7 +76,7 @@ mod tests {
         json::read_object,
     };
 
-    /// What a fuzzer starts from decides what it finds in its first minute.
+    /// The seeds decide what a fuzzer finds in its first minute.
     #[test]
     fn the_seeds_reach_every_verdict() {
         let mut happened: Happened =
@@ -115,9 +115,9 @@ mod tests {
         }
     }
 
-    /// A writer of nothing but nonsense would test little.
+    /// A writer of only invalid texts would test little.
     #[test]
-    fn about_half_of_what_it_writes_is_strict() {
+    fn about_half_of_the_generated_texts_are_strict() {
         let mut state = 1_u64;
         let (mut strict, mut other) = (0, BTreeSet::new());
         for _ in 0..2_000 {

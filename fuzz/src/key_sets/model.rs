@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn it_names_every_defect() {
+    fn reports_every_defect() {
         use Defect::{
             Algorithm, KeyOperations, KeyType, Missing, Secret, TooShort, Use, WrongType,
         };

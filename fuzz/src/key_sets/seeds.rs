@@ -1,6 +1,6 @@
-//! Inputs to start from, and what they reach.
+//! The seeds, and tests of what they reach.
 
-/// Inputs to start from, by name: the example `seeds` writes them down.
+/// The seeds by name. The example `seeds` writes them to files.
 pub const SEEDS: &[(&str, &str)] = &[
     ("jwk", "\n\n{@t,@1,@a,@K}"),
     ("jwk_384", "\n\n{@t,@2,@u,@L,\"x5c\":[1]}"),
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::key_sets::{Happened, run};
 
-    /// What a fuzzer starts from decides what it finds in its first minute.
+    /// The seeds decide what a fuzzer finds in its first minute.
     #[test]
     fn the_seeds_reach_every_verdict() {
         let happened: Happened = SEEDS.iter().flat_map(|(_, seed)| run(seed.as_bytes())).collect();

@@ -1,6 +1,6 @@
-//! Inputs to start from, and what they reach.
+//! The seeds, and tests of what they reach.
 
-/// Inputs to start from, by name: the example `seeds` writes them down.
+/// The seeds by name. The example `seeds` writes them to files.
 pub const SEEDS: &[(&str, &str)] = &[
     ("rotate", "\nl0r0r0r0"),
     ("replay", "\nl0r0r1r1"),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::sessions::{Happened, run};
 
-    /// What a fuzzer starts from decides what it finds in its first minute.
+    /// The seeds decide what a fuzzer finds in its first minute.
     #[test]
     fn the_seeds_reach_everything_that_can_happen() {
         let happened: Happened = SEEDS.iter().flat_map(|(_, seed)| run(seed.as_bytes())).collect();

@@ -1,6 +1,6 @@
-//! Inputs to start from, and what they reach.
+//! The seeds, and tests of what they reach.
 
-/// Inputs to start from, by name: the example `seeds` writes them down.
+/// The seeds by name. The example `seeds` writes them to files.
 pub const SEEDS: &[(&str, &str)] = &[
     ("nothing", "0\nG/"),
     ("bearer", "0\nG@S\nA@B@a"),
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::web::{Happened, run};
 
-    /// What a fuzzer starts from decides what it finds in its first minute.
+    /// The seeds decide what a fuzzer finds in its first minute.
     #[test]
     fn the_seeds_reach_every_answer() {
         let happened: Happened = SEEDS.iter().flat_map(|(_, seed)| run(seed.as_bytes())).collect();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_left_out() {
+    fn a_text_that_is_not_a_request_is_skipped() {
         for input in ["", "0\n", "0\nG\u{e9}", "0\nG/\nA\u{7f}"] {
             assert!(run(input.as_bytes()).contains("no request"), "{input:?}");
         }
