@@ -11,8 +11,8 @@ use std::{collections::BTreeSet, sync::LazyLock};
 
 use arbitrary::{Result, Unstructured};
 use kippu::{
-    DecodeError, JsonError, Jwk, JwkError, Key, NumericDate, Validation, base64url, decode, encode,
-    unverified_header,
+    DecodeError, JsonError, Jwk, JwkError, Key, KeyError, NumericDate, Validation, base64url,
+    decode, encode, unverified_header,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -152,6 +152,10 @@ fn as_jwk(text: &[u8]) {
     match (Jwk::from_json(text), members) {
         (Err(JwkError::Json(error)), None) => same(text.as_bytes(), &error, &defects),
         (Err(JwkError::Json(error)), Some(_)) => panic!("{error:?} of {text}"),
+        // The error for a text that is not an object names what it looks like.
+        (Err(JwkError::NotAJwk { .. } | JwkError::Key(KeyError::KeyFile { .. })), None) => {
+            assert!(defects.contains(&TextDefect::NotAnObject), "{defects:?} of {text}");
+        }
         (_, Some(_)) => {}
         (found, None) => panic!("{found:?} for {defects:?} of {text}"),
     }
