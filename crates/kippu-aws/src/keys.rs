@@ -356,6 +356,7 @@ mod tests {
                     Label::Previous => Some(version(if is_after { "a" } else { "z" })),
                 })
             });
+            assert_eq!(requests, 3, "{moved_before}: it was asked again");
             let roles = Memory::default().note("keys", answer.unwrap(), LIFETIME, START).unwrap();
             let mut seen: Vec<_> = roles.accepted.iter().map(|version| &*version.id).collect();
             seen.extend([&*roles.current.id]);

@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(any(feature = "agent", feature = "sdk"))]
 mod error;
 #[cfg(any(feature = "agent", feature = "sdk"))]
 mod keys;
@@ -40,6 +41,7 @@ pub use aws_sdk_secretsmanager;
 
 #[cfg(feature = "agent")]
 pub use self::agent::SecretsManagerAgent;
+#[cfg(any(feature = "agent", feature = "sdk"))]
 pub use self::error::SecretsManagerError;
 #[cfg(feature = "sdk")]
 pub use self::secrets_manager::SecretsManager;
