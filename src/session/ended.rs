@@ -77,9 +77,8 @@ struct Inner {
     store: BoxStore,
     options: EndedOptions,
     ids: IdSet,
-    /// Until when it is fresh, in nanoseconds after `start`.
+    /// Until when it is fresh, in nanoseconds by the `elapsed` of its options.
     fresh_until: AtomicU64,
-    start: Instant,
     reading: Mutex<Reading>,
     waiters: Waiters,
 }
@@ -88,7 +87,7 @@ struct Inner {
 struct Reading {
     cursor: EndedCursor,
     /// When the older half of the ids is dropped.
-    turn_at: Instant,
+    turn_at: Duration,
 }
 
 /// How [`EndedSessions`] are followed.
@@ -98,6 +97,14 @@ pub struct EndedOptions {
     access_lifetime: Duration,
     capacity: usize,
     accepts_when_stale: bool,
+    elapsed: Elapsed,
+}
+
+/// The time since a fixed moment.
+#[derive(Clone)]
+enum Elapsed {
+    Since(Instant),
+    Given(Arc<dyn Fn() -> Duration + Send + Sync>),
 }
 
 /// Why [`EndedSessions::poll`] has read nothing, or not all.
@@ -124,6 +131,7 @@ impl Default for EndedOptions {
             access_lifetime: Duration::from_secs(15 * 60),
             capacity: 1_000_000,
             accepts_when_stale: false,
+            elapsed: Elapsed::Since(Instant::now()),
         }
     }
 }
@@ -164,9 +172,44 @@ impl EndedOptions {
         Self { accepts_when_stale: true, ..self }
     }
 
+    /// Reads the time from `elapsed`: how much has passed since a fixed moment. Unless this is called it is the host's
+    /// monotonic clock. It belongs to the timer that [`EndedSessions::run`] gets: a runtime whose time is virtual has both. A
+    /// clock that steps back lets tokens of ended sessions through.
+    ///
+    /// ```
+    /// use kippu::session::EndedOptions;
+    /// use tokio::time::Instant;
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # let _entered = runtime.enter();
+    /// // In a test that pauses tokio's time, and moves it on.
+    /// let start = Instant::now();
+    /// let options = EndedOptions::new().monotonic_clock(move || start.elapsed());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn monotonic_clock(self, elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self { elapsed: Elapsed::Given(Arc::new(elapsed)), ..self }
+    }
+
     /// For how long an id is kept at least.
     fn kept_for(&self) -> Duration {
         self.access_lifetime.saturating_add(2 * Validation::MAX_LEEWAY)
+    }
+}
+
+impl Elapsed {
+    fn now(&self) -> Duration {
+        match self {
+            Self::Since(start) => start.elapsed(),
+            Self::Given(elapsed) => elapsed(),
+        }
+    }
+}
+
+impl fmt::Debug for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Elapsed").field(&self.now()).finish()
     }
 }
 
@@ -174,15 +217,13 @@ impl EndedSessions {
     /// The sessions that end in `store`, of which nothing is known before [`run`](Self::run) runs. The store only has to be
     /// read.
     pub fn follow(store: impl RefreshStore, options: EndedOptions) -> Self {
-        let start = Instant::now();
-        let turn_at = later(start, options.kept_for());
+        let turn_at = options.elapsed.now().saturating_add(options.kept_for());
         let reading = Reading { cursor: EndedCursor::default(), turn_at };
         let inner = Inner {
             store: BoxStore::new(store),
             ids: IdSet::new(options.capacity),
             options,
             fresh_until: AtomicU64::new(0),
-            start,
             reading: Mutex::new(reading),
             waiters: Waiters::default(),
         };
@@ -225,13 +266,13 @@ impl EndedSessions {
     /// # Errors
     /// [`EndedError`]; nothing that was read is lost, and the next call goes on from there.
     pub async fn poll(&self) -> Result<(), EndedError> {
-        let Inner { store, options, ids, fresh_until, start, waiters, .. } = &*self.inner;
+        let Inner { store, options, ids, fresh_until, waiters, .. } = &*self.inner;
         // Before the store is asked: what ends from now on may be overlooked by this reading.
-        let began = Instant::now();
+        let began = options.elapsed.now();
         {
             let mut reading = self.reading();
             if reading.turn_at <= began {
-                reading.turn_at = later(began, options.kept_for());
+                reading.turn_at = began.saturating_add(options.kept_for());
                 ids.turn();
             }
         }
@@ -246,16 +287,16 @@ impl EndedSessions {
                 break;
             }
         }
-        let until = began.duration_since(*start).saturating_add(options.max_lag);
-        fresh_until.fetch_max(nanos(until), Ordering::Release);
+        fresh_until.fetch_max(nanos(began.saturating_add(options.max_lag)), Ordering::Release);
         Ok(())
     }
 
     /// Whether the last reading that was applied wholly began at most [`max_lag`](EndedOptions::max_lag) ago.
     pub fn is_fresh(&self) -> bool {
-        let Inner { fresh_until, start, .. } = &*self.inner;
+        let Inner { fresh_until, options, .. } = &*self.inner;
         let until = fresh_until.load(Ordering::Acquire);
-        nanos(start.elapsed()) <= until
+        // 0: nothing was read yet, however little time has passed.
+        until > 0 && nanos(options.elapsed.now()) <= until
     }
 
     /// Whether the session is known to have ended.
@@ -310,13 +351,35 @@ impl fmt::Debug for EndedSessions {
 /// The longest pause after a reading that has failed. A verifier that is not fresh refuses every token until one succeeds.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A moment that can be counted to, however long the time.
-fn later(start: Instant, time: Duration) -> Instant {
-    let year = Duration::from_secs(365 * 24 * 3600);
-    start + time.min(100 * year)
-}
-
 /// 585 years are the most.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+    use crate::session::store::MemoryStore;
+
+    #[test]
+    fn is_fresh_for_max_lag_by_the_given_clock() {
+        let millis = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&millis);
+        let elapsed = move || Duration::from_millis(clock.load(Ordering::Relaxed));
+        let options = EndedOptions::new().max_lag(Duration::from_millis(50));
+        let ended = EndedSessions::follow(MemoryStore::new(1), options.monotonic_clock(elapsed));
+        assert!(!ended.is_fresh(), "nothing was read");
+        millis.store(7, Ordering::Relaxed);
+        let polled = pin!(ended.poll()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_ready());
+        for (now, is_fresh) in [(7, true), (57, true), (58, false), (7, true)] {
+            millis.store(now, Ordering::Relaxed);
+            assert_eq!(ended.is_fresh(), is_fresh, "{now}");
+        }
+    }
 }
