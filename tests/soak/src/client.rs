@@ -15,7 +15,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use kippu_soak::log::{Answer, Got, Line, Micros, NEVER, Request, What, Who};
+use kippu_simulation::log::{Answer, Got, Line, Micros, NEVER, Request, What, Who};
 use serde_json::Value;
 use tokio::{net::TcpSocket, time};
 
@@ -196,6 +196,7 @@ impl Client {
             sent,
             ended,
             user: self.user,
+            server: 0,
             who: self.who,
             what,
             // Tokens that cannot be read are as odd as none.

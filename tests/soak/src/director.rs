@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kippu_soak::log::{Line, Sample, Stepped};
+use kippu_simulation::log::{Line, Sample, Stepped};
 
 use crate::stores::{Scene, Store};
 
@@ -42,7 +42,7 @@ pub(crate) fn direct(store: &mut dyn Store, mut scene: Scene<'_>, until: Instant
             let offset = offsets.next().expect("it never ends");
             scene.server.set_clock(offset);
             let to = scene.recorder.now();
-            scene.recorder.write(&Line::Stepped(Stepped { from, to, offset }));
+            scene.recorder.write(&Line::Stepped(Stepped { host: 0, from, to, offset }));
             step_at = next(&mut scene);
         }
         thread::sleep(Duration::from_secs(1));

@@ -1,5 +1,3 @@
-//! What a soak of the auth server leaves behind, and what is made of it: a log in, the rules that it breaks out.
+//! Judges the sizes that a soak of the auth server has sampled. The log and its checker are those of `kippu-simulation`.
 
-pub mod checker;
 pub mod flat;
-pub mod log;

@@ -21,7 +21,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use kippu_soak::log::{Line, Log, Said, Settings, Who};
+use kippu_simulation::log::{Line, Log, Said, Settings, Who};
 use kippu_test_support::{mysql, postgres, proxy, redis, servers};
 use tokio::{
     runtime::Runtime,
@@ -103,6 +103,7 @@ fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, 
         max_sessions: Some(MAX_SESSIONS),
         deadline: DEADLINE,
         margin: MARGIN,
+        ..Settings::default()
     }));
     let mut rng = Rng::with_seed(seed);
 

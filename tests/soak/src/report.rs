@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use kippu_soak::{
+use kippu_simulation::{
     checker,
-    flat::{Bound, growth},
     log::{Answer, Fault, FaultKind, Log, Micros, What, Who},
 };
+use kippu_soak::flat::{Bound, growth};
 
 /// A thread takes 19 MiB with the first password that it hashes, and keeps them.
 const MEMORY: Bound = Bound { percent: 25, bytes: 24 << 20 };

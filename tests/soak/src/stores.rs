@@ -9,7 +9,7 @@ mod sqlite;
 use std::{fs, ops::Range, path::Path, sync::Arc, thread, time::Duration};
 
 use fastrand::Rng;
-use kippu_soak::log::{Fault, FaultKind, Micros};
+use kippu_simulation::log::{Fault, FaultKind, Micros};
 use tokio::{runtime::Runtime, sync::RwLock};
 
 use crate::{auth_server::AuthServer, client::Recorder, users::Pace};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use kippu_soak::log::{Answer, What, Who};
+use kippu_simulation::log::{Answer, What, Who};
 use tokio::{
     sync::{RwLock, Semaphore},
     task::JoinSet,

@@ -3,7 +3,7 @@
 
 use std::{mem, time::Duration};
 
-use kippu_soak::log::{Fault, FaultKind, Span};
+use kippu_simulation::log::{Fault, FaultKind, Span};
 use sqlx::{Connection, MySqlConnection};
 use tokio::runtime::Runtime;
 
@@ -169,7 +169,9 @@ impl Store for MySqlPair {
         match kind {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
-            FaultKind::Failover | FaultKind::Replacement => self.fail_over(scene),
+            FaultKind::Failover | FaultKind::Replacement | FaultKind::Network => {
+                self.fail_over(scene)
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{mem, time::Duration};
 
-use kippu_soak::log::{Fault, FaultKind};
+use kippu_simulation::log::{Fault, FaultKind};
 use sqlx::{Connection, PgConnection};
 use tokio::runtime::Runtime;
 
@@ -171,7 +171,9 @@ impl Store for PostgresPair {
         match kind {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
-            FaultKind::Failover | FaultKind::Replacement => self.fail_over(scene),
+            FaultKind::Failover | FaultKind::Replacement | FaultKind::Network => {
+                self.fail_over(scene)
+            }
         }
     }
 }

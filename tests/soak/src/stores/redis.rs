@@ -3,7 +3,7 @@
 
 use std::{mem, time::Duration};
 
-use kippu_soak::log::{Fault, FaultKind};
+use kippu_simulation::log::{Fault, FaultKind};
 use tokio::runtime::Runtime;
 
 use super::{Scene, Store, size};
@@ -142,7 +142,9 @@ impl Store for RedisPair {
         match kind {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
-            FaultKind::Failover | FaultKind::Replacement => self.fail_over(scene),
+            FaultKind::Failover | FaultKind::Replacement | FaultKind::Network => {
+                self.fail_over(scene)
+            }
         }
     }
 }

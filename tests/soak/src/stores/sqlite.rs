@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kippu_soak::log::{Fault, FaultKind};
+use kippu_simulation::log::{Fault, FaultKind};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions,
 };
@@ -135,7 +135,9 @@ impl Store for Sqlite {
         match kind {
             FaultKind::Kill => Self::kill(scene),
             FaultKind::Stall => self.stall(scene),
-            FaultKind::Replacement | FaultKind::Failover => self.replace(scene),
+            FaultKind::Replacement | FaultKind::Failover | FaultKind::Network => {
+                self.replace(scene)
+            }
         }
     }
 }

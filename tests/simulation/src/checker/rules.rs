@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    clock::{SLACK, micros, seconds},
+    clock::{Hosts, When, micros, seconds},
     limit::{self, Limit},
     outages,
     story::{Cause, Life, Story},
 };
-use crate::log::{Answer, Got, Micros, Request, Span, What};
+use crate::log::{Answer, Got, Request, Span, What};
 
 pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
 
@@ -78,8 +78,9 @@ pub(super) fn refreshes(
 fn one_successor(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
     let mut parents: HashMap<u64, u64> = HashMap::new();
+    let losses = successors_to_lose(story);
     for (token, successors) in &story.successors {
-        if successors.len() > 1 {
+        if successors.len() > 1 + losses.get(token).copied().unwrap_or_default() {
             found.push(format!("token {token} has the successors {successors:?}"));
         }
         for successor in successors {
@@ -97,6 +98,20 @@ fn one_successor(story: &Story<'_>) -> Vec<String> {
         }
     }
     found
+}
+
+/// How many times the successor of each token may have been lost: it is made again, with the next key.
+fn successors_to_lose(story: &Story<'_>) -> HashMap<u64, usize> {
+    let mut losses: HashMap<u64, BTreeSet<Span>> = HashMap::new();
+    if !story.server.settings.rotates_keys {
+        return HashMap::new();
+    }
+    for request in story.log.requests.iter().filter(|request| request.what == What::Refresh) {
+        if let Some(token) = request.token {
+            losses.entry(token).or_default().extend(story.server.losses_of(request));
+        }
+    }
+    losses.into_iter().map(|(token, losses)| (token, losses.len())).collect()
 }
 
 /// By what the server logged: as many rotations as generations, but for answers that were lost, and rotations that may have
@@ -135,7 +150,7 @@ fn good_within_the_grace(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, generation, request| {
         request.answer == Answer::Refused
             && life.used_maybe(generation) < request.ended
-            && !life.may_be_ended(request.ended)
+            && !life.may_have_ended_for(request)
     })
 }
 
@@ -167,7 +182,7 @@ fn reuse_is_told(story: &Story<'_>) -> Vec<String> {
             })
             .map(|(_, request)| request.ended)
             .min();
-        let is_certain = first.is_some_and(|at| !life.may_be_ended_otherwise(at))
+        let is_certain = first.is_some_and(|at| !life.may_be_ended_otherwise(at, Hosts::ALL))
             && !possible.iter().any(|(_, request)| {
                 story.server.is_in_doubt(request) || story.server.may_be_unlogged(request)
             });
@@ -199,7 +214,8 @@ fn forged(story: &Story<'_>) -> Vec<String> {
     let is_forged = |what| matches!(what, What::Forged | What::FalseLogout);
     let forged = story.log.requests.iter().filter(|request| is_forged(request.what));
     let is_answered = |request: &&Request| {
-        !matches!(request.answer, Answer::Refused | Answer::Broken | Answer::Unsent)
+        let Request { answer, .. } = request;
+        !matches!(answer, Answer::Refused | Answer::Broken | Answer::Unsent | Answer::Lost)
     };
     let answered = forged.filter(is_answered);
     answered.map(|request| format!("at {} it was {:?}", request.sent, request.answer)).collect()
@@ -220,7 +236,8 @@ fn over(story: &Story<'_>) -> Vec<String> {
         // A session goes on from its first use, whichever client made it; a replay is not a use. A token is judged by
         // the time of its presentation, however long the store stalls after that.
         let made = life.made(generation, request.ended);
-        let used = (life.first_use(generation), life.used(generation, request.ended).1);
+        let used = life.used(generation, request.ended);
+        let used = When::new((life.first_use(generation), used.span.1), used.by);
         let is_idle = story.server.clock.passed(seconds(idle), made, used);
         let is_over = life.is_over(request, &[Cause::Expiry]);
         request.is_done() && (is_idle || is_over)
@@ -232,8 +249,9 @@ fn over(story: &Story<'_>) -> Vec<String> {
     // For a logout it proves the session, whether it has expired or not.
     for request in story.log.requests.iter().filter(|request| request.what != What::Logout) {
         let end = request.access.and_then(|access| ends.get(&access)).copied();
-        let now = story.server.clock.earliest(request.span());
-        if let Some(end) = end.filter(|end| request.is_done() && end + SLACK < now) {
+        let clock = &story.server.clock;
+        let now = clock.earliest(When::of(request));
+        if let Some(end) = end.filter(|end| request.is_done() && end + clock.slack() < now) {
             found.push(format!("an access token that ended at {end} was good at {now}"));
         }
     }
@@ -251,7 +269,8 @@ fn not_prolonged(story: &Story<'_>) -> Vec<String> {
     // Since something happened, with the fraction that a time in a token does not have.
     let mut may_last = |request: &Request, since: &Request, lifetime: u64| {
         let Some(got) = &request.got else { return };
-        let latest = story.server.clock.latest(since.span()) + seconds(lifetime + 1) + SLACK;
+        let clock = &story.server.clock;
+        let latest = clock.latest(When::of(since)) + seconds(lifetime + 1) + clock.slack();
         let end = end(story, got);
         if end > latest {
             found.push(format!("access token {} ends at {end}, after {latest}", got.access));
@@ -343,17 +362,14 @@ pub(super) fn shown(story: &Story<'_>, causes: &[Cause]) -> Vec<String> {
     found
 }
 
-/// How long after the end of a session the server may accept its access tokens, as `EndedOptions` has it by default.
-const MAX_LAG: Micros = 1_000_000;
-
 /// The server refuses what it does not know, so that no fault excuses an answer. A session that ends by its age is in no log.
 fn refused_in_time(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
+    let max_lag = story.server.settings.margins.max_lag;
     for life in &story.lives {
         for look in life.looks.iter().filter(|look| look.what == What::Me && look.is_done()) {
-            let before = (look.sent.saturating_sub(MAX_LAG), look.ended);
-            let logged = [Cause::Logout, Cause::Reuse, Cause::Limit, Cause::Removal];
-            if life.is_over_within(before, &logged) {
+            let before = (look.sent.saturating_sub(max_lag), look.ended);
+            if life.is_in_the_log(before) {
                 found.push(told(life, look));
             }
         }
@@ -371,16 +387,16 @@ fn for_a_reason(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, generation, request| {
         request.answer == Answer::Refused
             && life.used_maybe(generation) >= request.ended
-            && !life.may_be_ended(request.ended)
+            && !life.may_have_ended_for(request)
     });
     for life in &story.lives {
         let looked = life.looks.iter().filter(|look| look.answer == Answer::Refused);
         found.extend(
-            looked.filter(|look| !life.may_be_ended(look.ended)).map(|look| told(life, look)),
+            looked.filter(|look| !life.may_have_ended_for(look)).map(|look| told(life, look)),
         );
         for list in lists(story, life).iter().filter(|list| life.login.ended < list.sent) {
             let is_listed = list.listed.iter().any(|id| id == life.id);
-            if !is_listed && !life.may_be_ended(list.ended) {
+            if !is_listed && !life.may_have_ended_for(list) {
                 found.push(format!(
                     "{}, and is in no list at {}",
                     told(life, life.login),
@@ -422,7 +438,7 @@ fn is_odd(story: &Story<'_>, request: &Request) -> bool {
         |other: &&Request| other.got.as_ref().is_some_and(|got| Some(got.access) == request.access);
     let may_be_early = |made: &Request| {
         let clock = &story.server.clock;
-        clock.earliest(request.span()) < clock.latest(made.span()) + SLACK
+        clock.earliest(When::of(request)) < clock.latest(When::of(made)) + clock.slack()
     };
     match request.answer {
         Answer::Odd => true,

@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    clock::seconds,
+    clock::{Hosts, When, seconds},
     limit::Limit,
-    server::{SWEEP, Server},
+    server::Server,
 };
 use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, Span, What};
 
@@ -48,6 +48,15 @@ struct Death {
     /// end, or the end may be lost.
     until: Micros,
     cause: Cause,
+    /// Whether the log of ended sessions has it for certain.
+    is_logged: bool,
+}
+
+impl Death {
+    /// Whether it had come before these times, and was there until their end.
+    fn covers(&self, (from, to): Span) -> bool {
+        self.at < from && to <= self.until
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,23 +219,29 @@ impl<'l> Life<'l> {
     }
 
     /// When a generation was made.
-    pub(super) fn made(&self, generation: usize, at: Micros) -> Span {
-        generation.checked_sub(1).map_or(self.login.span(), |before| self.used(before, at))
+    pub(super) fn made(&self, generation: usize, at: Micros) -> When {
+        generation.checked_sub(1).map_or(When::of(self.login), |before| self.used(before, at))
     }
 
-    /// When a generation was used up.
-    pub(super) fn used(&self, generation: usize, at: Micros) -> Span {
+    /// When a generation was used up, by the clock of the server that did it.
+    pub(super) fn used(&self, generation: usize, at: Micros) -> When {
         let maybe = self.used_maybe(generation);
         // An answer before that is another rule's breach.
-        (maybe, self.used_surely(generation, at).max(maybe))
+        let span = (maybe, self.used_surely(generation, at).max(maybe));
+        let uses = self.refreshes.get(generation).into_iter().flatten();
+        let uses = uses.filter(|request| self.may_have_done(request));
+        let by = uses.map(|request| Hosts::one(request.server)).fold(Hosts::NONE, Hosts::and);
+        // The store adds its wait to the time at which the token was presented.
+        let read_from = Some(self.first_use(generation));
+        When { span, by: by.or_all(), read_from }
     }
 
     /// Whether a presentation cannot be a retry, whatever happened to the requests in doubt.
     pub(super) fn is_reuse(&self, generation: usize, request: &Request) -> bool {
         let Server { settings, clock, .. } = self.server;
         let used = self.used(generation, request.ended);
-        let is_late = clock.passed(seconds(settings.grace), used, request.span());
-        (used.1 < request.sent && is_late)
+        let is_late = clock.passed(seconds(settings.grace), used, When::of(request));
+        (used.span.1 < request.sent && is_late)
             || self.used_surely(generation + 1, request.ended) < request.sent
     }
 
@@ -234,25 +249,29 @@ impl<'l> Life<'l> {
     /// earliest request that can have brought it about bounds from below, and the end of a stall.
     pub(super) fn may_be_reuse(&self, generation: usize, request: &Request) -> bool {
         let Server { settings, clock, .. } = self.server;
-        let (used, surely) = self.used(generation, request.ended);
+        // A request in doubt may have been judged later than its client waited for the answer.
+        let judged = self.server.made_by(request);
+        let used = self.used(generation, judged);
+        let (maybe, surely) = used.span;
         let grace = seconds(settings.grace) - self.server.unnoticed();
-        let is_late = used < request.ended
-            && clock.may_have_passed(grace, (used, surely.min(request.ended)), request.span());
-        let is_old = self.used_maybe(generation + 1) < request.ended;
+        let used = When { span: (maybe, surely.min(judged)), ..used };
+        let presented = When { span: (request.sent, judged), ..When::of(request) };
+        let is_late = maybe < judged && clock.may_have_passed(grace, used, presented);
+        let is_old = self.used_maybe(generation + 1) < judged;
         (request.answer == Answer::Refused || self.server.is_in_doubt(request))
             && (is_late || is_old)
     }
 
-    /// Whether anything else than a reuse may have ended it before `at`.
-    pub(super) fn may_be_ended_otherwise(&self, at: Micros) -> bool {
-        self.may_be_gone(at) || self.evictors.iter().any(|login| login.sent < at)
+    /// Whether anything else than a reuse may have ended it before `at`, by the clock of a server.
+    pub(super) fn may_be_ended_otherwise(&self, at: Micros, by: Hosts) -> bool {
+        self.may_be_gone(at, by) || self.evictors.iter().any(|login| login.sent < at)
     }
 
     /// Whether a logout, its age or a failover may have ended it before `at`.
-    pub(super) fn may_be_gone(&self, at: Micros) -> bool {
+    pub(super) fn may_be_gone(&self, at: Micros, by: Hosts) -> bool {
         let is_logged_out =
             self.logouts.iter().any(|logout| self.may_have_done(logout) && logout.sent < at);
-        is_logged_out || self.may_be_expired(at) || self.server.may_be_lost(self.login, at)
+        is_logged_out || self.may_be_expired(at, by) || self.server.may_be_lost(self.login, at)
     }
 
     /// Whether a reuse may have ended it before `at`.
@@ -262,35 +281,44 @@ impl<'l> Life<'l> {
         })
     }
 
-    /// Whether its time may have been over at a moment before `at`: from then on it may have been swept away.
-    pub(super) fn may_be_expired(&self, at: Micros) -> bool {
+    /// Whether its time may have been over at a moment before `at`, by the clock of the server that was asked, or by that of a
+    /// store, which may have removed it then. A store removes nothing that is not over by its own clock.
+    pub(super) fn may_be_expired(&self, at: Micros, by: Hosts) -> bool {
         let Server { settings, clock, .. } = self.server;
-        let Settings { idle_lifetime, session_lifetime, .. } = *settings;
+        let Settings { idle_lifetime, session_lifetime, margins, .. } = settings;
+        let by = by.and(self.server.stores());
         let is_idle = |generation| {
             let made = self.made(generation, at);
+            let begun = made.span.0;
             // As long as it was the newest.
             let until = self.used_surely(generation, at).min(at);
-            let swept = (made.0.saturating_sub(SWEEP), until.max(made.0));
-            let lifetime = seconds(idle_lifetime) - self.server.unnoticed();
-            made.0 < at && clock.may_have_passed(lifetime, made, swept)
+            let swept = When::new((begun.saturating_sub(margins.sweep), until.max(begun)), by);
+            let lifetime = seconds(*idle_lifetime) - self.server.unnoticed();
+            begun < at && clock.may_have_passed(lifetime, made, swept)
         };
-        let (begun, login) = (self.login.sent, self.login.span());
-        clock.may_have_passed(seconds(session_lifetime), login, (begun, at))
-            || (0..self.tokens.len()).any(is_idle)
+        let ever = When::new((self.login.sent, at), by);
+        clock.may_have_passed(seconds(*session_lifetime), When::of(self.login), ever)
+            // A request in doubt may have made one more generation than was seen.
+            || (0..=self.tokens.len()).any(is_idle)
     }
 
-    /// Whether anything that was asked may have ended it before `at`.
-    pub(super) fn may_be_ended(&self, at: Micros) -> bool {
-        self.may_be_reused(at) || self.may_be_ended_otherwise(at)
+    /// Whether anything that was asked may have ended it before `at`, by the clock of a server.
+    pub(super) fn may_be_ended(&self, at: Micros, by: Hosts) -> bool {
+        self.may_be_reused(at) || self.may_be_ended_otherwise(at, by)
+    }
+
+    /// Whether anything that was asked may have ended it before this was answered.
+    pub(super) fn may_have_ended_for(&self, request: &Request) -> bool {
+        self.may_be_ended(request.ended, Hosts::one(request.server))
     }
 
     /// Whether its idle lifetime had passed for certain when something was asked.
-    pub(super) fn is_idle(&self, asked: Span) -> bool {
+    pub(super) fn is_idle(&self, asked: When) -> bool {
         let Server { settings, clock, .. } = self.server;
         let uses = self.all_refreshes().map(|(_, request)| request);
         let mut uses = uses.filter(|request| self.may_have_done(request)).chain([self.login]);
         uses.all(|request| {
-            clock.passed(seconds(settings.idle_lifetime), self.server.made(request), asked)
+            clock.passed(seconds(settings.idle_lifetime), self.server.made_when(request), asked)
         })
     }
 
@@ -319,7 +347,10 @@ impl<'l> Life<'l> {
             let is_removal = logout.what == What::Leave;
             if logout.is_done() && is_before {
                 let cause = if is_removal { Cause::Removal } else { Cause::Logout };
-                deaths.push(Death { at: logout.ended, until: self.kept(logout), cause });
+                // A session that was swept or lost is not there to be ended with the others of its user.
+                let is_logged = logout.what == What::Logout || !self.may_be_away(logout.ended);
+                let until = self.kept(logout);
+                deaths.push(Death { at: logout.ended, until, cause, is_logged });
             }
         }
         for (generation, request) in self.all_refreshes() {
@@ -337,14 +368,28 @@ impl<'l> Life<'l> {
         deaths
     }
 
+    /// Whether the store may have had no record of it at a moment before `at`.
+    fn may_be_away(&self, at: Micros) -> bool {
+        self.may_be_expired(at, Hosts::ALL) || self.server.may_be_lost(self.login, at)
+    }
+
     /// The end that this request brought about, unless it found the session expired.
     fn found_ended(&self, request: &Request, cause: Cause) -> Death {
-        let until = if self.may_be_expired(request.ended) {
+        let until = if self.may_be_expired(request.ended, Hosts::one(request.server)) {
             self.server.clock.goes_on_from(request.sent).min(self.may_be_back_from(request))
         } else {
             NEVER
         };
-        Death { at: request.ended, until: until.min(self.kept(request)), cause }
+        let mut until = until.min(self.kept(request));
+        if cause == Cause::Refusal {
+            // The end that it found may be lost in the store, where the server still has it in memory.
+            let ends = self.logouts.iter().copied().chain(self.all_refreshes().map(|(_, one)| one));
+            let earlier =
+                ends.filter(|end| end.sent < request.ended && end.answer != Answer::Unsent);
+            until = earlier.map(|end| self.kept(end)).fold(until, Micros::min);
+        }
+        let is_logged = cause != Cause::Refusal && !self.may_be_away(request.ended);
+        Death { at: request.ended, until, cause, is_logged }
     }
 
     /// Until when an end that this request brought about, or saw, is there for certain.
@@ -357,13 +402,14 @@ impl<'l> Life<'l> {
     fn may_be_back_from(&self, refused: &Request) -> Micros {
         let Server { settings, clock, .. } = self.server;
         let lifetime = seconds(settings.idle_lifetime);
+        let presented = |one: &Request| When { span: (one.sent, one.sent), ..When::of(one) };
         let is_waiting = |(generation, one): (usize, &Request)| {
             let made = self.made(generation, refused.ended);
             let until = self.server.made_by(one).min(self.used_surely(generation, refused.ended));
             self.may_have_done(one)
                 && one.sent < refused.ended
                 && refused.sent < until
-                && !clock.passed(lifetime, made, (one.sent, one.sent))
+                && !clock.passed(lifetime, made, presented(one))
         };
         let is_waiting = self.all_refreshes().any(is_waiting);
         if is_waiting { self.server.moving_from(refused.sent) } else { NEVER }
@@ -371,16 +417,21 @@ impl<'l> Life<'l> {
 
     /// Whether it had ended for one of these causes before something was asked.
     pub(super) fn is_over(&self, request: &Request, causes: &[Cause]) -> bool {
-        self.is_over_within(request.span(), causes)
+        self.is_over_within(When::of(request), causes)
     }
 
     /// The same, when it was asked between these times.
-    pub(super) fn is_over_within(&self, asked: Span, causes: &[Cause]) -> bool {
+    pub(super) fn is_over_within(&self, asked: When, causes: &[Cause]) -> bool {
         let Server { settings, clock, .. } = self.server;
         let lifetime = seconds(settings.session_lifetime);
         let is_expired =
-            causes.contains(&Cause::Expiry) && clock.passed(lifetime, self.login.span(), asked);
+            causes.contains(&Cause::Expiry) && clock.passed(lifetime, When::of(self.login), asked);
         let mut deaths = self.deaths.iter().filter(|death| causes.contains(&death.cause));
-        is_expired || deaths.any(|death| death.at < asked.0 && asked.1 <= death.until)
+        is_expired || deaths.any(|death| death.covers(asked.span))
+    }
+
+    /// Whether it had certainly ended within these times, and the log of ended sessions has that.
+    pub(super) fn is_in_the_log(&self, span: Span) -> bool {
+        self.deaths.iter().any(|death| death.is_logged && death.covers(span))
     }
 }

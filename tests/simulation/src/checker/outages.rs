@@ -1,14 +1,11 @@
 //! The rules about what a server answers while its store stalls, fails over or is away, and what is left afterwards.
 
 use super::{
+    clock::Hosts,
     rules::{refreshes, shown, told},
     story::{Cause, Story},
 };
-use crate::log::{Answer, FaultKind, Micros, Request, What};
-
-/// How soon after a fault the server has to be as before: a request may find an old connection, and wait for it until the
-/// store's deadline.
-const SOON: Micros = 8_000_000;
+use crate::log::{Answer, FaultKind, Request, What};
 
 /// The store holds still, or its file is not the one that will be there: a change that begins and is answered in this time
 /// cannot be in it.
@@ -26,8 +23,9 @@ pub(super) fn acknowledged_in_vain(story: &Story<'_>) -> Vec<String> {
     for life in &story.lives {
         let logouts = life.logouts.iter().copied();
         let logouts = logouts.filter(|logout| {
-            still(logout)
-                .is_some_and(|(from, _)| life.login.ended < logout.sent && !life.may_be_ended(from))
+            still(logout).is_some_and(|(from, _)| {
+                life.login.ended < logout.sent && !life.may_be_ended(from, Hosts::ALL)
+            })
         });
         let login = Some(life.login).filter(|login| still(login).is_some());
         found.extend(logouts.chain(login).map(|request| told(life, request)));
@@ -41,7 +39,7 @@ pub(super) fn shown_alive(story: &Story<'_>) -> Vec<String> {
 
 /// Without a restart, since the server is only restarted where that is the fault.
 pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
-    let server = story.server;
+    let (server, soon) = (story.server, story.server.settings.margins.soon);
     let is_failure = |request: &&Request| {
         matches!(request.answer, Answer::Unavailable | Answer::Broken | Answer::Unsent)
     };
@@ -50,7 +48,7 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
         .requests
         .iter()
         .filter(is_failure)
-        .filter(|request| !server.is_excused(request, SOON))
+        .filter(|request| !server.is_excused(request, soon))
         .filter(|request| request.what != What::Login || !server.may_sweep(request))
         .map(|request| {
             let Request { what, answer, sent, ended, .. } = request;
@@ -62,9 +60,18 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
     };
     let end = story.log.requests.iter().map(|request| request.sent).max().unwrap_or_default();
     for fault in &server.faults {
-        let until = fault.span.1.saturating_add(SOON);
+        let until = fault.span.1.saturating_add(soon);
+        let after = |one: &&Request| fault.span.1 <= one.sent && one.ended <= until;
         let mut writes = story.log.requests.iter().filter(is_write);
-        if until < end && !writes.any(|one| fault.span.1 <= one.sent && one.ended <= until) {
+        // A fault that comes right behind it is the reason.
+        let is_followed = server.faults.iter().any(|other| {
+            fault.span.1 <= other.span.1 && other.span.0 <= until && fault.span != other.span
+        });
+        let mut failures = story.log.requests.iter().filter(is_failure);
+        let is_bad = !is_followed
+            && !writes.any(|one| after(&one))
+            && (!server.settings.is_sparse || failures.any(|one| after(&one)));
+        if until < end && is_bad {
             found.push(format!("after {}, until {until}, no write succeeded", fault.what));
         }
     }
@@ -74,26 +81,30 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
 pub(super) fn used_up_by_a_failure(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, generation, request| {
         let mut before = life.refreshes[generation].iter();
+        let has_done_nothing =
+            |one: &Request| matches!(one.answer, Answer::Failed | Answer::Limited);
         request.answer == Answer::Refused
-            && before.any(|one| one.answer == Answer::Failed && one.ended < request.sent)
-            && !life.may_be_ended(request.ended)
+            && before.any(|one| has_done_nothing(one) && one.ended < request.sent)
+            && !life.may_have_ended_for(request)
     })
 }
 
 /// The deadline of each step that the request takes one after another, and a margin for the rest. A refresh reads the
-/// session, then the account, then rotates; a login whose session is in the store ends it when it fails.
+/// session, then rotates, and reads it again where another request was faster; a login whose session is in the store ends it when
+/// it fails.
 pub(super) fn late(story: &Story<'_>) -> Vec<String> {
     let settings = &story.server.settings;
     let steps = |what| match what {
         What::Me | What::Forged | What::FalseLogout => 0,
         What::Live => 1,
-        What::Refresh => 3,
+        What::Refresh | What::Login => 3,
         _ => 2,
     };
     let limit = |what| steps(what) * settings.deadline + settings.margin;
     let is_late = |request: &&Request| {
         let taken = request.ended.saturating_sub(request.sent);
-        taken > limit(request.what) * 1_000_000 && request.answer != Answer::Unsent
+        taken > limit(request.what) * 1_000_000
+            && !matches!(request.answer, Answer::Unsent | Answer::Lost)
     };
     let late = story.log.requests.iter().filter(is_late);
     late.map(|request| {

@@ -5,7 +5,7 @@ mod limit;
 
 use std::collections::BTreeMap;
 
-use kippu_soak::{
+use kippu_simulation::{
     checker::{check, rules},
     log::{
         Answer, Fault, FaultKind, Got, Log, NEVER, Request, Said, Settings, Span, Stepped, What,
@@ -35,6 +35,7 @@ impl Story {
             max_sessions: None,
             deadline: 3,
             margin: 2,
+            ..Settings::default()
         };
         Self(Log { settings, ..Log::default() })
     }
@@ -45,6 +46,7 @@ impl Story {
             sent: micros(at),
             ended: micros(at + 0.5),
             user: 1,
+            server: 0,
             who: Who::Owner,
             what,
             answer,
@@ -135,7 +137,7 @@ impl Story {
 
     /// The server's clock is set, within a tenth of a second.
     fn step(&mut self, at: f64, offset: i64) {
-        self.0.stepped.push(Stepped { from: micros(at), to: micros(at + 0.1), offset });
+        self.0.stepped.push(Stepped { host: 0, from: micros(at), to: micros(at + 0.1), offset });
     }
 
     /// The last access token ends as many seconds later.
@@ -1018,7 +1020,7 @@ fn a_failure_that_uses_a_token_up() {
 fn an_answer_that_comes_too_late() {
     let limits = [
         (What::Live, 5.0),
-        (What::Login, 8.0),
+        (What::Login, 11.0),
         (What::Refresh, 11.0),
         (What::Me, 2.0),
         (What::Forged, 2.0),

@@ -1,18 +1,11 @@
 //! How the server was set up, the clock that it was shown, and the faults of its store: when the store cannot have
 //! changed anything, and which changes it may have lost.
 
-use super::clock::{Clock, seconds};
+use super::clock::{Clock, Hosts, When, seconds};
 use crate::log::{Answer, Fault, FaultKind, Log, Micros, Request, Settings, Span};
 
 /// How long the server may keep a line of its log, in microseconds.
 const LOG_DELAY: Micros = 100_000;
-
-/// How long a store may work on what waited for the end of a fault, in microseconds.
-const BACKLOG: Micros = 1_000_000;
-
-/// How long a sweep of all sessions may take: it goes by the time at which it began. That of Redis asks for many shards,
-/// one after the other.
-pub(super) const SWEEP: Micros = 10_000_000;
 
 pub(super) struct Server {
     pub(super) settings: Settings,
@@ -22,7 +15,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn of(log: &Log) -> Self {
-        let clock = Clock::of(&log.stepped);
+        let clock = Clock::of(log);
         Self { settings: log.settings.clone(), clock, faults: log.faults.clone() }
     }
 
@@ -58,7 +51,7 @@ impl Server {
     /// Whether a request may have been done, though no client got an answer that says so.
     pub(super) fn is_in_doubt(&self, request: &Request) -> bool {
         match request.answer {
-            Answer::Unavailable | Answer::Broken => true,
+            Answer::Unavailable | Answer::Broken | Answer::Lost => true,
             // In a file that was at its place when the change was made, and not when it was to be answered.
             Answer::Failed => self.faults.iter().any(|fault| {
                 let gone = fault.still.map_or(fault.span.1, |(gone, _)| gone);
@@ -71,10 +64,16 @@ impl Server {
 
     /// Until when the change of a request was made, if it was. One in doubt may wait in the store for the end of a fault.
     pub(super) fn made_by(&self, request: &Request) -> Micros {
-        let (sent, ended) = request.span();
+        let Settings { deadline, margin, margins, .. } = &self.settings;
+        let (sent, mut ended) = request.span();
+        if request.answer == Answer::Lost {
+            // The server goes on with it, for as long as all steps of a refresh may take.
+            let longest = (3 * deadline + margin).saturating_mul(1_000_000);
+            ended = ended.max(sent.saturating_add(longest));
+        }
         let faults = self.faults.iter().map(|fault| fault.span);
         let waited = faults.filter(|(from, to)| *from <= ended && sent <= *to);
-        let waited = waited.map(|(_, to)| to.saturating_add(BACKLOG)).max();
+        let waited = waited.map(|(_, to)| to.saturating_add(margins.backlog)).max();
         waited.filter(|_| self.is_in_doubt(request)).map_or(ended, |waited| waited.max(ended))
     }
 
@@ -83,11 +82,24 @@ impl Server {
         (request.sent, self.made_by(request))
     }
 
+    /// The same, by the clock of the server that was asked.
+    pub(super) fn made_when(&self, request: &Request) -> When {
+        let when = When::new(self.made(request), Hosts::one(request.server));
+        When { read_from: Some(request.sent), ..when }
+    }
+
+    /// The clocks of the hosts that decide what may be removed.
+    pub(super) fn stores(&self) -> Hosts {
+        let stores = self.settings.store_hosts.iter().map(|host| Hosts::one(*host));
+        stores.fold(Hosts::NONE, Hosts::and).or_all()
+    }
+
     /// Whether a sweep that began before the clock was set back may have removed the session of a login that is under way.
     pub(super) fn may_sweep(&self, login: &Request) -> bool {
         let (sent, ended) = login.span();
         let lifetime = seconds(self.settings.idle_lifetime);
-        self.clock.may_have_passed(lifetime, (sent, ended), (sent.saturating_sub(SWEEP), ended))
+        let swept = (sent.saturating_sub(self.settings.margins.sweep), ended);
+        self.clock.may_have_passed(lifetime, When::of(login), When::new(swept, self.stores()))
     }
 
     /// Whether the event of an answered request may be missing from the server's log. A thread of the server writes the

@@ -1,5 +1,6 @@
-//! The log of a run, one JSON object a line: each request with its answer, the lines that the server logged about its
-//! sessions, the faults, and samples of sizes. Tokens are numbers in it, in the order in which they were first seen.
+//! The log of a run, one JSON object a line: each request with its answer, the lines that the
+//! server logged about its sessions, the faults, and samples of sizes. Tokens are numbers in it, in
+//! the order in which they were first seen.
 
 use std::{
     fs::File,
@@ -44,6 +45,48 @@ pub struct Settings {
     pub deadline: u64,
     /// How long a request may take besides.
     pub margin: u64,
+    /// The hosts whose clocks a store reads for what it may remove, by their numbers; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub store_hosts: Vec<u32>,
+    #[serde(default)]
+    pub margins: Margins,
+    /// The key that signs refresh tokens was replaced during the run.
+    #[serde(default)]
+    pub rotates_keys: bool,
+    /// There are so few clients that for some seconds none of them may have anything to write.
+    #[serde(default)]
+    pub is_sparse: bool,
+}
+
+/// The tolerances of the checker where times are measured, in microseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Margins {
+    /// How far apart a clock of the log and the clock of a host may be.
+    pub slack: Micros,
+    /// How long a sweep of all sessions may take: it goes by the time at which it began.
+    pub sweep: Micros,
+    /// How soon after a fault the server has to be as before: a request may find an old connection,
+    /// and wait for it until the store's deadline.
+    pub soon: Micros,
+    /// How long a store may work on what waited for the end of a fault.
+    pub backlog: Micros,
+    /// How long after the end of a session a server may accept its access tokens:
+    /// `EndedOptions::max_lag`.
+    pub max_lag: Micros,
+}
+
+impl Default for Margins {
+    /// For processes of one machine, whose servers cut times to milliseconds. The sweep of Redis
+    /// asks for many shards, one after the other.
+    fn default() -> Self {
+        Self {
+            slack: 250_000,
+            sweep: 10_000_000,
+            soon: 8_000_000,
+            backlog: 1_000_000,
+            max_lag: 1_000_000,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,7 +100,8 @@ pub enum What {
     Forged,
     /// With a refresh token, or with an access token, which may have expired.
     Logout,
-    /// A logout that proves nothing: its token is not one that the server made, or another site sent it along.
+    /// A logout that proves nothing: its token is not one that the server made, or another site
+    /// sent it along.
     FalseLogout,
     LogoutAll,
     LogoutOthers,
@@ -77,16 +121,18 @@ pub enum Who {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Done,
-    /// `invalid_grant`, or an access token whose session has ended; of a logout, that no session was ended; of a login, that
-    /// its session had ended before the answer.
+    /// `invalid_grant`, or an access token whose session has ended; of a logout, that no session
+    /// was ended; of a login, that its session had ended before the answer.
     Refused,
     /// An access token that has expired.
     Expired,
-    /// An access token that is not valid for another reason: the clock was set back since it was made.
+    /// An access token that is not valid for another reason: the clock was set back since it was
+    /// made.
     Early,
     /// Of a login: its user has as many sessions as he may.
     NoRoom,
-    /// Too many logins, or a login that is not recent enough for this: nothing was done.
+    /// Too many logins, a login that is not recent enough for this, or a token that would be too
+    /// long: nothing was done.
     Limited,
     /// Nobody listened: nothing was done.
     Unsent,
@@ -96,6 +142,8 @@ pub enum Answer {
     Failed,
     /// The connection ended, or the client gave up: it may have been done.
     Broken,
+    /// The client did not wait for the answer, or its own network lost it: it may have been done.
+    Lost,
     /// Anything else, which should not be.
     Odd,
 }
@@ -105,6 +153,9 @@ pub struct Request {
     pub sent: Micros,
     pub ended: Micros,
     pub user: u32,
+    /// Which of several servers was asked: the number of its host.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub server: u32,
     pub who: Who,
     pub what: What,
     pub answer: Answer,
@@ -173,19 +224,28 @@ pub enum FaultKind {
     Kill,
     /// The store waited for something.
     Stall,
+    /// Answers came late, or were lost on their way between a server and its store.
+    Network,
     /// Another server took over from the one that had been written to.
     Failover,
     /// The file of the database was moved away, or another was put in its place.
     Replacement,
 }
 
-/// The clock of the server was set, at some moment from one time to another.
+/// The clock of a host was set, at some moment from one time to another.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stepped {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub host: u32,
     pub from: Micros,
     pub to: Micros,
     /// How many seconds it is ahead of the machine's from now on; behind it when negative.
     pub offset: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Bytes: of the server's memory, and of the store's files.
@@ -199,7 +259,7 @@ pub struct Sample {
 impl Request {
     /// Whether it may have been done, though no client got an answer that says so.
     pub fn is_in_doubt(&self) -> bool {
-        matches!(self.answer, Answer::Unavailable | Answer::Broken)
+        matches!(self.answer, Answer::Unavailable | Answer::Broken | Answer::Lost)
     }
 
     /// It happened within this time, if it did.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    clock::seconds,
+    clock::{Hosts, When, seconds},
     rules::{ENDED, told},
     server::Server,
     story::{Life, Story},
@@ -94,7 +94,7 @@ impl<'s, 'l> Limit<'s, 'l> {
 
     fn may_be_younger(&self, one: &Request, other: &Request) -> bool {
         let clock = &self.server.clock;
-        clock.latest(one.span()) + TIE >= clock.earliest(other.span())
+        clock.latest(When::of(one)) + TIE >= clock.earliest(When::of(other))
     }
 }
 
@@ -112,11 +112,12 @@ impl Begun<'_, '_> {
     /// Whether it may have been live when `login` was made.
     fn may_be_live(&self, server: &Server, login: &Request) -> bool {
         let (made, idle) = (server.made(login), seconds(server.settings.idle_lifetime));
+        let at_login = When::of(login);
         let has_ended = if let Some(life) = self.life {
-            life.is_over_within(made, &ENDED) || life.is_idle(login.span())
+            life.is_over_within(When::new(made, at_login.by), &ENDED) || life.is_idle(at_login)
         } else {
             (self.login.answer == Answer::Refused && self.login.ended < login.sent)
-                || server.clock.passed(idle, server.made(self.login), login.span())
+                || server.clock.passed(idle, server.made_when(self.login), at_login)
         };
         self.login.sent < made.1 && !has_ended
     }
@@ -126,7 +127,8 @@ impl Begun<'_, '_> {
         self.life.is_some_and(|life| {
             life.login.ended <= at
                 && login.ended <= life.last_seen
-                && !life.may_be_expired(login.ended)
+                // Of logins that overlap, another may be the one that counted, by the clock of another server.
+                && !life.may_be_expired(login.ended, Hosts::ALL)
         })
     }
 }
@@ -173,13 +175,15 @@ impl Listed {
         let lives = sessions.iter().filter_map(|one| one.life);
         let lives: Vec<_> =
             lives.filter(|life| list.listed.iter().any(|id| id == life.id)).collect();
-        let known = lives.iter().filter(|life| !life.may_be_expired(list.ended)).count();
+        let known =
+            lives.iter().filter(|life| !life.may_be_expired(list.ended, Hosts::ALL)).count();
         let logins = sessions.iter().filter(|one| one.life.is_none()).map(|one| one.login);
         let logins: Vec<_> = logins.filter(|login| login.sent < list.ended).collect();
         let Server { settings, clock, .. } = limit.server;
         let idle = seconds(settings.idle_lifetime);
         let may_be_expired = logins.iter().any(|login| {
-            clock.may_have_passed(idle, limit.server.made(login), (login.sent, list.ended))
+            let seen = When::new((login.sent, list.ended), Hosts::ALL);
+            clock.may_have_passed(idle, limit.server.made_when(login), seen)
         });
         let unknown = list.listed.len() - lives.len();
         Self { known, unknown, logins: logins.len(), may_be_expired }
@@ -205,7 +209,8 @@ pub(super) fn evicted_for_a_reason(story: &Story<'_>) -> Vec<String> {
         let lost = lost.collect::<BTreeSet<Span>>().len();
         let most = life.evictors.len().min(1 + lost);
         let refused = life.refused_at();
-        let is_certain = refused.is_some_and(|at| !life.may_be_reused(at) && !life.may_be_gone(at))
+        let is_certain = refused
+            .is_some_and(|at| !life.may_be_reused(at) && !life.may_be_gone(at, Hosts::ALL))
             && !life.evictors.is_empty()
             && life.evictors.iter().all(|login| {
                 login.is_done()

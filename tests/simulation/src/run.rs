@@ -1,0 +1,267 @@
+//! One run: a seed in, its history and what the checker finds out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+
+use crate::{
+    chaos::{Mischief, Stage},
+    checker::{self, Breaches},
+    database::{Database, Replication},
+    executor::{Choices, Machine, micros, promise, unless},
+    flaw::Flaw,
+    hosts::{BEGAN, HostClock},
+    log::{Answer, FaultKind, Log, Margins, Micros, Settings},
+    server::{Accounts, Policy, Server},
+    store::DEADLINE,
+    workload::{self, Ask, PATIENT, Plan, Recorder, Reply, World, lines},
+};
+
+const SECOND: Micros = 1_000_000;
+
+/// How long the clients of a run go on.
+const LENGTH: Micros = 60 * SECOND;
+
+/// Until everything is answered that was asked.
+const REST: Micros = 30 * SECOND;
+
+/// The hosts of the database, which come behind those of the servers.
+pub(crate) const NODES: [u32; 2] = [10, 11];
+
+/// A run, with the rules that it breaks.
+#[derive(Debug)]
+pub struct Run {
+    pub log: Log,
+    pub breaches: Breaches,
+    /// How often a task went on.
+    pub steps: u64,
+    /// Of the history.
+    pub digest: u64,
+}
+
+/// The world that a workload runs in.
+#[derive(Clone, Debug)]
+pub(crate) struct Simulated {
+    pub(crate) machine: Machine,
+    pub(crate) servers: Arc<Vec<Arc<Server>>>,
+    /// Whether requests and answers take time, and get lost.
+    pub(crate) has_network: bool,
+}
+
+impl World for Simulated {
+    fn now(&self) -> Micros {
+        self.machine.now()
+    }
+
+    async fn sleep(&self, micros: Micros) {
+        self.machine.sleep(micros).await;
+    }
+
+    fn random(&self, end: u64) -> u64 {
+        self.machine.random(end)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.machine.spawn(Machine::FOREVER, task);
+    }
+
+    fn servers(&self) -> Vec<u32> {
+        self.servers.iter().map(|server| server.number).collect()
+    }
+
+    async fn ask(&self, ask: Ask) -> Reply {
+        let (server, what) = (ask.server, ask.what);
+        self.machine.mark(u32::MAX, || format!("{server} {what:?}"));
+        let reply = self.answered(ask).await;
+        self.machine.mark(u32::MAX, || format!("{server} {what:?} {:?}", reply.answer));
+        reply
+    }
+}
+
+impl Simulated {
+    async fn answered(&self, ask: Ask) -> Reply {
+        self.way().await;
+        if self.loses() {
+            self.machine.sleep(ask.patience.min(2 * SECOND)).await;
+            return Reply::of(Answer::Lost);
+        }
+        let mut servers = self.servers.iter();
+        let Some(server) = servers.find(|server| server.number == ask.server) else {
+            return Reply::of(Answer::Odd);
+        };
+        let Some(running) = server.up() else { return Reply::of(Answer::Unsent) };
+        let (giver, answer) = promise();
+        // Some servers drop a request whose client has gone, at whatever step it is.
+        let is_dropped = self.machine.happens(50);
+        let (connection, is_gone) = promise::<()>();
+        let patience = ask.patience;
+        self.machine.spawn_as(server.number, running.scope, async move {
+            let reply = if is_dropped {
+                unless(running.answer(&ask), async {
+                    let _ = is_gone.await;
+                })
+                .await
+            } else {
+                Some(running.answer(&ask).await)
+            };
+            if let Some(reply) = reply {
+                giver.give(reply);
+            }
+        });
+        let answered = async {
+            let Some(reply) = answer.await else { return Reply::of(Answer::Broken) };
+            self.way().await;
+            if self.loses() {
+                self.machine.sleep(2 * SECOND).await;
+                return Reply::of(Answer::Lost);
+            }
+            reply
+        };
+        let reply = unless(answered, self.machine.sleep(patience)).await;
+        drop(connection);
+        // A client that waits for long enough says that the server did not answer.
+        let none = if patience < PATIENT { Answer::Lost } else { Answer::Broken };
+        reply.unwrap_or_else(|| Reply::of(none))
+    }
+
+    async fn way(&self) {
+        self.machine.pass(self.machine.between(100, 20_000)).await;
+    }
+
+    fn loses(&self) -> bool {
+        self.has_network && self.machine.random(200) == 0
+    }
+}
+
+/// Runs a seed.
+pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
+    let mut rng = Rng::with_seed(seed);
+    let machine = Machine::new(Choices::Random(rng.fork()));
+    let recorder = Recorder::default();
+    let has_clocks = rng.u8(..100) < 40;
+    let is_skewed = rng.u8(..100) < 30;
+    let skew = |rng: &mut Rng| {
+        const SKEWS: [i64; 7] = [0, 0, 2, -2, 15, 3_600, -3_600];
+        if is_skewed { SKEWS[rng.usize(..SKEWS.len())] } else { 0 }
+    };
+    let node_clocks = NODES.map(|host| HostClock::new(&machine, host, 0));
+    let replication = if rng.u8(..100) < 60 { Replication::Sync } else { Replication::Async };
+    let database = Database::new(&machine, replication, node_clocks.clone(), flaw);
+    let policy = Policy {
+        access: Duration::from_secs(8),
+        grace: Duration::from_secs(2),
+        idle: Duration::from_secs(20),
+        absolute: Duration::from_secs(50),
+        max_lag: Duration::from_secs(1),
+        max_sessions: [None, Some(1), Some(2), Some(2), Some(3)][rng.usize(..5)],
+        checks_logins: rng.u8(..100) < 70,
+        sweep_every: Duration::from_secs(rng.u64(2..8)),
+        flaw,
+    };
+    let accounts = Accounts::default();
+    let servers = (0..rng.u32(2..=3)).map(|number| {
+        let clock = HostClock::new(&machine, number, skew(&mut rng));
+        let server = Server::new(number, &machine, clock, &database, &recorder, &accounts, &policy);
+        server.start();
+        Arc::new(server)
+    });
+    let servers: Vec<_> = servers.collect();
+    if replication == Replication::Async {
+        let lag = SECOND / 50 + rng.u64(..2 * SECOND);
+        machine.spawn(Machine::FOREVER, database.clone().replicate(lag));
+    }
+    let world = Simulated {
+        machine: machine.clone(),
+        servers: Arc::new(servers.clone()),
+        has_network: true,
+    };
+    let plan = Plan {
+        users: rng.u32(1..=3),
+        devices: rng.u64(1..=3),
+        until: LENGTH,
+        pause: SECOND / 10 + rng.u64(..SECOND),
+        grace: micros(policy.grace),
+        access_lifetime: micros(policy.access),
+        idle_lifetime: micros(policy.idle),
+        session_lifetime: micros(policy.absolute),
+        max_lag: micros(policy.max_lag),
+        has_administrator: rng.bool(),
+        has_leavers: rng.bool(),
+    };
+    workload::run(&world, &recorder, &plan);
+    let stage = Stage {
+        machine: machine.clone(),
+        database,
+        servers: servers.clone(),
+        node_clocks: node_clocks.clone(),
+        recorder: recorder.clone(),
+    };
+    stage.start(Mischief {
+        stalls: rng.u8(..100) < 70,
+        kills: rng.u8(..100) < 60,
+        failovers: rng.u8(..100) < 60,
+        network: rng.u8(..100) < 60,
+        crashes: rng.u8(..100) < 40,
+        clocks: has_clocks,
+        keys: rng.bool(),
+        until: LENGTH - 10 * SECOND,
+    });
+    machine.run(LENGTH + REST);
+    let clocks = servers.iter().map(|server| &server.clock).chain(&node_clocks);
+    let stepped = clocks.flat_map(HostClock::steps).collect();
+    machine.clear();
+    let log = Log { settings: settings(seed, &policy), stepped, ..recorder.take() };
+    finished(log, machine.steps())
+}
+
+/// Checks a history.
+pub(crate) fn finished(log: Log, steps: u64) -> Run {
+    let digest = digest(&log);
+    Run { breaches: checker::check(&log), log, steps, digest }
+}
+
+pub(crate) fn settings(seed: u64, policy: &Policy) -> Settings {
+    Settings {
+        store: "simulated".to_owned(),
+        seed,
+        began: BEGAN * SECOND,
+        access_lifetime: policy.access.as_secs(),
+        grace: policy.grace.as_secs(),
+        idle_lifetime: policy.idle.as_secs(),
+        session_lifetime: policy.absolute.as_secs(),
+        max_sessions: policy.max_sessions.and_then(|max| usize::try_from(max).ok()),
+        deadline: DEADLINE / SECOND,
+        margin: 2,
+        store_hosts: NODES.to_vec(),
+        rotates_keys: true,
+        is_sparse: true,
+        margins: Margins {
+            slack: 5_000,
+            // A step of a store that waits, and is answered or given up.
+            sweep: 4 * SECOND,
+            soon: 8 * SECOND,
+            backlog: SECOND / 10,
+            max_lag: micros(policy.max_lag),
+        },
+    }
+}
+
+fn digest(log: &Log) -> u64 {
+    fnv(lines(log).iter().flat_map(|line| line.bytes()))
+}
+
+/// FNV-1a: the same bytes, the same number, with every compiler.
+pub(crate) fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// How many faults of which kind a run had.
+pub fn faults(log: &Log) -> BTreeMap<FaultKind, usize> {
+    let mut count = BTreeMap::new();
+    for fault in &log.faults {
+        *count.entry(fault.kind).or_default() += 1;
+    }
+    count
+}

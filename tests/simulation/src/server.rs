@@ -1,0 +1,460 @@
+//! A server of the simulation: the real `Sessions`, `AccessVerifier` and `EndedSessions` over the
+//! simulated store, an application with accounts around them, and tasks that follow the log, sweep,
+//! and get new keys.
+
+mod late;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use kippu::{
+    ClaimError, DecodeError, Key, KeySet, SharedKeySet,
+    session::{
+        AccessToken, EndedOptions, EndedSessions, Event, EventKind, Login, NoClaims, Session,
+        SessionError, SessionId, SessionLimit, Sessions, TokenResponse,
+    },
+};
+use serde::Serialize;
+
+use self::late::LateFollower;
+use crate::{
+    database::Database,
+    executor::{Machine, Scope, micros},
+    flaw::Flaw,
+    hosts::HostClock,
+    log::{Answer, Said, What},
+    store::{Link, SimulatedStore},
+    workload::{Ask, Recorder, Reply, Tokens},
+};
+
+/// How the servers of a run are set up.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub access: Duration,
+    pub grace: Duration,
+    pub idle: Duration,
+    pub absolute: Duration,
+    pub max_lag: Duration,
+    /// Of each user; none: any number.
+    pub max_sessions: Option<u32>,
+    /// Whether a login looks at the account once more when its session is stored.
+    pub checks_logins: bool,
+    /// How long between two sweeps.
+    pub sweep_every: Duration,
+    pub flaw: Option<Flaw>,
+}
+
+/// The accounts of the application, which no fault touches.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts(Arc<Mutex<BTreeMap<u32, Account>>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    is_gone: bool,
+    /// How often the password was changed.
+    password: u64,
+}
+
+impl Accounts {
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<u32, Account>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, user: u32) -> Account {
+        self.accounts().get(&user).copied().unwrap_or_default()
+    }
+
+    fn change(&self, user: u32, change: impl FnOnce(&mut Account)) {
+        change(self.accounts().entry(user).or_default());
+    }
+}
+
+/// A server, which may be down.
+pub struct Server {
+    pub number: u32,
+    pub clock: HostClock,
+    pub link: Arc<Mutex<Link>>,
+    machine: Machine,
+    database: Database,
+    recorder: Recorder,
+    accounts: Accounts,
+    policy: Policy,
+    /// The number of the key that signs, and of the newest one that verifies.
+    keys: Mutex<(u8, u8)>,
+    access_keys: SharedKeySet,
+    refresh_keys: SharedKeySet,
+    running: Mutex<Option<Arc<Running>>>,
+}
+
+/// A server that is up.
+pub struct Running {
+    pub scope: Scope,
+    sessions: Sessions<SimulatedStore>,
+    accounts: Accounts,
+    machine: Machine,
+    policy: Policy,
+    /// In the place of `EndedSessions`, where that is the flaw.
+    late: Option<Arc<LateFollower>>,
+}
+
+#[derive(Serialize)]
+struct Profile {
+    roles: String,
+}
+
+impl Profile {
+    fn new(is_large: bool) -> Self {
+        // More than the 16 KiB that a token may have.
+        Self { roles: if is_large { "administrator ".repeat(2000) } else { "user".to_owned() } }
+    }
+}
+
+/// The name of a user, which has the number in it.
+pub fn subject(user: u32) -> String {
+    format!("user-{user}")
+}
+
+fn user_of(subject: &str) -> u32 {
+    subject.strip_prefix("user-").and_then(|number| number.parse().ok()).unwrap_or(u32::MAX)
+}
+
+/// The keys up to `known`, of which `signing` signs.
+fn keys(purpose: u8, signing: u8, known: u8) -> KeySet {
+    let key = |number: u8| {
+        let key = Key::hs256([[purpose; 16], [number; 16]].concat());
+        key.expect("the secret has 32 bytes").with_kid(format!("{purpose}-{number}"))
+    };
+    let others = (1..=known).filter(|number| *number != signing);
+    others.fold(KeySet::new(key(signing)), |set, number| {
+        set.accept(key(number)).expect("each key has another id")
+    })
+}
+
+impl Server {
+    pub fn new(
+        number: u32,
+        machine: &Machine,
+        clock: HostClock,
+        database: &Database,
+        recorder: &Recorder,
+        accounts: &Accounts,
+        policy: &Policy,
+    ) -> Self {
+        Self {
+            number,
+            clock,
+            link: Arc::default(),
+            machine: machine.clone(),
+            database: database.clone(),
+            recorder: recorder.clone(),
+            accounts: accounts.clone(),
+            policy: policy.clone(),
+            keys: Mutex::new((1, 1)),
+            access_keys: SharedKeySet::new(keys(b'a', 1, 1)),
+            refresh_keys: SharedKeySet::new(keys(b'r', 1, 1)),
+            running: Mutex::default(),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A server that is up, if it is.
+    pub fn up(&self) -> Option<Arc<Running>> {
+        self.running().clone()
+    }
+
+    /// Begins, with nothing in its memory.
+    ///
+    /// # Panics
+    /// When the policy is not safe.
+    pub fn start(&self) {
+        let machine = self.machine.clone();
+        let scope = machine.scope();
+        let store = SimulatedStore::new(
+            self.number,
+            &machine,
+            &self.database,
+            &self.link,
+            self.policy.flaw,
+        );
+        let Policy { access, grace, idle, absolute, max_lag, flaw, .. } = self.policy;
+        let elapsed = machine.clone();
+        let options = EndedOptions::new()
+            .max_lag(max_lag)
+            .access_lifetime(access)
+            .monotonic_clock(move || Duration::from_micros(elapsed.now()));
+        // With a connection apart, as a pool has it.
+        let read = SimulatedStore::new(self.number, &machine, &self.database, &self.link, flaw);
+        let recorder = self.recorder.clone();
+        let mut sessions = Sessions::builder(store.clone())
+            .issuer("https://auth.example")
+            .audience("api")
+            .client("web")
+            .access_key(self.access_keys.clone())
+            .refresh_key(self.refresh_keys.clone())
+            .access_lifetime(access)
+            .grace(grace)
+            .idle_lifetime(idle)
+            .absolute_lifetime(absolute)
+            .clock(self.clock.clone())
+            .leeway(Duration::ZERO)
+            .expect("no leeway is an option")
+            .on_event(move |event| tell(&recorder, event));
+        let mut late = None;
+        if flaw == Some(Flaw::FreshFromTheEnd) {
+            let follower = Arc::new(LateFollower::new(&machine, read, max_lag));
+            machine.spawn(scope, Arc::clone(&follower).run());
+            late = Some(follower);
+        } else if !machine.is_scripted() {
+            let ended = EndedSessions::follow(read, options);
+            let timer = machine.clone();
+            let sleep = move |time: Duration| {
+                let timer = timer.clone();
+                async move { timer.sleep(micros(time)).await }
+            };
+            machine.spawn(scope, ended.clone().run(sleep));
+            sessions = sessions.ended_sessions(ended);
+        }
+        let sessions = sessions.build().expect("the policy of a run is safe");
+        let (accounts, policy) = (self.accounts.clone(), self.policy.clone());
+        let timer = machine.clone();
+        let running = Running { scope, sessions, accounts, machine, policy, late };
+        let running = Arc::new(running);
+        if !timer.is_scripted() {
+            timer.spawn(scope, Arc::clone(&running).sweep());
+        }
+        *self.running() = Some(running);
+    }
+
+    /// Ends where it is.
+    pub fn crash(&self) {
+        let running = self.running().take();
+        if let Some(running) = running {
+            self.machine.end(running.scope);
+        }
+    }
+
+    /// The number of the key that signs, and of the newest one that verifies.
+    pub fn keys(&self) -> (u8, u8) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_keys(&self, signing: u8, known: u8) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = (signing, known);
+        self.access_keys.replace(keys(b'a', signing, known));
+        self.refresh_keys.replace(keys(b'r', signing, known));
+    }
+}
+
+/// Writes an event of the sessions into the history.
+fn tell(recorder: &Recorder, event: &Event<'_>) {
+    let (message, reason) = match event.kind {
+        EventKind::LoggedIn => ("logged in", None),
+        EventKind::Rotated => ("rotated", None),
+        EventKind::Replayed => ("replayed", None),
+        EventKind::ReuseDetected => ("reuse detected", None),
+        EventKind::Reauthenticated => ("reauthenticated", None),
+        EventKind::Revoked { reason, .. } => ("revoked", Some(reason.as_str().to_owned())),
+        EventKind::Healed { .. } => ("the store was behind", None),
+        EventKind::Ahead { .. } => ("the store is behind", None),
+        EventKind::Denied => ("denied", None),
+        _ => ("unknown", None),
+    };
+    let session = event.session_id.map(|id| recorder.session(&id.to_string()));
+    let session = session.unwrap_or_default();
+    recorder.said(Said { session, message: message.to_owned(), reason });
+}
+
+/// How an error is answered.
+fn refused(error: &SessionError) -> Answer {
+    match error {
+        SessionError::AccessToken(error) => rejected(error),
+        SessionError::TooManySessions => Answer::NoRoom,
+        SessionError::TooLong { .. } => Answer::Limited,
+        error => match error.oauth_error() {
+            "invalid_grant" => Answer::Refused,
+            "temporarily_unavailable" => Answer::Unavailable,
+            _ => Answer::Failed,
+        },
+    }
+}
+
+fn rejected(error: &DecodeError) -> Answer {
+    match error {
+        DecodeError::SessionEnded => Answer::Refused,
+        DecodeError::EndedUnknown { .. } => Answer::Unavailable,
+        DecodeError::Claim(ClaimError::Expired { .. }) => Answer::Expired,
+        DecodeError::Claim(ClaimError::NotYetValid { .. } | ClaimError::IssuedInFuture { .. }) => {
+            Answer::Early
+        }
+        _ => Answer::Odd,
+    }
+}
+
+fn done<T>(result: Result<T, SessionError>) -> Reply {
+    Reply::of(result.map_or_else(|error| refused(&error), |_| Answer::Done))
+}
+
+/// Reads the tokens of an answer, as a client does.
+fn granted(result: Result<TokenResponse, SessionError>) -> Reply {
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => return Reply::of(refused(&error)),
+    };
+    let tokens = read(&response);
+    Reply { tokens, ..Reply::of(Answer::Done) }
+}
+
+fn read(response: &TokenResponse) -> Option<Tokens> {
+    let payload = response.access_token.split('.').nth(1)?;
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    Some(Tokens {
+        refresh: response.refresh_token.clone(),
+        access: response.access_token.clone(),
+        session: claims.get("sid")?.as_str()?.to_owned(),
+        subject: claims.get("sub")?.as_str()?.to_owned(),
+        expires_at: claims.get("exp")?.as_u64()?,
+    })
+}
+
+impl Running {
+    /// Sweeps again and again. `Sessions::purge_task` waits at random, which no seed decides.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            let every = micros(self.policy.sweep_every);
+            self.machine.sleep(self.machine.between(every / 2, every)).await;
+            // An error is an answer like any other: the next round sweeps what is left.
+            let _ = self.sessions.purge_expired(1000).await;
+        }
+    }
+
+    /// The time that the application takes to look at an account.
+    async fn look(&self) {
+        self.machine.pass(self.machine.between(20, 5_000)).await;
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, ask: &Ask) -> Reply {
+        let refresh = ask.refresh.as_deref().unwrap_or_default();
+        let access = ask.access.as_deref();
+        match (ask.what, access) {
+            (What::Login, _) => self.log_in(ask).await,
+            (What::Refresh | What::Forged, _) => self.refresh(refresh, ask.is_large).await,
+            (What::Logout, Some(access)) => {
+                done(self.sessions.logout_by_access_token(access).await)
+            }
+            (What::Logout | What::FalseLogout, _) => done(self.sessions.logout(refresh).await),
+            (What::Me, Some(access)) => match self.verify(access) {
+                Ok(_) => Reply::of(Answer::Done),
+                Err(error) => Reply::of(rejected(&error)),
+            },
+            (What::Live, Some(access)) => done(self.sessions.verify_live::<NoClaims>(access).await),
+            (What::List, Some(access)) => self.list(access).await,
+            (What::LogoutAll, None) => {
+                self.accounts.change(ask.user, |account| account.password += 1);
+                done(self.sessions.logout_all(&subject(ask.user)).await)
+            }
+            (What::Leave, _) => {
+                self.accounts.change(ask.user, |account| account.is_gone = true);
+                done(self.sessions.logout_all(&subject(ask.user)).await)
+            }
+            (What::LogoutAll | What::LogoutOthers, Some(access)) => match self.verify(access) {
+                Ok(token) if ask.what == What::LogoutAll => {
+                    done(self.sessions.logout_all(&token.subject).await)
+                }
+                Ok(token) => {
+                    done(self.sessions.logout_others(&token.subject, &token.session_id).await)
+                }
+                Err(error) => Reply::of(rejected(&error)),
+            },
+            _ => Reply::of(Answer::Odd),
+        }
+    }
+
+    fn verify(&self, access: &str) -> Result<AccessToken<NoClaims>, DecodeError> {
+        let token = self.sessions.verify(access)?;
+        if let Some(late) = &self.late {
+            late.check(&token.session_id)?;
+        }
+        Ok(token)
+    }
+
+    async fn log_in(&self, ask: &Ask) -> Reply {
+        let checked = self.accounts.of(ask.user);
+        if checked.is_gone {
+            return Reply::of(Answer::Limited);
+        }
+        self.look().await;
+        let mut login = Login::new(subject(ask.user));
+        if let Some(max) = self.policy.max_sessions {
+            let limit = if ask.keeps_others {
+                SessionLimit::refuse(max)
+            } else {
+                SessionLimit::evict_oldest(max)
+            };
+            login = login.limit(limit);
+        }
+        if !self.policy.checks_logins {
+            return granted(self.sessions.login(login, &Profile::new(false)).await);
+        }
+        let authorize = async |_: Session| {
+            self.look().await;
+            let account = self.accounts.of(ask.user);
+            let is_same = !account.is_gone && account.password == checked.password;
+            Ok::<_, std::io::Error>(is_same.then(|| Profile::new(false)))
+        };
+        granted(self.sessions.login_checked(login, authorize).await)
+    }
+
+    async fn refresh(&self, token: &str, is_large: bool) -> Reply {
+        let checks_late = self.policy.flaw == Some(Flaw::ChecksAfterCommit);
+        let authorize = async |session: Session| {
+            self.look().await;
+            let account = self.accounts.of(user_of(&session.subject));
+            let profile = || Profile::new(is_large && !checks_late);
+            Ok::<_, std::io::Error>((!account.is_gone).then(profile))
+        };
+        let reply = granted(self.sessions.refresh(token, authorize).await);
+        let is_too_long = checks_late && is_large && reply.answer == Answer::Done;
+        if is_too_long { Reply::of(Answer::Limited) } else { reply }
+    }
+
+    async fn list(&self, access: &str) -> Reply {
+        let token = match self.sessions.verify_live::<NoClaims>(access).await {
+            Ok(token) => token,
+            Err(error) => return Reply::of(refused(&error)),
+        };
+        match self.sessions.list(&token.subject).await {
+            Ok(page) => {
+                let ids = page.sessions.iter().map(|session| session.id);
+                let listed = ids.map(|id: SessionId| id.to_string()).collect();
+                Reply { listed, ..Reply::of(Answer::Done) }
+            }
+            Err(error) => Reply::of(refused(&error)),
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("sessions", &self.sessions).finish_non_exhaustive()
+    }
+}
