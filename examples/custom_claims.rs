@@ -1,4 +1,4 @@
-//! Claims of one's own: beside the registered ones, in the place of them, and without knowing them.
+//! Custom claims: beside the registered claims, instead of them, and without a struct for them.
 //! `cargo run --example custom_claims`.
 
 use std::{collections::BTreeMap, error::Error};
@@ -19,7 +19,7 @@ struct Flattened {
     tenant: Option<u32>,
 }
 
-/// Just the claims that this service reads, with types of its own.
+/// Only the claims that this service reads, with its own types.
 #[derive(Debug, Deserialize)]
 struct Own {
     sub: UserId,
@@ -80,13 +80,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         Err(error) => println!("refused:   {error}"),
         Ok(claims) => return Err(format!("there is no tenant: {claims:?}").into()),
     }
-    // What the type itself has against a token is told last.
+    // The error of the type itself is reported last.
     let machine = RegisteredClaims { sub: Some("machine-7".into()), ..claims.registered };
     let token = encode_with_typ(&machine, &key, "at+jwt")?;
     let validation = Validation::new().audience("web");
     match decode::<Own>(&token, &key, &validation) {
         Err(error) => println!("refused:   {error}"),
-        Ok(own) => return Err(format!("a machine is no user: {own:?}").into()),
+        Ok(own) => return Err(format!("a machine is not a user: {own:?}").into()),
     }
     Ok(())
 }

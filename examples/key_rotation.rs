@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("both tokens are accepted");
 
-    // Step 3: its time is over, to the second, even for a token that would live on.
+    // Step 3: its time has ended, to the second, even for a token that has not expired.
     let late = validation.clone().at(until);
     match decode::<Value>(&old_token, &server, &late) {
         Err(error @ DecodeError::KeyRetired { .. }) => {
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         other => return Err(format!("the old key should have retired: {other:?}").into()),
     }
 
-    // Step 4: the old key leaves the server. What is stored is read again at the next start.
+    // Step 4: the old key leaves the server. The server reads the stored keys again at the next start.
     server.replace(KeySet::new(Key::from_jwk(&november)?));
     match decode::<Value>(&old_token, &server, &validation) {
         Err(error @ DecodeError::UnknownKid { .. }) => {

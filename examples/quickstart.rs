@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tampered = format!("{header}.{}.{signature}", base64url::encode(payload.as_bytes()));
     show("tampered", &tampered, &key, &validation)?;
 
-    // Somebody signs what they like, with a secret of their own.
+    // An attacker signs other claims with another secret.
     let forged = encode(&Claims::of("user-1", "admin"), &Key::hs256([7; 32])?.with_kid("2026-10"))?;
     show("forged", &forged, &key, &validation)?;
 
@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let claims: Claims = decode(&token, &keys, &validation)?;
     println!("accepted     {} again, under {:?}", claims.sub, keys.signing_key()?.kid());
 
-    // For whoever wonders why a token is refused, every check at once.
+    // Every check at once shows why a token is refused.
     let stricter = later.subject("user-1").typ("at+jwt");
     println!("\nevery check of the expired token, by a recipient who expects more of it:");
     print!("{}", explain(&token, &keys, &stricter));

@@ -92,7 +92,7 @@ pub enum KeySourceError {
     Io {
         /// The path as it was given.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// A device, a pipe, a directory.
@@ -146,7 +146,7 @@ pub enum KeySourceError {
         /// The form of the text, and the remedy.
         advice: &'static str,
     },
-    /// What it holds makes no keys.
+    /// The text at this place contains no usable keys.
     #[error("{origin}: {error}")]
     Keys {
         /// The variable, file or directory.
@@ -199,10 +199,10 @@ pub enum KeySourceError {
     /// The source panicked while it was being re-read.
     #[error("the source of the keys panicked")]
     Panicked,
-    /// What came from a source of one's own makes no keys.
+    /// The text that the application's source returned contains no usable keys.
     #[error(transparent)]
     Unusable(#[from] JwkError),
-    /// A source of one's own has failed.
+    /// The application's source has failed.
     #[error(transparent)]
     Other(Box<dyn Error + Send + Sync>),
 }
@@ -210,7 +210,8 @@ pub enum KeySourceError {
 debug_by_message!(KeySourceError);
 
 impl KeySourceError {
-    /// What a source of one's own has failed with. It should not quote the answer it got, which holds secrets.
+    /// Wraps the error of the application's source. The error must not quote the source's response,
+    /// which contains secrets.
     pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Other(error.into())
     }

@@ -1,7 +1,7 @@
-//! Sessions in one JSON file: read at the start, and written anew with every change.
+//! Sessions in one JSON file, which is read at the start and written again with every change.
 //!
 //! Its limits: one process, for nothing keeps two from overwriting each other's file; a few thousand sessions, for
-//! every change writes them all; and a thread is blocked while it waits for the disk. What it promises: a change that
+//! every change writes them all; and a thread is blocked while it waits for the disk. It promises that a change that
 //! was answered survives the end of the process and a loss of power, and the file is whole at any time.
 
 use std::{
@@ -79,8 +79,8 @@ impl JsonStore {
         Arc::clone(&self.0.data).lock_owned().await
     }
 
-    /// Takes a step under the lock: nothing is in between what it reads and what it writes, and nobody sees a change
-    /// that is not on the disk.
+    /// Takes a step under the lock: no other step happens between its read and its write, and no caller
+    /// sees a change that is not on the disk.
     async fn step<T>(&self, step: impl FnOnce(&mut Data) -> Step<T>) -> Result<T, StoreError> {
         let Shared { path, data } = &*self.0;
         // A panic in the middle of a step has left nothing in it, and the file is read again.
@@ -259,7 +259,8 @@ fn read(path: &Path) -> Result<Data, StoreError> {
     Ok(Data { sessions: sessions.collect::<Result<_, StoreError>>()?, ended })
 }
 
-/// To a file beside it, which then takes its place: whoever reads, after a crash for one, finds the old or the new.
+/// Writes a file beside the old one, and renames it. A reader finds the old file or the new one, also
+/// after a crash.
 fn write(path: &Path, Data { sessions, ended }: &Data) -> Result<(), StoreError> {
     let rows: Vec<Row> = sessions.values().map(Row::of).collect();
     let text = serde_json::to_vec(&(rows, ended))
@@ -333,7 +334,7 @@ impl Row {
         }
     }
 
-    /// A revocation that cannot be read is no absence of one.
+    /// A revocation that cannot be read is an error, not an absent revocation.
     fn into_record(self) -> Result<SessionRecord, StoreError> {
         let revoked = match (self.revoked_at, self.revoke_reason.as_deref()) {
             (None, None) => None,

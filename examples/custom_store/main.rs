@@ -1,4 +1,4 @@
-//! A session store of one's own, from the trait to a passed conformance suite: sessions in one JSON file.
+//! A custom session store, from the trait to a passed conformance suite: sessions in one JSON file.
 //! `cargo run --example custom_store --features conformance`.
 //!
 //! `json_store.rs` is the store. This file is what its tests would be.
@@ -16,7 +16,7 @@ struct OneFile(JsonStore);
 impl Harness for OneFile {
     type Store = JsonStore;
 
-    /// For a store that other processes may share, this opens the data anew: another connection, another pool. A file
+    /// For a store that other processes may share, this opens the data again: another connection, another pool. A file
     /// with a lock in one process has no more than this to offer.
     async fn open(&self) -> JsonStore {
         self.0.clone()

@@ -21,7 +21,7 @@ pub(crate) struct Case {
     alt_reasons: Vec<String>,
 }
 
-/// What the verifier expects. Of `iss`, `aud` and `typ` there may be one or several.
+/// The expectations of the verifier. Each of `iss`, `aud` and `typ` may have several values.
 #[derive(Debug, Deserialize)]
 struct Options {
     now: NumericDate,

@@ -51,7 +51,7 @@ impl JwkSet {
     /// a missing key would pass unnoticed. [`JwkSet::from_json_skipping`] ignores them.
     ///
     /// # Errors
-    /// What is wrong with the set or with the first of its keys that is refused.
+    /// [`JwkError`], for the set or for the first of its keys that is refused.
     pub fn from_json(json: &str) -> Result<Self, JwkError> {
         Self::read(json, None, false)
     }

@@ -1,5 +1,5 @@
 //! A directory of keys, one file each: file names in, kids out. Refused: a directory to which others can add a key,
-//! and several keys of which none is said to be the one that signs.
+//! and several keys without the file that names the one that signs.
 
 use alloc::{borrow::ToOwned, format, vec::Vec};
 use std::{
@@ -169,7 +169,7 @@ fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<PathBuf>), KeySourceE
     Ok((keys, signing))
 }
 
-/// Whoever can put a file into the directory can sign with a key of their own.
+/// Checks that no other user can add a file to the directory, and so sign with another key.
 #[cfg(unix)]
 fn check_directory(path: &Path, metadata: &Metadata) -> Result<(), KeySourceError> {
     let mode = file::mode(metadata);

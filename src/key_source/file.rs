@@ -116,7 +116,7 @@ pub(super) fn read(
 ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
     let io = |error| unreadable(path, error);
     let not_a_file = || Err(KeySourceError::NotAFile { path: path.into() });
-    // To open a pipe would wait for its writer. What is opened is judged by itself, below.
+    // Opening a pipe would wait for its writer. The opened file is checked again below.
     if !fs::metadata(path).map_err(io)?.is_file() {
         return not_a_file();
     }

@@ -1,12 +1,12 @@
-//! What a client asks for at a refresh beside the next tokens (RFC 6749 §6): to be the client of the session, and a scope.
-//! Both are judged before the refresh token is used up.
+//! The `client_id` and the `scope` that a client sends with a refresh (RFC 6749 §6). Both are checked
+//! before the refresh token is used up.
 
 use kippu::session::Session;
 use serde::{Deserialize, Serialize};
 
 use super::{answer::Refusal, form::Form};
 
-/// What a refresh is asked for.
+/// The optional parameters of a refresh.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'f> {
     client_id: Option<&'f str>,

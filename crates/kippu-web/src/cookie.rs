@@ -120,7 +120,7 @@ impl fmt::Debug for CookieError {
     }
 }
 
-/// What every browser takes, names and attributes included (RFC 6265 §6.1).
+/// The length that every browser accepts, including the name and the attributes (RFC 6265 §6.1).
 const MAX_COOKIE_LEN: usize = 4096;
 
 /// Browsers ignore a longer attribute, and would send the cookie to another path (RFC 6265bis §5.6).

@@ -105,7 +105,7 @@ pub use self::{
 #[derive(Clone, Debug)]
 pub struct Guard(Arc<Admission>);
 
-/// What every clone of a guard shares.
+/// The state that all clones of a guard share.
 #[derive(Clone, Debug)]
 struct Admission {
     verifier: Arc<AccessVerifier>,

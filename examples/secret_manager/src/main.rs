@@ -1,7 +1,7 @@
 //! Keys from a secret manager, read again while the server runs: a `KeySource` of ten lines over HTTP, and a rotation
 //! in which no token is refused. `cargo run --example secret_manager`.
 //!
-//! The secret manager is a stub that this program starts itself, on a port of its own. A real one is asked over TLS,
+//! The secret manager is a stub that this program starts itself, on a free port. A real one is asked over TLS,
 //! with a credential in the request.
 
 use std::{
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("both tokens are accepted");
 
-    // Somebody breaks the secret. The last good keys stay, and it is told.
+    // The secret is replaced by an invalid one. The last good keys stay, and the error is reported.
     stub.set(&JwkSet::new([])?);
     match reloaded.reload() {
         Err(error) => println!("the keys are still the old ones: {error}"),
