@@ -11,15 +11,32 @@ local now, limit, number, first = math.min(tonumber(ARGV[1]), CLOCK / 1000), ton
 local ENOUGH = 250
 
 local removed, seen = 0, 0
+
+-- Redis does not undo removals when a script fails. A step that has removed sessions therefore ends
+-- before data that it cannot read, so that they are counted. The next step begins there and fails.
+local function attempt(action, ...)
+  if removed == 0 then
+    return true, action(...)
+  end
+  return pcall(action, ...)
+end
+
 while number <= #KEYS and seen < ENOUGH do
   -- The index entries sort after all sessions.
   local wanted = ENOUGH - seen
-  local members = range(KEYS[number], first, '(~', wanted)
+  local ok, members = attempt(range, KEYS[number], first, '(~', wanted)
+  if not ok then
+    return {removed, number, first}
+  end
   for _, member in ipairs(members) do
     if removed == limit then
       return {removed, number, first}
     end
-    if remove_expired(KEYS[number], member, now) then
+    local ok, was_removed = attempt(remove_expired, KEYS[number], member, now)
+    if not ok then
+      return {removed, number, first}
+    end
+    if was_removed then
       removed = removed + 1
     end
     first = '(' .. member
