@@ -147,6 +147,7 @@ fn run(scope: &Scope, script: Vec<usize>) -> Order {
 /// Refreshes, and goes on with what it got.
 async fn one(client: Client<Simulated>, tokens: Tokens) {
     if let Some(next) = client.refresh(&tokens).await.tokens {
+        client.world.machine.turn().await;
         client.refresh(&next).await;
     }
 }
@@ -156,6 +157,8 @@ async fn other(client: Client<Simulated>, tokens: Tokens, act: Act) {
         Act::Refresh => drop(client.refresh(&tokens).await),
         Act::Logout => {
             client.logout(&tokens).await;
+            // So that the refresh is sent after the answer.
+            client.world.machine.turn().await;
             client.refresh(&tokens).await;
         }
     }

@@ -94,7 +94,7 @@ impl SimulatedStore {
         let store = self.clone();
         self.machine.spawn_as(self.host, Machine::FOREVER, async move {
             store.way().await;
-            let answer = store.database.take(node, operation, sent).await;
+            let answer = store.database.take(store.host, node, operation, sent).await;
             store.way().await;
             let (until, percent) = store.link().lossy;
             if store.machine.now() < until && store.machine.happens(percent) {
@@ -103,7 +103,7 @@ impl SimulatedStore {
             giver.give(answer);
         });
         let answer = unless(answer, self.machine.sleep(DEADLINE)).await.flatten();
-        self.machine.mark(self.host, || seen(answer.as_ref()));
+        self.machine.mark(self.host, || format!("{:?}", answer.as_ref().map(Result::is_ok)));
         let is_kept = match answer {
             Some(Ok(_)) => true,
             Some(Err(Fault::NotPrimary)) => self.flaw == Some(Flaw::KeepsConnection),
@@ -130,18 +130,6 @@ impl SimulatedStore {
             Err(_) if self.flaw == Some(Flaw::LogoutClaimsSuccess) => Ok(1),
             answer => Err(other(answer)),
         }
-    }
-}
-
-/// Describes an answer without ids, which are random.
-fn seen(answer: Option<&Result<Outcome, Fault>>) -> String {
-    match answer {
-        Some(Ok(Outcome::Loaded(record))) => {
-            let record = record.as_ref();
-            let known = record.map(|record| (record.generation, record.revoked, record.rotated_at));
-            format!("{known:?}")
-        }
-        answer => format!("{answer:?}"),
     }
 }
 

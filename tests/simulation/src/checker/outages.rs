@@ -70,7 +70,8 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
         let mut failures = story.log.requests.iter().filter(is_failure);
         let is_bad = !is_followed
             && !writes.any(|one| after(&one))
-            && (!server.settings.is_sparse || failures.any(|one| after(&one)));
+            && (!server.settings.is_sparse
+                || failures.any(|one| after(&one) && one.what == What::Refresh));
         if until < end && is_bad {
             found.push(format!("after {}, until {until}, no write succeeded", fault.what));
         }

@@ -117,6 +117,7 @@ impl Database {
     /// [`Fault`].
     pub async fn take(
         &self,
+        host: u32,
         node: usize,
         operation: Operation,
         sent: Micros,
@@ -124,7 +125,9 @@ impl Database {
         self.wait_for(node, |node| node.holds.everything).await;
         let life = self.life(node, &operation)?;
         if operation.is_read() {
-            return Ok(self.read(node, &operation));
+            let outcome = self.read(node, &operation);
+            self.machine.mark(host, || seen(&outcome));
+            return Ok(outcome);
         }
         self.wait_for(node, |node| node.holds.changes).await;
         let flaw = self.state().flaw;
@@ -141,6 +144,7 @@ impl Database {
         let changed = self.machine.now();
         let (outcome, mut writes) =
             self.state().decide(node, &operation, changed.saturating_sub(sent));
+        self.machine.mark(host, || seen(&outcome));
         if writes.is_empty() {
             return Ok(outcome);
         }
@@ -227,6 +231,14 @@ impl Database {
             _ => Outcome::Removed(0),
         }
     }
+}
+
+/// Describes an answer without ids, which are random.
+fn seen(outcome: &Outcome) -> String {
+    let Outcome::Loaded(record) = outcome else { return format!("{outcome:?}") };
+    let record = record.as_ref();
+    let known = record.map(|record| (record.generation, record.revoked, record.rotated_at));
+    format!("{known:?}")
 }
 
 impl State {
