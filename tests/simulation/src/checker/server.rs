@@ -38,7 +38,7 @@ impl Server {
 
     /// The times whose acknowledged changes may be lost, among them what this request changed.
     pub(super) fn losses_of(&self, request: &Request) -> impl Iterator<Item = Span> {
-        let (sent, ended) = request.span();
+        let (sent, ended) = self.made(request);
         let lost = self.faults.iter().filter_map(|fault| fault.lost);
         lost.filter(move |(from, to)| sent <= *to && *from <= ended)
     }
