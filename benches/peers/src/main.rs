@@ -4,7 +4,8 @@
 //!     cargo run --release -p kippu-peers [--features josekit] [-- --quick] [--out=FOLDER]
 //!
 //! `--quick` takes a few seconds: it asserts every result, but its numbers are meaningless. FOLDER
-//! is `target/peers` in the checkout by default. The charts of the README are in `docs/charts`.
+//! is `target/peers` in the checkout by default. docs/figures.md and the README show
+//! the charts of `docs/charts`.
 
 fn main() -> std::process::ExitCode {
     kippu_peers::main()
