@@ -232,7 +232,7 @@ impl Answer {
         set.filter(|value| value.to_str().unwrap().contains("=; ")).count()
     }
 
-    /// What a browser would keep, as its `Cookie` header.
+    /// The cookies that a browser would keep, as its `Cookie` header.
     fn cookies(&self) -> String {
         let set = self.headers.get_all(header::SET_COOKIE).iter();
         let pairs = set.map(|value| value.to_str().unwrap().split(';').next().unwrap().to_owned());
@@ -386,7 +386,7 @@ async fn a_token_has_to_be_good_for_what_is_asked() {
             assert_eq!(answer.unwrap().status().as_u16(), status, "{scopes:?}");
         }
     }
-    // What is no scope ends no parameter, and nobody has the empty one.
+    // An invalid scope does not end the parameter, and no token has the empty scope.
     for scope in ["\", error=\"", "a\nb", ""] {
         let claims = Claims { scope: String::new() };
         let token = fixture.app.sessions.login("x", &claims).await.unwrap().access_token;
@@ -515,7 +515,7 @@ async fn a_refresh_token_comes_in_a_form() {
     assert_eq!(answer.error(), (400, "invalid_grant".into()));
     assert_eq!(fixture.form("/auth/logout", "").await.error(), (400, "invalid_request".into()));
 
-    // What was not ended is not said to have been.
+    // The response does not claim that a session was ended if none was.
     let token = fixture.login().await.refresh_token;
     fixture.store.outage(Some(StoreErrorKind::Unavailable));
     let answer = fixture.form("/auth/logout", &format!("refresh_token={token}")).await;
@@ -644,7 +644,7 @@ async fn sessions_are_listed_and_ended() {
     };
     assert_eq!(ask("/auth/logout_others", &one.access_token).await.json(), json!({ "ended": 1 }));
     assert_eq!(list(&one.access_token).await["sessions"].as_array().unwrap().len(), 1);
-    // Of a session that has ended nothing is told, and nothing is ended by it.
+    // A request with an ended session learns nothing and ends nothing.
     let answer = ask("/auth/logout_all", &three.access_token).await;
     assert_eq!(answer.challenge(), (401, ENDED));
     assert_eq!(ask("/auth/logout_all", &one.access_token).await.json(), json!({ "ended": 1 }));
@@ -797,7 +797,7 @@ async fn cookies_hold_the_tokens_where_no_script_reads_them() {
     assert_eq!(fixture.ask("POST", "/auth/refresh", &same, "").await.error().1, "invalid_grant");
 }
 
-/// A logout that answers has ended the session, wherever its refresh cookie went; and no other site can ask for one.
+/// A logout that answers has ended the session, whatever became of its refresh cookie. Another site cannot cause one.
 #[tokio::test]
 async fn a_logout_with_cookies_ends_the_session() {
     let fixture = Fixture::with_cookies();
@@ -835,7 +835,7 @@ async fn a_logout_with_cookies_ends_the_session() {
         let headers = [("cookie", &*cookie), ("sec-fetch-site", "same-origin")];
         let answer = fixture.ask(method, &path, &headers, "").await;
         assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 3, "{path}");
-        // Who came with a header keeps whatever cookies there are.
+        // A client that sent a header keeps its cookies.
         let token = fixture.login().await.access_token;
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", &*bearer), ("cookie", "theme=dark")];
@@ -1363,7 +1363,7 @@ async fn a_refresh_cookie_that_was_planted_is_none() {
     let refresh = async |cookie: &str| {
         fixture.ask("POST", "/auth/refresh", &[("cookie", cookie), same], "").await
     };
-    // Into a browser that nobody is logged in with, and beside another's cookies.
+    // In a browser without a login, and beside the cookies of another user.
     for cookie in [
         planted.clone(),
         format!("{planted}; {}", of(&own, "__Host-csrf")),
@@ -1715,7 +1715,7 @@ async fn a_request_of_another_site_is_refused() {
                     assert_eq!(status, 403, "{method} {path} {headers:?}");
                 }
             }
-            // What changes nothing is let in, and no other page reads the answer; but that of a WebSocket.
+            // A request that changes nothing is accepted, and another site cannot read the response, except that of a WebSocket.
             assert_eq!(fixture.ask("GET", "/me", &headers, "").await.status, 200);
             let upgrade = [&*headers, &[("upgrade", "websocket")]].concat();
             let status = fixture.ask("GET", "/me", &upgrade, "").await.status;
@@ -1732,7 +1732,7 @@ async fn a_request_of_another_site_is_refused() {
         let headers = [("cookie", &*cookie), ("origin", "https://api.example.org")];
         assert_eq!(fixture.ask("POST", uri, &headers, "").await.status, status, "{uri}");
     }
-    // Who has a token in the header was not sent by another site.
+    // Another site cannot send a request with a token in the header.
     let token = fixture.login().await.access_token;
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", &*bearer), ("sec-fetch-site", "cross-site")];
@@ -1848,7 +1848,7 @@ impl Client {
     }
 }
 
-/// Requests that HTTP takes, with values that nobody else does; the same with each run.
+/// Requests that are valid HTTP, with unusual values; the same in each run.
 struct Nonsense {
     state: u64,
     tokens: [String; 2],

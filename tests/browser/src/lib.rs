@@ -32,7 +32,7 @@ use self::servers::{Scratch, program, wait_until};
 /// How long a test waits for what should take a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An auth server with its sessions in memory, on a port of its own.
+/// An auth server with its sessions in memory, on a free port.
 pub struct AuthServer {
     child: Child,
     url: String,
@@ -111,7 +111,7 @@ fn first_line(child: &mut Child, is_it: impl Fn(&str) -> bool) -> String {
     line.expect("a program that runs")
 }
 
-/// `chromedriver`, on a port of its own.
+/// `chromedriver`, on a free port.
 struct Driver {
     child: Child,
     port: u16,
@@ -147,7 +147,7 @@ impl Drop for Driver {
 pub struct Browser {
     client: Client,
     url: String,
-    // Last, since what is before is ended by it.
+    // Last, because it ends everything before it.
     _driver: Driver,
 }
 
@@ -171,7 +171,7 @@ impl WebDriverCompatibleCommand for DevTools {
     }
 }
 
-/// What the browser's console has said.
+/// The messages of the browser's console.
 #[derive(Debug)]
 struct Console;
 
@@ -198,7 +198,7 @@ pub struct Look {
     pub scale: u32,
 }
 
-/// What is in a picture.
+/// The content of a picture.
 #[derive(Clone, Copy)]
 pub enum Frame {
     /// The upper end of the page, as much as is in the window.
@@ -309,7 +309,7 @@ impl Browser {
     /// Waits until the element of this id is there to be seen, and says so.
     pub async fn until_says(&self, id: &str, text: &str) {
         let element = format!("document.getElementById('{id}')");
-        // What is hidden has a text too.
+        // A hidden element has a text, too.
         let expression =
             format!("{element}.checkVisibility() && {element}.innerText.includes({})", json!(text));
         self.until(text, &expression).await;
@@ -320,7 +320,7 @@ impl Browser {
         self.client.find(Locator::Id(id)).await.expect(id)
     }
 
-    /// What the element of this id says.
+    /// The text of the element of this id.
     pub async fn text(&self, id: &str) -> String {
         self.element(id).await.text().await.expect(id)
     }

@@ -1,4 +1,4 @@
-//! The log of a run in, every breach of a rule out. What is in doubt may have been done or not: a breach is what neither
+//! The log of a run in, every breach of a rule out. A request in doubt may have been done or not: a breach is what neither
 //! explains.
 
 mod clock;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use self::{rules::RULES, server::Server, story::Story};
 use crate::log::Log;
 
-/// What was found, by the name of the rule.
+/// The breaches, by the name of the rule.
 pub type Breaches = BTreeMap<&'static str, Vec<String>>;
 
 pub fn check(log: &Log) -> Breaches {
@@ -31,7 +31,7 @@ pub fn lost(log: &Log) -> usize {
     count(&strict).saturating_sub(count(log))
 }
 
-/// What is checked, in words.
+/// The rules that are checked, in words.
 pub fn rules() -> impl Iterator<Item = &'static str> {
     RULES.iter().map(|(name, _)| *name)
 }

@@ -19,7 +19,7 @@ use crate::{
 /// Long after everything.
 const END: Micros = 1_000_000_000;
 
-/// What the second client does, after the refresh that both begin with.
+/// The action of the second client, after the refresh with which both begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Refresh,
@@ -36,7 +36,7 @@ pub struct Scope {
     pub depth: usize,
 }
 
-/// What was tried.
+/// The states and orders that were tried.
 #[derive(Debug, Default)]
 pub struct Explored {
     /// States of database, tasks and history that differ.
@@ -65,7 +65,7 @@ pub fn explore(scope: &Scope) -> Explored {
             break;
         }
         for (place, (state, count)) in states.iter().zip(&counts).enumerate().skip(from) {
-            // What follows a state that was seen was tried from there.
+            // The orders that follow a known state were tried from there.
             if !seen.insert(*state) || place >= scope.depth {
                 break;
             }

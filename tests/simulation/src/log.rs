@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Microseconds since the run began, by a clock that never steps.
 pub type Micros = u64;
 
-/// For an end that nobody saw: the client gave up, and the server may still do it.
+/// For a request without an observed end: the client gave up, and the server may still do it.
 pub const NEVER: Micros = Micros::MAX;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -187,7 +187,7 @@ pub struct Got {
     pub expires_at: u64,
 }
 
-/// What the server told of a session.
+/// The data of a session that the server returned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     #[serde(default)]

@@ -271,7 +271,7 @@ fn a_token_that_is_used_up_twice() {
     let mut story = begun();
     story.say("a", "rotated");
     story.breaks("R1 a token");
-    // And one that is used up by nobody.
+    // And one that no client uses up.
     let mut story = begun();
     story.0.said.clear();
     story.breaks("R1 a token");
@@ -317,11 +317,11 @@ fn a_reuse_that_does_not_end_the_session() {
 fn a_reuse_that_nobody_is_told_of() {
     let mut story = begun();
     story.refresh(8.0, 1, Answer::Refused);
-    story.breaks("R3 a reuse is told");
+    story.breaks("R3 a reuse is reported");
     // Twice, or without one.
     let mut story = begun();
     story.say("a", "reuse detected");
-    story.breaks("R3 a reuse is told");
+    story.breaks("R3 a reuse is reported");
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_clock_that_is_set_is_no_breach() {
     story.step(42.0, 0);
     story.refresh(43.0, 3, Answer::Refused);
     assert_eq!(story.broken(), [""; 0]);
-    // Forward: everything is over, until the time comes again.
+    // Forward: every session has expired, until the clock is set back.
     let mut story = begun();
     story.step(3.0, TEN_YEARS);
     story.ask(4.0, What::Me, 1002, Answer::Expired);
@@ -469,7 +469,7 @@ fn a_clock_that_is_set_and_prolongs_something() {
     story.breaks("R3 a reuse is refused");
 }
 
-/// What ended for another reason than its time stays over.
+/// A session that ended for another reason than its time stays ended.
 #[test]
 fn a_clock_that_is_set_and_brings_something_back() {
     let mut story = begun();
@@ -629,7 +629,7 @@ fn a_session_that_ends_for_no_reason() {
     story.login(3.0, "b", 10);
     story.list(4.0, 1010, &["b"]);
     story.breaks("R12");
-    // What was kept from being sent is no reason, and neither is another's logout.
+    // A request that was not sent is not a reason, and neither is the logout of another user.
     let mut story = begun();
     story.logout(3.0, 2, Answer::Unsent);
     story.request(3.0, What::LogoutAll, Answer::Done).user = 2;
@@ -646,7 +646,7 @@ fn an_answer_that_nobody_foresaw() {
 
 #[test]
 fn a_stall_is_no_breach() {
-    // Whoever presents the token before the commit gets its successor, however long that takes; the first gave up.
+    // A client that presents the token before the commit gets its successor, however long that takes; the first gave up.
     let mut story = begun();
     story.stall(9.0, 20.0);
     story.refresh(9.5, 2, Answer::Unavailable);
@@ -822,7 +822,7 @@ fn a_change_that_is_acknowledged_and_not_made() {
     story.replace_file(9.0, 20.0);
     story.ask(10.0, What::LogoutAll, 1002, Answer::Done);
     story.breaks("R6 no change");
-    // What needs no change, or has time for it.
+    // Calls that need no change, or have time for it.
     let mut story = begun();
     story.rotate(6.0, "a", 2, 3);
     story.stall(7.0, 11.0);
@@ -1086,7 +1086,7 @@ fn a_logout_that_does_not_do_what_it_says() {
     story.request(3.0, What::FalseLogout, Answer::Done);
     story.breaks("R21 a logout without");
     story.breaks("R5");
-    // One that ended nothing is no reason for an end.
+    // A logout that ended nothing is not a reason for an end.
     let mut story = begun();
     story.request(3.0, What::FalseLogout, Answer::Refused);
     assert_eq!(story.broken(), [""; 0]);

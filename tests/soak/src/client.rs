@@ -1,4 +1,4 @@
-//! A user's client: a request to the auth server, each on a connection of its own, so that it is known whether it was sent;
+//! A user's client: a request to the auth server, each on a separate connection, so that it is known whether it was sent;
 //! and its line in the log.
 
 use std::{
@@ -67,7 +67,7 @@ impl Recorder {
     }
 }
 
-/// What a login and a refresh give.
+/// The response to a login and to a refresh.
 #[derive(Clone)]
 pub(crate) struct Tokens {
     pub(crate) refresh: String,
@@ -215,7 +215,7 @@ impl Client {
         Reply { answer, tokens }
     }
 
-    /// What the log says of tokens.
+    /// The tokens as the log names them.
     fn got(&self, tokens: &Tokens) -> Option<Got> {
         let payload = BASE64_URL_SAFE_NO_PAD.decode(tokens.access.split('.').nth(1)?).ok()?;
         let claims: Value = serde_json::from_slice(&payload).ok()?;
@@ -269,7 +269,7 @@ fn refresh_form(path: &str, token: &str) -> hyper::Request<Full<Bytes>> {
     post(path, "application/x-www-form-urlencoded", body)
 }
 
-/// A logout with a cookie alone. What the refresh cookie is bound to does not matter.
+/// A logout with a cookie alone. The binding of the refresh cookie does not matter.
 fn with_cookie(tokens: &Tokens, is_refresh: bool, site: &str) -> hyper::Request<Full<Bytes>> {
     let cookie = if is_refresh {
         format!("__Secure-auth-server-refresh={}.nothing", tokens.refresh)

@@ -10,7 +10,7 @@ use kippu_simulation::log::{Line, Sample, Stepped};
 
 use crate::stores::{Scene, Store};
 
-/// What the server's clock is set to, in seconds ahead of the machine's: back an hour, forward by ten years, back and back.
+/// The settings of the server's clock, in seconds ahead of the machine's: back an hour, forward by ten years, back and back.
 const OFFSETS: [i64; 5] = [-3600, 315_360_000, 3, -3, 0];
 
 pub(crate) fn direct(store: &mut dyn Store, mut scene: Scene<'_>, until: Instant, seconds: u64) {

@@ -1,6 +1,6 @@
 //! Whether a size stays what it is: the median of the last quarter of a run beside that of the second.
 
-/// What a size may grow by: so much for each hundred, and so many bytes more, for what goes up and down.
+/// The growth that is allowed: so much for each hundred, and so many bytes more, for what goes up and down.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     pub percent: u64,
@@ -42,7 +42,7 @@ mod tests {
     fn what_grows_is_found() {
         let growing: Vec<u64> = (0..400).map(|n| 100 + n).collect();
         assert!(!growth(&growing, BOUND).unwrap().is_flat);
-        // A single peak is no growth, and neither is the beginning.
+        // A single peak is not growth, and neither is the beginning.
         let mut flat = vec![10; 100];
         flat.resize(398, 100);
         flat.push(5000);

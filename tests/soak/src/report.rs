@@ -1,4 +1,4 @@
-//! What a log comes to, in lines for people.
+//! The summary of a log, in lines for people.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ fn first_write(log: &Log, fault: &Fault) -> Option<Micros> {
     writes.map(|request| request.ended - end).min()
 }
 
-/// What has to have happened, or the run shows nothing.
+/// The events without which a run shows nothing.
 fn missing(log: &Log) -> Vec<String> {
     let mut missing = Vec::new();
     let has = |what: What, answer: Answer| {

@@ -1,4 +1,4 @@
-//! The stores, and what is done to them: each fault returns the line of the log that the checker needs to know of it.
+//! The stores, and what is done to them: each fault returns the line of the log that the checker needs.
 //! Servers run on free loopback ports and in temporary folders.
 
 mod mysql;
@@ -14,7 +14,7 @@ use tokio::{runtime::Runtime, sync::RwLock};
 
 use crate::{auth_server::AuthServer, client::Recorder, users::Pace};
 
-/// What a fault needs besides the store.
+/// The things that a fault needs besides the store.
 pub(crate) struct Scene<'s> {
     pub(crate) server: &'s mut AuthServer,
     pub(crate) rng: &'s mut Rng,
@@ -55,7 +55,7 @@ pub(crate) trait Store {
     /// Bytes of its files.
     fn files(&self) -> u64;
 
-    /// What can be done to it.
+    /// The faults that it can have.
     fn kinds(&self) -> [FaultKind; 3];
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault;
@@ -72,7 +72,7 @@ pub(crate) fn start(name: &str, server: &AuthServer, runtime: &Runtime) -> Optio
     })
 }
 
-/// Bytes of a file, or of all in a folder. What goes meanwhile has none.
+/// Bytes of a file, or of all in a folder. A file that is removed meanwhile has none.
 fn size(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
     if !metadata.is_dir() {

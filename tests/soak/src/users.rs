@@ -1,4 +1,4 @@
-//! What users do, and what is done to them: one task for each, at random, until the time is over.
+//! The users: one task for each acts at random until the time has ended.
 
 use std::{
     pin::pin,
@@ -122,7 +122,7 @@ impl User {
         self.wait(seconds).await;
     }
 
-    /// Does something with a session, and says what is left of it.
+    /// Does something with a session, and returns what is left.
     async fn act(&mut self, tokens: Tokens, others: &mut Vec<Tokens>) -> Option<Tokens> {
         match self.rng.u8(..100) {
             0..15 => self.look(What::Me, tokens).await,
@@ -232,7 +232,7 @@ impl User {
         Some(tokens)
     }
 
-    /// Somebody copies the token, and uses it before its owner does, or after; and goes on with what comes of it.
+    /// A thief copies the token, uses it before or after its owner does, and goes on with the result.
     async fn theft(&mut self, tokens: Tokens) -> Option<Tokens> {
         let mut thief = User {
             client: Client { who: Who::Thief, ..self.client.clone() },

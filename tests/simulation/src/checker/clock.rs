@@ -157,7 +157,7 @@ pub(super) fn seconds(seconds: u64) -> i64 {
     micros(seconds.saturating_mul(1_000_000))
 }
 
-/// A request whose end nobody saw ends long after everything else.
+/// A request without an observed end ends long after everything else.
 pub(super) fn micros(at: Micros) -> i64 {
     i64::try_from(at).unwrap_or(i64::MAX).min(i64::MAX / 4)
 }

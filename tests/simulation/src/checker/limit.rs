@@ -229,7 +229,7 @@ pub(super) fn evicted_for_a_reason(story: &Story<'_>) -> Vec<String> {
     found
 }
 
-/// A login that ends no other session, and nothing of its own is left either.
+/// A login that ends no other session, and leaves no session itself.
 pub(super) fn refused_for_a_reason(story: &Story<'_>) -> Vec<String> {
     let limit = Limit::of(story);
     let mut found = Vec::new();

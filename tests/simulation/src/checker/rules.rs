@@ -18,11 +18,11 @@ pub(super) const RULES: [(&str, Rule); 28] = [
     ("R1 a token is used up once", used_up_once),
     ("R2 within the grace a token is good again", good_within_the_grace),
     ("R3 a reuse is refused, and ends the session", reuse_ends),
-    ("R3 a reuse is told once", reuse_is_told),
+    ("R3 a reuse is reported once", reuse_is_told),
     ("R4 nothing is replayed of a session that has ended", no_replay_after_the_end),
     ("R5 a forged token is refused, and does nothing", forged),
     ("R6 the store loses nothing", nothing_lost),
-    ("R7 what is over is refused", over),
+    ("R7 an expired session is refused", over),
     ("R8 no token is good for longer than it should be", not_prolonged),
     ("R9 tokens name their session and its user", owners),
     ("R9 who is gone is refused", gone),
@@ -260,7 +260,7 @@ fn over(story: &Story<'_>) -> Vec<String> {
     found
 }
 
-/// Of an access token, by the clock of the run as it was when nobody had set another.
+/// Of an access token, by the clock of the run before another was set.
 fn end(story: &Story<'_>, got: &Got) -> i64 {
     seconds(got.expires_at) - micros(story.server.settings.began)
 }

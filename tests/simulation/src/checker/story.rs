@@ -1,4 +1,4 @@
-//! What a log says of each session: its tokens in their order, who presented which of them, and when it ended at the
+//! The story of each session in a log: its tokens in their order, who presented which of them, and when it ended at the
 //! latest.
 
 use std::collections::{BTreeSet, HashMap};
@@ -28,7 +28,7 @@ pub(super) struct Life<'l> {
     pub(super) login: &'l Request,
     /// By generation.
     pub(super) tokens: Vec<u64>,
-    /// Who presented each of them for a refresh.
+    /// The clients that presented each of them for a refresh.
     pub(super) refreshes: Vec<Vec<&'l Request>>,
     /// With one of its tokens, or one of its user's that ends it too; its login was answered before.
     pub(super) logouts: Vec<&'l Request>,

@@ -433,7 +433,7 @@ fn an_eviction_that_is_not_told_once() {
     story.login(2.0, "b", 2);
     story.evict("a");
     story.breaks("R20 a session is evicted");
-    // Nobody needs to be told where the login was not answered, or its answer from the store or the log's last lines were lost.
+    // No report is needed where the login was not answered, or its answer from the store or the log's last lines were lost.
     let mut story = limited(1);
     story.login(0.0, "a", 1);
     story.fault(FaultKind::Kill, 1.0, 1.1);
@@ -595,7 +595,7 @@ fn a_failover_that_loses_an_eviction_is_no_breach() {
     story.fail_over(2.0, 3.5);
     story.has_ended(6.0, 1);
     story.holds();
-    // What was before is not lost.
+    // Earlier changes are not lost.
     let mut story = evicted();
     story.fail_over(4.0, 5.0);
     story.is_alive(7.0, 1);

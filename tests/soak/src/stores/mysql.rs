@@ -18,7 +18,7 @@ pub(super) struct MySqlPair {
     address: Proxy,
 }
 
-/// What the primary, or the replica, is kept from.
+/// The traffic that is kept from the primary or the replica.
 #[derive(Clone, Copy)]
 enum Stall {
     /// Another session holds a lock against writes, reads too, or every commit.

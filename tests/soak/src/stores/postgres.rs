@@ -17,7 +17,7 @@ pub(super) struct PostgresPair {
     address: Proxy,
 }
 
-/// What the primary, or the standby, is kept from.
+/// The traffic that is kept from the primary or the standby.
 #[derive(Clone, Copy)]
 enum Stall {
     /// Another session has locked the table, against writes, or against reads too.
