@@ -187,7 +187,7 @@ pub struct Got {
     pub expires_at: u64,
 }
 
-/// The data of a session that the server returned.
+/// A log line of the server about a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     #[serde(default)]

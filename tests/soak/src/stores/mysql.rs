@@ -18,7 +18,7 @@ pub(super) struct MySqlPair {
     address: Proxy,
 }
 
-/// The traffic that is kept from the primary or the replica.
+/// The ways in which the primary or the replica stalls.
 #[derive(Clone, Copy)]
 enum Stall {
     /// Another session holds a lock against writes, reads too, or every commit.

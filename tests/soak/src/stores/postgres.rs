@@ -17,7 +17,7 @@ pub(super) struct PostgresPair {
     address: Proxy,
 }
 
-/// The traffic that is kept from the primary or the standby.
+/// The ways in which the primary or the standby stalls.
 #[derive(Clone, Copy)]
 enum Stall {
     /// Another session has locked the table, against writes, or against reads too.
