@@ -92,9 +92,13 @@ pub(super) fn same_record(
     ensure(differences.is_empty(), || format!("{what}: {}", differences.join("; ")))
 }
 
-/// Returns the request with the stall that the store has counted into its rotation, if that is at
-/// most the `longest` time that the step took. If the store rotated nothing, the request is
-/// returned unchanged.
+/// How much longer than the step the stall may be that a store has counted. A store that reads its
+/// server's clock from the answers does not know how long an answer has been under way.
+const IMPRECISION: Duration = Duration::from_millis(100);
+
+/// Returns the request with the stall that the store has counted into its rotation, if that is not
+/// more than the `longest` time that the step took and the [`IMPRECISION`]. If the store rotated
+/// nothing, the request is returned unchanged.
 pub(super) fn as_stalled(
     request: &RotateRequest,
     before: &SessionRecord,
@@ -111,8 +115,7 @@ pub(super) fn as_stalled(
         }
         _ => Duration::ZERO,
     };
-    // The store's clock counts milliseconds, and may tick in between.
-    if stall <= longest + MILLI { request.after(stall) } else { request.clone() }
+    if stall <= longest + IMPRECISION { request.after(stall) } else { request.clone() }
 }
 
 /// Several handles on the same data. Each step uses the next of them, so that one handle reads what
