@@ -1,5 +1,5 @@
-//! The planned change of a secret in a running server: no token is refused on the way, and none of the
-//! old secret is accepted after it. `cargo run --example key_rotation`.
+//! The planned change of a secret in a running server: no token is refused on the way, and none of
+//! the old secret is accepted after it. `cargo run --example key_rotation`.
 
 use std::error::Error;
 
@@ -47,7 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         other => return Err(format!("the old key should have retired: {other:?}").into()),
     }
 
-    // Step 4: the old key leaves the server. The server reads the stored keys again at the next start.
+    // Step 4: the old key leaves the server. The server reads the stored keys again at the next
+    // start.
     server.replace(KeySet::new(Key::from_jwk(&november)?));
     match decode::<Value>(&old_token, &server, &validation) {
         Err(error @ DecodeError::UnknownKid { .. }) => {

@@ -57,7 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let later = validation.clone().at(NumericDate::in_seconds(900 + 60));
     show("expired", &token, &key, &later)?;
 
-    // The secret has leaked: a new one takes its place, and every token of the old one ends at once.
+    // The secret has leaked: a new one takes its place, and every token of the old one ends at
+    // once.
     let new_key = Key::generate(kippu::Algorithm::Hs256)?.with_kid("2026-11");
     let keys = KeySet::new(new_key);
     show("leaked key", &token, &keys, &validation)?;
@@ -72,7 +73,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Shows why a token is refused, to the operator and to the client. That it is accepted would be a defect.
+/// Shows why a token is refused, to the operator and to the client. That it is accepted would be a
+/// defect.
 fn show(
     what: &str,
     token: &str,

@@ -1,9 +1,9 @@
-//! Where keys come from: an environment variable, a file, a directory, or a secret manager by an application's
-//! [`KeySource`]. A [`KeySet`] leaves, and again whenever it is asked for.
+//! Where keys come from: an environment variable, a file, a directory, or a secret manager by an
+//! application's [`KeySource`]. A [`KeySet`] leaves, and again whenever it is asked for.
 //!
-//! Refused: a file that others can read or change, a set that leaves open which key signs, a key under
-//! another id than its place says, a text in another form than expected. No error shows a secret, or any part of what a
-//! file holds.
+//! Refused: a file that others can read or change, a set that leaves open which key signs, a key
+//! under another id than its place says, a text in another form than expected. No error shows a
+//! secret, or any part of what a file holds.
 
 use alloc::{boxed::Box, string::String};
 use core::error::Error;
@@ -31,8 +31,9 @@ pub use self::{
 /// A place where the keys of a server are kept.
 ///
 /// Here are [`EnvKeys`], [`KeyFile`] and [`KeyDirectory`]; a secret manager is this one method, as
-/// [`secret_managers`](crate::secret_managers) shows for three of them, and a closure is a source too. It may block: [`ReloadedKeys`] calls it when it is made, at each [`ReloadedKeys::reload`], and on a
-/// separate thread after [`ReloadedKeys::watch`].
+/// [`secret_managers`](crate::secret_managers) shows for three of them, and a closure is a source
+/// too. It may block: [`ReloadedKeys`] calls it when it is made, at each [`ReloadedKeys::reload`],
+/// and on a separate thread after [`ReloadedKeys::watch`].
 ///
 /// ```
 /// use kippu::{JwkSet, KeySet, KeySource, KeySourceError};
@@ -58,8 +59,8 @@ pub use self::{
 pub trait KeySource {
     /// The keys as they are there now.
     ///
-    /// A set with an end date ([`KeySet::retire`]) has to give the same date each time: one that is reckoned
-    /// from the moment of the call never comes.
+    /// A set with an end date ([`KeySet::retire`]) has to give the same date each time: one that is
+    /// reckoned from the moment of the call never comes.
     ///
     /// # Errors
     /// Why there are none, or none that can be used. The keys of the last time are kept then.
@@ -101,7 +102,8 @@ pub enum KeySourceError {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// The file's permissions let others than its owner and group read it, or others than its owner change it.
+    /// The file's permissions let others than its owner and group read it, or others than its owner
+    /// change it.
     #[error("{path:?} has mode {mode:04o}: others could {could} it. {advice}")]
     Permissions {
         /// The path as it was given.
@@ -113,7 +115,8 @@ pub enum KeySourceError {
         /// The command that takes the permission away, and the setting of a mounted secret.
         advice: String,
     },
-    /// In a directory that everyone may write to, the file is neither root's nor the directory's owner's.
+    /// In a directory that everyone may write to, the file is neither root's nor the directory's
+    /// owner's.
     #[error(
         "{path:?} belongs to the user {owner}, who may write to its directory, as everyone may"
     )]
@@ -131,8 +134,8 @@ pub enum KeySourceError {
         /// The most bytes that are read.
         limit: u64,
     },
-    /// There is nothing in it. A file that is being written is empty for a moment: write it under a hidden name
-    /// and rename it.
+    /// There is nothing in it. A file that is being written is empty for a moment: write it under a
+    /// hidden name and rename it.
     #[error("{origin} is empty")]
     Empty {
         /// The variable, file or directory.
@@ -186,8 +189,8 @@ pub enum KeySourceError {
         /// The file that has to say it.
         file: PathBuf,
     },
-    /// The file that says which key of its directory signs says something else, which is not shown: it may be a
-    /// secret that was written into the wrong file.
+    /// The file that says which key of its directory signs says something else, which is not shown:
+    /// it may be a secret that was written into the wrong file.
     #[error("{file:?} does not hold the kid of a key of its directory that may sign")]
     SigningFile {
         /// Its path.

@@ -61,10 +61,10 @@
 //! | an `iss`, `aud`, `sub`, `jti` or `typ` that is missing or differs from the expected value | because an expected claim is required |
 //! | an `aud`, if the recipient expects none | RFC 7519 §4.1.3 |
 //!
-//! The payload is not decoded before the MAC has been verified. `jwk`, `jku`, `x5u` and `x5c` are never
-//! read. A secret shorter than the hash (RFC 7518 §3.2) and the text of a PEM, OpenSSH or JWK file are
-//! refused as a secret. An option that contradicts another one is an error, and so is a leeway of more
-//! than 10 minutes.
+//! The payload is not decoded before the MAC has been verified. `jwk`, `jku`, `x5u` and `x5c` are
+//! never read. A secret shorter than the hash (RFC 7518 §3.2) and the text of a PEM, OpenSSH or JWK
+//! file are refused as a secret. An option that contradicts another one is an error, and so is a
+//! leeway of more than 10 minutes.
 //!
 //! # Features
 //!

@@ -1,8 +1,9 @@
 //! Sessions in one JSON file, which is read at the start and written again with every change.
 //!
-//! Its limits: one process, for nothing keeps two from overwriting each other's file; a few thousand sessions, for
-//! every change writes them all; and a thread is blocked while it waits for the disk. It promises that a change that
-//! was answered survives the end of the process and a loss of power, and the file is whole at any time.
+//! Its limits: one process, for nothing keeps two from overwriting each other's file; a few
+//! thousand sessions, for every change writes them all; and a thread is blocked while it waits for
+//! the disk. It promises that a change that was answered survives the end of the process and a loss
+//! of power, and the file is whole at any time.
 
 use std::{
     collections::BTreeMap,
@@ -79,8 +80,8 @@ impl JsonStore {
         Arc::clone(&self.0.data).lock_owned().await
     }
 
-    /// Takes a step under the lock: no other step happens between its read and its write, and no caller
-    /// sees a change that is not on the disk.
+    /// Takes a step under the lock: no other step happens between its read and its write, and no
+    /// caller sees a change that is not on the disk.
     async fn step<T>(&self, step: impl FnOnce(&mut Data) -> Step<T>) -> Result<T, StoreError> {
         let Shared { path, data } = &*self.0;
         // A panic in the middle of a step has left nothing in it, and the file is read again.
@@ -138,7 +139,8 @@ impl RefreshStore for JsonStore {
             let Some(record) = sessions.get_mut(&request.id) else {
                 return Step::Unchanged(RotateOutcome::Unknown);
             };
-            // The grace begins now, when the record is changed, however long the lock was held by others.
+            // The grace begins now, when the record is changed, however long the lock was held by
+            // others.
             let decision = request.after(asked.elapsed()).decide(record);
             match decision.change {
                 Some(change) => {
@@ -217,7 +219,8 @@ impl RefreshStore for JsonStore {
         .await
     }
 
-    /// A cursor is the number of an id. A number that was not given out yet is of another file: the log begins again.
+    /// A cursor is the number of an id. A number that was not given out yet is of another file: the
+    /// log begins again.
     async fn ended_after(&self, cursor: &EndedCursor) -> Result<EndedPage, StoreError> {
         let number = cursor.as_bytes().try_into().map_or(0, u64::from_be_bytes);
         self.step(|Data { ended, .. }| {
@@ -259,8 +262,8 @@ fn read(path: &Path) -> Result<Data, StoreError> {
     Ok(Data { sessions: sessions.collect::<Result<_, StoreError>>()?, ended })
 }
 
-/// Writes a file beside the old one, and renames it. A reader finds the old file or the new one, also
-/// after a crash.
+/// Writes a file beside the old one, and renames it. A reader finds the old file or the new one,
+/// also after a crash.
 fn write(path: &Path, Data { sessions, ended }: &Data) -> Result<(), StoreError> {
     let rows: Vec<Row> = sessions.values().map(Row::of).collect();
     let text = serde_json::to_vec(&(rows, ended))

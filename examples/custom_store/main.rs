@@ -16,8 +16,8 @@ struct OneFile(JsonStore);
 impl Harness for OneFile {
     type Store = JsonStore;
 
-    /// For a store that other processes may share, this opens the data again: another connection, another pool. A file
-    /// with a lock in one process has no more than this to offer.
+    /// For a store that other processes may share, this opens the data again: another connection,
+    /// another pool. A file with a lock in one process has no more than this to offer.
     async fn open(&self) -> JsonStore {
         self.0.clone()
     }
@@ -37,7 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = JsonStore::open(folder.join("sessions.json"));
     let passed = match store {
         Ok(store) => {
-            // Every change writes the file and waits for the disk, so two rounds of each race have to do.
+            // Every change writes the file and waits for the disk, so two rounds of each race have
+            // to do.
             let report = Suite::new().rounds(2).run(&OneFile(store)).await;
             println!("{report}");
             report.passed()

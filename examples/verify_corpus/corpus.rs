@@ -1,4 +1,5 @@
-//! Cases of the form that `tests/vectors/README.md` tells: a line of JSON in, the verdict of this crate out.
+//! Cases of the form that `tests/vectors/README.md` tells: a line of JSON in, the verdict of this
+//! crate out.
 
 use core::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Runs a corpus of tokens: `cargo run --example verify_corpus -- tests/vectors/attacks.jsonl`.
 //!
-//! Prints each case whose verdict or reason differs from what the file expects, and ends with a count.
+//! Prints each case whose verdict or reason differs from what the file expects, and ends with a
+//! count.
 
 mod corpus;
 

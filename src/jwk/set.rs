@@ -1,7 +1,7 @@
 //! Sets of symmetric JWKs (RFC 7517 §5): JSON in and out, the [`KeySet`] that one describes.
 //!
-//! Refused: a set with one key that [`Jwk`] refuses, unless keys of other kinds are skipped; two keys under one id; as a
-//! key set that signs, also one that leaves open which key does.
+//! Refused: a set with one key that [`Jwk`] refuses, unless keys of other kinds are skipped; two
+//! keys under one id; as a key set that signs, also one that leaves open which key does.
 
 use alloc::{string::String, vec::Vec};
 
@@ -47,8 +47,9 @@ impl JwkSet {
         Ok(set)
     }
 
-    /// Reads a set. RFC 7517 §5 lets a reader ignore keys that it does not understand; here such a key is an error, because
-    /// a missing key would pass unnoticed. [`JwkSet::from_json_skipping`] ignores them.
+    /// Reads a set. RFC 7517 §5 lets a reader ignore keys that it does not understand; here such a
+    /// key is an error, because a missing key would pass unnoticed. [`JwkSet::from_json_skipping`]
+    /// ignores them.
     ///
     /// # Errors
     /// [`JwkError`], for the set or for the first of its keys that is refused.
@@ -56,8 +57,8 @@ impl JwkSet {
         Self::read(json, None, false)
     }
 
-    /// As [`JwkSet::from_json`], for keys that may leave `alg` out, as [`Jwk::from_json_for`] reads each: where a key has an
-    /// `alg`, that has to be `algorithm`.
+    /// As [`JwkSet::from_json`], for keys that may leave `alg` out, as [`Jwk::from_json_for`] reads
+    /// each: where a key has an `alg`, that has to be `algorithm`.
     ///
     /// # Errors
     /// As [`JwkSet::from_json`].
@@ -65,9 +66,10 @@ impl JwkSet {
         Self::read(json, Some(algorithm), false)
     }
 
-    /// As [`JwkSet::from_json`] or, with an algorithm, as [`JwkSet::from_json_for`], but skips keys of other kinds: those
-    /// whose `kty`, `alg`, `use` or `key_ops` are not those of the signatures that are asked for. A key of the right kind
-    /// that is damaged, or whose secret is too short, is an error still.
+    /// As [`JwkSet::from_json`] or, with an algorithm, as [`JwkSet::from_json_for`], but skips keys
+    /// of other kinds: those whose `kty`, `alg`, `use` or `key_ops` are not those of the signatures
+    /// that are asked for. A key of the right kind that is damaged, or whose secret is too short,
+    /// is an error still.
     ///
     /// ```
     /// use kippu::{Algorithm, JwkSet};
@@ -113,8 +115,8 @@ impl JwkSet {
     /// [`Jwk::verify_only`] from here on.
     ///
     /// # Errors
-    /// [`JwkError::UnknownSigningKey`] when the set has no such key, [`JwkError::NoSigningKey`] when it has
-    /// one that may not sign.
+    /// [`JwkError::UnknownSigningKey`] when the set has no such key, [`JwkError::NoSigningKey`]
+    /// when it has one that may not sign.
     pub fn with_signing_key(mut self, kid: &str) -> Result<Self, JwkError> {
         if !self.keys.iter().any(|key| key.kid() == Some(kid)) {
             return Err(JwkError::UnknownSigningKey { kid: Excerpt::new(kid) });
@@ -170,8 +172,9 @@ impl KeySet {
     /// ([`Jwk::may_sign`]); the others verify, without an end date.
     ///
     /// # Errors
-    /// [`JwkError::SeveralSigningKeys`] or [`JwkError::NoSigningKey`] when the set does not say which key signs,
-    /// [`JwkError::NoKeys`] when it has none, [`JwkError::Set`] for a key without an id.
+    /// [`JwkError::SeveralSigningKeys`] or [`JwkError::NoSigningKey`] when the set does not say
+    /// which key signs, [`JwkError::NoKeys`] when it has none, [`JwkError::Set`] for a key without
+    /// an id.
     pub fn from_jwk_set(set: &JwkSet) -> Result<Self, JwkError> {
         let mut signing = set.signing_keys();
         let first = match (signing.next(), signing.next()) {
@@ -194,7 +197,8 @@ impl KeySet {
             .try_fold(keys, |keys, key| Ok(keys.accept(Key::from_jwk(key)?)?))
     }
 
-    /// Returns the keys of a JWK Set as a set that [verifies only](KeySet::verify_only), whether they may sign or not.
+    /// Returns the keys of a JWK Set as a set that [verifies only](KeySet::verify_only), whether
+    /// they may sign or not.
     ///
     /// # Errors
     /// [`JwkError::NoKeys`] when the set has none, [`JwkError::Set`] when one of several has no id.

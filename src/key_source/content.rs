@@ -1,5 +1,5 @@
-//! The content of a variable or a file: bytes in, keys out. Refused: nothing at all, a text in another form than expected, a
-//! key under another id than expected, or under none.
+//! The content of a variable or a file: bytes in, keys out. Refused: nothing at all, a text in
+//! another form than expected, a key under another id than expected, or under none.
 
 use alloc::{string::String, vec::Vec};
 
@@ -16,8 +16,9 @@ use crate::{
 
 /// The form of the key in a variable or a file.
 ///
-/// All but [`KeyFormat::Raw`] are text: a byte order mark at its start and a line end behind it, LF or CRLF, are not part of
-/// it. A text in another form than expected is an error that names the form.
+/// All but [`KeyFormat::Raw`] are text: a byte order mark at its start and a line end behind it, LF
+/// or CRLF, are not part of it. A text in another form than expected is an error that names the
+/// form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyFormat {
@@ -32,17 +33,20 @@ pub enum KeyFormat {
     Base64(Algorithm),
     /// Base64url, as [`Key::from_base64url`](crate::Key::from_base64url) reads it.
     Base64url(Algorithm),
-    /// One line whose characters are the secret, as other libraries take a secret from the environment. Hexadecimal digits
-    /// and base64 are not decoded. A line with quotes around it, or with white space at one of its ends, is an error.
+    /// One line whose characters are the secret, as other libraries take a secret from the
+    /// environment. Hexadecimal digits and base64 are not decoded. A line with quotes around it, or
+    /// with white space at one of its ends, is an error.
     Text(Algorithm),
-    /// The bytes of the secret, as [`Key::new`](crate::Key::new) takes them, such as `openssl rand 32` writes. Printed text
-    /// with a line end behind it is an error: the line end would be part of the secret.
+    /// The bytes of the secret, as [`Key::new`](crate::Key::new) takes them, such as
+    /// `openssl rand 32` writes. Printed text with a line end behind it is an error: the line end
+    /// would be part of the secret.
     Raw(Algorithm),
 }
 
 impl KeyFormat {
-    /// Reads the keys of a secret in this form, for an application's own [`KeySource`](super::KeySource). `origin` names the
-    /// secret in errors. Each key has the id that its JWK says, and none where it says none: [`Jwk::with_kid`] gives one.
+    /// Reads the keys of a secret in this form, for an application's own
+    /// [`KeySource`](super::KeySource). `origin` names the secret in errors. Each key has the id
+    /// that its JWK says, and none where it says none: [`Jwk::with_kid`] gives one.
     ///
     /// ```
     /// use kippu::{Algorithm, JwkSet, KeyFormat, KeySet};
@@ -107,15 +111,16 @@ macro_rules! source_options {
                 self
             }
 
-            /// Returns keys that [verify only](crate::KeySet::verify_only), whichever of them may sign: for a server that
-            /// receives tokens and issues none.
+            /// Returns keys that [verify only](crate::KeySet::verify_only), whichever of them may
+            /// sign: for a server that receives tokens and issues none.
             #[must_use]
             pub fn verify_only(mut self) -> Self {
                 self.reading.verify_only = true;
                 self
             }
 
-            /// Tries the keys for a token without a `kid`: [`KeySet::try_all_without_kid`](crate::KeySet::try_all_without_kid).
+            /// Tries the keys for a token without a `kid`:
+            /// [`KeySet::try_all_without_kid`](crate::KeySet::try_all_without_kid).
             #[must_use]
             pub fn try_all_without_kid(mut self) -> Self {
                 self.reading.tries_all = true;
@@ -129,8 +134,9 @@ macro_rules! source_options {
 macro_rules! set_options {
     ($source:ident) => {
         impl $source {
-            /// Sets the id of the key that signs. A secret that is not a JWK needs one. Of a JWK Set that does not say which
-            /// key signs, this selects it; a [verify-only](Self::verify_only) set ignores it.
+            /// Sets the id of the key that signs. A secret that is not a JWK needs one. Of a JWK
+            /// Set that does not say which key signs, this selects it; a
+            /// [verify-only](Self::verify_only) set ignores it.
             #[must_use]
             pub fn kid(mut self, kid: impl Into<alloc::string::String>) -> Self {
                 self.reading.kid = Some(kid.into());
@@ -260,7 +266,8 @@ fn decoded(
     Jwk::new(algorithm, &*secret?)
 }
 
-/// A secret that is taken as it is, unless it looks like something else. The text of a key file is refused with that.
+/// A secret that is taken as it is, unless it looks like something else. The text of a key file is
+/// refused with that.
 fn secret(
     algorithm: Algorithm,
     secret: &[u8],

@@ -1,5 +1,5 @@
-//! A directory of keys, one file each: file names in, kids out. Refused: a directory to which others can add a key,
-//! and several keys without the file that names the one that signs.
+//! A directory of keys, one file each: file names in, kids out. Refused: a directory to which
+//! others can add a key, and several keys without the file that names the one that signs.
 
 use alloc::{borrow::ToOwned, format, vec::Vec};
 use std::{
@@ -28,16 +28,20 @@ use crate::{
 ///     signing         one line: 2026-11
 /// ```
 ///
-/// - A name may end in `.json` for a JWK, in `.key` for the other forms; that is not part of the kid. Names that begin with a
-///   dot are ignored.
-/// - The key that `signing` names signs. A single key needs no such file, nor do several of which all but one are
-///   [verify-only](Jwk::verify_only). The others verify for as long as their file is there: take it away when the
-///   last of its tokens has expired. With [`KeyDirectory::verify_only`] the file is not read.
-/// - To rotate, add the new key; when all servers have read it, name it in `signing`; later, remove the old one. Each
-///   file is written under a hidden name and then renamed, so that no reload sees half of it.
-/// - On Unix a file's permissions are those of [`KeyFile`](super::KeyFile). The directory may be written to by its owner alone,
-///   or have the sticky bit, as the mounted secrets of Kubernetes have; then a file has to be its owner's, or root's.
-/// - Of a secret mounted by Kubernetes, the files below `..data` are read, which are all of one version.
+/// - A name may end in `.json` for a JWK, in `.key` for the other forms; that is not part of the
+///   kid. Names that begin with a dot are ignored.
+/// - The key that `signing` names signs. A single key needs no such file, nor do several of which
+///   all but one are [verify-only](Jwk::verify_only). The others verify for as long as their file
+///   is there: take it away when the last of its tokens has expired. With
+///   [`KeyDirectory::verify_only`] the file is not read.
+/// - To rotate, add the new key; when all servers have read it, name it in `signing`; later, remove
+///   the old one. Each file is written under a hidden name and then renamed, so that no reload sees
+///   half of it.
+/// - On Unix a file's permissions are those of [`KeyFile`](super::KeyFile). The directory may be
+///   written to by its owner alone, or have the sticky bit, as the mounted secrets of Kubernetes
+///   have; then a file has to be its owner's, or root's.
+/// - Of a secret mounted by Kubernetes, the files below `..data` are read, which are all of one
+///   version.
 ///
 /// ```no_run
 /// use kippu::{KeyDirectory, KeySource};
@@ -63,7 +67,9 @@ impl KeyDirectory {
         Self { path: path.into(), readers: Readers::OwnerAndGroup, reading: Reading::default() }
     }
 
-    /// As [`KeyFile::dangerously_readable_by_others`](super::KeyFile::dangerously_readable_by_others), for each file.
+    /// As
+    /// [`KeyFile::dangerously_readable_by_others`](super::KeyFile::dangerously_readable_by_others),
+    /// for each file.
     #[must_use]
     pub fn dangerously_readable_by_others(mut self) -> Self {
         self.readers = Readers::Everyone;
@@ -108,8 +114,9 @@ impl KeyDirectory {
         })
     }
 
-    /// The link by which Kubernetes replaces all of a mounted secret at once: it leads to the directory of one version. The
-    /// names beside it lead through it one by one, and are a mixture while it is replaced.
+    /// The link by which Kubernetes replaces all of a mounted secret at once: it leads to the
+    /// directory of one version. The names beside it lead through it one by one, and are a mixture
+    /// while it is replaced.
     fn data(&self) -> PathBuf {
         self.path.join("..data")
     }
@@ -180,8 +187,8 @@ fn check_directory(path: &Path, metadata: &Metadata) -> Result<(), KeySourceErro
     Err(KeySourceError::Permissions { path: path.into(), mode, could: "add a key to", advice })
 }
 
-/// In a sticky directory, which Kubernetes makes of a mounted secret, everyone can add a file, but only under their
-/// own name.
+/// In a sticky directory, which Kubernetes makes of a mounted secret, everyone can add a file, but
+/// only under their own name.
 #[cfg(unix)]
 fn check_owner(path: &Path, file: &Metadata, directory: &Metadata) -> Result<(), KeySourceError> {
     use std::os::unix::fs::MetadataExt;

@@ -13,8 +13,9 @@ use crate::key_set::KeySet;
 
 /// The keys in an environment variable: a JWK or a JWK Set, or what [`EnvKeys::format`] says.
 ///
-/// The environment is the least safe of places: every child process inherits it, and a user
-/// who may debug the process can read it. It is never wiped, and does not change: to rotate, restart. Prefer a file.
+/// The environment is the least safe of places: every child process inherits it, and a user who may
+/// debug the process can read it. It is never wiped, and does not change: to rotate, restart.
+/// Prefer a file.
 ///
 /// ```no_run
 /// use kippu::{Algorithm, EnvKeys, KeyFormat, KeySource};

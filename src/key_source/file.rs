@@ -1,5 +1,5 @@
-//! Keys in a file, and how every file of keys is read. A file that others can read or change, one that is not regular, and
-//! one that is too large are refused before a byte is read.
+//! Keys in a file, and how every file of keys is read. A file that others can read or change, one
+//! that is not regular, and one that is too large are refused before a byte is read.
 
 use alloc::{format, string::String, vec::Vec};
 use std::{
@@ -18,8 +18,8 @@ use crate::key_set::KeySet;
 
 /// The keys in a file: a JWK or a JWK Set, or what [`KeyFile::format`] says.
 ///
-/// On Unix the file is refused when users other than its owner and group may read it, or others than its owner may write
-/// to it. Elsewhere permissions are not looked at. Links are followed.
+/// On Unix the file is refused when users other than its owner and group may read it, or others
+/// than its owner may write to it. Elsewhere permissions are not looked at. Links are followed.
 ///
 /// | place | permissions that are accepted |
 /// |---|---|
@@ -63,9 +63,10 @@ impl KeyFile {
         Self { path: path.into(), readers: Readers::OwnerAndGroup, reading: Reading::default() }
     }
 
-    /// Accepts a file that every user of the machine or container may read, for a secret that is mounted so and cannot be
-    /// mounted otherwise. **Whoever can read it can sign tokens for any user:** every other process there, and every attacker
-    /// who makes one of them read a file. A file that others may change is refused still.
+    /// Accepts a file that every user of the machine or container may read, for a secret that is
+    /// mounted so and cannot be mounted otherwise. **Whoever can read it can sign tokens for any
+    /// user:** every other process there, and every attacker who makes one of them read a file. A
+    /// file that others may change is refused still.
     #[must_use]
     pub fn dangerously_readable_by_others(mut self) -> Self {
         self.readers = Readers::Everyone;
@@ -81,9 +82,9 @@ impl KeySource for KeyFile {
     }
 }
 
-/// Reads again when the files have been replaced under the reader, of which it says so itself, or does not find one.
-/// Kubernetes replaces a mounted secret by another target of the link `..data`, and then removes the old files: a path that
-/// was followed halfway leads nowhere.
+/// Reads again when the files have been replaced under the reader, of which it says so itself, or
+/// does not find one. Kubernetes replaces a mounted secret by another target of the link `..data`,
+/// and then removes the old files: a path that was followed halfway leads nowhere.
 pub(super) fn again_if_replaced<T>(
     mut read: impl FnMut() -> (Result<T, KeySourceError>, bool),
 ) -> Result<T, KeySourceError> {
@@ -104,8 +105,8 @@ pub(super) fn again_if_replaced<T>(
 /// A hundred JWKs for HS512 have some 20 KiB.
 const LIMIT: u64 = 64 * 1024;
 
-/// Room for one byte more than the limit, and for what `read_to_end` wants free at the end: a buffer that grows
-/// would leave copies of secrets behind.
+/// Room for one byte more than the limit, and for what `read_to_end` wants free at the end: a
+/// buffer that grows would leave copies of secrets behind.
 const CAPACITY: usize = 64 * 1024 + 64;
 
 /// The bytes of a file whose permissions are safe, and whose metadata `allows` allows.

@@ -1,5 +1,5 @@
-//! Keys that are read again while a server runs: a source in, a [`SharedKeySet`] out that always holds the last keys
-//! that were good.
+//! Keys that are read again while a server runs: a source in, a [`SharedKeySet`] out that always
+//! holds the last keys that were good.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::{
@@ -23,7 +23,8 @@ use crate::key_set::{KeySet, SharedKeySet};
 
 /// The keys of a source, and the source, to read them again.
 ///
-/// An application with a timer or a signal calls [`ReloadedKeys::reload`]. One with neither calls [`ReloadedKeys::watch`].
+/// An application with a timer or a signal calls [`ReloadedKeys::reload`]. One with neither calls
+/// [`ReloadedKeys::watch`].
 ///
 /// ```
 /// use kippu::{Jwk, JwkSet, KeySet, ReloadedKeys};
@@ -88,7 +89,8 @@ impl ReloadedKeys {
         self.reloaded.keys.clone()
     }
 
-    /// Reads the source again, and returns whether its keys are others than before. The set is replaced only then.
+    /// Reads the source again, and returns whether its keys are others than before. The set is
+    /// replaced only then.
     ///
     /// # Errors
     /// Why there are no new keys. The ones that were good stay.
@@ -101,17 +103,20 @@ impl ReloadedKeys {
         self.reloaded.last().error.clone()
     }
 
-    /// Returns the time since the source last gave keys, whether they had changed or not: how old the keys may be. It grows
-    /// beyond the interval of the reloads while these fail or the source hangs.
+    /// Returns the time since the source last gave keys, whether they had changed or not: how old
+    /// the keys may be. It grows beyond the interval of the reloads while these fail or the source
+    /// hangs.
     pub fn age(&self) -> Duration {
         self.reloaded.last().success.elapsed()
     }
 
-    /// Reads the source again every 30 seconds, on a separate thread, until the value that is returned is dropped. The
-    /// thread ends then, at once or after the reload that is under way; the keys stay as they are.
+    /// Reads the source again every 30 seconds, on a separate thread, until the value that is
+    /// returned is dropped. The thread ends then, at once or after the reload that is under way;
+    /// the keys stay as they are.
     ///
-    /// Calls `on_reload` for each of its reloads that changed the keys, with the new set, whose [`KeySet::kids`] a log can
-    /// show; and for each that failed, with the error. After an error the old keys stay, until the operator acts.
+    /// Calls `on_reload` for each of its reloads that changed the keys, with the new set, whose
+    /// [`KeySet::kids`] a log can show; and for each that failed, with the error. After an error
+    /// the old keys stay, until the operator acts.
     ///
     /// # Errors
     /// [`KeySourceError::Thread`] when the operating system gives no thread.
@@ -123,9 +128,10 @@ impl ReloadedKeys {
         self.watch_every(Self::INTERVAL, on_reload)
     }
 
-    /// As [`ReloadedKeys::watch`], with another interval, counted from the end of one reload to the start of the next;
-    /// less than 10 milliseconds are taken as 10. Each wait is shorter by up to a tenth, at random: servers that were started
-    /// together do not ask a secret manager together. A thread that watched before ends.
+    /// As [`ReloadedKeys::watch`], with another interval, counted from the end of one reload to the
+    /// start of the next; less than 10 milliseconds are taken as 10. Each wait is shorter by up to
+    /// a tenth, at random: servers that were started together do not ask a secret manager together.
+    /// A thread that watched before ends.
     ///
     /// # Errors
     /// As [`ReloadedKeys::watch`].
@@ -187,7 +193,8 @@ impl Reloaded {
     }
 }
 
-/// Returns the interval, less up to a tenth. The keys of a new hasher are random, and need no further crate.
+/// Returns the interval, less up to a tenth. The keys of a new hasher are random, and need no
+/// further crate.
 fn shortened(interval: Duration) -> Duration {
     const STEPS: u32 = 1024;
     let random = RandomState::new().build_hasher().finish() % u64::from(STEPS);

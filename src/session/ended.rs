@@ -1,5 +1,5 @@
-//! The sessions that have ended, followed by each verifier, so that a token is refused soon after a logout without a read of
-//! the store for each request.
+//! The sessions that have ended, followed by each verifier, so that a token is refused soon after a
+//! logout without a read of the store for each request.
 
 mod set;
 pub(super) mod waiting;
@@ -23,11 +23,13 @@ use super::{
 };
 use crate::{debug::debug_by_message, error::DecodeError, validation::Validation};
 
-/// The sessions that have ended, as a store reports them: an [`AccessVerifier`](super::AccessVerifier) that has it refuses their
-/// access tokens, and reads no store for that.
+/// The sessions that have ended, as a store reports them: an
+/// [`AccessVerifier`](super::AccessVerifier) that has it refuses their access tokens, and reads no
+/// store for that.
 ///
-/// A task reads the store's log of ended sessions on, ten times within each [`max_lag`](EndedOptions::max_lag), and keeps
-/// their ids in memory. A clone is another handle on the same ids.
+/// A task reads the store's log of ended sessions on, ten times within each
+/// [`max_lag`](EndedOptions::max_lag), and keeps their ids in memory. A clone is another handle on
+/// the same ids.
 ///
 /// ```
 /// use kippu::{Algorithm, Key, session::{AccessVerifier, EndedOptions, EndedSessions, MemoryStore, NoClaims, Sessions}};
@@ -57,17 +59,19 @@ use crate::{debug::debug_by_message, error::DecodeError, validation::Validation}
 /// ```
 ///
 /// # What it promises
-/// Once a logout has been answered, no verification that begins `max_lag` or more later accepts a token of that session. The
-/// same holds for every other step that ends a session. It needs no agreement of clocks: the task counts by the monotonic
-/// clock of its host, from the moment at which it asked the store.
+/// Once a logout has been answered, no verification that begins `max_lag` or more later accepts a
+/// token of that session. The same holds for every other step that ends a session. It needs no
+/// agreement of clocks: the task counts by the monotonic clock of its host, from the moment at
+/// which it asked the store.
 ///
-/// A verifier is [fresh](Self::is_fresh) while the last reading that it has applied wholly began at most `max_lag` ago. When it
-/// is not, because the store is away or slow, or the task does not run, it refuses every token
-/// ([`DecodeError::EndedUnknown`]). With [`EndedOptions::accept_when_stale`] it accepts them,
-/// and then the promise holds only while it is fresh.
+/// A verifier is [fresh](Self::is_fresh) while the last reading that it has applied wholly began at
+/// most `max_lag` ago. When it is not, because the store is away or slow, or the task does not run,
+/// it refuses every token ([`DecodeError::EndedUnknown`]). With [`EndedOptions::accept_when_stale`]
+/// it accepts them, and then the promise holds only while it is fresh.
 ///
-/// Not promised: a logout that the store itself has lost, when a replica takes over that had not received it; and a clock that
-/// stands still with its host, for up to `max_lag` after the host goes on.
+/// Not promised: a logout that the store itself has lost, when a replica takes over that had not
+/// received it; and a clock that stands still with its host, for up to `max_lag` after the host
+/// goes on.
 #[derive(Clone)]
 pub struct EndedSessions {
     inner: Arc<Inner>,
@@ -142,39 +146,42 @@ impl EndedOptions {
         Self::default()
     }
 
-    /// How long after a logout a token may still be accepted: 1 second unless this is called. The store is read ten times as
-    /// often. A verifier is not fresh while a reading takes longer than this.
+    /// How long after a logout a token may still be accepted: 1 second unless this is called. The
+    /// store is read ten times as often. A verifier is not fresh while a reading takes longer than
+    /// this.
     #[must_use]
     pub fn max_lag(self, max_lag: Duration) -> Self {
         Self { max_lag, ..self }
     }
 
-    /// The lifetime of the access tokens: 15 minutes unless this is called. It has to be what the issuer gives to
-    /// [`SessionsBuilder::access_lifetime`](super::SessionsBuilder::access_lifetime). An id is kept for that long and twice the
-    /// greatest leeway, when no token of the session can be valid any more. A token that lives longer is refused
-    /// ([`DecodeError::EndedUnknown`]).
+    /// The lifetime of the access tokens: 15 minutes unless this is called. It has to be what the
+    /// issuer gives to
+    /// [`SessionsBuilder::access_lifetime`](super::SessionsBuilder::access_lifetime). An id is kept
+    /// for that long and twice the greatest leeway, when no token of the session can be valid any
+    /// more. A token that lives longer is refused ([`DecodeError::EndedUnknown`]).
     #[must_use]
     pub fn access_lifetime(self, access_lifetime: Duration) -> Self {
         Self { access_lifetime, ..self }
     }
 
-    /// How many ids are kept: 1,000,000 unless this is called, which take up to 67 MB. While more sessions have ended, the
-    /// verifier is not fresh; none is forgotten to make room.
+    /// How many ids are kept: 1,000,000 unless this is called, which take up to 67 MB. While more
+    /// sessions have ended, the verifier is not fresh; none is forgotten to make room.
     #[must_use]
     pub fn capacity(self, ids: usize) -> Self {
         Self { capacity: ids, ..self }
     }
 
-    /// Accepts tokens while it is not known whether their sessions have ended: the store can stop, and the API goes on, for a
-    /// logout that may be overlooked until the store is back.
+    /// Accepts tokens while it is not known whether their sessions have ended: the store can stop,
+    /// and the API goes on, for a logout that may be overlooked until the store is back.
     #[must_use]
     pub fn accept_when_stale(self) -> Self {
         Self { accepts_when_stale: true, ..self }
     }
 
-    /// Reads the time from `elapsed`: how much has passed since a fixed moment. Unless this is called it is the host's
-    /// monotonic clock. It belongs to the timer that [`EndedSessions::run`] gets: a runtime whose time is virtual has both. A
-    /// clock that steps back lets tokens of ended sessions through.
+    /// Reads the time from `elapsed`: how much has passed since a fixed moment. Unless this is
+    /// called it is the host's monotonic clock. It belongs to the timer that [`EndedSessions::run`]
+    /// gets: a runtime whose time is virtual has both. A clock that steps back lets tokens of ended
+    /// sessions through.
     ///
     /// ```
     /// use kippu::session::EndedOptions;
@@ -214,8 +221,8 @@ impl fmt::Debug for Elapsed {
 }
 
 impl EndedSessions {
-    /// The sessions that end in `store`, of which nothing is known before [`run`](Self::run) runs. The store only has to be
-    /// read.
+    /// The sessions that end in `store`, of which nothing is known before [`run`](Self::run) runs.
+    /// The store only has to be read.
     pub fn follow(store: impl RefreshStore, options: EndedOptions) -> Self {
         let turn_at = options.elapsed.now().saturating_add(options.kept_for());
         let reading = Reading { cursor: EndedCursor::default(), turn_at };
@@ -230,9 +237,9 @@ impl EndedSessions {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A future that reads the log on, for ever: to be spawned once, and dropped or aborted at the end. `sleep` is the timer of
-    /// the runtime. After an error the task tries again, a second later at most. It logs when the verifier is no longer fresh,
-    /// and when it is fresh again.
+    /// A future that reads the log on, for ever: to be spawned once, and dropped or aborted at the
+    /// end. `sleep` is the timer of the runtime. After an error the task tries again, a second
+    /// later at most. It logs when the verifier is no longer fresh, and when it is fresh again.
     pub async fn run<F>(self, mut sleep: impl FnMut(Duration) -> F + Send)
     where
         F: Future<Output = ()> + Send,
@@ -255,8 +262,9 @@ impl EndedSessions {
         }
     }
 
-    /// Has [`run`](Self::run) read the log at once, when something tells that it has grown: a message of the database, or of
-    /// the server that has ended a session. It only makes the lag shorter: the log is read without it, too.
+    /// Has [`run`](Self::run) read the log at once, when something tells that it has grown: a
+    /// message of the database, or of the server that has ended a session. It only makes the lag
+    /// shorter: the log is read without it, too.
     pub fn wake(&self) {
         self.inner.waiters.want_a_reading();
     }
@@ -291,7 +299,8 @@ impl EndedSessions {
         Ok(())
     }
 
-    /// Whether the last reading that was applied wholly began at most [`max_lag`](EndedOptions::max_lag) ago.
+    /// Whether the last reading that was applied wholly began at most
+    /// [`max_lag`](EndedOptions::max_lag) ago.
     pub fn is_fresh(&self) -> bool {
         let Inner { fresh_until, options, .. } = &*self.inner;
         let until = fresh_until.load(Ordering::Acquire);
@@ -348,7 +357,8 @@ impl fmt::Debug for EndedSessions {
     }
 }
 
-/// The longest pause after a reading that has failed. A verifier that is not fresh refuses every token until one succeeds.
+/// The longest pause after a reading that has failed. A verifier that is not fresh refuses every
+/// token until one succeeds.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// 585 years are the most.

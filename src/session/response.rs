@@ -110,7 +110,8 @@ impl fmt::Debug for TokenResponse {
     }
 }
 
-/// The body of an error response (RFC 6749 §5.2, RFC 6750 §3.1): a code for programs, and words for developers.
+/// The body of an error response (RFC 6749 §5.2, RFC 6750 §3.1): a code for programs, and words for
+/// developers.
 ///
 /// Its message and its `Debug` leave out every word of the description that is as long as a token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +134,8 @@ impl OAuthError {
     }
 }
 
-/// Longer than every word of English and every name of a field, and shorter than the shortest token.
+/// Longer than every word of English and every name of a field, and shorter than the shortest
+/// token.
 const MAX_WORD_LEN: usize = 40;
 
 impl fmt::Display for OAuthError {

@@ -1,5 +1,6 @@
-//! Tests of what needs a login, without one: access tokens of any age, a clock that a test moves, and sessions in memory.
-//! A call panics where the library would return an error, so that a test which is set up wrongly ends there.
+//! Tests of what needs a login, without one: access tokens of any age, a clock that a test moves,
+//! and sessions in memory. A call panics where the library would return an error, so that a test
+//! which is set up wrongly ends there.
 //!
 //! ```
 //! use std::time::Duration;
@@ -12,8 +13,9 @@
 //! assert!(test.sessions().verify::<kippu::session::NoClaims>(&token).is_err());
 //! ```
 //!
-//! The feature is for dev-dependencies. A build without debug assertions, as every release is, fails with it unless the feature
-//! `dangerously-testing-in-release` is on, too: for `cargo test --release`.
+//! The feature is for dev-dependencies. A build without debug assertions, as every release is,
+//! fails with it unless the feature `dangerously-testing-in-release` is on, too: for
+//! `cargo test --release`.
 
 use alloc::{string::String, sync::Arc};
 use core::{
@@ -46,8 +48,9 @@ compile_error!(
      `dangerously-testing-in-release`"
 );
 
-/// A clock that shows the same time until the test moves it. Its clones are the same clock, so that the test keeps one and gives the
-/// others away: to [`SessionsBuilder::clock`](super::SessionsBuilder::clock),
+/// A clock that shows the same time until the test moves it. Its clones are the same clock, so that
+/// the test keeps one and gives the others away: to
+/// [`SessionsBuilder::clock`](super::SessionsBuilder::clock),
 /// [`AccessVerifier::clock`](super::AccessVerifier::clock) and [`Validation::clock`].
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicI64>);
@@ -90,8 +93,8 @@ impl Clock for TestClock {
 
 /// The contents of an access token: any subject, any claims, any age.
 ///
-/// [`TestSessions::token`] and [`Sessions::test_token`] sign it as a login would; [`TestToken::sign`] signs it for a server that
-/// only verifies.
+/// [`TestSessions::token`] and [`Sessions::test_token`] sign it as a login would;
+/// [`TestToken::sign`] signs it for a server that only verifies.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TestToken<C = NoClaims> {
@@ -104,7 +107,8 @@ pub struct TestToken<C = NoClaims> {
 }
 
 impl TestToken {
-    /// Returns a token of `subject` that was issued now, is accepted for 15 minutes, and has no claims of the application's.
+    /// Returns a token of `subject` that was issued now, is accepted for 15 minutes, and has no
+    /// claims of the application's.
     pub fn new(subject: impl Into<String>) -> Self {
         Self {
             subject: subject.into(),
@@ -129,13 +133,14 @@ impl<C> TestToken<C> {
         Self { age, ..self }
     }
 
-    /// Lets the token expire that long after it was issued: with a shorter lifetime than its age it has expired, where the
-    /// difference is more than the leeway of 60 seconds.
+    /// Lets the token expire that long after it was issued: with a shorter lifetime than its age it
+    /// has expired, where the difference is more than the leeway of 60 seconds.
     pub fn lifetime(self, lifetime: Duration) -> Self {
         Self { lifetime, ..self }
     }
 
-    /// Lets the user have authenticated that long ago (`auth_time`), instead of when the token was issued.
+    /// Lets the user have authenticated that long ago (`auth_time`), instead of when the token was
+    /// issued.
     pub fn auth_age(self, age: Duration) -> Self {
         Self { auth_age: Some(age), ..self }
     }
@@ -147,8 +152,8 @@ impl<C> TestToken<C> {
 }
 
 impl<C: Serialize> TestToken<C> {
-    /// Signs the token with `key`, by the system's clock: for an [`AccessVerifier`](super::AccessVerifier) that has this key, this
-    /// issuer and this audience.
+    /// Signs the token with `key`, by the system's clock: for an
+    /// [`AccessVerifier`](super::AccessVerifier) that has this key, this issuer and this audience.
     ///
     /// # Panics
     /// For claims that cannot be signed: see [`EncodeError`](crate::EncodeError).
@@ -184,8 +189,8 @@ impl<C: Serialize> TestToken<C> {
 }
 
 impl<S: RefreshStore> Sessions<S> {
-    /// Signs an access token as a login of these sessions would, by their clock, and stores nothing. For a test (feature
-    /// `testing`).
+    /// Signs an access token as a login of these sessions would, by their clock, and stores
+    /// nothing. For a test (feature `testing`).
     ///
     /// # Panics
     /// For claims that cannot be signed: see [`EncodeError`](crate::EncodeError).
@@ -197,9 +202,10 @@ impl<S: RefreshStore> Sessions<S> {
     }
 }
 
-/// Sessions in memory, with random keys and a clock that only the test moves: issuer `https://auth.test`, audience `api`,
-/// client `web`, tokens short enough for cookies. An application with other names builds its own over a [`MemoryStore`], and
-/// calls [`Sessions::test_token`].
+/// Sessions in memory, with random keys and a clock that only the test moves: issuer
+/// `https://auth.test`, audience `api`, client `web`, tokens short enough for cookies. An
+/// application with other names builds its own over a [`MemoryStore`], and calls
+/// [`Sessions::test_token`].
 pub struct TestSessions {
     sessions: Arc<Sessions<MemoryStore>>,
     clock: TestClock,
@@ -245,7 +251,8 @@ impl TestSessions {
         self.sessions.test_token(token)
     }
 
-    /// Puts a session into the store, as [`Sessions::login`] does, and returns its tokens. It needs no runtime.
+    /// Puts a session into the store, as [`Sessions::login`] does, and returns its tokens. It needs
+    /// no runtime.
     ///
     /// # Panics
     /// For a login that [`Sessions::login`] rejects.

@@ -1,4 +1,5 @@
-//! Secrets Manager by an agent on this machine, over HTTP: the Secrets Manager Agent, or the Lambda extension.
+//! Secrets Manager by an agent on this machine, over HTTP: the Secrets Manager Agent, or the Lambda
+//! extension.
 //!
 //! Refused: a redirect, an answer larger than a secret. No proxy of the environment is asked.
 
@@ -22,10 +23,12 @@ use crate::{
     version::{Label, Version},
 };
 
-/// The keys in a secret of AWS Secrets Manager, by the [Secrets Manager Agent] or the [AWS Parameters and Secrets Lambda
-/// Extension] on this machine: over plain HTTP on localhost, without the SDK and without credentials in this process.
+/// The keys in a secret of AWS Secrets Manager, by the [Secrets Manager Agent] or the [AWS
+/// Parameters and Secrets Lambda Extension] on this machine: over plain HTTP on localhost, without
+/// the SDK and without credentials in this process.
 ///
-/// The labels, the forms of a secret and its `kid` are those of [`SecretsManager`](crate::rotation).
+/// The labels, the forms of a secret and its `kid` are those of
+/// [`SecretsManager`](crate::rotation).
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -40,18 +43,21 @@ use crate::{
 ///
 /// # The token
 ///
-/// Each request has the header `X-Aws-Parameters-Secrets-Token`. Its value is the first of the environment variables `AWS_TOKEN`,
-/// `AWS_SESSION_TOKEN` and `AWS_CONTAINER_AUTHORIZATION_TOKEN`, as the agent takes them; where none is set, the content of
-/// `/var/run/awssmatoken`, which the agent's install script writes. [`token_file`](Self::token_file) names another file. A file
-/// is read at each load: the agent makes a new token when it starts.
+/// Each request has the header `X-Aws-Parameters-Secrets-Token`. Its value is the first of the
+/// environment variables `AWS_TOKEN`, `AWS_SESSION_TOKEN` and `AWS_CONTAINER_AUTHORIZATION_TOKEN`,
+/// as the agent takes them; where none is set, the content of `/var/run/awssmatoken`, which the
+/// agent's install script writes. [`token_file`](Self::token_file) names another file. A file is
+/// read at each load: the agent makes a new token when it starts.
 ///
 /// # The cache
 ///
-/// As delivered, agent and extension cache each label for 300 seconds (`ttl_seconds`, `SECRETS_MANAGER_TTL`). A rotation has to
-/// wait for longer than that before it promotes a version, or use [`refresh_now`](Self::refresh_now).
+/// As delivered, agent and extension cache each label for 300 seconds (`ttl_seconds`,
+/// `SECRETS_MANAGER_TTL`). A rotation has to wait for longer than that before it promotes a
+/// version, or use [`refresh_now`](Self::refresh_now).
 ///
-/// It is written by the documents of AWS, and tested against a server that answers as these say. It was tried with the Secrets
-/// Manager Agent 2.1.0 in front of moto, and not with AWS itself, nor with the Lambda extension.
+/// It is written by the documents of AWS, and tested against a server that answers as these say. It
+/// was tried with the Secrets Manager Agent 2.1.0 in front of moto, and not with AWS itself, nor
+/// with the Lambda extension.
 ///
 /// [Secrets Manager Agent]: https://docs.aws.amazon.com/secretsmanager/latest/userguide/secrets-manager-agent.html
 /// [AWS Parameters and Secrets Lambda Extension]: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_lambda.html
@@ -77,10 +83,12 @@ impl SecretsManagerAgent {
     const TOKEN_VARIABLES: [&'static str; 3] =
         ["AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 
-    /// The keys in the secret of this name or ARN. The lifetime is that of the tokens that it signs: its `AWSPREVIOUS` version
-    /// verifies for so long, and ten minutes more, after this source has first seen it as the previous one.
+    /// The keys in the secret of this name or ARN. The lifetime is that of the tokens that it
+    /// signs: its `AWSPREVIOUS` version verifies for so long, and ten minutes more, after this
+    /// source has first seen it as the previous one.
     pub fn new(secret_id: impl Into<String>, token_lifetime: Duration) -> Self {
-        // A proxy of the environment is not for this machine, and a redirect would take the token along.
+        // A proxy of the environment is not for this machine, and a redirect would take the token
+        // along.
         let config = Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
@@ -97,7 +105,8 @@ impl SecretsManagerAgent {
         }
     }
 
-    /// Sets the agent's port on localhost: its `http_port`, or `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT`.
+    /// Sets the agent's port on localhost: its `http_port`, or
+    /// `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT`.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
@@ -111,8 +120,8 @@ impl SecretsManagerAgent {
         self
     }
 
-    /// Asks the Secrets Manager Agent not to answer from its cache (`refreshNow`): each load is three requests to AWS. The
-    /// documents of the Lambda extension have no such parameter.
+    /// Asks the Secrets Manager Agent not to answer from its cache (`refreshNow`): each load is
+    /// three requests to AWS. The documents of the Lambda extension have no such parameter.
     #[must_use]
     pub fn refresh_now(mut self) -> Self {
         self.refreshes = true;
@@ -193,7 +202,8 @@ impl fmt::Debug for SecretsManagerAgent {
     }
 }
 
-/// The file that the caller named, or the variable, or the file of the install script. A variable may name a file.
+/// The file that the caller named, or the variable, or the file of the install script. A variable
+/// may name a file.
 fn token(
     named: Option<PathBuf>,
     from_environment: impl FnOnce() -> Option<String>,

@@ -1,6 +1,8 @@
-//! Why Secrets Manager gives no keys, in the words of an operator: which secret, what was answered, what to do.
+//! Why Secrets Manager gives no keys, in the words of an operator: which secret, what was answered,
+//! what to do.
 //!
-//! No error shows a secret, a token or a response. A message of the service is shown where it cannot repeat the request.
+//! No error shows a secret, a token or a response. A message of the service is shown where it
+//! cannot repeat the request.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
@@ -8,12 +10,14 @@ use kippu::KeySourceError;
 
 /// Why a secret in Secrets Manager could not be read.
 ///
-/// [`KeySource::load`](kippu::KeySource::load) returns it within [`KeySourceError::Other`], from which it can be downcast.
-/// A secret that was read and makes no keys is a [`KeySourceError`] of another kind.
+/// [`KeySource::load`](kippu::KeySource::load) returns it within [`KeySourceError::Other`], from
+/// which it can be downcast. A secret that was read and makes no keys is a [`KeySourceError`] of
+/// another kind.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretsManagerError {
-    /// There is no such secret in this account and region, or no version of it has the label `AWSCURRENT`.
+    /// There is no such secret in this account and region, or no version of it has the label
+    /// `AWSCURRENT`.
     #[error(
         "no version of the secret {secret:?} has the label AWSCURRENT, or there is no such secret. Check the name, the \
          region and the account; a secret without a value gets one by: aws secretsmanager put-secret-value"
@@ -175,7 +179,8 @@ impl From<SecretsManagerError> for KeySourceError {
 }
 
 impl SecretsManagerError {
-    /// The error that a code of the service means. `None` for the one that says that something is not there.
+    /// The error that a code of the service means. `None` for the one that says that something is
+    /// not there.
     pub(crate) fn of_code(secret: &str, code: &str, message: Option<&str>) -> Option<Self> {
         let secret = secret.to_owned();
         let message = || bounded(message.unwrap_or(code));

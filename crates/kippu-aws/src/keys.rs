@@ -1,7 +1,9 @@
-//! The three labels of a rotation: what is answered about them in, the keys and their roles out. Refused: an older current
-//! version after a newer one, until it has lasted; one `kid` for two secrets.
+//! The three labels of a rotation: what is answered about them in, the keys and their roles out.
+//! Refused: an older current version after a newer one, until it has lasted; one `kid` for two
+//! secrets.
 //!
-//! Secrets Manager moves a version from AWSPENDING to AWSCURRENT to AWSPREVIOUS, and answers about one label at a time.
+//! Secrets Manager moves a version from AWSPENDING to AWSCURRENT to AWSPREVIOUS, and answers about
+//! one label at a time.
 
 use std::{collections::HashMap, thread, time::Duration};
 
@@ -14,8 +16,9 @@ use crate::{
     version::{Label, Version},
 };
 
-/// How long an answer may be stale: the cache of the Secrets Manager Agent and of the Lambda extension keeps one for five
-/// minutes as delivered, and another server may learn of a change that much later than this one.
+/// How long an answer may be stale: the cache of the Secrets Manager Agent and of the Lambda
+/// extension keeps one for five minutes as delivered, and another server may learn of a change that
+/// much later than this one.
 pub(crate) const STALE: Duration = Duration::from_secs(600);
 
 /// The versions that have the labels. One may have several.
@@ -27,8 +30,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Asks for the labels in the order in which a version passes through them: one that moves on meanwhile is seen twice,
-    /// and none is missed.
+    /// Asks for the labels in the order in which a version passes through them: one that moves on
+    /// meanwhile is seen twice, and none is missed.
     pub(crate) fn ask(
         secret: &str,
         mut read: impl FnMut(Label) -> Result<Option<Version>, SecretsManagerError>,
@@ -49,8 +52,9 @@ impl Answer {
         }
     }
 
-    /// Whether the current version is the previous one, and no other is there: then AWSCURRENT has moved to a version that
-    /// this answer does not have. Someone may also have set the labels so: the answer is taken when it lasts.
+    /// Whether the current version is the previous one, and no other is there: then AWSCURRENT has
+    /// moved to a version that this answer does not have. Someone may also have set the labels so:
+    /// the answer is taken when it lasts.
     fn lacks_a_version(&self) -> bool {
         let is_current = |version: &Option<Version>| {
             version.as_ref().is_some_and(|version| version.id == self.current.id)
@@ -84,9 +88,10 @@ pub(crate) struct Roles {
 const MAX_SUPERSEDED: usize = 16;
 
 impl Memory {
-    /// Notes an answer of the time `now`. A version that is pending is accepted, and so is one that was within [`STALE`] and
-    /// has not been seen further on: it may be current where this answer is too old to show it. The previous one retires
-    /// `token_lifetime` and [`STALE`] after it was first seen as that.
+    /// Notes an answer of the time `now`. A version that is pending is accepted, and so is one that
+    /// was within [`STALE`] and has not been seen further on: it may be current where this answer
+    /// is too old to show it. The previous one retires `token_lifetime` and [`STALE`] after it was
+    /// first seen as that.
     pub(crate) fn note(
         &mut self,
         secret: &str,
@@ -116,8 +121,9 @@ impl Memory {
         Ok(Roles { accepted, retired: retired.map(|version| (version, until)), current })
     }
 
-    /// A label that goes back by a command leaves AWSPREVIOUS on the version that it comes from. One that goes back without
-    /// that is a stale answer, or the operator has taken that version away: this comes true when it lasts.
+    /// A label that goes back by a command leaves AWSPREVIOUS on the version that it comes from.
+    /// One that goes back without that is a stale answer, or the operator has taken that version
+    /// away: this comes true when it lasts.
     fn note_current(
         &mut self,
         secret: &str,
@@ -178,8 +184,9 @@ impl Reading {
         }
     }
 
-    /// The keys of these versions. A version that makes no keys is an error if it is the current one. Another one has signed
-    /// nothing, or cannot be promoted: it is left out, with a warning, so that it stops no server.
+    /// The keys of these versions. A version that makes no keys is an error if it is the current
+    /// one. Another one has signed nothing, or cannot be promoted: it is left out, with a warning,
+    /// so that it stops no server.
     pub(crate) fn key_set(&self, roles: &Roles) -> Result<KeySet, KeySourceError> {
         let mut known = KnownKeys::default();
         let origin = roles.current.origin(&self.secret, Label::Current);
@@ -269,7 +276,8 @@ mod tests {
         }
     }
 
-    /// The current version, those that are accepted, and the one that is retired with the minutes until its end.
+    /// The current version, those that are accepted, and the one that is retired with the minutes
+    /// until its end.
     fn note(memory: &mut Memory, minute: u64, labels: [&str; 3]) -> Result<String, String> {
         let [pending, current, previous] = labels;
         let now = START.saturating_add(Duration::from_secs(60 * minute));
@@ -289,7 +297,8 @@ mod tests {
         for (minute, labels, roles) in [
             (0, ["", "a", ""], "a"),
             (1, ["b", "a", ""], "a +b"),
-            // 15 minutes are the lifetime of the tokens, 10 the time in which all servers learn of the change.
+            // 15 minutes are the lifetime of the tokens, 10 the time in which all servers learn of
+            // the change.
             (2, ["", "b", "a"], "b -a:27"),
             (3, ["b", "b", "a"], "b -a:27"),
             (90, ["c", "b", "a"], "b +c -a:27"),
@@ -341,7 +350,8 @@ mod tests {
         assert_eq!(note(&mut memory, 3, ["b", "b", "a"]).unwrap(), "b -a:28");
     }
 
-    /// At whatever moment between two requests the label moves, all versions that a server may sign with are seen.
+    /// At whatever moment between two requests the label moves, all versions that a server may sign
+    /// with are seen.
     #[test]
     fn a_rotation_between_the_requests_of_one_answer_hides_no_version() {
         for moved_before in 0..4 {

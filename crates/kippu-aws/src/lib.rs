@@ -1,10 +1,13 @@
-//! Keys of [`kippu`] in AWS Secrets Manager, read again while a server runs, and rotated by its staging labels.
+//! Keys of [`kippu`] in AWS Secrets Manager, read again while a server runs, and rotated by its
+//! staging labels.
 //!
 //! - [`SecretsManager`] asks AWS, through the caller's client of the SDK.
-//! - `SecretsManagerAgent` (feature `agent`) asks the Secrets Manager Agent or the Lambda extension, over HTTP on localhost.
+//! - `SecretsManagerAgent` (feature `agent`) asks the Secrets Manager Agent or the Lambda
+//!   extension, over HTTP on localhost.
 //!
-//! Both are a [`KeySource`](kippu::KeySource), for [`ReloadedKeys`](kippu::ReloadedKeys). The page [`rotation`] has the
-//! labels, the permissions, an outline of a rotation function, and the transcript of a rotation under load.
+//! Both are a [`KeySource`](kippu::KeySource), for [`ReloadedKeys`](kippu::ReloadedKeys). The page
+//! [`rotation`] has the labels, the permissions, an outline of a rotation function, and the
+//! transcript of a rotation under load.
 //!
 //! # Features
 //!
@@ -13,9 +16,11 @@
 //! | `sdk` | yes | `SecretsManager`, over [`aws-sdk-secretsmanager`](aws_sdk_secretsmanager) without an HTTP client |
 //! | `agent` | no | `SecretsManagerAgent`, without the SDK |
 //!
-//! The HTTP client and its TLS are the application's: those of `aws-config`, with its default features, or another.
+//! The HTTP client and its TLS are the application's: those of `aws-config`, with its default
+//! features, or another.
 //!
-//! This release tracks aws-sdk-secretsmanager 1, and re-exports it: a client of another major version is another type.
+//! This release tracks aws-sdk-secretsmanager 1, and re-exports it: a client of another major
+//! version is another type.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -10,16 +10,17 @@ macro_rules! source_options {
                 self
             }
 
-            /// Takes the secret from a member of a JSON object, as the console stores key/value pairs:
-            /// `{"SECRET_KEY":"…"}`. Its value is a string in the form that [`format`](Self::format) says, or a JWK or JWK Set
-            /// as an object.
+            /// Takes the secret from a member of a JSON object, as the console stores key/value
+            /// pairs: `{"SECRET_KEY":"…"}`. Its value is a string in the form that
+            /// [`format`](Self::format) says, or a JWK or JWK Set as an object.
             #[must_use]
             pub fn field(mut self, field: impl Into<String>) -> Self {
                 self.reading.field = Some(field.into());
                 self
             }
 
-            /// Returns keys that [verify only](kippu::KeySet::verify_only): for a server that issues no tokens.
+            /// Returns keys that [verify only](kippu::KeySet::verify_only): for a server that
+            /// issues no tokens.
             #[must_use]
             pub fn verify_only(mut self) -> Self {
                 self.reading.verify_only = true;
@@ -34,7 +35,8 @@ macro_rules! source_options {
                 self
             }
 
-            /// Sets how long one load may take, all requests and retries together: 10 seconds where this is not called.
+            /// Sets how long one load may take, all requests and retries together: 10 seconds where
+            /// this is not called.
             #[must_use]
             pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
                 self.reading.deadline = deadline;

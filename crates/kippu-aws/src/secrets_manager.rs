@@ -27,9 +27,10 @@ use crate::{
 
 /// The keys in a secret of AWS Secrets Manager, by the SDK.
 ///
-/// The version with the label `AWSCURRENT` signs. The one with `AWSPENDING` verifies, if there is one; the one with
-/// `AWSPREVIOUS` verifies until its tokens have expired. A secret without a `kid` has the `VersionId` as one. See
-/// [`rotation`](crate::rotation) for how a key is rotated with them.
+/// The version with the label `AWSCURRENT` signs. The one with `AWSPENDING` verifies, if there is
+/// one; the one with `AWSPREVIOUS` verifies until its tokens have expired. A secret without a `kid`
+/// has the `VersionId` as one. See [`rotation`](crate::rotation) for how a key is rotated with
+/// them.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -55,20 +56,23 @@ use crate::{
 ///
 /// # Requests
 ///
-/// A load asks `GetSecretValue` three times, once for each label. The SDK retries what it is configured to: as delivered,
-/// throttled requests, time-outs and faults of the service, three attempts with a random delay that grows. After that
-/// [`ReloadedKeys`](kippu::ReloadedKeys) keeps the last good keys and tries again, at intervals that differ at random.
+/// A load asks `GetSecretValue` three times, once for each label. The SDK retries what it is
+/// configured to: as delivered, throttled requests, time-outs and faults of the service, three
+/// attempts with a random delay that grows. After that [`ReloadedKeys`](kippu::ReloadedKeys) keeps
+/// the last good keys and tries again, at intervals that differ at random.
 ///
 /// # Threads
 ///
-/// [`KeySource::load`] blocks, and the SDK needs a tokio runtime that somebody drives. The source has a runtime with one
-/// thread, from its first load until it is dropped: so it works in a program without tokio, and within any runtime. It waits
-/// for neither the caller's runtime, which a call from its only thread would wait for in vain, nor `block_in_place`, which
-/// panics there. A load within an async function blocks its thread for that long, as other blocking calls do: once at the start
-/// of a server this is harmless, and [`ReloadedKeys::watch`](kippu::ReloadedKeys::watch) reloads on a separate thread.
+/// [`KeySource::load`] blocks, and the SDK needs a tokio runtime that somebody drives. The source
+/// has a runtime with one thread, from its first load until it is dropped: so it works in a program
+/// without tokio, and within any runtime. It waits for neither the caller's runtime, which a call
+/// from its only thread would wait for in vain, nor `block_in_place`, which panics there. A load
+/// within an async function blocks its thread for that long, as other blocking calls do: once at
+/// the start of a server this is harmless, and [`ReloadedKeys::watch`](kippu::ReloadedKeys::watch)
+/// reloads on a separate thread.
 ///
-/// The client's connections belong to the runtime on which they were made. They end with the source; a clone of the client
-/// that is used elsewhere makes new ones.
+/// The client's connections belong to the runtime on which they were made. They end with the
+/// source; a clone of the client that is used elsewhere makes new ones.
 pub struct SecretsManager {
     client: Client,
     reading: Reading,
@@ -84,9 +88,10 @@ struct State {
 }
 
 impl SecretsManager {
-    /// The keys in the secret of this name or ARN. Its `AWSPREVIOUS` version verifies for the lifetime of the tokens that it has
-    /// signed, and ten minutes more, in which every server learns of the change; counted from the moment when this
-    /// source sees it as the previous one first. For refresh keys, the lifetime is that of a session without a refresh.
+    /// The keys in the secret of this name or ARN. Its `AWSPREVIOUS` version verifies for the
+    /// lifetime of the tokens that it has signed, and ten minutes more, in which every server
+    /// learns of the change; counted from the moment when this source sees it as the previous one
+    /// first. For refresh keys, the lifetime is that of a session without a refresh.
     pub fn new(client: Client, secret_id: impl Into<String>, token_lifetime: Duration) -> Self {
         let reading = Reading::new(secret_id.into(), token_lifetime);
         Self { client, reading, state: Mutex::default() }
@@ -111,7 +116,8 @@ impl SecretsManager {
         }
     }
 
-    /// `None` says that the secret has no version with the label. By its code; a response is never shown.
+    /// `None` says that the secret has no version with the label. By its code; a response is never
+    /// shown.
     fn refused(&self, error: &SdkError<GetSecretValueError>) -> Option<SecretsManagerError> {
         let secret = &self.reading.secret;
         Some(match error {
@@ -181,8 +187,8 @@ fn version(secret: &str, answer: GetSecretValueOutput) -> Result<Version, Secret
     Ok(Version { id, content: content.into() })
 }
 
-/// The messages of an error and of its causes: those of the SDK's requests say that no region is set, or that a connection
-/// was refused.
+/// The messages of an error and of its causes: those of the SDK's requests say that no region is
+/// set, or that a connection was refused.
 fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -213,7 +219,8 @@ fn wait<T: Send + 'static>(
     answer
 }
 
-/// The runtime of a source. Dropping one within another would panic: this one is left to end by itself.
+/// The runtime of a source. Dropping one within another would panic: this one is left to end by
+/// itself.
 #[derive(Default)]
 struct Background(Option<Runtime>);
 

@@ -1,4 +1,5 @@
-//! One version of a secret: its id and content in, its keys out. A version without a `kid` has its id as one.
+//! One version of a secret: its id and content in, its keys out. A version without a `kid` has its
+//! id as one.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -63,7 +64,8 @@ impl Version {
     }
 }
 
-/// The value of a field: a string, or the JSON of an object. serde's errors quote what they read, and are not shown.
+/// The value of a field: a string, or the JSON of an object. serde's errors quote what they read,
+/// and are not shown.
 fn member(
     origin: &str,
     content: &[u8],

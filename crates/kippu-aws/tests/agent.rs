@@ -1,5 +1,5 @@
-//! The source over an agent, against a server that answers as the documents of the Secrets Manager Agent and of the Lambda
-//! extension say: its path, its parameters, its header, its refusals.
+//! The source over an agent, against a server that answers as the documents of the Secrets Manager
+//! Agent and of the Lambda extension say: its path, its parameters, its header, its refusals.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

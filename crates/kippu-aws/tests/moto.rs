@@ -1,5 +1,5 @@
-//! The SDK against moto, which checks signatures and permissions here: the labels of a rotation, the forms of a secret, what
-//! is refused, and two servers under load.
+//! The SDK against moto, which checks signatures and permissions here: the labels of a rotation,
+//! the forms of a secret, what is refused, and two servers under load.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -251,7 +251,8 @@ fn each_form_of_a_secret_is_read() {
     by("words").format(KeyFormat::Text(hs256)).load().unwrap();
 }
 
-/// Signatures are really checked: a wrong one, a user who may not, and one who may, of the same secret.
+/// Signatures are really checked: a wrong one, a user who may not, and one who may, of the same
+/// secret.
 #[test]
 #[ignore = "needs moto"]
 fn wrong_credentials_and_missing_permissions_are_refused() {
@@ -332,8 +333,8 @@ fn the_kind_of_an_error_can_be_asked_for() {
     assert!(matches!(error, Some(SecretsManagerError::NotFound { secret }) if secret == "missing"));
 }
 
-/// The real Secrets Manager Agent in front of moto: `cargo install aws_secretsmanager_agent`, and its path in
-/// `KIPPU_SECRETS_MANAGER_AGENT`.
+/// The real Secrets Manager Agent in front of moto: `cargo install aws_secretsmanager_agent`, and
+/// its path in `KIPPU_SECRETS_MANAGER_AGENT`.
 #[cfg(feature = "agent")]
 #[test]
 #[ignore = "needs moto and the Secrets Manager Agent"]

@@ -1,4 +1,5 @@
-//! The SDK against a server that fails as AWS does and moto does not: it throttles, it hangs, it is away.
+//! The SDK against a server that fails as AWS does and moto does not: it throttles, it hangs, it is
+//! away.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

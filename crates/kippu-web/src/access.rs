@@ -1,5 +1,5 @@
-//! The access token that a guard has verified, as handlers get it: its claims, what it may be used for, and when it
-//! ends.
+//! The access token that a guard has verified, as handlers get it: its claims, what it may be used
+//! for, and when it ends.
 
 use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
 
@@ -7,12 +7,14 @@ use kippu::session::{AccessToken, AccessVerifier, TokenEnd};
 
 use super::rejection::Rejection;
 
-/// The verified access token of a request. It dereferences to [`AccessToken`]; a clone shares the token.
+/// The verified access token of a request. It dereferences to [`AccessToken`]; a clone shares the
+/// token.
 ///
 /// Where it comes from: [`Guard::authenticate`](super::Guard::authenticate) returns it,
-/// [`Guard::layer`](super::Guard::layer) puts it into the extensions of the request, and with the feature `axum` it is an
-/// extractor, for which the state of the application gives the [`Guard`](super::Guard). The extractor
-/// `Option<Access<C>>` is `None` for a request without credentials; invalid credentials are rejected all the same.
+/// [`Guard::layer`](super::Guard::layer) puts it into the extensions of the request, and with the
+/// feature `axum` it is an extractor, for which the state of the application gives the
+/// [`Guard`](super::Guard). The extractor `Option<Access<C>>` is `None` for a request without
+/// credentials; invalid credentials are rejected all the same.
 ///
 /// ```
 /// use kippu_web::{Access, Rejection, Scoped};
@@ -47,7 +49,8 @@ impl<C> Access<C> {
         Arc::ptr_eq(&self.verifier, verifier)
     }
 
-    /// Requires that the user authenticated at most `max_age` ago; see [`AccessToken::require_recent`].
+    /// Requires that the user authenticated at most `max_age` ago; see
+    /// [`AccessToken::require_recent`].
     ///
     /// # Errors
     /// [`Rejection::NotRecent`].
@@ -55,9 +58,10 @@ impl<C> Access<C> {
         Ok(self.token.require_recent(max_age)?)
     }
 
-    /// Returns a future that resolves when the token ends: when its session is known to have ended, where the verifier has
-    /// [`EndedSessions`](kippu::session::EndedSessions), or when the token expires. A socket or a stream that outlives its
-    /// request waits for it. `sleep` is the timer of the runtime; see [`AccessVerifier::ended`].
+    /// Returns a future that resolves when the token ends: when its session is known to have ended,
+    /// where the verifier has [`EndedSessions`](kippu::session::EndedSessions), or when the token
+    /// expires. A socket or a stream that outlives its request waits for it. `sleep` is the timer
+    /// of the runtime; see [`AccessVerifier::ended`].
     ///
     /// ```
     /// # use kippu::session::NoClaims;
@@ -106,9 +110,10 @@ impl<C> Deref for Access<C> {
     }
 }
 
-/// The verified access token of a session that has not ended: the extractor reads the store once, whatever store that is.
-/// The state of the application gives a guard of [`Guard::for_sessions`](super::Guard::for_sessions); any other guard
-/// rejects every request with [`Rejection::NoSessions`].
+/// The verified access token of a session that has not ended: the extractor reads the store once,
+/// whatever store that is. The state of the application gives a guard of
+/// [`Guard::for_sessions`](super::Guard::for_sessions); any other guard rejects every request with
+/// [`Rejection::NoSessions`].
 ///
 /// ```
 /// use kippu::session::NoClaims;

@@ -15,7 +15,8 @@ use super::rejection::Rejection;
 pub(super) enum Refusal {
     /// As everywhere.
     Rejection(Rejection),
-    /// 400 for a request that lacks something, or has it wrong (RFC 6749 §5.2): the code and the words.
+    /// 400 for a request that lacks something, or has it wrong (RFC 6749 §5.2): the code and the
+    /// words.
     BadRequest(&'static str, Cow<'static, str>),
 }
 
@@ -75,7 +76,8 @@ fn not_stored<B>(response: &mut http::Response<B>) {
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
-/// The answer to a login or a refresh that has succeeded (RFC 6749 §5.1): the tokens as JSON, which no cache keeps.
+/// The answer to a login or a refresh that has succeeded (RFC 6749 §5.1): the tokens as JSON, which
+/// no cache keeps.
 ///
 /// ```
 /// use kippu::session::{MemoryStore, NoClaims, Sessions};
@@ -96,7 +98,8 @@ impl Tokens {
     }
 }
 
-/// The answer to a login or a refresh that has failed (RFC 6749 §5.2). Where the server is at fault, the log has the reason.
+/// The answer to a login or a refresh that has failed (RFC 6749 §5.2). Where the server is at
+/// fault, the log has the reason.
 ///
 /// | error | status, `error` |
 /// |---|---|
@@ -107,8 +110,8 @@ impl Tokens {
 /// | `AccessToken(EndedUnknown)`, `Store` that is transient, `Authorize`, `Full`, `MissingRefreshKey`, `NoRandomness` | 503 `temporarily_unavailable` |
 /// | `Store` that is not, `Client`, `Login`, `Claims`, `TooLong`, `RefreshKey`, `SigningKey` | 500 `server_error` |
 ///
-/// For [`Sessions::verify_live`](kippu::session::Sessions::verify_live) convert the error into a [`Rejection`], which has the
-/// challenge.
+/// For [`Sessions::verify_live`](kippu::session::Sessions::verify_live) convert the error into a
+/// [`Rejection`], which has the challenge.
 #[derive(Debug)]
 pub struct GrantError(pub SessionError);
 

@@ -1,5 +1,5 @@
-//! The `client_id` and the `scope` that a client sends with a refresh (RFC 6749 §6). Both are checked
-//! before the refresh token is used up.
+//! The `client_id` and the `scope` that a client sends with a refresh (RFC 6749 §6). Both are
+//! checked before the refresh token is used up.
 
 use kippu::session::Session;
 use serde::{Deserialize, Serialize};
@@ -44,8 +44,8 @@ impl<'f> Asked<'f> {
         }
     }
 
-    /// Returns the scope of the next access token to a client that asks for one (RFC 6749 §3.3): the claim `scope`, which has to
-    /// have every scope that is asked for.
+    /// Returns the scope of the next access token to a client that asks for one (RFC 6749 §3.3):
+    /// the claim `scope`, which has to have every scope that is asked for.
     pub(super) fn check_scope(self, claims: &impl Serialize) -> Result<Option<String>, Misfit> {
         #[derive(Default, Deserialize)]
         struct Granted {

@@ -1,5 +1,5 @@
-//! The header `Authorization` in, its token out (RFC 6750 §2.1). Other schemes are not credentials here; two headers, or
-//! a malformed token, are refused.
+//! The header `Authorization` in, its token out (RFC 6750 §2.1). Other schemes are not credentials
+//! here; two headers, or a malformed token, are refused.
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -10,8 +10,8 @@ const SCHEME: &[u8] = b"Bearer";
 /// Something that is not a token follows the scheme.
 pub(super) const MALFORMED: Rejection = Rejection::MalformedHeader { header: "Authorization" };
 
-/// Returns the token of a request; `None` without `Authorization`, or with one of another scheme. Only for a token that the
-/// verifier refuses does it matter whether it [is well-formed](is_token).
+/// Returns the token of a request; `None` without `Authorization`, or with one of another scheme.
+/// Only for a token that the verifier refuses does it matter whether it [is well-formed](is_token).
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };

@@ -10,8 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a [`Guarded`](super::Guarded) service: that of the service behind it, or the text of a rejection. The
-    /// service's body can be of any type, so that layers that replace the body can be on both sides of the guard.
+    /// The body of a [`Guarded`](super::Guarded) service: that of the service behind it, or the
+    /// text of a rejection. The service's body can be of any type, so that layers that replace the
+    /// body can be on both sides of the guard.
     pub struct GuardedBody<B> {
         #[pin]
         kind: Kind<B>,

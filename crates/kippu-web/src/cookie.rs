@@ -1,5 +1,5 @@
-//! Tokens in cookies, where no script of the page reads them: the headers that set, read and clear them. All that can
-//! fail is checked before there are tokens: what a session can make fits.
+//! Tokens in cookies, where no script of the page reads them: the headers that set, read and clear
+//! them. All that can fail is checked before there are tokens: what a session can make fits.
 
 use std::{fmt, time::Duration};
 
@@ -13,14 +13,14 @@ use subtle::ConstantTimeEq;
 
 use super::origin;
 
-/// Both tokens in cookies of the browser, instead of in its scripts: `__Host-access`, sent to every path, and
-/// `__Secure-refresh`, sent to the path of the [`SessionRoutes`](super::SessionRoutes) alone. Both are `Secure`, `HttpOnly`
-/// and `SameSite=Strict`; they end with their tokens.
+/// Both tokens in cookies of the browser, instead of in its scripts: `__Host-access`, sent to every
+/// path, and `__Secure-refresh`, sent to the path of the [`SessionRoutes`](super::SessionRoutes)
+/// alone. Both are `Secure`, `HttpOnly` and `SameSite=Strict`; they end with their tokens.
 ///
 /// # Requests of other sites
-/// A browser sends cookies with the requests of every page. So a request with one, of a method other than GET, HEAD and
-/// OPTIONS, or one for a WebSocket, has to come from a page of the same origin, or of one that was
-/// [allowed](Cookies::allow_origin):
+/// A browser sends cookies with the requests of every page. So a request with one, of a method
+/// other than GET, HEAD and OPTIONS, or one for a WebSocket, has to come from a page of the same
+/// origin, or of one that was [allowed](Cookies::allow_origin):
 ///
 /// | the request has | answer |
 /// |---|---|
@@ -31,23 +31,25 @@ use super::origin;
 /// | neither of the two, and no such `X-CSRF-Token` | 403: one of these headers is missing |
 /// | anything else | 403: it comes from another site |
 ///
-/// So GET, HEAD and OPTIONS must change nothing. [`Guard::set_cookies`](super::Guard::set_cookies) asks before a login.
-/// Behind a proxy that changes `Host`, the origin that users see has to be allowed for browsers without Fetch Metadata;
-/// a `Host` with the usual port of the scheme is the same as one without.
+/// So GET, HEAD and OPTIONS must change nothing. [`Guard::set_cookies`](super::Guard::set_cookies)
+/// asks before a login. Behind a proxy that changes `Host`, the origin that users see has to be
+/// allowed for browsers without Fetch Metadata; a `Host` with the usual port of the scheme is the
+/// same as one without.
 ///
-/// The refresh cookie, which another host of the domain could set, is bound to `__Host-csrf`, which it cannot: a refresh
-/// takes no other.
+/// The refresh cookie, which another host of the domain could set, is bound to `__Host-csrf`, which
+/// it cannot: a refresh takes no other.
 ///
 /// # Strict
-/// A link in a mail or on another site, and the way back from another login page, arrive without these cookies: a page
-/// that a server makes for its user looks logged out then, until it is loaded again from the site itself. Where that
-/// matters, [`Cookies::lax`] sends the access cookie along with such links. Answers to requests with cookies should not be
-/// cached by others: `Cache-Control: private`, at least.
+/// A link in a mail or on another site, and the way back from another login page, arrive without
+/// these cookies: a page that a server makes for its user looks logged out then, until it is loaded
+/// again from the site itself. Where that matters, [`Cookies::lax`] sends the access cookie along
+/// with such links. Answers to requests with cookies should not be cached by others:
+/// `Cache-Control: private`, at least.
 ///
 /// # Length
-/// A browser drops a cookie that is too long, without an error. The sessions therefore refuse longer tokens, before a
-/// login is stored or a refresh token used up: [`Guard::cookies`](super::Guard::cookies) asks for
-/// `max_access_token_len`.
+/// A browser drops a cookie that is too long, without an error. The sessions therefore refuse
+/// longer tokens, before a login is stored or a refresh token used up:
+/// [`Guard::cookies`](super::Guard::cookies) asks for `max_access_token_len`.
 ///
 /// ```
 /// use kippu_web::Cookies;
@@ -69,8 +71,8 @@ pub struct Cookies {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CookieError {
-    /// A path has up to 1,024 bytes: letters, digits, `-`, `_`, `.`, `~` and single slashes, of which one begins it and
-    /// none ends it.
+    /// A path has up to 1,024 bytes: letters, digits, `-`, `_`, `.`, `~` and single slashes, of
+    /// which one begins it and none ends it.
     #[error(
         "the path of the refresh cookie is invalid: give the path of the session routes, for example /auth"
     )]
@@ -123,7 +125,8 @@ impl fmt::Debug for CookieError {
 /// The length that every browser accepts, including the name and the attributes (RFC 6265 §6.1).
 const MAX_COOKIE_LEN: usize = 4096;
 
-/// Browsers ignore a longer attribute, and would send the cookie to another path (RFC 6265bis §5.6).
+/// Browsers ignore a longer attribute, and would send the cookie to another path (RFC 6265bis
+/// §5.6).
 const MAX_PATH_LEN: usize = 1024;
 
 /// A cookie that should hold a token, and cannot be read.
@@ -135,12 +138,12 @@ pub(super) enum Unreadable {
 }
 
 impl Cookies {
-    /// The longest access token that a cookie holds, in bytes: what is left of the 4,096 bytes that every browser takes,
-    /// name and attributes included (RFC 6265 §6.1).
+    /// The longest access token that a cookie holds, in bytes: what is left of the 4,096 bytes that
+    /// every browser takes, name and attributes included (RFC 6265 §6.1).
     pub const MAX_ACCESS_TOKEN_LEN: usize = 3900;
 
-    /// Cookies for session routes that are mounted at `refresh_path`, as the browser sees it, for example `/auth`. With
-    /// another path the refresh cookie never arrives.
+    /// Cookies for session routes that are mounted at `refresh_path`, as the browser sees it, for
+    /// example `/auth`. With another path the refresh cookie never arrives.
     ///
     /// # Errors
     /// [`CookieError::Path`].
@@ -165,7 +168,8 @@ impl Cookies {
         })
     }
 
-    /// Puts `name` into their names, for several applications on one host: ports do not keep cookies apart.
+    /// Puts `name` into their names, for several applications on one host: ports do not keep
+    /// cookies apart.
     ///
     /// # Errors
     /// [`CookieError::Name`].
@@ -183,18 +187,20 @@ impl Cookies {
         })
     }
 
-    /// Has the access cookie sent along when a link of another site is followed (`SameSite=Lax`). The refresh cookie
-    /// stays strict.
+    /// Has the access cookie sent along when a link of another site is followed (`SameSite=Lax`).
+    /// The refresh cookie stays strict.
     #[must_use]
     pub fn lax(self) -> Self {
         Self { access_same_site: "Lax", ..self }
     }
 
-    /// Accepts requests of pages of another origin of the same site, for example `https://app.example.org`; called again,
-    /// of another one. Browsers send no cookies with the requests of other sites.
+    /// Accepts requests of pages of another origin of the same site, for example
+    /// `https://app.example.org`; called again, of another one. Browsers send no cookies with the
+    /// requests of other sites.
     ///
     /// # Errors
-    /// [`CookieError::Origin`] for a text that browsers never send: a wildcard, a path, upper case, the usual port.
+    /// [`CookieError::Origin`] for a text that browsers never send: a wildcard, a path, upper case,
+    /// the usual port.
     pub fn allow_origin(mut self, origin: &str) -> Result<Self, CookieError> {
         match origin::check(origin) {
             Ok(()) => self.allowed_origins.push(origin.to_string()),
@@ -232,8 +238,8 @@ impl Cookies {
         }
     }
 
-    /// As [`set`](Self::set), for tokens that sessions made within [the limit](Self::check_limit): nothing can fail after a
-    /// refresh. Other tabs go on with the CSRF token that they have read.
+    /// As [`set`](Self::set), for tokens that sessions made within [the limit](Self::check_limit):
+    /// nothing can fail after a refresh. Other tabs go on with the CSRF token that they have read.
     pub(super) fn renew(&self, tokens: &TokenResponse, csrf: &str) -> SetCookies {
         let TokenResponse { access_token, refresh_token, expires_in, refresh_expires_in, .. } =
             tokens;
@@ -275,7 +281,8 @@ impl Cookies {
         the_only(headers, &self.csrf)
     }
 
-    /// The refresh token that is bound to the CSRF cookie, and that cookie, among whatever else was planted beside it.
+    /// The refresh token that is bound to the CSRF cookie, and that cookie, among whatever else was
+    /// planted beside it.
     pub(super) fn refresh<'h>(
         &self,
         headers: &'h HeaderMap,
@@ -294,8 +301,8 @@ impl Cookies {
         }
     }
 
-    /// The refresh tokens of all cookies that may hold one, whatever they are bound to: for a logout, which only ends
-    /// what a token proves.
+    /// The refresh tokens of all cookies that may hold one, whatever they are bound to: for a
+    /// logout, which only ends what a token proves.
     pub(super) fn refresh_tokens<'h>(&self, headers: &'h HeaderMap) -> Vec<&'h str> {
         let values = texts(headers, &self.refresh);
         values.map(|value| value.rsplit_once('.').map_or(value, |(token, _)| token)).collect()
@@ -306,8 +313,9 @@ impl Cookies {
         texts(headers, &self.access).collect()
     }
 
-    /// Returns whether a browser that has the refresh cookie of a login sends it to another path than that of this request.
-    /// The CSRF cookie, which it sends to every path, expires with the refresh cookie.
+    /// Returns whether a browser that has the refresh cookie of a login sends it to another path
+    /// than that of this request. The CSRF cookie, which it sends to every path, expires with the
+    /// refresh cookie.
     pub(super) fn are_without_refresh(&self, headers: &HeaderMap) -> bool {
         all(headers, &self.csrf).next().is_some() && all(headers, &self.refresh).next().is_none()
     }
@@ -328,8 +336,8 @@ fn binding(csrf: &str) -> String {
     base64url::encode(digest.first_chunk::<16>().expect("32 bytes begin with 16"))
 }
 
-/// The values of all cookies of a name (RFC 6265 §4.2), but for empty ones, which were cleared. Other cookies may have
-/// anything in them.
+/// The values of all cookies of a name (RFC 6265 §4.2), but for empty ones, which were cleared.
+/// Other cookies may have anything in them.
 fn all<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
     let pairs = headers.get_all(COOKIE).into_iter();
     pairs.flat_map(|header| header.as_bytes().split(|byte| *byte == b';')).filter_map(|pair| {
@@ -367,8 +375,8 @@ fn is_random(csrf: &str) -> bool {
     base64url::decode(csrf).is_ok_and(|bytes| bytes.len() == 16)
 }
 
-/// The `Set-Cookie` headers of [`Guard::set_cookies`](super::Guard::set_cookies) and [`Cookies::clear`]; their `Debug`
-/// shows no token.
+/// The `Set-Cookie` headers of [`Guard::set_cookies`](super::Guard::set_cookies) and
+/// [`Cookies::clear`]; their `Debug` shows no token.
 #[derive(Clone, Debug)]
 #[must_use = "they set nothing until they are sent"]
 pub struct SetCookies {
@@ -377,8 +385,8 @@ pub struct SetCookies {
 }
 
 impl SetCookies {
-    /// How long the access token is accepted, for a page that cannot read it and refreshes in time. Zero where the
-    /// cookies are cleared.
+    /// How long the access token is accepted, for a page that cannot read it and refreshes in time.
+    /// Zero where the cookies are cleared.
     pub fn expires_in(&self) -> Duration {
         self.expires_in
     }
@@ -409,8 +417,8 @@ mod tests {
             .unwrap()
     }
 
-    /// All that is checked before a login makes what comes after it fit: the longest names, path, key id, lifetimes and
-    /// access token that there are.
+    /// All that is checked before a login makes what comes after it fit: the longest names, path,
+    /// key id, lifetimes and access token that there are.
     #[tokio::test]
     async fn the_longest_cookies_fit() {
         let mut tokens = sessions().login("alice", &NoClaims {}).await.unwrap();

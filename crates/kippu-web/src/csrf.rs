@@ -1,6 +1,6 @@
-//! Whether a request that carries cookies was meant by a page of the same site, or sent by the browser on behalf of
-//! another (cross-site request forgery). A request that says nothing of where it comes from is refused, too, for
-//! another reason.
+//! Whether a request that carries cookies was meant by a page of the same site, or sent by the
+//! browser on behalf of another (cross-site request forgery). A request that says nothing of where
+//! it comes from is refused, too, for another reason.
 
 use http::{
     Method,
@@ -11,17 +11,19 @@ use subtle::ConstantTimeEq;
 
 use super::{cookie::Cookies, origin, rejection::Rejection};
 
-/// The header in which a script repeats the CSRF cookie, where the client does not say where a request comes from.
+/// The header in which a script repeats the CSRF cookie, where the client does not say where a
+/// request comes from.
 const CSRF_HEADER: &str = "x-csrf-token";
 
-/// Judges a request by what browsers say and no page can change (Fetch Metadata, then `Origin`), else by a double
-/// submit.
+/// Judges a request by what browsers say and no page can change (Fetch Metadata, then `Origin`),
+/// else by a double submit.
 ///
 /// # Errors
-/// [`Rejection::CrossSite`] for a request of another site, [`Rejection::UnknownOrigin`] for one that does not say.
+/// [`Rejection::CrossSite`] for a request of another site, [`Rejection::UnknownOrigin`] for one
+/// that does not say.
 pub(super) fn check(cookies: &Cookies, request: &Parts) -> Result<(), Rejection> {
-    // A page of another origin can send these, and does not get to read the answer; but for a WebSocket, which every
-    // page may open and read (RFC 6455 §10.2).
+    // A page of another origin can send these, and does not get to read the answer; but for a
+    // WebSocket, which every page may open and read (RFC 6455 §10.2).
     let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if is_safe && !request.headers.contains_key(UPGRADE) {
         return Ok(());
@@ -46,7 +48,8 @@ fn one<'r>(request: &'r Parts, name: &str) -> Result<Option<&'r str>, ()> {
     if values.next().is_some() { Err(()) } else { value }
 }
 
-/// Returns whether a page of `origin` belongs to the host that the request goes to. HTTP/2 has the host in the URI.
+/// Returns whether a page of `origin` belongs to the host that the request goes to. HTTP/2 has the
+/// host in the URI.
 fn is_own(request: &Parts, origin: &str) -> bool {
     let asked = match request.uri.authority() {
         Some(authority) => Some(authority.as_str()),

@@ -1,5 +1,5 @@
-//! Paths whose requests pass a guard without a token: a path, or everything below one. A path that another server could
-//! resolve to a different one is not exempt.
+//! Paths whose requests pass a guard without a token: a path, or everything below one. A path that
+//! another server could resolve to a different one is not exempt.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Extractors for handlers of axum: the access token of the request, verified, or the rejection that is sent instead.
+//! Extractors for handlers of axum: the access token of the request, verified, or the rejection
+//! that is sent instead.
 
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;

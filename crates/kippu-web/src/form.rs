@@ -1,5 +1,6 @@
-//! The body of a request to a route of sessions: the parameters of a form, or the words for a client that sent something
-//! else. A form with a repeated parameter, or one that is too long, is refused.
+//! The body of a request to a route of sessions: the parameters of a form, or the words for a
+//! client that sent something else. A form with a repeated parameter, or one that is too long, is
+//! refused.
 
 use std::error::Error;
 
@@ -62,7 +63,8 @@ impl Form {
         Ok(form)
     }
 
-    /// Returns the refresh token, if the form has one, and asks for the only grant that there is (RFC 6749 §6).
+    /// Returns the refresh token, if the form has one, and asks for the only grant that there is
+    /// (RFC 6749 §6).
     pub(super) fn grant(&self) -> Result<Option<&str>, Refusal> {
         match (self.grant_type.as_deref(), self.refresh_token.as_deref()) {
             (Some("refresh_token"), token) => Ok(token),
@@ -97,7 +99,8 @@ impl Form {
         })
     }
 
-    /// Says how to send a refresh token, to a client that sent none; `or_cookie`, where a cookie would do, too.
+    /// Says how to send a refresh token, to a client that sent none; `or_cookie`, where a cookie
+    /// would do, too.
     pub(super) fn missing_token(&self, or_cookie: bool) -> &'static str {
         match (self.is_another_type, or_cookie) {
             (true, _) => {

@@ -1,5 +1,5 @@
-//! The answers of gRPC: a call that is rejected gets HTTP 200, with the status in the headers of a response without a body
-//! (gRPC over HTTP/2, Trailers-Only).
+//! The answers of gRPC: a call that is rejected gets HTTP 200, with the status in the headers of a
+//! response without a body (gRPC over HTTP/2, Trailers-Only).
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response,
@@ -45,8 +45,8 @@ impl Rejection {
         (code, self.words().unwrap_or("the call has no access token"))
     }
 
-    /// The response to a call of gRPC: HTTP 200, the status and the message in the headers, and the challenge, if there is
-    /// one, as metadata.
+    /// The response to a call of gRPC: HTTP 200, the status and the message in the headers, and the
+    /// challenge, if there is one, as metadata.
     pub fn into_grpc<B: Default>(self) -> Response<B> {
         self.log();
         let (code, message) = self.grpc_status();

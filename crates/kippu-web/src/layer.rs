@@ -1,5 +1,5 @@
-//! A guard for a whole server: requests with a valid token, and those of exempt paths, go on to the service behind it,
-//! with the token in their extensions; all others are answered here.
+//! A guard for a whole server: requests with a valid token, and those of exempt paths, go on to the
+//! service behind it, with the token in their extensions; all others are answered here.
 
 use std::{
     fmt, mem,
@@ -25,7 +25,8 @@ use super::{
 };
 
 impl Guard {
-    /// Returns a layer that requires a valid access token, and puts the [`Access`] into the extensions of the request.
+    /// Returns a layer that requires a valid access token, and puts the [`Access`] into the
+    /// extensions of the request.
     ///
     /// ```
     /// use axum::{Extension, Router, routing::get};
@@ -52,18 +53,20 @@ impl Guard {
     }
 }
 
-/// A layer of tower that [`Guard::layer`] makes, for every service over `http`: a router of axum, a server of tonic or hyper.
-/// The bodies of requests and responses can be of any type, so that other layers can be on either side of the guard.
+/// A layer of tower that [`Guard::layer`] makes, for every service over `http`: a router of axum, a
+/// server of tonic or hyper. The bodies of requests and responses can be of any type, so that other
+/// layers can be on either side of the guard.
 ///
 /// # Order
-/// A `CorsLayer` goes in front of the guard: the guard rejects the preflight of a browser, which never has a token, and a
-/// page can read a rejection only with the headers of CORS. In front of it, too, go the layers that log and compress.
-/// The first layer of a `ServiceBuilder` is in front, and the last one of a `Router`.
+/// A `CorsLayer` goes in front of the guard: the guard rejects the preflight of a browser, which
+/// never has a token, and a page can read a rejection only with the headers of CORS. In front of
+/// it, too, go the layers that log and compress. The first layer of a `ServiceBuilder` is in front,
+/// and the last one of a `Router`.
 ///
 /// # gRPC
-/// With the feature `grpc`, a request whose `Content-Type` begins with `application/grpc` is rejected as gRPC does it: HTTP
-/// 200, and the status in the headers, see `Rejection::grpc_status`. A method of tonic finds the token in
-/// `request.extensions().get::<Access<Claims>>()`.
+/// With the feature `grpc`, a request whose `Content-Type` begins with `application/grpc` is
+/// rejected as gRPC does it: HTTP 200, and the status in the headers, see `Rejection::grpc_status`.
+/// A method of tonic finds the token in `request.extensions().get::<Access<Claims>>()`.
 pub struct GuardLayer<C>(Arc<Rules<C>>);
 
 /// The rules of a layer: which requests pass, and for which paths there are none.
@@ -79,14 +82,15 @@ struct Rules<C> {
 type HasScope<C> = fn(&Access<C>, &str) -> Result<(), Rejection>;
 
 impl<C> GuardLayer<C> {
-    /// Lets requests of this path pass without a token, for example `/login`; called again, of another one, too. A
-    /// path that ends with `/*` stands for everything below it, for example `/grpc.health.v1.Health/*` for all methods of a
-    /// service of gRPC.
+    /// Lets requests of this path pass without a token, for example `/login`; called again, of
+    /// another one, too. A path that ends with `/*` stands for everything below it, for example
+    /// `/grpc.health.v1.Health/*` for all methods of a service of gRPC.
     ///
-    /// The path of a request is compared byte for byte, without its query, as the layer sees it: within a nested router of
-    /// axum, without the prefix of that router. Below a `/*`, a path with an empty segment, a dot segment, a backslash or an
-    /// encoded `.`, `/` or `\` is not exempt: the service behind might resolve it to a path elsewhere. No token is read from
-    /// exempt requests.
+    /// The path of a request is compared byte for byte, without its query, as the layer sees it:
+    /// within a nested router of axum, without the prefix of that router. Below a `/*`, a path with
+    /// an empty segment, a dot segment, a backslash or an encoded `.`, `/` or `\` is not exempt:
+    /// the service behind might resolve it to a path elsewhere. No token is read from exempt
+    /// requests.
     #[must_use]
     pub fn exempt(self, path: &str) -> Self {
         self.with(|rules| rules.exempt.add(path))
@@ -107,7 +111,8 @@ impl<C> GuardLayer<C> {
         self.with(|rules| rules.max_age = Some(max_age))
     }
 
-    /// Requires a session that has not ended: one read of the store for each request. The guard has to be one of
+    /// Requires a session that has not ended: one read of the store for each request. The guard has
+    /// to be one of
     /// [`Guard::for_sessions`]: any other rejects every request with [`Rejection::NoSessions`].
     #[must_use]
     pub fn live(self) -> Self {

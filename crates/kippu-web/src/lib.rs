@@ -1,5 +1,6 @@
-//! The web: a request with an access token in, its claims out, or the answer that RFC 6750 has for it. A request with
-//! two credentials of one kind is refused, and so is one that another site made a browser send with its cookies.
+//! The web: a request with an access token in, its claims out, or the answer that RFC 6750 has for
+//! it. A request with two credentials of one kind is refused, and so is one that another site made
+//! a browser send with its cookies.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -24,15 +25,17 @@
 //! # }
 //! ```
 //!
-//! - [`Access`] gives a handler the token of its request, `Option<Access>` also accepts requests without one, [`Live`]
-//!   refuses a token whose session has ended.
-//! - [`Guard::layer`] protects a whole server: a router of axum, a service of hyper, a server of tonic.
-//! - [`SessionRoutes`] answers `refresh` (RFC 6749 §6), `revoke` (RFC 7009), `logout`, `logout_others`, `logout_all` and `sessions`. The login is the
-//!   application's.
+//! - [`Access`] gives a handler the token of its request, `Option<Access>` also accepts requests
+//!   without one, [`Live`] refuses a token whose session has ended.
+//! - [`Guard::layer`] protects a whole server: a router of axum, a service of hyper, a server of
+//!   tonic.
+//! - [`SessionRoutes`] answers `refresh` (RFC 6749 §6), `revoke` (RFC 7009), `logout`,
+//!   `logout_others`, `logout_all` and `sessions`. The login is the application's.
 //! - [`Cookies`] keeps both tokens where no script reads them, and refuses forged requests.
 //!
-//! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for handlers of axum. With the feature
-//! `grpc`, a guard answers the calls of gRPC as gRPC does. For servers without tower, see [`servers`].
+//! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for
+//! handlers of axum. With the feature `grpc`, a guard answers the calls of gRPC as gRPC does. For
+//! servers without tower, see [`servers`].
 //!
 //! The page `axum_login` shows a whole login in axum.
 
@@ -90,8 +93,8 @@ pub use self::{
     routes::SessionRoutes,
 };
 
-/// How requests are let in: with which keys their access tokens are verified, and where tokens may be. It is cheap
-/// to clone, and belongs into the state of the application.
+/// How requests are let in: with which keys their access tokens are verified, and where tokens may
+/// be. It is cheap to clone, and belongs into the state of the application.
 ///
 /// | the request has | judged by |
 /// |---|---|
@@ -100,8 +103,8 @@ pub use self::{
 /// | `Authorization` of another scheme | the cookie, if there is one |
 /// | neither | 401, or `None` for `Option<Access>` |
 ///
-/// A token is never read from the URL or a form (RFC 9700 §4.3.2). Two `Authorization` headers, or two cookies of one
-/// name, are a 400.
+/// A token is never read from the URL or a form (RFC 9700 §4.3.2). Two `Authorization` headers, or
+/// two cookies of one name, are a 400.
 #[derive(Clone, Debug)]
 pub struct Guard(Arc<Admission>);
 
@@ -115,13 +118,15 @@ struct Admission {
 }
 
 impl Guard {
-    /// Lets in requests whose access token `verifier` verifies: the guard of a server that does not have the sessions.
+    /// Lets in requests whose access token `verifier` verifies: the guard of a server that does not
+    /// have the sessions.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
         Self(Arc::new(Admission { verifier: verifier.into(), sessions: None, cookies: None }))
     }
 
-    /// Lets in requests whose access token the [`verifier`](Sessions::verifier) of these sessions verifies. Only a guard that is
-    /// made like this can be asked for live sessions ([`Live`], [`GuardLayer::live`]).
+    /// Lets in requests whose access token the [`verifier`](Sessions::verifier) of these sessions
+    /// verifies. Only a guard that is made like this can be asked for live sessions ([`Live`],
+    /// [`GuardLayer::live`]).
     pub fn for_sessions<S: RefreshStore>(sessions: &Arc<Sessions<S>>) -> Self {
         Self(Arc::new(Admission {
             verifier: Arc::clone(sessions.verifier()),
@@ -130,11 +135,12 @@ impl Guard {
         }))
     }
 
-    /// Lets in requests that have the token in a cookie, too. One that changes something has to come from a page of the
-    /// same site then: see [`Cookies`].
+    /// Lets in requests that have the token in a cookie, too. One that changes something has to
+    /// come from a page of the same site then: see [`Cookies`].
     ///
-    /// The verifier must accept no token that is too long for a cookie. So sessions with it make none, and a login or a
-    /// refresh whose claims outgrow the cookie fails before anything is stored or used up:
+    /// The verifier must accept no token that is too long for a cookie. So sessions with it make
+    /// none, and a login or a refresh whose claims outgrow the cookie fails before anything is
+    /// stored or used up:
     ///
     /// ```
     /// use std::sync::Arc;
@@ -158,7 +164,8 @@ impl Guard {
     /// ```
     ///
     /// # Errors
-    /// [`CookieError::Limit`] for a verifier that accepts longer tokens than [`Cookies::MAX_ACCESS_TOKEN_LEN`].
+    /// [`CookieError::Limit`] for a verifier that accepts longer tokens than
+    /// [`Cookies::MAX_ACCESS_TOKEN_LEN`].
     pub fn cookies(self, cookies: Cookies) -> Result<Self, CookieError> {
         Cookies::check_limit(self.0.verifier.token_len_limit())?;
         let mut admission = Arc::unwrap_or_clone(self.0);
@@ -184,7 +191,8 @@ impl Guard {
         Ok(sessions.check_live(&access.session_id, &access.subject).await?)
     }
 
-    /// Returns the result of `verify` for the token of a request, and the cookies, if the token is in one.
+    /// Returns the result of `verify` for the token of a request, and the cookies, if the token is
+    /// in one.
     fn authenticate_by<T>(
         &self,
         request: &Parts,
@@ -203,9 +211,10 @@ impl Guard {
 
     /// Runs `login`, and returns the headers that put its tokens into the browser.
     ///
-    /// The login begins only after everything else has been checked: that the guard has cookies, and that the request
-    /// comes from a page of this site ([`Guard::check_origin`]): another one would log its visitors into an account of
-    /// the attacker. So nothing fails after a session has been stored.
+    /// The login begins only after everything else has been checked: that the guard has cookies,
+    /// and that the request comes from a page of this site ([`Guard::check_origin`]): another one
+    /// would log its visitors into an account of the attacker. So nothing fails after a session has
+    /// been stored.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -221,10 +230,11 @@ impl Guard {
     /// ```
     ///
     /// # Errors
-    /// The answer, with no session stored: [`Rejection::Cookies`] without [`Guard::cookies`], [`Rejection::CrossSite`]
-    /// and [`Rejection::UnknownOrigin`], [`Rejection::Unavailable`] without random bytes, and what `login` returned.
-    /// [`Rejection::Cookies`] after the login only for tokens of other sessions than the guard's, which may be too long,
-    /// and for texts that are not tokens.
+    /// The answer, with no session stored: [`Rejection::Cookies`] without [`Guard::cookies`],
+    /// [`Rejection::CrossSite`] and [`Rejection::UnknownOrigin`], [`Rejection::Unavailable`]
+    /// without random bytes, and what `login` returned. [`Rejection::Cookies`] after the login only
+    /// for tokens of other sessions than the guard's, which may be too long, and for texts that are
+    /// not tokens.
     pub async fn set_cookies(
         &self,
         request: &Parts,
@@ -237,19 +247,20 @@ impl Guard {
         Ok(cookies.set(&tokens, &csrf)?)
     }
 
-    /// Checks that a request which a browser may have sent with its cookies was meant by a page of the same site; without
-    /// [`Guard::cookies`] every request passes. The routes, the extractors and [`Guard::set_cookies`] ask by themselves.
-    /// A login asks before it checks the password, too, so that other sites cannot try passwords from the browsers of
-    /// their visitors.
+    /// Checks that a request which a browser may have sent with its cookies was meant by a page of
+    /// the same site; without [`Guard::cookies`] every request passes. The routes, the extractors
+    /// and [`Guard::set_cookies`] ask by themselves. A login asks before it checks the password,
+    /// too, so that other sites cannot try passwords from the browsers of their visitors.
     ///
     /// # Errors
-    /// [`Rejection::CrossSite`], or [`Rejection::UnknownOrigin`] for a request that does not say where it comes from.
+    /// [`Rejection::CrossSite`], or [`Rejection::UnknownOrigin`] for a request that does not say
+    /// where it comes from.
     pub fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
         self.0.cookies.as_ref().map_or(Ok(()), |cookies| csrf::check(cookies, request))
     }
 
-    /// The token that a request is judged by, and the cookies, if it is in one. A browser adds its cookies to whatever a
-    /// page sends; an explicit header is what the client means.
+    /// The token that a request is judged by, and the cookies, if it is in one. A browser adds its
+    /// cookies to whatever a page sends; an explicit header is what the client means.
     fn credential<'r>(&self, request: &'r Parts) -> Result<(&'r str, Option<&Cookies>), Rejection> {
         if let Some(token) = bearer::token(&request.headers)? {
             return Ok((token, None));

@@ -1,4 +1,5 @@
-//! The sessions of an application, whatever their store: asked whether the session of a token has ended.
+//! The sessions of an application, whatever their store: asked whether the session of a token has
+//! ended.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 

@@ -3,8 +3,8 @@
 use http::{HeaderMap, header::USER_AGENT};
 use kippu::session::Login;
 
-/// Returns a login of `subject` that has the `User-Agent` of its request as its label, for the user's list of sessions. A
-/// request without one has a login without a label.
+/// Returns a login of `subject` that has the `User-Agent` of its request as its label, for the
+/// user's list of sessions. A request without one has a login without a label.
 ///
 /// ```
 /// # use std::sync::Arc;

@@ -1,10 +1,11 @@
-//! Origins, as browsers write them in the header `Origin` (RFC 6454 §6.2): compared with the host that a request goes
-//! to, and checked when the application allows one. Browsers leave the usual port of
-//! the scheme out, and other clients may write it.
+//! Origins, as browsers write them in the header `Origin` (RFC 6454 §6.2): compared with the host
+//! that a request goes to, and checked when the application allows one. Browsers leave the usual
+//! port of the scheme out, and other clients may write it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Returns whether a page of `origin` belongs to the host and port in `authority`, by HTTPS, or by HTTP to this machine.
+/// Returns whether a page of `origin` belongs to the host and port in `authority`, by HTTPS, or by
+/// HTTP to this machine.
 ///
 /// A name with a trailing dot is another host: browsers keep its cookies apart.
 pub(super) fn is_own(origin: &str, authority: &str) -> bool {
@@ -29,7 +30,8 @@ fn is_this_machine(authority: &str) -> bool {
     })
 }
 
-/// An empty port is the default one (RFC 3986 §6.2.3). User information has no place in either header.
+/// An empty port is the default one (RFC 3986 §6.2.3). User information has no place in either
+/// header.
 fn host_and_port(authority: &str, default_port: u16) -> Option<(&str, u16)> {
     let (host, port) = split(authority);
     let port = match port {
@@ -116,7 +118,8 @@ fn is_host(host: &str) -> bool {
         && (!is_number || host.parse::<Ipv4Addr>().is_ok())
 }
 
-/// An address as browsers write it: as Rust does, but for an IPv4 address within, which has no dots.
+/// An address as browsers write it: as Rust does, but for an IPv4 address within, which has no
+/// dots.
 fn written(address: Ipv6Addr) -> String {
     match (address.to_ipv4_mapped(), address.segments()) {
         (Some(_), [.., high, low]) => format!("::ffff:{high:x}:{low:x}"),

@@ -1,5 +1,6 @@
-//! Why a request is not let in, and the answer to its client: the status, the challenge and the words of RFC 6750 §3. They
-//! help the client to send a better request, and do not say which check its token failed.
+//! Why a request is not let in, and the answer to its client: the status, the challenge and the
+//! words of RFC 6750 §3. They help the client to send a better request, and do not say which check
+//! its token failed.
 
 use std::{
     error::Error,
@@ -65,12 +66,14 @@ pub enum Rejection {
         "the request comes from another site: where that is a page of yours, call Cookies::allow_origin"
     )]
     CrossSite,
-    /// 403 `access_denied`: a request that a browser may have sent with its cookies does not say where it comes from.
+    /// 403 `access_denied`: a request that a browser may have sent with its cookies does not say
+    /// where it comes from.
     #[error(
         "the request has none of Sec-Fetch-Site, Origin, and X-CSRF-Token with the value of the CSRF cookie"
     )]
     UnknownOrigin,
-    /// 503 with `Retry-After`: for example, the store is away, or was not read lately for the sessions that have ended.
+    /// 503 with `Retry-After`: for example, the store is away, or was not read lately for the
+    /// sessions that have ended.
     #[error(transparent)]
     Unavailable(SessionError),
     /// 500: for example, the store is set up wrongly, or the application's claims are too long.
@@ -110,7 +113,8 @@ impl From<DecodeError> for Rejection {
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Rejection {
-    /// The answer to a login or a refresh that failed: it is about the grant, where [`From`] is about an access token.
+    /// The answer to a login or a refresh that failed: it is about the grant, where [`From`] is
+    /// about an access token.
     pub(super) fn of_grant(error: SessionError) -> Self {
         match Self::from(error) {
             Self::Ended(error) => Self::InvalidGrant(error),

@@ -1,5 +1,5 @@
-//! The routes that every application with sessions needs, ready to be mounted: a form or cookies in, the answers of
-//! RFC 6749 out. Caches keep none of the answers.
+//! The routes that every application with sessions needs, ready to be mounted: a form or cookies
+//! in, the answers of RFC 6749 out. Caches keep none of the answers.
 
 mod list;
 
@@ -36,8 +36,8 @@ use super::{
     rejection::Rejection,
 };
 
-/// Routes of sessions, a [tower service](tower_service::Service) that is mounted with `nest_service`; the login stays the
-/// application's.
+/// Routes of sessions, a [tower service](tower_service::Service) that is mounted with
+/// `nest_service`; the login stays the application's.
 ///
 /// | route | credential | answer |
 /// |---|---|---|
@@ -50,25 +50,29 @@ use super::{
 /// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, `remembered`, and `current`; where there are more, with `next`, for `GET /sessions?after=…` |
 /// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 where the subject has no such session to end |
 ///
-/// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in its
-/// [cookie](Cookies). A client that sends a form means its token: cookies that the browser adds to it are ignored. A refresh
-/// that is refused clears no cookie: another tab may have logged in meanwhile.
+/// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in
+/// its [cookie](Cookies). A client that sends a form means its token: cookies that the browser adds
+/// to it are ignored. A refresh that is refused clears no cookie: another tab may have logged in
+/// meanwhile.
 ///
-/// At `/refresh`, a `client_id` has to be that of the session, and a `scope` has to be among the claim `scope` that
-/// `authorize` gives; the answer then has the `scope` of the token, which may be wider. A client that is refused, with
-/// `invalid_grant` or `invalid_scope`, keeps its refresh token. Clients here are public (RFC 6749 §2.1): a `client_secret` is an
-/// `invalid_client`, and `Authorization: Basic` is not read, which may be for a proxy in front.
+/// At `/refresh`, a `client_id` has to be that of the session, and a `scope` has to be among the
+/// claim `scope` that `authorize` gives; the answer then has the `scope` of the token, which may be
+/// wider. A client that is refused, with `invalid_grant` or `invalid_scope`, keeps its refresh
+/// token. Clients here are public (RFC 6749 §2.1): a `client_secret` is an `invalid_client`, and
+/// `Authorization: Basic` is not read, which may be for a proxy in front.
 ///
-/// At `/revoke` the form counts alone, and the token proves enough: `client_id` is not needed, and `token_type_hint` may be
-/// wrong. Unlike a logout, it answers with success for an invalid token, as RFC 7009 §2.2 has it.
+/// At `/revoke` the form counts alone, and the token proves enough: `client_id` is not needed, and
+/// `token_type_hint` may be wrong. Unlike a logout, it answers with success for an invalid token,
+/// as RFC 7009 §2.2 has it.
 ///
-/// A logout takes the refresh token of a form, the access token of `Authorization`, and both tokens of cookies, whatever
-/// the refresh cookie is bound to, and ends the session of each. Unlike RFC 7009 §2.2, it answers with success only when
-/// it has ended a session. It clears the cookies of a page of this site, also where no session was ended; where the store
-/// is away it clears nothing, and the client tries again. A request of another site that has only cookies is a 403.
+/// A logout takes the refresh token of a form, the access token of `Authorization`, and both tokens
+/// of cookies, whatever the refresh cookie is bound to, and ends the session of each. Unlike RFC
+/// 7009 §2.2, it answers with success only when it has ended a session. It clears the cookies of a
+/// page of this site, also where no session was ended; where the store is away it clears nothing,
+/// and the client tries again. A request of another site that has only cookies is a 403.
 ///
-/// Errors are those of RFC 6749 §5.2, with a description that says what the request lacks, and 503 with `Retry-After`
-/// while the store is away, upon which a client keeps its token.
+/// Errors are those of RFC 6749 §5.2, with a description that says what the request lacks, and 503
+/// with `Retry-After` while the store is away, upon which a client keeps its token.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -105,13 +109,14 @@ use super::{
 pub struct SessionRoutes<S, A>(Arc<Inner<S, A>>);
 
 impl<S: RefreshStore, A> SessionRoutes<S, A> {
-    /// Returns routes over these sessions. `guard` says where tokens are. `authorize` says whether the user of a session is
-    /// still welcome, and with which claims: see [`Sessions::refresh`]. It is cloned for each refresh, with what it has
-    /// captured, for example a pool of connections.
+    /// Returns routes over these sessions. `guard` says where tokens are. `authorize` says whether
+    /// the user of a session is still welcome, and with which claims: see [`Sessions::refresh`]. It
+    /// is cloned for each refresh, with what it has captured, for example a pool of connections.
     ///
-    /// Where the guard has cookies and verifies by another verifier than that of `sessions`, a refresh by cookie answers
-    /// 500 with [`CookieError::Limit`](super::CookieError::Limit) in the log, before the token is used up, unless
-    /// [`Sessions::max_access_token_len`] fits into a cookie.
+    /// Where the guard has cookies and verifies by another verifier than that of `sessions`, a
+    /// refresh by cookie answers 500 with [`CookieError::Limit`](super::CookieError::Limit) in the
+    /// log, before the token is used up, unless [`Sessions::max_access_token_len`] fits into a
+    /// cookie.
     pub fn new<F, C, E>(sessions: Arc<Sessions<S>>, guard: Guard, authorize: A) -> Self
     where
         A: FnOnce(Session) -> F + Clone + Send + Sync + 'static,
@@ -274,7 +279,8 @@ where
         }
     }
 
-    /// Ends the session of a token. For a client, an invalid token is one that has been revoked (RFC 7009 §2.2).
+    /// Ends the session of a token. For a client, an invalid token is one that has been revoked
+    /// (RFC 7009 §2.2).
     async fn revoke(&self, form: &Form) -> Result<Response<String>, Refusal> {
         form.check_client_is_public()?;
         let token = form.revoked_token()?;
@@ -338,7 +344,8 @@ where
         Ok(cleared(response, cookies))
     }
 
-    /// Warns of a browser that is logged in and sends no refresh cookie here: it was given another path.
+    /// Warns of a browser that is logged in and sends no refresh cookie here: it was given another
+    /// path.
     fn warn_of_path(&self, request: &Parts) {
         if self.cookies().is_some_and(|cookies| cookies.are_without_refresh(&request.headers)) {
             tracing::warn!(

@@ -9,7 +9,8 @@ use kippu::session::TokenResponse;
 
 use super::{Guard, cookie::new_csrf};
 
-/// A client that is logged in: what it begins is a request with its credentials, which the test gives a body.
+/// A client that is logged in: what it begins is a request with its credentials, which the test
+/// gives a body.
 ///
 /// ```
 /// use axum::{Router, body::Body, extract::FromRef, http::StatusCode, routing::post};
@@ -59,9 +60,9 @@ impl TestClient {
         Self(Credential::Bearer(value))
     }
 
-    /// Returns a browser with the tokens of a login in the cookies of `guard`. It sends the refresh cookie to the path of
-    /// the session routes alone. A request that changes something comes from a page of the site: it has an `Origin`, and the
-    /// `Host` that belongs to it.
+    /// Returns a browser with the tokens of a login in the cookies of `guard`. It sends the refresh
+    /// cookie to the path of the session routes alone. A request that changes something comes from
+    /// a page of the site: it has an `Origin`, and the `Host` that belongs to it.
     ///
     /// # Panics
     /// For a guard without [cookies](Guard::cookies), and for tokens that no session has made.

@@ -1,4 +1,5 @@
-//! The web: which requests are let in, what the others are answered, and what becomes of cookies and forged requests.
+//! The web: which requests are let in, what the others are answered, and what becomes of cookies
+//! and forged requests.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -404,7 +405,8 @@ async fn a_token_has_to_be_good_for_what_is_asked() {
     assert_eq!(ask("GET", "/layer/scoped", &other).await.challenge(), (403, lacks));
 }
 
-/// A token of a session that has ended is invalid. One may be good of whose session nothing is known: the client keeps it.
+/// A token of a session that has ended is invalid. One may be good of whose session nothing is
+/// known: the client keeps it.
 #[tokio::test]
 async fn a_guard_may_follow_the_ended_sessions() {
     let fixture = Fixture::new();
@@ -797,7 +799,8 @@ async fn cookies_hold_the_tokens_where_no_script_reads_them() {
     assert_eq!(fixture.ask("POST", "/auth/refresh", &same, "").await.error().1, "invalid_grant");
 }
 
-/// A logout that answers has ended the session, whatever became of its refresh cookie. Another site cannot cause one.
+/// A logout that answers has ended the session, whatever became of its refresh cookie. Another site
+/// cannot cause one.
 #[tokio::test]
 async fn a_logout_with_cookies_ends_the_session() {
     let fixture = Fixture::with_cookies();
@@ -849,8 +852,8 @@ fn cookie_of(cookies: &str, name: &str) -> String {
     cookies.split("; ").find(|cookie| cookie.starts_with(name)).unwrap().to_owned()
 }
 
-/// The refresh cookie and the CSRF cookie expire together. The access cookie may be left alone for a moment: a retry within the
-/// grace gets a new one.
+/// The refresh cookie and the CSRF cookie expire together. The access cookie may be left alone for
+/// a moment: a retry within the grace gets a new one.
 #[tokio::test]
 async fn a_refresh_cookie_that_has_another_path_is_warned_of_and_one_that_has_expired_is_not() {
     let fixture = Fixture::with_cookies();
@@ -1057,7 +1060,8 @@ async fn nothing_is_cleared_while_the_store_is_away() {
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// The answer names the field or the header that is wrong, and calls only a page of another site another site.
+/// The answer names the field or the header that is wrong, and calls only a page of another site
+/// another site.
 #[tokio::test]
 async fn the_answer_names_what_a_request_lacks() {
     let fixture = Fixture::with_cookies();
@@ -1469,7 +1473,8 @@ fn a_guard_with_cookies_verifies_no_token_that_is_too_long_for_one() {
     }
 }
 
-/// A guard that verifies by another verifier than the sessions' says nothing of how long their tokens are.
+/// A guard that verifies by another verifier than the sessions' says nothing of how long their
+/// tokens are.
 #[tokio::test]
 async fn no_refresh_token_is_used_up_for_sessions_whose_tokens_may_not_fit() {
     let sessions = wide_sessions();
@@ -1715,7 +1720,8 @@ async fn a_request_of_another_site_is_refused() {
                     assert_eq!(status, 403, "{method} {path} {headers:?}");
                 }
             }
-            // A request that changes nothing is accepted, and another site cannot read the response, except that of a WebSocket.
+            // A request that changes nothing is accepted, and another site cannot read the
+            // response, except that of a WebSocket.
             assert_eq!(fixture.ask("GET", "/me", &headers, "").await.status, 200);
             let upgrade = [&*headers, &[("upgrade", "websocket")]].concat();
             let status = fixture.ask("GET", "/me", &upgrade, "").await.status;
@@ -1794,7 +1800,8 @@ async fn nothing_printed_shows_a_token() {
     assert_eq!(answer.json()["refresh_token"], json!(tokens.refresh_token));
 }
 
-/// Ten thousand requests over one connection, whose headers, cookies and forms are nonsense, or nearly right.
+/// Ten thousand requests over one connection, whose headers, cookies and forms are nonsense, or
+/// nearly right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_brings_the_server_down() {
     let fixture = Fixture::with_cookies();

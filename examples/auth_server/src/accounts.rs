@@ -188,8 +188,8 @@ impl Accounts {
     }
 }
 
-/// SQL that SQLite and PostgreSQL share: MariaDB numbers no parameters. The column `name` is older than
-/// `email`.
+/// SQL that SQLite and PostgreSQL share: MariaDB numbers no parameters. The column `name` is older
+/// than `email`.
 mod sql {
     pub(super) const CREATE: &str = "CREATE TABLE IF NOT EXISTS auth_server_accounts \
         (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, role TEXT NOT NULL, email TEXT)";

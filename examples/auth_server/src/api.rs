@@ -48,7 +48,8 @@ impl<'t> From<&'t AccessToken<Profile>> for Me<'t> {
     }
 }
 
-/// Asks no database: the token says it all, and a task that follows the log of ended sessions whether it still holds.
+/// Asks no database: the token says it all, and a task that follows the log of ended sessions
+/// whether it still holds.
 pub(crate) async fn me(token: Access<Profile>) -> Response {
     ([(CACHE_CONTROL, "no-store")], Json(Me::from(&*token))).into_response()
 }

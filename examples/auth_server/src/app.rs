@@ -163,8 +163,8 @@ impl Transport {
     }
 }
 
-/// Requires that the user has authenticated recently before a logout of other sessions: a stolen access token is enough for its
-/// own session alone.
+/// Requires that the user has authenticated recently before a logout of other sessions: a stolen
+/// access token is enough for its own session alone.
 async fn recent_for_other_sessions(
     State(app): State<App>,
     request: Request,
@@ -178,7 +178,8 @@ async fn recent_for_other_sessions(
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-/// By any spelling that the routes take for the same path: `nest_service` takes `/auth//logout_all`.
+/// By any spelling that the routes take for the same path: `nest_service` takes
+/// `/auth//logout_all`.
 fn ends_other_sessions(request: &Request) -> bool {
     let mut segments = request.uri().path().split('/');
     segments.any(|segment| match segment {

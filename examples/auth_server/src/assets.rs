@@ -14,8 +14,8 @@ pub(crate) fn routes() -> Router {
         .route("/icon.svg", file("image/svg+xml", include_str!("../assets/icon.svg")))
 }
 
-/// Serves a file. A browser asks for it again each time, because the next version of the program may
-/// have another.
+/// Serves a file. A browser asks for it again each time, because the next version of the program
+/// may have another.
 fn file(content_type: &'static str, text: &'static str) -> MethodRouter {
     get(async move || ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-cache")], text))
 }

@@ -21,7 +21,8 @@ tokio::task_local! {
 
 const HEADER: HeaderName = HeaderName::from_static("store-steps");
 
-/// Adds the number of steps to the answer. It is for the page, and tells a client nothing that it could not measure.
+/// Adds the number of steps to the answer. It is for the page, and tells a client nothing that it
+/// could not measure.
 pub(crate) async fn steps(request: Request, next: Next) -> Response {
     let answer = async {
         let mut response = next.run(request).await;

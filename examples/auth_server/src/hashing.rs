@@ -49,9 +49,9 @@ const MOST_BY_DEFAULT: usize = 3;
 const WAITING_FOR_EACH: usize = 32;
 
 impl Hashing {
-    /// Starts `at_once` threads: by default one less than there are processors, but at least one and
-    /// at most three. The processor that is left serves the other requests: a lower priority for
-    /// these threads has the same effect on an idle machine, and starves logins on a busy one.
+    /// Starts `at_once` threads: by default one less than there are processors, but at least one
+    /// and at most three. The processor that is left serves the other requests: a lower priority
+    /// for these threads has the same effect on an idle machine, and starves logins on a busy one.
     pub(crate) fn new(at_once: Option<u16>) -> std::io::Result<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let by_default = processors.saturating_sub(1).clamp(1, MOST_BY_DEFAULT);

@@ -1,5 +1,5 @@
-//! The secret keys: from files beside the database, which the first start makes, from directories, or from AWS Secrets
-//! Manager. They are read again while the server runs, and never printed.
+//! The secret keys: from files beside the database, which the first start makes, from directories,
+//! or from AWS Secrets Manager. They are read again while the server runs, and never printed.
 
 use std::{fs, io, path::PathBuf, str::FromStr, time::Duration};
 
@@ -24,8 +24,9 @@ pub(crate) struct TokenKeys {
     pub(crate) refresh: ReloadedKeys,
 }
 
-/// The value of `--keys`. Each kind of key has its own place there: resource servers get the access key, and must never
-/// get the refresh key. The audit key stays when the others are rotated, so that its digests stay the same.
+/// The value of `--keys`. Each kind of key has its own place there: resource servers get the access
+/// key, and must never get the refresh key. The audit key stays when the others are rotated, so
+/// that its digests stay the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyLocation {
     /// `PATH.access.jwk`, `PATH.refresh.jwk`, `PATH.audit.jwk`.
@@ -163,8 +164,9 @@ impl Keys {
 }
 
 impl TokenKeys {
-    /// Describes the keys for an operator: their ids, that of the key that signs first, the seconds since they were read,
-    /// and whether the last attempt to read them has failed. Why is only in the log.
+    /// Describes the keys for an operator: their ids, that of the key that signs first, the seconds
+    /// since they were read, and whether the last attempt to read them has failed. Why is only in
+    /// the log.
     pub(crate) fn status(&self) -> Value {
         let status = |keys: &ReloadedKeys| {
             json!({

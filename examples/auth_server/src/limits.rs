@@ -1,5 +1,5 @@
-//! Limits how often passwords may be tried from one address, and for one account. An attempt too many
-//! is refused before any work is done for it.
+//! Limits how often passwords may be tried from one address, and for one account. An attempt too
+//! many is refused before any work is done for it.
 //!
 //! The address is the client's, as `proxies` finds it. The limit for an account lets a stranger
 //! keep its owner from logging in for as long as they go on; without it, many addresses could guess

@@ -69,8 +69,8 @@ pub(crate) async fn login(
     // The label of the session, and whether the tokens go into cookies instead of the body.
     let (device, cookies) = (body.optional_text("device")?, body.flag("cookies")?);
     let remembered = body.flag_or("remember", true)?;
-    // Whether the oldest session ends where the user has as many as it may. A client that first wants
-    // to ask its user sends false.
+    // Whether the oldest session ends where the user has as many as it may. A client that first
+    // wants to ask its user sends false.
     let evicts = body.flag_or("evict", true)?;
     if cookies {
         // Another site must not log its visitors into an account that it knows the password of.
@@ -132,7 +132,8 @@ async fn granted(
     Ok((cookies, Json(body)).into_response())
 }
 
-/// Takes the password again, within a session, for a request that wants a recent authentication (RFC 9470).
+/// Takes the password again, within a session, for a request that wants a recent authentication
+/// (RFC 9470).
 pub(crate) async fn reauthenticate(
     State(app): State<App>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,

@@ -1,6 +1,7 @@
 //! An application with logins. Serves a page and its API on one address, until a signal stops it.
 //!
-//! The first line on the standard output is the URL; the log goes to the standard error, one JSON object a line.
+//! The first line on the standard output is the URL; the log goes to the standard error, one JSON
+//! object a line.
 //!
 //! `cargo run --release -p kippu-auth-server`. README.md explains how to run
 //! it behind a proxy, its limits, and how to operate it.

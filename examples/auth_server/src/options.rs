@@ -30,9 +30,9 @@ pub(crate) struct Options {
     /// its address
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Where sessions and accounts are kept: memory, sqlite:PATH, postgres://…, mysql://… (MariaDB),
-    /// redis://…, or redis-sentinel://HOST:PORT,HOST:PORT/NAME for the primary that Redis Sentinel
-    /// calls NAME
+    /// Where sessions and accounts are kept: memory, sqlite:PATH, postgres://…, mysql://…
+    /// (MariaDB), redis://…, or redis-sentinel://HOST:PORT,HOST:PORT/NAME for the primary that
+    /// Redis Sentinel calls NAME
     // Parsed later: clap's error for a wrong value would contain the password.
     #[arg(
         long,
@@ -43,12 +43,12 @@ pub(crate) struct Options {
         global = true
     )]
     pub(crate) store: String,
-    /// Where the keys are. `PATH` or `file:PATH`: in the files PATH.access.jwk, PATH.refresh.jwk and
-    /// PATH.audit.jwk, which the server makes if they are missing. `dir:PATH`: in the directories
-    /// PATH/access, PATH/refresh and PATH/audit. `aws:NAME`: in the secrets NAME/access, NAME/refresh
-    /// and NAME/audit of AWS Secrets Manager, if the server is built with the feature aws. By
-    /// default in files, whose PATH is that of the SQLite file, and `auth_server` for other
-    /// databases; with the store in memory the keys are in memory too
+    /// Where the keys are. `PATH` or `file:PATH`: in the files PATH.access.jwk, PATH.refresh.jwk
+    /// and PATH.audit.jwk, which the server makes if they are missing. `dir:PATH`: in the
+    /// directories PATH/access, PATH/refresh and PATH/audit. `aws:NAME`: in the secrets
+    /// NAME/access, NAME/refresh and NAME/audit of AWS Secrets Manager, if the server is built with
+    /// the feature aws. By default in files, whose PATH is that of the SQLite file, and
+    /// `auth_server` for other databases; with the store in memory the keys are in memory too
     #[arg(long, value_name = "PLACE")]
     pub(crate) keys: Option<KeyLocation>,
     /// How often the access and refresh keys are read again
@@ -66,22 +66,23 @@ pub(crate) struct Options {
     /// How long a session lives at most
     #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
     session_lifetime: u64,
-    /// How many sessions a user may have at once, any number by default. A login beyond them ends the
-    /// oldest session, or is refused if its client asks for that
+    /// How many sessions a user may have at once, any number by default. A login beyond them ends
+    /// the oldest session, or is refused if its client asks for that
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_sessions: Option<u32>,
-    /// How long ago a user may have authenticated who ends other sessions: so short that it can be watched
+    /// How long ago a user may have authenticated who ends other sessions: so short that it can be
+    /// watched
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     recent: u64,
-    /// Refuse access tokens with a 503 while the store cannot be read for the sessions that have ended. By default the API
-    /// goes on, and a logout may be overlooked until the store is back
+    /// Refuse access tokens with a 503 while the store cannot be read for the sessions that have
+    /// ended. By default the API goes on, and a logout may be overlooked until the store is back
     #[arg(long)]
     refuse_when_stale: bool,
     /// How often expired sessions are removed
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     purge_every: u64,
-    /// How many passwords are hashed at once, each in 19 MiB of memory. By default one less than there
-    /// are processors, but at least one and at most three
+    /// How many passwords are hashed at once, each in 19 MiB of memory. By default one less than
+    /// there are processors, but at least one and at most three
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) hashes_at_once: Option<u16>,
     /// The level of the log, or levels by target, as in info,sqlx=warn

@@ -42,7 +42,8 @@ pub(crate) async fn healthz() -> &'static str {
 }
 
 /// Answers whether the server can serve logins: 200, or 503 with the names of the parts that are
-/// not ready. The reasons are only in the log. Shows the keys in use too: with old ones the server is ready.
+/// not ready. The reasons are only in the log. Shows the keys in use too: with old ones the server
+/// is ready.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
     let not_ready = app.readiness.check(&app).await;
     let status = match not_ready[..] {

@@ -188,8 +188,8 @@ async fn redis_store(url: &str) -> Result<RedisStore<PrimaryConnection>, Box<dyn
     })
 }
 
-/// Reads `user:password@sentinel:26379,other:26379/name`: the name of the primary, and a user of the
-/// servers that the sentinels watch.
+/// Reads `user:password@sentinel:26379,other:26379/name`: the name of the primary, and a user of
+/// the servers that the sentinels watch.
 fn sentinel_client(text: &str) -> Result<SentinelClient, Box<dyn Error>> {
     let (credentials, rest) = text.rsplit_once('@').unwrap_or(("", text));
     let (sentinels, name) = rest.split_once('/').ok_or(NoLocation)?;

@@ -1,5 +1,5 @@
-//! Keys in AWS Secrets Manager, which moto is here: the server reads them with its own credentials, and a rotation by
-//! staging labels refuses no token.
+//! Keys in AWS Secrets Manager, which moto is here: the server reads them with its own credentials,
+//! and a rotation by staging labels refuses no token.
 
 #[path = "support/all.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! `/healthz` and `/readyz`, while the database is down, stopped, locked, or read-only, and while the keys are rotated.
+//! `/healthz` and `/readyz`, while the database is down, stopped, locked, or read-only, and while
+//! the keys are rotated.
 
 #[path = "support/all.rs"]
 mod support;

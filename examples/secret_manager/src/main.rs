@@ -1,8 +1,8 @@
-//! Keys from a secret manager, read again while the server runs: a `KeySource` of ten lines over HTTP, and a rotation
-//! in which no token is refused. `cargo run --example secret_manager`.
+//! Keys from a secret manager, read again while the server runs: a `KeySource` of ten lines over
+//! HTTP, and a rotation in which no token is refused. `cargo run --example secret_manager`.
 //!
-//! The secret manager is a stub that this program starts itself, on a free port. A real one is asked over TLS,
-//! with a credential in the request.
+//! The secret manager is a stub that this program starts itself, on a free port. A real one is
+//! asked over TLS, with a credential in the request.
 
 use std::{
     error::Error,
@@ -53,7 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let old_token = encode(&claims(), keys.load().signing_key()?)?;
     println!("signed with {:?}", keys.load().signing_key()?.kid());
 
-    // Somebody rotates the key at the manager. The thread that watches sees it within 30 seconds; here, at once.
+    // Somebody rotates the key at the manager. The thread that watches sees it within 30 seconds;
+    // here, at once.
     stub.set(&JwkSet::new([october()?.verify_only(), Jwk::from_json(&november)?])?);
     println!("the keys have changed: {}", reloaded.reload()?);
     let new_token = encode(&claims(), keys.load().signing_key()?)?;

@@ -1,5 +1,5 @@
-//! A browser for tests: headless Chromium behind its driver, and the auth server that it looks at. All of it ends with its
-//! owner.
+//! A browser for tests: headless Chromium behind its driver, and the auth server that it looks at.
+//! All of it ends with its owner.
 //!
 //! Whatever goes wrong here panics: it is for tests alone.
 #![allow(clippy::missing_panics_doc, reason = "a test fails by panicking")]
@@ -102,8 +102,8 @@ fn build() -> PathBuf {
     program.expect("an executable")
 }
 
-/// The first line of a program's output that is looked for. What follows is read and forgotten, so that the
-/// program never waits for a reader.
+/// The first line of a program's output that is looked for. What follows is read and forgotten, so
+/// that the program never waits for a reader.
 fn first_line(child: &mut Child, is_it: impl Fn(&str) -> bool) -> String {
     let mut output = BufReader::new(child.stdout.take().expect("its output"));
     let line = output.by_ref().lines().map_while(Result::ok).find(|line| is_it(line));
@@ -380,8 +380,8 @@ impl Browser {
             .collect()
     }
 
-    /// Ends it, if nothing was wrong with the page's program: no error of it, nothing that its policy forbids. That answers
-    /// are refusals is what the page shows.
+    /// Ends it, if nothing was wrong with the page's program: no error of it, nothing that its
+    /// policy forbids. That answers are refusals is what the page shows.
     pub async fn close(self) {
         let said = self.console().await;
         let wrong: Vec<_> =

@@ -1,4 +1,5 @@
-//! The page of the auth server, as a person meets it: each thing that it is there to show is done in a browser.
+//! The page of the auth server, as a person meets it: each thing that it is there to show is done
+//! in a browser.
 //!
 //! Pictures go to `target/screenshots`.
 
@@ -33,8 +34,8 @@ async fn logged_in(browser: &Browser) {
         .await;
 }
 
-/// Waits until these are the requests of the last deed, in their order: `GET /api/me 401`. They are shown after what
-/// came of them.
+/// Waits until these are the requests of the last deed, in their order: `GET /api/me 401`. They are
+/// shown after what came of them.
 async fn until_requests_are(browser: &Browser, expected: &[&str]) {
     let shown = "JSON.stringify([...document.querySelectorAll('#log > li:first-child ol li')].map((line) => \
                  `${line.querySelector('code').textContent} ${line.querySelector('.status').textContent}`))";

@@ -119,9 +119,9 @@ fn key_texts() -> Vec<Case> {
     }
     // The padding is not hidden: it follows from the length.
     standard.extend_from_slice(b"==");
-    // The caller learns that the text is not that of a key file. For the other forms, the caller also
-    // learns that the text has no line end and that each symbol is in the alphabet; for base64 and
-    // base64url, that the text is not hex.
+    // The caller learns that the text is not that of a key file. For the other forms, the caller
+    // also learns that the text has no line end and that each symbol is in the alphabet; for base64
+    // and base64url, that the text is not hex.
     let (of_bytes, key) = ours("key: of bytes", 1, || Key::new(algorithm, &bytes));
     drop(key);
     let (of_base64, key) = ours("key: of base64", 4, || Key::from_base64(algorithm, &standard));

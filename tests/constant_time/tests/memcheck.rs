@@ -1,6 +1,6 @@
 //! Checks with memcheck that no branch and no address depends on a secret, in code that is
-//! optimised as for users, except for `-C no-vectorize-slp`: `scripts/nightly constant_time` sets it
-//! and gives the reason. memcheck must also find the leaks of the leaky twins.
+//! optimised as for users, except for `-C no-vectorize-slp`: `scripts/nightly constant_time` sets
+//! it and gives the reason. memcheck must also find the leaks of the leaky twins.
 
 use std::process::Command;
 

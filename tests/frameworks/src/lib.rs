@@ -1,4 +1,5 @@
-//! The tests of this package run kippu-web with the servers, layers and clients of other projects; the library is empty.
+//! The tests of this package run kippu-web with the servers, layers and clients of other projects;
+//! the library is empty.
 
 /// The README of kippu-web: its examples stand on servers that kippu-web itself does not need.
 #[cfg(doctest)]

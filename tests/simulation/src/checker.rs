@@ -1,5 +1,5 @@
-//! The log of a run in, every breach of a rule out. A request in doubt may have been done or not: a breach is what neither
-//! explains.
+//! The log of a run in, every breach of a rule out. A request in doubt may have been done or not: a
+//! breach is what neither explains.
 
 mod clock;
 mod limit;

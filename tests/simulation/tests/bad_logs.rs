@@ -108,7 +108,8 @@ impl Story {
         fault.still = Some(fault.span);
     }
 
-    /// Another server takes over, without what was acknowledged in this time. Its address moves a second later.
+    /// Another server takes over, without what was acknowledged in this time. Its address moves a
+    /// second later.
     fn fail_over(&mut self, from: f64, to: f64) {
         self.fault(FaultKind::Failover, from, to + 1.0).lost = Some(span(from, to));
     }
@@ -544,7 +545,8 @@ fn a_user_who_is_gone_and_goes_on() {
     story.say("a", "denied");
     story.ask(5.0, What::Live, 1002, Answer::Done);
     story.breaks("R11");
-    // All is well: an access token is good until it expires, and what is in doubt may not have been done.
+    // All is well: an access token is good until it expires, and what is in doubt may not have been
+    // done.
     let mut story = leave(3.0, Answer::Done);
     story.ask(4.0, What::Me, 1002, Answer::Done);
     story.ask(4.5, What::Live, 1002, Answer::Refused);
@@ -646,7 +648,8 @@ fn an_answer_that_nobody_foresaw() {
 
 #[test]
 fn a_stall_is_no_breach() {
-    // A client that presents the token before the commit gets its successor, however long that takes; the first gave up.
+    // A client that presents the token before the commit gets its successor, however long that
+    // takes; the first gave up.
     let mut story = begun();
     story.stall(9.0, 20.0);
     story.refresh(9.5, 2, Answer::Unavailable);
@@ -663,7 +666,8 @@ fn a_stall_is_no_breach() {
     story.refresh(26.0, 2, Answer::Refused);
     story.say("a", "reuse detected");
     assert_eq!(story.broken(), [""; 0]);
-    // A rotation that was committed before the stall, and whose answer was lost: it is too late for a retry.
+    // A rotation that was committed before the stall, and whose answer was lost: it is too late for
+    // a retry.
     let mut story = begun();
     story.stall(9.0, 20.0);
     story.refresh(8.9, 2, Answer::Unavailable);
@@ -888,7 +892,8 @@ fn a_failover_is_no_breach() {
     assert_eq!(story.broken(), [""; 0]);
 }
 
-/// All of it happened before what may be lost, or would be seen before the failover, or is another thing.
+/// All of it happened before what may be lost, or would be seen before the failover, or is another
+/// thing.
 #[test]
 fn a_failover_that_loses_too_much() {
     let mut story = begun();
@@ -970,7 +975,8 @@ fn a_server_that_does_not_get_on_by_itself() {
         story.ask(3.0, What::Live, 1002, answer);
         story.breaks("R16 the server");
     }
-    // A sweep by the time before the clock was set back removes the session of a login under way, and nothing else.
+    // A sweep by the time before the clock was set back removes the session of a login under way,
+    // and nothing else.
     for (at, what, is_breach) in
         [(4.0, What::Login, false), (4.0, What::Live, true), (13.2, What::Login, true)]
     {
@@ -1056,7 +1062,8 @@ fn a_fault_of_the_server_itself() {
 
 #[test]
 fn a_logout_that_does_not_do_what_it_says() {
-    // It ends nothing, though it has a token of the session: of any generation, or an access token, expired or not.
+    // It ends nothing, though it has a token of the session: of any generation, or an access token,
+    // expired or not.
     for answer in [Answer::Refused, Answer::Expired, Answer::Early] {
         let mut story = begun();
         story.logout(3.0, 1, answer);

@@ -1,5 +1,5 @@
-//! A user's client: a request to the auth server, each on a separate connection, so that it is known whether it was sent;
-//! and its line in the log.
+//! A user's client: a request to the auth server, each on a separate connection, so that it is
+//! known whether it was sent; and its line in the log.
 
 use std::{
     collections::HashMap,
@@ -130,7 +130,8 @@ impl Client {
         self.send(What::Logout, refresh_form("/auth/logout", token), Some(token), None).await
     }
 
-    /// As a page of this site sends it, where the browser has a cookie with either of the two tokens, and no other.
+    /// As a page of this site sends it, where the browser has a cookie with either of the two
+    /// tokens, and no other.
     pub(crate) async fn logout_by_cookie(&self, tokens: &Tokens, is_refresh: bool) -> Reply {
         let request = with_cookie(tokens, is_refresh, "same-origin");
         if is_refresh {

@@ -1,5 +1,5 @@
-//! Directs a run: takes a sample every second, brings about the faults of the store, and in the second half sets the
-//! server's clock back and forth.
+//! Directs a run: takes a sample every second, brings about the faults of the store, and in the
+//! second half sets the server's clock back and forth.
 
 use std::{
     thread,
@@ -10,7 +10,8 @@ use kippu_simulation::log::{Line, Sample, Stepped};
 
 use crate::stores::{Scene, Store};
 
-/// The settings of the server's clock, in seconds ahead of the machine's: back an hour, forward by ten years, back and back.
+/// The settings of the server's clock, in seconds ahead of the machine's: back an hour, forward by
+/// ten years, back and back.
 const OFFSETS: [i64; 5] = [-3600, 315_360_000, 3, -3, 0];
 
 pub(crate) fn direct(store: &mut dyn Store, mut scene: Scene<'_>, until: Instant, seconds: u64) {

@@ -1,6 +1,8 @@
-//! Whether a size stays what it is: the median of the last quarter of a run beside that of the second.
+//! Whether a size stays what it is: the median of the last quarter of a run beside that of the
+//! second.
 
-/// The growth that is allowed: so much for each hundred, and so many bytes more, for what goes up and down.
+/// The growth that is allowed: so much for each hundred, and so many bytes more, for what goes up
+/// and down.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     pub percent: u64,

@@ -1,3 +1,4 @@
-//! Judges the sizes that a soak of the auth server has sampled. The log and its checker are those of `kippu-simulation`.
+//! Judges the sizes that a soak of the auth server has sampled. The log and its checker are those
+//! of `kippu-simulation`.
 
 pub mod flat;

@@ -1,5 +1,5 @@
-//! A soak of the auth server: the program of the server, a store, seconds and a file for the log in; a report out, and an
-//! error for each rule that was broken.
+//! A soak of the auth server: the program of the server, a store, seconds and a file for the log
+//! in; a report out, and an error for each rule that was broken.
 //!
 //! `soak run PROGRAM sqlite|postgres|redis|mysql SECONDS LOG`, `soak check LOG`
 
@@ -54,8 +54,8 @@ const SHORT: Pace = Pace {
 };
 const LONG_FROM: u64 = 120;
 
-/// How long a request may take, besides the deadline of the store, in seconds: passwords are hashed, and there may be many
-/// who wait.
+/// How long a request may take, besides the deadline of the store, in seconds: passwords are
+/// hashed, and there may be many who wait.
 const MARGIN: u64 = 2;
 
 fn main() -> ExitCode {

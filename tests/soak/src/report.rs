@@ -10,7 +10,8 @@ use kippu_soak::flat::{Bound, growth};
 
 /// A thread takes 19 MiB with the first password that it hashes, and keeps them.
 const MEMORY: Bound = Bound { percent: 25, bytes: 24 << 20 };
-/// Redis rewrites its file when it has become twice as large, and PostgreSQL and SQLite keep what they once had.
+/// Redis rewrites its file when it has become twice as large, and PostgreSQL and SQLite keep what
+/// they once had.
 const FILES: Bound = Bound { percent: 50, bytes: 4 << 20 };
 /// A run of so many microseconds has time for each kind of fault.
 const LONG: Micros = 30_000_000;
@@ -167,8 +168,8 @@ fn stays_flat(what: &str, samples: &[u64], bound: Bound) -> bool {
     growth.is_flat
 }
 
-/// Returns whether a text has no token in it, of either kind. The id of a session may contain `eyJ`; an access token begins
-/// with it, and has two dots.
+/// Returns whether a text has no token in it, of either kind. The id of a session may contain
+/// `eyJ`; an access token begins with it, and has two dots.
 pub(crate) fn tells_no_token(what: &str, text: &str) -> bool {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_silent = !text.contains("kippu_rt_")

@@ -1,5 +1,5 @@
-//! The stores, and what is done to them: each fault returns the line of the log that the checker needs.
-//! Servers run on free loopback ports and in temporary folders.
+//! The stores, and what is done to them: each fault returns the line of the log that the checker
+//! needs. Servers run on free loopback ports and in temporary folders.
 
 mod mysql;
 mod postgres;
@@ -20,7 +20,8 @@ pub(crate) struct Scene<'s> {
     pub(crate) rng: &'s mut Rng,
     pub(crate) recorder: &'s Recorder,
     pub(crate) runtime: &'s Runtime,
-    /// Held for writing while changes may be lost: the checker does not know which accounts there are.
+    /// Held for writing while changes may be lost: the checker does not know which accounts there
+    /// are.
     pub(crate) accounts: Arc<RwLock<()>>,
     pub(crate) pace: Pace,
 }
@@ -36,7 +37,8 @@ impl Scene<'_> {
         thread::sleep(Duration::from_secs_f64(length));
     }
 
-    /// Waits for longer than the grace: so that requests are answered after it, or so that they are not.
+    /// Waits for longer than the grace: so that requests are answered after it, or so that they are
+    /// not.
     fn wait_out_the_grace(&mut self) {
         let grace = Duration::from_secs(self.pace.grace).as_secs_f64();
         let deadline = Duration::from_secs(DEADLINE).as_secs_f64();

@@ -59,8 +59,8 @@ fn in_seconds(seconds: u64) -> f64 {
     Duration::from_secs(seconds).as_secs_f64()
 }
 
-/// Where there is no room for another session, one user in three ends the oldest at once, one after having been asked, and one
-/// does not log in.
+/// Where there is no room for another session, one user in three ends the oldest at once, one after
+/// having been asked, and one does not log in.
 async fn log_in(client: Client, turns: Arc<Semaphore>) -> Reply {
     let third = client.user % 3;
     let _turn = turns.acquire().await;
@@ -185,7 +185,8 @@ impl User {
         }
     }
 
-    /// Presents the token again while a refresh that was not answered within the grace is in flight.
+    /// Presents the token again while a refresh that was not answered within the grace is in
+    /// flight.
     async fn impatience(&mut self, tokens: Tokens) -> Option<Tokens> {
         let patience = (1.0 + 0.2 * self.rng.f64()) * in_seconds(self.pace.grace);
         let next = {
@@ -232,7 +233,8 @@ impl User {
         Some(tokens)
     }
 
-    /// A thief copies the token, uses it before or after its owner does, and goes on with the result.
+    /// A thief copies the token, uses it before or after its owner does, and goes on with the
+    /// result.
     async fn theft(&mut self, tokens: Tokens) -> Option<Tokens> {
         let mut thief = User {
             client: Client { who: Who::Thief, ..self.client.clone() },
@@ -262,8 +264,8 @@ impl User {
         self.refresh(tokens).await
     }
 
-    /// And what somebody kept a copy of is tried at once, while its grace would last, and much later, when the clock may
-    /// have been set.
+    /// And what somebody kept a copy of is tried at once, while its grace would last, and much
+    /// later, when the clock may have been set.
     async fn logout(&mut self, tokens: Tokens) -> Option<Tokens> {
         let next = self.refresh(tokens.clone()).await?;
         let reply = if self.rng.bool() {
@@ -292,8 +294,8 @@ impl User {
         (reply.answer != Answer::Done).then_some(next)
     }
 
-    /// The client has nothing left but an access token, which has expired or not, or one cookie; it tries again while the
-    /// server, or its store, is away.
+    /// The client has nothing left but an access token, which has expired or not, or one cookie; it
+    /// tries again while the server, or its store, is away.
     async fn logout_by_what_is_left(&mut self, tokens: Tokens) -> Option<Tokens> {
         if self.rng.bool() {
             self.wait(in_seconds(self.pace.access_lifetime) + 1.0).await;
@@ -318,8 +320,8 @@ impl User {
         None
     }
 
-    /// The account is removed, and what somebody kept of its tokens is tried: first while that is under way. Comes back with
-    /// another address.
+    /// The account is removed, and what somebody kept of its tokens is tried: first while that is
+    /// under way. Comes back with another address.
     async fn leave(&mut self, tokens: Tokens, others: &mut Vec<Tokens>) -> Option<Tokens> {
         let accounts = Arc::clone(&self.accounts);
         let _held = accounts.read().await;

@@ -1,4 +1,5 @@
-//! AWS for tests: moto, a server that answers as AWS does, and refuses a wrong signature or a missing permission.
+//! AWS for tests: moto, a server that answers as AWS does, and refuses a wrong signature or a
+//! missing permission.
 
 use std::{
     env,

@@ -1,5 +1,5 @@
-//! Rotations under load: two servers share a store, each reloads its keys by itself, and no request fails. With
-//! `--nocapture` it prints the transcript of the documentation.
+//! Rotations under load: two servers share a store, each reloads its keys by itself, and no request
+//! fails. With `--nocapture` it prints the transcript of the documentation.
 
 use std::{
     collections::BTreeMap,
@@ -104,8 +104,9 @@ impl Load {
         result.map_err(|error| self.failures.lock().unwrap().push(format!("{kind}: {error}"))).ok()
     }
 
-    /// A user: logs in at one server, calls the API and refreshes at either, logs out. Every other user rests for nearly as
-    /// long as an access token lives: with tokens of before a rotation it goes on after that.
+    /// A user: logs in at one server, calls the API and refreshes at either, logs out. Every other
+    /// user rests for nearly as long as an access token lives: with tokens of before a rotation it
+    /// goes on after that.
     async fn user(&self, number: usize, servers: &[Server; 2]) {
         let mut turn = number;
         let mut server = || {
@@ -197,7 +198,8 @@ fn no_request_fails_during_rotations_on_two_servers_under_load() {
                 .wait("both servers sign with it", &servers, |server| server.signs_with(&next));
             *current = next;
         }
-        // A version is the previous one until the tokens that it has signed have expired or were refreshed.
+        // A version is the previous one until the tokens that it has signed have expired or were
+        // refreshed.
         thread::sleep(ACCESS_LIFETIME);
     }
     load.stop.store(true, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! The routes that ask for an access token of a live session: the list of the sessions of its user, and the end of one.
+//! The routes that ask for an access token of a live session: the list of the sessions of its user,
+//! and the end of one.
 
 use http::{Response, StatusCode, request::Parts};
 use kippu::session::{AccessToken, NoClaims, RefreshStore, SessionId};

@@ -1,12 +1,13 @@
-//! A connection of a pool for one step on the accounts. It is closed unless the server has answered: the
-//! driver would first wait for the rest of an answer that was given up, and the server may never send it.
+//! A connection of a pool for one step on the accounts. It is closed unless the server has
+//! answered: the driver would first wait for the rest of an answer that was given up, and the
+//! server may never send it.
 
 use sqlx::{Database, Pool, pool::PoolConnection};
 
 use super::{Account, AccountsError};
 
-/// The answer to a read: whether the server is a replica, then the columns, which are NULL without an
-/// account.
+/// The answer to a read: whether the server is a replica, then the columns, which are NULL without
+/// an account.
 pub(super) type Row =
     (bool, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 

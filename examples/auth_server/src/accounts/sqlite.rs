@@ -1,5 +1,5 @@
-//! Accounts in a table of SQLite. No step is answered from a file that was removed or replaced while
-//! the server had it open: a change would be lost, and a read would be old.
+//! Accounts in a table of SQLite. No step is answered from a file that was removed or replaced
+//! while the server had it open: a change would be lost, and a read would be old.
 
 use std::{
     fs,

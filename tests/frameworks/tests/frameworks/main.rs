@@ -1,5 +1,5 @@
-//! The guard and the session routes where others meet them: between the layers of a stack, on other servers than axum,
-//! and under OAuth clients that know nothing of kippu.
+//! The guard and the session routes where others meet them: between the layers of a stack, on other
+//! servers than axum, and under OAuth clients that know nothing of kippu.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

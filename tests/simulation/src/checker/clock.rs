@@ -1,4 +1,5 @@
-//! The clocks of the hosts, which may have been set while the run went on: what they can have shown at its times.
+//! The clocks of the hosts, which may have been set while the run went on: what they can have shown
+//! at its times.
 
 use crate::log::{Log, Micros, Request, Span, Stepped};
 
@@ -33,7 +34,8 @@ impl Hosts {
 pub(super) struct When {
     pub(super) span: Span,
     pub(super) by: Hosts,
-    /// When that clock was read, at the earliest: what happens later counts from this reading on, whatever was set since.
+    /// When that clock was read, at the earliest: what happens later counts from this reading on,
+    /// whatever was set since.
     pub(super) read_from: Option<Micros>,
 }
 
@@ -49,7 +51,8 @@ impl When {
 }
 
 pub(super) struct Clock {
-    /// Of each host, when it may have been ahead of the run by how much, in microseconds; behind it when negative.
+    /// Of each host, when it may have been ahead of the run by how much, in microseconds; behind it
+    /// when negative.
     offsets: Vec<Vec<(Span, i64)>>,
     /// All that the log names.
     known: Hosts,

@@ -1,10 +1,11 @@
-//! R20: a user has at most so many live sessions, however many logins run at once. A login beyond them ends the oldest, or is
-//! refused.
+//! R20: a user has at most so many live sessions, however many logins run at once. A login beyond
+//! them ends the oldest, or is refused.
 //!
-//! A login adds its session at one moment between its request and its answer, and in the same step ends those that have no room.
-//! The log bounds which sessions were live at that moment. A session certainly was if a client saw it alive after the answer, and
-//! may have been unless it had certainly ended before. One that had expired by the clock of the login took no room, though it may
-//! be alive again once that clock is set back.
+//! A login adds its session at one moment between its request and its answer, and in the same step
+//! ends those that have no room. The log bounds which sessions were live at that moment. A session
+//! certainly was if a client saw it alive after the answer, and may have been unless it had
+//! certainly ended before. One that had expired by the clock of the login took no room, though it
+//! may be alive again once that clock is set back.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -56,8 +57,8 @@ impl<'s, 'l> Limit<'s, 'l> {
         self.sessions.get(&user).map_or(&[], Vec::as_slice)
     }
 
-    /// The logins that may have ended the session of this one to make room for theirs: it may have been live, with as many younger
-    /// sessions as fill the room.
+    /// The logins that may have ended the session of this one to make room for theirs: it may have
+    /// been live, with as many younger sessions as fill the room.
     pub(super) fn evictors(&self, evicted: &Request) -> Vec<&'l Request> {
         let sessions = self.of_user(evicted.user);
         let may_evict = |login: &Request| {
@@ -98,8 +99,8 @@ impl<'s, 'l> Limit<'s, 'l> {
     }
 }
 
-/// Whether a login may have begun a session though no client got its tokens: one that is in doubt, or whose session had ended
-/// before the answer.
+/// Whether a login may have begun a session though no client got its tokens: one that is in doubt,
+/// or whose session had ended before the answer.
 fn is_without_tokens(server: &Server, login: &Request) -> bool {
     server.is_in_doubt(login) || login.answer == Answer::Refused
 }
@@ -127,7 +128,8 @@ impl Begun<'_, '_> {
         self.life.is_some_and(|life| {
             life.login.ended <= at
                 && login.ended <= life.last_seen
-                // Of logins that overlap, another may be the one that counted, by the clock of another server.
+                // Of logins that overlap, another may be the one that counted, by the clock of
+                // another server.
                 && !life.may_be_expired(login.ended, Hosts::ALL)
         })
     }
@@ -138,7 +140,8 @@ pub(super) fn too_many(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for life in story.lives.iter().filter(|life| limit.is_kept(life.login)) {
         let (login, own) = (life.login, Begun { login: life.login, life: Some(life) });
-        // Of logins that overlap, the last to be made counted the sessions of all others: if all of them are live afterwards.
+        // Of logins that overlap, the last to be made counted the sessions of all others: if all of
+        // them are live afterwards.
         let own_is_live = own.is_live(login.ended, login);
         let until = if own_is_live { login.ended } else { login.sent };
         let others = limit.of_user(life.user).iter();
@@ -195,7 +198,8 @@ impl Listed {
     }
 }
 
-/// By what the server logged. It says nothing of a session that had to go for a login whose answer from the store was lost.
+/// By what the server logged. It says nothing of a session that had to go for a login whose answer
+/// from the store was lost.
 pub(super) fn evicted_for_a_reason(story: &Story<'_>) -> Vec<String> {
     let mut evictions: BTreeMap<&str, usize> = BTreeMap::new();
     for said in story.log.said.iter().filter(|said| said.reason.as_deref() == Some("limit")) {

@@ -1,4 +1,5 @@
-//! The rules about what a server answers while its store stalls, fails over or is away, and what is left afterwards.
+//! The rules about what a server answers while its store stalls, fails over or is away, and what is
+//! left afterwards.
 
 use super::{
     clock::Hosts,
@@ -7,8 +8,8 @@ use super::{
 };
 use crate::log::{Answer, FaultKind, Request, What};
 
-/// The store holds still, or its file is not the one that will be there: a change that begins and is answered in this time
-/// cannot be in it.
+/// The store holds still, or its file is not the one that will be there: a change that begins and
+/// is answered in this time cannot be in it.
 pub(super) fn acknowledged_in_vain(story: &Story<'_>) -> Vec<String> {
     let still = |request: &Request| {
         let mut stills = story.server.stills();
@@ -90,9 +91,9 @@ pub(super) fn used_up_by_a_failure(story: &Story<'_>) -> Vec<String> {
     })
 }
 
-/// The deadline of each step that the request takes one after another, and a margin for the rest. A refresh reads the
-/// session, then rotates, and reads it again where another request was faster; a login whose session is in the store ends it when
-/// it fails.
+/// The deadline of each step that the request takes one after another, and a margin for the rest. A
+/// refresh reads the session, then rotates, and reads it again where another request was faster; a
+/// login whose session is in the store ends it when it fails.
 pub(super) fn late(story: &Story<'_>) -> Vec<String> {
     let settings = &story.server.settings;
     let steps = |what| match what {
@@ -115,7 +116,8 @@ pub(super) fn late(story: &Story<'_>) -> Vec<String> {
     .collect()
 }
 
-/// But for the time in which the file of the database is not the one that was opened: an operator has to act.
+/// But for the time in which the file of the database is not the one that was opened: an operator
+/// has to act.
 pub(super) fn failed(story: &Story<'_>) -> Vec<String> {
     let is_excused = |request: &Request| {
         story.server.faults.iter().any(|fault| {
@@ -130,8 +132,8 @@ pub(super) fn failed(story: &Story<'_>) -> Vec<String> {
         .collect()
 }
 
-/// A refresh token of any generation, or an access token, which may have expired. That the session has ended is R10 and
-/// R16.
+/// A refresh token of any generation, or an access token, which may have expired. That the session
+/// has ended is R10 and R16.
 pub(super) fn logout_without_effect(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for life in &story.lives {

@@ -1,5 +1,5 @@
-//! The rules, each a function of the story: what breaks it comes out. Those about stalls, failovers and answers are in
-//! `outages`.
+//! The rules, each a function of the story: what breaks it comes out. Those about stalls, failovers
+//! and answers are in `outages`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -100,7 +100,8 @@ fn one_successor(story: &Story<'_>) -> Vec<String> {
     found
 }
 
-/// How many times the successor of each token may have been lost: it is made again, with the next key.
+/// How many times the successor of each token may have been lost: it is made again, with the next
+/// key.
 fn successors_to_lose(story: &Story<'_>) -> HashMap<u64, usize> {
     let mut losses: HashMap<u64, BTreeSet<Span>> = HashMap::new();
     if !story.server.settings.rotates_keys {
@@ -114,8 +115,8 @@ fn successors_to_lose(story: &Story<'_>) -> HashMap<u64, usize> {
     losses.into_iter().map(|(token, losses)| (token, losses.len())).collect()
 }
 
-/// By what the server logged: as many rotations as generations, but for answers that were lost, and rotations that may have
-/// been made again.
+/// By what the server logged: as many rotations as generations, but for answers that were lost, and
+/// rotations that may have been made again.
 fn used_up_once(story: &Story<'_>) -> Vec<String> {
     let mut rotations: BTreeMap<&str, usize> = BTreeMap::new();
     for said in &story.log.said {
@@ -233,8 +234,9 @@ fn nothing_lost(story: &Story<'_>) -> Vec<String> {
 fn over(story: &Story<'_>) -> Vec<String> {
     let idle = story.server.settings.idle_lifetime;
     let mut found = refreshes(story, |life, generation, request| {
-        // A session goes on from its first use, whichever client made it; a replay is not a use. A token is judged by
-        // the time of its presentation, however long the store stalls after that.
+        // A session goes on from its first use, whichever client made it; a replay is not a use. A
+        // token is judged by the time of its presentation, however long the store stalls after
+        // that.
         let made = life.made(generation, request.ended);
         let used = life.used(generation, request.ended);
         let used = When::new((life.first_use(generation), used.span.1), used.by);
@@ -364,7 +366,8 @@ pub(super) fn shown(story: &Story<'_>, causes: &[Cause]) -> Vec<String> {
     found
 }
 
-/// The server refuses what it does not know, so that no fault excuses an answer. A session that ends by its age is in no log.
+/// The server refuses what it does not know, so that no fault excuses an answer. A session that
+/// ends by its age is in no log.
 fn refused_in_time(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
     let max_lag = story.server.settings.margins.max_lag;
@@ -434,7 +437,8 @@ fn may_end_in_flight(story: &Story<'_>, login: &Request) -> bool {
         || story.server.may_sweep(login)
 }
 
-/// Besides those that are odd by themselves: an access token is refused as none that is expired, and its time may not be to come.
+/// Besides those that are odd by themselves: an access token is refused as none that is expired,
+/// and its time may not be to come.
 fn is_odd(story: &Story<'_>, request: &Request) -> bool {
     let is_of =
         |other: &&Request| other.got.as_ref().is_some_and(|got| Some(got.access) == request.access);

@@ -1,5 +1,5 @@
-//! How the server was set up, the clock that it was shown, and the faults of its store: when the store cannot have
-//! changed anything, and which changes it may have lost.
+//! How the server was set up, the clock that it was shown, and the faults of its store: when the
+//! store cannot have changed anything, and which changes it may have lost.
 
 use super::clock::{Clock, Hosts, When, seconds};
 use crate::log::{Answer, Fault, FaultKind, Log, Micros, Request, Settings, Span};
@@ -19,8 +19,9 @@ impl Server {
         Self { settings: log.settings.clone(), clock, faults: log.faults.clone() }
     }
 
-    /// How much earlier than its commit a store may take a rotation to be, in microseconds: a stall between the change and
-    /// the commit is corrected when it is longer than an eighth of the grace.
+    /// How much earlier than its commit a store may take a rotation to be, in microseconds: a stall
+    /// between the change and the commit is corrected when it is longer than an eighth of the
+    /// grace.
     pub(super) fn unnoticed(&self) -> i64 {
         seconds(self.settings.grace) / 8
     }
@@ -52,7 +53,8 @@ impl Server {
     pub(super) fn is_in_doubt(&self, request: &Request) -> bool {
         match request.answer {
             Answer::Unavailable | Answer::Broken | Answer::Lost => true,
-            // In a file that was at its place when the change was made, and not when it was to be answered.
+            // In a file that was at its place when the change was made, and not when it was to be
+            // answered.
             Answer::Failed => self.faults.iter().any(|fault| {
                 let gone = fault.still.map_or(fault.span.1, |(gone, _)| gone);
                 let is_replacement = fault.kind == FaultKind::Replacement;
@@ -62,7 +64,8 @@ impl Server {
         }
     }
 
-    /// Until when the change of a request was made, if it was. One in doubt may wait in the store for the end of a fault.
+    /// Until when the change of a request was made, if it was. One in doubt may wait in the store
+    /// for the end of a fault.
     pub(super) fn made_by(&self, request: &Request) -> Micros {
         let Settings { deadline, margin, margins, .. } = &self.settings;
         let (sent, mut ended) = request.span();
@@ -94,7 +97,8 @@ impl Server {
         stores.fold(Hosts::NONE, Hosts::and).or_all()
     }
 
-    /// Whether a sweep that began before the clock was set back may have removed the session of a login that is under way.
+    /// Whether a sweep that began before the clock was set back may have removed the session of a
+    /// login that is under way.
     pub(super) fn may_sweep(&self, login: &Request) -> bool {
         let (sent, ended) = login.span();
         let lifetime = seconds(self.settings.idle_lifetime);
@@ -102,8 +106,9 @@ impl Server {
         self.clock.may_have_passed(lifetime, When::of(login), When::new(swept, self.stores()))
     }
 
-    /// Whether the event of an answered request may be missing from the server's log. A thread of the server writes the
-    /// log, so that a disk never blocks a request; `kill -9` loses the lines of the last moment.
+    /// Whether the event of an answered request may be missing from the server's log. A thread of
+    /// the server writes the log, so that a disk never blocks a request; `kill -9` loses the lines
+    /// of the last moment.
     pub(super) fn may_be_unlogged(&self, request: &Request) -> bool {
         self.faults.iter().any(|fault| {
             let (from, to) = match (fault.kind, fault.still) {
@@ -115,8 +120,8 @@ impl Server {
         })
     }
 
-    /// Whether a fault may be the reason for what happened to a request: it was under way, or had ended less than
-    /// `patience` before.
+    /// Whether a fault may be the reason for what happened to a request: it was under way, or had
+    /// ended less than `patience` before.
     pub(super) fn is_excused(&self, request: &Request, patience: Micros) -> bool {
         self.faults.iter().any(|fault| {
             let (from, to) = fault.span;

@@ -1,5 +1,5 @@
-//! The story of each session in a log: its tokens in their order, who presented which of them, and when it ended at the
-//! latest.
+//! The story of each session in a log: its tokens in their order, who presented which of them, and
+//! when it ended at the latest.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -30,7 +30,8 @@ pub(super) struct Life<'l> {
     pub(super) tokens: Vec<u64>,
     /// The clients that presented each of them for a refresh.
     pub(super) refreshes: Vec<Vec<&'l Request>>,
-    /// With one of its tokens, or one of its user's that ends it too; its login was answered before.
+    /// With one of its tokens, or one of its user's that ends it too; its login was answered
+    /// before.
     pub(super) logouts: Vec<&'l Request>,
     /// With one of its access tokens.
     pub(super) looks: Vec<&'l Request>,
@@ -44,8 +45,8 @@ pub(super) struct Life<'l> {
 /// From here on a session has ended.
 struct Death {
     at: Micros,
-    /// Until when it has ended for certain. Later its time may have come again, a refresh that waited may have moved its
-    /// end, or the end may be lost.
+    /// Until when it has ended for certain. Later its time may have come again, a refresh that
+    /// waited may have moved its end, or the end may be lost.
     until: Micros,
     cause: Cause,
     /// Whether the log of ended sessions has it for certain.
@@ -185,7 +186,8 @@ impl<'l> Life<'l> {
         of_generation.flat_map(|(generation, all)| all.iter().map(move |one| (generation, *one)))
     }
 
-    /// From when on a generation is known to be used up, by all that is certain to be there at `at`.
+    /// From when on a generation is known to be used up, by all that is certain to be there at
+    /// `at`.
     pub(super) fn used_surely(&self, generation: usize, at: Micros) -> Micros {
         // A later generation shows it too, where the rotation itself may be lost.
         let all = self.refreshes.iter().skip(generation).flatten();
@@ -245,8 +247,9 @@ impl<'l> Life<'l> {
             || self.used_surely(generation + 1, request.ended) < request.sent
     }
 
-    /// Whether a presentation may be no retry: it may have come later than the grace after the rotation's commit, which the
-    /// earliest request that can have brought it about bounds from below, and the end of a stall.
+    /// Whether a presentation may be no retry: it may have come later than the grace after the
+    /// rotation's commit, which the earliest request that can have brought it about bounds from
+    /// below, and the end of a stall.
     pub(super) fn may_be_reuse(&self, generation: usize, request: &Request) -> bool {
         let Server { settings, clock, .. } = self.server;
         // A request in doubt may have been judged later than its client waited for the answer.
@@ -281,8 +284,9 @@ impl<'l> Life<'l> {
         })
     }
 
-    /// Whether its time may have been over at a moment before `at`, by the clock of the server that was asked, or by that of a
-    /// store, which may have removed it then. A store removes nothing that is not over by its own clock.
+    /// Whether its time may have been over at a moment before `at`, by the clock of the server that
+    /// was asked, or by that of a store, which may have removed it then. A store removes nothing
+    /// that is not over by its own clock.
     pub(super) fn may_be_expired(&self, at: Micros, by: Hosts) -> bool {
         let Server { settings, clock, .. } = self.server;
         let Settings { idle_lifetime, session_lifetime, margins, .. } = settings;
@@ -347,7 +351,8 @@ impl<'l> Life<'l> {
             let is_removal = logout.what == What::Leave;
             if logout.is_done() && is_before {
                 let cause = if is_removal { Cause::Removal } else { Cause::Logout };
-                // A session that was swept or lost is not there to be ended with the others of its user.
+                // A session that was swept or lost is not there to be ended with the others of its
+                // user.
                 let is_logged = logout.what == What::Logout || !self.may_be_away(logout.ended);
                 let until = self.kept(logout);
                 deaths.push(Death { at: logout.ended, until, cause, is_logged });
@@ -382,7 +387,8 @@ impl<'l> Life<'l> {
         };
         let mut until = until.min(self.kept(request));
         if cause == Cause::Refusal {
-            // The end that it found may be lost in the store, where the server still has it in memory.
+            // The end that it found may be lost in the store, where the server still has it in
+            // memory.
             let ends = self.logouts.iter().copied().chain(self.all_refreshes().map(|(_, one)| one));
             let earlier =
                 ends.filter(|end| end.sent < request.ended && end.answer != Answer::Unsent);
@@ -397,8 +403,9 @@ impl<'l> Life<'l> {
         self.server.losses_of(request).map(|(_, to)| to).min().unwrap_or(NEVER)
     }
 
-    /// From when on a session that a request found expired may be alive again. The time at which a token is presented
-    /// decides (R7): a refresh that was sent before the end, and waits for the store, moves the end when it is made.
+    /// From when on a session that a request found expired may be alive again. The time at which a
+    /// token is presented decides (R7): a refresh that was sent before the end, and waits for the
+    /// store, moves the end when it is made.
     fn may_be_back_from(&self, refused: &Request) -> Micros {
         let Server { settings, clock, .. } = self.server;
         let lifetime = seconds(settings.idle_lifetime);

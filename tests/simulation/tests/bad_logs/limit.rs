@@ -433,7 +433,8 @@ fn an_eviction_that_is_not_told_once() {
     story.login(2.0, "b", 2);
     story.evict("a");
     story.breaks("R20 a session is evicted");
-    // No report is needed where the login was not answered, or its answer from the store or the log's last lines were lost.
+    // No report is needed where the login was not answered, or its answer from the store or the
+    // log's last lines were lost.
     let mut story = limited(1);
     story.login(0.0, "a", 1);
     story.fault(FaultKind::Kill, 1.0, 1.1);

@@ -1,5 +1,6 @@
-//! MariaDB: a primary and a semi-synchronous replica, behind an address that moves from one to the other. The primary commits what
-//! the replica has received, so that a failover loses nothing that was answered.
+//! MariaDB: a primary and a semi-synchronous replica, behind an address that moves from one to the
+//! other. The primary commits what the replica has received, so that a failover loses nothing that
+//! was answered.
 
 use std::{mem, time::Duration};
 
@@ -110,8 +111,9 @@ impl MySqlPair {
         still
     }
 
-    /// While the address leads to the old server still, that one takes no writes, and does not get what the new one has. It was
-    /// killed and is there again, or it was demoted and keeps the connections that it has.
+    /// While the address leads to the old server still, that one takes no writes, and does not get
+    /// what the new one has. It was killed and is there again, or it was demoted and keeps the
+    /// connections that it has.
     fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
         let from = scene.now();
         let is_crash = scene.rng.bool();

@@ -1,5 +1,5 @@
-//! PostgreSQL: a primary and a synchronous standby, behind an address that moves from one to the other. The old primary comes
-//! back as a standby, at its old port.
+//! PostgreSQL: a primary and a synchronous standby, behind an address that moves from one to the
+//! other. The old primary comes back as a standby, at its old port.
 
 use std::{mem, time::Duration};
 
@@ -39,7 +39,8 @@ impl PostgresPair {
     pub(super) fn start(runtime: &Runtime) -> Self {
         let mut primary = Postgres::start();
         primary.stop();
-        // A run of minutes must not wait a minute for what removes dead rows, nor long for a standby.
+        // A run of minutes must not wait a minute for what removes dead rows, nor long for a
+        // standby.
         primary.set(&["autovacuum_naptime=5s", "wal_retrieve_retry_interval=200ms"]);
         primary.restart();
         let standby = primary.standby();
@@ -114,8 +115,8 @@ impl PostgresPair {
         still
     }
 
-    /// While the address leads to the old server still, that one is there again, as a standby, and does not get on with what
-    /// it is sent. When the address moves, the connections to it stay.
+    /// While the address leads to the old server still, that one is there again, as a standby, and
+    /// does not get on with what it is sent. When the address moves, the connections to it stay.
     fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
         let from = scene.now();
         if scene.rng.bool() {

@@ -1,5 +1,5 @@
-//! Redis: a primary and a replica, behind an address that moves from one to the other. Replication is asynchronous: the new
-//! primary may lack the last changes that were acknowledged.
+//! Redis: a primary and a replica, behind an address that moves from one to the other. Replication
+//! is asynchronous: the new primary may lack the last changes that were acknowledged.
 
 use std::{mem, time::Duration};
 
@@ -22,7 +22,8 @@ pub(super) struct RedisPair {
 
 impl RedisPair {
     pub(super) fn start(runtime: &Runtime) -> Self {
-        // With `always`, what is acknowledged is kept. The file is rewritten when it is twice as large.
+        // With `always`, what is acknowledged is kept. The file is rewritten when it is twice as
+        // large.
         let more = ["--auto-aof-rewrite-min-size", "1mb", "--repl-diskless-sync-delay", "0"];
         let options = RedisOptions { append: Some("always"), more: &more, ..Default::default() };
         let (primary, replica) = (Redis::start_with(options), Redis::start_with(options));
@@ -33,8 +34,8 @@ impl RedisPair {
         pair
     }
 
-    /// Has the primary refuse to write without a replica that was there two seconds ago. So it loses less, not nothing: it
-    /// acknowledges what the replica has not got yet.
+    /// Has the primary refuse to write without a replica that was there two seconds ago. So it
+    /// loses less, not nothing: it acknowledges what the replica has not got yet.
     fn wait_for_replica(&self) {
         wait_until("a replica", Duration::from_secs(30), || {
             self.replica.command(&["INFO", "replication"]).contains("master_link_status:up")
@@ -86,8 +87,9 @@ impl RedisPair {
         Fault { kind: FaultKind::Stall, what: what.to_owned(), span, still, lost: None }
     }
 
-    /// The replica is the new primary from one moment on, and the old one is written to for a while longer: all of that is
-    /// lost. Then the old one is killed, or it follows the new one, with the connections that it has.
+    /// The replica is the new primary from one moment on, and the old one is written to for a while
+    /// longer: all of that is lost. Then the old one is killed, or it follows the new one, with the
+    /// connections that it has.
     fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
         let accounts = scene.accounts.clone();
         let accounts = scene.runtime.block_on(accounts.write_owned());

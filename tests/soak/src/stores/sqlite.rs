@@ -1,5 +1,5 @@
-//! SQLite, whose database is in the server: it is the server that is killed. Another process locks the file, and operators
-//! move it away, or put a backup in its place, while it is open.
+//! SQLite, whose database is in the server: it is the server that is killed. Another process locks
+//! the file, and operators move it away, or put a backup in its place, while it is open.
 
 use std::{
     fs::{self, Permissions},
@@ -74,8 +74,8 @@ impl Sqlite {
         Fault { kind: FaultKind::Stall, what, span: (from, scene.now()), still, lost: None }
     }
 
-    /// The file is not the one that the server has opened, until the server is started again: it is moved away and put back,
-    /// or it is a copy of a moment ago from then on.
+    /// The file is not the one that the server has opened, until the server is started again: it is
+    /// moved away and put back, or it is a copy of a moment ago from then on.
     fn replace(&self, scene: &mut Scene<'_>) -> Fault {
         let (away, copy) = (self.beside(".away"), self.beside(".copy"));
         let accounts = scene.accounts.clone();
