@@ -35,8 +35,8 @@ use crate::{
 ///   is there: take it away when the last of its tokens has expired. With
 ///   [`KeyDirectory::verify_only`] the file is not read.
 /// - To rotate, add the new key; when all servers have read it, name it in `signing`; later, remove
-///   the old one. Each file is written under a hidden name and then renamed, so that no reload sees
-///   half of it.
+///   the old one. Write each file under a hidden name and rename it, so that no reload reads an
+///   incomplete file.
 /// - On Unix a file's permissions are those of [`KeyFile`](super::KeyFile). The directory may be
 ///   written to by its owner alone, or have the sticky bit, as the mounted secrets of Kubernetes
 ///   have; then a file has to be its owner's, or root's.

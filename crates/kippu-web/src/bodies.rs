@@ -3,7 +3,7 @@
 use kippu::session::{Session, SessionId, TokenResponse};
 use serde::Serialize;
 
-/// The response to a refresh. It names the scope if the client has asked for one.
+/// The response to a refresh. It names the scope if the client has sent a scope.
 #[derive(Serialize)]
 pub(super) struct Granted<'t> {
     #[serde(flatten)]

@@ -15,12 +15,12 @@ use super::{cookie::Cookies, origin, rejection::Rejection};
 /// request comes from.
 const CSRF_HEADER: &str = "x-csrf-token";
 
-/// Judges a request by what browsers say and no page can change (Fetch Metadata, then `Origin`),
-/// else by a double submit.
+/// Checks the headers that browsers set and no page can change: Fetch Metadata, then `Origin`. If
+/// both are missing, checks the double submit.
 ///
 /// # Errors
-/// [`Rejection::CrossSite`] for a request of another site, [`Rejection::UnknownOrigin`] for one
-/// that does not say.
+/// [`Rejection::CrossSite`] if another site sent the request. [`Rejection::UnknownOrigin`] if the
+/// request does not show which site sent it.
 pub(super) fn check(cookies: &Cookies, request: &Parts) -> Result<(), Rejection> {
     // A page of another origin can send these, and does not get to read the answer; but for a
     // WebSocket, which every page may open and read (RFC 6455 §10.2).

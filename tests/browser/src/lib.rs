@@ -102,8 +102,8 @@ fn build() -> PathBuf {
     program.expect("an executable")
 }
 
-/// The first line of a program's output that is looked for. What follows is read and forgotten, so
-/// that the program never waits for a reader.
+/// Returns the first line of a program's output that matches. A thread discards the rest, so that
+/// the program never waits for a reader.
 fn first_line(child: &mut Child, is_it: impl Fn(&str) -> bool) -> String {
     let mut output = BufReader::new(child.stdout.take().expect("its output"));
     let line = output.by_ref().lines().map_while(Result::ok).find(|line| is_it(line));

@@ -178,7 +178,8 @@ async fn fail_over((machine, database, recorder): (Machine, Database, Recorder))
     recorder.fault(Fault { kind: FaultKind::Failover, what, span, still: Some(span), lost });
 }
 
-/// Of all that decides how an order goes on, and of what the checker will see of it.
+/// Returns a digest of the state that decides how an order continues, and of the history that the
+/// checker will read.
 fn digest(machine: &Machine, database: &Database, recorder: &Recorder) -> u64 {
     let names = |id: &kippu::session::SessionId| recorder.session(&id.to_string());
     let text = [database.digest(names), machine.progress()].join(" ");
