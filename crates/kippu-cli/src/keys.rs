@@ -4,7 +4,12 @@
 //! Refused: a text in another form than the options say, a path or a token in the place of a key,
 //! and for signing a set that leaves open which key signs, or a key that may not.
 
-use std::{env, ffi::OsString, fs, io, path::Path};
+use std::{
+    env,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use kippu::{Algorithm, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError};
 use zeroize::Zeroizing;
@@ -63,28 +68,39 @@ fn load(
 }
 
 fn read(place: &KeyPlace) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let bytes = match (&place.key_file, &place.key_env) {
+    match (&place.key_file, &place.key_env) {
         (Some(path), _) => read_file(path).map_err(Failure::io(
             "the file that --key-file names cannot be read (it takes a path, not a secret)",
-        ))?,
-        (None, Some(name)) => env::var_os(name).map(OsString::into_encoded_bytes).ok_or_else(|| {
-            Failure::broken(if misplaced::looks_like_a_path(name) {
+        )),
+        (None, Some(name)) => match env::var_os(name) {
+            Some(value) => Ok(Zeroizing::new(value.into_encoded_bytes())),
+            None => Err(Failure::broken(if misplaced::looks_like_a_path(name) {
                 "--key-env takes the name of an environment variable, and this is a path: --key-file reads a file"
             } else {
                 "the environment variable that --key-env names is not set (it takes the name of one, not its value)"
-            })
-        })?,
-        (None, None) => return Err(Failure::broken("no key: pass --key-file PATH or --key-env NAME")),
-    };
-    Ok(Zeroizing::new(bytes))
+            })),
+        },
+        (None, None) => Err(Failure::broken("no key: pass --key-file PATH or --key-env NAME")),
+    }
 }
 
 /// Reads a file that everyone can read, too: refusing it would not undo the harm, and this is not
 /// the server that signs.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let bytes = fs::read(path)?;
+fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    /// The limit of the library's `KeyFile`.
+    const LIMIT: usize = 64 * 1024;
+    let file = File::open(path)?;
     #[cfg(unix)]
-    if std::os::unix::fs::MetadataExt::mode(&fs::metadata(path)?) & 0o004 != 0 {
+    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata()?);
+    // With the free room that `read_to_end` wants: a buffer that grows leaves copies of the secret.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 64));
+    let one_more = u64::try_from(LIMIT + 1).unwrap_or(u64::MAX);
+    // A secret that was cut would be another secret.
+    if file.take(one_more).read_to_end(&mut bytes)? > LIMIT {
+        return Err(io::Error::other(format!("it has more than {LIMIT} bytes: is it a key?")));
+    }
+    #[cfg(unix)]
+    if mode & 0o004 != 0 {
         eprintln!(
             "kippu: everyone on this machine can read this key: run chmod 600 on its file, and replace the key"
         );

@@ -71,6 +71,22 @@ fn a_set_with_keys_of_other_kinds_is_read_on_request() {
 }
 
 #[test]
+fn rejects_a_key_file_without_an_end_and_one_that_is_too_long() {
+    let long = file("long", "a".repeat(64 * 1024 + 1));
+    let fits = file("fits", "a".repeat(64 * 1024));
+    let raw = ["verify", "--key-format", "raw", "--alg", "HS256", "--key-file"];
+    let ran = kippu(&[&raw[..], &[&fits]].concat(), &token());
+    assert_eq!((ran.status, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("refused"), "{}", ran.stderr);
+    let endless: &[&str] = if cfg!(target_os = "linux") { &["/dev/zero"] } else { &[] };
+    for path in endless.iter().copied().chain([&*long]) {
+        let ran = kippu(&[&raw[..], &[path]].concat(), &token());
+        assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("more than 65536 bytes"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn alg_is_for_keys_that_do_not_name_their_own() {
     let nameless = jwk(SECRET).replace(r#""alg":"HS256","#, "");
     for text in [nameless.clone(), format!(r#"{{"keys":[{nameless}]}}"#)] {
