@@ -49,6 +49,7 @@ mod event;
 #[doc = include_str!("session/guide.md")]
 pub mod guide {}
 mod id;
+mod lifetimes;
 mod list;
 mod login;
 mod logout;
@@ -82,6 +83,7 @@ pub use self::{
     error::SessionError,
     event::{Event, EventKind},
     id::{SessionId, SessionIdError},
+    lifetimes::Lifetimes,
     list::{Session, SessionPage},
     login::Login,
     record::{RevokeReason, Revoked, SessionRecord},
@@ -128,31 +130,14 @@ pub struct Sessions<S> {
     access_keys: SharedKeySet,
     refresh_keys: SharedKeySet,
     lifetimes: Lifetimes,
+    grace: Duration,
     limit: Option<SessionLimit>,
     ahead: AheadPolicy,
     clock: Arc<dyn Clock>,
     on_event: Option<OnEvent>,
 }
 
-/// The lifetimes of tokens and sessions.
-#[derive(Clone, Copy, Debug)]
-struct Lifetimes {
-    access: Duration,
-    idle: Duration,
-    absolute: Duration,
-    grace: Duration,
-}
-
 impl<S: RefreshStore> Sessions<S> {
-    /// The lifetime of an access token, if the builder sets none: 15 minutes.
-    pub const DEFAULT_ACCESS_LIFETIME: Duration = Duration::from_secs(15 * 60);
-
-    /// How long a session lives without a refresh, if the builder sets nothing else: 14 days.
-    pub const DEFAULT_IDLE_LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
-
-    /// How long a session lives at most, if the builder sets nothing else: 90 days.
-    pub const DEFAULT_ABSOLUTE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
-
     /// How long a session that is [not remembered](Login::remember) lives without a refresh at
     /// most, if the login sets nothing else: 12 hours.
     pub const UNREMEMBERED_IDLE_LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -283,8 +268,8 @@ impl<S: RefreshStore> Sessions<S> {
         kid: String,
         now: UnixMillis,
     ) -> RotateRequest {
-        let Lifetimes { grace, idle, .. } = self.lifetimes;
-        let request = RotateRequest::new(id, generation, kid, now, grace, idle);
+        let idle = self.lifetimes.idle;
+        let request = RotateRequest::new(id, generation, kid, now, self.grace, idle);
         RotateRequest { ahead: self.ahead, ..request }
     }
 

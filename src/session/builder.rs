@@ -32,6 +32,7 @@ pub struct SessionsBuilder<S> {
     access_keys: Option<SharedKeySet>,
     refresh_keys: Option<SharedKeySet>,
     lifetimes: Lifetimes,
+    grace: Duration,
     limit: Option<SessionLimit>,
     ahead: AheadPolicy,
     /// The limits on access tokens.
@@ -145,12 +146,8 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             clients: Vec::new(),
             access_keys: None,
             refresh_keys: None,
-            lifetimes: Lifetimes {
-                access: Sessions::<S>::DEFAULT_ACCESS_LIFETIME,
-                idle: Sessions::<S>::DEFAULT_IDLE_LIFETIME,
-                absolute: Sessions::<S>::DEFAULT_ABSOLUTE_LIFETIME,
-                grace: Sessions::<S>::DEFAULT_GRACE,
-            },
+            lifetimes: Lifetimes::default(),
+            grace: Sessions::<S>::DEFAULT_GRACE,
             limit: None,
             ahead: AheadPolicy::default(),
             validation: Validation::new(),
@@ -194,6 +191,11 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         Self { refresh_keys: Some(keys.into()), ..self }
     }
 
+    /// Sets the lifetimes of access tokens and sessions, [`Lifetimes::aal1`] by default.
+    pub fn lifetimes(self, lifetimes: Lifetimes) -> Self {
+        Self { lifetimes, ..self }
+    }
+
     /// Sets the lifetime of an access token in whole seconds, 15 minutes by default. After a
     /// logout, a user keeps access for that long, unless the verifier has
     /// [`ended_sessions`](Self::ended_sessions) or calls [`Sessions::verify_live`].
@@ -208,7 +210,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         self
     }
 
-    /// Sets how long a session lives at most, however often it is refreshed, 90 days by default.
+    /// Sets how long a session lives at most, however often it is refreshed, 30 days by default.
     pub fn absolute_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetimes.absolute = lifetime;
         self
@@ -225,7 +227,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
     /// With zero, a token that is presented twice ends its session. The grace begins when the store
     /// is asked; it does not include the time that `authorize` takes.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.lifetimes.grace = grace;
+        self.grace = grace;
         self
     }
 
@@ -293,6 +295,10 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         let refresh_keys = self.refresh_keys.ok_or(ConfigError::Missing { what: "refresh_key" })?;
         check_keys(&access_keys, &refresh_keys)?;
         self.lifetimes.check()?;
+        let (grace, access_lifetime) = (self.grace, self.lifetimes.access);
+        if grace >= access_lifetime {
+            return Err(ConfigError::GraceTooLong { grace, access_lifetime });
+        }
         check_limit(self.limit)?;
 
         let validation = self.validation.clock(Arc::clone(&self.clock));
@@ -302,7 +308,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             verifier = verifier.audience(audience.as_str());
         }
         if let Some(ended) = self.ended {
-            let (access_lifetime, known) = (self.lifetimes.access, ended.access_lifetime());
+            let known = ended.access_lifetime();
             if access_lifetime > known {
                 return Err(ConfigError::EndedTooShort { access_lifetime, ended: known });
             }
@@ -321,6 +327,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             clients: self.clients,
             refresh_keys,
             lifetimes: self.lifetimes,
+            grace,
             limit: self.limit,
             ahead: self.ahead,
             clock: self.clock,
@@ -359,27 +366,6 @@ fn check_keys(access_keys: &SharedKeySet, refresh_keys: &SharedKeySet) -> Result
     Ok(())
 }
 
-impl Lifetimes {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let Self { access, idle, absolute, grace } = *self;
-        if access < Duration::from_secs(1) {
-            return Err(ConfigError::AccessLifetimeTooShort { given: access });
-        }
-        if grace >= access {
-            return Err(ConfigError::GraceTooLong { grace, access_lifetime: access });
-        }
-        if access > idle {
-            let (access_lifetime, idle_lifetime) = (access, idle);
-            return Err(ConfigError::AccessOverIdle { access_lifetime, idle_lifetime });
-        }
-        if idle > absolute {
-            let (idle_lifetime, absolute_lifetime) = (idle, absolute);
-            return Err(ConfigError::IdleOverAbsolute { idle_lifetime, absolute_lifetime });
-        }
-        Ok(())
-    }
-}
-
 impl<S> fmt::Debug for SessionsBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionsBuilder")
@@ -387,6 +373,7 @@ impl<S> fmt::Debug for SessionsBuilder<S> {
             .field("audiences", &self.audiences)
             .field("clients", &self.clients)
             .field("lifetimes", &self.lifetimes)
+            .field("grace", &self.grace)
             .finish_non_exhaustive()
     }
 }

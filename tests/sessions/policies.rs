@@ -3,10 +3,10 @@
 use std::{io, time::Duration};
 
 use kippu::{
-    NumericDate, Validation, decode, encode_with_typ,
+    Clock, NumericDate, Validation, decode, encode_with_typ,
     session::{
-        AccessToken, ConfigError, DataTooLong, EventKind, Login, NoClaims, RefreshStore, Renewal,
-        RevokeReason, Session, SessionData, SessionError, SessionLimit, StoreErrorKind,
+        AccessToken, ConfigError, DataTooLong, EventKind, Lifetimes, Login, NoClaims, RefreshStore,
+        Renewal, RevokeReason, Session, SessionData, SessionError, SessionLimit, StoreErrorKind,
         TokenResponse, UnixMillis,
         conformance::{Fault, Method},
         rotation::RotateRequest,
@@ -42,6 +42,35 @@ impl Fixture {
 
     fn verify(&self, tokens: &TokenResponse) -> AccessToken<Profile> {
         self.sessions.verify(&tokens.access_token).unwrap()
+    }
+}
+
+/// NIST SP 800-63B-4, §2.1.3 and §2.2.3. Activity extends the session, but not its absolute end.
+#[tokio::test]
+async fn the_lifetimes_of_nist_end_a_session_in_time() {
+    let day = 24;
+    for (lifetimes, idle, absolute) in [
+        (Lifetimes::aal1(), 14 * day, 30 * day),
+        (Lifetimes::aal2(), 1, day),
+        (Lifetimes::default(), 14 * day, 30 * day),
+    ] {
+        let fixture = Fixture::with(|builder| builder.lifetimes(lifetimes));
+        let idle_end = fixture.log_in(Login::new("alice")).await;
+        let mut tokens = fixture.log_in(Login::new("bob")).await;
+        assert_eq!(tokens.expires_in, Duration::from_secs(900));
+        assert_eq!(tokens.refresh_expires_in, hours(idle));
+        fixture.clock.advance(i64::try_from(idle).unwrap() * HOUR);
+        let error = fixture.refresh(&idle_end.refresh_token).await.unwrap_err();
+        assert!(matches!(error, SessionError::Expired), "{error}");
+
+        fixture.clock.set(START);
+        let absolute = START + i64::try_from(absolute).unwrap() * HOUR;
+        while fixture.clock.unix_millis() < absolute {
+            tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+            fixture.clock.advance(HOUR / 2);
+        }
+        let error = fixture.refresh(&tokens.refresh_token).await.unwrap_err();
+        assert!(matches!(error, SessionError::Expired), "{error}");
     }
 }
 
@@ -94,8 +123,8 @@ async fn a_login_can_set_its_own_lifetimes() {
     // lifetime would have kept.
     let tokens = fixture.log_in(Login::new("alice").absolute_lifetime(hours(10_000))).await;
     assert_eq!(tokens.refresh_expires_in, hours(14 * 24));
-    let tokens = fixture.log_in(Login::new("alice").idle_lifetime(hours(24 * 60))).await;
-    assert_eq!(tokens.refresh_expires_in, hours(24 * 60));
+    let tokens = fixture.log_in(Login::new("alice").idle_lifetime(hours(24 * 20))).await;
+    assert_eq!(tokens.refresh_expires_in, hours(24 * 20));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kippu::{
     Clock, DecodeError, Key, NumericDate, Validation,
     session::{
-        AccessVerifier, Login, MemoryStore, NoClaims, Session, SessionError, Sessions,
+        AccessVerifier, Lifetimes, Login, MemoryStore, NoClaims, Session, SessionError, Sessions,
         testing::{TestClock, TestSessions, TestToken},
     },
 };
@@ -83,7 +83,7 @@ async fn the_sessions_of_a_test_live_as_others() {
     let error = test.sessions().verify_live::<NoClaims>(&none).await.unwrap_err();
     assert!(matches!(error, SessionError::InvalidToken), "{error}");
 
-    test.clock().advance(Sessions::<MemoryStore>::DEFAULT_IDLE_LIFETIME);
+    test.clock().advance(Lifetimes::default().idle());
     let error = test.sessions().refresh(&tokens.refresh_token, authorize).await.unwrap_err();
     assert!(matches!(error, SessionError::Expired), "{error}");
 }

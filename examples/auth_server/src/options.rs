@@ -3,10 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
-use kippu::{
-    ReloadedKeys,
-    session::{BoxStore, Sessions},
-};
+use kippu::{ReloadedKeys, session::Lifetimes};
 
 use crate::{
     app::Policy,
@@ -61,10 +58,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u64,
     /// How long a session lives without a refresh
-    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_IDLE_LIFETIME.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Lifetimes::default().idle().as_secs())]
     idle_lifetime: u64,
     /// How long a session lives at most
-    #[arg(long, value_name = "SECONDS", default_value_t = Sessions::<BoxStore>::DEFAULT_ABSOLUTE_LIFETIME.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Lifetimes::default().absolute().as_secs())]
     session_lifetime: u64,
     /// How many sessions a user may have at once, any number by default. A login beyond them ends
     /// the oldest session, or is refused if its client asks for that
