@@ -1,5 +1,5 @@
 //! Checks claims of the repository's documents about its files: the order of the modules in
-//! CONTRIBUTING.md, and the tests that SECURITY.md names.
+//! CONTRIBUTING.md, and the tests that docs/security-tests.md names.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -81,15 +81,15 @@ fn a_module_imports_only_modules_listed_before_it() {
     assert!(count > 40, "only {count} imports were found");
 }
 
-/// SECURITY.md names a test as `file.rs::name`, and a case of the attack corpus as
+/// docs/security-tests.md names a test as `file.rs::name`, and a case of the attack corpus as
 /// `attacks.jsonl::name`.
 #[test]
-fn every_test_that_security_md_names_exists() {
+fn every_test_of_the_security_page_exists() {
     let mut all = Vec::new();
     for folder in ["src", "tests", "crates", "examples"] {
         files(folder, &mut all);
     }
-    let text = read("SECURITY.md");
+    let text = read("docs/security-tests.md");
     let quoted = text.split('`').skip(1).step_by(2);
     let named: Vec<_> = quoted.filter_map(|quoted| quoted.split_once("::")).collect();
     let mut count = 0;
@@ -101,7 +101,7 @@ fn every_test_that_security_md_names_exists() {
         };
         count += 1;
         let is_there = all.iter().any(|path| path.ends_with(file) && read(path).contains(&wanted));
-        assert!(is_there, "SECURITY.md names {file}::{name}, which does not exist");
+        assert!(is_there, "docs/security-tests.md names {file}::{name}, which does not exist");
     }
     assert!(count > 100, "only {count} names were found");
 }
