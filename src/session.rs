@@ -36,7 +36,8 @@
 //! ```
 //!
 //! [`RotateRequest::decide`](rotation::RotateRequest::decide) has the rules of a refresh,
-//! [`RefreshStore`] the requirements on a store. The [`guide`] explains a login step by step.
+//! [`RefreshStore`] the requirements on a store. The [`guide`] explains a login step by step;
+//! [`logging_out`] and [`running_a_store`] continue it.
 
 mod access;
 mod builder;
@@ -46,11 +47,27 @@ mod data;
 mod ended;
 mod error;
 mod event;
-#[doc = include_str!("session/guide.md")]
+// A page of parts, because rustdoc shows a drawing in the colours of its theme only if the drawing is
+// in the page. In Markdown, a blank line ends it.
+macro_rules! page {
+    ($($part:literal)*) => {
+        concat!($(include_str!(concat!("session/", $part)), "\n\n"),*)
+    };
+}
+#[doc = page!(
+    "guide.md"
+    "guide/log_in.svg" "guide/log_in.md"
+    "guide/call.svg" "guide/call.md"
+    "guide/refresh.svg" "guide/refresh.md"
+    "guide/log_out.svg" "guide/log_out.md"
+    "guide/theft.svg" "guide/theft.md"
+)]
 pub mod guide {}
 mod id;
 mod lifetimes;
 mod list;
+#[doc = include_str!("session/logging_out.md")]
+pub mod logging_out {}
 mod login;
 mod logout;
 mod purge;
@@ -60,6 +77,8 @@ mod refresh;
 mod refresh_token;
 mod response;
 pub mod rotation;
+#[doc = include_str!("session/running_a_store.md")]
+pub mod running_a_store {}
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
