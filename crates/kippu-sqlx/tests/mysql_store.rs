@@ -1115,7 +1115,7 @@ async fn a_failed_step_leaves_no_lock() {
 async fn an_address_without_a_server_is_unavailable() {
     let url = format!("mysql://app@127.0.0.1:{}/database", servers::free_port());
     let options: MySqlConnectOptions = url.parse().unwrap();
-    let pool = MySqlPoolOptions::new().acquire_timeout(Duration::from_millis(200));
+    let pool = MySqlPoolOptions::new().acquire_timeout(Duration::from_millis(50));
     let store = MySqlStore::new(pool.connect_lazy_with(options));
     for (step, error) in kinds_of_all(&store).await {
         assert_eq!(error.map(|error| error.kind()), Some(StoreErrorKind::Unavailable), "{step}");

@@ -1349,7 +1349,7 @@ fn port(server: &Postgres) -> String {
 async fn an_address_without_a_server_is_unavailable() {
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", servers::free_port());
     let options = PgConnectOptions::from_str(&url).unwrap();
-    let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
+    let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(50));
     let store = PostgresStore::new(pool.connect_lazy_with(options));
     for (step, error) in kinds_of_all(&store).await {
         assert_eq!(error.map(|error| error.kind()), Some(StoreErrorKind::Unavailable), "{step}");

@@ -29,7 +29,7 @@ use kippu::session::{
     store::{EndedCursor, InsertOutcome, InsertRequest, ListCursor, ListRequest},
 };
 use kippu_sqlx::SqliteStore;
-use kippu_test_support::{records, servers};
+use kippu_test_support::{records, rounds, servers};
 use proptest::{prelude::*, test_runner::TestRunner};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions,
@@ -409,7 +409,7 @@ fn one_of_many_callers_with_one_token_rotates() {
         for _ in 0..4 {
             stores.push(open(file(&scratch)).await);
         }
-        for round in 0..50 {
+        for round in 0..u64::from(rounds(50)) {
             let session = session("alice");
             stores[0].insert(&InsertRequest::new(session.clone())).await.unwrap();
             let barrier = Arc::new(Barrier::new(64));
@@ -444,7 +444,7 @@ fn a_revoked_session_stays_revoked() {
         let stores = [(); 2].map(|()| async { open(file(&scratch)).await });
         let [one, two] = stores;
         let (one, two) = (one.await, two.await);
-        for _ in 0..20 {
+        for _ in 0..rounds(20) {
             let sessions: Vec<_> = (0..8).map(|_| session("alice")).collect();
             for session in &sessions {
                 one.insert(&InsertRequest::new(session.clone())).await.unwrap();
@@ -490,7 +490,7 @@ fn a_cancelled_step_does_not_affect_others() {
         for session in &sessions {
             store.insert(&InsertRequest::new(session.clone())).await.unwrap();
         }
-        for generation in 0..20 {
+        for generation in 0..u64::from(rounds(20)) {
             let rotations = sessions.iter().enumerate().map(|(index, session)| {
                 let (store, request) = (store.clone(), request(session, generation, LOGIN));
                 tokio::spawn(async move {
@@ -868,7 +868,8 @@ fn a_removed_file_is_not_created_again() {
 
 #[test]
 fn many_tasks_create_the_file_at_once() {
-    make_the_file_at_once([8; 10].into_iter().chain([3; 20]));
+    let times = |makers: usize, full| (0..rounds(full)).map(move |_| makers);
+    make_the_file_at_once(times(8, 10).chain(times(3, 20)));
 }
 
 /// Sometimes two of them change the journal mode concurrently.
@@ -1132,7 +1133,7 @@ fn acknowledged_changes_survive_kill_9() {
         store.close().await;
     });
     let (mut rotated, mut revoked) = (BTreeMap::new(), BTreeSet::new());
-    for round in 0..20 {
+    for round in 0..u64::from(rounds(20)) {
         let (mut child, mut output) = spawn("until_it_is_killed", &[path.to_str().unwrap()]);
         let (answered, first) = mpsc::channel();
         let reader = thread::spawn(move || {

@@ -34,6 +34,7 @@ use kippu_test_support::{
     postgres::Postgres,
     proxy::Proxy,
     redis::{Redis, RedisCluster, RedisSentinels},
+    rounds,
     servers::Scratch,
 };
 use redis::{Client, cluster::ClusterClient};
@@ -218,7 +219,8 @@ impl Drop for Over {
 /// Logs in and out, checks and disturbs, until there were enough checks and the last disturbance
 /// has ended.
 async fn holds(world: Arc<World>, disturb: impl Future<Output = ()>) {
-    let wanted = env::var("KIPPU_CHECKS").map_or(20_000, |text| text.parse().unwrap());
+    let wanted = env::var("KIPPU_CHECKS")
+        .map_or_else(|_| u64::from(rounds(20_000)), |text| text.parse().unwrap());
     let over = Over(Arc::clone(&world));
     let mut tasks = JoinSet::new();
     for ended in &world.following {
@@ -300,7 +302,7 @@ async fn in_memory() {
     let during = Arc::clone(&world);
     // The session is removed while its access token is still valid.
     let purge = async {
-        for _ in 0..20 {
+        for _ in 0..rounds(20) {
             let _held = during.logouts.write().await;
             let late = kippu::session::UnixMillis::now().saturating_add(15 * 24 * HOUR);
             store.purge_expired(late, 1000).await.unwrap();
@@ -320,7 +322,7 @@ async fn in_sqlite_that_others_lock() {
     let url = format!("sqlite://{}", path.display());
     let lock = async {
         let other = sqlx::SqlitePool::connect(&url).await.unwrap();
-        for _ in 0..5 {
+        for _ in 0..rounds(5) {
             let mut transaction = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
             sqlx::query("UPDATE kippu_sessions SET kid = kid WHERE subject = 'user-1'")
                 .execute(&mut *transaction)

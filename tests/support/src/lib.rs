@@ -20,3 +20,10 @@ pub mod records;
 pub mod redis;
 pub mod servers;
 pub mod signing;
+
+/// Returns the number of rounds of a test: `full` in scripts/test, and fewer in `cargo test` alone,
+/// in the proportion of `PROPTEST_CASES` to its default.
+pub fn rounds(full: u32) -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").map_or(256, |cases| cases.parse().unwrap());
+    (full * cases.min(256) / 256).max(1)
+}

@@ -173,12 +173,12 @@ fn the_grace_begins_after_a_commit_that_stalls() {
         let idle = Duration::from_secs(600);
         let session = changed(new_session("alice"), |it| it.idle_lifetime = Some(idle));
         store.insert(&InsertRequest::new(session.clone())).await.unwrap();
-        let mut rounds = 0;
-        while rounds < 15 {
+        let mut stopped_in_time = 0;
+        while stopped_in_time < u64::from(rounds(15)) {
             let words = [path.to_str().unwrap(), &session.id.to_string()];
             let (mut child, mut output) = spawn("waiting::rotates_until_it_is_stopped", &words);
             read_until(&mut output, "rotating");
-            sleep(Duration::from_millis(20 + 3 * rounds)).await;
+            sleep(Duration::from_millis(20 + 3 * stopped_in_time)).await;
             signal(&child, "STOP");
             sleep(STOP_GRACE * 3).await;
             let stopped = store.load(&session.id).await.unwrap().unwrap();
@@ -201,7 +201,7 @@ fn the_grace_begins_after_a_commit_that_stalls() {
             let retry = changed(request(&session, generation, time), |it| it.grace = STOP_GRACE);
             let outcome = store.rotate(&retry).await.unwrap();
             assert!(matches!(outcome, RotateOutcome::Replayed(_)), "{time} {record:?} {outcome:?}");
-            rounds += 1;
+            stopped_in_time += 1;
         }
     });
 }
