@@ -18,7 +18,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -33,7 +33,7 @@ use kippu::{
     },
 };
 use kippu_sqlx::PostgresStore;
-use kippu_test_support::{postgres as postgres_server, proxy, records, servers};
+use kippu_test_support::{postgres as postgres_server, proxy, races, records, servers};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -57,6 +57,7 @@ mod stalls;
 
 use self::{
     postgres_server::Postgres,
+    races::{Pair, Seen, more},
     records::{LOGIN, after, changed, kind, request, session},
 };
 
@@ -913,97 +914,6 @@ async fn the_log_is_read_from_its_beginning_after_a_recovery() {
     assert_eq!(again.ids, [session.id]);
 }
 
-/// 64 callers present one generation over 4 pools. One of them rotates; the others get the same
-/// successor.
-async fn a_race_has_one_winner(url: &str, rounds: u64) {
-    let stores: Vec<_> = (0..4).map(|_| patient(pool_with(url, 8, &[]))).collect();
-    let racer = session("racer");
-    assert_eq!(
-        stores[0].insert(&InsertRequest::new(racer.clone())).await.unwrap(),
-        InsertOutcome::INSERTED
-    );
-    for generation in 0..rounds {
-        let barrier = Arc::new(Barrier::new(64));
-        let mut tasks = JoinSet::new();
-        for store in stores.iter().cycle().take(64) {
-            let (store, racer, barrier) = (store.clone(), racer.clone(), Arc::clone(&barrier));
-            tasks.spawn(async move {
-                barrier.wait().await;
-                store.rotate(&request(&racer, generation, after(generation))).await.unwrap()
-            });
-        }
-        let (mut rotated, mut replayed) = (Vec::new(), Vec::new());
-        while let Some(outcome) = tasks.join_next().await {
-            match outcome.unwrap() {
-                RotateOutcome::Rotated(successor) => rotated.push(successor),
-                RotateOutcome::Replayed(successor) => replayed.push(successor),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert_eq!((rotated.len(), replayed.len()), (1, 63));
-        assert!(replayed.iter().all(|successor| *successor == rotated[0]));
-        assert_eq!(rotated[0].generation, generation + 1);
-    }
-}
-
-/// A logout of all sessions while they are refreshed: afterwards none is live.
-async fn no_session_survives_a_logout_of_all(url: &str, rounds: u32) {
-    let store = patient(pool_with(url, 8, &[]));
-    let other = patient(pool_with(url, 2, &[]));
-    let reason = RevokeReason::LogoutAll;
-    for round in 0..rounds {
-        let subject = format!("leaver {round}");
-        let sessions: Vec<_> = (0..8).map(|_| session(&subject)).collect();
-        for session in &sessions {
-            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
-        }
-        let barrier = Arc::new(Barrier::new(9));
-        let mut tasks = JoinSet::new();
-        for session in sessions.clone() {
-            let (store, barrier) = (store.clone(), Arc::clone(&barrier));
-            tasks.spawn(async move {
-                barrier.wait().await;
-                for generation in 0.. {
-                    match store.rotate(&request(&session, generation, after(1))).await.unwrap() {
-                        RotateOutcome::Rotated(_) => {}
-                        RotateOutcome::Revoked(by) if by == reason => break,
-                        other => panic!("{other:?}"),
-                    }
-                }
-            });
-        }
-        barrier.wait().await;
-        let revoked = other.revoke_subject(&subject, None, reason, after(2)).await.unwrap();
-        assert_eq!(revoked, 8);
-        for session in &sessions {
-            let record = store.load(&session.id).await.unwrap().unwrap();
-            assert_eq!(record.revoked, Some(Revoked { at: after(2), reason }));
-        }
-        while let Some(task) = timeout(LIMIT, tasks.join_next()).await.unwrap() {
-            task.unwrap();
-        }
-    }
-}
-
-/// Eight logins use the same id: one of them succeeds.
-async fn one_insert_wins(url: &str, rounds: u32) {
-    let store = patient(pool_with(url, 8, &[]));
-    for _ in 0..rounds {
-        let (alice, barrier) = (session("alice"), Arc::new(Barrier::new(8)));
-        let mut tasks = JoinSet::new();
-        for _ in 0..8 {
-            let (store, alice, barrier) = (store.clone(), alice.clone(), Arc::clone(&barrier));
-            tasks.spawn(async move {
-                barrier.wait().await;
-                store.insert(&InsertRequest::new(alice.clone())).await.unwrap()
-            });
-        }
-        let outcomes = tasks.join_all().await;
-        let won = outcomes.iter().filter(|outcome| **outcome == InsertOutcome::INSERTED).count();
-        assert_eq!(won, 1);
-    }
-}
-
 /// Concurrent logins over several pools, while the subject logs out everywhere and its sessions are
 /// listed. There are never more sessions than the limit, and each evicted one is in the log.
 async fn no_login_exceeds_the_limit(url: &str, rounds: u32) {
@@ -1068,72 +978,14 @@ async fn no_login_exceeds_the_limit(url: &str, rounds: u32) {
     }
 }
 
-/// Two purges and many rotations run concurrently: each ended session is removed once, each live
-/// one stays.
-async fn concurrent_purges_remove_only_ended_sessions(url: &str, over: u64) {
-    let store = patient(pool_with(url, 8, &[]));
-    let live: Vec<_> = (0..8).map(|_| session("bob")).collect();
-    for index in 0..over {
-        // A live session between ended ones, so that they share pages.
-        if let (Some(session), true) =
-            (live.get(usize::try_from(index / 50).unwrap()), index % 50 == 0)
-        {
-            store.insert(&InsertRequest::new(session.clone())).await.unwrap();
-        }
-        let session = changed(session("over"), |it| it.expires_at = after(10));
-        store.insert(&InsertRequest::new(session.clone())).await.unwrap();
-    }
-    let is_done = Arc::new(AtomicBool::new(false));
-    let mut rotations = JoinSet::new();
-    for session in live {
-        let (store, is_done) = (store.clone(), Arc::clone(&is_done));
-        rotations.spawn(async move {
-            let mut generation = 0;
-            while !is_done.load(Ordering::Relaxed) || generation == 0 {
-                let outcome =
-                    store.rotate(&request(&session, generation, after(20))).await.unwrap();
-                assert!(matches!(outcome, RotateOutcome::Rotated(_)), "{outcome:?}");
-                generation += 1;
-            }
-            assert_eq!(store.load(&session.id).await.unwrap().unwrap().generation, generation);
-        });
-    }
-    let removed = Arc::new(AtomicU64::new(0));
-    let mut purgers = JoinSet::new();
-    for _ in 0..2 {
-        let store = patient(pool_with(url, 1, &[]));
-        let removed = Arc::clone(&removed);
-        purgers.spawn(async move {
-            while removed.load(Ordering::Relaxed) < over {
-                let count = store.purge_expired(after(20), 25).await.unwrap();
-                assert!(count <= 25);
-                removed.fetch_add(count, Ordering::Relaxed);
-            }
-        });
-    }
-    while let Some(purger) = timeout(LIMIT, purgers.join_next()).await.unwrap() {
-        purger.unwrap();
-    }
-    is_done.store(true, Ordering::Relaxed);
-    while let Some(rotation) = timeout(LIMIT, rotations.join_next()).await.unwrap() {
-        rotation.unwrap();
-    }
-    assert_eq!(removed.load(Ordering::Relaxed), over);
-    assert_eq!(store.list(&ListRequest::new("bob", after(20))).await.unwrap().len(), 8);
-    assert_eq!(store.list(&ListRequest::new("over", LOGIN)).await.unwrap(), []);
-}
-
 /// Runs the races after a statement that configures the database.
 async fn races(setting: &'static str) {
     let server = server();
     let url = server.database();
     sql(&pool(&url), setting).await;
     store(&url).await;
-    a_race_has_one_winner(&url, 10).await;
-    no_session_survives_a_logout_of_all(&url, 10).await;
-    one_insert_wins(&url, 10).await;
+    races::run(|connections| patient(pool_with(&url, connections, &[]))).await;
     no_login_exceeds_the_limit(&url, 5).await;
-    concurrent_purges_remove_only_ended_sessions(&url, 400).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -1488,81 +1340,6 @@ async fn updates_are_hot() {
     println!("{hot} of {updates} updates were HOT");
     assert_eq!(updates, 4200);
     assert!(hot >= 4150, "{hot}");
-}
-
-/// A session of two clients, which always present the same generation, and repeat a failed request.
-struct Pair {
-    session: SessionRecord,
-    stores: [PostgresStore; 2],
-}
-
-/// The counts of all clients.
-#[derive(Default)]
-struct Seen {
-    rounds: AtomicU64,
-    faults: AtomicU64,
-    is_over: AtomicBool,
-}
-
-impl Pair {
-    async fn run(self, seen: Arc<Seen>) {
-        let [first, second] = &self.stores;
-        let mut generation = 0;
-        while !seen.is_over.load(Ordering::Relaxed) {
-            let (first, second) = tokio::join!(
-                self.present(first, generation, &seen),
-                self.present(second, generation, &seen)
-            );
-            assert!(!(first.rotated && second.rotated), "two rotated {generation}");
-            // If neither answer reports the rotation, its answer was lost.
-            assert!(
-                first.rotated || second.rotated || first.failed || second.failed,
-                "neither rotated {generation}"
-            );
-            generation += 1;
-            seen.rounds.fetch_add(1, Ordering::Relaxed);
-        }
-        let record = first.load(&self.session.id).await.unwrap().unwrap();
-        assert_eq!((record.generation, record.revoked), (generation, None));
-    }
-
-    /// Repeats until there is an answer, which must be the successor.
-    async fn present(&self, store: &PostgresStore, generation: u64, seen: &Seen) -> Answer {
-        let mut failed = false;
-        loop {
-            let (successor, rotated) =
-                match store.rotate(&request(&self.session, generation, after(1))).await {
-                    Ok(RotateOutcome::Rotated(successor)) => (successor, true),
-                    Ok(RotateOutcome::Replayed(successor)) => (successor, false),
-                    Ok(other) => panic!("generation {generation}: {other:?}"),
-                    Err(error) => {
-                        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
-                        failed = true;
-                        seen.faults.fetch_add(1, Ordering::Relaxed);
-                        sleep(Duration::from_millis(5)).await;
-                        continue;
-                    }
-                };
-            assert_eq!(successor.generation, generation + 1);
-            return Answer { rotated, failed };
-        }
-    }
-}
-
-struct Answer {
-    rotated: bool,
-    failed: bool,
-}
-
-/// Waits until the count has grown by `more`.
-async fn more(what: &str, count: &AtomicU64, more: u64) {
-    let aim = count.load(Ordering::Relaxed) + more;
-    let growth = async {
-        while count.load(Ordering::Relaxed) < aim {
-            sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(LIMIT, growth).await.unwrap_or_else(|_| panic!("no more {what}"));
 }
 
 /// The server stops under load, crashed or in order, and comes back. Meanwhile calls return that it

@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod provider;
 #[cfg(not(target_family = "wasm"))]
 pub mod proxy;
+pub mod races;
 pub mod records;
 pub mod redis;
 pub mod servers;
