@@ -13,7 +13,6 @@ use sqlx::{
 };
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -23,24 +22,13 @@ use super::{
     late::Late,
     row,
 };
+use crate::pool::{SETTLE, SETTLING, acquire, close_idle, give_back};
 
 pub(super) type Statement<'q> = Query<'q, MySql, MySqlArguments>;
 
 /// How often a step is repeated after a conflict. Conflicts are rare, because few steps of the
 /// store lock several rows in different orders.
 const RETRIES: u32 = 8;
-
-/// How long a connection may take to return to the pool. The driver pings the server first, and
-/// waits for the answer without a limit.
-const RETURN: Duration = Duration::from_secs(3);
-
-/// How long the store waits for the answer to a rotation after its caller has gone. A longer stall
-/// is an outage that the operator notices.
-const SETTLE: Duration = Duration::from_secs(60);
-
-/// The maximum number of rotations of the process whose answers are awaited like that. Each of them
-/// holds a connection outside the pool.
-static SETTLING: Semaphore = Semaphore::const_new(32);
 
 /// Takes a connection of the pool and runs `work` on it, within the deadline.
 pub(super) async fn step<T, F>(
@@ -54,16 +42,7 @@ where
     if deadline.is_zero() {
         return Err(fault::late(deadline));
     }
-    let began = Instant::now();
-    // A deadline beyond the range of the clock counts as unlimited: 34 years.
-    let until = began.checked_add(deadline).unwrap_or_else(|| began + Duration::from_secs(1 << 30));
-    let acquired = timeout_at(until, pool.acquire()).await;
-    let connection = acquired.unwrap_or(Err(Error::PoolTimedOut)).map_err(|error| {
-        if matches!(error, Error::PoolTimedOut) {
-            close_idle(pool);
-        }
-        fault(error)
-    })?;
+    let (connection, began, until) = acquire(pool, deadline).await.map_err(fault)?;
     let call = Call {
         pool: pool.clone(),
         connection: Some(connection),
@@ -94,14 +73,6 @@ macro_rules! repeated {
     };
 }
 pub(super) use repeated;
-
-/// Closes the idle connections of the pool. They lead to the same server as the one that has just
-/// failed, and would fail call after call.
-fn close_idle(pool: &MySqlPool) {
-    for _ in 0..pool.num_idle() {
-        drop(pool.try_acquire().map(PoolConnection::detach));
-    }
-}
 
 /// The state of the server's side of the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -329,11 +300,6 @@ impl Drop for Call {
             None => drop(connection.detach()),
         }
     }
-}
-
-async fn give_back(mut connection: PoolConnection<MySql>) {
-    // At the timeout the connection is closed, and its place in the pool becomes free.
-    let _ = timeout(RETURN, connection.return_to_pool()).await;
 }
 
 /// Waits for the answer to a rotation whose caller has gone or whose deadline has passed, and
