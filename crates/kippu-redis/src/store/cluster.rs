@@ -1,13 +1,8 @@
 //! A connection to the primaries of a cluster.
 
-use std::fmt;
+use redis::{RedisResult, cluster::ClusterClient, cluster_async::ClusterConnection};
 
-use redis::{
-    Cmd, Pipeline, RedisFuture, RedisResult, Value, aio::ConnectionLike, cluster::ClusterClient,
-    cluster_async::ClusterConnection,
-};
-
-use super::renewed::{Renewed, Source};
+use super::renewed::{Renewed, Source, renewed};
 
 /// The connection of a [`RedisStore`](super::RedisStore) that connects to the primaries of a
 /// cluster.
@@ -27,30 +22,7 @@ impl ClusterPrimaries {
     }
 }
 
-impl fmt::Debug for ClusterPrimaries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClusterPrimaries").finish_non_exhaustive()
-    }
-}
-
-impl ConnectionLike for ClusterPrimaries {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.0.req_packed_command(command)
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        self.0.req_packed_commands(pipeline, offset, count)
-    }
-
-    fn get_db(&self) -> i64 {
-        self.0.get_db()
-    }
-}
+renewed!(ClusterPrimaries);
 
 impl Source for ClusterClient {
     type Connection = ClusterConnection;

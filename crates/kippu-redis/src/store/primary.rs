@@ -1,14 +1,11 @@
 //! A connection to the current primary.
 
-use std::fmt;
-
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection,
     sentinel::SentinelClient,
 };
 
-use super::renewed::{Renewed, Source};
+use super::renewed::{Renewed, Source, renewed};
 
 /// The connection of a [`RedisStore`](super::RedisStore) that connects to one server, or to the
 /// primary that sentinels name.
@@ -50,30 +47,7 @@ impl PrimaryConnection {
     }
 }
 
-impl fmt::Debug for PrimaryConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PrimaryConnection").finish_non_exhaustive()
-    }
-}
-
-impl ConnectionLike for PrimaryConnection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.0.req_packed_command(command)
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        self.0.req_packed_commands(pipeline, offset, count)
-    }
-
-    fn get_db(&self) -> i64 {
-        self.0.get_db()
-    }
-}
+renewed!(PrimaryConnection);
 
 impl Primary {
     async fn client(&mut self) -> RedisResult<Client> {

@@ -115,6 +115,40 @@ impl<S: Source> ConnectionLike for Renewed<S> {
     }
 }
 
+/// Implements the driver's trait for a public type that contains a [`Renewed`].
+macro_rules! renewed {
+    ($connection:ident) => {
+        impl ::std::fmt::Debug for $connection {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct(stringify!($connection)).finish_non_exhaustive()
+            }
+        }
+
+        impl ::redis::aio::ConnectionLike for $connection {
+            fn req_packed_command<'a>(
+                &'a mut self,
+                command: &'a ::redis::Cmd,
+            ) -> ::redis::RedisFuture<'a, ::redis::Value> {
+                self.0.req_packed_command(command)
+            }
+
+            fn req_packed_commands<'a>(
+                &'a mut self,
+                pipeline: &'a ::redis::Pipeline,
+                offset: usize,
+                count: usize,
+            ) -> ::redis::RedisFuture<'a, Vec<::redis::Value>> {
+                self.0.req_packed_commands(pipeline, offset, count)
+            }
+
+            fn get_db(&self) -> i64 {
+                self.0.get_db()
+            }
+        }
+    };
+}
+pub(super) use renewed;
+
 impl<S: Source> Shared<S> {
     fn state(&self) -> MutexGuard<'_, State<S::Connection>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
