@@ -1,9 +1,6 @@
 //! Accounts as a client and an operator see them, over each database: registrations, passwords,
 //! imports, the log.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::{
     fs,
     process::{Command, Output},
@@ -15,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, pool::PoolConnection};
 use tokio::runtime::Runtime;
 
-use self::support::{
+use crate::support::{
     auth_server::{Answer, AuthServer, PASSWORD, email},
     mysql::MySql,
     postgres::Postgres,

@@ -1,9 +1,6 @@
 //! Keys in AWS Secrets Manager, which moto is here: the server reads them with its own credentials,
 //! and a rotation by staging labels refuses no token.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::{process::Command, time::Duration};
 
 use aws_smithy_http_client::Builder;
@@ -15,7 +12,7 @@ use kippu_aws::aws_sdk_secretsmanager::{
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use self::support::{
+use crate::support::{
     moto::{AwsUser, Moto},
     program::{self, Program},
     servers::{Scratch, wait_until},

@@ -1,9 +1,6 @@
 //! Clients that are slow, silent, too many, or do not speak HTTP: the server ends each of them in
 //! time, and serves the others.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::{
     io::Write,
     net::Ipv4Addr,
@@ -12,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::support::{
+use crate::support::{
     client::{Connection, fresh_source},
     lock::Lock,
     postgres::Postgres,

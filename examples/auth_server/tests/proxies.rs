@@ -1,8 +1,5 @@
 //! The server behind proxies: it tells clients apart, and ignores the headers that they invent.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpStream},
@@ -11,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use self::support::{
+use crate::support::{
     client::{Connection, fresh_source},
     program::{self, PASSWORD, Program, credentials},
     servers::{Scratch, Server, free_port, program, wait_until},

@@ -1,15 +1,12 @@
 //! `/healthz` and `/readyz`, while the database is down, stopped, locked, or read-only, and while
 //! the keys are rotated.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use kippu::{Algorithm, Jwk, JwkSet, NumericDate};
 use serde_json::{Value, json};
 
-use self::support::{
+use crate::support::{
     lock::{Lock, Paused},
     postgres::Postgres,
     program::Program,

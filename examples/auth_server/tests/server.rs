@@ -1,14 +1,11 @@
 //! The server as a client sees it, over each store: started, asked over HTTP, and told to stop.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::fs;
 
 use serde_json::{Value, json};
 use ureq::http::header::SET_COOKIE;
 
-use self::support::{
+use crate::support::{
     auth_server::{AuthServer, PASSWORD, email, read, refused},
     mysql::MySql,
     postgres::Postgres,

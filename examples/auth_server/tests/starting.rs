@@ -1,9 +1,6 @@
 //! Key files that are missing, damaged, left half made by a crash, or made by several servers at
 //! once.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::{
     fs::{self, File},
     os::unix::fs::{PermissionsExt, symlink},
@@ -13,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use self::support::{
+use crate::support::{
     program::{self, Program},
     servers::Scratch,
 };

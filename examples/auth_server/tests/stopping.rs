@@ -1,8 +1,5 @@
 //! The server stops in time after a signal, and serves while its log is blocked.
 
-#[path = "support/all.rs"]
-mod support;
-
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -19,7 +16,7 @@ use std::{
 
 use serde_json::Value;
 
-use self::support::{
+use crate::support::{
     client::Connection,
     lock::{Lock, Paused},
     postgres::Postgres,
