@@ -64,6 +64,7 @@ mod grpc;
 mod layer;
 mod live;
 mod login;
+mod metadata;
 mod origin;
 mod rejection;
 mod routes;
@@ -89,6 +90,7 @@ pub use self::{
     cookie::{CookieError, Cookies, SetCookies},
     layer::{GuardLayer, Guarded},
     login::login_from,
+    metadata::server_metadata,
     rejection::Rejection,
     routes::SessionRoutes,
 };

@@ -1,4 +1,4 @@
-// oauth4webapi as a public client: a refresh, a scope that was not granted, a revocation, and the refresh after it.
+// oauth4webapi as a public client: the discovery, a refresh, a scope that was not granted, a revocation, and the refresh after it.
 import assert from "node:assert/strict";
 import { webcrypto } from "node:crypto";
 import { pathToFileURL } from "node:url";
@@ -9,13 +9,14 @@ globalThis.crypto ??= webcrypto;
 const [modules, base, refreshToken, client_id, scope] = process.argv.slice(2);
 const oauth = await import(pathToFileURL(`${modules}/oauth4webapi/build/index.js`));
 
-const server = {
-  issuer: new URL(base).origin,
-  token_endpoint: `${base}/refresh`,
-  revocation_endpoint: `${base}/revoke`,
-};
+// RFC 8414.
+const issuer = new URL(base).origin;
+const insecure = { [oauth.allowInsecureRequests]: true };
+const discovered = await oauth.discoveryRequest(new URL(issuer), { algorithm: "oauth2", ...insecure });
+const server = await oauth.processDiscoveryResponse(new URL(issuer), discovered);
+assert.equal(server.token_endpoint, `${base}/refresh`);
 const client = { client_id };
-const options = (additionalParameters) => ({ [oauth.allowInsecureRequests]: true, additionalParameters });
+const options = (additionalParameters) => ({ ...insecure, additionalParameters });
 
 async function refresh(token, scope) {
   const response = await oauth.refreshTokenGrantRequest(server, client, oauth.None(), token, options({ scope }));

@@ -1,4 +1,5 @@
-//! OAuth clients of others refresh and revoke at the session routes: RFC 6749 §6, RFC 7009.
+//! OAuth clients of others refresh and revoke at the session routes: RFC 6749 §6, RFC 7009, and find
+//! them: RFC 8414.
 
 use std::{
     env, io,
@@ -7,10 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, routing::get};
 use http_body_util::BodyExt;
 use kippu::session::{MemoryStore, Session, Sessions};
-use kippu_web::{Guard, SessionRoutes};
+use kippu_web::{Guard, SessionRoutes, server_metadata};
 use oauth2::{
     AccessToken, AuthType, ClientId, HttpRequest, HttpResponse, RefreshToken, RequestTokenError,
     RevocationUrl, Scope, StandardRevocableToken, TokenResponse as _, TokenUrl,
@@ -94,8 +95,13 @@ fn installed() -> PathBuf {
 async fn run(program: &str, script: &str, arguments: &[&str]) {
     let sessions = sessions(Arc::new(MemoryStore::new(10)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}/auth", listener.local_addr().unwrap());
-    let router = router(&sessions);
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let base = format!("{issuer}/auth");
+    let metadata = {
+        let base = base.clone();
+        async move || server_metadata::<Body>(&issuer, &base)
+    };
+    let router = router(&sessions).route("/.well-known/oauth-authorization-server", get(metadata));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let token = login(&sessions, "read").await.refresh_token;
     let mut command = Command::new(program);
@@ -128,7 +134,7 @@ async fn requests_oauthlib_refreshes_and_revokes() {
 
 #[tokio::test]
 #[ignore = "needs node 20, and oauth4webapi in target/tools/oauth-clients/node_modules"]
-async fn oauth4webapi_refreshes_and_revokes() {
+async fn oauth4webapi_discovers_refreshes_and_revokes() {
     let modules = installed().join("node_modules");
     run("node", "oauth4webapi_client.mjs", &[modules.to_str().unwrap()]).await;
 }
