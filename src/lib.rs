@@ -120,6 +120,10 @@ mod key_source;
 mod numeric_date;
 #[cfg(feature = "session")]
 pub mod session;
+// tests/frameworks compiles its example: it needs reqwest.
+#[cfg_attr(not(doctest), doc = include_str!("client.md"))]
+#[cfg(feature = "client")]
+pub mod client;
 #[doc = include_str!("key_rotation.md")]
 #[cfg(feature = "std")]
 pub mod key_rotation {}

@@ -7,6 +7,7 @@
 )]
 
 mod boundaries;
+mod client;
 mod conformance_suite;
 mod ended;
 mod flows;

@@ -5,3 +5,8 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../../crates/kippu-web/README.md")]
 struct Readme;
+
+/// The page of the client: its example needs reqwest.
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/client.md")]
+struct ClientPage;

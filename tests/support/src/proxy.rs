@@ -23,6 +23,8 @@ struct Route {
     count: u64,
     /// Whether the proxy holds back all data at the moment, in both directions.
     is_silent: bool,
+    /// How many of the next answers are lost: each connection closes in the answer's place.
+    lost_answers: u32,
 }
 
 /// The proxy, which stops when this value is dropped.
@@ -36,7 +38,13 @@ impl Proxy {
     pub async fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let route = Route { target: Some(target), first_alive: 0, count: 0, is_silent: false };
+        let route = Route {
+            target: Some(target),
+            first_alive: 0,
+            count: 0,
+            is_silent: false,
+            lost_answers: 0,
+        };
         let route = Arc::new(watch::Sender::new(route));
         let task = tokio::spawn(serve(listener, Arc::clone(&route)));
         Self { port, route, task }
@@ -62,6 +70,11 @@ impl Proxy {
     /// Holds back the data of all connections without closing them, until it is no longer silent.
     pub fn set_silent(&self, is_silent: bool) {
         self.route.send_modify(|route| route.is_silent = is_silent);
+    }
+
+    /// Lets the next requests through, and closes their connections in place of the answers.
+    pub fn lose_answers(&self, count: u32) {
+        self.route.send_modify(|route| route.lost_answers = count);
     }
 
     /// Returns how many connections were opened.
@@ -93,9 +106,15 @@ async fn serve(listener: TcpListener, route: Arc<watch::Sender<Route>>) {
         let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { continue };
         let ((from_client, to_client), (from_server, to_server)) =
             (client.into_split(), server.into_split());
-        for (from, to) in [(from_client, to_server), (from_server, to_client)] {
-            forwarders.spawn(forward(from, to, accepted.count, route.subscribe()));
-        }
+        let (number, lost) = (accepted.count, Arc::clone(&route));
+        forwarders.spawn(forward(from_client, to_server, number, route.subscribe(), || false));
+        forwarders.spawn(forward(from_server, to_client, number, route.subscribe(), move || {
+            lost.send_if_modified(|route| {
+                let is_lost = route.lost_answers > 0;
+                route.lost_answers = route.lost_answers.saturating_sub(1);
+                is_lost
+            })
+        }));
     }
 }
 
@@ -104,11 +123,15 @@ async fn forward(
     mut to: OwnedWriteHalf,
     number: u64,
     mut route: watch::Receiver<Route>,
+    is_lost: impl Fn() -> bool,
 ) {
     let is_dead = |route: &watch::Receiver<Route>| number < route.borrow().first_alive;
     let mut buffer = [0; 8192];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if route.wait_for(|route| !route.is_silent).await.is_err() {
+            return;
+        }
+        if is_lost() {
             return;
         }
         if !is_dead(&route) && to.write_all(&buffer[..length]).await.is_err() {

@@ -9,6 +9,7 @@
 
 mod clients;
 mod grpc;
+mod reqwest_client;
 mod stacks;
 
 use std::sync::Arc;
@@ -34,13 +35,21 @@ impl Scoped for Claims {
     }
 }
 
+fn access_key() -> Key {
+    Key::hs256(ACCESS_SECRET).unwrap()
+}
+
+fn refresh_key() -> Key {
+    Key::hs256([2; 32]).unwrap().with_kid("2026-11")
+}
+
 fn sessions(store: Arc<MemoryStore>) -> Arc<Sessions<Arc<MemoryStore>>> {
     let sessions = Sessions::builder(store)
         .issuer(ISSUER)
         .audience("api")
         .client("web")
-        .access_key(Key::hs256(ACCESS_SECRET).unwrap())
-        .refresh_key(Key::hs256([2; 32]).unwrap().with_kid("2026-11"))
+        .access_key(access_key())
+        .refresh_key(refresh_key())
         .build()
         .unwrap();
     Arc::new(sessions)
