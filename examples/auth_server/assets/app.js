@@ -1,13 +1,21 @@
-// The page: what a person does in, requests to its own server out, and what came back on the screen.
-// Tokens are in variables of this module, or in cookies that it cannot read; never in localStorage, and never in a URL.
+// The page: what the user does in, requests to this server out, and their results on the screen.
+// Tokens are in variables of this module, or in cookies that scripts cannot read. They are never in
+// localStorage, and never in a URL.
+
+import { createClient } from "/kippu.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** An element. Texts go in as texts: nothing that came from outside is read as HTML. */
+/** Makes an element. Strings become text nodes: nothing from outside is parsed as HTML. */
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+/** A message as a sentence. */
+function sentence(words) {
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
 }
 
 // --- base64url ------------------------------------------------------------------------------
@@ -23,55 +31,64 @@ function decode(symbols) {
   return new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
 }
 
-// --- The wire -------------------------------------------------------------------------------
+// --- Requests -------------------------------------------------------------------------------
 
-function stepsInWords(steps) {
-  if (steps === null) return "";
-  return ["no store", "store ×1"][steps] ?? `store ×${steps}`;
-}
+/** An action of the user in the list of requests, with the requests that it took. */
+class Action {
+  static #all = [];
 
-/** A thing that somebody did, with the requests that it took, on the list of them. */
-class Deed {
   constructor(title) {
     this.requests = element("ol");
     const time = new Date().toLocaleTimeString();
-    const head = element("p", { className: "deed" }, title, element("time", {}, time));
+    const head = element("p", { className: "action" }, title, element("time", {}, time));
     $("log").prepend(element("li", {}, head, this.requests));
+    this.number = Action.#all.push(this) - 1;
   }
 
-  /** `steps` is how often the server asked its session store; null where it has not answered. */
-  note(method, path, status, words, steps) {
-    const kind = status >= 200 && status < 300 ? "good" : "bad";
+  /** Returns the action that began a request of kippu.js, by the fragment of its URL. */
+  static of(request) {
+    const { hash } = new URL(request.url);
+    return hash ? Action.#all[Number(hash.slice(1))] : null;
+  }
+
+  note(method, path, { ok, status, steps, words }) {
     this.requests.append(element("li", {},
-      element("span", { className: `status ${kind}` }, String(status || "–")),
+      element("span", { className: `status ${ok ? "good" : "bad"}` }, String(status || "–")),
       element("code", {}, `${method} ${path}`),
-      element("span", { className: "steps" }, stepsInWords(steps)),
+      element("span", { className: "store" }, steps),
       element("span", { className: "words" }, words)));
   }
 }
 
-/** Sends a request, and tells it in `deed` if there is one. What is not answered has the status 0. */
-async function send(deed, method, path, { bearer, form, json, cookies = false } = {}) {
+const UNANSWERED = { ok: false, status: 0, steps: "", answer: {}, words: "the server does not answer" };
+
+/** Reads a response. `steps` says how often the server has asked its session store. */
+async function read(response) {
+  const { ok, status } = response;
+  const count = response.headers.get("store-steps");
+  const steps = count === "1" ? "1 store step" : `${count === "0" ? "no" : count} store steps`;
+  const answer = await response.json().catch(() => ({}));
+  const words = answer.error_description ?? (status === 401 ? "no access token" : "");
+  return { ok, status, steps: count ? steps : "", answer, words };
+}
+
+/** A response that is not a success, as a person reads it. */
+function inWords({ status, words }) {
+  return status ? `${[status, words].filter(Boolean).join(": ")}.` : sentence(words);
+}
+
+/** Sends a request, and adds it to `action` if there is one. */
+async function send(action, method, path, { bearer, form, json, cookies = false } = {}) {
   const headers = {};
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   if (json) headers["Content-Type"] = "application/json";
-  // A request with a cookie and a bearer token has one credential too many.
+  // The server rejects a request with two credentials, a cookie and a bearer token.
   const credentials = cookies ? "same-origin" : "omit";
   const body = json ? JSON.stringify(json) : form && new URLSearchParams(form);
-  let status = 0;
-  let steps = null;
-  let answer = {};
-  try {
-    const response = await fetch(path, { method, headers, body, credentials, cache: "no-store" });
-    status = response.status;
-    steps = Number(response.headers.get("store-steps"));
-    answer = await response.json().catch(() => ({}));
-  } catch {
-    answer = { error: "unreachable", error_description: "the server does not answer" };
-  }
-  const words = answer.error_description ?? (status === 401 ? "no access token" : "");
-  deed?.note(method, path, status, words, steps);
-  return { ok: status >= 200 && status < 300, status, steps, answer, words };
+  const sent = fetch(path, { method, headers, body, credentials, cache: "no-store" });
+  const received = await sent.then(read, () => UNANSWERED);
+  action?.note(method, path, received);
+  return received;
 }
 
 // --- The login ------------------------------------------------------------------------------
@@ -79,85 +96,163 @@ async function send(deed, method, path, { bearer, form, json, cookies = false } 
 const SESSION_ENDED = "the session has ended";
 const NOT_RECENT = "insufficient_user_authentication";
 
-/** What the server says of its lifetimes, in seconds. */
+/** The lifetimes that the server uses, in seconds. */
 let lifetimes = { access: 60, grace: 10 };
 
-/** A login of this page; none before it, and after its logout. */
+/** The login of this page: null before a login and after a logout. */
 let login = null;
 
 class Login {
-  constructor(email, cookies) {
+  constructor(email) {
     this.email = email;
-    this.cookies = cookies;
     this.calls = null;
-    this.access = null;
-    /** Refresh tokens by generation, each with when it was used up. */
-    this.generations = [];
     this.expiresAt = 0;
     this.ended = null;
-    this.refreshing = null;
-  }
-
-  get credentials() {
-    return this.cookies ? { cookies: true } : { bearer: this.access };
-  }
-
-  get current() {
-    return this.generations.at(-1);
   }
 
   get secondsLeft() {
     return Math.max(0, (this.expiresAt - Date.now()) / 1000);
   }
 
-  /** Takes the tokens of a login or a refresh; whether the refresh token is another than before. */
+  /** Takes the response to a login or a refresh. */
   take(tokens) {
     this.expiresAt = Date.now() + tokens.expires_in * 1000;
-    if (this.cookies) return true;
-    this.access = tokens.access_token;
-    if (tokens.refresh_token === this.current?.token) return false;
-    if (this.current) this.current.usedAt = Date.now();
-    this.generations.push({ token: tokens.refresh_token, usedAt: null });
-    return true;
   }
 
-  /** Refreshes, once for all that want it at the same time; whether there is a token to go on with. */
-  refresh(deed) {
-    this.refreshing ??= this.present(deed, this.current?.token).finally(() => {
+  end(reason) {
+    this.ended ??= reason;
+    show();
+  }
+}
+
+/** The tokens are in variables of this page. */
+class MemoryLogin extends Login {
+  cookies = false;
+  access = null;
+  /** Refresh tokens by generation, each with the time at which it was used. */
+  generations = [];
+  refreshing = null;
+
+  get credentials() {
+    return { bearer: this.access };
+  }
+
+  get current() {
+    return this.generations.at(-1);
+  }
+
+  take(tokens) {
+    super.take(tokens);
+    this.access = tokens.access_token;
+    if (tokens.refresh_token === this.current?.token) return;
+    if (this.current) this.current.usedAt = Date.now();
+    this.generations.push({ token: tokens.refresh_token, usedAt: null });
+  }
+
+  /** Refreshes once for all calls that need it at the same time. */
+  refresh(action) {
+    this.refreshing ??= this.present(action, this.current.token).finally(() => {
       this.refreshing = null;
     });
     return this.refreshing;
   }
 
-  /** Presents a refresh token, or the cookie. */
-  async present(deed, token) {
-    const form = token && { grant_type: "refresh_token", refresh_token: token };
-    const result = await send(deed, "POST", "/auth/refresh", { form, cookies: this.cookies });
-    if (result.ok) {
-      result.isNew = this.take(result.answer);
-    } else if (result.answer.error === "invalid_grant") {
-      this.ended ??= "It was logged out, here or elsewhere, or one of its refresh tokens was presented twice.";
-    } else if (this.cookies && result.answer.error === "invalid_request") {
-      this.ended ??= "Another tab has logged out: the cookies are gone.";
+  async present(action, token) {
+    const form = { grant_type: "refresh_token", refresh_token: token };
+    const refreshed = await send(action, "POST", "/auth/refresh", { form });
+    if (refreshed.ok) this.take(refreshed.answer);
+    else if (refreshed.answer.error === "invalid_grant") {
+      this.end("It was logged out, or one of its refresh tokens was used twice.");
     }
     show();
-    return result;
+    return refreshed;
   }
 
-  /** Sends a request with the access token; after a 401, a refresh, and once more. */
-  async call(deed, method, path, { retries = true, json } = {}) {
-    const first = await send(deed, method, path, { ...this.credentials, json });
-    if (first.words === SESSION_ENDED) {
-      this.ended ??= "It was logged out on another device, and the server refuses its access token.";
-      show();
-    }
-    // A user who has to authenticate again gets no further with another token of the same login.
+  /** Sends a request. After a 401 it refreshes, and sends the request once more. */
+  async call(action, method, path, { retries = true, json } = {}) {
+    const first = await send(action, method, path, { ...this.credentials, json });
+    if (first.words === SESSION_ENDED) this.end("It was logged out on another device.");
+    // When the password is asked for, another token of the same login does not help.
     const isStale = first.answer.error === NOT_RECENT;
     if (first.status !== 401 || !retries || this.ended || isStale) return first;
-    const refreshed = await this.refresh(deed);
-    return refreshed.ok ? send(deed, method, path, { ...this.credentials, json }) : first;
+    const refreshed = await this.refresh(action);
+    return refreshed.ok ? send(action, method, path, { ...this.credentials, json }) : first;
+  }
+
+  logout(action) {
+    return send(action, "POST", "/auth/logout", { form: { refresh_token: this.current.token } });
   }
 }
+
+/** The tokens are in cookies, which all tabs of this browser share. */
+class CookieLogin extends Login {
+  cookies = true;
+  credentials = { cookies: true };
+
+  async refresh(action) {
+    refreshAction = action;
+    try {
+      await client.refresh();
+      return { ok: true };
+    } catch (error) {
+      if (error.isRefusal) this.end("It was logged out, or its cookies are gone.");
+      return error.status ? { ok: false, status: error.status, words: error.message } : UNANSWERED;
+    }
+  }
+
+  async call(action, method, path, { retries = true, json } = {}) {
+    if (!retries) return send(action, method, path, { cookies: true, json });
+    const headers = json && { "Content-Type": "application/json" };
+    const body = json && JSON.stringify(json);
+    const sent = client.fetch(`${path}#${action.number}`, { method, headers, body, cache: "no-store" });
+    // The server answers a refresh with an error that says so.
+    return sent.then(read, ({ status, message }) => (
+      status ? { ...UNANSWERED, status, words: message } : UNANSWERED
+    ));
+  }
+
+  async logout(action) {
+    refreshAction = action;
+    try {
+      await client.logout();
+      return { ok: true };
+    } catch (error) {
+      return error.status ? { ok: false, status: error.status, words: error.message } : UNANSWERED;
+    }
+  }
+}
+
+// --- The client of the cookies --------------------------------------------------------------
+
+/** The action that a refresh belongs to: the last one whose request got a 401. */
+let refreshAction = null;
+
+const client = createClient({
+  refreshUrl: "/auth/refresh",
+  logoutUrl: "/auth/logout",
+  name: "auth-server",
+  async fetch(request) {
+    const { pathname } = new URL(request.url);
+    const action = Action.of(request) ?? (pathname.startsWith("/auth/") ? refreshAction : null);
+    const response = await fetch(request).catch((error) => {
+      action?.note(request.method, pathname, UNANSWERED);
+      throw error;
+    });
+    const received = await read(response.clone());
+    action?.note(request.method, pathname, received);
+    if (response.status === 401) refreshAction = action;
+    if (response.ok && pathname === "/auth/refresh" && login?.cookies) login.take(received.answer);
+    show();
+    return response;
+  },
+});
+
+client.onLogout((reason) => {
+  if (!login?.cookies) return;
+  login.end(reason === "logout"
+    ? "Another tab has logged out."
+    : "It was logged out, or its cookies are gone.");
+});
 
 // --- What is on the screen ------------------------------------------------------------------
 
@@ -180,7 +275,7 @@ function show() {
   tick();
 }
 
-/** A token in its three colours. */
+/** Shows a token in three colours, one for each segment. */
 function colour(token) {
   const inks = ["ink-header", "ink-payload", "ink-signature"];
   return token.split(".").flatMap((segment, index) => {
@@ -224,12 +319,12 @@ function showGenerations() {
     const isCurrent = generation === login.current;
     const isPrevious = index === login.generations.length - 2;
     const left = Math.ceil(lifetimes.grace - used(generation));
-    let mark = ["used", "used up: again is too late"];
-    if (login.ended) mark = ["over", "over"];
-    else if (isCurrent) mark = ["fresh", "to be used next"];
-    else if (isPrevious && left > 0) mark = ["grace", `used up: a retry is let in for ${left} s`];
-    const again = element("button", { type: "button", disabled: Boolean(login.ended) }, "Present it again");
-    again.setAttribute("aria-label", `Present the refresh token of generation ${index} again`);
+    let mark = ["used", "used: a second use ends the session"];
+    if (login.ended) mark = ["over", "session ended"];
+    else if (isCurrent) mark = ["fresh", "for the next refresh"];
+    else if (isPrevious && left > 0) mark = ["grace", `used: a retry is accepted for ${left} s`];
+    const again = element("button", { type: "button", disabled: Boolean(login.ended) }, "Use it again");
+    again.setAttribute("aria-label", `Use it again: the refresh token of generation ${index}`);
     again.addEventListener("click", () => replay(index));
     const { token } = generation;
     return element("li", { className: mark[0] },
@@ -238,11 +333,11 @@ function showGenerations() {
       element("span", { className: "mark" }, mark[1]),
       ...(isCurrent ? [] : [again]));
   });
-  // The newest first, and not all that there ever were.
+  // The newest first, and at most five.
   reconcile($("generations"), items.reverse().slice(0, 5));
 }
 
-/** Changes what is there where it is of the same token, so that the focus stays while seconds are counted. */
+/** Changes the item of a token in place, so that its button keeps the focus while seconds are counted. */
 function reconcile(list, items) {
   const tokenOf = (item) => item.querySelector("code").textContent;
   items.forEach((item, index) => {
@@ -261,26 +356,26 @@ function reconcile(list, items) {
   while (list.childElementCount > items.length) list.lastElementChild.remove();
 }
 
-/** Each moment: how long the access token has. */
+/** Runs four times a second: shows how long the access token is valid. */
 function tick() {
   if (!login) return;
   const left = login.secondsLeft;
   const isOver = left === 0;
   $("ring").style.setProperty("--left", String(Math.min(1, left / lifetimes.access)));
   $("timer").textContent = String(Math.ceil(left));
-  $("timer-note").textContent = isOver ? "expired: the next call is a 401" : "seconds left";
+  $("timer-note").textContent = isOver ? "expired: the next call gets a 401" : "seconds left";
   $("access").classList.toggle("expired", isOver);
   if (login.ended) {
     const seconds = Math.ceil(left);
     $("ended-left").textContent = isOver
       ? "has expired."
-      : `is refused here within a second. A server that does not follow the ended sessions would let it in for another ${seconds} s.`;
+      : `is rejected here within a second. A server that does not follow ended sessions accepts it for ${seconds} s more.`;
   }
   if (!login.cookies) showGenerations();
 }
 setInterval(tick, 250);
 
-/** The outcome of a deed, in words. */
+/** Shows the result of an action. */
 function tell(id, isGood, ...words) {
   const mark = element("strong", { className: isGood ? "good" : "bad" }, isGood ? "✓ " : "✗ ");
   $(id).replaceChildren(mark, ...words);
@@ -292,8 +387,8 @@ function clear(...ids) {
 
 // --- Log in, log out ------------------------------------------------------------------------
 
-function enter(email, cookies) {
-  login = new Login(email, cookies);
+function enter(newLogin) {
+  login = newLogin;
   shown = null;
   forgery.changed = false;
   clear("log", "sessions", "checks", "call-result", "keep-result", "forge-result", "refresh-result", "devices-result", "change-result");
@@ -301,7 +396,7 @@ function enter(email, cookies) {
   $("confirm").hidden = true;
 }
 
-/** Back to the login, with the tokens forgotten. */
+/** Goes back to the login form, and forgets the tokens. */
 function leave() {
   login = null;
   shown = null;
@@ -312,6 +407,14 @@ function leave() {
   $("email").focus();
 }
 
+/** Sends the login. With cookies, no tab refreshes meanwhile. */
+async function logIn(json) {
+  if (!json.cookies) return send(null, "POST", "/login", { json });
+  const headers = { "Content-Type": "application/json" };
+  const sent = client.login("/login", { method: "POST", headers, body: JSON.stringify(json) });
+  return sent.then(read, () => UNANSWERED);
+}
+
 $("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   const wanted = event.submitter?.value ?? "login";
@@ -319,7 +422,6 @@ $("login").addEventListener("submit", async (event) => {
   const password = $("password").value;
   const cookies = new FormData($("login")).get("keep") === "cookies";
   const remember = $("remember").checked;
-  const json = { email, password, device: $("device").value, cookies, remember };
   clear("login-error");
   const buttons = [$("submit-login"), $("submit-register")];
   for (const button of buttons) button.disabled = true;
@@ -328,12 +430,12 @@ $("login").addEventListener("submit", async (event) => {
       const registered = await send(null, "POST", "/register", { json: { email, password } });
       if (!registered.ok) return refuse(registered);
     }
-    const answer = await send(null, "POST", "/login", { json, cookies });
-    if (!answer.ok) return refuse(answer);
-    enter(email, cookies);
+    const granted = await logIn({ email, password, device: $("device").value, cookies, remember });
+    if (!granted.ok) return refuse(granted);
+    enter(cookies ? new CookieLogin(email) : new MemoryLogin(email));
     const words = cookies ? "three cookies" : "two tokens";
-    new Deed("Log in").note("POST", "/login", answer.status, words, answer.steps);
-    login.take(answer.answer);
+    new Action("Log in").note("POST", "/login", { ...granted, words });
+    login.take(granted.answer);
     $("password").value = "";
     show();
     $("desk-title").focus();
@@ -344,14 +446,14 @@ $("login").addEventListener("submit", async (event) => {
 });
 
 function refuse({ status, words }) {
-  $("login-error").textContent = words ? `${words[0].toUpperCase()}${words.slice(1)}.` : `The server says ${status}.`;
+  $("login-error").textContent = words ? sentence(words) : `The server answered with status ${status}.`;
 }
 
 $("logout").addEventListener("click", async () => {
-  const form = login.cookies ? undefined : { refresh_token: login.current.token };
-  const answer = await send(new Deed("Log out"), "POST", "/auth/logout", { form, cookies: login.cookies });
-  // 400: the server knows of no session that it could end.
-  if (answer.ok || answer.status === 400) leave();
+  const { ok, status, words } = await login.logout(new Action("Log out"));
+  // 400: the server has no session to end.
+  if (ok || status === 400) leave();
+  else tell("devices-result", false, inWords({ status, words }));
 });
 
 $("again").addEventListener("click", leave);
@@ -359,36 +461,33 @@ $("again").addEventListener("click", leave);
 // --- The access token -----------------------------------------------------------------------
 
 async function callApi(title, path, id) {
-  const result = await login.call(new Deed(title), "GET", path, { retries: $("retry").checked });
-  if (result.ok) {
-    const { email, role } = result.answer;
-    tell(id, true, `200: it knows you as ${email}, ${role}.`);
+  const called = await login.call(new Action(title), "GET", path, { retries: $("retry").checked });
+  if (called.ok) {
+    const { email, role } = called.answer;
+    tell(id, true, `200: the API knows you as ${email}, ${role}.`);
   } else {
-    tell(id, false, `${result.status}: ${result.words}.`);
+    tell(id, false, inWords(called));
   }
   await listSessions();
 }
 
 $("call").addEventListener("click", () => callApi("Call the API", "/api/me", "call-result"));
-$("call-live").addEventListener("click", () => callApi("Call the API, with a look at the session", "/api/live", "call-result"));
+$("call-live").addEventListener("click", () => callApi("Call the API and check the session", "/api/live", "call-result"));
 
-/** Calls the API again and again, without a refresh, to see when it stops to let the token in. */
+/** Calls the API again and again without a refresh, to show when it begins to reject the token. */
 async function keepCalling() {
   const mine = login;
-  const deed = new Deed("Keep calling the API");
+  const action = new Action("Keep calling the API");
   let calls = 0;
   while (login === mine && $("keep-calling").checked) {
-    const result = await send(null, "GET", "/api/me", mine.credentials);
-    if (result.ok) {
+    const called = await send(null, "GET", "/api/me", mine.credentials);
+    if (called.ok) {
       calls += 1;
-      tell("keep-result", true, `${calls} calls let in, and no step of the store.`);
+      tell("keep-result", true, `${calls} calls accepted, without a step of the session store.`);
     } else {
-      deed.note("GET", "/api/me", result.status, `${result.words}, after ${calls} that were let in`, result.steps);
-      tell("keep-result", false, `${result.status}: ${result.words}. ${calls} calls were let in before.`);
-      if (result.words === SESSION_ENDED) {
-        mine.ended ??= "It was logged out on another device.";
-        show();
-      }
+      action.note("GET", "/api/me", { ...called, words: `${called.words}, after ${calls} accepted calls` });
+      tell("keep-result", false, `${inWords(called)} ${calls} calls were accepted before.`);
+      if (called.words === SESSION_ENDED) mine.end("It was logged out on another device.");
       $("keep-calling").checked = false;
     }
     await new Promise((done) => setTimeout(done, 200));
@@ -401,7 +500,7 @@ $("keep-calling").addEventListener("change", () => {
 
 // --- The forgery ----------------------------------------------------------------------------
 
-/** JSON without the white space that it is shown with; what is none is sent as it is. */
+/** Removes the white space from JSON. A text that is not JSON is sent as it is. */
 function compact(text) {
   try {
     return JSON.stringify(JSON.parse(text));
@@ -410,7 +509,7 @@ function compact(text) {
   }
 }
 
-/** Marks where a segment differs from what it was. */
+/** Marks where a segment differs from the original. */
 function underline(part, was) {
   const text = part.textContent;
   if (text === was) return;
@@ -436,7 +535,7 @@ const forgery = {
     this.show();
   },
 
-  /** What is not touched stays as it was sent, to the letter. */
+  /** A segment that was not edited stays as the server sent it. */
   token() {
     const [header, payload, signature] = this.original.split(".");
     const segment = (id, text, was) => ($(id).value === text ? was : encode(compact($(id).value)));
@@ -461,7 +560,7 @@ const forgery = {
       change(members);
       $(id).value = JSON.stringify(members, null, 2);
     } catch {
-      tell("forge-result", false, "This is no JSON any more: undo first.");
+      tell("forge-result", false, "The text is not JSON any more: undo your changes first.");
     }
     this.show();
   },
@@ -484,15 +583,15 @@ $("forge-undo").addEventListener("click", () => forgery.reset());
 
 $("forge-send").addEventListener("click", async () => {
   const token = forgery.token();
-  const deed = new Deed(forgery.changed ? "Send the forged token" : "Send the token as it is");
-  const answer = await send(deed, "GET", "/api/me", { bearer: token });
-  const { answer: explained } = await send(deed, "POST", "/explain", { json: { token } });
+  const action = new Action(forgery.changed ? "Send the forged token" : "Send the token unchanged");
+  const called = await send(action, "GET", "/api/me", { bearer: token });
+  const { answer: explained } = await send(action, "POST", "/explain", { json: { token } });
   const findings = explained.findings ?? [];
-  if (answer.ok) {
-    tell("forge-result", true, "200: nothing is wrong with it.");
+  if (called.ok) {
+    tell("forge-result", true, "200: the token is valid.");
   } else {
-    const found = findings.filter(({ outcome }) => outcome === "failed").map(({ check }) => check);
-    tell("forge-result", false, `${answer.status}: refused. Found out by: ${found.join(", ")}.`);
+    const failed = findings.filter(({ outcome }) => outcome === "failed").map(({ check }) => check);
+    tell("forge-result", false, `${called.status}: rejected. Failed: ${failed.join(", ")}.`);
   }
   $("checks").replaceChildren(...findings.map(({ check, outcome, reason }) => {
     const [kind, mark] = { passed: ["passed", "✓"], failed: ["failed", "✗"] }[outcome] ?? ["idle", "–"];
@@ -506,26 +605,26 @@ $("forge-send").addEventListener("click", async () => {
 // --- The refresh token ----------------------------------------------------------------------
 
 $("refresh-now").addEventListener("click", async () => {
-  const result = await login.refresh(new Deed("Refresh"));
-  if (!result.ok) tell("refresh-result", false, `${result.status}: ${result.words}.`);
-  else if (login.cookies) tell("refresh-result", true, "200: both cookies are new.");
+  const refreshed = await login.refresh(new Action("Refresh"));
+  if (!refreshed.ok) tell("refresh-result", false, inWords(refreshed));
+  else if (login.cookies) tell("refresh-result", true, "200: the cookies have new tokens.");
   else tell("refresh-result", true, `200: two new tokens. Generation ${login.generations.length - 1}.`);
   await listSessions();
 });
 
-/** As a thief would, or a client whose answer was lost. */
+/** Presents a used refresh token, as a thief does, or a client that has lost the response. */
 async function replay(index) {
-  const deed = new Deed(`Present generation ${index} again`);
-  const result = await login.present(deed, login.generations[index].token);
-  if (result.ok) {
-    tell("refresh-result", true, "200: within the grace, so it is taken for a retry. The refresh token is the same as before.");
+  const action = new Action(`Use generation ${index} again`);
+  const refreshed = await login.present(action, login.generations[index].token);
+  if (refreshed.ok) {
+    tell("refresh-result", true, "200: accepted as a retry. The next refresh token is the same as before.");
     return;
   }
-  tell("refresh-result", false, `${result.status}: ${result.answer.error}. Somebody else may have that token: the session is dead.`);
-  if (result.answer.error === "invalid_grant") {
-    login.ended = `The refresh token of generation ${index} was presented after it had been used up.`;
-    // A server that asks for the session notices at once.
-    await send(deed, "GET", "/api/live", login.credentials);
+  tell("refresh-result", false, `${refreshed.status}: ${refreshed.answer.error}. A second client may have this token, so the server has ended the session.`);
+  if (refreshed.answer.error === "invalid_grant") {
+    login.ended = `The refresh token of generation ${index} was used a second time.`;
+    // This request checks the session, so it shows the end at once.
+    await send(action, "GET", "/api/live", login.credentials);
     show();
     await listSessions();
   }
@@ -533,30 +632,30 @@ async function replay(index) {
 
 // --- Devices --------------------------------------------------------------------------------
 
-/** The list, without a word on the wire and without a refresh: it is asked after everything that may change it. */
+/** Loads the list after each action that may change it. It is not in the list of requests, and does not refresh. */
 async function listSessions() {
   if (!login) return;
   const { ok, answer } = await send(null, "GET", "/auth/sessions", login.credentials);
   if (!ok) {
-    // With an access token that has only expired, the list is as old as that.
+    // With an expired access token the old list stays.
     if (login?.ended) clear("sessions");
     return;
   }
   const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
   $("sessions").replaceChildren(...answer.sessions.map((session) => {
-    const label = session.label ?? "A device";
-    const words = `logged in ${time(session.created_at)}, last refreshed ${time(session.last_used_at)}`;
+    const label = session.label ?? "Unnamed device";
+    const words = `logged in at ${time(session.created_at)}, last refreshed at ${time(session.last_used_at)}`;
     const item = element("li", {},
       element("span", { className: "label" }, label),
       element("span", { className: "words" }, words));
-    const until = session.remembered ? "" : "not remembered, ";
+    const remembered = session.remembered ? "" : "not remembered, ";
     item.append(element("span", { className: "words" },
-      `${until}ends ${new Date(session.expires_at * 1000).toLocaleString()} unless it is refreshed`));
+      `${remembered}ends ${new Date(session.expires_at * 1000).toLocaleString()} unless refreshed`));
     if (session.current) {
-      item.append(element("span", { className: "badge" }, "this one"));
+      item.append(element("span", { className: "badge" }, "this device"));
     } else {
-      const end = element("button", { type: "button" }, "End it");
-      end.setAttribute("aria-label", `End the session of ${label}`);
+      const end = element("button", { type: "button" }, "End session");
+      end.setAttribute("aria-label", `End session: ${label}`);
       end.addEventListener("click", () => endSession(session.id, label));
       item.append(end);
     }
@@ -565,39 +664,44 @@ async function listSessions() {
 }
 
 async function endSession(id, label) {
-  const deed = new Deed(`End the session of ${label}`);
-  const result = await login.call(deed, "DELETE", `/auth/sessions/${id}`);
-  tell("devices-result", result.ok, result.ok
-    ? `${label} gets no token any more, and the one that it has is refused within a second.`
-    : `${result.status}: ${result.words}.`);
-  confirmFor(result, () => endSession(id, label));
+  const action = new Action(`End the session of ${label}`);
+  const ended = await login.call(action, "DELETE", `/auth/sessions/${id}`);
+  tell("devices-result", ended.ok, ended.ok
+    ? `${label} is logged out. Its access token is rejected within a second.`
+    : inWords(ended));
+  confirmFor(ended, () => endSession(id, label));
   await listSessions();
 }
 
-/** What is tried again once the user has authenticated again. */
+/** The action that continues when the user has authenticated again. */
 let wanted = null;
 
-function confirmFor(result, again) {
-  if (result.answer.error !== NOT_RECENT) return;
+function confirmFor(refused, again) {
+  if (refused.answer.error !== NOT_RECENT) return;
   wanted = again;
   $("confirm").hidden = false;
   $("confirm-password").focus();
 }
 
 async function logOutOthers() {
-  const result = await login.call(new Deed("Log out the others"), "POST", "/auth/logout_others");
-  tell("devices-result", result.ok, result.ok ? `Ended: ${result.answer.ended}.` : `${result.status}: ${result.words}.`);
-  confirmFor(result, logOutOthers);
+  const ended = await login.call(new Action("Log out the others"), "POST", "/auth/logout_others");
+  tell("devices-result", ended.ok, ended.ok ? `Sessions ended: ${ended.answer.ended}.` : inWords(ended));
+  confirmFor(ended, logOutOthers);
   await listSessions();
 }
 
 $("logout-others").addEventListener("click", logOutOthers);
 
 async function logOutEverywhere() {
-  const result = await login.call(new Deed("Log out everywhere"), "POST", "/auth/logout_all");
-  if (result.ok) return leave();
-  tell("devices-result", false, `${result.status}: ${result.words}.`);
-  confirmFor(result, logOutEverywhere);
+  const action = new Action("Log out everywhere");
+  const ended = await login.call(action, "POST", "/auth/logout_all");
+  if (ended.ok) {
+    // The session has ended. This tells the other tabs.
+    if (login.cookies) await login.logout(action);
+    return leave();
+  }
+  tell("devices-result", false, inWords(ended));
+  confirmFor(ended, logOutEverywhere);
 }
 
 $("logout-all").addEventListener("click", logOutEverywhere);
@@ -605,12 +709,12 @@ $("logout-all").addEventListener("click", logOutEverywhere);
 $("confirm").addEventListener("submit", async (event) => {
   event.preventDefault();
   const json = { password: $("confirm-password").value, cookies: login.cookies };
-  const result = await login.call(new Deed("Authenticate again"), "POST", "/reauthenticate", { json });
-  if (!result.ok) {
-    tell("devices-result", false, `${result.status}: ${result.words}.`);
+  const confirmed = await login.call(new Action("Authenticate again"), "POST", "/reauthenticate", { json });
+  if (!confirmed.ok) {
+    tell("devices-result", false, inWords(confirmed));
     return;
   }
-  login.take(result.answer);
+  login.take(confirmed.answer);
   $("confirm-password").value = "";
   $("confirm").hidden = true;
   show();
@@ -625,12 +729,12 @@ $("change").addEventListener("submit", async (event) => {
   clear("change-result");
   $("change-now").disabled = true;
   try {
-    const result = await login.call(new Deed("Change the password"), "POST", "/password", { json });
-    if (result.ok) {
+    const changed = await login.call(new Action("Change the password"), "POST", "/password", { json });
+    if (changed.ok) {
       for (const id of ["current", "new"]) $(id).value = "";
-      tell("change-result", true, "It is changed. Your other sessions have ended.");
+      tell("change-result", true, "Your password is changed. Your other sessions have ended.");
     } else {
-      tell("change-result", false, `${result.status}: ${result.words}.`);
+      tell("change-result", false, inWords(changed));
     }
     await listSessions();
   } finally {
@@ -638,7 +742,7 @@ $("change").addEventListener("submit", async (event) => {
   }
 });
 
-// The list is loaded again when the person comes back to this tab: another tab may have changed it.
+// When the user comes back to this tab, another tab may have changed the list.
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) listSessions();
 });
@@ -659,10 +763,10 @@ $("device").value = given.get("device") ?? deviceName();
 const limits = await send(null, "GET", "/lifetimes");
 if (limits.ok) lifetimes = limits.answer;
 
-// A login in cookies outlives the page. That there is one is seen by the one cookie that scripts may read.
+// A login in cookies outlives the page. Scripts can read one of the cookies, the CSRF token.
 if (document.cookie.includes("__Host-auth-server-csrf=")) {
-  enter("", true);
-  const me = await login.call(new Deed("Go on with the cookies"), "GET", "/api/me");
+  enter(new CookieLogin(""));
+  const me = await login.call(new Action("Continue with the cookies"), "GET", "/api/me");
   if (me.ok) {
     login.email = me.answer.email;
     login.expiresAt = me.answer.expires_at * 1000;

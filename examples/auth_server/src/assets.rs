@@ -6,11 +6,15 @@ use axum::{
     routing::{MethodRouter, get},
 };
 
+/// Part of the repository's clients, for pages of other servers too.
+const KIPPU_JS: &str = include_str!("../../../clients/browser/kippu.js");
+
 pub(crate) fn routes() -> Router {
     Router::new()
         .route("/", file("text/html; charset=utf-8", include_str!("../assets/index.html")))
         .route("/style.css", file("text/css; charset=utf-8", include_str!("../assets/style.css")))
         .route("/app.js", file("text/javascript; charset=utf-8", include_str!("../assets/app.js")))
+        .route("/kippu.js", file("text/javascript; charset=utf-8", KIPPU_JS))
         .route("/icon.svg", file("image/svg+xml", include_str!("../assets/icon.svg")))
 }
 

