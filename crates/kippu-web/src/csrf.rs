@@ -1,6 +1,6 @@
 //! Whether a request that carries cookies was meant by a page of the same site, or sent by the
-//! browser on behalf of another (cross-site request forgery). A request that says nothing of where
-//! it comes from is refused, too, for another reason.
+//! browser on behalf of another (cross-site request forgery), and whether it may refresh the
+//! session. A request that says nothing of where it comes from is refused, too, for another reason.
 
 use http::{
     Method,
@@ -15,6 +15,9 @@ use super::{cookie::Cookies, origin, rejection::Rejection};
 /// request comes from.
 const CSRF_HEADER: &str = "x-csrf-token";
 
+/// Which site sent a request (Fetch Metadata Request Headers, §2.3).
+const SITE: &str = "sec-fetch-site";
+
 /// Checks the headers that browsers set and no page can change: Fetch Metadata, then `Origin`. If
 /// both are missing, checks the double submit.
 ///
@@ -28,9 +31,45 @@ pub(super) fn check(cookies: &Cookies, request: &Parts) -> Result<(), Rejection>
     if is_safe && !request.headers.contains_key(UPGRADE) {
         return Ok(());
     }
+    check_sender(cookies, request)
+}
+
+/// Returns whether a request that passes [`check`] may use the refresh token up. It is sent by a
+/// page of this site, or it is a navigation, whose response the user sees.
+///
+/// Browsers may drop the response to a speculative request, and some drop the cookies of a WebSocket
+/// handshake. The next request would then present the used-up token, perhaps after the grace.
+pub(super) fn may_refresh(cookies: &Cookies, request: &Parts) -> bool {
+    let Parts { method, headers, .. } = request;
+    let is_unsuitable = matches!(*method, Method::OPTIONS | Method::CONNECT | Method::TRACE)
+        || headers.contains_key(UPGRADE)
+        || SPECULATIVE.iter().any(|name| headers.contains_key(*name));
+    !is_unsuitable && (check_sender(cookies, request).is_ok() || is_navigation(cookies, request))
+}
+
+/// The headers of requests that a browser sends before the user asks for the page.
+const SPECULATIVE: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
+
+/// Returns whether the user sees the response as a page, in a window or in a frame. Without Fetch
+/// Metadata this is not known, except that browsers never send them over plain HTTP.
+fn is_navigation(cookies: &Cookies, request: &Parts) -> bool {
+    let is = |name, value: &str| one(request, name) == Ok(Some(value));
+    let is_embedded = is("sec-fetch-dest", "object") || is("sec-fetch-dest", "embed");
+    request.method == Method::GET
+        && match one(request, SITE) {
+            Ok(Some("cross-site" | "same-site")) => {
+                is("sec-fetch-mode", "navigate") && !is_embedded
+            }
+            Ok(None) => cookies.are_insecure() && !request.headers.contains_key(ORIGIN),
+            _ => false,
+        }
+}
+
+/// Checks that a page of this site, or of one that is allowed, sent a request.
+fn check_sender(cookies: &Cookies, request: &Parts) -> Result<(), Rejection> {
     let origin = one(request, ORIGIN.as_str());
     let is_allowed = || matches!(origin, Ok(Some(origin)) if cookies.allows(origin));
-    let is_meant = match (one(request, "sec-fetch-site"), origin) {
+    let is_meant = match (one(request, SITE), origin) {
         // `none` is the user, at the address bar.
         (Ok(Some("same-origin" | "none")), _) => true,
         (Ok(None), Ok(Some(origin))) => is_allowed() || is_own(request, origin),

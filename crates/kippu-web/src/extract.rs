@@ -20,7 +20,7 @@ where
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
-        admitted(parts, &Guard::from_ref(state))
+        admitted(parts, &Guard::from_ref(state)).await
     }
 }
 
@@ -46,7 +46,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
         let guard = Guard::from_ref(state);
-        let access = admitted(parts, &guard)?;
+        let access = admitted(parts, &guard).await?;
         guard.check_live(&access).await?;
         Ok(Self(access))
     }
@@ -65,13 +65,13 @@ where
 }
 
 /// The token that a layer of the same verifier has found, or else that of the request.
-fn admitted<C>(parts: &Parts, guard: &Guard) -> Result<Access<C>, Rejection>
+async fn admitted<C>(parts: &Parts, guard: &Guard) -> Result<Access<C>, Rejection>
 where
     C: DeserializeOwned + Send + Sync + 'static,
 {
     match parts.extensions.get::<Access<C>>() {
         Some(access) if access.is_verified_by(&guard.0.verifier) => Ok(access.clone()),
-        _ => guard.authenticate(parts),
+        _ => guard.admit(parts).await,
     }
 }
 

@@ -131,7 +131,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Rules<C> {
         if self.exempt.contains(request.uri.path()) {
             return Ok(());
         }
-        let access: Access<C> = self.guard.authenticate(request)?;
+        let access: Access<C> = self.guard.admit(request).await?;
         for (scope, has_scope) in &self.scopes {
             has_scope(&access, scope)?;
         }

@@ -32,6 +32,7 @@
 //! - [`SessionRoutes`] answers `refresh` (RFC 6749 §6), `revoke` (RFC 7009), `logout`,
 //!   `logout_others`, `logout_all` and `sessions`. The login is the application's.
 //! - [`Cookies`] keeps both tokens where no script reads them, and refuses forged requests.
+//! - [`RefreshLayer`] refreshes within the request, for pages that a server makes.
 //!
 //! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for
 //! handlers of axum. With the feature `grpc`, a guard answers the calls of gRPC as gRPC does. For
@@ -42,6 +43,10 @@
 #[doc = include_str!("axum_login.md")]
 #[cfg(feature = "axum")]
 pub mod axum_login {}
+#[doc = include_str!("cookies_in_development.md")]
+pub mod cookies_in_development {}
+#[doc = include_str!("refresh_in_requests.md")]
+pub mod refresh_in_requests {}
 #[doc = include_str!("servers.md")]
 pub mod servers {}
 
@@ -67,6 +72,7 @@ mod login;
 mod metadata;
 mod origin;
 mod rejection;
+mod renewal;
 mod routes;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -82,7 +88,6 @@ use serde::de::DeserializeOwned;
 
 #[cfg(feature = "axum")]
 pub use self::access::Live;
-use self::live::AnySessions;
 pub use self::{
     access::{Access, Scoped},
     answer::{GrantError, Tokens},
@@ -92,8 +97,10 @@ pub use self::{
     login::login_from,
     metadata::server_metadata,
     rejection::Rejection,
+    renewal::{RefreshLayer, Refreshing},
     routes::SessionRoutes,
 };
+use self::{live::AnySessions, renewal::Renewal};
 
 /// How requests are let in: with which keys their access tokens are verified, and where tokens may
 /// be. It is cheap to clone, and belongs into the state of the application.
@@ -175,7 +182,8 @@ impl Guard {
         Ok(Self(Arc::new(admission)))
     }
 
-    /// Verifies the access token of a request. Handlers of axum extract an [`Access`] instead.
+    /// Verifies the access token of a request. Handlers of axum extract an [`Access`] instead,
+    /// which also refreshes behind a [`RefreshLayer`].
     ///
     /// # Errors
     /// The answer to the request.
@@ -185,6 +193,54 @@ impl Guard {
     ) -> Result<Access<C>, Rejection> {
         let (token, _) = self.authenticate_by(request, |token| self.0.verifier.verify(token))?;
         Ok(Access::new(token, Arc::clone(&self.0.verifier)))
+    }
+
+    /// As [`Guard::authenticate`]; behind a [`RefreshLayer`] it refreshes.
+    async fn admit<C: DeserializeOwned>(&self, request: &Parts) -> Result<Access<C>, Rejection> {
+        let (token, _) = self.admit_by(request, |token| self.0.verifier.verify(token)).await?;
+        Ok(Access::new(token, Arc::clone(&self.0.verifier)))
+    }
+
+    /// As [`Guard::authenticate_by`]; behind a [`RefreshLayer`] it refreshes.
+    async fn admit_by<T>(
+        &self,
+        request: &Parts,
+        verify: impl Fn(&str) -> Result<T, DecodeError>,
+    ) -> Result<(T, Option<&Cookies>), Rejection> {
+        match self.authenticate_by(request, &verify) {
+            Ok(found) => return Ok(found),
+            Err(rejection) => self.renew(request, rejection).await?,
+        }
+        self.authenticate_by(request, verify)
+    }
+
+    /// Refreshes where that can help a request which is rejected, and where it may.
+    ///
+    /// # Errors
+    /// The rejection, or that of the refresh. A request with a refresh token that is refused has
+    /// no token that counts.
+    async fn renew(&self, request: &Parts, rejection: Rejection) -> Result<(), Rejection> {
+        let is_curable = match &rejection {
+            Rejection::MissingToken => true,
+            // A token in the header counts alone. A session that has ended has no refresh token.
+            Rejection::InvalidToken(error) => {
+                !matches!(error, DecodeError::SessionEnded)
+                    && matches!(bearer::token(&request.headers), Ok(None))
+            }
+            _ => false,
+        };
+        let Some(renewal) = Renewal::of(request, &self.0.verifier).filter(|_| is_curable) else {
+            return Err(rejection);
+        };
+        match renewal.renew(request).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(rejection),
+            Err(refused @ Rejection::InvalidGrant(_)) => {
+                refused.log();
+                Err(Rejection::MissingToken)
+            }
+            Err(failed) => Err(failed),
+        }
     }
 
     /// Checks that the session of a token has not ended.
@@ -246,7 +302,7 @@ impl Guard {
         self.check_origin(request)?;
         let csrf = cookie::new_csrf()?;
         let tokens = login.await.map_err(Rejection::of_grant)?;
-        Ok(cookies.set(&tokens, &csrf)?)
+        Ok(cookies.set(&request.headers, &tokens, &csrf)?)
     }
 
     /// Checks that a request which a browser may have sent with its cookies was meant by a page of
@@ -268,6 +324,10 @@ impl Guard {
             return Ok((token, None));
         }
         let cookies = self.0.cookies.as_ref().ok_or(Rejection::MissingToken)?;
+        let renewal = Renewal::of(request, &self.0.verifier);
+        if let Some(token) = renewal.and_then(Renewal::access_token) {
+            return Ok((token, Some(cookies)));
+        }
         let token = cookies.access(&request.headers)?.ok_or(Rejection::MissingToken)?;
         Ok((token, Some(cookies)))
     }

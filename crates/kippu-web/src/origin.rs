@@ -53,11 +53,12 @@ fn split(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Checks that browsers can send `origin`, spelled exactly like this.
+/// Checks that browsers can send `origin`, spelled exactly like this. With `allow_http`, plain HTTP
+/// may go to other machines, too.
 ///
 /// # Errors
 /// Why browsers do not send it, or how they write it instead.
-pub(super) fn check(origin: &str) -> Result<(), &'static str> {
+pub(super) fn check(origin: &str, allow_http: bool) -> Result<(), &'static str> {
     if origin == "null" {
         return Err("pages of every site can send null");
     }
@@ -94,7 +95,7 @@ pub(super) fn check(origin: &str) -> Result<(), &'static str> {
             _ => return Err("a port is a number from 1 to 65535, without leading zeros"),
         }
     }
-    if scheme == "http" && !is_this_machine(authority) {
+    if scheme == "http" && !allow_http && !is_this_machine(authority) {
         return Err("http is for this machine alone: 127.0.0.1, localhost or [::1]");
     }
     Ok(())
@@ -213,7 +214,7 @@ mod tests {
             "http://127.0.0.1",
             "http://[::1]:3000",
         ] {
-            assert_eq!(check(origin), Ok(()), "{origin}");
+            assert_eq!(check(origin, false), Ok(()), "{origin}");
         }
     }
 
@@ -282,11 +283,13 @@ mod tests {
             ("http://app.example", "this machine"),
             ("http://localhostile", "this machine"),
         ] {
-            let refused = check(origin).unwrap_err();
+            let refused = check(origin, false).unwrap_err();
+            let is_about_http = reason == "this machine";
+            assert_eq!(check(origin, true).is_ok(), is_about_http, "{origin}");
             assert!(refused.contains(reason), "{origin}: {refused}");
         }
         let label = "a".repeat(64);
-        assert!(check(&format!("https://{label}.example")).is_err());
-        assert!(check(&format!("https://{}example", "abc.".repeat(62))).is_err());
+        assert!(check(&format!("https://{label}.example"), false).is_err());
+        assert!(check(&format!("https://{}example", "abc.".repeat(62)), false).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //! in, the answers of RFC 6749 out. Caches keep none of the answers.
 
 mod list;
+mod within;
 
 use std::{
     borrow::Cow,
@@ -246,7 +247,7 @@ where
         // Nothing can fail any more when the token has been used up.
         Cookies::check_limit(self.sessions.max_access_token_len()).map_err(Rejection::from)?;
         let (tokens, _) = self.exchange(token, Asked::of(form)).await?;
-        let set = cookies.renew(&tokens, csrf);
+        let set = cookies.renew(&request.headers, &tokens, csrf);
         let body = Renewed { expires_in: set.expires_in().as_secs() };
         Ok(with(json(StatusCode::OK, &body), set))
     }

@@ -69,7 +69,9 @@ impl TestClient {
     pub fn cookies(guard: &Guard, tokens: &TokenResponse) -> Self {
         let cookies = guard.0.cookies.as_ref().expect("the guard has cookies: Guard::cookies");
         let csrf = new_csrf().expect("the system has random bytes");
-        let set = cookies.set(tokens, &csrf).expect("the tokens of a session fit");
+        let set = cookies
+            .set(&http::HeaderMap::new(), tokens, &csrf)
+            .expect("the tokens of a session fit");
         Self(Credential::Cookies(set.into_values().map(|value| kept(&value)).collect()))
     }
 

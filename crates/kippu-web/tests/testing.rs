@@ -55,9 +55,9 @@ async fn a_browser_of_a_test_sends_its_cookies_as_others_do() {
             cookies.map(|pair| pair.to_str().unwrap().split('=').next().unwrap().to_owned());
         names.collect::<Vec<_>>()
     };
-    assert_eq!(names("/hello"), ["__Host-access", "__Host-csrf"]);
-    assert_eq!(names("/auth/sessions?x"), ["__Host-access", "__Secure-refresh", "__Host-csrf"]);
-    assert_eq!(names("/authors"), ["__Host-access", "__Host-csrf"]);
+    assert_eq!(names("/hello"), ["__Host-Http-access", "__Host-csrf"]);
+    assert_eq!(names("/auth/sessions?x"), ["__Host-Http-access", "__Http-refresh", "__Host-csrf"]);
+    assert_eq!(names("/authors"), ["__Host-Http-access", "__Host-csrf"]);
     for request in [
         browser.get("/hello"),
         browser.post("/hello"),

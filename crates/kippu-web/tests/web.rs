@@ -314,7 +314,7 @@ async fn the_answers_are_those_of_rfc_6750() {
         let answer = fixture.ask("GET", path, &[("authorization", "Basic YTpi")], "").await;
         assert_eq!(answer.challenge(), (401, "Bearer"), "{path}");
         // The cookie counts only where the guard says so.
-        let cookie = format!("__Host-access={token}");
+        let cookie = format!("__Host-Http-access={token}");
         let answer = fixture.ask("GET", path, &[("cookie", &cookie)], "").await;
         assert_eq!(answer.challenge(), (401, "Bearer"), "{path}");
         // Nor does the URL (RFC 9700 §4.3.2).
@@ -762,9 +762,9 @@ async fn cookies_hold_the_tokens_where_no_script_reads_them() {
     assert_eq!(answer.header("cache-control"), "no-store");
     let rest = |cookie: &str| cookie.split_once("; ").unwrap().1.to_owned();
     assert_eq!(set.len(), 3);
-    assert!(set[0].starts_with("__Host-access=eyJ"));
+    assert!(set[0].starts_with("__Host-Http-access=eyJ"));
     assert_eq!(rest(set[0]), "Path=/; Max-Age=900; Secure; HttpOnly; SameSite=Strict");
-    assert!(set[1].starts_with("__Secure-refresh=kippu_rt_"));
+    assert!(set[1].starts_with("__Http-refresh=kippu_rt_"));
     let age = 14 * day;
     assert_eq!(
         rest(set[1]),
@@ -791,9 +791,13 @@ async fn cookies_hold_the_tokens_where_no_script_reads_them() {
     assert_eq!(
         cleared,
         [
-            "__Host-access=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
-            "__Secure-refresh=; Path=/auth; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
+            "__Host-Http-access=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
+            "__Http-refresh=; Path=/auth; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
             "__Host-csrf=; Path=/; Max-Age=0; Secure; SameSite=Strict",
+            // Of earlier versions, and of another setting.
+            "__Host-access=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
+            "__Host-Http-refresh=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
+            "__Secure-refresh=; Path=/auth; Max-Age=0; Secure; HttpOnly; SameSite=Strict",
         ]
     );
     assert_eq!(fixture.ask("POST", "/auth/refresh", &same, "").await.error().1, "invalid_grant");
@@ -826,7 +830,7 @@ async fn a_logout_with_cookies_ends_the_session() {
     assert_eq!(answer.error(), (400, "invalid_request".into()));
     let answer = fixture.ask("POST", "/auth/logout", &headers, "").await;
     assert_eq!((answer.status, list().await), (204, 0));
-    assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 3);
+    assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 6);
     for path in ["/auth/logout_all", "/auth/sessions/"] {
         let headers = [("sec-fetch-site", "same-origin")];
         let cookie = fixture.ask("POST", "/login", &headers, "").await.cookies();
@@ -837,7 +841,7 @@ async fn a_logout_with_cookies_ends_the_session() {
         };
         let headers = [("cookie", &*cookie), ("sec-fetch-site", "same-origin")];
         let answer = fixture.ask(method, &path, &headers, "").await;
-        assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 3, "{path}");
+        assert_eq!(answer.headers.get_all(header::SET_COOKIE).iter().count(), 6, "{path}");
         // A client that sent a header keeps its cookies.
         let token = fixture.login().await.access_token;
         let bearer = format!("Bearer {token}");
@@ -858,7 +862,7 @@ fn cookie_of(cookies: &str, name: &str) -> String {
 async fn a_refresh_cookie_that_has_another_path_is_warned_of_and_one_that_has_expired_is_not() {
     let fixture = Fixture::with_cookies();
     let own = fixture.cookies().await;
-    let [access, csrf] = ["__Host-access", "__Host-csrf"].map(|name| cookie_of(&own, name));
+    let [access, csrf] = ["__Host-Http-access", "__Host-csrf"].map(|name| cookie_of(&own, name));
     let both = format!("{access}; {csrf}");
     for route in ["/auth/refresh", "/auth/logout"] {
         for (cookie, is_warned_of) in [
@@ -890,19 +894,19 @@ async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
     let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
     let cookie = |value: String| ("cookie", value);
     let cases: [(&str, bool, HeaderOf<'_>); 9] = [
-        ("no CSRF cookie", false, &|own, _| cookie(cookie_of(own, "__Secure-refresh"))),
+        ("no CSRF cookie", false, &|own, _| cookie(cookie_of(own, "__Http-refresh"))),
         ("another CSRF cookie", false, &|own, _| {
             cookie(format!(
                 "{}; __Host-csrf=AAAAAAAAAAAAAAAAAAAAAA",
-                cookie_of(own, "__Secure-refresh")
+                cookie_of(own, "__Http-refresh")
             ))
         }),
         ("two CSRF cookies", false, &|own, _| cookie(format!("{own}; __Host-csrf=A"))),
         ("a planted refresh cookie first", false, &|own, _| {
-            cookie(format!("__Secure-refresh=kippu_rt_AAAA.AAAA; __Secure-refresh=x; {own}"))
+            cookie(format!("__Http-refresh=kippu_rt_AAAA.AAAA; __Http-refresh=x; {own}"))
         }),
-        ("no refresh cookie", false, &|own, _| cookie(cookie_of(own, "__Host-access"))),
-        ("an expired access cookie", false, &|_, old| cookie(format!("__Host-access={old}"))),
+        ("no refresh cookie", false, &|own, _| cookie(cookie_of(own, "__Host-Http-access"))),
+        ("an expired access cookie", false, &|_, old| cookie(format!("__Host-Http-access={old}"))),
         ("an expired access token", false, &|_, old| bearer(old)),
         ("an access token, and the refresh key left out", true, &|own, _| cookie(own.to_owned())),
         ("an expired one, and the refresh key left out", true, &|_, old| bearer(old)),
@@ -917,7 +921,7 @@ async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
         let (name, value) = header(&own, &Fixture::access_token(&id, -3600));
         let answer = fixture.ask("POST", "/auth/logout", &[(name, &value), SAME_ORIGIN], "").await;
         assert_eq!((answer.status, &*answer.body, fixture.live().await), (204, "", 0), "{case}");
-        assert_eq!((answer.cleared(), answer.header("cache-control")), (3, "no-store"), "{case}");
+        assert_eq!((answer.cleared(), answer.header("cache-control")), (6, "no-store"), "{case}");
         // Again: it has ended.
         let answer = fixture.ask("POST", "/auth/logout", &[(name, &value), SAME_ORIGIN], "").await;
         assert_eq!(answer.status, 204, "{case}");
@@ -930,7 +934,7 @@ async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
         let keys = KeySet::new(refresh_key(2));
         let yesterday = NumericDate::from_seconds(NumericDate::now().seconds() - 24 * 3600);
         fixture.refresh_keys.replace(keys.retire(refresh_key(1), yesterday).unwrap());
-        let refresh = cookie_of(&own, "__Secure-refresh");
+        let refresh = cookie_of(&own, "__Http-refresh");
         let answer = if in_form {
             let token = refresh.split(['=', '.']).nth(1).unwrap();
             fixture.form("/auth/logout", &format!("refresh_token={token}")).await
@@ -940,7 +944,7 @@ async fn a_logout_ends_the_session_of_any_token_that_is_valid() {
         };
         assert_eq!((answer.status, fixture.live().await), (204, 0), "in a form: {in_form}");
         // A client that is not a page of this site has no cookies to clear.
-        assert_eq!(answer.cleared(), if in_form { 0 } else { 3 });
+        assert_eq!(answer.cleared(), if in_form { 0 } else { 6 });
     }
 
     // Without cookies, too.
@@ -961,15 +965,15 @@ async fn a_logout_ends_the_sessions_of_all_valid_tokens() {
     let bearer = format!("Bearer {}", in_header.access_token);
     let form = format!("refresh_token={}", in_form.refresh_token);
     let cookie = format!(
-        "{}; {}; {}; __Host-access={}",
-        cookie_of(&planted, "__Secure-refresh"),
-        cookie_of(&own, "__Secure-refresh"),
+        "{}; {}; {}; __Host-Http-access={}",
+        cookie_of(&planted, "__Http-refresh"),
+        cookie_of(&own, "__Http-refresh"),
         cookie_of(&own, "__Host-csrf"),
         access.access_token,
     );
     let headers = [("cookie", &*cookie), ("authorization", &bearer), FORM, SAME_ORIGIN];
     let answer = fixture.ask("POST", "/auth/logout", &headers, &form).await;
-    assert_eq!((answer.status, answer.cleared()), (204, 3));
+    assert_eq!((answer.status, answer.cleared()), (204, 6));
     let live = fixture.app.sessions.list("alice").await.unwrap().sessions;
     assert_eq!(live.iter().map(|session| session.id).collect::<Vec<_>>(), [other.session_id]);
 
@@ -992,22 +996,22 @@ async fn a_logout_ends_the_sessions_of_all_valid_tokens() {
 async fn a_logout_without_a_valid_token_says_that_no_session_was_ended() {
     let fixture = Fixture::with_cookies();
     let own = fixture.cookies().await;
-    let refresh = cookie_of(&own, "__Secure-refresh");
+    let refresh = cookie_of(&own, "__Http-refresh");
     let key = Key::hs256([1; 32]).unwrap();
     let forged = kippu::encode_with_typ(&json!({ "sub": "alice" }), &key, "at+jwt").unwrap();
-    let forged = (format!("Bearer {forged}"), format!("__Host-access={forged}"));
+    let forged = (format!("Bearer {forged}"), format!("__Host-Http-access={forged}"));
     fixture.refresh_keys.replace(KeySet::new(refresh_key(2)));
     for headers in [
         &[("cookie", &*refresh)][..],
         &[("cookie", &forged.1)],
         &[("authorization", &forged.0)],
         &[("authorization", "Bearer x")],
-        &[("cookie", "__Host-access=x; __Secure-refresh=x; __Secure-refresh=.")],
+        &[("cookie", "__Host-Http-access=x; __Http-refresh=x; __Http-refresh=.")],
     ] {
         let headers = [headers, &[SAME_ORIGIN]].concat();
         let answer = fixture.ask("POST", "/auth/logout", &headers, "").await;
         let expected = (NOTHING_VALID.0, NOTHING_VALID.1.to_owned());
-        assert_eq!((answer.refusal(), answer.cleared()), (expected, 3), "{headers:?}");
+        assert_eq!((answer.refusal(), answer.cleared()), (expected, 6), "{headers:?}");
         assert_eq!(answer.header("cache-control"), "no-store");
     }
     let headers = [FORM, SAME_ORIGIN];
@@ -1019,8 +1023,8 @@ async fn a_logout_without_a_valid_token_says_that_no_session_was_ended() {
     let nothing = "invalid_request: no session was ended: refresh_token is missing: send it in a form, \
                    application/x-www-form-urlencoded, or the refresh cookie with the CSRF cookie of \
                    the same login";
-    let page: &[_] = &[SAME_ORIGIN, ("cookie", "theme=dark; __Host-access=")];
-    for (headers, cleared) in [(page, 3), (&[], 0)] {
+    let page: &[_] = &[SAME_ORIGIN, ("cookie", "theme=dark; __Host-Http-access=")];
+    for (headers, cleared) in [(page, 6), (&[], 0)] {
         let answer = fixture.ask("POST", "/auth/logout", headers, "").await;
         assert_eq!((answer.refusal(), answer.cleared()), ((400, nothing.into()), cleared));
     }
@@ -1037,7 +1041,7 @@ async fn nothing_is_cleared_while_the_store_is_away() {
     let fixture = Fixture::with_cookies();
     let own = fixture.cookies().await;
     let id = fixture.app.sessions.list("alice").await.unwrap().sessions[0].id.to_string();
-    let access = cookie_of(&own, "__Host-access");
+    let access = cookie_of(&own, "__Host-Http-access");
     fixture.store.outage(Some(StoreErrorKind::Unavailable));
     let one = format!("/auth/sessions/{id}");
     for (method, path, cookie) in [
@@ -1055,7 +1059,7 @@ async fn nothing_is_cleared_while_the_store_is_away() {
     fixture.store.outage(None);
     assert_eq!(fixture.live().await, 1);
     let answer = fixture.ask("POST", "/auth/logout", &[("cookie", &*own), SAME_ORIGIN], "").await;
-    assert_eq!((answer.status, answer.cleared(), fixture.live().await), (204, 3, 0));
+    assert_eq!((answer.status, answer.cleared(), fixture.live().await), (204, 6, 0));
 }
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
@@ -1100,7 +1104,7 @@ async fn the_answer_names_what_a_request_lacks() {
         (&[FORM], &format!("{full}&scope={}", "x".repeat(8192)), long),
         // A browser whose refresh cookie is gone, or is another login's.
         (&[("cookie", &cookie_of(&own, "__Host-csrf"))], "", &or_cookie),
-        (&[("cookie", &cookie_of(&own, "__Secure-refresh"))], "", &or_cookie),
+        (&[("cookie", &cookie_of(&own, "__Http-refresh"))], "", &or_cookie),
     ];
     for (headers, body, expected) in refresh {
         let answer = fixture.ask("POST", "/auth/refresh", headers, body).await;
@@ -1145,7 +1149,8 @@ async fn the_answer_names_what_a_request_lacks() {
     assert_eq!(fixture.live().await, 2);
     // Without cookies there is nothing to forge.
     assert_eq!(fixture.ask("POST", "/me", &[], "").await.challenge(), (401, "Bearer"));
-    let answer = fixture.ask("GET", "/me", &[("cookie", "__Host-access=\u{e4}\u{ff}")], "").await;
+    let answer =
+        fixture.ask("GET", "/me", &[("cookie", "__Host-Http-access=\u{e4}\u{ff}")], "").await;
     assert_eq!(answer.challenge(), (401, INVALID));
 }
 
@@ -1362,7 +1367,7 @@ async fn a_refresh_cookie_that_was_planted_is_none() {
         cookies.split("; ").find(|cookie| cookie.starts_with(name)).unwrap().to_owned()
     };
     let (own, evil) = (login().await, login().await);
-    let planted = of(&evil, "__Secure-refresh");
+    let planted = of(&evil, "__Http-refresh");
     let unbound = planted.rsplit_once('.').unwrap().0;
     let refresh = async |cookie: &str| {
         fixture.ask("POST", "/auth/refresh", &[("cookie", cookie), same], "").await
@@ -1379,7 +1384,7 @@ async fn a_refresh_cookie_that_was_planted_is_none() {
     for cookie in [format!("{planted}; {own}"), format!("{own}; {unbound}; {planted}")] {
         let answer = refresh(&cookie).await;
         assert_eq!(answer.status, 200, "{cookie}");
-        assert!(answer.cookies().contains("__Host-access"));
+        assert!(answer.cookies().contains("__Host-Http-access"));
     }
 }
 
@@ -1557,7 +1562,8 @@ async fn a_text_that_is_not_a_token_is_not_set_as_a_cookie() {
     let lax = cookies().lax().clear();
     assert_eq!(lax.expires_in(), Duration::ZERO);
     let lax: Vec<_> = lax.into_values().collect();
-    let same_site = lax.iter().map(|value| value.to_str().unwrap().rsplit_once("; ").unwrap().1);
+    let same_site =
+        lax.iter().take(3).map(|value| value.to_str().unwrap().rsplit_once("; ").unwrap().1);
     let expected = ["SameSite=Lax", "SameSite=Strict", "SameSite=Strict"];
     assert_eq!(same_site.collect::<Vec<_>>(), expected);
 }
@@ -1744,12 +1750,14 @@ async fn a_request_of_another_site_is_refused() {
     let headers = [("authorization", &*bearer), ("sec-fetch-site", "cross-site")];
     assert_eq!(fixture.ask("POST", "/me", &headers, "").await.status, 200);
     // Planted by another host of the domain, beside the real one.
-    let planted = format!("{cookie}; __Host-access={token}");
+    let planted = format!("{cookie}; __Host-Http-access={token}");
     assert_eq!(
         fixture.ask("GET", "/me", &[("cookie", &planted)], "").await.challenge(),
         (400, TWO)
     );
-    for other in ["x__Host-access=a; ", "__Host-accessory=a; ", "__Host-access; ", "\"; "] {
+    for other in
+        ["x__Host-Http-access=a; ", "__Host-Http-accessory=a; ", "__Host-Http-access; ", "\"; "]
+    {
         let cookie = format!("{other}{cookie}");
         assert_eq!(fixture.ask("GET", "/me", &[("cookie", &cookie)], "").await.status, 200);
     }
@@ -1924,9 +1932,9 @@ impl Nonsense {
                 "authorization: ",
                 "authorization: Bearer ",
                 "authorization: bearer  ",
-                "cookie: __Host-access=",
-                "cookie: __Secure-refresh=",
-                "cookie: a=b; __Host-access=",
+                "cookie: __Host-Http-access=",
+                "cookie: __Http-refresh=",
+                "cookie: a=b; __Host-Http-access=",
                 "cookie: ",
                 "sec-fetch-site: same-origin",
                 "sec-fetch-site: ",

@@ -273,9 +273,9 @@ fn refresh_form(path: &str, token: &str) -> hyper::Request<Full<Bytes>> {
 /// A logout with a cookie alone. The binding of the refresh cookie does not matter.
 fn with_cookie(tokens: &Tokens, is_refresh: bool, site: &str) -> hyper::Request<Full<Bytes>> {
     let cookie = if is_refresh {
-        format!("__Secure-auth-server-refresh={}.nothing", tokens.refresh)
+        format!("__Http-auth-server-refresh={}.nothing", tokens.refresh)
     } else {
-        format!("__Host-auth-server-access={}", tokens.access)
+        format!("__Host-Http-auth-server-access={}", tokens.access)
     };
     let request = hyper::Request::builder().method("POST").uri("/auth/logout");
     let request = request.header("host", "soak").header("cookie", cookie);

@@ -48,7 +48,7 @@ impl<S: RefreshStore, A> Inner<S, A> {
         request: &Parts,
     ) -> Result<(AccessToken<NoClaims>, Option<&Cookies>), Rejection> {
         let verify = |token: &str| self.guard.0.verifier.verify::<NoClaims>(token);
-        let (token, cookies) = self.guard.authenticate_by(request, verify)?;
+        let (token, cookies) = self.guard.admit_by(request, verify).await?;
         self.sessions.check_live(&token.session_id, &token.subject).await?;
         Ok((token, cookies))
     }
