@@ -1,5 +1,5 @@
-//! Measures the cost of the web layer: an API route with and without a token, and the refresh route
-//! compared with the call behind it.
+//! Measures the cost of the web layer: the extractor compared with the verification that it makes,
+//! an API route with and without a token, and the refresh route compared with the call behind it.
 //!
 //! `cargo bench -p kippu-benches --bench web`. A server and its clients share this process and its
 //! cores, over 64 open connections. The two sides of a comparison take turns, so that other load on
@@ -7,20 +7,29 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a bench that fails ends")]
 
 use std::{
-    env, io,
+    env,
+    hint::black_box,
+    io,
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use axum::{Json, Router, extract::FromRef, routing::get};
+use axum::{
+    Json, Router,
+    extract::{FromRef, FromRequestParts},
+    http::{Request, request::Parts},
+    routing::get,
+};
 use kippu::{
     Algorithm, Key,
     session::{BoxStore, NoClaims, Session, Sessions},
 };
 use kippu_sqlx::SqliteStore;
 use kippu_test_support::servers;
-use kippu_web::{Access, Guard, SessionRoutes};
+use kippu_web::{Access, Cookies, Guard, SessionRoutes};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -46,13 +55,91 @@ fn main() {
             .client("web")
             .access_key(Key::generate(Algorithm::Hs256).unwrap())
             .refresh_key(Key::generate(Algorithm::Hs256).unwrap().with_kid("1"))
+            .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)
+            .unwrap()
             .build()
             .unwrap();
         let sessions = Arc::new(sessions);
+        extractor(&sessions, if is_trial { (1, 2) } else { (201, 2000) }).await;
         let address = serve(&sessions).await;
         api(&sessions, address, rounds, requests).await;
         refresh(&sessions, address, rounds, requests.div_ceil(20)).await;
     });
+}
+
+/// Compares the extractor with `AccessVerifier::verify`, in one thread, on a POST request with the
+/// headers of a browser. A ratio is the median of those of all rounds; a round measures both.
+async fn extractor(sessions: &Arc<Sessions<BoxStore>>, (rounds, calls): (usize, usize)) {
+    let guard = Guard::for_sessions(sessions).cookies(Cookies::new("/auth").unwrap()).unwrap();
+    let tokens = sessions.login("user-12345", &NoClaims {}).await.unwrap();
+    let token = tokens.access_token.clone();
+    let login = async { Ok(tokens) };
+    let page = browser().body(()).unwrap().into_parts().0;
+    let set = guard.set_cookies(&page, login).await.unwrap();
+    let pairs = set.into_values().map(|value| {
+        let value = value.to_str().unwrap();
+        (value.contains("Path=/;"), value.split(';').next().unwrap().to_owned())
+    });
+    let pairs: Vec<String> = pairs.filter_map(|(is_sent, pair)| is_sent.then_some(pair)).collect();
+    let bearer = browser().header("authorization", format!("Bearer {token}"));
+    let cookies = browser().header("cookie", format!("theme=dark; {}", pairs.join("; ")));
+    for (name, request) in [("bearer", bearer), ("cookies", cookies)] {
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        let (mut verify, mut extract, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let verified = nanoseconds(calls, || {
+                let verified = sessions.verify::<NoClaims>(black_box(&token)).unwrap();
+                assert_eq!(black_box(verified).subject.len(), 10);
+            });
+            let extracted = nanoseconds(calls, || {
+                assert_eq!(black_box(access(&mut parts, &guard)).subject.len(), 10);
+            });
+            verify.push(verified);
+            extract.push(extracted);
+            ratios.push(extracted / verified);
+        }
+        println!(
+            "Access<NoClaims>, {name:<8} {:>7.0} ns, verify {:.0} ns: {:.2} x",
+            median(&mut extract),
+            median(&mut verify),
+            median(&mut ratios)
+        );
+    }
+}
+
+/// A request with the headers that browsers send.
+fn browser() -> axum::http::request::Builder {
+    Request::post("/orders")
+        .header("host", "shop.example")
+        .header(
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
+        )
+        .header("accept", "application/json")
+        .header("accept-language", "en-US,en;q=0.5")
+        .header("accept-encoding", "gzip, deflate, br, zstd")
+        .header("content-type", "application/json")
+        .header("origin", "https://shop.example")
+        .header("sec-fetch-dest", "empty")
+        .header("sec-fetch-mode", "cors")
+        .header("sec-fetch-site", "same-origin")
+}
+
+fn access(parts: &mut Parts, guard: &Guard) -> Access<NoClaims> {
+    let access = pin!(Access::<NoClaims>::from_request_parts(black_box(parts), guard));
+    match access.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(access) => access.unwrap(),
+        Poll::Pending => panic!("the extractor waits for nothing"),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a count")]
+fn nanoseconds(calls: usize, mut call: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    for _ in 0..calls {
+        call();
+    }
+    start.elapsed().as_secs_f64() * 1e9 / calls as f64
 }
 
 async fn serve(sessions: &Arc<Sessions<BoxStore>>) -> SocketAddr {

@@ -69,6 +69,7 @@ use super::origin;
 /// # Other settings
 /// - Pages that a server makes, without a script that refreshes: [`Cookies::to_every_path`].
 /// - Pages within frames of other sites: [`Cookies::same_site_none`], [`Cookies::partitioned`].
+///   Each of these two and [`Cookies::lax`] replaces the others.
 /// - A machine of the local network without HTTPS: [`Cookies::insecure_for_development`].
 ///
 /// # Length

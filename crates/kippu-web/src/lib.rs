@@ -222,11 +222,8 @@ impl Guard {
     async fn renew(&self, request: &Parts, rejection: Rejection) -> Result<(), Rejection> {
         let is_curable = match &rejection {
             Rejection::MissingToken => true,
-            // A token in the header counts alone. A session that has ended has no refresh token.
-            Rejection::InvalidToken(error) => {
-                !matches!(error, DecodeError::SessionEnded)
-                    && matches!(bearer::token(&request.headers), Ok(None))
-            }
+            // A token in the header counts alone.
+            Rejection::InvalidToken(_) => matches!(bearer::token(&request.headers), Ok(None)),
             _ => false,
         };
         let Some(renewal) = Renewal::of(request, &self.0.verifier).filter(|_| is_curable) else {

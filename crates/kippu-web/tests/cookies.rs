@@ -18,6 +18,7 @@ use axum::{
     routing::{any, post},
 };
 use kippu::session::{Login, MemoryStore, NoClaims, Session, Sessions, testing::TestSessions};
+use kippu_test_support::log;
 use kippu_web::{Access, CookieError, Cookies, Guard, Rejection, SessionRoutes, SetCookies};
 use tower::ServiceExt;
 
@@ -398,7 +399,12 @@ fn insecure_cookies_refuse_https() {
     }
     let path = Cookies::insecure_for_development("auth", "http://devbox").unwrap_err();
     assert_eq!(path, CookieError::Path);
+    log::prepare();
+    let log = log::Log::default();
+    let guard = tracing::subscriber::set_default(log.clone());
     let cookies = insecure("http://devbox:8080").unwrap();
+    drop(guard);
+    assert!(log.text().contains("cookies are insecure"), "the operator is not warned");
     let https = cookies.clone().allow_origin("https://devbox").unwrap_err();
     assert!(matches!(https, CookieError::InsecureHttps { .. }), "{https}");
     assert!(cookies.clone().allow_origin("http://10.0.0.7:8080").is_ok());

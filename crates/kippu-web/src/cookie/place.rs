@@ -85,10 +85,28 @@ impl Place {
     /// The values of all cookies of the name (RFC 6265 §4.2), but for empty ones, which were
     /// cleared. Other cookies may have anything in them.
     fn values<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h [u8]> {
-        let pairs = headers.get_all(COOKIE).into_iter();
-        pairs.flat_map(|header| header.as_bytes().split(|byte| *byte == b';')).filter_map(|pair| {
+        let pairs = headers.get_all(COOKIE).into_iter().flat_map(|header| Pairs(header.as_bytes()));
+        pairs.filter_map(|pair| {
             let value = pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")?;
             (!value.is_empty()).then_some(value)
         })
+    }
+}
+
+/// The parts of a header between its semicolons.
+struct Pairs<'h>(&'h [u8]);
+
+impl<'h> Iterator for Pairs<'h> {
+    type Item = &'h [u8];
+
+    fn next(&mut self) -> Option<&'h [u8]> {
+        let Self(rest) = self;
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let (pair, behind) = rest.split_at(end);
+        *rest = behind.get(1..).unwrap_or_default();
+        Some(pair)
     }
 }
