@@ -93,14 +93,31 @@ impl Servers {
         let cookies = || {
             let cookies = Cookies::new("/auth").and_then(|cookies| cookies.allow_origin(ALLOWED));
             let cookies = cookies.expect("a path and an origin");
-            if choice == 2 { cookies.named("shop").expect("a name").lax() } else { cookies }
+            match choice {
+                2 => cookies.named("shop").expect("a name").lax(),
+                3 => cookies.to_every_path(),
+                _ => cookies,
+            }
         };
-        let names = match choice {
+        let access = ["__Host-Http-access", "__Host-access"];
+        let refresh = ["__Http-refresh", "__Host-Http-refresh", "__Secure-refresh"];
+        let names: Option<[&[&str]; 3]> = match choice {
             1 => None,
-            2 => Some(["__Host-shop-access", "__Secure-shop-refresh", "__Host-shop-csrf"]),
-            _ => Some(["__Host-access", "__Secure-refresh", "__Host-csrf"]),
+            2 => Some([
+                &["__Host-Http-shop-access", "__Host-shop-access"],
+                &["__Http-shop-refresh", "__Host-Http-shop-refresh", "__Secure-shop-refresh"],
+                &["__Host-shop-csrf"],
+            ]),
+            3 => Some([
+                &access,
+                &["__Host-Http-refresh", "__Http-refresh", "__Secure-refresh"],
+                &["__Host-csrf"],
+            ]),
+            _ => Some([&access, &refresh, &["__Host-csrf"]]),
         };
-        let names = names.map(|names| names.map(str::to_owned));
+        let names = names.map(|kinds| {
+            kinds.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        });
         let bare = Guard::for_sessions(&sessions);
         let with_cookies = bare.clone().cookies(cookies()).expect("short tokens");
         let guard = if names.is_some() { with_cookies.clone() } else { bare };
@@ -416,9 +433,12 @@ fn words(
         (b'j', model.ids[1].clone()),
         (b'k', model.ids[2].clone()),
     ];
-    let names = model.cookies.clone().unwrap_or_else(|| ["a", "r", "c"].map(str::to_owned));
-    let names = names.map(|name| format!("{name}="));
-    words.extend([b'x', b'y', b'z'].into_iter().zip(names));
+    // The names of the cookies, and the earlier ones.
+    let none = || [vec!["a".to_owned()], vec!["r".to_owned()], vec!["c".to_owned()]];
+    let names = model.cookies.clone().unwrap_or_else(none);
+    for (letters, names) in [&b"xE"[..], b"ywF", b"z"].into_iter().zip(names) {
+        words.extend(letters.iter().copied().zip(names.iter().map(|name| format!("{name}="))));
+    }
     // The values of a refresh cookie and of the cookie that it is bound to: valid, just used, of
     // bob.
     let request = Request::post("/").header("sec-fetch-site", "same-origin").body(());

@@ -24,8 +24,8 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub struct Server {
     /// The names of the cookies for the access token, for the refresh token, and against forged
-    /// requests; `None` if the server has no cookies.
-    pub cookies: Option<[String; 3]>,
+    /// requests, each with its earlier names behind it; `None` if the server has no cookies.
+    pub cookies: Option<[Vec<String>; 3]>,
     /// The accepted origins, besides its own.
     pub origins: Vec<String>,
     /// The tokens that it issued.
@@ -108,12 +108,16 @@ impl Request {
         values
     }
 
-    fn only_cookie(&self, name: &str) -> Result<Option<String>, u16> {
-        match &self.cookies(name)[..] {
-            [] => Ok(None),
-            [value] => String::from_utf8(value.clone()).map(Some).map_err(|_| 400),
-            _ => Err(400),
+    /// The only value of the first of these names that the request has.
+    fn only_cookie(&self, names: &[String]) -> Result<Option<String>, u16> {
+        for name in names {
+            match &self.cookies(name)[..] {
+                [] => {}
+                [value] => return String::from_utf8(value.clone()).map(Some).map_err(|_| 400),
+                _ => return Err(400),
+            }
         }
+        Ok(None)
     }
 
     /// Returns the nonempty parameters of a form, or an error; nothing if the body is not a form.
@@ -263,12 +267,19 @@ impl Server {
         digest.update("kippu refresh cookie\0");
         digest.update(csrf);
         let suffix = format!(".{}", URL_SAFE_NO_PAD.encode(&digest.finalize()[..16]));
-        let mut bound = Vec::new();
-        for value in request.cookies(refresh) {
-            let value = String::from_utf8(value).unwrap_or_default();
-            bound.extend(value.strip_suffix(&suffix).map(str::to_owned));
+        for name in refresh {
+            let mut bound = Vec::new();
+            for value in request.cookies(name) {
+                let value = String::from_utf8(value).unwrap_or_default();
+                bound.extend(value.strip_suffix(&suffix).map(str::to_owned));
+            }
+            match bound.len() {
+                0 => {}
+                1 => return Ok(bound.pop()),
+                _ => return Err(400),
+            }
         }
-        if bound.len() > 1 { Err(400) } else { Ok(bound.pop()) }
+        Ok(None)
     }
 
     /// Returns the answer of the session routes, and notes which sessions end.
@@ -371,12 +382,12 @@ impl Server {
             .collect();
         let mut access: Vec<String> = request.bearer()?.into_iter().collect();
         let is_explicit = !texts.is_empty() || !access.is_empty();
-        if let Some([access_name, refresh_name, _]) = &self.cookies {
-            let read = |name| {
-                let values = request.cookies(name).into_iter();
+        if let Some([access_names, refresh_names, _]) = &self.cookies {
+            let read = |names: &[String]| {
+                let values = names.iter().flat_map(|name| request.cookies(name));
                 values.filter_map(|value| String::from_utf8(value).ok()).collect::<Vec<_>>()
             };
-            let (of_refresh, of_access) = (read(refresh_name), read(access_name));
+            let (of_refresh, of_access) = (read(refresh_names), read(access_names));
             let is_without = of_refresh.is_empty() && of_access.is_empty();
             match self.origin(request) {
                 From::ThisSite => {
@@ -529,7 +540,7 @@ mod tests {
     #[test]
     fn an_origin_is_its_own_or_allowed() {
         let server = Server {
-            cookies: Some(["a", "r", "c"].map(str::to_owned)),
+            cookies: Some(["a", "r", "c"].map(|name| vec![name.to_owned()])),
             origins: vec!["https://app.example".into()],
             tokens: Vec::new(),
             subjects: Vec::new(),
