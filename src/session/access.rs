@@ -146,22 +146,37 @@ impl AccessVerifier {
         Ok(token)
     }
 
-    /// Returns a future that completes when the token is no longer valid: when its session is known
-    /// to have ended, if the verifier has [`ended_sessions`](Self::ended_sessions), or when it
-    /// expires. Use it for connections that last longer than a request, for example a socket or a
-    /// stream of events. `sleep` is the timer of the runtime.
+    /// Returns a future that completes when [`verify`](Self::verify) would refuse the token, with
+    /// the reason. Use it for connections that last longer than a request, for example a socket or
+    /// a stream of events. `sleep` is the timer of the runtime, for example `tokio::time::sleep`.
     ///
-    /// While the store cannot be read, so that the verifier does not know whether the session has
-    /// ended, the future does not complete.
+    /// | output | when |
+    /// |---|---|
+    /// | [`Expired`](TokenEnd::Expired) | at the expiry plus the verifier's leeway, by its clock; at most a second later |
+    /// | [`SessionEnded`](TokenEnd::SessionEnded) | as soon as the verifier's [`EndedSessions`] have read that the session has ended, within their [`max_lag`](super::EndedOptions::max_lag) |
+    /// | [`EndedUnknown`](TokenEnd::EndedUnknown) | as soon as they are not [fresh](EndedSessions::is_fresh), because the store cannot be read; never with [`accept_when_stale`](super::EndedOptions::accept_when_stale) |
+    ///
+    /// **Without [`ended_sessions`](Self::ended_sessions)** the future only completes when the
+    /// token expires. A key that is removed from the verifier's keys does not complete it.
+    ///
+    /// The expiry is a time of day, which can be set. The future reads the clock at least once a
+    /// minute, so it notices a clock that has jumped forward within a minute. After a step back the
+    /// token is valid for longer, as it is for `verify`. A follower whose
+    /// [`run`](EndedSessions::run) has been dropped is noticed within a minute, too.
+    ///
+    /// No end is missed: the future completes at once for a token that has already ended. Dropping
+    /// it loses nothing, so that it can be one branch of a `select!`, and be made again. It owns
+    /// what it needs: with claims and a timer that are `Send + 'static`, it is, too. While it waits
+    /// it is woken once a minute.
     ///
     /// ```
     /// # use kippu::session::{AccessToken, AccessVerifier, NoClaims, TokenEnd};
-    /// # async fn next_message() {}
+    /// # async fn talk() {}
+    /// # async fn close(reason: TokenEnd) {}
     /// # async fn example(verifier: &AccessVerifier, token: &AccessToken<NoClaims>) {
-    /// let ended = verifier.ended(token, tokio::time::sleep);
     /// tokio::select! {
-    ///     message = next_message() => { /* … */ }
-    ///     TokenEnd::SessionEnded | TokenEnd::Expired = ended => { /* close the socket */ }
+    ///     () = talk() => {} // until the client leaves
+    ///     end = verifier.ended(token, tokio::time::sleep) => close(end).await,
     /// }
     /// # }
     /// ```
@@ -176,10 +191,11 @@ impl AccessVerifier {
     {
         let (ended, validation) = (self.ended.clone(), self.validation.clone());
         let (session, expires_at) = (token.session_id, token.expires_at);
+        let lifetime = expires_at.saturating_since(token.issued_at);
         async move {
-            let mut has_ended = pin!(async {
+            let mut refused = pin!(async {
                 match &ended {
-                    Some(ended) => ended.wait(&session).await,
+                    Some(ended) => ended.wait(&session, lifetime).await,
                     None => pending().await,
                 }
             });
@@ -191,8 +207,10 @@ impl AccessVerifier {
                 // At most a minute at a time, because the clock may be set or the machine may
                 // sleep.
                 let part = pin!(sleep(left.min(Duration::from_secs(60))));
-                if first_of(has_ended.as_mut(), part).await {
-                    return TokenEnd::SessionEnded;
+                match first_of(refused.as_mut(), part).await {
+                    Some(DecodeError::SessionEnded) => return TokenEnd::SessionEnded,
+                    Some(_) => return TokenEnd::EndedUnknown,
+                    None => {}
                 }
             }
         }
@@ -287,7 +305,7 @@ impl fmt::Debug for AccessVerifier {
     }
 }
 
-/// Why an access token is no longer accepted.
+/// Why an access token is no longer accepted; see [`AccessVerifier::ended`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenEnd {
@@ -295,4 +313,18 @@ pub enum TokenEnd {
     SessionEnded,
     /// The token has expired, by the verifier's clock and with its leeway.
     Expired,
+    /// It is not known whether the session has ended, because the store was not read lately. A
+    /// request would get 503.
+    EndedUnknown,
+}
+
+impl fmt::Display for TokenEnd {
+    /// Prints a text for the client, for example as the reason in a WebSocket's close frame.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SessionEnded => "the session has ended",
+            Self::Expired => "the access token has expired",
+            Self::EndedUnknown => "it is not known whether the session has ended",
+        })
+    }
 }

@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use core::{
     fmt,
     future::Future,
+    pin::pin,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -16,7 +17,10 @@ use std::{
     time::Instant,
 };
 
-use self::{set::IdSet, waiting::Waiters};
+use self::{
+    set::IdSet,
+    waiting::{Waiters, first_of},
+};
 use super::{
     id::SessionId,
     store::{BoxStore, EndedCursor, RefreshStore, StoreError},
@@ -246,7 +250,7 @@ impl EndedSessions {
     {
         let mut was_fresh = false;
         loop {
-            let polled = self.poll().await;
+            let polled = self.poll_and_watch(&mut sleep).await;
             let is_fresh = self.is_fresh();
             if is_fresh && !was_fresh {
                 tracing::info!(target: "kippu::session", "it is known which sessions have ended");
@@ -258,8 +262,31 @@ impl EndedSessions {
             was_fresh = is_fresh;
             let pause = self.inner.options.max_lag / 10;
             let pause = if polled.is_err() { pause.min(AGAIN) } else { pause };
+            let pause = self.fresh_for().map_or(pause, |left| left.min(pause));
             self.inner.waiters.nap(sleep(pause)).await;
         }
+    }
+
+    /// As [`poll`](Self::poll), and has the waiting sockets look again when the verifier is no
+    /// longer fresh, however long the store takes.
+    async fn poll_and_watch<F>(
+        &self,
+        sleep: &mut (impl FnMut(Duration) -> F + Send),
+    ) -> Result<(), EndedError>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let mut polling = pin!(self.poll());
+        while let Some(left) = self.fresh_for() {
+            if let Some(polled) = first_of(polling.as_mut(), pin!(sleep(left))).await {
+                return polled;
+            }
+        }
+        // Where stale state is accepted, nothing has changed for them.
+        if !self.inner.options.accepts_when_stale {
+            self.inner.waiters.wake_all();
+        }
+        polling.await
     }
 
     /// Has [`run`](Self::run) read the log at once, when something tells that it has grown: a
@@ -302,10 +329,19 @@ impl EndedSessions {
     /// Whether the last reading that was applied wholly began at most
     /// [`max_lag`](EndedOptions::max_lag) ago.
     pub fn is_fresh(&self) -> bool {
+        self.fresh_for().is_some()
+    }
+
+    /// Returns how long it takes until the verifier is not fresh, without a further reading.
+    fn fresh_for(&self) -> Option<Duration> {
         let Inner { fresh_until, options, .. } = &*self.inner;
         let until = fresh_until.load(Ordering::Acquire);
-        // 0: nothing was read yet, however little time has passed.
-        until > 0 && nanos(options.elapsed.now()) <= until
+        if until == 0 {
+            // Nothing was read yet, however little time has passed.
+            return None;
+        }
+        let left = until.checked_sub(nanos(options.elapsed.now()))?;
+        Some(Duration::from_nanos(left.saturating_add(1)))
     }
 
     /// Whether the session is known to have ended.
@@ -313,9 +349,12 @@ impl EndedSessions {
         self.inner.ids.contains(id)
     }
 
-    /// Waits until it is known that the session has ended.
-    pub(super) async fn wait(&self, id: &SessionId) {
-        self.inner.waiters.wait(id, || self.contains(id)).await;
+    /// Waits until [`check`](Self::check) refuses the session of a token that lives so long.
+    ///
+    /// A task is woken when its session ends and, by [`run`](Self::run), when the verifier is no
+    /// longer fresh. If `run` has been dropped, the caller polls again.
+    pub(super) async fn wait(&self, session: &SessionId, lifetime: Duration) -> DecodeError {
+        self.inner.waiters.wait(session, || self.check(session, lifetime).err()).await
     }
 
     /// Checks the session of a token that lives so long.

@@ -11,17 +11,17 @@ use kippu::{
     session::{
         AccessToken, AccessVerifier, ConfigError, EndedError, EndedOptions, EndedSessions,
         MemoryStore, NoClaims, RefreshStore, RevokeReason, SessionError, Sessions, SessionsBuilder,
-        TokenEnd, TokenResponse,
+        TokenResponse,
         conformance::{Fault, Faulty, Method},
         store::InsertRequest,
     },
 };
-use kippu_test_support::{clock::TestClock, log::Log};
+use kippu_test_support::log::Log;
 use tokio::time::{sleep, timeout};
 
-type Store = Arc<Faulty<MemoryStore>>;
+pub(crate) type Store = Arc<Faulty<MemoryStore>>;
 
-const LAG: Duration = Duration::from_millis(200);
+pub(crate) const LAG: Duration = Duration::from_millis(200);
 const REFUSED: &str =
     "it is not known whether the session has ended: the store was not read lately";
 
@@ -29,11 +29,11 @@ fn key() -> Key {
     Key::hs256([0x5a; 32]).unwrap()
 }
 
-fn store() -> Store {
+pub(crate) fn store() -> Store {
     Arc::new(Faulty::new(MemoryStore::new(1000)))
 }
 
-fn builder(store: &Store) -> SessionsBuilder<Store> {
+pub(crate) fn builder(store: &Store) -> SessionsBuilder<Store> {
     Sessions::builder(store.clone())
         .issuer("https://auth.example")
         .audience("api")
@@ -42,15 +42,15 @@ fn builder(store: &Store) -> SessionsBuilder<Store> {
         .refresh_key(Key::hs256([0x5b; 32]).unwrap().with_kid("1"))
 }
 
-fn verifier(ended: &EndedSessions) -> AccessVerifier {
+pub(crate) fn verifier(ended: &EndedSessions) -> AccessVerifier {
     AccessVerifier::new(key(), "https://auth.example", "api").ended_sessions(ended.clone())
 }
 
-fn options() -> EndedOptions {
+pub(crate) fn options() -> EndedOptions {
     EndedOptions::new().max_lag(LAG)
 }
 
-async fn login(sessions: &Sessions<Store>) -> TokenResponse {
+pub(crate) async fn login(sessions: &Sessions<Store>) -> TokenResponse {
     sessions.login("alice", &NoClaims {}).await.unwrap()
 }
 
@@ -232,48 +232,6 @@ async fn the_purge_trims_the_log() {
     let ended = EndedSessions::follow(store, options());
     ended.poll().await.unwrap();
     assert!(ended.contains(&tokens.session_id), "the log contained the session");
-}
-
-#[tokio::test]
-async fn a_socket_learns_when_its_session_ends() {
-    let store = store();
-    let sessions = builder(&store).build().unwrap();
-    let ended = EndedSessions::follow(store.clone(), options());
-    let verifier = verifier(&ended);
-    let [tokens, others] = [login(&sessions).await, login(&sessions).await];
-    ended.poll().await.unwrap();
-    let token: AccessToken<NoClaims> = verifier.verify(&tokens.access_token).unwrap();
-    let mut socket = tokio::spawn(verifier.ended(&token, sleep));
-    sessions.logout(&others.refresh_token).await.unwrap();
-    ended.poll().await.unwrap();
-    assert!(timeout(LAG, &mut socket).await.is_err(), "another session has ended");
-    sessions.logout(&tokens.refresh_token).await.unwrap();
-    assert!(!socket.is_finished());
-    ended.poll().await.unwrap();
-    assert_eq!(timeout(LAG, socket).await.unwrap().unwrap(), TokenEnd::SessionEnded);
-    // A socket that is opened too late.
-    let late = timeout(LAG, verifier.ended(&token, sleep)).await;
-    assert_eq!(late.unwrap(), TokenEnd::SessionEnded);
-}
-
-#[tokio::test]
-async fn a_socket_learns_when_its_token_expires() {
-    const START: i64 = 1_795_478_400_000;
-    let clock = TestClock::at(START);
-    let store = store();
-    let sessions = builder(&store).clock(clock).build().unwrap();
-    let tokens = login(&sessions).await;
-    let token: AccessToken<NoClaims> = sessions.verify(&tokens.access_token).unwrap();
-    let naps = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&naps);
-    let nap = move |duration: Duration| {
-        told.lock().unwrap().push(duration.as_secs());
-        clock.advance(i64::try_from(duration.as_millis()).unwrap());
-        std::future::ready(())
-    };
-    assert_eq!(sessions.verifier().ended(&token, nap).await, TokenEnd::Expired);
-    // 15 minutes and a leeway of one, in naps of one minute.
-    assert_eq!(*naps.lock().unwrap(), [60; 16]);
 }
 
 #[tokio::test]

@@ -13,5 +13,6 @@ mod ended;
 mod flows;
 mod log;
 mod policies;
+mod sockets;
 mod testing;
 mod threats;

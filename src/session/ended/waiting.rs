@@ -42,23 +42,26 @@ impl Waiters {
             }
             ids.iter().filter_map(|id| state.for_sessions.remove(id)).flatten().collect()
         };
-        // After the lock is released, because a waker may run code that takes it.
-        for (_, waker) in woken {
-            waker.wake();
-        }
+        wake(woken);
     }
 
-    /// Waits until `has_ended` returns true for this session. It is called again after each
-    /// [`wake`](Self::wake) for the session.
-    pub(super) async fn wait(&self, id: &SessionId, has_ended: impl Fn() -> bool) {
+    /// Wakes the tasks that wait for any session.
+    pub(super) fn wake_all(&self) {
+        let places = mem::take(&mut self.state().for_sessions);
+        wake(places.into_values().flatten());
+    }
+
+    /// Waits until `end` returns something for this session. It is called again after each
+    /// [`wake`](Self::wake) for the session, and each [`wake_all`](Self::wake_all).
+    pub(super) async fn wait<T>(&self, id: &SessionId, end: impl Fn() -> Option<T>) -> T {
         let mut place = Place { waiters: self, id, number: None };
         poll_fn(|context| {
             place.take(context);
-            // `has_ended` is called after the place is taken: an earlier wake is visible in it, and
-            // a later one finds the place.
-            if has_ended() { Poll::Ready(()) } else { Poll::Pending }
+            // `end` is called after the place is taken: the cause of an earlier wake is visible in
+            // it, and a later wake finds the place.
+            end().map_or(Poll::Pending, Poll::Ready)
         })
-        .await;
+        .await
     }
 
     /// Ends the current [`nap`](Self::nap), or the next one.
@@ -81,6 +84,13 @@ impl Waiters {
             if mem::take(&mut state.is_wanted) { Poll::Ready(()) } else { Poll::Pending }
         });
         first_of(core::pin::pin!(wanted), core::pin::pin!(sleep)).await;
+    }
+}
+
+/// Wakes tasks. The lock has to be released, because a waker may run code that takes it.
+fn wake(places: impl IntoIterator<Item = (u64, Waker)>) {
+    for (_, waker) in places {
+        waker.wake();
     }
 }
 
@@ -119,16 +129,15 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Waits for one of two futures. Returns whether the first one completed first.
-pub(in crate::session) async fn first_of(
-    mut first: Pin<&mut impl Future<Output = ()>>,
+/// Waits for one of two futures. Returns the output of the first one, or `None` if the second one
+/// completed before it.
+pub(in crate::session) async fn first_of<T>(
+    mut first: Pin<&mut impl Future<Output = T>>,
     mut second: Pin<&mut impl Future<Output = ()>>,
-) -> bool {
-    poll_fn(|context| {
-        if first.as_mut().poll(context).is_ready() {
-            return Poll::Ready(true);
-        }
-        second.as_mut().poll(context).map(|()| false)
+) -> Option<T> {
+    poll_fn(|context| match first.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => second.as_mut().poll(context).map(|()| None),
     })
     .await
 }
@@ -161,7 +170,7 @@ mod tests {
     #[test]
     fn tasks_that_wait_for_a_session_are_woken_and_no_others() {
         let (waiters, ended) = (Waiters::default(), AtomicBool::new(false));
-        let has_ended = || ended.load(Ordering::SeqCst);
+        let has_ended = || ended.load(Ordering::SeqCst).then_some(());
         let [one, other] = [(); 2].map(|()| Arc::<Counted>::default());
         let (first, second) = (id(1), id(2));
         let mut wait_for_one = pin!(waiters.wait(&first, has_ended));
@@ -183,6 +192,27 @@ mod tests {
         assert_eq!(woken, [1, 0]);
         assert!(wait_for_one.as_mut().poll(&mut context).is_ready());
         assert!(waiters.state().for_sessions.is_empty());
+    }
+
+    /// The session ends after the task has looked, and before it sleeps.
+    #[test]
+    fn a_wake_between_the_check_and_the_await_is_not_lost() {
+        for wake in [|waiters: &Waiters| waiters.wake(&[id(1)]), Waiters::wake_all] {
+            let (waiters, ended) = (Waiters::default(), AtomicBool::new(false));
+            let look = || {
+                let seen = ended.swap(true, Ordering::SeqCst);
+                wake(&waiters);
+                seen.then_some("ended")
+            };
+            let counted = Arc::<Counted>::default();
+            let waker = Waker::from(Arc::clone(&counted));
+            let mut context = Context::from_waker(&waker);
+            let session = id(1);
+            let mut wait = pin!(waiters.wait(&session, look));
+            assert!(wait.as_mut().poll(&mut context).is_pending());
+            assert_eq!(counted.0.load(Ordering::SeqCst), 1, "the task is polled again");
+            assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready("ended"));
+        }
     }
 
     #[test]
