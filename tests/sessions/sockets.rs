@@ -250,7 +250,7 @@ async fn a_follower_that_no_longer_runs_is_noticed_at_the_next_nap() {
     assert_eq!(*naps.lock().unwrap(), [60]);
 }
 
-/// Each waits by one timer, and is woken by nothing but the end of its own session.
+/// Each socket waits for one timer, and only the end of its session wakes it.
 #[tokio::test]
 async fn ten_thousand_sockets_wait_without_polling() {
     const SOCKETS: usize = 10_000;

@@ -58,19 +58,22 @@ impl<C> Access<C> {
         Ok(self.token.require_recent(max_age)?)
     }
 
-    /// Returns a future that resolves when the token ends: when its session is known to have ended,
-    /// where the verifier has [`EndedSessions`](kippu::session::EndedSessions), or when the token
-    /// expires. A socket or a stream that outlives its request waits for it. `sleep` is the timer
-    /// of the runtime; see [`AccessVerifier::ended`].
+    /// Returns a future that completes when the token is no longer valid, with the reason: it has
+    /// expired, or its session is known to have ended, or it is not known whether it has. A socket
+    /// or a stream that outlives its request closes then: see [`sockets`](crate::sockets). `sleep`
+    /// is the timer of the runtime. Of the three, the future only knows the first one if the
+    /// verifier has no [`EndedSessions`](kippu::session::EndedSessions); the rest is on the page of
+    /// [`AccessVerifier::ended`].
     ///
     /// ```
-    /// # use kippu::session::NoClaims;
+    /// # use kippu::session::{NoClaims, TokenEnd};
     /// # use kippu_web::Access;
-    /// # async fn next_message() {}
+    /// # async fn talk() {}
+    /// # async fn close(reason: TokenEnd) {}
     /// # async fn example(token: Access<NoClaims>) {
     /// tokio::select! {
-    ///     message = next_message() => { /* … */ }
-    ///     _ = token.ended(tokio::time::sleep) => { /* close the stream */ }
+    ///     () = talk() => {} // until the client leaves
+    ///     end = token.ended(tokio::time::sleep) => close(end).await,
     /// }
     /// # }
     /// ```

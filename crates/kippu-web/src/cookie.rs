@@ -24,8 +24,8 @@ use super::origin;
 ///
 /// # Requests of other sites
 /// A browser sends cookies with the requests of every page. So a request with one, of a method
-/// other than GET, HEAD and OPTIONS, or one for a WebSocket, has to come from a page of the same
-/// origin, or of one that was [allowed](Cookies::allow_origin):
+/// other than GET, HEAD and OPTIONS, has to come from a page of the same origin, or of one that was
+/// [allowed](Cookies::allow_origin):
 ///
 /// | the request has | answer |
 /// |---|---|
@@ -36,7 +36,9 @@ use super::origin;
 /// | neither of the two, and no such `X-CSRF-Token` | 403: one of these headers is missing |
 /// | anything else | 403: it comes from another site |
 ///
-/// So GET, HEAD and OPTIONS must change nothing. [`Guard::set_cookies`](super::Guard::set_cookies)
+/// So GET, HEAD and OPTIONS must change nothing. A page of any site may open a WebSocket and read
+/// it: its handshake (`Upgrade`, or CONNECT in HTTP/2) has to have an `Origin` that is the one of
+/// its `Host`, or allowed, whatever other headers it has. [`Guard::set_cookies`](super::Guard::set_cookies)
 /// asks before a login. Behind a proxy that changes `Host`, the origin that users see has to be
 /// allowed for browsers without Fetch Metadata; a `Host` with the usual port of the scheme is the
 /// same as one without.

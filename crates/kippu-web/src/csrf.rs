@@ -4,12 +4,12 @@
 
 use http::{
     Method,
-    header::{HOST, ORIGIN, UPGRADE},
+    header::{HOST, ORIGIN},
     request::Parts,
 };
 use subtle::ConstantTimeEq;
 
-use super::{cookie::Cookies, origin, rejection::Rejection};
+use super::{cookie::Cookies, handshake::is_handshake, origin, rejection::Rejection};
 
 /// The header in which a script repeats the CSRF cookie, where the client does not say where a
 /// request comes from.
@@ -19,7 +19,7 @@ const CSRF_HEADER: &str = "x-csrf-token";
 const SITE: &str = "sec-fetch-site";
 
 /// Checks the headers that browsers set and no page can change: Fetch Metadata, then `Origin`. If
-/// both are missing, checks the double submit.
+/// both are missing, checks the double submit. The handshake of a WebSocket needs `Origin`.
 ///
 /// # Errors
 /// [`Rejection::CrossSite`] if another site sent the request. [`Rejection::UnknownOrigin`] if the
@@ -28,7 +28,7 @@ pub(super) fn check(cookies: &Cookies, request: &Parts) -> Result<(), Rejection>
     // A page of another origin can send these, and does not get to read the answer; but for a
     // WebSocket, which every page may open and read (RFC 6455 §10.2).
     let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if is_safe && !request.headers.contains_key(UPGRADE) {
+    if is_safe && !is_handshake(request) {
         return Ok(());
     }
     check_sender(cookies, request)
@@ -42,7 +42,7 @@ pub(super) fn check(cookies: &Cookies, request: &Parts) -> Result<(), Rejection>
 pub(super) fn may_refresh(cookies: &Cookies, request: &Parts) -> bool {
     let Parts { method, headers, .. } = request;
     let is_unsuitable = matches!(*method, Method::OPTIONS | Method::CONNECT | Method::TRACE)
-        || headers.contains_key(UPGRADE)
+        || is_handshake(request)
         || SPECULATIVE.iter().any(|name| headers.contains_key(*name));
     !is_unsuitable && (check_sender(cookies, request).is_ok() || is_navigation(cookies, request))
 }
@@ -67,12 +67,17 @@ fn is_navigation(cookies: &Cookies, request: &Parts) -> bool {
 
 /// Checks that a page of this site, or of one that is allowed, sent a request.
 fn check_sender(cookies: &Cookies, request: &Parts) -> Result<(), Rejection> {
+    let opens_socket = is_handshake(request);
     let origin = one(request, ORIGIN.as_str());
     let is_allowed = || matches!(origin, Ok(Some(origin)) if cookies.allows(origin));
     let is_meant = match (one(request, SITE), origin) {
+        // Every browser sends `Origin` with a handshake (RFC 6455 §4.1): nothing replaces it.
+        (_, Ok(None)) if opens_socket => return Err(Rejection::UnknownOrigin),
         // `none` is the user, at the address bar.
-        (Ok(Some("same-origin" | "none")), _) => true,
-        (Ok(None), Ok(Some(origin))) => is_allowed() || is_own(request, origin),
+        (Ok(Some("same-origin" | "none")), _) if !opens_socket => true,
+        (Ok(None | Some("same-origin" | "none")), Ok(Some(origin))) => {
+            is_allowed() || is_own(request, origin)
+        }
         (Ok(None), Ok(None)) if is_repeated(cookies, request) => true,
         (Ok(None), Ok(None)) => return Err(Rejection::UnknownOrigin),
         _ => is_allowed(),

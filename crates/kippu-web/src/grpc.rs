@@ -35,7 +35,13 @@ impl Rejection {
     /// | 13 `INTERNAL` | the server is set up wrongly |
     pub fn grpc_status(&self) -> (i32, &'static str) {
         let code = match (self, self.status().as_u16()) {
-            (Self::TwoTokens | Self::MalformedHeader { .. } | Self::InvalidGrant(_), _)
+            (
+                Self::TwoTokens
+                | Self::MalformedHeader { .. }
+                | Self::Subprotocols { .. }
+                | Self::InvalidGrant(_),
+                _,
+            )
             | (_, 401) => 16,
             (_, 403) => 7,
             (_, 400) => 3,

@@ -45,10 +45,17 @@
 pub mod axum_login {}
 #[doc = include_str!("cookies_in_development.md")]
 pub mod cookies_in_development {}
+#[doc = include_str!("production.md")]
+pub mod production {}
+#[doc = include_str!("proxies.md")]
+pub mod proxies {}
 #[doc = include_str!("refresh_in_requests.md")]
 pub mod refresh_in_requests {}
 #[doc = include_str!("servers.md")]
 pub mod servers {}
+// tests/frameworks compiles its examples, which need more of axum than this crate.
+#[cfg_attr(not(doctest), doc = include_str!("sockets.md"))]
+pub mod sockets {}
 
 mod access;
 mod answer;
@@ -66,6 +73,7 @@ mod extract;
 mod form;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod handshake;
 mod layer;
 mod live;
 mod login;
@@ -109,11 +117,12 @@ use self::{live::AnySessions, renewal::Renewal};
 /// |---|---|
 /// | `Authorization: Bearer …` (RFC 6750 §2.1) | this token alone, whatever cookies the browser adds; where it is not valid, no cookie replaces it |
 /// | the access cookie, with [`Guard::cookies`] | the cookie, and where the request comes from: see [`Cookies`] |
-/// | `Authorization` of another scheme | the cookie, if there is one |
+/// | a token among the subprotocols of a WebSocket, with [`Guard::subprotocol_tokens`] | this token alone, in the same way |
+/// | `Authorization` of another scheme | the subprotocols or the cookie, if there is one |
 /// | neither | 401, or `None` for `Option<Access>` |
 ///
-/// A token is never read from the URL or a form (RFC 9700 §4.3.2). Two `Authorization` headers, or
-/// two cookies of one name, are a 400.
+/// A token is never read from the URL or a form (RFC 9700 §4.3.2). Two `Authorization` headers, two
+/// cookies of one name, or tokens in both `Authorization` and the subprotocols are a 400.
 #[derive(Clone, Debug)]
 pub struct Guard(Arc<Admission>);
 
@@ -124,24 +133,28 @@ struct Admission {
     /// None for a guard that verifies alone.
     sessions: Option<AnySessions>,
     cookies: Option<Cookies>,
+    /// Whether tokens may be among the subprotocols of a WebSocket.
+    subprotocol_tokens: bool,
 }
 
 impl Guard {
     /// Lets in requests whose access token `verifier` verifies: the guard of a server that does not
     /// have the sessions.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
-        Self(Arc::new(Admission { verifier: verifier.into(), sessions: None, cookies: None }))
+        Self::with(verifier.into(), None)
     }
 
     /// Lets in requests whose access token the [`verifier`](Sessions::verifier) of these sessions
     /// verifies. Only a guard that is made like this can be asked for live sessions ([`Live`],
     /// [`GuardLayer::live`]).
     pub fn for_sessions<S: RefreshStore>(sessions: &Arc<Sessions<S>>) -> Self {
-        Self(Arc::new(Admission {
-            verifier: Arc::clone(sessions.verifier()),
-            sessions: Some(AnySessions::new(Arc::clone(sessions))),
-            cookies: None,
-        }))
+        let any = AnySessions::new(Arc::clone(sessions));
+        Self::with(Arc::clone(sessions.verifier()), Some(any))
+    }
+
+    fn with(verifier: Arc<AccessVerifier>, sessions: Option<AnySessions>) -> Self {
+        let admission = Admission { verifier, sessions, cookies: None, subprotocol_tokens: false };
+        Self(Arc::new(admission))
     }
 
     /// Lets in requests that have the token in a cookie, too. One that changes something has to
@@ -180,6 +193,27 @@ impl Guard {
         let mut admission = Arc::unwrap_or_clone(self.0);
         admission.cookies = Some(cookies);
         Ok(Self(Arc::new(admission)))
+    }
+
+    /// Lets in handshakes of WebSockets that have the token among their subprotocols, too: the only
+    /// header of a handshake that a page can set. The client offers the token behind
+    /// `kippu.bearer.`, and another subprotocol, which the server selects:
+    ///
+    /// ```js
+    /// new WebSocket("wss://api.example/feed", ["feed.v1", `kippu.bearer.${accessToken}`])
+    /// ```
+    ///
+    /// The server must select the other one and never repeat the token. It does so if it chooses
+    /// from a fixed list, as `WebSocketUpgrade::protocols(["feed.v1"])` of axum does. A handshake
+    /// without another one is a 400 ([`Rejection::Subprotocols`]). A page of any origin may send
+    /// such a handshake, because it needs the token for that.
+    ///
+    /// Proxies log `Sec-WebSocket-Protocol` more readily than `Authorization`: see
+    /// [`proxies`](crate::proxies).
+    #[must_use]
+    pub fn subprotocol_tokens(self) -> Self {
+        let admission = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Admission { subprotocol_tokens: true, ..admission }))
     }
 
     /// Verifies the access token of a request. Handlers of axum extract an [`Access`] instead,
@@ -317,8 +351,12 @@ impl Guard {
     /// The token that a request is judged by, and the cookies, if it is in one. A browser adds its
     /// cookies to whatever a page sends; an explicit header is what the client means.
     fn credential<'r>(&self, request: &'r Parts) -> Result<(&'r str, Option<&Cookies>), Rejection> {
-        if let Some(token) = bearer::token(&request.headers)? {
-            return Ok((token, None));
+        let header = bearer::token(&request.headers)?;
+        let offered = if self.0.subprotocol_tokens { handshake::token(request)? } else { None };
+        match (header, offered) {
+            (Some(_), Some(_)) => return Err(handshake::BESIDE_HEADER),
+            (Some(token), None) | (None, Some(token)) => return Ok((token, None)),
+            (None, None) => {}
         }
         let cookies = self.0.cookies.as_ref().ok_or(Rejection::MissingToken)?;
         let renewal = Renewal::of(request, &self.0.verifier);

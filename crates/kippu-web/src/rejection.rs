@@ -37,6 +37,13 @@ pub enum Rejection {
         /// `Authorization` or `Cookie`.
         header: &'static str,
     },
+    /// 400 `invalid_request`: the subprotocols of a WebSocket's handshake have a token that cannot
+    /// be used; see [`Guard::subprotocol_tokens`](super::Guard::subprotocol_tokens).
+    #[error("the request's subprotocols: {reason}")]
+    Subprotocols {
+        /// Why not.
+        reason: &'static str,
+    },
     /// 401 `invalid_token`: it is not verified, or expired.
     #[error("the access token: {0}")]
     InvalidToken(DecodeError),
@@ -69,7 +76,8 @@ pub enum Rejection {
     /// 403 `access_denied`: a request that a browser may have sent with its cookies does not say
     /// where it comes from.
     #[error(
-        "the request has none of Sec-Fetch-Site, Origin, and X-CSRF-Token with the value of the CSRF cookie"
+        "the request has none of Sec-Fetch-Site, Origin, and X-CSRF-Token with the value of the CSRF \
+         cookie, or it is the handshake of a WebSocket without Origin"
     )]
     UnknownOrigin,
     /// 503 with `Retry-After`: for example, the store is away, or was not read lately for the
@@ -130,6 +138,7 @@ impl Rejection {
             }
             Self::TwoTokens
             | Self::MalformedHeader { .. }
+            | Self::Subprotocols { .. }
             | Self::InvalidGrant(_)
             | Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::InsufficientScope { .. }
@@ -163,6 +172,7 @@ impl Rejection {
             Self::MalformedHeader { .. } => {
                 ("invalid_request", "the header Authorization is not Bearer and a token")
             }
+            Self::Subprotocols { reason } => ("invalid_request", *reason),
             // The one that a client can do something about: it refreshes.
             Self::InvalidToken(DecodeError::Claim(ClaimError::Expired { .. })) => {
                 ("invalid_token", "the access token has expired")
@@ -208,6 +218,7 @@ impl Rejection {
             self,
             Self::TwoTokens
                 | Self::MalformedHeader { .. }
+                | Self::Subprotocols { .. }
                 | Self::InvalidToken(_)
                 | Self::Ended(_)
                 | Self::InsufficientScope { .. }

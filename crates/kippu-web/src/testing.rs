@@ -1,4 +1,4 @@
-//! Requests of clients that are logged in, for tests of handlers and layers.
+#![doc = include_str!("testing.md")]
 
 use http::{
     HeaderValue, Method,

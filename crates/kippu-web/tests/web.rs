@@ -24,7 +24,7 @@ use axum::{
     extract::{FromRef, State},
     http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts},
     response::IntoResponse,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use kippu::{
     Algorithm, DecodeError, Key, KeySet, KeySetError, NumericDate, SharedKeySet, Validation,
@@ -130,6 +130,7 @@ impl Fixture {
         let router = Router::new()
             .route("/me", get(me).post(me).put(me))
             .route("/maybe", get(maybe))
+            .route("/socket", any(me))
             .route("/live", get(live_me))
             .route("/write", post(write))
             .route("/close", post(close_account))
@@ -1222,6 +1223,82 @@ async fn a_token_in_the_header_counts_alone() {
     assert_eq!(replayed, 2, "{events:?}");
 }
 
+/// Browsers send cookies with the handshake of a page of any site, and that page could read the
+/// socket.
+#[tokio::test]
+async fn a_websocket_is_opened_by_a_page_of_this_site_or_by_a_token() {
+    let fixture = Fixture::with(|guard| {
+        let cookies = cookies().allow_origin("https://app.example.org").unwrap();
+        guard.cookies(cookies).unwrap().subprotocol_tokens()
+    });
+    let cookie = ("cookie", &*fixture.cookies().await);
+    let claims = Claims { scope: "read".into() };
+    let bob = fixture.app.sessions.login("bob", &claims).await.unwrap().access_token;
+    let bearer = format!("Bearer {bob}");
+    let bearer = ("authorization", &*bearer);
+    let offer = format!("feed.v1, kippu.bearer.{bob}");
+    let offer = ("sec-websocket-protocol", &*offer);
+    let alone = format!("kippu.bearer.{bob}");
+    let expired = format!("feed.v1, kippu.bearer.{}", {
+        Fixture::access_token(&SessionId::generate("bob").unwrap(), -3600)
+    });
+    let host = ("host", "api.example.org");
+    let own = ("origin", "https://api.example.org");
+    let evil = ("origin", "https://evil.example");
+    let unsure = UNKNOWN_ORIGIN.1;
+    let cross = CROSS_SITE.1;
+    let both = "invalid_request: there is a token in Authorization and another one in Sec-WebSocket-Protocol";
+    let no_other = "invalid_request: Sec-WebSocket-Protocol has no subprotocol beside the token for the server \
+                    to select";
+    for (headers, expected) in [
+        (&[cookie, host, own][..], (200, "alice")),
+        (&[cookie, host, ("origin", "https://app.example.org")], (200, "alice")),
+        (&[cookie, host, evil], (403, cross)),
+        (&[cookie, host, ("origin", "null")], (403, cross)),
+        (&[cookie, host], (403, unsure)),
+        (&[cookie, host, SAME_ORIGIN], (403, unsure)),
+        // A token is enough, from anywhere, and counts alone.
+        (&[bearer, host], (200, "bob")),
+        (&[bearer, host, evil, cookie], (200, "bob")),
+        (&[offer, host], (200, "bob")),
+        (&[offer, host, evil, cookie], (200, "bob")),
+        (&[("authorization", "Basic YTpi"), offer, host, cookie], (200, "bob")),
+        (&[bearer, offer, host], (400, both)),
+        (&[("sec-websocket-protocol", &alone), host, own, cookie], (400, no_other)),
+        (
+            &[("sec-websocket-protocol", &expired), host, own, cookie],
+            (401, "invalid_token: the access token has expired"),
+        ),
+        (
+            &[("sec-websocket-protocol", "feed.v1, kippu.bearer.a.b.c"), host, own, cookie],
+            (401, "invalid_token: the access token is not valid"),
+        ),
+        (&[("sec-websocket-protocol", "feed.v1"), host, own, cookie], (200, "alice")),
+        (&[("sec-websocket-protocol", "feed.v1"), host], (401, "")),
+    ] {
+        let upgrade = [headers, &[("connection", "upgrade"), ("upgrade", "websocket")]].concat();
+        for (method, headers) in [("GET", &*upgrade), ("CONNECT", headers)] {
+            let answer = fixture.ask(method, "/socket", headers, "").await;
+            let status = answer.status;
+            let body = match (method, status) {
+                ("CONNECT", 200) => expected.1.to_owned(), // axum sends no body
+                (_, 200) => answer.body,
+                _ if answer.body.is_empty() => String::new(),
+                _ => answer.refusal().1,
+            };
+            assert_eq!((status, &*body), expected, "{method} {headers:?}");
+        }
+    }
+    // In another request, and without the option, it is not a credential.
+    let answer = fixture.ask("GET", "/me", &[offer, host], "").await;
+    assert_eq!(answer.challenge(), (401, "Bearer"));
+    let fixture = Fixture::new();
+    let token = fixture.login().await.access_token;
+    let offer = format!("feed.v1, kippu.bearer.{token}");
+    let headers = [("upgrade", "websocket"), ("sec-websocket-protocol", &*offer)];
+    assert_eq!(fixture.ask("GET", "/socket", &headers, "").await.challenge(), (401, "Bearer"));
+}
+
 #[tokio::test]
 async fn a_guard_that_does_not_know_the_sessions_rejects_a_request_for_a_live_one() {
     let fixture = Fixture::new();
@@ -1727,11 +1804,15 @@ async fn a_request_of_another_site_is_refused() {
                 }
             }
             // A request that changes nothing is accepted, and another site cannot read the
-            // response, except that of a WebSocket.
+            // response, except that of a WebSocket, which needs an origin.
             assert_eq!(fixture.ask("GET", "/me", &headers, "").await.status, 200);
+            let has_origin = headers.iter().any(|(name, _)| *name == "origin");
             let upgrade = [&*headers, &[("upgrade", "websocket")]].concat();
-            let status = fixture.ask("GET", "/me", &upgrade, "").await.status;
-            assert_eq!(status, if expected { 200 } else { 403 }, "{headers:?}");
+            for (method, headers) in [("GET", &upgrade), ("CONNECT", &headers)] {
+                let status = fixture.ask(method, "/socket", headers, "").await.status;
+                let expected = if expected && has_origin { 200 } else { 403 };
+                assert_eq!(status, expected, "{method} {headers:?}");
+            }
         }
     }
     // HTTP/2 has the host in the URI.

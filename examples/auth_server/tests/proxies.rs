@@ -1,17 +1,18 @@
 //! The server behind proxies: it tells clients apart, and ignores the headers that they invent.
 
 use std::{
-    fs::{self, File},
-    net::{Ipv4Addr, TcpStream},
+    fs,
+    net::Ipv4Addr,
     path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
 };
+
+use kippu_test_support::nginx;
 
 use crate::support::{
     client::{Connection, fresh_source},
     program::{self, PASSWORD, Program, credentials},
-    servers::{Scratch, Server, free_port, program, wait_until},
+    servers::{Scratch, Server, free_port, program},
 };
 
 /// More attempts than one address has, which gets another one every three seconds.
@@ -116,7 +117,7 @@ struct Nginx {
 impl Nginx {
     fn start(auth_server: &Program) -> Self {
         let find = |name: &str| program([name, &format!("/usr/sbin/{name}")]);
-        let (nginx, openssl, _curl) = (find("nginx"), find("openssl"), find("curl"));
+        let (openssl, _curl) = (find("openssl"), find("curl"));
         let folder = Scratch::new("nginx");
         let (port, plain_port) = (free_port(), free_port());
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -135,37 +136,17 @@ impl Nginx {
         assert!(make.stderr(Stdio::null()).status().unwrap().success(), "{make:?}");
 
         let documented = concat!(env!("CARGO_MANIFEST_DIR"), "/nginx.conf");
-        let mut site = fs::read_to_string(documented).unwrap();
-        for (there, here) in [
-            ("server 127.0.0.1:8080;", format!("server {};", auth_server.address)),
-            ("listen 80;", format!("listen 127.0.0.1:{plain_port};")),
-            ("listen 443 ssl", format!("listen 127.0.0.1:{port} ssl")),
-            ("/etc/ssl/certs/auth.example.pem", path("certificate")),
-            ("/etc/ssl/private/auth.example.key", path("key")),
-        ] {
-            assert_eq!(site.matches(there).count(), 1, "{there}");
-            site = site.replace(there, &here);
-        }
-        fs::write(path("site.conf"), site).unwrap();
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary = temporary.map(|kind| format!("{kind}_temp_path {};", path(kind))).concat();
-        let main = format!(
-            "daemon off; master_process off; pid {}; error_log {}; events {{}}\n\
-             http {{ access_log off; {temporary} include {}; }}\n",
-            path("pid"),
-            path("log"),
-            path("site.conf"),
+        let site = nginx::adapted(
+            &fs::read_to_string(documented).unwrap(),
+            &[
+                ("server 127.0.0.1:8080;", &format!("server {};", auth_server.address)),
+                ("listen 80;", &format!("listen 127.0.0.1:{plain_port};")),
+                ("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl")),
+                ("/etc/ssl/certs/auth.example.pem", &path("certificate")),
+                ("/etc/ssl/private/auth.example.key", &path("key")),
+            ],
         );
-        fs::write(path("nginx.conf"), main).unwrap();
-        let output = File::create(folder.path().join("output")).unwrap();
-        let mut command = Command::new(nginx);
-        command.args(["-p", &path(""), "-e", &path("log"), "-c", &path("nginx.conf")]);
-        let mut server = Server::start(command.stderr(output));
-        wait_until("the start of nginx", Duration::from_secs(30), || {
-            let read = |name: &str| fs::read_to_string(path(name)).unwrap_or_default();
-            assert!(server.is_running(), "{}{}", read("output"), read("log"));
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-        });
+        let server = nginx::start(folder.path(), &site, port);
         Self { _server: server, folder, port, plain_port }
     }
 

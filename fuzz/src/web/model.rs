@@ -194,13 +194,27 @@ impl Server {
     /// Returns where a request with cookies comes from.
     fn origin(&self, request: &Request) -> From {
         let Some([_, _, csrf]) = &self.cookies else { return From::ThisSite };
-        let changes = !["GET", "HEAD", "OPTIONS"].contains(&&*request.method);
-        if !changes && request.all("upgrade").is_empty() {
-            return From::ThisSite;
-        }
         let origin = request.only("origin");
         let is_allowed =
             matches!(&origin, Ok(Some(origin)) if self.origins.iter().any(|one| one == origin));
+        if request.method == "CONNECT" || !request.all("upgrade").is_empty() {
+            // The handshake of a WebSocket.
+            let site = request.only("sec-fetch-site");
+            let is_elsewhere = match &site {
+                Ok(site) => site.as_ref().is_some_and(|site| site != "same-origin" && site != "none"),
+                Err(()) => true,
+            };
+            return match origin {
+                Ok(None) => From::Nowhere,
+                Ok(Some(origin)) if is_allowed || !is_elsewhere && is_own(request, &origin) => {
+                    From::ThisSite
+                }
+                _ => From::AnotherSite,
+            };
+        }
+        if ["GET", "HEAD", "OPTIONS"].contains(&&*request.method) {
+            return From::ThisSite;
+        }
         let is_meant = match request.only("sec-fetch-site") {
             Ok(Some(site)) if site == "same-origin" || site == "none" => true,
             Ok(None) => match origin {

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod log;
 pub mod moto;
 pub mod mysql;
+pub mod nginx;
 pub mod postgres;
 pub mod provider;
 #[cfg(not(target_family = "wasm"))]

@@ -9,7 +9,9 @@
 
 mod clients;
 mod grpc;
+mod proxies;
 mod reqwest_client;
+mod sockets;
 mod stacks;
 
 use std::sync::Arc;
