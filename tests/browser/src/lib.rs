@@ -239,13 +239,13 @@ impl Look {
 }
 
 impl Browser {
-    /// Opens the page of a server.
+    /// Opens the page of the auth server.
     pub async fn open(server: &AuthServer) -> Self {
-        Self::open_at(server.port()).await
+        Self::open_at(&server.url).await
     }
 
-    /// Opens the page at a port of this machine.
-    pub async fn open_at(port: u16) -> Self {
+    /// Opens the page of the server at this URL, which has no path.
+    pub async fn open_at(url: &str) -> Self {
         let chromium = program(["chromium", "chromium-browser", "google-chrome"]);
         let driver = Driver::start(&program(["chromedriver"]));
         let mut arguments = vec![
@@ -268,8 +268,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{}", driver.port))
             .await
             .expect("a browser");
-        let url = format!("http://127.0.0.1:{port}");
-        let browser = Self { client, url, _driver: driver };
+        let browser = Self { client, url: url.to_owned(), _driver: driver };
         browser.look(Look::DESKTOP).await;
         browser.go("/").await;
         browser
@@ -277,7 +276,12 @@ impl Browser {
 
     /// Opens a page of the server, and waits until its script has started.
     pub async fn go(&self, path: &str) {
-        self.go_to_file(path).await;
+        self.visit(&format!("{}{path}", self.url)).await;
+    }
+
+    /// Opens a page of any server, and waits until its script has started.
+    pub async fn visit(&self, url: &str) {
+        self.client.goto(url).await.expect("a page");
         self.ready().await;
     }
 
@@ -459,8 +463,12 @@ impl Browser {
     /// policy forbids. Responses that are errors are what the page shows.
     pub async fn close(self) {
         let said = self.console().await;
-        let wrong: Vec<_> =
-            said.iter().filter(|line| !line.contains("Failed to load resource")).collect();
+        let is_refusal = |line: &&String| {
+            ["Failed to load resource", "Unexpected response code: 403"]
+                .iter()
+                .any(|words| line.contains(words))
+        };
+        let wrong: Vec<_> = said.iter().filter(|line| !is_refusal(line)).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
         self.client.close().await.expect("an end");
     }

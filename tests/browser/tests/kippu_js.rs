@@ -65,7 +65,7 @@ async fn two_tabs(server: &AuthServer, prepare: &str) -> Browser {
 }
 
 async fn one_tab(port: u16) -> Browser {
-    let browser = Browser::open_at(port).await;
+    let browser = Browser::open_at(&format!("http://127.0.0.1:{port}")).await;
     browser.go_to_file(FILE).await;
     browser.run_async(CLIENT).await;
     assert_eq!(browser.run_async("return logIn('ada')").await, 200);
