@@ -1,6 +1,7 @@
-//! Injects the faults of a run: a task for the database, one for the network, one for the servers,
-//! one for the clocks, and one that rotates keys. Each fault is a line of the history, with the
-//! times in which the database changed nothing, and what it lost.
+//! Injects faults: a task for the servers, one for the clocks and one that rotates keys, in each
+//! world that has the servers in its process; and a task for the simulated database, and one for
+//! its network. Each fault is a line of the history, with the times in which the database changed
+//! nothing, and what it lost.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::{
     hosts::HostClock,
     log::{Fault, FaultKind, Micros, Span},
     server::Server,
+    time::Time,
     workload::Recorder,
 };
 
@@ -32,26 +34,25 @@ pub struct Mischief {
 
 /// Everything that something can happen to.
 #[derive(Clone)]
-pub struct Stage {
-    pub machine: Machine,
-    pub database: Database,
-    pub servers: Vec<Arc<Server>>,
-    /// Of the nodes of the database.
-    pub node_clocks: [HostClock; 2],
+pub struct Stage<T = Machine> {
+    pub time: T,
+    pub servers: Vec<Arc<Server<T>>>,
+    /// Of the nodes of the database, where they can be set.
+    pub store_clocks: Vec<HostClock<T>>,
     pub recorder: Recorder,
 }
 
 impl Stage {
     /// Starts a task for each kind of fault that the run has.
-    pub fn start(&self, mischief: Mischief) {
+    pub fn start(&self, database: &Database, mischief: Mischief) {
         let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            self.machine.spawn(Machine::FOREVER, task);
+            self.time.spawn(Machine::FOREVER, task);
         };
         if mischief.stalls || mischief.kills || mischief.failovers {
-            spawn(Box::pin(self.clone().trouble_database(mischief)));
+            spawn(Box::pin(self.clone().trouble_database(database.clone(), mischief)));
         }
         if mischief.network {
-            spawn(Box::pin(self.clone().trouble_network(mischief.until)));
+            spawn(Box::pin(self.clone().trouble_network(database.clone(), mischief.until)));
         }
         if mischief.crashes {
             spawn(Box::pin(self.clone().crash_servers(mischief.until)));
@@ -64,80 +65,56 @@ impl Stage {
         }
     }
 
-    fn is_over(&self, until: Micros) -> bool {
-        self.machine.now() >= until
-    }
-
-    async fn rest(&self, most: Micros) {
-        self.machine.sleep(SECOND / 5 + self.machine.random(most)).await;
-    }
-
-    fn any_server(&self) -> Option<&Arc<Server>> {
-        let count = u64::try_from(self.servers.len()).unwrap_or(1);
-        self.servers.get(usize::try_from(self.machine.random(count)).unwrap_or(0))
-    }
-
-    fn note(
-        &self,
-        kind: FaultKind,
-        what: &str,
-        span: Span,
-        still: Option<Span>,
-        lost: Option<Span>,
-    ) {
-        self.recorder.fault(Fault { kind, what: what.to_owned(), span, still, lost });
-    }
-
-    async fn trouble_database(self, mischief: Mischief) {
+    async fn trouble_database(self, database: Database, mischief: Mischief) {
         loop {
             self.rest(6 * SECOND).await;
             if self.is_over(mischief.until) {
                 return;
             }
-            match self.machine.random(4) {
-                0 | 1 if mischief.stalls => self.stall().await,
-                2 if mischief.kills => self.kill().await,
-                3 if mischief.failovers => self.fail_over().await,
+            match self.time.random(4) {
+                0 | 1 if mischief.stalls => self.stall(&database).await,
+                2 if mischief.kills => self.kill(&database).await,
+                3 if mischief.failovers => self.fail_over(&database).await,
                 _ => {}
             }
         }
     }
 
     /// Longer than the grace or shorter, longer than the deadline or shorter.
-    async fn stall(&self) {
-        let time = SECOND / 10 + self.machine.random(8 * SECOND);
-        let (hold, what) = match self.machine.random(3) {
+    async fn stall(&self, database: &Database) {
+        let time = SECOND / 10 + self.time.random(8 * SECOND);
+        let (hold, what) = match self.time.random(3) {
             0 => (Hold::Changes, "changes wait"),
             1 => (Hold::Commits, "commits wait"),
             _ => (Hold::Everything, "the primary stands still"),
         };
-        let from = self.machine.now();
+        let from = self.time.now();
         let to = from + time;
-        self.database.hold(hold, to);
-        self.machine.sleep(time).await;
+        database.hold(hold, to);
+        self.time.sleep(time).await;
         let still = (from + LONGEST_COMMIT, to);
         let still = (still.0 < to).then_some(still);
         self.note(FaultKind::Stall, what, (from, to), still, None);
     }
 
-    async fn kill(&self) {
-        let from = self.machine.now();
-        self.database.kill_primary();
+    async fn kill(&self, database: &Database) {
+        let from = self.time.now();
+        database.kill_primary();
         self.rest(3 * SECOND).await;
-        self.database.restart();
-        let span = (from, self.machine.now());
+        database.restart();
+        let span = (from, self.time.now());
         self.note(FaultKind::Kill, "the primary died, and came back", span, Some(span), None);
     }
 
     /// The primary is demoted, or dies; the standby takes over; the old one can be read again, and
     /// follows the new one later.
-    async fn fail_over(&self) {
-        let from = self.machine.now();
-        let dies = self.machine.happens(40);
-        self.database.demote(dies);
-        self.machine.sleep(self.machine.random(2 * SECOND)).await;
-        let lost = self.database.promote();
-        let to = self.machine.now();
+    async fn fail_over(&self, database: &Database) {
+        let from = self.time.now();
+        let dies = self.time.happens(40);
+        database.demote(dies);
+        self.time.sleep(self.time.random(2 * SECOND)).await;
+        let lost = database.promote();
+        let to = self.time.now();
         let what = match (dies, &lost) {
             (true, None) => "the primary died, and the standby took over",
             (true, Some(_)) => {
@@ -152,52 +129,80 @@ impl Stage {
         self.note(FaultKind::Failover, what, (from, to), Some((from, to)), lost);
         self.rest(2 * SECOND).await;
         // Readable, with old data.
-        self.database.restart();
+        database.restart();
         self.rest(6 * SECOND).await;
-        self.database.rejoin();
+        database.rejoin();
     }
 
-    async fn trouble_network(self, until: Micros) {
+    async fn trouble_network(self, database: Database, until: Micros) {
         loop {
             self.rest(8 * SECOND).await;
             if self.is_over(until) {
                 return;
             }
             let Some(server) = self.any_server() else { return };
-            let (from, time) = (self.machine.now(), self.machine.random(6 * SECOND));
+            let (from, time) = (self.time.now(), self.time.random(6 * SECOND));
             let to = from + time;
-            if self.machine.happens(60) {
-                let most = SECOND / 5 + self.machine.random(3 * SECOND);
-                server.link().slow = (to, most);
+            if self.time.happens(60) {
+                let most = SECOND / 5 + self.time.random(3 * SECOND);
+                database.set_link(server.number, |link| link.slow = (to, most));
                 let span = (from, to + most + SECOND / 10);
                 let what = "a server's way to the database is slow";
                 self.note(FaultKind::Network, what, span, None, None);
             } else {
-                server.link().lossy = (to, 30 + self.machine.random(71));
+                let percent = 30 + self.time.random(71);
+                database.set_link(server.number, |link| link.lossy = (to, percent));
                 let what = "answers of the database are lost";
                 self.note(FaultKind::Network, what, (from, to), None, None);
             }
-            self.machine.sleep(time).await;
+            self.time.sleep(time).await;
         }
     }
+}
 
-    async fn crash_servers(self, until: Micros) {
+impl<T: Time> Stage<T> {
+    fn is_over(&self, until: Micros) -> bool {
+        self.time.now() >= until
+    }
+
+    async fn rest(&self, most: Micros) {
+        self.time.sleep(SECOND / 5 + self.time.random(most)).await;
+    }
+
+    fn any_server(&self) -> Option<&Arc<Server<T>>> {
+        self.time.any(&self.servers)
+    }
+
+    fn note(
+        &self,
+        kind: FaultKind,
+        what: &str,
+        span: Span,
+        still: Option<Span>,
+        lost: Option<Span>,
+    ) {
+        self.recorder.fault(Fault { kind, what: what.to_owned(), span, still, lost });
+    }
+
+    /// Kills servers, each of which begins again.
+    pub async fn crash_servers(self, until: Micros) {
         loop {
             self.rest(20 * SECOND).await;
             if self.is_over(until) {
                 return;
             }
             let Some(server) = self.any_server() else { return };
-            let from = self.machine.now();
+            let from = self.time.now();
             server.crash();
-            self.machine.sleep(self.machine.random(2 * SECOND)).await;
+            self.time.sleep(self.time.random(2 * SECOND)).await;
             server.start();
-            let span = (from, self.machine.now());
+            let span = (from, self.time.now());
             self.note(FaultKind::Kill, "a server died, and began again", span, None, None);
         }
     }
 
-    async fn set_clocks(self, until: Micros) {
+    /// Sets clocks back and forward, and stops them.
+    pub async fn set_clocks(self, until: Micros) {
         const OFFSETS: [i64; 9] = [0, 0, 1, -1, 4, -25, 40, -3_600, 315_360_000];
         loop {
             self.rest(12 * SECOND).await;
@@ -205,23 +210,22 @@ impl Stage {
                 return;
             }
             let Some(server) = self.any_server() else { return };
-            match self.machine.random(8) {
+            match self.time.random(8) {
                 0 => {
                     server.clock.stop();
-                    self.machine.sleep(self.machine.random(10 * SECOND)).await;
+                    self.time.sleep(self.time.random(10 * SECOND)).await;
                     server.clock.go_on();
                 }
                 // A database may not trim its log early: its clock is not off by an hour.
                 1 => {
-                    let node = usize::try_from(self.machine.random(2)).unwrap_or(0);
-                    let offset = i64::try_from(self.machine.random(600)).unwrap_or(0) - 300;
-                    if let Some(clock) = self.node_clocks.get(node) {
+                    let clock = self.time.any(&self.store_clocks);
+                    let offset = i64::try_from(self.time.random(600)).unwrap_or(0) - 300;
+                    if let Some(clock) = clock {
                         clock.set(offset);
                     }
                 }
                 _ => {
-                    let place = usize::try_from(self.machine.random(9)).unwrap_or(0);
-                    server.clock.set(OFFSETS.get(place).copied().unwrap_or_default());
+                    server.clock.set(self.time.any(&OFFSETS).copied().unwrap_or_default());
                 }
             }
         }
@@ -229,15 +233,15 @@ impl Stage {
 
     /// Each server gets the next key before the first one signs with it; after that, one is behind
     /// the other.
-    async fn rotate_keys(self, until: Micros) {
+    pub async fn rotate_keys(self, until: Micros) {
         for next in 2..=u8::MAX {
             self.rest(20 * SECOND).await;
             for server in &self.servers {
-                self.machine.sleep(self.machine.random(SECOND)).await;
+                self.time.sleep(self.time.random(SECOND)).await;
                 server.set_keys(next - 1, next);
             }
             for server in &self.servers {
-                self.machine.sleep(self.machine.random(4 * SECOND)).await;
+                self.time.sleep(self.time.random(4 * SECOND)).await;
                 server.set_keys(next, next);
             }
             if self.is_over(until) {
@@ -247,7 +251,7 @@ impl Stage {
     }
 }
 
-impl std::fmt::Debug for Stage {
+impl<T> std::fmt::Debug for Stage<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stage").field("servers", &self.servers).finish_non_exhaustive()
     }

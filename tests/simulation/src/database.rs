@@ -15,7 +15,7 @@ use std::{
 
 use self::data::{Data, Write};
 pub use self::step::{Fault, LONGEST_COMMIT, Operation, Outcome};
-use crate::{executor::Machine, flaw::Flaw, hosts::HostClock, log::Micros};
+use crate::{executor::Machine, flaw::Flaw, hosts::HostClock, log::Micros, time::Time};
 
 /// The role of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,18 @@ struct State {
     last_lock: u64,
     /// The steps that wait for a lock.
     waiting: Vec<Waker>,
+    /// Of each host.
+    links: BTreeMap<u32, Link>,
     flaw: Option<Flaw>,
+}
+
+/// The network between a host and the database.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Link {
+    /// Until when each way takes longer, and how long at most.
+    pub slow: (Micros, Micros),
+    /// Until when answers are lost, and how many in a hundred.
+    pub lossy: (Micros, u64),
 }
 
 /// The database. A clone is another handle.
@@ -114,6 +125,7 @@ impl Database {
             locked: BTreeMap::new(),
             last_lock: 0,
             waiting: Vec::new(),
+            links: BTreeMap::new(),
             flaw,
         };
         Self { machine: machine.clone(), state: Arc::new(Mutex::new(state)) }
@@ -121,6 +133,14 @@ impl Database {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn link(&self, host: u32) -> Link {
+        self.state().links.get(&host).copied().unwrap_or_default()
+    }
+
+    pub fn set_link(&self, host: u32, change: impl FnOnce(&mut Link)) {
+        change(self.state().links.entry(host).or_default());
     }
 
     pub fn replication(&self) -> Replication {

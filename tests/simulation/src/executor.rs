@@ -15,7 +15,10 @@ use std::{
 
 use fastrand::Rng;
 
-use crate::log::Micros;
+use crate::{
+    log::Micros,
+    time::{Scope, Time},
+};
 
 /// Where choices come from.
 #[derive(Debug)]
@@ -33,9 +36,8 @@ pub enum Choices {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Tasks that end together: those of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Scope(u64);
+/// The Unix time at which a run begins, in seconds.
+const BEGAN: u64 = 1_700_000_000;
 
 /// The machine that everything runs on. A clone is another handle.
 #[derive(Clone)]
@@ -96,9 +98,6 @@ impl Shared {
 }
 
 impl Machine {
-    /// The scope of what is never ended.
-    pub const FOREVER: Scope = Scope(0);
-
     pub fn new(choices: Choices) -> Self {
         Self(Arc::new(Shared(Mutex::new(State {
             now: 0,
@@ -112,19 +111,9 @@ impl Machine {
         }))))
     }
 
-    /// Microseconds since the run began.
-    pub fn now(&self) -> Micros {
-        self.0.state().now
-    }
-
     /// How often a task went on.
     pub fn steps(&self) -> u64 {
         self.0.state().steps
-    }
-
-    /// Whether only the order of tasks is chosen, and nothing takes time.
-    pub fn is_scripted(&self) -> bool {
-        matches!(self.0.state().choices, Choices::Scripted { .. })
     }
 
     /// How many tasks there were to choose from, each time.
@@ -132,59 +121,6 @@ impl Machine {
         match &self.0.state().choices {
             Choices::Random(_) => Vec::new(),
             Choices::Scripted { taken, .. } => taken.clone(),
-        }
-    }
-
-    /// A number below `end`; 0 where nothing is left to chance.
-    pub fn random(&self, end: u64) -> u64 {
-        match &mut self.0.state().choices {
-            Choices::Random(rng) => rng.u64(..end.max(1)),
-            Choices::Scripted { .. } => 0,
-        }
-    }
-
-    /// Whether something happens that does so `percent` times in a hundred.
-    pub fn happens(&self, percent: u64) -> bool {
-        !self.is_scripted() && self.random(100) < percent
-    }
-
-    /// Microseconds between two bounds. Small ones are more likely, as in a network.
-    pub fn between(&self, least: Micros, most: Micros) -> Micros {
-        let span = most.saturating_sub(least);
-        let part = self.random(1 << 10) * self.random(1 << 10);
-        least + span * part / (1 << 20)
-    }
-
-    pub fn scope(&self) -> Scope {
-        Scope(self.0.state().number())
-    }
-
-    pub fn spawn(&self, scope: Scope, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_as(u32::MAX, scope, task);
-    }
-
-    /// Spawns a task with a label, by which states are compared.
-    pub fn spawn_as(
-        &self,
-        label: u32,
-        scope: Scope,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let mut state = self.0.state();
-        let number = state.number();
-        let task: Task = Box::pin(task);
-        state.tasks.insert(number, Entry { scope, label, steps: 0, task: Some(task) });
-        state.ready.insert(number);
-    }
-
-    /// Adds a mark to a label, where states are compared.
-    pub fn mark(&self, label: u32, what: impl FnOnce() -> String) {
-        if self.is_scripted() {
-            let what = what();
-            let mut state = self.0.state();
-            let marks = state.marks.entry(label).or_default();
-            marks.push_str(&what);
-            marks.push(' ');
         }
     }
 
@@ -199,38 +135,6 @@ impl Machine {
             .collect();
         tasks.sort_unstable();
         format!("{tasks:?} {:?}", state.marks)
-    }
-
-    /// Ends the tasks of a scope where they are.
-    pub fn end(&self, scope: Scope) {
-        let ended: Vec<_> = {
-            let mut state = self.0.state();
-            let of_scope = state.tasks.iter().filter(|(_, entry)| entry.scope == scope);
-            let numbers: Vec<u64> = of_scope.map(|(number, _)| *number).collect();
-            numbers
-                .iter()
-                .filter_map(|number| {
-                    state.ready.remove(number);
-                    state.tasks.remove(number)
-                })
-                .collect()
-        };
-        // Dropped without the lock: they may wake other tasks.
-        drop(ended);
-    }
-
-    pub async fn sleep(&self, micros: Micros) {
-        let until = self.now().saturating_add(micros);
-        Timer { machine: self.clone(), until, number: None }.await;
-    }
-
-    /// Lets time pass, or other tasks, where nothing takes time.
-    pub async fn pass(&self, micros: Micros) {
-        if self.is_scripted() {
-            self.turn().await;
-        } else {
-            self.sleep(micros).await;
-        }
     }
 
     /// Lets other tasks go first.
@@ -337,6 +241,79 @@ impl Machine {
         }
         due.into_iter().for_each(Waker::wake);
         true
+    }
+}
+
+impl Time for Machine {
+    fn now(&self) -> Micros {
+        self.0.state().now
+    }
+
+    fn began(&self) -> Micros {
+        BEGAN * 1_000_000
+    }
+
+    async fn sleep(&self, micros: Micros) {
+        let until = self.now().saturating_add(micros);
+        Timer { machine: self.clone(), until, number: None }.await;
+    }
+
+    fn random(&self, end: u64) -> u64 {
+        match &mut self.0.state().choices {
+            Choices::Random(rng) => rng.u64(..end.max(1)),
+            Choices::Scripted { .. } => 0,
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope(self.0.state().number())
+    }
+
+    fn spawn_as(&self, label: u32, scope: Scope, task: impl Future<Output = ()> + Send + 'static) {
+        let mut state = self.0.state();
+        let number = state.number();
+        let task: Task = Box::pin(task);
+        state.tasks.insert(number, Entry { scope, label, steps: 0, task: Some(task) });
+        state.ready.insert(number);
+    }
+
+    fn end(&self, scope: Scope) {
+        let ended: Vec<_> = {
+            let mut state = self.0.state();
+            let of_scope = state.tasks.iter().filter(|(_, entry)| entry.scope == scope);
+            let numbers: Vec<u64> = of_scope.map(|(number, _)| *number).collect();
+            numbers
+                .iter()
+                .filter_map(|number| {
+                    state.ready.remove(number);
+                    state.tasks.remove(number)
+                })
+                .collect()
+        };
+        // Dropped without the lock: they may wake other tasks.
+        drop(ended);
+    }
+
+    fn is_scripted(&self) -> bool {
+        matches!(self.0.state().choices, Choices::Scripted { .. })
+    }
+
+    fn mark(&self, label: u32, what: impl FnOnce() -> String) {
+        if self.is_scripted() {
+            let what = what();
+            let mut state = self.0.state();
+            let marks = state.marks.entry(label).or_default();
+            marks.push_str(&what);
+            marks.push(' ');
+        }
+    }
+
+    async fn pass(&self, micros: Micros) {
+        if self.is_scripted() {
+            self.turn().await;
+        } else {
+            self.sleep(micros).await;
+        }
     }
 }
 

@@ -11,8 +11,11 @@ use crate::{
     flaw::Flaw,
     hosts::HostClock,
     log::{Fault, FaultKind, Log, Micros},
-    run::{NODES, Simulated, finished, fnv, settings},
+    network::Network,
+    run::{NODES, finished, fnv, settings},
     server::{Accounts, Policy, Server},
+    store::SimulatedStore,
+    time::Time,
     workload::{Client, Recorder, Tokens},
 };
 
@@ -106,12 +109,13 @@ fn run(scope: &Scope, script: Vec<usize>) -> Order {
     let accounts = Accounts::default();
     let servers = [0, 1].map(|number| {
         let clock = HostClock::new(&machine, number, 0);
-        let server = Server::new(number, &machine, clock, &database, &recorder, &accounts, &policy);
+        let connect = SimulatedStore::connections(number, &machine, &database, scope.flaw);
+        let server = Server::new(number, &machine, clock, connect, &recorder, &accounts, &policy);
         server.start();
         Arc::new(server)
     });
-    let world = |server: usize| Simulated {
-        machine: machine.clone(),
+    let world = |server: usize| Network {
+        time: machine.clone(),
         servers: Arc::new(servers.iter().skip(server).take(1).cloned().collect()),
         has_network: false,
     };
@@ -140,25 +144,25 @@ fn run(scope: &Scope, script: Vec<usize>) -> Order {
     let counts = machine.choices();
     chosen.resize(counts.len(), 0);
     machine.clear();
-    let log = Log { settings: settings(0, &policy), ..recorder.take() };
+    let log = Log { settings: settings(0, machine.began(), &policy), ..recorder.take() };
     Order { states, counts, chosen, log }
 }
 
 /// Refreshes, and goes on with what it got.
-async fn one(client: Client<Simulated>, tokens: Tokens) {
+async fn one(client: Client<Network>, tokens: Tokens) {
     if let Some(next) = client.refresh(&tokens).await.tokens {
-        client.world.machine.turn().await;
+        client.world.time.turn().await;
         client.refresh(&next).await;
     }
 }
 
-async fn other(client: Client<Simulated>, tokens: Tokens, act: Act) {
+async fn other(client: Client<Network>, tokens: Tokens, act: Act) {
     match act {
         Act::Refresh => drop(client.refresh(&tokens).await),
         Act::Logout => {
             client.logout(&tokens).await;
             // So that the refresh is sent after the answer.
-            client.world.machine.turn().await;
+            client.world.time.turn().await;
             client.refresh(&tokens).await;
         }
     }

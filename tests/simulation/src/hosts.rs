@@ -7,15 +7,13 @@ use kippu::Clock;
 use crate::{
     executor::Machine,
     log::{Micros, Stepped},
+    time::Time,
 };
-
-/// The Unix time at which a run begins, in seconds.
-pub const BEGAN: u64 = 1_700_000_000;
 
 /// The wall clock of a host. A clone is the same clock.
 #[derive(Clone, Debug)]
-pub struct HostClock {
-    machine: Machine,
+pub struct HostClock<T = Machine> {
+    time: T,
     host: u32,
     state: Arc<Mutex<Set>>,
 }
@@ -29,10 +27,10 @@ struct Set {
     steps: Vec<Stepped>,
 }
 
-impl HostClock {
+impl<T: Time> HostClock<T> {
     /// The clock of a host that is so many seconds ahead.
-    pub fn new(machine: &Machine, host: u32, offset: i64) -> Self {
-        let clock = Self { machine: machine.clone(), host, state: Arc::default() };
+    pub fn new(time: &T, host: u32, offset: i64) -> Self {
+        let clock = Self { time: time.clone(), host, state: Arc::default() };
         if offset != 0 {
             clock.set(offset);
         }
@@ -45,7 +43,7 @@ impl HostClock {
 
     /// Sets it to so many seconds ahead of the run.
     pub fn set(&self, offset: i64) {
-        let now = self.machine.now();
+        let now = self.time.now();
         let mut state = self.state();
         state.still_since = None;
         state.offset = offset;
@@ -54,7 +52,7 @@ impl HostClock {
 
     /// It stands still from now on.
     pub fn stop(&self) {
-        let now = self.machine.now();
+        let now = self.time.now();
         self.state().still_since = Some(now);
     }
 
@@ -63,7 +61,7 @@ impl HostClock {
     /// A log has no word for a clock that stands still: it is between two clocks, each of which was
     /// set back by a second once a second.
     pub fn go_on(&self) {
-        let now = self.machine.now();
+        let now = self.time.now();
         let mut state = self.state();
         let Some(since) = state.still_since.take() else { return };
         let mut from = since;
@@ -83,12 +81,12 @@ impl HostClock {
     }
 }
 
-impl Clock for HostClock {
+impl<T: Time> Clock for HostClock<T> {
     fn unix_millis(&self) -> i64 {
-        let now = self.machine.now();
+        let now = self.time.now();
         let state = self.state();
         let shown = i64::try_from(state.still_since.unwrap_or(now) / 1000).unwrap_or(i64::MAX);
-        let began = i64::try_from(BEGAN * 1000).unwrap_or(i64::MAX);
+        let began = i64::try_from(self.time.began() / 1000).unwrap_or(i64::MAX);
         began.saturating_add(shown).saturating_add(state.offset.saturating_mul(1000))
     }
 }

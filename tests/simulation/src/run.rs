@@ -8,13 +8,15 @@ use crate::{
     chaos::{Mischief, Stage},
     checker::{self, Breaches},
     database::{Database, Replication},
-    executor::{Choices, Machine, micros, promise, unless},
+    executor::{Choices, Machine, micros},
     flaw::Flaw,
-    hosts::{BEGAN, HostClock},
-    log::{Answer, FaultKind, Log, Margins, Micros, Settings},
+    hosts::HostClock,
+    log::{FaultKind, Log, Margins, Micros, Settings},
+    network::Network,
     server::{Accounts, Policy, Server},
-    store::DEADLINE,
-    workload::{self, Ask, PATIENT, Plan, Recorder, Reply, World, lines},
+    store::{DEADLINE, SimulatedStore},
+    time::Time,
+    workload::{self, Plan, Recorder, lines},
 };
 
 const SECOND: Micros = 1_000_000;
@@ -37,100 +39,6 @@ pub struct Run {
     pub steps: u64,
     /// Of the history.
     pub digest: u64,
-}
-
-/// The world that a workload runs in.
-#[derive(Clone, Debug)]
-pub(crate) struct Simulated {
-    pub(crate) machine: Machine,
-    pub(crate) servers: Arc<Vec<Arc<Server>>>,
-    /// Whether requests and answers take time, and get lost.
-    pub(crate) has_network: bool,
-}
-
-impl World for Simulated {
-    fn now(&self) -> Micros {
-        self.machine.now()
-    }
-
-    async fn sleep(&self, micros: Micros) {
-        self.machine.sleep(micros).await;
-    }
-
-    fn random(&self, end: u64) -> u64 {
-        self.machine.random(end)
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.machine.spawn(Machine::FOREVER, task);
-    }
-
-    fn servers(&self) -> Vec<u32> {
-        self.servers.iter().map(|server| server.number).collect()
-    }
-
-    async fn ask(&self, ask: Ask) -> Reply {
-        let (server, what) = (ask.server, ask.what);
-        self.machine.mark(u32::MAX, || format!("{server} {what:?}"));
-        let reply = self.answered(ask).await;
-        self.machine.mark(u32::MAX, || format!("{server} {what:?} {:?}", reply.answer));
-        reply
-    }
-}
-
-impl Simulated {
-    async fn answered(&self, ask: Ask) -> Reply {
-        self.way().await;
-        if self.loses() {
-            self.machine.sleep(ask.patience.min(2 * SECOND)).await;
-            return Reply::of(Answer::Lost);
-        }
-        let mut servers = self.servers.iter();
-        let Some(server) = servers.find(|server| server.number == ask.server) else {
-            return Reply::of(Answer::Odd);
-        };
-        let Some(running) = server.up() else { return Reply::of(Answer::Unsent) };
-        let (giver, answer) = promise();
-        // Some servers drop a request whose client has gone, at whatever step it is.
-        let is_dropped = self.machine.happens(50);
-        let (connection, is_gone) = promise::<()>();
-        let patience = ask.patience;
-        self.machine.spawn_as(server.number, running.scope, async move {
-            let reply = if is_dropped {
-                unless(running.answer(&ask), async {
-                    let _ = is_gone.await;
-                })
-                .await
-            } else {
-                Some(running.answer(&ask).await)
-            };
-            if let Some(reply) = reply {
-                giver.give(reply);
-            }
-        });
-        let answered = async {
-            let Some(reply) = answer.await else { return Reply::of(Answer::Broken) };
-            self.way().await;
-            if self.loses() {
-                self.machine.sleep(2 * SECOND).await;
-                return Reply::of(Answer::Lost);
-            }
-            reply
-        };
-        let reply = unless(answered, self.machine.sleep(patience)).await;
-        drop(connection);
-        // A client that waits for long enough says that the server did not answer.
-        let none = if patience < PATIENT { Answer::Lost } else { Answer::Broken };
-        reply.unwrap_or_else(|| Reply::of(none))
-    }
-
-    async fn way(&self) {
-        self.machine.pass(self.machine.between(100, 20_000)).await;
-    }
-
-    fn loses(&self) -> bool {
-        self.has_network && self.machine.random(200) == 0
-    }
 }
 
 /// Runs a seed.
@@ -161,7 +69,8 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
     let accounts = Accounts::default();
     let servers = (0..rng.u32(2..=3)).map(|number| {
         let clock = HostClock::new(&machine, number, skew(&mut rng));
-        let server = Server::new(number, &machine, clock, &database, &recorder, &accounts, &policy);
+        let connect = SimulatedStore::connections(number, &machine, &database, flaw);
+        let server = Server::new(number, &machine, clock, connect, &recorder, &accounts, &policy);
         server.start();
         Arc::new(server)
     });
@@ -170,16 +79,14 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
         let lag = SECOND / 50 + rng.u64(..2 * SECOND);
         machine.spawn(Machine::FOREVER, database.clone().replicate(lag));
     }
-    let world = Simulated {
-        machine: machine.clone(),
-        servers: Arc::new(servers.clone()),
-        has_network: true,
-    };
+    let world =
+        Network { time: machine.clone(), servers: Arc::new(servers.clone()), has_network: true };
     let plan = Plan {
         users: rng.u32(1..=3),
         devices: rng.u64(1..=3),
         until: LENGTH,
         pause: SECOND / 10 + rng.u64(..SECOND),
+        login_pause: 0,
         grace: micros(policy.grace),
         access_lifetime: micros(policy.access),
         idle_lifetime: micros(policy.idle),
@@ -190,13 +97,12 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
     };
     workload::run(&world, &recorder, &plan);
     let stage = Stage {
-        machine: machine.clone(),
-        database,
+        time: machine.clone(),
         servers: servers.clone(),
-        node_clocks: node_clocks.clone(),
+        store_clocks: node_clocks.to_vec(),
         recorder: recorder.clone(),
     };
-    stage.start(Mischief {
+    let mischief = Mischief {
         stalls: rng.u8(..100) < 70,
         kills: rng.u8(..100) < 60,
         failovers: rng.u8(..100) < 60,
@@ -205,12 +111,14 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
         clocks: has_clocks,
         keys: rng.bool(),
         until: LENGTH - 10 * SECOND,
-    });
+    };
+    stage.start(&database, mischief);
     machine.run(LENGTH + REST);
     let clocks = servers.iter().map(|server| &server.clock).chain(&node_clocks);
     let stepped = clocks.flat_map(HostClock::steps).collect();
     machine.clear();
-    let log = Log { settings: settings(seed, &policy), stepped, ..recorder.take() };
+    let log =
+        Log { settings: settings(seed, machine.began(), &policy), stepped, ..recorder.take() };
     finished(log, machine.steps())
 }
 
@@ -220,11 +128,11 @@ pub(crate) fn finished(log: Log, steps: u64) -> Run {
     Run { breaches: checker::check(&log), log, steps, digest }
 }
 
-pub(crate) fn settings(seed: u64, policy: &Policy) -> Settings {
+pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy) -> Settings {
     Settings {
         store: "simulated".to_owned(),
         seed,
-        began: BEGAN * SECOND,
+        began,
         access_lifetime: policy.access.as_secs(),
         grace: policy.grace.as_secs(),
         idle_lifetime: policy.idle.as_secs(),

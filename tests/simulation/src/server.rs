@@ -1,6 +1,5 @@
-//! A server of the simulation: the real `Sessions`, `AccessVerifier` and `EndedSessions` over the
-//! simulated store, an application with accounts around them, and tasks that follow the log, sweep,
-//! and get new keys.
+//! A server: the real `Sessions`, `AccessVerifier` and `EndedSessions` over a store, an application
+//! with accounts around them, and tasks that follow the log and sweep.
 
 mod late;
 
@@ -15,20 +14,19 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kippu::{
     ClaimError, DecodeError, Key, KeySet, SharedKeySet,
     session::{
-        AccessToken, EndedOptions, EndedSessions, Event, EventKind, Login, NoClaims, Session,
-        SessionError, SessionId, SessionLimit, Sessions, TokenResponse,
+        AccessToken, BoxStore, EndedOptions, EndedSessions, Event, EventKind, Login, NoClaims,
+        Session, SessionError, SessionId, SessionLimit, Sessions, TokenResponse,
     },
 };
 use serde::Serialize;
 
 use self::late::LateFollower;
 use crate::{
-    database::Database,
-    executor::{Machine, Scope, micros},
+    executor::{Machine, micros},
     flaw::Flaw,
     hosts::HostClock,
     log::{Answer, Said, What},
-    store::{Link, SimulatedStore},
+    time::{Scope, Time},
     workload::{Ask, Recorder, Reply, Tokens},
 };
 
@@ -75,12 +73,11 @@ impl Accounts {
 }
 
 /// A server, which may be down.
-pub struct Server {
+pub struct Server<T = Machine> {
     pub number: u32,
-    pub clock: HostClock,
-    pub link: Arc<Mutex<Link>>,
-    machine: Machine,
-    database: Database,
+    pub clock: HostClock<T>,
+    time: T,
+    connect: Box<dyn Fn() -> BoxStore + Send + Sync>,
     recorder: Recorder,
     accounts: Accounts,
     policy: Policy,
@@ -88,18 +85,18 @@ pub struct Server {
     keys: Mutex<(u8, u8)>,
     access_keys: SharedKeySet,
     refresh_keys: SharedKeySet,
-    running: Mutex<Option<Arc<Running>>>,
+    running: Mutex<Option<Arc<Running<T>>>>,
 }
 
 /// A server that is up.
-pub struct Running {
+pub struct Running<T = Machine> {
     pub scope: Scope,
-    sessions: Sessions<SimulatedStore>,
+    sessions: Sessions<BoxStore>,
     accounts: Accounts,
-    machine: Machine,
+    time: T,
     policy: Policy,
     /// In the place of `EndedSessions`, where that is the flaw.
-    late: Option<Arc<LateFollower>>,
+    late: Option<Arc<LateFollower<T>>>,
 }
 
 #[derive(Serialize)]
@@ -135,12 +132,13 @@ fn keys(purpose: u8, signing: u8, known: u8) -> KeySet {
     })
 }
 
-impl Server {
+impl<T: Time> Server<T> {
+    /// A server that is down. `connect` makes its stores.
     pub fn new(
         number: u32,
-        machine: &Machine,
-        clock: HostClock,
-        database: &Database,
+        time: &T,
+        clock: HostClock<T>,
+        connect: impl Fn() -> BoxStore + Send + Sync + 'static,
         recorder: &Recorder,
         accounts: &Accounts,
         policy: &Policy,
@@ -148,9 +146,8 @@ impl Server {
         Self {
             number,
             clock,
-            link: Arc::default(),
-            machine: machine.clone(),
-            database: database.clone(),
+            time: time.clone(),
+            connect: Box::new(connect),
             recorder: recorder.clone(),
             accounts: accounts.clone(),
             policy: policy.clone(),
@@ -161,16 +158,12 @@ impl Server {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
+    fn running(&self) -> MutexGuard<'_, Option<Arc<Running<T>>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn link(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A server that is up, if it is.
-    pub fn up(&self) -> Option<Arc<Running>> {
+    pub fn up(&self) -> Option<Arc<Running<T>>> {
         self.running().clone()
     }
 
@@ -179,25 +172,17 @@ impl Server {
     /// # Panics
     /// When the policy is not safe.
     pub fn start(&self) {
-        let machine = self.machine.clone();
-        let scope = machine.scope();
-        let store = SimulatedStore::new(
-            self.number,
-            &machine,
-            &self.database,
-            &self.link,
-            self.policy.flaw,
-        );
+        let time = self.time.clone();
+        let scope = time.scope();
         let Policy { access, grace, idle, absolute, max_lag, flaw, .. } = self.policy;
-        let elapsed = machine.clone();
+        let elapsed = time.clone();
         let options = EndedOptions::new()
             .max_lag(max_lag)
             .access_lifetime(access)
             .monotonic_clock(move || Duration::from_micros(elapsed.now()));
-        // With a connection apart, as a pool has it.
-        let read = SimulatedStore::new(self.number, &machine, &self.database, &self.link, flaw);
+        let (store, read) = ((self.connect)(), (self.connect)());
         let recorder = self.recorder.clone();
-        let mut sessions = Sessions::builder(store.clone())
+        let mut sessions = Sessions::builder(store)
             .issuer("https://auth.example")
             .audience("api")
             .client("web")
@@ -213,26 +198,25 @@ impl Server {
             .on_event(move |event| tell(&recorder, event));
         let mut late = None;
         if flaw == Some(Flaw::FreshFromTheEnd) {
-            let follower = Arc::new(LateFollower::new(&machine, read, max_lag));
-            machine.spawn(scope, Arc::clone(&follower).run());
+            let follower = Arc::new(LateFollower::new(&time, read, max_lag));
+            time.spawn(scope, Arc::clone(&follower).run());
             late = Some(follower);
-        } else if !machine.is_scripted() {
+        } else if !time.is_scripted() {
             let ended = EndedSessions::follow(read, options);
-            let timer = machine.clone();
-            let sleep = move |time: Duration| {
+            let timer = time.clone();
+            let sleep = move |length: Duration| {
                 let timer = timer.clone();
-                async move { timer.sleep(micros(time)).await }
+                async move { timer.sleep(micros(length)).await }
             };
-            machine.spawn(scope, ended.clone().run(sleep));
+            time.spawn(scope, ended.clone().run(sleep));
             sessions = sessions.ended_sessions(ended);
         }
         let sessions = sessions.build().expect("the policy of a run is safe");
         let (accounts, policy) = (self.accounts.clone(), self.policy.clone());
-        let timer = machine.clone();
-        let running = Running { scope, sessions, accounts, machine, policy, late };
-        let running = Arc::new(running);
-        if !timer.is_scripted() {
-            timer.spawn(scope, Arc::clone(&running).sweep());
+        let running =
+            Arc::new(Running { scope, sessions, accounts, time: time.clone(), policy, late });
+        if !time.is_scripted() {
+            time.spawn(scope, Arc::clone(&running).sweep());
         }
         *self.running() = Some(running);
     }
@@ -241,7 +225,7 @@ impl Server {
     pub fn crash(&self) {
         let running = self.running().take();
         if let Some(running) = running {
-            self.machine.end(running.scope);
+            self.time.end(running.scope);
         }
     }
 
@@ -326,15 +310,16 @@ fn read(response: &TokenResponse) -> Option<Tokens> {
         session: claims.get("sid")?.as_str()?.to_owned(),
         subject: claims.get("sub")?.as_str()?.to_owned(),
         expires_at: claims.get("exp")?.as_u64()?,
+        cookies: None,
     })
 }
 
-impl Running {
+impl<T: Time> Running<T> {
     /// Sweeps again and again. `Sessions::purge_task` waits at random, which no seed decides.
     async fn sweep(self: Arc<Self>) {
         loop {
             let every = micros(self.policy.sweep_every);
-            self.machine.sleep(self.machine.between(every / 2, every)).await;
+            self.time.sleep(self.time.between(every / 2, every)).await;
             // An error is an answer like any other: the next round sweeps what is left.
             let _ = self.sessions.purge_expired(1000).await;
         }
@@ -342,7 +327,7 @@ impl Running {
 
     /// The time that the application takes to look at an account.
     async fn look(&self) {
-        self.machine.pass(self.machine.between(20, 5_000)).await;
+        self.time.pass(self.time.between(20, 5_000)).await;
     }
 
     /// Answers a request.
@@ -447,13 +432,13 @@ impl Running {
     }
 }
 
-impl fmt::Debug for Server {
+impl<T> fmt::Debug for Server<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("number", &self.number).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Running {
+impl<T> fmt::Debug for Running<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("sessions", &self.sessions).finish_non_exhaustive()
     }

@@ -8,36 +8,28 @@ use std::{
 };
 
 use kippu::session::{
-    RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind, UnixMillis,
+    BoxStore, RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind,
+    UnixMillis,
     rotation::{RotateOutcome, RotateRequest},
     store::{EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest},
 };
 
 use crate::{
-    database::{Database, Fault, Operation, Outcome},
+    database::{Database, Fault, Link, Operation, Outcome},
     executor::{Machine, promise, unless},
     flaw::Flaw,
     log::Micros,
+    time::Time,
 };
 
 /// How long a step may take.
 pub const DEADLINE: Micros = 3_000_000;
-
-/// The network between a host and the database.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Link {
-    /// Until when each way takes longer, and how long at most.
-    pub slow: (Micros, Micros),
-    /// Until when answers are lost, and how many in a hundred.
-    pub lossy: (Micros, u64),
-}
 
 /// The store of a host. A clone shares the connection.
 #[derive(Clone)]
 pub struct SimulatedStore {
     machine: Machine,
     database: Database,
-    link: Arc<Mutex<Link>>,
     connected: Arc<Mutex<Option<usize>>>,
     flaw: Option<Flaw>,
     /// The number of its host.
@@ -45,20 +37,17 @@ pub struct SimulatedStore {
 }
 
 impl SimulatedStore {
-    pub fn new(
+    /// Makes the stores of a host. Each has a separate connection, as in a pool.
+    pub fn connections(
         host: u32,
         machine: &Machine,
         database: &Database,
-        link: &Arc<Mutex<Link>>,
         flaw: Option<Flaw>,
-    ) -> Self {
-        Self {
-            machine: machine.clone(),
-            database: database.clone(),
-            link: Arc::clone(link),
-            connected: Arc::default(),
-            flaw,
-            host,
+    ) -> impl Fn() -> BoxStore + Send + Sync + 'static {
+        let (machine, database) = (machine.clone(), database.clone());
+        move || {
+            let (machine, database) = (machine.clone(), database.clone());
+            BoxStore::new(Self { machine, database, connected: Arc::default(), flaw, host })
         }
     }
 
@@ -74,7 +63,7 @@ impl SimulatedStore {
     }
 
     fn link(&self) -> Link {
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        self.database.link(self.host)
     }
 
     /// One way through the network.

@@ -10,25 +10,43 @@ pub use self::{
     recorder::{Recorder, lines},
     users::{Plan, run},
 };
-use crate::log::{Answer, Micros, Request, What, Who};
+use crate::{
+    log::{Answer, Micros, Request, What, Who},
+    time::Time,
+};
 
-/// The world that a workload runs in.
+/// The world that a workload runs in: its time, and the way to its servers.
 pub trait World: Clone + Send + Sync + 'static {
-    /// Microseconds since the run began, by a clock that never steps.
-    fn now(&self) -> Micros;
+    type Time: Time;
 
-    fn sleep(&self, micros: Micros) -> impl Future<Output = ()> + Send;
-
-    /// A number below `end`.
-    fn random(&self, end: u64) -> u64;
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+    fn time(&self) -> &Self::Time;
 
     /// The numbers of the servers.
     fn servers(&self) -> Vec<u32>;
 
     /// Sends a request, and waits for its answer: not longer than the client's patience.
     fn ask(&self, ask: Ask) -> impl Future<Output = Reply> + Send;
+
+    /// The answer that a browser knows without a request: its cookie with the token has expired.
+    fn known(&self, _tokens: &Tokens, _is_refresh: bool) -> Option<Answer> {
+        None
+    }
+
+    fn now(&self) -> Micros {
+        self.time().now()
+    }
+
+    fn sleep(&self, micros: Micros) -> impl Future<Output = ()> + Send {
+        self.time().sleep(micros)
+    }
+
+    fn random(&self, end: u64) -> u64 {
+        self.time().random(end)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.time().spawn(Self::Time::FOREVER, task);
+    }
 }
 
 /// A request.
@@ -41,6 +59,8 @@ pub struct Ask {
     pub keeps_others: bool,
     pub refresh: Option<String>,
     pub access: Option<String>,
+    /// The cookies of the browser that asks, where it is one; with nothing in them before a login.
+    pub cookies: Option<String>,
     /// The user has so many rights at this moment that an access token would be too long.
     pub is_large: bool,
     pub patience: Micros,
@@ -53,11 +73,13 @@ pub struct Reply {
     pub tokens: Option<Tokens>,
     /// The ids of the sessions of a list.
     pub listed: Vec<String>,
+    /// When the request was sent, where it had to wait before.
+    pub sent: Option<Micros>,
 }
 
 impl Reply {
     pub fn of(answer: Answer) -> Self {
-        Self { answer, tokens: None, listed: Vec::new() }
+        Self { answer, tokens: None, listed: Vec::new(), sent: None }
     }
 }
 
@@ -70,6 +92,8 @@ pub struct Tokens {
     pub subject: String,
     /// In seconds of Unix time, as the access token says it.
     pub expires_at: u64,
+    /// All cookies of the browser that got them, where it keeps them there.
+    pub cookies: Option<String>,
 }
 
 /// A client of one user.
@@ -80,6 +104,7 @@ pub(crate) struct Client<W> {
     pub(crate) user: u32,
     pub(crate) who: Who,
     pub(crate) keeps_others: bool,
+    pub(crate) is_browser: bool,
     pub(crate) patience: Micros,
 }
 
@@ -89,11 +114,12 @@ pub const PATIENT: Micros = 60_000_000;
 impl<W: World> Client<W> {
     pub(crate) fn new(world: &W, recorder: &Recorder, user: u32) -> Self {
         let (world, recorder) = (world.clone(), recorder.clone());
-        Self { world, recorder, user, who: Who::Owner, keeps_others: false, patience: PATIENT }
+        let (who, patience) = (Who::Owner, PATIENT);
+        Self { world, recorder, user, who, keeps_others: false, is_browser: false, patience }
     }
 
     pub(crate) fn thief(&self) -> Self {
-        Self { who: Who::Thief, ..self.clone() }
+        Self { who: Who::Thief, is_browser: false, ..self.clone() }
     }
 
     pub(crate) fn with_patience(&self, patience: Micros) -> Self {
@@ -127,7 +153,8 @@ impl<W: World> Client<W> {
             *symbol = if *symbol == b'A' { b'B' } else { b'A' };
         }
         let refresh = String::from_utf8(forged).unwrap_or_default();
-        let ask = Ask { refresh: Some(refresh), ..self.asked(what) };
+        let cookies = tokens.cookies.clone().filter(|_| self.is_browser);
+        let ask = Ask { refresh: Some(refresh), cookies, ..self.asked(what) };
         self.record(ask, None, None).await
     }
 
@@ -152,6 +179,7 @@ impl<W: World> Client<W> {
             keeps_others: self.keeps_others && what == What::Login,
             refresh: None,
             access: None,
+            cookies: (self.is_browser && what == What::Login).then(String::new),
             is_large: false,
             patience: self.patience,
         }
@@ -164,19 +192,29 @@ impl<W: World> Client<W> {
         access: Option<&Tokens>,
         is_large: bool,
     ) -> Reply {
+        let presented = refresh.or(access);
+        let presented = presented.filter(|_| self.is_browser);
+        let known = presented.and_then(|tokens| self.world.known(tokens, refresh.is_some()));
+        if let Some(answer) = known {
+            return Reply::of(answer);
+        }
         let token = refresh.map(|tokens| tokens.refresh.clone());
         let proof = access.map(|tokens| tokens.access.clone());
-        let ask =
+        let mut ask =
             Ask { refresh: token.clone(), access: proof.clone(), is_large, ..self.asked(what) };
+        if let Some(tokens) = presented {
+            ask.cookies.clone_from(&tokens.cookies);
+        }
         self.record(ask, token, proof).await
     }
 
     async fn record(&self, ask: Ask, token: Option<String>, access: Option<String>) -> Reply {
         let Ask { server, user, what, keeps_others, .. } = ask;
-        let sent = self.world.now();
+        let asked = self.world.now();
         let number = |text: Option<String>| text.map(|text| self.recorder.number(&text));
         let (token, access) = (number(token), number(access));
         let mut reply = self.world.ask(ask).await;
+        let sent = reply.sent.unwrap_or(asked);
         let gives_tokens = matches!(what, What::Login | What::Refresh);
         if gives_tokens && reply.answer == Answer::Done && reply.tokens.is_none() {
             reply.answer = Answer::Odd;

@@ -17,7 +17,7 @@ use super::{
     Database, Node, Replication, Role, State,
     data::{Data, Ended, Write},
 };
-use crate::{flaw::Flaw, log::Micros};
+use crate::{flaw::Flaw, log::Micros, time::Time};
 
 /// A step of a store.
 #[derive(Clone, Debug)]

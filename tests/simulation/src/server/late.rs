@@ -12,27 +12,23 @@ use std::{
 
 use kippu::{
     DecodeError,
-    session::{RefreshStore, SessionId, store::EndedCursor},
+    session::{BoxStore, RefreshStore, SessionId, store::EndedCursor},
 };
 
-use crate::{
-    executor::{Machine, micros},
-    log::Micros,
-    store::SimulatedStore,
-};
+use crate::{executor::micros, log::Micros, time::Time};
 
-pub(super) struct LateFollower {
-    machine: Machine,
-    store: SimulatedStore,
+pub(super) struct LateFollower<T> {
+    time: T,
+    store: BoxStore,
     max_lag: Micros,
     ids: Mutex<BTreeSet<SessionId>>,
     fresh_until: AtomicU64,
 }
 
-impl LateFollower {
-    pub(super) fn new(machine: &Machine, store: SimulatedStore, max_lag: Duration) -> Self {
+impl<T: Time> LateFollower<T> {
+    pub(super) fn new(time: &T, store: BoxStore, max_lag: Duration) -> Self {
         Self {
-            machine: machine.clone(),
+            time: time.clone(),
             store,
             max_lag: micros(max_lag),
             ids: Mutex::default(),
@@ -48,10 +44,10 @@ impl LateFollower {
                 self.ids.lock().unwrap_or_else(PoisonError::into_inner).extend(page.ids);
                 cursor = page.next;
                 if is_last {
-                    self.fresh_until.store(self.machine.now() + self.max_lag, Ordering::Relaxed);
+                    self.fresh_until.store(self.time.now() + self.max_lag, Ordering::Relaxed);
                 }
             }
-            self.machine.sleep(self.max_lag / 10).await;
+            self.time.sleep(self.max_lag / 10).await;
         }
     }
 
@@ -59,7 +55,7 @@ impl LateFollower {
         if self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(id) {
             return Err(DecodeError::SessionEnded);
         }
-        if self.machine.now() > self.fresh_until.load(Ordering::Relaxed) {
+        if self.time.now() > self.fresh_until.load(Ordering::Relaxed) {
             return Err(DecodeError::EndedUnknown { reason: "the store was not read lately" });
         }
         Ok(())

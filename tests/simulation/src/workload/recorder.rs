@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Tokens;
-use crate::log::{Fault, Got, Line, Log, Request, Said};
+use crate::log::{Fault, Got, Line, Log, Request, Said, Sample, Stepped};
 
 /// Where the history is written. A clone writes the same one.
 #[derive(Clone, Default)]
@@ -60,6 +60,14 @@ impl Recorder {
         self.recorded().log.said.push(said);
     }
 
+    pub fn stepped(&self, step: Stepped) {
+        self.recorded().log.stepped.push(step);
+    }
+
+    pub fn sample(&self, sample: Sample) {
+        self.recorded().log.samples.push(sample);
+    }
+
     pub fn fault(&self, fault: Fault) {
         self.recorded().log.faults.push(fault);
     }
@@ -88,6 +96,7 @@ pub fn lines(log: &Log) -> Vec<String> {
         .chain(log.requests.iter().cloned().map(Line::Request))
         .chain(log.said.iter().cloned().map(Line::Said))
         .chain(log.faults.iter().cloned().map(Line::Fault))
-        .chain(log.stepped.iter().copied().map(Line::Stepped));
+        .chain(log.stepped.iter().copied().map(Line::Stepped))
+        .chain(log.samples.iter().cloned().map(Line::Sample));
     all.map(|line| serde_json::to_string(&line).unwrap_or_default()).collect()
 }

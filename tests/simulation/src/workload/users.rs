@@ -18,6 +18,8 @@ pub struct Plan {
     pub until: Micros,
     /// Between two actions of a tab, on average.
     pub pause: Micros,
+    /// How long a client waits that has logged in too often, at most.
+    pub login_pause: Micros,
     pub grace: Micros,
     pub access_lifetime: Micros,
     pub idle_lifetime: Micros,
@@ -191,6 +193,7 @@ impl<W: World> Tab<W> {
 
     fn client(&self, user: u32) -> Client<W> {
         let client = Client::new(&self.world, &self.recorder, user);
+        let client = Client { is_browser: !self.is_mobile, ..client };
         if !self.is_mobile || !self.chance(15) {
             return client;
         }
@@ -210,6 +213,9 @@ impl<W: World> Tab<W> {
         let mut reply = first.login().await;
         if reply.answer == Answer::NoRoom && third == 1 {
             reply = client.login().await;
+        }
+        if reply.answer == Answer::Limited && self.plan.login_pause > 0 {
+            self.world.sleep(self.world.random(self.plan.login_pause)).await;
         }
         if let Some(tokens) = reply.tokens {
             self.jar.put(user, tokens);
@@ -388,7 +394,7 @@ impl<W: World> Tab<W> {
         if self.chance(50) {
             self.about(self.plan.access_lifetime).await;
         }
-        let client = self.client(user);
+        let client = Client { is_browser: false, ..self.client(user) };
         while client.ask(What::Logout, &tokens).await.answer != Answer::Done {
             if self.is_over() {
                 return;
@@ -444,7 +450,8 @@ impl<W: World> Tab<W> {
         }
         let client = self.client(user);
         let (mut reply, _) = both(client.order(What::Leave), client.refresh(&tokens)).await;
-        while reply.answer != Answer::Done {
+        // Refused, where it was done the time before.
+        while !matches!(reply.answer, Answer::Done | Answer::Refused) {
             if self.is_over() {
                 return;
             }
