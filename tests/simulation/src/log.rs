@@ -230,6 +230,8 @@ pub enum FaultKind {
     Failover,
     /// The file of the database was moved away, or another was put in its place.
     Replacement,
+    /// The store had no room for more.
+    Full,
 }
 
 /// The clock of a host was set, at some moment from one time to another.

@@ -1,5 +1,6 @@
-//! Time, randomness and tasks, as each world has them. What is written over them runs on virtual
-//! time, where a seed decides everything, and on the clock of the machine, over real stores.
+//! Time, randomness and tasks, as each world has them. Code that is written over them runs
+//! on virtual time, where a seed decides everything, and on the clock of the machine, over real
+//! stores.
 
 use std::future::Future;
 

@@ -1,74 +1,84 @@
-//! A soak of the auth server: the program of the server, a store, seconds and a file for the log
-//! in; a report out, and an error for each rule that was broken.
+//! The workload of the simulation over real stores, and over auth servers: a world, a store, seconds
+//! and a file for the log in; a report out, and an error for each rule that was broken.
 //!
-//! `soak run PROGRAM sqlite|postgres|redis|mysql SECONDS LOG`, `soak check LOG`
+//! `soak direct STORE SECONDS LOG`, `soak http PROGRAM STORE SECONDS LOG`, `soak check LOG`
 
-mod auth_server;
-mod client;
 mod director;
+mod http;
+mod live;
 mod report;
+mod servers;
 mod stores;
-mod users;
 
 use std::{
     env,
     error::Error,
-    net::Ipv4Addr,
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fastrand::Rng;
-use kippu_simulation::log::{Line, Log, Said, Settings, Who};
-use kippu_test_support::{mysql, postgres, proxy, redis, servers};
-use tokio::{
-    runtime::Runtime,
-    sync::{RwLock, Semaphore},
+use kippu_simulation::{
+    chaos::Stage,
+    executor::micros,
+    log::{Log, Margins, Micros, Settings},
+    network::Network,
+    server::Policy,
+    time::Time,
+    workload::{self, Plan, Recorder, World, lines},
 };
+use kippu_test_support::{mysql, postgres, proxy, redis, servers as support};
+use tokio::{runtime::Runtime, sync::RwLock};
 
 use self::{
-    auth_server::AuthServer,
-    client::{Client, Recorder},
+    http::Http,
+    live::{Ending, Live},
+    servers::{AuthServers, Direct, Servers},
     stores::{DEADLINE, Scene},
-    users::{MAX_SESSIONS, PASSWORD, Pace, User, email},
+    support::Scratch,
 };
 
-const LONG: Pace = Pace {
-    pause: 2.0,
-    grace: 2,
-    access_lifetime: 8,
-    idle_lifetime: 20,
-    session_lifetime: 90,
-    is_short: false,
-};
-/// For a run of seconds, in which everything is to happen all the same.
-const SHORT: Pace = Pace {
-    pause: 0.2,
-    grace: 1,
-    access_lifetime: 2,
-    idle_lifetime: 3,
-    session_lifetime: 7,
-    is_short: true,
-};
+const SECOND: Micros = 1_000_000;
+
+/// How many servers there are.
+const SERVERS: u32 = 2;
+
+/// The number of the host of a store, whose clock is never set.
+const STORE: u32 = 10;
+
+/// A run of so many seconds has the lifetimes of a long one.
 const LONG_FROM: u64 = 120;
 
 /// How long a request may take, besides the deadline of the store, in seconds: passwords are
 /// hashed, and there may be many who wait.
 const MARGIN: u64 = 2;
 
+/// The servers of a run.
+enum Kind {
+    /// In this process.
+    Direct,
+    /// Auth servers, of this program.
+    Http(PathBuf),
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let is_well = match *arguments {
-        ["run", program, store, seconds, log] => {
-            run(Path::new(program), store, seconds, Path::new(log))
+        ["direct", store, seconds, log] => run(&Kind::Direct, store, seconds, Path::new(log)),
+        ["http", program, store, seconds, log] => {
+            run(&Kind::Http(program.into()), store, seconds, Path::new(log))
         }
         ["check", log] => {
             Log::read(Path::new(log)).map(|log| report::print(&log)).map_err(Into::into)
         }
-        _ => Err("soak run PROGRAM STORE SECONDS LOG, or soak check LOG".into()),
+        _ => Err(
+            "soak direct STORE SECONDS LOG, soak http PROGRAM STORE SECONDS LOG, or soak check LOG"
+                .into(),
+        ),
     };
     match is_well {
         Ok(true) => ExitCode::SUCCESS,
@@ -80,108 +90,141 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(program: &Path, store: &str, seconds: &str, path: &Path) -> Result<bool, Box<dyn Error>> {
-    let seconds: u64 = seconds.parse()?;
-    let pace = if seconds < LONG_FROM { SHORT } else { LONG };
-    let count = u32::try_from((seconds * 4).clamp(8, 200))?;
-    let runtime = Runtime::new()?;
-    let mut server = AuthServer::new(&program.canonicalize()?, pace);
-    let mut store_of_server = stores::start(store, &server, &runtime)
-        .ok_or("the stores are sqlite, postgres, redis and mysql")?;
-    server.keep_in(&store_of_server.url());
-    server.start();
-    let recorder = Arc::new(Recorder::create(path)?);
-    let seed = fastrand::u64(..);
-    recorder.write(&Line::Settings(Settings {
-        store: store.to_owned(),
-        seed,
-        began: recorder.began(),
-        access_lifetime: pace.access_lifetime,
-        grace: pace.grace,
-        idle_lifetime: pace.idle_lifetime,
-        session_lifetime: pace.session_lifetime,
-        max_sessions: Some(MAX_SESSIONS),
-        deadline: DEADLINE,
-        margin: MARGIN,
-        ..Settings::default()
-    }));
-    let mut rng = Rng::with_seed(seed);
+/// The policy of the servers: in a run of seconds, everything is to happen all the same.
+fn policy(store: &str, is_short: bool) -> Policy {
+    let [access, grace, idle, absolute] =
+        if is_short { [2, 1, 3, 7] } else { [8, 2, 20, 90] }.map(Duration::from_secs);
+    Policy {
+        access,
+        grace,
+        idle,
+        absolute,
+        // A cluster is asked for the sessions that have ended tag by tag.
+        max_lag: Duration::from_secs(if store == "cluster" { 5 } else { 1 }),
+        max_sessions: Some(2),
+        checks_logins: true,
+        sweep_every: Duration::from_secs(2),
+        flaw: None,
+    }
+}
 
-    let clients: Vec<Client> = (0..count).map(|user| client(&server, &recorder, user)).collect();
-    runtime.block_on(register(&clients))?;
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let (logins, accounts) = (Arc::new(Semaphore::new(2)), Arc::new(RwLock::new(())));
-    let users: Vec<_> = clients
-        .into_iter()
-        .map(|client| {
-            let (rng, logins, accounts) = (rng.fork(), Arc::clone(&logins), Arc::clone(&accounts));
-            runtime.spawn(User { client, rng, pace, until, logins, accounts }.run())
-        })
-        .collect();
-    let scene = Scene {
-        server: &mut server,
-        rng: &mut rng,
+fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box<dyn Error>> {
+    let seconds: u64 = seconds.parse()?;
+    let is_short = seconds < LONG_FROM;
+    let (policy, seed) = (policy(store, is_short), fastrand::u64(..));
+    let mut rng = Rng::with_seed(seed);
+    let (runtime, folder) = (Runtime::new()?, Scratch::new("soak"));
+    let is_direct = matches!(kind, Kind::Direct);
+    let count = usize::try_from(SERVERS)?;
+    let mut its_store = stores::start(store, folder.path(), is_direct, count, &runtime)
+        .ok_or("the stores are sqlite, postgres, redis, sentinel, cluster and mysql")?;
+    let time = Live::new(runtime.handle().clone(), rng.fork());
+    let (recorder, accounts) = (Recorder::default(), Arc::new(RwLock::new(())));
+    let plan = plan(seconds, &policy, is_direct);
+    let scene = |servers, rng| Scene {
+        servers,
+        rng,
+        time: &time,
         recorder: &recorder,
         runtime: &runtime,
-        accounts,
-        pace,
+        accounts: Arc::clone(&accounts),
+        grace: policy.grace,
+        is_short,
     };
-    director::direct(&mut *store_of_server, scene, until, seconds);
-    runtime.block_on(async {
-        for user in users {
-            user.await?;
-        }
-        Ok::<_, tokio::task::JoinError>(())
-    })?;
-    // Thieves end by themselves.
-    runtime.shutdown_timeout(Duration::from_secs(5));
-    let is_running = server.is_running();
-    let said = server.log_text();
-    said.lines().filter_map(heard).for_each(|said| recorder.write(&Line::Said(said)));
-    recorder.flush()?;
-
-    let is_silent = report::tells_no_token("the server's log", &said)
-        & report::tells_no_token("the log of the run", &std::fs::read_to_string(path)?);
-    if !is_running {
-        println!("BROKEN: the server has ended by itself");
-    }
-    Ok(report::print(&Log::read(path)?) & is_silent & is_running)
-}
-
-fn client(server: &AuthServer, recorder: &Arc<Recorder>, user: u32) -> Client {
-    let [_, _, high, low] = user.to_be_bytes();
-    Client {
-        recorder: Arc::clone(recorder),
-        server: server.address,
-        user,
-        address: Ipv4Addr::new(127, 1, high, low),
-        who: Who::Owner,
-        keeps_others: false,
-    }
-}
-
-async fn register(clients: &[Client]) -> Result<(), Box<dyn Error>> {
-    for client in clients {
-        // The server may be busy.
-        for tries in 1.. {
-            match client.register(&email(client.user), PASSWORD).await {
-                Some(201) => break,
-                Some(503) if tries < 10 => {}
-                status => return Err(format!("a user cannot be registered: {status:?}").into()),
+    let mut is_well = true;
+    match kind {
+        Kind::Direct => {
+            let (opener, handle) = (its_store.opener(), runtime.handle());
+            let mut direct = Direct::start(SERVERS, &time, opener, handle, &recorder, &policy);
+            let servers = direct.servers.clone();
+            let stage = Stage {
+                time: time.clone(),
+                servers: servers.clone(),
+                store_clocks: Vec::new(),
+                recorder: recorder.clone(),
+            };
+            let calm = plan.until.saturating_sub(5 * SECOND);
+            time.spawn(Live::FOREVER, stage.clone().set_clocks(calm));
+            time.spawn(Live::FOREVER, stage.clone().rotate_keys(calm));
+            // The store ends and begins them itself where it is in their process.
+            if store != "sqlite" {
+                time.spawn(Live::FOREVER, stage.crash_servers(calm));
             }
+            let servers = Arc::new(servers);
+            let network = Network { time: time.clone(), servers, has_network: true };
+            let world = begin(network, &recorder, &plan);
+            director::direct(&mut *its_store, scene(&mut direct, rng), plan.until);
+            runtime.block_on(world.end());
+            let clocks = direct.servers.iter().flat_map(|server| server.clock.steps());
+            clocks.for_each(|step| recorder.stepped(step));
+        }
+        Kind::Http(program) => {
+            let stores = (0..SERVERS).map(|server| its_store.url(server)).collect();
+            let program = program.canonicalize()?;
+            let mut servers = AuthServers::start(&program, folder.path(), stores, &policy);
+            let http = Http::new(&time, servers.addresses(), &accounts);
+            let world = begin(http, &recorder, &plan);
+            director::direct(&mut *its_store, scene(&mut servers, rng), plan.until);
+            runtime.block_on(world.end());
+            if !servers.are_running() {
+                println!("BROKEN: a server has ended by itself");
+                is_well = false;
+            }
+            servers.hear(&recorder);
+            is_well &= report::tells_no_token("the servers' logs", &servers.log_text());
         }
     }
-    Ok(())
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    let mut log = recorder.take();
+    log.settings = Settings {
+        store: format!("{store}, {}", if is_direct { "direct" } else { "http" }),
+        seed,
+        began: time.began(),
+        is_sparse: is_short,
+        ..settings(&policy, is_direct)
+    };
+    let text = lines(&log).join("\n");
+    fs::write(path, &text)?;
+    println!("the history is in {}", path.display());
+    Ok(report::print(&log) & report::tells_no_token("the history", &text) & is_well)
 }
 
-/// The event of a session that a line of the server's log has, if it has one.
-fn heard(line: &str) -> Option<Said> {
-    // A line may be cut where the server was killed.
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let text = |name: &str| line[name].as_str().map(str::to_owned);
-    (line["target"] == "kippu::session").then(|| Said {
-        session: text("session").unwrap_or_default(),
-        message: text("message").unwrap_or_default(),
-        reason: text("reason"),
-    })
+fn plan(seconds: u64, policy: &Policy, is_direct: bool) -> Plan {
+    Plan {
+        users: u32::try_from(seconds / 2).map_or(40, |users| users.clamp(6, 40)),
+        devices: 3,
+        until: seconds * SECOND,
+        pause: if seconds < LONG_FROM { SECOND / 5 } else { 2 * SECOND },
+        login_pause: if is_direct { 0 } else { 36 * SECOND },
+        grace: micros(policy.grace),
+        access_lifetime: micros(policy.access),
+        idle_lifetime: micros(policy.idle),
+        session_lifetime: micros(policy.absolute),
+        max_lag: micros(policy.max_lag),
+        has_administrator: is_direct,
+        has_leavers: true,
+    }
+}
+
+fn settings(policy: &Policy, is_direct: bool) -> Settings {
+    Settings {
+        access_lifetime: policy.access.as_secs(),
+        grace: policy.grace.as_secs(),
+        idle_lifetime: policy.idle.as_secs(),
+        session_lifetime: policy.absolute.as_secs(),
+        max_sessions: policy.max_sessions.and_then(|max| usize::try_from(max).ok()),
+        deadline: DEADLINE,
+        margin: MARGIN,
+        store_hosts: vec![STORE],
+        rotates_keys: is_direct,
+        margins: Margins { max_lag: micros(policy.max_lag), ..Margins::default() },
+        ..Settings::default()
+    }
+}
+
+/// Starts the clients.
+fn begin<W: World>(world: W, recorder: &Recorder, plan: &Plan) -> Ending<W> {
+    let world = Ending::new(world);
+    workload::run(&world, recorder, plan);
+    world
 }

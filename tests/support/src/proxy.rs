@@ -19,6 +19,8 @@ struct Route {
     target: Option<u16>,
     /// Connections before this number are dead, but not closed.
     first_alive: u64,
+    /// Connections before this number are closed.
+    first_open: u64,
     /// The number of connections so far.
     count: u64,
     /// Whether the proxy holds back all data at the moment, in both directions.
@@ -41,6 +43,7 @@ impl Proxy {
         let route = Route {
             target: Some(target),
             first_alive: 0,
+            first_open: 0,
             count: 0,
             is_silent: false,
             lost_answers: 0,
@@ -65,6 +68,11 @@ impl Proxy {
         self.route.send_modify(|route| {
             (route.target, route.first_alive) = (None, route.count);
         });
+    }
+
+    /// Closes all open connections.
+    pub fn cut(&self) {
+        self.route.send_modify(|route| route.first_open = route.count);
     }
 
     /// Holds back the data of all connections without closing them, until it is no longer silent.
@@ -107,14 +115,28 @@ async fn serve(listener: TcpListener, route: Arc<watch::Sender<Route>>) {
         let ((from_client, to_client), (from_server, to_server)) =
             (client.into_split(), server.into_split());
         let (number, lost) = (accepted.count, Arc::clone(&route));
-        forwarders.spawn(forward(from_client, to_server, number, route.subscribe(), || false));
-        forwarders.spawn(forward(from_server, to_client, number, route.subscribe(), move || {
+        let is_lost = move || {
             lost.send_if_modified(|route| {
                 let is_lost = route.lost_answers > 0;
                 route.lost_answers = route.lost_answers.saturating_sub(1);
                 is_lost
             })
-        }));
+        };
+        let upstream = forward(from_client, to_server, number, route.subscribe(), || false);
+        let downstream = forward(from_server, to_client, number, route.subscribe(), is_lost);
+        forwarders.spawn(until_cut(upstream, number, route.subscribe()));
+        forwarders.spawn(until_cut(downstream, number, route.subscribe()));
+    }
+}
+
+async fn until_cut(
+    forward: impl Future<Output = ()>,
+    number: u64,
+    mut route: watch::Receiver<Route>,
+) {
+    tokio::select! {
+        () = forward => {}
+        _ = route.wait_for(|route| number < route.first_open) => {}
     }
 }
 

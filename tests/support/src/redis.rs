@@ -417,6 +417,14 @@ impl RedisCluster {
         });
     }
 
+    /// Restarts a node that was killed, and waits until it is a replica of the one that took over.
+    pub fn restart(&mut self, node: usize) {
+        self.nodes[node].restart();
+        wait_until("a node's return", LIMIT, || {
+            self.command(node, &["INFO", "replication"]).contains("master_link_status:up")
+        });
+    }
+
     /// Moves a slot with its keys to another master, as `redis-cli --cluster reshard` does.
     pub fn move_slot(&self, slot: u16, to: usize) {
         let from = self.open_slot(slot, to);

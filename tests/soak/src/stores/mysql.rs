@@ -1,22 +1,23 @@
-//! MariaDB: a primary and a semi-synchronous replica, behind an address that moves from one to the
+//! MariaDB: a primary and a semi-synchronous replica, behind addresses that move from one to the
 //! other. The primary commits what the replica has received, so that a failover loses nothing that
 //! was answered.
 
 use std::{mem, time::Duration};
 
+use kippu::session::BoxStore;
 use kippu_simulation::log::{Fault, FaultKind, Span};
-use sqlx::{Connection, MySqlConnection};
+use kippu_sqlx::MySqlStore;
+use sqlx::{Connection, MySqlConnection, mysql::MySqlPoolOptions};
 use tokio::runtime::Runtime;
 
-use super::{Scene, Store, size};
-use crate::{mysql::MySql, proxy::Proxy, servers::wait_until};
+use super::{DEADLINE, Opener, Scene, Store, address::Addresses, opener, size};
+use crate::{mysql::MySql, support::wait_until};
 
 pub(super) struct MySqlPair {
     primary: MySql,
     replica: MySql,
     database: String,
-    /// The address that the auth server knows.
-    address: Proxy,
+    addresses: Addresses,
 }
 
 /// The ways in which the primary or the replica stalls.
@@ -41,12 +42,12 @@ const STALLS: [Stall; 5] = [
 const READ_ONLY: &[&str] = &["--read-only=1"];
 
 impl MySqlPair {
-    pub(super) fn start(runtime: &Runtime) -> Self {
+    pub(super) fn start(runtime: &Runtime, servers: usize) -> Self {
         let primary = MySql::start();
         let replica = primary.replica();
-        let address = runtime.block_on(Proxy::to(primary.port()));
+        let addresses = Addresses::start(runtime, primary.port(), servers);
         let database = primary.database();
-        let pair = Self { primary, replica, database, address };
+        let pair = Self { primary, replica, database, addresses };
         pair.wait_for_replica();
         pair
     }
@@ -73,8 +74,7 @@ impl MySqlPair {
         let still = Some((gone, scene.now()));
         self.primary.restart();
         self.wait_for_replica();
-        let what = "MariaDB was killed".to_owned();
-        Fault { kind: FaultKind::Kill, what, span: (from, scene.now()), still, lost: None }
+        scene.fault(FaultKind::Kill, "MariaDB was killed", from, still, None)
     }
 
     fn stall(&self, scene: &mut Scene<'_>) -> Fault {
@@ -84,29 +84,25 @@ impl MySqlPair {
             Stall::Primary => ("the primary was stopped", Self::pause(&self.primary, scene)),
             Stall::Replica => ("the replica was stopped", Self::pause(&self.replica, scene)),
         };
-        let (what, span) = (what.to_owned(), (from, scene.now()));
-        Fault { kind: FaultKind::Stall, what, span, still: Some(still), lost: None }
+        scene.fault(FaultKind::Stall, what, from, Some(still), None)
     }
 
     fn lock(&self, statement: &'static str, scene: &mut Scene<'_>) -> Span {
         let url = self.primary.url_for("root", None, &self.database);
-        let (mut connection, locked) = scene.runtime.block_on(async {
+        let mut connection = scene.runtime.block_on(async {
             let mut connection =
                 MySqlConnection::connect(&url).await.expect("MariaDB can be reached");
             run(&mut connection, statement).await;
-            (connection, scene.recorder.now())
+            connection
         });
-        scene.wait_out_the_grace();
-        let still = (locked, scene.now());
+        let still = scene.wait_out_the_grace();
         scene.runtime.block_on(run(&mut connection, "UNLOCK TABLES"));
         still
     }
 
     fn pause(server: &MySql, scene: &mut Scene<'_>) -> Span {
         server.pause();
-        let paused = scene.now();
-        scene.wait_out_the_grace();
-        let still = (paused, scene.now());
+        let still = scene.wait_out_the_grace();
         server.resume();
         still
     }
@@ -132,8 +128,9 @@ impl MySqlPair {
         mem::swap(&mut self.primary, &mut self.replica);
         self.replica.restart();
         scene.wait(0.0..3.0);
-        self.address.switch(self.primary.port());
-        let span = (from, scene.now());
+        self.addresses.switch(self.primary.port(), scene);
+        let what = if is_crash { "the primary was lost" } else { "the primary was demoted" };
+        let fault = scene.fault(FaultKind::Failover, what, from, None, None);
         scene.wait(0.5..2.0);
         if is_crash {
             // It may have changes that the other one never received.
@@ -142,9 +139,7 @@ impl MySqlPair {
             self.replica.follow(&self.primary);
         }
         self.wait_for_replica();
-        let what = if is_crash { "the primary was lost" } else { "the primary was demoted" };
-        let what = what.to_owned();
-        Fault { kind: FaultKind::Failover, what, span, still: None, lost: None }
+        fault
     }
 }
 
@@ -153,9 +148,26 @@ async fn run(connection: &mut MySqlConnection, statement: &'static str) {
 }
 
 impl Store for MySqlPair {
-    fn url(&self) -> String {
-        let url = self.primary.url_of(&self.database);
-        url.replace(&format!(":{}/", self.primary.port()), &format!(":{}/", self.address.port()))
+    fn url(&self, server: u32) -> String {
+        let (old, new) = (self.primary.port(), self.addresses.port(server));
+        self.primary.url_of(&self.database).replace(&format!(":{old}/"), &format!(":{new}/"))
+    }
+
+    fn opener(&self) -> Opener {
+        let servers = 0..u32::try_from(self.addresses.ports().len()).unwrap_or_default();
+        let urls: Vec<_> = servers.map(|server| self.url(server)).collect();
+        opener(move |server| {
+            let url = usize::try_from(server).ok().and_then(|server| urls.get(server).cloned());
+            let url = url.expect("each server has an address");
+            async move {
+                let options =
+                    MySqlPoolOptions::new().acquire_timeout(Duration::from_secs(DEADLINE));
+                let pool = options.connect(&url).await.expect("MariaDB can be reached");
+                let store = MySqlStore::new(pool);
+                store.create_schema().await.expect("the schema can be made");
+                BoxStore::new(store)
+            }
+        })
     }
 
     /// Its binary log is kept.
@@ -163,17 +175,16 @@ impl Store for MySqlPair {
         size(&self.primary.folder().join("data").join(&self.database))
     }
 
-    fn kinds(&self) -> [FaultKind; 3] {
-        [FaultKind::Stall, FaultKind::Kill, FaultKind::Failover]
+    fn kinds(&self) -> Vec<FaultKind> {
+        vec![FaultKind::Stall, FaultKind::Kill, FaultKind::Failover, FaultKind::Network]
     }
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
         match kind {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
-            FaultKind::Failover | FaultKind::Replacement | FaultKind::Network => {
-                self.fail_over(scene)
-            }
+            FaultKind::Network => self.addresses.suffer(scene),
+            FaultKind::Failover | FaultKind::Replacement | FaultKind::Full => self.fail_over(scene),
         }
     }
 }

@@ -1,20 +1,21 @@
-//! PostgreSQL: a primary and a synchronous standby, behind an address that moves from one to the
+//! PostgreSQL: a primary and a synchronous standby, behind addresses that move from one to the
 //! other. The old primary comes back as a standby, at its old port.
 
 use std::{mem, time::Duration};
 
-use kippu_simulation::log::{Fault, FaultKind};
-use sqlx::{Connection, PgConnection};
+use kippu::session::BoxStore;
+use kippu_simulation::log::{Fault, FaultKind, Span};
+use kippu_sqlx::PostgresStore;
+use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
 use tokio::runtime::Runtime;
 
-use super::{Scene, Store, size};
-use crate::{postgres::Postgres, proxy::Proxy, servers::wait_until};
+use super::{DEADLINE, Opener, Scene, Store, address::Addresses, opener, size};
+use crate::{postgres::Postgres, support::wait_until};
 
 pub(super) struct PostgresPair {
     primary: Postgres,
     standby: Postgres,
-    /// The address that the auth server knows.
-    address: Proxy,
+    addresses: Addresses,
 }
 
 /// The ways in which the primary or the standby stalls.
@@ -36,7 +37,7 @@ const STALLS: [Stall; 4] = [
 ];
 
 impl PostgresPair {
-    pub(super) fn start(runtime: &Runtime) -> Self {
+    pub(super) fn start(runtime: &Runtime, servers: usize) -> Self {
         let mut primary = Postgres::start();
         primary.stop();
         // A run of minutes must not wait a minute for what removes dead rows, nor long for a
@@ -44,8 +45,8 @@ impl PostgresPair {
         primary.set(&["autovacuum_naptime=5s", "wal_retrieve_retry_interval=200ms"]);
         primary.restart();
         let standby = primary.standby();
-        let address = runtime.block_on(Proxy::to(primary.port()));
-        let pair = Self { primary, standby, address };
+        let addresses = Addresses::start(runtime, primary.port(), servers);
+        let pair = Self { primary, standby, addresses };
         pair.wait_for_standby(runtime);
         pair
     }
@@ -72,9 +73,8 @@ impl PostgresPair {
         scene.wait(0.0..2.0);
         self.primary.restart();
         self.wait_for_standby(scene.runtime);
-        let what = "PostgreSQL was killed".to_owned();
         // Its other processes find out by themselves, and may end what they are at.
-        Fault { kind: FaultKind::Kill, what, span: (from, scene.now()), still: None, lost: None }
+        scene.fault(FaultKind::Kill, "PostgreSQL was killed", from, None, None)
     }
 
     fn stall(&self, scene: &mut Scene<'_>) -> Fault {
@@ -83,34 +83,23 @@ impl PostgresPair {
         let (what, still) = match chosen {
             Stall::Lock(statement) => {
                 let mut connection = scene.runtime.block_on(connect(&self.primary));
-                let locked = scene.runtime.block_on(async {
+                scene.runtime.block_on(async {
                     run(&mut connection, "BEGIN").await;
                     run(&mut connection, statement).await;
-                    scene.recorder.now()
                 });
-                scene.wait_out_the_grace();
-                let still = (locked, scene.now());
+                let still = scene.wait_out_the_grace();
                 scene.runtime.block_on(run(&mut connection, "ROLLBACK"));
                 (statement, still)
             }
             Stall::Primary => ("the primary was stopped", Self::pause(&self.primary, scene)),
             Stall::Standby => ("the standby was stopped", Self::pause(&self.standby, scene)),
         };
-        let span = (from, scene.now());
-        Fault {
-            kind: FaultKind::Stall,
-            what: what.to_owned(),
-            span,
-            still: Some(still),
-            lost: None,
-        }
+        scene.fault(FaultKind::Stall, what, from, Some(still), None)
     }
 
-    fn pause(postgres: &Postgres, scene: &mut Scene<'_>) -> (u64, u64) {
+    fn pause(postgres: &Postgres, scene: &mut Scene<'_>) -> Span {
         postgres.pause();
-        let paused = scene.now();
-        scene.wait_out_the_grace();
-        let still = (paused, scene.now());
+        let still = scene.wait_out_the_grace();
         postgres.resume();
         still
     }
@@ -133,15 +122,14 @@ impl PostgresPair {
         });
         self.wait_for_standby(scene.runtime);
         scene.wait(0.0..3.0);
-        self.address.switch(self.primary.port());
-        let span = (from, scene.now());
+        self.addresses.switch(self.primary.port(), scene);
+        let fault = scene.fault(FaultKind::Failover, "the standby took over", from, None, None);
         scene.wait(0.5..2.0);
         scene.runtime.block_on(async {
             let mut connection = connect(&self.standby).await;
             run(&mut connection, "SELECT pg_wal_replay_resume()").await;
         });
-        let what = "the standby took over".to_owned();
-        Fault { kind: FaultKind::Failover, what, span, still: None, lost: None }
+        fault
     }
 }
 
@@ -153,10 +141,29 @@ async fn run(connection: &mut PgConnection, statement: &'static str) {
     sqlx::raw_sql(statement).execute(connection).await.expect("PostgreSQL does what it is asked");
 }
 
+fn url(port: u16) -> String {
+    // Without sslmode, the driver would first ask for TLS.
+    format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
+}
+
 impl Store for PostgresPair {
-    fn url(&self) -> String {
-        // Without sslmode, the driver would first ask for TLS.
-        format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.address.port())
+    fn url(&self, server: u32) -> String {
+        url(self.addresses.port(server))
+    }
+
+    fn opener(&self) -> Opener {
+        let ports = self.addresses.ports();
+        opener(move |server| {
+            let port = usize::try_from(server).ok().and_then(|server| ports.get(server));
+            let url = url(*port.expect("each server has an address"));
+            async move {
+                let options = PgPoolOptions::new().acquire_timeout(Duration::from_secs(DEADLINE));
+                let pool = options.connect(&url).await.expect("PostgreSQL can be reached");
+                let store = PostgresStore::new(pool);
+                store.create_schema().await.expect("the schema can be made");
+                BoxStore::new(store)
+            }
+        })
     }
 
     /// Its log is recycled, and grows up to what the server is set to.
@@ -164,17 +171,16 @@ impl Store for PostgresPair {
         size(&self.primary.folder().join("base"))
     }
 
-    fn kinds(&self) -> [FaultKind; 3] {
-        [FaultKind::Stall, FaultKind::Kill, FaultKind::Failover]
+    fn kinds(&self) -> Vec<FaultKind> {
+        vec![FaultKind::Stall, FaultKind::Kill, FaultKind::Failover, FaultKind::Network]
     }
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
         match kind {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
-            FaultKind::Failover | FaultKind::Replacement | FaultKind::Network => {
-                self.fail_over(scene)
-            }
+            FaultKind::Network => self.addresses.suffer(scene),
+            FaultKind::Failover | FaultKind::Replacement | FaultKind::Full => self.fail_over(scene),
         }
     }
 }

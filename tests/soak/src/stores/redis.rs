@@ -1,35 +1,35 @@
-//! Redis: a primary and a replica, behind an address that moves from one to the other. Replication
+//! Redis: a primary and a replica, behind addresses that move from one to the other. Replication
 //! is asynchronous: the new primary may lack the last changes that were acknowledged.
 
 use std::{mem, time::Duration};
 
+use kippu::session::BoxStore;
+use kippu_redis::RedisStore;
 use kippu_simulation::log::{Fault, FaultKind};
 use tokio::runtime::Runtime;
 
-use super::{Scene, Store, size};
+use super::{Opener, Scene, Store, address::Addresses, opener, size};
 use crate::{
-    proxy::Proxy,
     redis::{Redis, RedisOptions},
-    servers::wait_until,
+    support::wait_until,
 };
 
 pub(super) struct RedisPair {
     primary: Redis,
     replica: Redis,
-    /// The address that the auth server knows.
-    address: Proxy,
+    addresses: Addresses,
 }
 
 impl RedisPair {
-    pub(super) fn start(runtime: &Runtime) -> Self {
+    pub(super) fn start(runtime: &Runtime, servers: usize) -> Self {
         // With `always`, what is acknowledged is kept. The file is rewritten when it is twice as
         // large.
         let more = ["--auto-aof-rewrite-min-size", "1mb", "--repl-diskless-sync-delay", "0"];
         let options = RedisOptions { append: Some("always"), more: &more, ..Default::default() };
         let (primary, replica) = (Redis::start_with(options), Redis::start_with(options));
         replica.follow(&primary);
-        let address = runtime.block_on(Proxy::to(primary.port()));
-        let pair = Self { primary, replica, address };
+        let addresses = Addresses::start(runtime, primary.port(), servers);
+        let pair = Self { primary, replica, addresses };
         pair.wait_for_replica();
         pair
     }
@@ -52,8 +52,7 @@ impl RedisPair {
         let still = Some((gone, scene.now()));
         self.primary.restart();
         self.wait_for_replica();
-        let what = "Redis was killed".to_owned();
-        Fault { kind: FaultKind::Kill, what, span: (from, scene.now()), still, lost: None }
+        scene.fault(FaultKind::Kill, "Redis was killed", from, still, None)
     }
 
     fn stall(&self, scene: &mut Scene<'_>) -> Fault {
@@ -61,17 +60,13 @@ impl RedisPair {
         let (what, still) = match scene.rng.u8(..3) {
             0 => {
                 ok(&self.primary, &["CLIENT", "PAUSE", "60000", "WRITE"]);
-                let paused = scene.now();
-                scene.wait_out_the_grace();
-                let still = (paused, scene.now());
+                let still = scene.wait_out_the_grace();
                 ok(&self.primary, &["CLIENT", "UNPAUSE"]);
                 ("writes were paused", Some(still))
             }
             1 => {
                 self.primary.pause();
-                let paused = scene.now();
-                scene.wait_out_the_grace();
-                let still = (paused, scene.now());
+                let still = scene.wait_out_the_grace();
                 self.primary.resume();
                 ("the primary was stopped", Some(still))
             }
@@ -83,16 +78,23 @@ impl RedisPair {
                 ("the replica was stopped", None)
             }
         };
-        let span = (from, scene.now());
-        Fault { kind: FaultKind::Stall, what: what.to_owned(), span, still, lost: None }
+        scene.fault(FaultKind::Stall, what, from, still, None)
+    }
+
+    /// Redis has no room for more.
+    fn fill(&self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        ok(&self.primary, &["CONFIG", "SET", "maxmemory", "1mb"]);
+        scene.wait_out_the_grace();
+        ok(&self.primary, &["CONFIG", "SET", "maxmemory", "0"]);
+        scene.fault(FaultKind::Full, "the memory was full", from, None, None)
     }
 
     /// The replica is the new primary from one moment on, and the old one is written to for a while
     /// longer: all of that is lost. Then the old one is killed, or it follows the new one, with the
     /// connections that it has.
     fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
-        let accounts = scene.accounts.clone();
-        let accounts = scene.runtime.block_on(accounts.write_owned());
+        let accounts = scene.runtime.block_on(scene.accounts.clone().write_owned());
         let from = scene.now();
         ok(&self.replica, &["CONFIG", "SET", "min-replicas-to-write", "0"]);
         if scene.rng.bool() {
@@ -110,8 +112,8 @@ impl RedisPair {
         }
         let lost = Some((from, scene.now()));
         scene.wait(0.0..2.0);
-        self.address.switch(self.primary.port());
-        let span = (from, scene.now());
+        self.addresses.switch(self.primary.port(), scene);
+        let to = scene.now();
         drop(accounts);
         if is_crash {
             self.replica.restart();
@@ -119,34 +121,47 @@ impl RedisPair {
         }
         self.wait_for_replica();
         let what = if is_crash { "the primary was lost" } else { "the primary was demoted" };
-        Fault { kind: FaultKind::Failover, what: what.to_owned(), span, still: None, lost }
+        Fault { span: (from, to), ..scene.fault(FaultKind::Failover, what, from, None, lost) }
     }
 }
 
-fn ok(redis: &Redis, command: &[&str]) {
+pub(super) fn ok(redis: &Redis, command: &[&str]) {
     assert_eq!(redis.command(command).trim(), "OK", "{command:?}");
 }
 
 impl Store for RedisPair {
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.address.port())
+    fn url(&self, server: u32) -> String {
+        format!("redis://127.0.0.1:{}/", self.addresses.port(server))
+    }
+
+    fn opener(&self) -> Opener {
+        let ports = self.addresses.ports();
+        opener(move |server| {
+            let port = usize::try_from(server).ok().and_then(|server| ports.get(server));
+            let url = format!("redis://127.0.0.1:{}/", port.expect("each server has an address"));
+            let client = redis::Client::open(url).expect("the URL is right");
+            async move {
+                BoxStore::new(RedisStore::connect(client).await.expect("Redis can be reached"))
+            }
+        })
     }
 
     fn files(&self) -> u64 {
         size(self.primary.folder())
     }
 
-    fn kinds(&self) -> [FaultKind; 3] {
-        [FaultKind::Stall, FaultKind::Kill, FaultKind::Failover]
+    fn kinds(&self) -> Vec<FaultKind> {
+        use FaultKind::{Failover, Full, Kill, Network, Stall};
+        vec![Stall, Kill, Failover, Network, Full]
     }
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
         match kind {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
-            FaultKind::Failover | FaultKind::Replacement | FaultKind::Network => {
-                self.fail_over(scene)
-            }
+            FaultKind::Network => self.addresses.suffer(scene),
+            FaultKind::Full => self.fill(scene),
+            FaultKind::Failover | FaultKind::Replacement => self.fail_over(scene),
         }
     }
 }

@@ -1,30 +1,40 @@
-//! SQLite, whose database is in the server: it is the server that is killed. Another process locks
-//! the file, and operators move it away, or put a backup in its place, while it is open.
+//! SQLite, whose database is in the servers: they are killed. Another process locks the file, and
+//! operators move it away, or put a backup in its place, while it is open.
 
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use kippu::session::BoxStore;
 use kippu_simulation::log::{Fault, FaultKind};
+use kippu_sqlx::SqliteStore;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions,
 };
 
-use super::{Scene, Store, size};
+use super::{Opener, Scene, Store, opener, size};
 
 pub(super) struct Sqlite {
     file: PathBuf,
+    /// Whether the servers that open it are in this process.
+    is_opened_here: bool,
+    /// How many pages it may have for these; zero: any number.
+    pages: Arc<AtomicU64>,
 }
 
-/// In the server's working directory.
+/// In the servers' working directory.
 const NAME: &str = "sessions.db";
 
 impl Sqlite {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self { file: folder.join(NAME) }
+    pub(super) fn new(folder: &Path, is_opened_here: bool) -> Self {
+        Self { file: folder.join(NAME), is_opened_here, pages: Arc::default() }
     }
 
     fn beside(&self, end: &str) -> PathBuf {
@@ -46,13 +56,12 @@ impl Sqlite {
 
     fn kill(scene: &mut Scene<'_>) -> Fault {
         let from = scene.now();
-        scene.server.kill();
+        scene.servers.end(true);
         let gone = scene.now();
         scene.wait(0.0..2.0);
         let still = Some((gone, scene.now()));
-        scene.server.start();
-        let what = "the server was killed".to_owned();
-        Fault { kind: FaultKind::Kill, what, span: (from, scene.now()), still, lost: None }
+        scene.servers.start();
+        scene.fault(FaultKind::Kill, "the servers were killed", from, still, None)
     }
 
     /// Another process writes, for a long time.
@@ -63,23 +72,40 @@ impl Sqlite {
             Self::run(&mut connection, "BEGIN IMMEDIATE".to_owned()).await;
             connection
         });
-        let locked = scene.now();
-        scene.wait_out_the_grace();
-        let still = Some((locked, scene.now()));
+        let still = scene.wait_out_the_grace();
         scene.runtime.block_on(async {
             Self::run(&mut connection, "ROLLBACK".to_owned()).await;
             connection.close().await.expect("the database can be closed");
         });
-        let what = "another process held the write lock".to_owned();
-        Fault { kind: FaultKind::Stall, what, span: (from, scene.now()), still, lost: None }
+        scene.fault(FaultKind::Stall, "another process wrote for long", from, Some(still), None)
+    }
+
+    /// The file cannot become larger, as where the disk is full.
+    fn fill(&self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        let pages: i64 = scene.runtime.block_on(async {
+            let mut connection = self.connect().await;
+            let pages = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut connection).await;
+            pages.expect("the database does what it is asked")
+        });
+        let pages = u64::try_from(pages).unwrap_or_default().max(1);
+        for pages in [pages, 0] {
+            self.pages.store(pages, Ordering::SeqCst);
+            scene.servers.end(false);
+            scene.servers.start();
+            if pages > 0 {
+                scene.wait_out_the_grace();
+            }
+        }
+        scene.fault(FaultKind::Full, "the file could not grow", from, None, None)
     }
 
     /// The file is not the one that the server has opened, until the server is started again: it is
     /// moved away and put back, or it is a copy of a moment ago from then on.
     fn replace(&self, scene: &mut Scene<'_>) -> Fault {
         let (away, copy) = (self.beside(".away"), self.beside(".copy"));
-        let accounts = scene.accounts.clone();
         let is_copy = scene.rng.bool();
+        let accounts = scene.accounts.clone();
         let accounts = is_copy.then(|| scene.runtime.block_on(accounts.write_owned()));
         let copied = scene.now();
         if is_copy {
@@ -96,45 +122,62 @@ impl Sqlite {
         let (old, new) = if is_copy { (&copy, &self.file) } else { (&self.file, &away) };
         fs::rename(old, new).expect("the file can be renamed");
         let gone = scene.now();
-        scene.wait(if scene.pace.is_short { 1.0..2.0 } else { 2.0..5.0 });
+        scene.wait(if scene.is_short { 1.0..2.0 } else { 2.0..5.0 });
         let still = Some((gone, scene.now()));
-        if scene.rng.bool() {
-            scene.server.stop();
-        } else {
-            scene.server.kill();
-        }
+        let is_kill = scene.rng.bool();
+        scene.servers.end(is_kill);
         if !is_copy {
             fs::rename(away, &self.file).expect("the file can be put back");
         }
-        scene.server.start();
+        scene.servers.start();
         drop(accounts);
         let (what, lost) = if is_copy {
             ("a backup was moved over the file", Some((copied, gone)))
         } else {
             ("the file was moved away", None)
         };
-        let span = (from, scene.now());
-        Fault { kind: FaultKind::Replacement, what: what.to_owned(), span, still, lost }
+        scene.fault(FaultKind::Replacement, what, from, still, lost)
     }
 }
 
 impl Store for Sqlite {
-    fn url(&self) -> String {
+    fn url(&self, _server: u32) -> String {
         format!("sqlite:{NAME}")
+    }
+
+    fn opener(&self) -> Opener {
+        let (file, pages) = (self.file.clone(), Arc::clone(&self.pages));
+        opener(move |_| {
+            let (file, pages) = (file.clone(), pages.load(Ordering::SeqCst));
+            async move {
+                let options = SqliteConnectOptions::new().filename(&file);
+                let options = options.pragma("max_page_count", pages.to_string());
+                let opened = match pages {
+                    0 => SqliteStore::open(&file).await,
+                    _ => SqliteStore::with_options(options).await,
+                };
+                BoxStore::new(opened.expect("the file can be opened"))
+            }
+        })
     }
 
     fn files(&self) -> u64 {
         ["", "-wal", "-shm"].iter().map(|end| size(&self.beside(end))).sum()
     }
 
-    fn kinds(&self) -> [FaultKind; 3] {
+    fn kinds(&self) -> Vec<FaultKind> {
+        let full = self.is_opened_here.then_some(FaultKind::Full);
         [FaultKind::Stall, FaultKind::Kill, FaultKind::Replacement]
+            .into_iter()
+            .chain(full)
+            .collect()
     }
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
         match kind {
             FaultKind::Kill => Self::kill(scene),
             FaultKind::Stall => self.stall(scene),
+            FaultKind::Full => self.fill(scene),
             FaultKind::Replacement | FaultKind::Failover | FaultKind::Network => {
                 self.replace(scene)
             }

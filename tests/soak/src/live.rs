@@ -1,0 +1,146 @@
+//! Time, randomness and tasks of this machine: the clock that never steps, a seed, tokio.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use fastrand::Rng;
+use kippu_simulation::{
+    executor::micros,
+    log::{Answer, Micros},
+    time::{Scope, Time},
+    workload::{Ask, Reply, Tokens, World},
+};
+use tokio::{runtime::Handle, task::AbortHandle, time};
+
+/// A clone is another handle.
+#[derive(Clone)]
+pub(crate) struct Live(Arc<Shared>);
+
+struct Shared {
+    runtime: Handle,
+    begin: Instant,
+    began: SystemTime,
+    rng: Mutex<Rng>,
+    last_scope: AtomicU64,
+    /// The tasks that may be ended.
+    tasks: Mutex<HashMap<Scope, Vec<AbortHandle>>>,
+}
+
+impl Live {
+    pub(crate) fn new(runtime: Handle, rng: Rng) -> Self {
+        Self(Arc::new(Shared {
+            runtime,
+            begin: Instant::now(),
+            began: SystemTime::now(),
+            rng: Mutex::new(rng),
+            last_scope: AtomicU64::new(0),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<Scope, Vec<AbortHandle>>> {
+        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Time for Live {
+    fn now(&self) -> Micros {
+        micros(self.0.begin.elapsed())
+    }
+
+    fn began(&self) -> Micros {
+        micros(self.0.began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    }
+
+    async fn sleep(&self, micros: Micros) {
+        time::sleep(Duration::from_micros(micros)).await;
+    }
+
+    fn random(&self, end: u64) -> u64 {
+        self.0.rng.lock().unwrap_or_else(PoisonError::into_inner).u64(..end.max(1))
+    }
+
+    fn scope(&self) -> Scope {
+        Scope(self.0.last_scope.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn spawn_as(&self, _label: u32, scope: Scope, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.0.runtime.spawn(task).abort_handle();
+        if scope != Self::FOREVER {
+            let mut tasks = self.tasks();
+            let of_scope = tasks.entry(scope).or_default();
+            of_scope.retain(|task| !task.is_finished());
+            of_scope.push(handle);
+        }
+    }
+
+    fn end(&self, scope: Scope) {
+        self.tasks().remove(&scope).iter().flatten().for_each(AbortHandle::abort);
+    }
+}
+
+/// A world that ends: from a moment on, no request is sent any more.
+#[derive(Clone)]
+pub(crate) struct Ending<W> {
+    world: W,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    has_ended: AtomicBool,
+    in_flight: AtomicUsize,
+}
+
+impl<W: World> Ending<W> {
+    pub(crate) fn new(world: W) -> Self {
+        Self { world, state: Arc::default() }
+    }
+
+    /// Lets no further request be sent, and waits for the answers to all that were.
+    pub(crate) async fn end(&self) {
+        self.state.has_ended.store(true, Ordering::SeqCst);
+        let answered = async {
+            while self.state.in_flight.load(Ordering::SeqCst) > 0 {
+                time::sleep(Duration::from_millis(50)).await;
+            }
+            // A client writes the last answer into the history.
+            time::sleep(Duration::from_millis(200)).await;
+        };
+        let answered = time::timeout(Duration::from_secs(90), answered).await;
+        answered.expect("each client gives up at some time");
+    }
+}
+
+impl<W: World> World for Ending<W> {
+    type Time = W::Time;
+
+    fn time(&self) -> &W::Time {
+        self.world.time()
+    }
+
+    fn servers(&self) -> Vec<u32> {
+        self.world.servers()
+    }
+
+    fn known(&self, tokens: &Tokens, is_refresh: bool) -> Option<Answer> {
+        self.world.known(tokens, is_refresh)
+    }
+
+    async fn ask(&self, ask: Ask) -> Reply {
+        self.state.in_flight.fetch_add(1, Ordering::SeqCst);
+        if self.state.has_ended.load(Ordering::SeqCst) {
+            self.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+            return std::future::pending().await;
+        }
+        let reply = self.world.ask(ask).await;
+        self.state.in_flight.fetch_sub(1, Ordering::SeqCst);
+        reply
+    }
+}
