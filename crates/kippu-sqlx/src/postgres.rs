@@ -399,6 +399,8 @@ impl RefreshStore for PostgresStore {
         reason: RevokeReason,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
+        // The update may wait for a purge, and find nothing where the statement's snapshot has a
+        // record. So only a record that was revoked before is not logged.
         let rows = self
             .run(|| {
                 sqlx::query(
@@ -407,7 +409,9 @@ impl RefreshStore for PostgresStore {
                          WHERE id = $1 AND revoked_at IS NULL RETURNING id \
                      ), unknown AS ( \
                          INSERT INTO kippu_ended (id) \
-                         SELECT $1 WHERE NOT EXISTS (SELECT FROM kippu_sessions WHERE id = $1) \
+                         SELECT $1 WHERE NOT EXISTS (SELECT FROM ended) AND NOT EXISTS ( \
+                             SELECT FROM kippu_sessions WHERE id = $1 AND revoked_at IS NOT NULL \
+                         ) \
                      ) SELECT id FROM ended",
                 )
                 .bind(id.as_bytes().as_slice())
