@@ -5,7 +5,7 @@
 use std::{
     collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use kippu_simulation::{
 use serde_json::{Value, json};
 use tokio::{
     net::TcpSocket,
-    sync::{RwLock, Semaphore},
+    sync::{Mutex, RwLock, Semaphore},
     time,
 };
 use url::Url;
@@ -45,6 +45,7 @@ pub(crate) struct Http {
     logins: Arc<Semaphore>,
     /// Held for reading while accounts come and go.
     accounts: Arc<RwLock<()>>,
+    /// The users that have, or had, an account. Nobody registers twice.
     registered: Arc<Mutex<HashSet<u32>>>,
 }
 
@@ -82,17 +83,12 @@ impl World for Http {
 
     async fn ask(&self, ask: Ask) -> Reply {
         let is_login = ask.what == What::Login;
-        let is_new = is_login && !self.is_registered(ask.user);
-        let accounts = Arc::clone(&self.accounts);
-        let _kept = if is_new || ask.what == What::Leave {
-            Some(accounts.read_owned().await)
-        } else {
-            None
-        };
         let _turn = if is_login { self.logins.acquire().await.ok() } else { None };
-        if is_new && !self.register(ask.server, ask.user).await {
+        if is_login && !self.is_registered(ask.server, ask.user).await {
             return Reply { sent: Some(self.time.now()), ..Reply::of(Answer::Unsent) };
         }
+        let leaves = ask.what == What::Leave;
+        let _kept = if leaves { Some(self.accounts.read().await) } else { None };
         let sent = Some(self.time.now());
         let patience = Duration::from_micros(ask.patience);
         let answered =
@@ -118,21 +114,19 @@ impl Http {
         }
     }
 
-    fn is_registered(&self, user: u32) -> bool {
-        self.registered.lock().unwrap_or_else(PoisonError::into_inner).contains(&user)
-    }
-
-    /// Returns whether there is an account for certain.
-    pub(crate) async fn register(&self, server: u32, user: u32) -> bool {
+    /// Registers a user who is not. Returns whether there is, or was, an account for certain.
+    async fn is_registered(&self, server: u32, user: u32) -> bool {
+        let mut registered = self.registered.lock().await;
+        if registered.contains(&user) {
+            return true;
+        }
+        let _kept = self.accounts.read().await;
         let body = json!({ "email": email(user), "password": PASSWORD }).to_string();
         let request = post("/register", "application/json", body);
         let answered = self.exchange(server, user, request).await;
         // In doubt, it was there the time before.
         let is_there = answered.is_ok_and(|answered| matches!(answered.status, 201 | 409));
-        if is_there {
-            self.registered.lock().unwrap_or_else(PoisonError::into_inner).insert(user);
-        }
-        is_there
+        is_there && registered.insert(user)
     }
 
     async fn exchange(
@@ -323,6 +317,8 @@ fn answer(what: What, status: u16, body: &Value) -> Answer {
         (503, _) if what == What::Login && description == ENDED_MEANWHILE => Answer::Refused,
         // It is gone already.
         (401, "invalid_credentials") if what == What::Leave => Answer::Refused,
+        // The account is gone.
+        (401, "invalid_credentials") if what == What::Login => Answer::Limited,
         (401, "invalid_token") if description == "the session has ended" => Answer::Refused,
         (401, "invalid_token") if description == "the access token has expired" => Answer::Expired,
         (401, "invalid_token") if description == "the access token is not valid" => Answer::Early,

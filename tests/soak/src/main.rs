@@ -115,6 +115,8 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
     let mut rng = Rng::with_seed(seed);
     let (runtime, folder) = (Runtime::new()?, Scratch::new("soak"));
     let is_direct = matches!(kind, Kind::Direct);
+    // The processes that share a file are on one host, and the store goes by its clock.
+    let is_file = store == "sqlite" && !is_direct;
     let count = usize::try_from(SERVERS)?;
     let mut its_store = stores::start(store, folder.path(), is_direct, count, &runtime)
         .ok_or("the stores are sqlite, postgres, redis, sentinel, cluster and mysql")?;
@@ -161,7 +163,8 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
         Kind::Http(program) => {
             let stores = (0..SERVERS).map(|server| its_store.url(server)).collect();
             let program = program.canonicalize()?;
-            let mut servers = AuthServers::start(&program, folder.path(), stores, &policy);
+            let folder = folder.path();
+            let mut servers = AuthServers::start(&program, folder, stores, is_file, &policy);
             let http = Http::new(&time, servers.addresses(), &accounts);
             let world = begin(http, &recorder, &plan);
             director::direct(&mut *its_store, scene(&mut servers, rng), plan.until);
@@ -180,6 +183,7 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
         store: format!("{store}, {}", if is_direct { "direct" } else { "http" }),
         seed,
         began: time.began(),
+        store_hosts: if is_file { Vec::new() } else { vec![STORE] },
         is_sparse: is_short,
         ..settings(&policy, is_direct)
     };
@@ -215,7 +219,6 @@ fn settings(policy: &Policy, is_direct: bool) -> Settings {
         max_sessions: policy.max_sessions.and_then(|max| usize::try_from(max).ok()),
         deadline: DEADLINE,
         margin: MARGIN,
-        store_hosts: vec![STORE],
         rotates_keys: is_direct,
         margins: Margins { max_lag: micros(policy.max_lag), ..Margins::default() },
         ..Settings::default()

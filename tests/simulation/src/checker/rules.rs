@@ -241,8 +241,8 @@ fn over(story: &Story<'_>) -> Vec<String> {
         let used = life.used(generation, request.ended);
         let used = When::new((life.first_use(generation), used.span.1), used.by);
         // The store may have lost the rotation that moved its end.
-        let is_idle = story.server.clock.passed(seconds(idle), made, used)
-            && (!story.server.settings.is_sparse || life.rotations_to_lose() == 0);
+        let is_idle =
+            story.server.clock.passed(seconds(idle), made, used) && life.rotations_to_lose() == 0;
         let is_over = life.is_over(request, &[Cause::Expiry]);
         request.is_done() && (is_idle || is_over)
     });

@@ -31,6 +31,8 @@ pub(crate) struct AuthServers {
     /// The working directory of all of them.
     folder: PathBuf,
     processes: Vec<Process>,
+    /// Whether all are on one host.
+    share_clock: bool,
 }
 
 struct Process {
@@ -51,6 +53,7 @@ impl AuthServers {
         program: &Path,
         folder: &Path,
         stores: Vec<String>,
+        share_clock: bool,
         policy: &Policy,
     ) -> Self {
         let arguments = [
@@ -76,7 +79,7 @@ impl AuthServers {
         });
         let processes = processes.collect();
         let (program, folder) = (program.to_owned(), folder.to_owned());
-        let mut servers = Self { program, arguments, folder, processes };
+        let mut servers = Self { program, arguments, folder, processes, share_clock };
         servers.start();
         servers
     }
@@ -160,9 +163,12 @@ impl Servers for AuthServers {
             recorder.fault(Fault { kind: FaultKind::Stall, what, span, still: None, lost: None });
         } else {
             let offset = OFFSETS[rng.usize(..OFFSETS.len())];
-            process.clock.set(offset);
-            let (to, host) = (time.now(), u32::try_from(host).unwrap_or_default());
-            recorder.stepped(Stepped { host, from, to, offset });
+            let hosts = if self.share_clock { 0..self.processes.len() } else { host..host + 1 };
+            self.processes[hosts.clone()].iter().for_each(|process| process.clock.set(offset));
+            let to = time.now();
+            for host in hosts.filter_map(|host| u32::try_from(host).ok()) {
+                recorder.stepped(Stepped { host, from, to, offset });
+            }
         }
     }
 

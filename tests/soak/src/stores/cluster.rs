@@ -42,8 +42,8 @@ impl Cluster {
     fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
         let (from, (slot, _)) = (scene.now(), self.any_master(scene));
         let old = self.0.kill_master(slot);
-        self.0.wait_for_failover(slot);
         let lost = Some((from.saturating_sub(BEHIND), scene.now()));
+        self.0.wait_for_failover(slot);
         scene.wait(0.0..2.0);
         self.0.restart(old);
         scene.fault(FaultKind::Failover, "a master was lost", from, None, lost)

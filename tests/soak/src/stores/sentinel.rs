@@ -6,7 +6,7 @@ use kippu_redis::RedisStore;
 use kippu_simulation::log::{Fault, FaultKind, Micros};
 use redis::sentinel::{SentinelClient, SentinelServerType};
 
-use super::{Opener, Scene, Store, opener, redis::ok, size};
+use super::{Opener, Scene, Store, opener, size};
 use crate::redis::{Redis, RedisOptions, RedisSentinels};
 
 pub(super) struct Sentinel(RedisSentinels);
@@ -24,38 +24,41 @@ impl Sentinel {
         self.0.primary().expect("the sentinels know the primary")
     }
 
+    /// No longer than the sentinels wait before they promote another. Writes that are paused stop
+    /// the sentinels' pings, too.
     fn stall(&self, scene: &mut Scene<'_>) -> Fault {
         let (from, primary) = (scene.now(), &self.0.servers[self.primary()]);
-        ok(primary, &["CLIENT", "PAUSE", "60000", "WRITE"]);
-        let still = scene.wait_out_the_grace();
-        ok(primary, &["CLIENT", "UNPAUSE"]);
-        scene.fault(FaultKind::Stall, "writes were paused", from, Some(still), None)
+        primary.pause();
+        let stopped = scene.now();
+        scene.wait(0.1..0.3);
+        let still = (stopped, scene.now());
+        primary.resume();
+        scene.fault(FaultKind::Stall, "the primary stood still", from, Some(still), None)
     }
 
-    /// The primary dies, or stands still until another has taken over, or hands over. It comes back
-    /// as what it was, and is demoted.
+    /// The primary dies, at once or after it has stood still until another has taken over, and
+    /// comes back as what it was. If it went on beside the other, both would take changes, and
+    /// nothing would hold of those that the old one answered.
     fn fail_over(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
         let accounts = scene.runtime.block_on(scene.accounts.clone().write_owned());
-        let (from, old) = (scene.now(), self.primary());
-        let way = if kind == FaultKind::Kill { 0 } else { scene.rng.u8(1..3) };
-        match way {
-            0 => self.0.servers[old].kill(),
-            1 => self.0.servers[old].pause(),
-            _ => self.0.fail_over(),
+        let (from, old, is_kill) = (scene.now(), self.primary(), kind == FaultKind::Kill);
+        if is_kill {
+            self.0.servers[old].kill();
+        } else {
+            self.0.servers[old].pause();
         }
-        self.0.wait_for_failover(old);
-        scene.wait(0.0..2.0);
-        match way {
-            0 => self.0.servers[old].restart(),
-            1 => self.0.servers[old].resume(),
-            _ => {}
-        }
-        // Until then the old one may take changes.
-        self.0.wait_until_whole();
         let lost = Some((from.saturating_sub(BEHIND), scene.now()));
+        self.0.wait_for_failover(old);
+        if !is_kill {
+            self.0.servers[old].kill();
+        }
         drop(accounts);
-        let what = ["the primary was lost", "the primary stood still", "the primary handed over"];
-        scene.fault(kind, what[usize::from(way)], from, None, lost)
+        let to = scene.now();
+        scene.wait(0.0..2.0);
+        self.0.servers[old].restart();
+        self.0.wait_until_whole();
+        let what = if is_kill { "the primary was lost" } else { "the primary stood still" };
+        Fault { span: (from, to), ..scene.fault(kind, what, from, None, lost) }
     }
 }
 
