@@ -44,7 +44,6 @@ impl<C> Access<C> {
     }
 
     /// Returns whether `verifier` has verified the token: the same keys, for the same audience.
-    #[cfg(feature = "axum")]
     pub(super) fn is_verified_by(&self, verifier: &Arc<AccessVerifier>) -> bool {
         Arc::ptr_eq(&self.verifier, verifier)
     }

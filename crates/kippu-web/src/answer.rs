@@ -29,7 +29,7 @@ impl From<Rejection> for Refusal {
 impl From<SessionError> for Refusal {
     /// Of a refresh token, or of an access token.
     fn from(error: SessionError) -> Self {
-        Self::Rejection(Rejection::of_grant(error))
+        Self::Rejection(GrantError(error).into())
     }
 }
 
@@ -121,9 +121,20 @@ impl From<SessionError> for GrantError {
     }
 }
 
+impl From<GrantError> for Rejection {
+    /// The answer to a login or a refresh that failed. It is about the grant, where the answer to a
+    /// [`SessionError`] is about an access token.
+    fn from(GrantError(error): GrantError) -> Self {
+        match Self::from(error) {
+            Self::Ended(error) => Self::InvalidGrant(error),
+            rejection => rejection,
+        }
+    }
+}
+
 impl GrantError {
     /// The response, in any body that text makes.
     pub fn into_http<B: From<String>>(self) -> http::Response<B> {
-        Rejection::of_grant(self.0).into_http()
+        Rejection::from(self).into_http()
     }
 }

@@ -70,7 +70,7 @@ where
     C: DeserializeOwned + Send + Sync + 'static,
 {
     match parts.extensions.get::<Access<C>>() {
-        Some(access) if access.is_verified_by(&guard.0.verifier) => Ok(access.clone()),
+        Some(access) if guard.has_verified(access) => Ok(access.clone()),
         _ => guard.admit(parts).await,
     }
 }

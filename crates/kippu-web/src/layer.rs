@@ -126,23 +126,28 @@ impl<C> GuardLayer<C> {
     }
 }
 
-impl<C: DeserializeOwned + Send + Sync + 'static> Rules<C> {
-    async fn admit(&self, request: &mut Parts) -> Result<(), Rejection> {
-        if self.exempt.contains(request.uri.path()) {
-            return Ok(());
+impl<C: DeserializeOwned> GuardLayer<C> {
+    /// Judges the head of a request as the layer does, for a server that takes no layers of tower.
+    /// Returns `None` for a request of an exempt path.
+    ///
+    /// # Errors
+    /// The answer to the request.
+    pub async fn admit(&self, request: &Parts) -> Result<Option<Access<C>>, Rejection> {
+        let Rules { guard, exempt, scopes, max_age, is_live } = &*self.0;
+        if exempt.contains(request.uri.path()) {
+            return Ok(None);
         }
-        let access: Access<C> = self.guard.admit(request).await?;
-        for (scope, has_scope) in &self.scopes {
+        let access: Access<C> = guard.admit(request).await?;
+        for (scope, has_scope) in scopes {
             has_scope(&access, scope)?;
         }
-        if let Some(max_age) = self.max_age {
-            access.require_recent(max_age)?;
+        if let Some(max_age) = max_age {
+            access.require_recent(*max_age)?;
         }
-        if self.is_live {
-            self.guard.check_live(&access).await?;
+        if *is_live {
+            guard.check_live(&access).await?;
         }
-        request.extensions.insert(access);
-        Ok(())
+        Ok(Some(access))
     }
 }
 
@@ -219,11 +224,14 @@ where
         // The one that is ready, not its clone.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let GuardLayer(rules) = self.layer.clone();
+        let layer = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            match rules.admit(&mut parts).await {
-                Ok(()) => {
+            match layer.admit(&parts).await {
+                Ok(access) => {
+                    if let Some(access) = access {
+                        parts.extensions.insert(access);
+                    }
                     let response = inner.call(Request::from_parts(parts, body)).await?;
                     Ok(response.map(GuardedBody::of_service))
                 }

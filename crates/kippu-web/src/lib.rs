@@ -217,7 +217,8 @@ impl Guard {
     }
 
     /// Verifies the access token of a request. Handlers of axum extract an [`Access`] instead,
-    /// which also refreshes behind a [`RefreshLayer`].
+    /// which also refreshes behind a [`RefreshLayer`]. The page [`servers`] shows how an extractor
+    /// for another framework calls this.
     ///
     /// # Errors
     /// The answer to the request.
@@ -274,8 +275,21 @@ impl Guard {
         }
     }
 
-    /// Checks that the session of a token has not ended.
-    async fn check_live<C>(&self, access: &Access<C>) -> Result<(), Rejection> {
+    /// Returns whether a token comes from this guard, or from another one with the same verifier:
+    /// the same keys, for the same audience. An extractor takes such a token from the extensions
+    /// of a request, where a [layer](Guard::layer) has put it, and does not verify it again.
+    pub fn has_verified<C>(&self, access: &Access<C>) -> bool {
+        access.is_verified_by(&self.0.verifier)
+    }
+
+    /// Checks that the session of a token has not ended: one read of the store. Handlers of axum
+    /// extract a `Live` instead.
+    ///
+    /// # Errors
+    /// [`Rejection::Ended`]; [`Rejection::NoSessions`] for a guard that is not one of
+    /// [`Guard::for_sessions`]; [`Rejection::Unavailable`] while the store is away, and
+    /// [`Rejection::Fault`] where it is set up wrongly.
+    pub async fn check_live<C>(&self, access: &Access<C>) -> Result<(), Rejection> {
         let sessions = self.0.sessions.as_ref().ok_or(Rejection::NoSessions)?;
         Ok(sessions.check_live(&access.session_id, &access.subject).await?)
     }
@@ -332,7 +346,7 @@ impl Guard {
         let cookies = self.0.cookies.as_ref().ok_or(CookieError::None)?;
         self.check_origin(request)?;
         let csrf = cookie::new_csrf()?;
-        let tokens = login.await.map_err(Rejection::of_grant)?;
+        let tokens = login.await.map_err(GrantError)?;
         Ok(cookies.set(&request.headers, &tokens, &csrf)?)
     }
 

@@ -93,6 +93,12 @@ pub enum Rejection {
     /// 500: a live session is required of a guard that cannot read the store.
     #[error("the guard does not know the sessions: make it with Guard::for_sessions(&sessions)")]
     NoSessions,
+    /// 500: a framework looks for the guard when a request arrives, and the application has none.
+    #[error("the application has no guard: {0}")]
+    NoGuard(
+        /// How the framework is given one.
+        &'static str,
+    ),
 }
 
 impl fmt::Debug for Rejection {
@@ -121,15 +127,6 @@ impl From<DecodeError> for Rejection {
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Rejection {
-    /// The answer to a login or a refresh that failed: it is about the grant, where [`From`] is
-    /// about an access token.
-    pub(super) fn of_grant(error: SessionError) -> Self {
-        match Self::from(error) {
-            Self::Ended(error) => Self::InvalidGrant(error),
-            rejection => rejection,
-        }
-    }
-
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -146,7 +143,7 @@ impl Rejection {
             | Self::CrossSite
             | Self::UnknownOrigin => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Fault(_) | Self::Cookies(_) | Self::NoSessions => {
+            Self::Fault(_) | Self::Cookies(_) | Self::NoSessions | Self::NoGuard(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
@@ -203,7 +200,7 @@ impl Rejection {
                  as browsers send them, or X-CSRF-Token with the value of the CSRF cookie",
             ),
             Self::Unavailable(_) => ("temporarily_unavailable", "try again in a moment"),
-            Self::Fault(_) | Self::Cookies(_) | Self::NoSessions => {
+            Self::Fault(_) | Self::Cookies(_) | Self::NoSessions | Self::NoGuard(_) => {
                 ("server_error", "the server is at fault")
             }
         })
@@ -246,6 +243,11 @@ impl Rejection {
 
     /// The response, with the error as JSON too, in any body that text makes.
     pub fn into_http<B: From<String>>(self) -> http::Response<B> {
+        self.to_http()
+    }
+
+    /// As [`into_http`](Self::into_http), for a framework that lends its errors.
+    pub fn to_http<B: From<String>>(&self) -> http::Response<B> {
         self.log();
         let body = self.error().map(|(error, words)| OAuthError::new(error, words));
         let text = body.as_ref().and_then(|body| serde_json::to_string(body).ok());

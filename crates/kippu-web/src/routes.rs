@@ -38,7 +38,8 @@ use super::{
 };
 
 /// Routes of sessions, a [tower service](tower_service::Service) that is mounted with
-/// `nest_service`; the login stays the application's.
+/// `nest_service`; the login stays the application's. A server without tower calls
+/// [`SessionRoutes::answer`].
 ///
 /// | route | credential | answer |
 /// |---|---|---|
@@ -127,6 +128,22 @@ impl<S: RefreshStore, A> SessionRoutes<S, A> {
     {
         Self(Arc::new(Inner { sessions, guard, authorize }))
     }
+
+    /// Answers a request, whose path is that behind the mount: `/refresh`. It is what the service
+    /// does, for a server without tower, and for a body that is not `Send`. The body is read where
+    /// the route takes a form, and up to 8 KiB of it.
+    pub async fn answer<F, C, E, B>(&self, request: Request<B>) -> Response<String>
+    where
+        A: FnOnce(Session) -> F + Clone,
+        F: Future<Output = Result<Option<C>, E>>,
+        C: IntoRenewal,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        B: BodyExt,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        self.0.answer(&parts, body).await.unwrap_or_else(Refusal::into_http)
+    }
 }
 
 impl<S, A> Clone for SessionRoutes<S, A> {
@@ -164,11 +181,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let inner = Arc::clone(&self.0);
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            Ok(inner.answer(&parts, body).await.unwrap_or_else(Refusal::into_http))
-        })
+        let routes = self.clone();
+        Box::pin(async move { Ok(routes.answer(request).await) })
     }
 }
 

@@ -7,6 +7,7 @@ use kippu::session::{IntoRenewal, RefreshStore, Session};
 
 use super::{Inner, SessionRoutes};
 use crate::{
+    answer::GrantError,
     cookie::{CookieError, Cookies},
     csrf,
     live::Boxed,
@@ -61,7 +62,7 @@ where
                 return Ok(None);
             }
             let tokens = sessions.refresh(token, authorize.clone()).await;
-            let tokens = tokens.map_err(Rejection::of_grant)?;
+            let tokens = tokens.map_err(GrantError)?;
             let set = cookies.renew(&request.headers, &tokens, csrf);
             Ok(Some(FreshTokens { access_token: tokens.access_token, set }))
         })
