@@ -9,6 +9,7 @@
 
 mod clients;
 mod grpc;
+mod matrix;
 mod proxies;
 mod reqwest_client;
 mod sockets;
