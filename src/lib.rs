@@ -36,7 +36,7 @@
 //! - The module `session`, a feature, implements logins on top of tokens: refresh, reuse detection,
 //!   logout.
 //! - The crate `kippu-web` reads requests and writes responses as RFC 6750 defines them, with
-//!   extractors for axum; its page `servers` covers other servers. The crates `kippu-sqlx` and
+//!   extractors for axum; `kippu-actix` does so for actix-web. The crates `kippu-sqlx` and
 //!   `kippu-redis` store sessions in SQLite, PostgreSQL, MySQL and Redis.
 //! - [`base64url`] and [`hmac`] are the codec and the MAC below the rest. They are public so that
 //!   they can be tested separately.

@@ -35,10 +35,12 @@
 //! - [`RefreshLayer`] refreshes within the request, for pages that a server makes.
 //!
 //! It is built on [`http`], [`tower_layer`] and [`tower_service`], and on [`axum_core`] for
-//! handlers of axum. With the feature `grpc`, a guard answers the calls of gRPC as gRPC does. For
-//! servers without tower, see [`servers`].
+//! handlers of axum. With the feature `grpc`, a guard answers the calls of gRPC as gRPC does. The
+//! crate `kippu-actix` is for actix-web. The page [`servers`] lists the tests that run on each
+//! server, and the functions that an integration of another framework calls.
 //!
-//! The page `axum_login` shows a whole login in axum.
+//! The page `axum_login` shows a login in axum. `examples/axum_login.rs` is a whole one, with
+//! users and sessions in SQLite.
 
 #[doc = include_str!("axum_login.md")]
 #[cfg(feature = "axum")]

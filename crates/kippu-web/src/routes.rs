@@ -130,8 +130,8 @@ impl<S: RefreshStore, A> SessionRoutes<S, A> {
     }
 
     /// Answers a request, whose path is that behind the mount: `/refresh`. It is what the service
-    /// does, for a server without tower, and for a body that is not `Send`. The body is read where
-    /// the route takes a form, and up to 8 KiB of it.
+    /// does, for a server without tower, and for a body that is not `Send`. A route that takes a form
+    /// reads up to 8 KiB of the body; other routes read nothing.
     pub async fn answer<F, C, E, B>(&self, request: Request<B>) -> Response<String>
     where
         A: FnOnce(Session) -> F + Clone,
