@@ -7,6 +7,7 @@ use std::{future::Future, time::Duration};
 use kippu::session::{
     RefreshStore, RevokeReason, SessionRecord, StoreErrorKind, UnixMillis,
     rotation::{RotateOutcome, RotateRequest, Successor},
+    store::EndedCursor,
 };
 use kippu_sqlx::MySqlStore;
 use sqlx::{
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    LIMIT, add, mysql_server, patient, pool, pool_of,
+    LIMIT, add, ended, mysql_server, patient, pool, pool_of,
     records::{changed, kind, session},
     server, sql, store,
 };
@@ -485,4 +486,25 @@ async fn a_reauthentication_sees_the_change_that_it_waited_for() {
         }
         sql(&pool_of(&url, 1), "DELETE FROM kippu_sessions").await;
     }
+}
+
+/// A revocation waits for a purge that has not committed, and then finds no record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs MariaDB"]
+async fn a_revocation_that_waits_for_a_purge_is_in_the_log() {
+    let server = server();
+    let url = server.url_of(&server.database());
+    let store = store(&url).await;
+    let alice = session("alice");
+    add(&store, &alice).await;
+    let purge = "START TRANSACTION; DELETE FROM kippu_sessions WHERE subject = 'alice'";
+    let holder = holding(&url, purge).await;
+    let revocation = tokio::spawn({
+        let (store, id) = (store.clone(), alice.id);
+        async move { store.revoke(&id, RevokeReason::Logout, FIRST).await }
+    });
+    waiting(&url, 1).await;
+    then(holder, "COMMIT").await;
+    assert!(!timeout(LIMIT, revocation).await.unwrap().unwrap().unwrap());
+    assert_eq!(ended(&store, &mut EndedCursor::default()).await, [alice.id]);
 }
