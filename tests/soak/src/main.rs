@@ -1,5 +1,5 @@
-//! The workload of the simulation over real stores, and over auth servers: a world, a store, seconds
-//! and a file for the log in; a report out, and an error for each rule that was broken.
+//! The workload of the simulation over real stores, and over auth servers: a world, a store,
+//! seconds and a file for the history in; a report out, and an error for each rule that was broken.
 //!
 //! `soak direct STORE SECONDS LOG`, `soak http PROGRAM STORE SECONDS LOG`, `soak check LOG`
 
