@@ -144,7 +144,8 @@ fn run(scope: &Scope, script: Vec<usize>) -> Order {
     let counts = machine.choices();
     chosen.resize(counts.len(), 0);
     machine.clear();
-    let log = Log { settings: settings(0, machine.began(), &policy), ..recorder.take() };
+    let settings = settings(0, machine.began(), &policy, false);
+    let log = Log { settings, ..recorder.take() };
     Order { states, counts, chosen, log }
 }
 

@@ -7,8 +7,8 @@ use fastrand::Rng;
 use crate::{
     chaos::{Mischief, Stage},
     checker::{self, Breaches},
-    database::{Database, Replication},
-    executor::{Choices, Machine, micros},
+    database::{Database, LONGEST_COMMIT, Replication},
+    executor::{Choices, Machine, micros, promise, unless},
     flaw::Flaw,
     hosts::HostClock,
     log::{FaultKind, Log, Margins, Micros, Settings},
@@ -112,13 +112,14 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
         keys: rng.bool(),
         until: LENGTH - 10 * SECOND,
     };
+    let rotates_keys = mischief.keys;
     stage.start(&database, mischief);
     machine.run(LENGTH + REST);
     let clocks = servers.iter().map(|server| &server.clock).chain(&node_clocks);
     let stepped = clocks.flat_map(HostClock::steps).collect();
     machine.clear();
-    let log =
-        Log { settings: settings(seed, machine.began(), &policy), stepped, ..recorder.take() };
+    let settings = settings(seed, machine.began(), &policy, rotates_keys);
+    let log = Log { settings, stepped, ..recorder.take() };
     finished(log, machine.steps())
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn finished(log: Log, steps: u64) -> Run {
     Run { breaches: checker::check(&log), log, steps, digest }
 }
 
-pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy) -> Settings {
+pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy, rotates_keys: bool) -> Settings {
     Settings {
         store: "simulated".to_owned(),
         seed,
@@ -141,14 +142,16 @@ pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy) -> Settings {
         deadline: DEADLINE / SECOND,
         margin: 2,
         store_hosts: NODES.to_vec(),
-        rotates_keys: true,
+        rotates_keys,
         is_sparse: true,
         margins: Margins {
             slack: 5_000,
             // A step of a store that waits, and is answered or given up.
             sweep: 4 * SECOND,
             soon: 8 * SECOND,
-            backlog: SECOND / 10,
+            // The steps that waited take their turns at a lock, and each may take as long as the
+            // longest commit.
+            backlog: 5 * LONGEST_COMMIT,
             max_lag: micros(policy.max_lag),
         },
     }

@@ -2,6 +2,8 @@
 
 #[path = "bad_logs/limit.rs"]
 mod limit;
+#[path = "bad_logs/lost.rs"]
+mod lost;
 
 use std::collections::BTreeMap;
 
@@ -1111,7 +1113,11 @@ fn a_logout_that_does_not_do_what_it_says() {
 /// By name, so that a rule that is added is tested too.
 #[test]
 fn each_rule_has_a_bad_log() {
-    let tests = concat!(include_str!("bad_logs.rs"), include_str!("bad_logs/limit.rs"));
+    let tests = concat!(
+        include_str!("bad_logs.rs"),
+        include_str!("bad_logs/limit.rs"),
+        include_str!("bad_logs/lost.rs")
+    );
     for name in rules() {
         let is_tested = tests.split("breaks(\"").skip(1).any(|rest| {
             let rule = rest.split('"').next().unwrap();

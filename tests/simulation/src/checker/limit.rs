@@ -18,7 +18,7 @@ use super::{
     server::Server,
     story::{Life, Story},
 };
-use crate::log::{Answer, Micros, Request, Span, What};
+use crate::log::{Answer, Log, Micros, Request, Span, What};
 
 /// Two logins of the same millisecond are in the order of their ids.
 const TIE: i64 = 1_000;
@@ -51,6 +51,18 @@ impl<'s, 'l> Limit<'s, 'l> {
             sessions.entry(begun.login.user).or_default().push(begun);
         }
         Self { server, max: server.settings.max_sessions.unwrap_or(usize::MAX), sessions }
+    }
+
+    /// The logins that end other sessions where there is no room, by their users.
+    pub(super) fn logins_that_evict(log: &'l Log) -> HashMap<u32, Vec<&'l Request>> {
+        let mut found: HashMap<u32, Vec<_>> = HashMap::new();
+        if log.settings.max_sessions.is_some() {
+            let logins = log.requests.iter().filter(|request| request.what == What::Login);
+            for login in logins.filter(|login| !login.keeps_others) {
+                found.entry(login.user).or_default().push(login);
+            }
+        }
+        found
     }
 
     fn of_user(&self, user: u32) -> &[Begun<'s, 'l>] {

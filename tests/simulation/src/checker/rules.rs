@@ -77,42 +77,34 @@ pub(super) fn refreshes(
 
 fn one_successor(story: &Story<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    let mut parents: HashMap<u64, u64> = HashMap::new();
-    let losses = successors_to_lose(story);
-    for (token, successors) in &story.successors {
-        if successors.len() > 1 + losses.get(token).copied().unwrap_or_default() {
-            found.push(format!("token {token} has the successors {successors:?}"));
-        }
-        for successor in successors {
-            if let Some(other) = parents.insert(*successor, *token) {
-                found.push(format!("token {successor} follows {other} and {token}"));
+    for (number, life) in story.lives.iter().enumerate() {
+        for (generation, presentations) in life.refreshes.iter().enumerate() {
+            let with_tokens = presentations.iter().filter_map(|it| Some((it, it.got.as_ref()?)));
+            let with_tokens: Vec<_> = with_tokens.collect();
+            for (place, (request, got)) in with_tokens.iter().enumerate() {
+                let mut before = with_tokens.iter().take(place);
+                let is_other = |(one, other): &&(&&Request, &Got)| {
+                    other.token != got.token && !life.may_be_made_again(generation, one, request)
+                };
+                if let Some((_, other)) = before.find(is_other) {
+                    let (one, other) = (got.token, other.token);
+                    found.push(format!("{}, with {one} and with {other}", told(life, request)));
+                }
+                let places = story.places.get(&got.token).map_or(&[][..], Vec::as_slice);
+                if places != [(number, generation + 1)] {
+                    found.push(format!(
+                        "{}, with {}, which is old",
+                        told(life, request),
+                        got.token
+                    ));
+                }
             }
         }
-    }
-    let mut first: HashMap<u64, &str> = HashMap::new();
-    for life in &story.lives {
-        let token = life.tokens[0];
-        let is_known = first.insert(token, life.id).is_some() || parents.contains_key(&token);
-        if is_known {
+        if let Some(token) = life.tokens[0].iter().find(|token| story.places[token].len() > 1) {
             found.push(format!("token {token} of a login was given before"));
         }
     }
     found
-}
-
-/// How many times the successor of each token may have been lost: it is made again, with the next
-/// key.
-fn successors_to_lose(story: &Story<'_>) -> HashMap<u64, usize> {
-    let mut losses: HashMap<u64, BTreeSet<Span>> = HashMap::new();
-    if !story.server.settings.rotates_keys {
-        return HashMap::new();
-    }
-    for request in story.log.requests.iter().filter(|request| request.what == What::Refresh) {
-        if let Some(token) = request.token {
-            losses.entry(token).or_default().extend(story.server.losses_of(request));
-        }
-    }
-    losses.into_iter().map(|(token, losses)| (token, losses.len())).collect()
 }
 
 /// By what the server logged: as many rotations as generations, but for answers that were lost, and

@@ -14,11 +14,14 @@ pub(super) struct Story<'l> {
     pub(super) log: &'l Log,
     pub(super) server: &'l Server,
     pub(super) lives: Vec<Life<'l>>,
-    /// The successors that were given for each token.
-    pub(super) successors: HashMap<u64, BTreeSet<u64>>,
+    /// The sessions and generations of each token: one, if all is right.
+    pub(super) places: HashMap<u64, Vec<Place>>,
     /// The lists that were given to each user.
     pub(super) lists: HashMap<u32, Vec<&'l Request>>,
 }
+
+/// The number of a session in [`Story::lives`], and a generation of it.
+pub(super) type Place = (usize, usize);
 
 /// A session whose tokens a client got.
 pub(super) struct Life<'l> {
@@ -26,8 +29,9 @@ pub(super) struct Life<'l> {
     pub(super) id: &'l str,
     pub(super) user: u32,
     pub(super) login: &'l Request,
-    /// By generation.
-    pub(super) tokens: Vec<u64>,
+    /// By generation. One has several tokens if the store has lost it, and it was made again with
+    /// another key.
+    pub(super) tokens: Vec<BTreeSet<u64>>,
     /// The clients that presented each of them for a refresh.
     pub(super) refreshes: Vec<Vec<&'l Request>>,
     /// With one of its tokens, or one of its user's that ends it too; its login was answered
@@ -85,22 +89,26 @@ impl<'l> Story<'l> {
         let lives = log.requests.iter();
         let mut lives: Vec<Life<'l>> =
             lives.filter_map(|login| Life::begin(server, login, &successors)).collect();
-        assign(log, &mut lives);
+        let places = assign(log, &mut lives);
         let mut lists: HashMap<u32, Vec<_>> = HashMap::new();
         for list in log.requests.iter().filter(|one| one.what == What::List && one.is_done()) {
             lists.entry(list.user).or_default().push(list);
         }
+        let evictors = Limit::logins_that_evict(log);
         for life in &mut lives {
+            // Until it is known which of them may have, as some of these need the deaths.
+            life.evictors = evictors.get(&life.user).cloned().unwrap_or_default();
             life.deaths = life.deaths();
             life.last_seen = life.last_seen(lists.get(&life.user).map_or(&[], Vec::as_slice));
         }
-        let mut story = Self { log, server, lives, successors, lists };
+        let mut story = Self { log, server, lives, places, lists };
         let limit = Limit::of(&story);
         let lives = story.lives.iter();
         let found: Vec<_> =
             lives.map(|life| (limit.evictors(life.login), limit.ends(life))).collect();
         for (life, (evictors, ends)) in story.lives.iter_mut().zip(found) {
             life.evictors = evictors;
+            life.deaths = life.deaths();
             let ends: Vec<_> = ends.iter().map(|end| life.found_ended(end, Cause::Limit)).collect();
             life.deaths.extend(ends);
         }
@@ -108,27 +116,28 @@ impl<'l> Story<'l> {
     }
 }
 
-/// Gives each session the requests that are about it.
-fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) {
-    let mut of_token = HashMap::new();
+/// Gives each session the requests that are about it, and returns the places of the tokens.
+fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) -> HashMap<u64, Vec<Place>> {
+    let mut places: HashMap<u64, Vec<Place>> = HashMap::new();
     let mut of_user: HashMap<u32, Vec<usize>> = HashMap::new();
     for (number, life) in lives.iter().enumerate() {
         of_user.entry(life.user).or_default().push(number);
-        for (generation, token) in life.tokens.iter().enumerate() {
-            of_token.insert(*token, (number, generation));
+        for (generation, tokens) in life.tokens.iter().enumerate() {
+            for token in tokens {
+                places.entry(*token).or_default().push((number, generation));
+            }
         }
     }
+    let place = |token: u64| places.get(&token).and_then(|places| places.first()).copied();
     let mut of_access = HashMap::new();
     for request in &log.requests {
         let token = request.got.as_ref().map(|got| (got.access, got.token));
-        if let Some((access, Some(place))) =
-            token.map(|(access, token)| (access, of_token.get(&token)))
-        {
+        if let Some((access, Some(place))) = token.map(|(access, token)| (access, place(token))) {
             of_access.insert(access, place.0);
         }
     }
     for request in &log.requests {
-        let by_token = request.token.and_then(|token| of_token.get(&token)).copied();
+        let by_token = request.token.and_then(place);
         let by_access = request.access.and_then(|access| of_access.get(&access)).copied();
         match (request.what, by_token, by_access) {
             (What::Refresh, Some((life, generation)), _) => {
@@ -149,6 +158,7 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) {
             _ => {}
         }
     }
+    places
 }
 
 impl<'l> Life<'l> {
@@ -158,13 +168,17 @@ impl<'l> Life<'l> {
         successors: &HashMap<u64, BTreeSet<u64>>,
     ) -> Option<Self> {
         let got = login.got.as_ref().filter(|_| login.what == What::Login)?;
-        let mut tokens = vec![got.token];
-        // A token that follows itself is another rule's breach, and no reason to go on for ever.
-        while let Some(next) = tokens.last().and_then(|last| successors.get(last)?.first()) {
-            if tokens.contains(next) {
+        let mut tokens = vec![BTreeSet::from([got.token])];
+        let mut known = BTreeSet::from([got.token]);
+        while let Some(last) = tokens.last() {
+            let next = last.iter().filter_map(|token| successors.get(token)).flatten();
+            // A token that follows itself is another rule's breach, and not a reason to go on for
+            // ever.
+            let next: BTreeSet<u64> = next.copied().filter(|token| known.insert(*token)).collect();
+            if next.is_empty() {
                 break;
             }
-            tokens.push(*next);
+            tokens.push(next);
         }
         Some(Self {
             server,
@@ -213,11 +227,32 @@ impl<'l> Life<'l> {
 
     /// How many rotations may have been lost after they were acknowledged, and made again.
     pub(super) fn rotations_to_lose(&self) -> usize {
-        let may_be_lost = |request: &&Request| {
-            self.may_have_done(request) && self.server.may_be_lost(request, NEVER)
+        (0..self.refreshes.len()).map(|generation| self.losses_of_use(generation).len()).sum()
+    }
+
+    /// The times whose acknowledged changes may be lost, among them the use of a generation.
+    fn losses_of_use(&self, generation: usize) -> BTreeSet<Span> {
+        let uses = self.refreshes.get(generation).into_iter().flatten();
+        let uses = uses.filter(|request| self.may_have_done(request));
+        uses.flat_map(|request| self.server.losses_of(request)).collect()
+    }
+
+    /// Whether the use of a generation may have been lost between the answers to two requests, so
+    /// that it was used once more, with the key of another time.
+    pub(super) fn may_be_made_again(
+        &self,
+        generation: usize,
+        one: &Request,
+        other: &Request,
+    ) -> bool {
+        let is_between = |(_, end): Span| {
+            let may_be_before = |request: &Request| request.sent <= end;
+            let may_be_after = |request: &Request| end <= request.ended;
+            (may_be_before(one) && may_be_after(other))
+                || (may_be_before(other) && may_be_after(one))
         };
-        let generations = self.refreshes.iter();
-        generations.filter(|all| all.iter().copied().any(|one| may_be_lost(&one))).count()
+        self.server.settings.rotates_keys
+            && self.losses_of_use(generation).into_iter().any(is_between)
     }
 
     /// When a generation was made.
@@ -389,7 +424,8 @@ impl<'l> Life<'l> {
         if cause == Cause::Refusal {
             // The end that it found may be lost in the store, where the server still has it in
             // memory.
-            let ends = self.logouts.iter().copied().chain(self.all_refreshes().map(|(_, one)| one));
+            let ends = self.logouts.iter().chain(&self.evictors).copied();
+            let ends = ends.chain(self.all_refreshes().map(|(_, one)| one));
             let earlier =
                 ends.filter(|end| end.sent < request.ended && end.answer != Answer::Unsent);
             until = earlier.map(|end| self.kept(end)).fold(until, Micros::min);
