@@ -494,6 +494,29 @@ fn a_clock_that_is_set_and_brings_something_back() {
     story.breaks("R11");
 }
 
+/// The clock of a server is set forward while it answers: the others show the session alive.
+#[test]
+fn a_session_that_is_over_by_the_clock_of_one_server() {
+    let story = |set: f64| {
+        let mut story = begun();
+        story.rotate(3.0, "a", 2, 3);
+        story.0.stepped.push(Stepped { host: 1, from: 0, to: 0, offset: 0 });
+        story.step(set, TEN_YEARS);
+        story.refresh(4.0, 3, Answer::Refused);
+        story.ask(5.0, What::Live, 1003, Answer::Done);
+        story.last().server = 1;
+        story
+    };
+    assert_eq!(story(4.1).broken(), [""; 0]);
+    // It is set after the answer.
+    story(4.6).breaks("R12");
+    // The server is the only one.
+    let mut story = story(4.1);
+    story.last().server = 0;
+    story.0.stepped.remove(0);
+    story.breaks("R11");
+}
+
 #[test]
 fn a_token_that_is_refused_as_early_and_is_not() {
     let mut story = begun();
@@ -996,6 +1019,25 @@ fn a_server_that_does_not_get_on_by_itself() {
     story.breaks("R16 the server");
     story.login(12.4, "b", 10);
     assert_eq!(story.broken(), [""; 0]);
+}
+
+/// Where nobody may have anything to write, the first refresh on a server may find an old
+/// connection, and the next one may not.
+#[test]
+fn a_sparse_server_that_does_not_get_on() {
+    let story = |server: u32, again: f64| {
+        let mut story = begun();
+        story.0.settings.is_sparse = true;
+        story.fault(FaultKind::Failover, 3.0, 5.0);
+        story.refresh(6.0, 2, Answer::Unavailable);
+        story.refresh(again, 2, Answer::Unavailable);
+        story.last().server = server;
+        story.request(14.0, What::Forged, Answer::Refused);
+        story
+    };
+    assert_eq!(story(1, 8.0).broken(), [""; 0]);
+    assert_eq!(story(0, 6.2).broken(), [""; 0], "both were under way");
+    story(0, 8.0).breaks("R16 the server");
 }
 
 #[test]

@@ -122,23 +122,15 @@ impl Clock {
         self.latest(to) - self.earliest(from) > lifetime - self.slack
     }
 
-    /// Until when no server shows an earlier time than one that another has shown, from a time on.
-    pub(super) fn goes_on_from(&self, at: Micros) -> Micros {
-        let at_once = |offsets: &[(Span, i64)]| {
-            let now = offsets.iter().filter(|((start, end), _)| *start <= at && at <= *end);
-            now.map(|(_, offset)| *offset).collect::<Vec<_>>()
-        };
-        let mut shown: Vec<i64> = self.of_hosts(self.servers).flat_map(at_once).collect();
-        shown.dedup();
-        if self.servers.0.count_ones() > 1 && shown.len() > 1 {
-            return at;
-        }
-        let back = self.of_hosts(self.servers).filter_map(|offsets| {
-            let mut steps = offsets.iter().zip(offsets.iter().skip(1));
-            let back = steps.find(|(((_, end), before), (_, offset))| offset < before && at < *end);
-            back.map(|(_, ((start, _), _))| *start)
-        });
-        back.min().unwrap_or(Micros::MAX)
+    /// Until when no server shows an earlier time than the one that judged a request, counted on.
+    pub(super) fn goes_on_from(&self, judged: &Request) -> Micros {
+        let (sent, ended) = judged.span();
+        let of_server = self.of_hosts(Hosts::one(judged.server)).flatten();
+        let within = of_server.filter(|((start, end), _)| *start <= ended && sent <= *end);
+        let offset = within.map(|(_, offset)| *offset).max().unwrap_or_default();
+        let behind = self.of_hosts(self.servers).flatten();
+        let behind = behind.filter(|((_, end), other)| *other < offset && sent <= *end);
+        behind.map(|((start, _), _)| sent.max(*start)).min().unwrap_or(Micros::MAX)
     }
 }
 
@@ -179,6 +171,22 @@ mod tests {
         Log { settings, stepped: steps.to_vec(), ..Log::default() }
     }
 
+    fn judged(server: u32, (sent, ended): Span) -> Request {
+        let text = format!(
+            r#"{{"sent":{sent},"ended":{ended},"server":{server},"user":0,"who":"owner","what":"live","answer":"refused","status":0}}"#
+        );
+        serde_json::from_str(&text).expect("a request")
+    }
+
+    #[test]
+    fn a_time_goes_on_until_a_server_is_set_behind_it() {
+        let clock = Clock::of(&log(&[step(0, 10, 12, -1), step(0, 20, 22, 5)], &[]));
+        let ends = [(0, 1), (11, 11), (13, 14), (19, 23), (23, 30)];
+        let ends = ends.map(|span| clock.goes_on_from(&judged(0, span)));
+        // While a clock is set, it may show what it showed before, or not.
+        assert_eq!(ends, [10, 11, Micros::MAX, 19, Micros::MAX]);
+    }
+
     fn by(span: Span, by: Hosts) -> When {
         When::new(span, by)
     }
@@ -198,8 +206,6 @@ mod tests {
         assert_eq!(shown((13, 19)), (13 - 1_000_000, 19 - 1_000_000));
         assert_eq!(shown((19, 30)), (19 - 1_000_000, 30 + 5_000_000));
         assert!(shown((30, Micros::MAX)).1 > 1 << 60);
-        let ends = [0, 11, 12, 21, 30].map(|at| clock.goes_on_from(at));
-        assert_eq!(ends, [10, 10, Micros::MAX, Micros::MAX, Micros::MAX]);
     }
 
     #[test]
@@ -213,7 +219,9 @@ mod tests {
         assert_eq!(shown(Hosts::one(1)).1, 2 + 7_000_000);
         assert_eq!(shown(Hosts::one(2)), (1, 2));
         assert_eq!(shown(Hosts::ALL), (1, 2 + 7_000_000));
-        assert_eq!(clock.goes_on_from(5), 5, "another server is behind");
+        let goes_on = |server, span| clock.goes_on_from(&judged(server, span));
+        assert_eq!(goes_on(0, (5, 6)), Micros::MAX, "no other is behind it");
+        assert_eq!(goes_on(1, (5, 6)), 5, "another is behind it");
     }
 
     /// A time that was read before the clock was set counts on from there.

@@ -1,6 +1,8 @@
 //! The rules about what a server answers while its store stalls, fails over or is away, and what is
 //! left afterwards.
 
+use std::collections::BTreeMap;
+
 use super::{
     clock::Hosts,
     rules::{refreshes, shown, told},
@@ -68,11 +70,14 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
         let is_followed = server.faults.iter().any(|other| {
             fault.span.1 <= other.span.1 && other.span.0 <= until && fault.span != other.span
         });
-        let mut failures = story.log.requests.iter().filter(is_failure);
+        let failures = story.log.requests.iter().filter(is_failure);
+        let failures = failures.filter(|one| after(one) && one.what == What::Refresh);
+        let mut first = BTreeMap::new();
+        // The first one finds an old connection, and ends it.
+        let fails_again = |one: &Request| *first.entry(one.server).or_insert(one.ended) <= one.sent;
         let is_bad = !is_followed
             && !writes.any(|one| after(&one))
-            && (!server.settings.is_sparse
-                || failures.any(|one| after(&one) && one.what == What::Refresh));
+            && (!server.settings.is_sparse || failures.into_iter().any(fails_again));
         if until < end && is_bad {
             found.push(format!("after {}, until {until}, no write succeeded", fault.what));
         }

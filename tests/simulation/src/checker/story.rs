@@ -416,7 +416,7 @@ impl<'l> Life<'l> {
     /// The end that this request brought about, unless it found the session expired.
     fn found_ended(&self, request: &Request, cause: Cause) -> Death {
         let until = if self.may_be_expired(request.ended, Hosts::one(request.server)) {
-            self.server.clock.goes_on_from(request.sent).min(self.may_be_back_from(request))
+            self.server.clock.goes_on_from(request).min(self.may_be_back_from(request))
         } else {
             NEVER
         };
