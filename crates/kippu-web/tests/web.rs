@@ -1257,6 +1257,8 @@ async fn a_websocket_is_opened_by_a_page_of_this_site_or_by_a_token() {
         (&[cookie, host, ("origin", "null")], (403, cross)),
         (&[cookie, host], (403, unsure)),
         (&[cookie, host, SAME_ORIGIN], (403, unsure)),
+        (&[cookie, host, SAME_ORIGIN, evil], (403, cross)),
+        (&[cookie, host, SAME_ORIGIN, own], (200, "alice")),
         // A token is enough, from anywhere, and counts alone.
         (&[bearer, host], (200, "bob")),
         (&[bearer, host, evil, cookie], (200, "bob")),
