@@ -105,8 +105,9 @@ pub fn decode<C: DeserializeOwned>(
     keys: &(impl Keys + ?Sized),
     validation: &Validation,
 ) -> Result<C, DecodeError> {
-    let authentic = jws::verify(token, keys, validation)?;
-    with_buffer(authentic.payload_len(), |buffer| read(check(&authentic, validation, buffer)?.0))
+    jws::verify(token, keys, validation, |authentic| {
+        with_buffer(authentic.payload_len(), |buffer| read(check(authentic, validation, buffer)?.0))
+    })
 }
 
 /// Verifies `token`, like [`decode`], and returns claims that borrow from `buffer`. Nothing is
@@ -143,8 +144,7 @@ pub fn decode_borrowed<'b, C: Deserialize<'b>>(
     validation: &Validation,
     buffer: &'b mut [u8],
 ) -> Result<C, DecodeError> {
-    let authentic = jws::verify(token, keys, validation)?;
-    read(check(&authentic, validation, buffer)?.0)
+    jws::verify(token, keys, validation, |authentic| read(check(authentic, validation, buffer)?.0))
 }
 
 /// Verifies `token`, like [`decode`], and returns its header, its registered claims, and its claims
@@ -176,12 +176,13 @@ pub fn verify<'t>(
     keys: &(impl Keys + ?Sized),
     validation: &Validation,
 ) -> Result<Verified<'t>, DecodeError> {
-    let authentic = jws::verify(token, keys, validation)?;
-    let mut payload = vec![0; authentic.payload_len()];
-    let (_, checked_at) = check(&authentic, validation, &mut payload)?;
-    // The scan has found the payload to be UTF-8.
-    let payload = String::from_utf8(payload).unwrap_or_default();
-    Ok(Verified { authentic, payload, checked_at })
+    jws::verify(token, keys, validation, |authentic| {
+        let mut payload = vec![0; authentic.payload_len()];
+        let (_, checked_at) = check(authentic, validation, &mut payload)?;
+        // The scan has found the payload to be UTF-8.
+        let payload = String::from_utf8(payload).unwrap_or_default();
+        Ok(Verified { authentic: *authentic, payload, checked_at })
+    })
 }
 
 /// A token that has passed every check.
