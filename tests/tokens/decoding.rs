@@ -987,6 +987,8 @@ fn a_verified_token_gives_its_header_and_its_claims_as_several_types() {
         let verified = verify(&token, &key(), &validation).unwrap();
         let found = verified.header();
         assert_eq!(found.alg, Algorithm::Hs256);
+        // The token and its claims stay out of logs.
+        assert_eq!(format!("{verified:?}"), format!("Verified {{ header: {found:?}, .. }}"));
         assert_eq!((found.typ.as_deref(), found.kid.as_deref()), (typ, kid));
         let borrowed = Borrowed { role: "admin", sub: "Joe".into() };
         assert_eq!(verified.claims(), Ok(borrowed));

@@ -1,6 +1,6 @@
 //! Keys, sets of them, and their JSON: which inputs are valid, and which tokens each key verifies.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kippu::{
     Algorithm, Candidates, DecodeError, Jwk, JwkError, JwkSet, Key, KeyError, KeySet, KeySetError,
@@ -164,6 +164,28 @@ fn debug_shows_no_secret() {
         }
         assert!(text.contains("algorithm") || text.contains("length"), "{text}");
     }
+}
+
+#[test]
+fn candidates_show_whether_a_key_has_been_found() {
+    struct Logged(Mutex<Vec<String>>);
+
+    impl Keys for Logged {
+        fn find(&self, _: Option<&str>, candidates: &mut Candidates<'_>) {
+            for kid in ["1", "2"] {
+                self.0.lock().unwrap().push(format!("{candidates:?}"));
+                candidates.offer(&key(kid));
+            }
+            self.0.lock().unwrap().push(format!("{candidates:?}"));
+        }
+    }
+
+    let keys = Logged(Mutex::default());
+    let validation = Validation::new().expiry_optional().unwrap();
+    assert!(decode::<Value>(&token("2"), &keys, &validation).is_ok());
+    let shown = ["NoneOffered", "NoneFits", "Found"]
+        .map(|progress| format!("Candidates {{ progress: {progress}, .. }}"));
+    assert_eq!(*keys.0.lock().unwrap(), shown);
 }
 
 #[test]
