@@ -28,7 +28,7 @@ use axum::{
 use kippu::{
     Key, NumericDate,
     session::{
-        EventKind, Login, MemoryStore, NoClaims, Session, Sessions, StoreErrorKind,
+        AccessVerifier, EventKind, Login, MemoryStore, NoClaims, Session, Sessions, StoreErrorKind,
         conformance::{Fault, Faulty, Method as StoreMethod},
         testing::TestClock,
     },
@@ -125,6 +125,13 @@ impl Fixture {
             .route("/plain", any(async |Extension(token): Extension<Access<Claims>>| id(&token)))
             .route("/open", get(async || "open"))
             .layer(guard.layer::<Claims>().exempt("/open"));
+        let verifier =
+            AccessVerifier::new(Key::hs256([1; 32]).unwrap(), "https://auth.example", "api");
+        let verifier = verifier.max_token_len(Cookies::MAX_ACCESS_TOKEN_LEN).unwrap();
+        let verifier = verifier.clock(clock.clone());
+        let other = Guard::new(verifier).cookies(app.cookies.clone()).unwrap();
+        let other =
+            Router::new().route("/other", get(async || "other")).layer(other.layer::<Claims>());
         let scoped = Router::new()
             .route("/scoped", get(async || "scoped"))
             .layer(guard.layer::<Claims>().require_scope("write"));
@@ -139,6 +146,7 @@ impl Fixture {
             .route("/logout_inside", post(logout_inside))
             .route("/login_inside", post(login_inside))
             .nest("/layer", guarded.merge(scoped))
+            .nest("/elsewhere", other)
             .nest_service("/auth", session_routes)
             .layer(refresh)
             .with_state(app.clone());
@@ -506,6 +514,12 @@ async fn a_request_is_refreshed_only_where_a_handler_asks() {
         let answer = fixture.ask(&late.without(name), "GET", "/me", OWN_PAGE).await;
         assert_eq!((answer.status, answer.set()), (401, Vec::new()), "without {name}");
     }
+    // A guard with another verifier does not know the token.
+    let rotated = fixture.count(EventKind::Rotated);
+    let answer = fixture.ask(&late, "GET", "/elsewhere/other", OWN_PAGE).await;
+    assert_eq!((answer.status, answer.set()), (401, Vec::new()));
+    assert_eq!(fixture.count(EventKind::Rotated), rotated);
+    assert_eq!(fixture.count(EventKind::Replayed), 0);
     // The route rotates by itself, once.
     let fixture = Fixture::new();
     let late = fixture.late().await;
@@ -737,11 +751,8 @@ fn a_layer_that_could_not_refresh_is_refused() {
                 None => builder,
             };
             let sessions = Arc::new(builder.build().unwrap());
-            let verifier = kippu::session::AccessVerifier::new(
-                Key::hs256([1; 32]).unwrap(),
-                "https://auth.example",
-                "api",
-            );
+            let verifier =
+                AccessVerifier::new(Key::hs256([1; 32]).unwrap(), "https://auth.example", "api");
             let guard = Guard::new(verifier.max_token_len(Cookies::MAX_ACCESS_TOKEN_LEN).unwrap());
             let guard = match cookies {
                 Some(cookies) => guard.cookies(cookies).unwrap(),
