@@ -201,7 +201,9 @@ impl Server {
             // The handshake of a WebSocket.
             let site = request.only("sec-fetch-site");
             let is_elsewhere = match &site {
-                Ok(site) => site.as_ref().is_some_and(|site| site != "same-origin" && site != "none"),
+                Ok(site) => {
+                    site.as_ref().is_some_and(|site| site != "same-origin" && site != "none")
+                }
                 Err(()) => true,
             };
             return match origin {
