@@ -74,7 +74,7 @@ async fn a_websocket_passes_nginx_and_leaves_no_token_in_its_log() {
     let feeds = Feeds::start(Duration::from_secs(900)).await;
     let proxy = Proxy::start(&feeds);
     let tokens = feeds.sessions.login("alice", &NoClaims {}).await.unwrap();
-    let cookie = format!("__Host-access={}", tokens.access_token);
+    let cookie = format!("__Host-Http-access={}", tokens.access_token);
     let offer = format!("feed.v1, kippu.bearer.{}", tokens.access_token);
     let (origin, bearer) = (proxy.origin(), bearer(&tokens));
     let url = format!("ws://127.0.0.1:{}/feed", proxy.port);

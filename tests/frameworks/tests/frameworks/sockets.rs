@@ -158,7 +158,7 @@ async fn the_server_selects_another_subprotocol_than_the_token() {
 #[tokio::test]
 async fn a_cookie_opens_a_websocket_for_a_page_of_the_same_origin_alone() {
     let feeds = Feeds::start(QUARTER_HOUR).await;
-    let cookie = format!("__Host-access={}", login(&feeds).await.access_token);
+    let cookie = format!("__Host-Http-access={}", login(&feeds).await.access_token);
     let own = format!("http://{}", feeds.address);
     let headers = [("cookie", &*cookie), ("origin", &own)];
     assert_eq!(next(&mut opened(&feeds, &headers).await).await, Some("hello alice".into()));
@@ -193,7 +193,7 @@ async fn a_websocket_over_http_2_is_guarded_like_any_other() {
         }
         client.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap()
     };
-    let cookie = format!("__Host-access={}", tokens.access_token);
+    let cookie = format!("__Host-Http-access={}", tokens.access_token);
     let offer = format!("feed.v1, kippu.bearer.{}", tokens.access_token);
     let own = format!("http://{}", feeds.address);
     let cookie = ("cookie", &*cookie);

@@ -37,7 +37,7 @@ pub(super) async fn bearer(serve: Serve) {
     let [header, payload, _] = &*token.split('.').collect::<Vec<_>>() else { panic!("{token}") };
     let forged = format!("{header}.{payload}.{}", "A".repeat(43));
     for path in ["/me", "/live", "/layer/plain", "/layer/live"] {
-        let cookie = ("cookie", &*format!("__Host-access={token}"));
+        let cookie = ("cookie", &*format!("__Host-Http-access={token}"));
         for headers in [&[][..], &[("authorization", "Basic YTpi")], &[cookie]] {
             let answer = client.ask("GET", path, headers, "").await;
             assert_eq!(answer.challenge(), (401, "Bearer"), "{path}");
