@@ -410,7 +410,8 @@ pub(super) async fn logout(serve: Serve) {
     ended(client.post("/auth/logout", &token).await, 0).await;
     let cookies = login(&client).await;
     let headers = [SAME_ORIGIN, ("cookie", &*cookies)];
-    ended(client.ask("POST", "/auth/logout", &headers, "").await, 3).await;
+    // The three cookies, and their old names.
+    ended(client.ask("POST", "/auth/logout", &headers, "").await, 6).await;
 
     for (headers, error) in [
         (&[FORM][..], (400, "invalid_request")),
