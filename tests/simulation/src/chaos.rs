@@ -3,7 +3,7 @@
 //! its network. Each fault is a line of the history, with the times in which the database changed
 //! nothing, and what it lost.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     database::{Database, Hold, LONGEST_COMMIT},
@@ -195,7 +195,7 @@ impl<T: Time> Stage<T> {
             let from = self.time.now();
             server.crash();
             self.time.sleep(self.time.random(2 * SECOND)).await;
-            server.start();
+            let _ = server.start();
             let span = (from, self.time.now());
             self.note(FaultKind::Kill, "a server died, and began again", span, None, None);
         }
@@ -233,16 +233,22 @@ impl<T: Time> Stage<T> {
 
     /// Each server gets the next key before the first one signs with it; after that, one is behind
     /// the other.
+    ///
+    /// The one before is retired: as late as a careful operator does it, or earlier.
     pub async fn rotate_keys(self, until: Micros) {
+        let mut retired = BTreeMap::new();
         for next in 2..=u8::MAX {
             self.rest(20 * SECOND).await;
             for server in &self.servers {
                 self.time.sleep(self.time.random(SECOND)).await;
-                server.set_keys(next - 1, next);
+                server.set_keys(next - 1, next, &retired);
             }
+            let good_for = 5 + self.time.random(30);
+            let now = (self.time.began() + self.time.now()) / SECOND;
+            retired.insert(next - 1, now + good_for);
             for server in &self.servers {
                 self.time.sleep(self.time.random(4 * SECOND)).await;
-                server.set_keys(next, next);
+                server.set_keys(next, next, &retired);
             }
             if self.is_over(until) {
                 return;

@@ -2,6 +2,7 @@
 //! breach is what neither explains.
 
 mod clock;
+mod keys;
 mod limit;
 mod outages;
 mod rules;

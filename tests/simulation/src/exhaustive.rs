@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use kippu::session::rotation::AheadPolicy;
+
 use crate::{
     checker::Breaches,
     database::{Database, Replication},
@@ -103,6 +105,7 @@ fn run(scope: &Scope, script: Vec<usize>) -> Order {
         max_lag: Duration::from_secs(1),
         max_sessions: None,
         checks_logins: false,
+        ahead: AheadPolicy::Heal,
         sweep_every: Duration::from_secs(60),
         flaw: scope.flaw,
     };
@@ -111,7 +114,7 @@ fn run(scope: &Scope, script: Vec<usize>) -> Order {
         let clock = HostClock::new(&machine, number, 0);
         let connect = SimulatedStore::connections(number, &machine, &database, scope.flaw);
         let server = Server::new(number, &machine, clock, connect, &recorder, &accounts, &policy);
-        server.start();
+        assert!(server.start(), "the policy is safe");
         Arc::new(server)
     });
     let world = |server: usize| Network {

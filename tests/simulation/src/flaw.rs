@@ -34,10 +34,14 @@ pub enum Flaw {
     PurgesByOneClock,
     /// A logout that the store did not confirm is answered as done.
     LogoutClaimsSuccess,
+    /// A replay is answered with the key of today, and not with that of the rotation.
+    ForgetsTheKey,
+    /// The application logs the tokens that it is asked with.
+    LogsTokens,
 }
 
 impl Flaw {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::GraceFromPresentation,
         Self::ReadsDemoted,
         Self::KeepsConnection,
@@ -51,6 +55,8 @@ impl Flaw {
         Self::SlidingGrace,
         Self::PurgesByOneClock,
         Self::LogoutClaimsSuccess,
+        Self::ForgetsTheKey,
+        Self::LogsTokens,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -68,6 +74,8 @@ impl Flaw {
             Self::SlidingGrace => "sliding-grace",
             Self::PurgesByOneClock => "purges-by-one-clock",
             Self::LogoutClaimsSuccess => "logout-claims-success",
+            Self::ForgetsTheKey => "forgets-the-key",
+            Self::LogsTokens => "logs-tokens",
         }
     }
 
@@ -84,6 +92,8 @@ impl Flaw {
             Self::RollsBackRevocation | Self::SlidingGrace => &["R3"],
             Self::PurgesByOneClock => &["R12"],
             Self::LogoutClaimsSuccess => &["R10", "R16", "R11"],
+            Self::ForgetsTheKey => &["R1", "R13"],
+            Self::LogsTokens => &["R15"],
         }
     }
 }

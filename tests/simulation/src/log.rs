@@ -24,6 +24,8 @@ pub enum Line {
     Said(Said),
     Fault(Fault),
     Stepped(Stepped),
+    Keys(Keys),
+    Leak(Leak),
     Sample(Sample),
 }
 
@@ -53,6 +55,9 @@ pub struct Settings {
     /// The key that signs refresh tokens was replaced during the run.
     #[serde(default)]
     pub rotates_keys: bool,
+    /// A token of a generation that the store has lost is refused, and not trusted.
+    #[serde(default)]
+    pub refuses_ahead: bool,
     /// There are so few clients that for some seconds none of them may have anything to write.
     #[serde(default)]
     pub is_sparse: bool,
@@ -108,6 +113,8 @@ pub enum What {
     Me,
     Live,
     List,
+    /// With an access token: the user has given the password again.
+    Reauthenticate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -163,6 +170,9 @@ pub struct Request {
     /// Of a login: it is refused where there is no room, and does not end the oldest session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_others: bool,
+    /// Of a login.
+    #[serde(default, skip_serializing_if = "Terms::is_default")]
+    pub terms: Terms,
     /// The refresh token that was presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<u64>,
@@ -176,7 +186,30 @@ pub struct Request {
     pub listed: Vec<String>,
 }
 
-/// The tokens of an answer, and what the access token says.
+/// The policy that a login asks for. Without a value, that of the settings holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<usize>,
+    /// In seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_lifetime: Option<u64>,
+    /// In seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_lifetime: Option<u64>,
+    /// The session is not remembered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_forgotten: bool,
+}
+
+impl Terms {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The tokens of an answer, and what they say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Got {
     pub token: u64,
@@ -185,6 +218,15 @@ pub struct Got {
     pub subject: String,
     /// In seconds of Unix time.
     pub expires_at: u64,
+    /// The session is not remembered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_forgotten: bool,
+    /// The number of the key that made the refresh token, and the generation of the token, where
+    /// the client can read them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<usize>,
 }
 
 /// A log line of the server about a session.
@@ -245,6 +287,27 @@ pub struct Stepped {
     pub offset: i64,
 }
 
+/// A host got other refresh keys, at some moment from one time to another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Keys {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub host: u32,
+    pub from: Micros,
+    pub to: Micros,
+    /// The key that makes tokens.
+    pub signing: u64,
+    /// The keys whose tokens are accepted until a Unix time, in seconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<(u64, u64)>,
+}
+
+/// Something secret was found in what a server has logged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Leak {
+    /// In words, without the secret.
+    pub what: String,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -282,6 +345,8 @@ pub struct Log {
     pub said: Vec<Said>,
     pub faults: Vec<Fault>,
     pub stepped: Vec<Stepped>,
+    pub keys: Vec<Keys>,
+    pub leaks: Vec<Leak>,
     pub samples: Vec<Sample>,
 }
 
@@ -297,6 +362,8 @@ impl Log {
                 Line::Said(said) => log.said.push(said),
                 Line::Fault(fault) => log.faults.push(fault),
                 Line::Stepped(stepped) => log.stepped.push(stepped),
+                Line::Keys(keys) => log.keys.push(keys),
+                Line::Leak(leak) => log.leaks.push(leak),
                 Line::Sample(sample) => log.samples.push(sample),
             }
         }

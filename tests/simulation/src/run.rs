@@ -1,19 +1,25 @@
 //! One run: a seed in, its history and what the checker finds out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use fastrand::Rng;
+use kippu::session::rotation::AheadPolicy;
 
 use crate::{
     chaos::{Mischief, Stage},
     checker::{self, Breaches},
     database::{Database, LONGEST_COMMIT, Replication},
-    executor::{Choices, Machine, micros, promise, unless},
+    executor::{Choices, Machine, micros},
     flaw::Flaw,
     hosts::HostClock,
     log::{FaultKind, Log, Margins, Micros, Settings},
     network::Network,
-    server::{Accounts, Policy, Server},
+    server::{Accounts, Policy, Server, spellings_of_keys},
     store::{DEADLINE, SimulatedStore},
     time::Time,
     workload::{self, Plan, Recorder, lines},
@@ -55,14 +61,16 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
     let node_clocks = NODES.map(|host| HostClock::new(&machine, host, 0));
     let replication = if rng.u8(..100) < 60 { Replication::Sync } else { Replication::Async };
     let database = Database::new(&machine, replication, node_clocks.clone(), flaw);
+    let [access, grace, idle, absolute] = lifetimes(&mut rng).map(Duration::from_secs);
     let policy = Policy {
-        access: Duration::from_secs(8),
-        grace: Duration::from_secs(2),
-        idle: Duration::from_secs(20),
-        absolute: Duration::from_secs(50),
+        access,
+        grace,
+        idle,
+        absolute,
         max_lag: Duration::from_secs(1),
         max_sessions: [None, Some(1), Some(2), Some(2), Some(3)][rng.usize(..5)],
         checks_logins: rng.u8(..100) < 70,
+        ahead: if rng.u8(..100) < 80 { AheadPolicy::Heal } else { AheadPolicy::Refuse },
         sweep_every: Duration::from_secs(rng.u64(2..8)),
         flaw,
     };
@@ -70,11 +78,16 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
     let servers = (0..rng.u32(2..=3)).map(|number| {
         let clock = HostClock::new(&machine, number, skew(&mut rng));
         let connect = SimulatedStore::connections(number, &machine, &database, flaw);
-        let server = Server::new(number, &machine, clock, connect, &recorder, &accounts, &policy);
-        server.start();
-        Arc::new(server)
+        Arc::new(Server::new(number, &machine, clock, connect, &recorder, &accounts, &policy))
     });
     let servers: Vec<_> = servers.collect();
+    let logged = Logged::default();
+    let _guard = tracing::subscriber::set_default(logged.subscriber());
+    if !servers.iter().all(|server| server.start()) {
+        machine.clear();
+        let settings = settings(seed, machine.began(), &policy, false);
+        return finished(Log { settings, ..recorder.take() }, 0);
+    }
     if replication == Replication::Async {
         let lag = SECOND / 50 + rng.u64(..2 * SECOND);
         machine.spawn(Machine::FOREVER, database.clone().replicate(lag));
@@ -94,6 +107,8 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
         max_lag: micros(policy.max_lag),
         has_administrator: rng.bool(),
         has_leavers: rng.bool(),
+        has_terms: rng.u8(..100) < 30,
+        has_reauthentication: rng.u8(..100) < 50,
     };
     workload::run(&world, &recorder, &plan);
     let stage = Stage {
@@ -115,12 +130,56 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
     let rotates_keys = mischief.keys;
     stage.start(&database, mischief);
     machine.run(LENGTH + REST);
+    for running in servers.iter().filter_map(|server| server.up()) {
+        tracing::info!("{running:?}");
+    }
+    recorder.search(&logged.text(), &spellings_of_keys());
     let clocks = servers.iter().map(|server| &server.clock).chain(&node_clocks);
     let stepped = clocks.flat_map(HostClock::steps).collect();
     machine.clear();
     let settings = settings(seed, machine.began(), &policy, rotates_keys);
     let log = Log { settings, stepped, ..recorder.take() };
     finished(log, machine.steps())
+}
+
+/// The lifetimes of access token, grace, idle session and session, in seconds. Now and then they
+/// are any, of which most cannot be safe.
+fn lifetimes(rng: &mut Rng) -> [u64; 4] {
+    if rng.u8(..100) < 90 {
+        return [8, 2, 20, 50];
+    }
+    let mut one_of = |choices: [u64; 4]| choices[rng.usize(..choices.len())];
+    [one_of([0, 1, 4, 8]), one_of([0, 1, 2, 8]), one_of([1, 4, 8, 20]), one_of([4, 8, 20, 50])]
+}
+
+/// What the servers have logged.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let logged = self.clone();
+        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+        all.without_time().with_writer(move || logged.clone()).finish()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+}
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Checks a history.
@@ -143,6 +202,7 @@ pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy, rotates_keys: 
         margin: 2,
         store_hosts: NODES.to_vec(),
         rotates_keys,
+        refuses_ahead: policy.ahead == AheadPolicy::Refuse,
         is_sparse: true,
         margins: Margins {
             slack: 5_000,

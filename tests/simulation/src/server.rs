@@ -12,10 +12,11 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kippu::{
-    ClaimError, DecodeError, Key, KeySet, SharedKeySet,
+    ClaimError, DecodeError, Key, KeySet, NumericDate, SharedKeySet,
     session::{
         AccessToken, BoxStore, EndedOptions, EndedSessions, Event, EventKind, Login, NoClaims,
         Session, SessionError, SessionId, SessionLimit, Sessions, TokenResponse,
+        rotation::AheadPolicy,
     },
 };
 use serde::Serialize;
@@ -25,7 +26,7 @@ use crate::{
     executor::{Machine, micros},
     flaw::Flaw,
     hosts::HostClock,
-    log::{Answer, Said, What},
+    log::{Answer, Keys, Micros, Said, What},
     time::{Scope, Time},
     workload::{Ask, Recorder, Reply, Tokens},
 };
@@ -42,6 +43,7 @@ pub struct Policy {
     pub max_sessions: Option<u32>,
     /// Whether a login looks at the account once more when its session is stored.
     pub checks_logins: bool,
+    pub ahead: AheadPolicy,
     /// How long between two sweeps.
     pub sweep_every: Duration,
     pub flaw: Option<Flaw>,
@@ -120,16 +122,35 @@ fn user_of(subject: &str) -> u32 {
     subject.strip_prefix("user-").and_then(|number| number.parse().ok()).unwrap_or(u32::MAX)
 }
 
-/// The keys up to `known`, of which `signing` signs.
-fn keys(purpose: u8, signing: u8, known: u8) -> KeySet {
+/// The keys up to `known`, of which `signing` signs, and some are retired.
+fn keys(purpose: u8, signing: u8, known: u8, retired: &BTreeMap<u8, u64>) -> KeySet {
     let key = |number: u8| {
         let key = Key::hs256([[purpose; 16], [number; 16]].concat());
         key.expect("the secret has 32 bytes").with_kid(format!("{purpose}-{number}"))
     };
     let others = (1..=known).filter(|number| *number != signing);
     others.fold(KeySet::new(key(signing)), |set, number| {
-        set.accept(key(number)).expect("each key has another id")
+        let until = retired.get(&number).and_then(|until| i64::try_from(*until).ok());
+        let set = match until {
+            Some(until) => set.retire(key(number), NumericDate::from_seconds(until)),
+            None => set.accept(key(number)),
+        };
+        set.expect("each key has another id")
     })
+}
+
+/// What would show a key in a log: its bytes as a text, in hex, in base64url and as a list.
+pub fn spellings_of_keys() -> Vec<String> {
+    let of = |purpose: u8| {
+        let bytes = [purpose; 15];
+        [
+            String::from_utf8_lossy(&bytes).into_owned(),
+            format!("{purpose:02x}").repeat(15),
+            BASE64_URL_SAFE_NO_PAD.encode(bytes),
+            format!("{bytes:?}").trim_matches(['[', ']']).to_owned(),
+        ]
+    };
+    [b'a', b'r'].into_iter().flat_map(of).collect()
 }
 
 impl<T: Time> Server<T> {
@@ -143,7 +164,8 @@ impl<T: Time> Server<T> {
         accounts: &Accounts,
         policy: &Policy,
     ) -> Self {
-        Self {
+        let none = BTreeMap::new();
+        let server = Self {
             number,
             clock,
             time: time.clone(),
@@ -152,10 +174,12 @@ impl<T: Time> Server<T> {
             accounts: accounts.clone(),
             policy: policy.clone(),
             keys: Mutex::new((1, 1)),
-            access_keys: SharedKeySet::new(keys(b'a', 1, 1)),
-            refresh_keys: SharedKeySet::new(keys(b'r', 1, 1)),
+            access_keys: SharedKeySet::new(keys(b'a', 1, 1, &none)),
+            refresh_keys: SharedKeySet::new(keys(b'r', 1, 1, &none)),
             running: Mutex::default(),
-        }
+        };
+        server.note_keys(time.now(), &none);
+        server
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Arc<Running<T>>>> {
@@ -167,14 +191,11 @@ impl<T: Time> Server<T> {
         self.running().clone()
     }
 
-    /// Begins, with nothing in its memory.
-    ///
-    /// # Panics
-    /// When the policy is not safe.
-    pub fn start(&self) {
+    /// Begins, with nothing in its memory. Returns false for a policy that the sessions refuse.
+    pub fn start(&self) -> bool {
         let time = self.time.clone();
         let scope = time.scope();
-        let Policy { access, grace, idle, absolute, max_lag, flaw, .. } = self.policy;
+        let Policy { access, grace, idle, absolute, max_lag, ahead, flaw, .. } = self.policy;
         let elapsed = time.clone();
         let options = EndedOptions::new()
             .max_lag(max_lag)
@@ -192,6 +213,7 @@ impl<T: Time> Server<T> {
             .grace(grace)
             .idle_lifetime(idle)
             .absolute_lifetime(absolute)
+            .ahead(ahead)
             .clock(self.clock.clone())
             .leeway(Duration::ZERO)
             .expect("no leeway is an option")
@@ -211,7 +233,15 @@ impl<T: Time> Server<T> {
             time.spawn(scope, ended.clone().run(sleep));
             sessions = sessions.ended_sessions(ended);
         }
-        let sessions = sessions.build().expect("the policy of a run is safe");
+        let Ok(sessions) = sessions.build() else {
+            time.end(scope);
+            self.recorder.said(Said {
+                session: String::new(),
+                message: "refused to begin".to_owned(),
+                reason: None,
+            });
+            return false;
+        };
         let (accounts, policy) = (self.accounts.clone(), self.policy.clone());
         let running =
             Arc::new(Running { scope, sessions, accounts, time: time.clone(), policy, late });
@@ -219,6 +249,7 @@ impl<T: Time> Server<T> {
             time.spawn(scope, Arc::clone(&running).sweep());
         }
         *self.running() = Some(running);
+        true
     }
 
     /// Ends where it is.
@@ -234,10 +265,23 @@ impl<T: Time> Server<T> {
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn set_keys(&self, signing: u8, known: u8) {
+    /// Gives it the keys up to `known`. Refresh tokens of retired ones are good until their Unix
+    /// times.
+    pub fn set_keys(&self, signing: u8, known: u8, retired: &BTreeMap<u8, u64>) {
+        let from = self.time.now();
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = (signing, known);
-        self.access_keys.replace(keys(b'a', signing, known));
-        self.refresh_keys.replace(keys(b'r', signing, known));
+        self.access_keys.replace(keys(b'a', signing, known, &BTreeMap::new()));
+        self.refresh_keys.replace(keys(b'r', signing, known, retired));
+        self.note_keys(from, retired);
+    }
+
+    /// Writes into the history which refresh keys it has, since some moment after `from`.
+    fn note_keys(&self, from: Micros, retired: &BTreeMap<u8, u64>) {
+        let (to, (signing, _)) = (self.time.now(), self.keys());
+        let retired = retired.iter().filter(|(key, _)| **key != signing);
+        let retired = retired.map(|(key, until)| (u64::from(*key), *until)).collect();
+        let signing = u64::from(signing);
+        self.recorder.keys(Keys { host: self.number, from, to, signing, retired });
     }
 }
 
@@ -262,6 +306,8 @@ fn tell(recorder: &Recorder, event: &Event<'_>) {
 
 /// How an error is answered.
 fn refused(error: &SessionError) -> Answer {
+    // As an application logs it.
+    tracing::info!("{error}, {error:?}");
     match error {
         SessionError::AccessToken(error) => rejected(error),
         SessionError::TooManySessions => Answer::NoRoom,
@@ -310,6 +356,7 @@ fn read(response: &TokenResponse) -> Option<Tokens> {
         session: claims.get("sid")?.as_str()?.to_owned(),
         subject: claims.get("sub")?.as_str()?.to_owned(),
         expires_at: claims.get("exp")?.as_u64()?,
+        is_forgotten: !response.remembered,
         cookies: None,
     })
 }
@@ -355,6 +402,13 @@ impl<T: Time> Running<T> {
                 self.accounts.change(ask.user, |account| account.is_gone = true);
                 done(self.sessions.logout_all(&subject(ask.user)).await)
             }
+            (What::Reauthenticate, Some(access)) => match self.verify(access) {
+                Ok(token) => {
+                    self.look().await;
+                    granted(self.sessions.reauthenticate(&token, Profile::new(false)).await)
+                }
+                Err(error) => Reply::of(rejected(&error)),
+            },
             (What::LogoutAll | What::LogoutOthers, Some(access)) => match self.verify(access) {
                 Ok(token) if ask.what == What::LogoutAll => {
                     done(self.sessions.logout_all(&token.subject).await)
@@ -382,8 +436,16 @@ impl<T: Time> Running<T> {
             return Reply::of(Answer::Limited);
         }
         self.look().await;
-        let mut login = Login::new(subject(ask.user));
-        if let Some(max) = self.policy.max_sessions {
+        let terms = ask.terms;
+        let mut login = Login::new(subject(ask.user)).remember(!terms.is_forgotten);
+        if let Some(lifetime) = terms.idle_lifetime {
+            login = login.idle_lifetime(Duration::from_secs(lifetime));
+        }
+        if let Some(lifetime) = terms.session_lifetime {
+            login = login.absolute_lifetime(Duration::from_secs(lifetime));
+        }
+        let own = terms.max_sessions.and_then(|max| u32::try_from(max).ok());
+        if let Some(max) = own.or(self.policy.max_sessions) {
             let limit = if ask.keeps_others {
                 SessionLimit::refuse(max)
             } else {
@@ -411,6 +473,9 @@ impl<T: Time> Running<T> {
             let profile = || Profile::new(is_large && !checks_late);
             Ok::<_, std::io::Error>((!account.is_gone).then(profile))
         };
+        if self.policy.flaw == Some(Flaw::LogsTokens) {
+            tracing::info!("a refresh with {token}");
+        }
         let reply = granted(self.sessions.refresh(token, authorize).await);
         let is_too_long = checks_late && is_large && reply.answer == Answer::Done;
         if is_too_long { Reply::of(Answer::Limited) } else { reply }

@@ -11,7 +11,7 @@ pub use self::{
     users::{Plan, run},
 };
 use crate::{
-    log::{Answer, Micros, Request, What, Who},
+    log::{Answer, Micros, Request, Terms, What, Who},
     time::Time,
 };
 
@@ -30,6 +30,11 @@ pub trait World: Clone + Send + Sync + 'static {
     /// The answer that a browser knows without a request: its cookie with the token has expired.
     fn known(&self, _tokens: &Tokens, _is_refresh: bool) -> Option<Answer> {
         None
+    }
+
+    /// Whether a login can set its own lifetimes and limit on the way to these servers.
+    fn takes_terms(&self) -> bool {
+        true
     }
 
     fn now(&self) -> Micros {
@@ -57,6 +62,8 @@ pub struct Ask {
     pub what: What,
     /// Of a login: it is refused where there is no room.
     pub keeps_others: bool,
+    /// Of a login.
+    pub terms: Terms,
     pub refresh: Option<String>,
     pub access: Option<String>,
     /// The cookies of the browser that asks, where it is one; with nothing in them before a login.
@@ -92,6 +99,8 @@ pub struct Tokens {
     pub subject: String,
     /// In seconds of Unix time, as the access token says it.
     pub expires_at: u64,
+    /// The session is not remembered, as the answer says it.
+    pub is_forgotten: bool,
     /// All cookies of the browser that got them, where it keeps them there.
     pub cookies: Option<String>,
 }
@@ -104,6 +113,7 @@ pub(crate) struct Client<W> {
     pub(crate) user: u32,
     pub(crate) who: Who,
     pub(crate) keeps_others: bool,
+    pub(crate) terms: Terms,
     pub(crate) is_browser: bool,
     pub(crate) patience: Micros,
 }
@@ -113,9 +123,16 @@ pub const PATIENT: Micros = 60_000_000;
 
 impl<W: World> Client<W> {
     pub(crate) fn new(world: &W, recorder: &Recorder, user: u32) -> Self {
-        let (world, recorder) = (world.clone(), recorder.clone());
-        let (who, patience) = (Who::Owner, PATIENT);
-        Self { world, recorder, user, who, keeps_others: false, is_browser: false, patience }
+        Self {
+            world: world.clone(),
+            recorder: recorder.clone(),
+            user,
+            who: Who::Owner,
+            keeps_others: false,
+            terms: Terms::default(),
+            is_browser: false,
+            patience: PATIENT,
+        }
     }
 
     pub(crate) fn thief(&self) -> Self {
@@ -177,6 +194,7 @@ impl<W: World> Client<W> {
             user: self.user,
             what,
             keeps_others: self.keeps_others && what == What::Login,
+            terms: if what == What::Login { self.terms } else { Terms::default() },
             refresh: None,
             access: None,
             cookies: (self.is_browser && what == What::Login).then(String::new),
@@ -209,13 +227,13 @@ impl<W: World> Client<W> {
     }
 
     async fn record(&self, ask: Ask, token: Option<String>, access: Option<String>) -> Reply {
-        let Ask { server, user, what, keeps_others, .. } = ask;
+        let Ask { server, user, what, keeps_others, terms, .. } = ask;
         let asked = self.world.now();
         let number = |text: Option<String>| text.map(|text| self.recorder.number(&text));
         let (token, access) = (number(token), number(access));
         let mut reply = self.world.ask(ask).await;
         let sent = reply.sent.unwrap_or(asked);
-        let gives_tokens = matches!(what, What::Login | What::Refresh);
+        let gives_tokens = matches!(what, What::Login | What::Refresh | What::Reauthenticate);
         if gives_tokens && reply.answer == Answer::Done && reply.tokens.is_none() {
             reply.answer = Answer::Odd;
         }
@@ -232,6 +250,7 @@ impl<W: World> Client<W> {
             answer: reply.answer,
             status: 0,
             keeps_others,
+            terms,
             token,
             access,
             got,

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use kippu_simulation::{
     checker::{check, rules},
     log::{
-        Answer, Fault, FaultKind, Got, Log, NEVER, Request, Said, Settings, Span, Stepped, What,
-        Who,
+        Answer, Fault, FaultKind, Got, Log, NEVER, Request, Said, Settings, Span, Stepped, Terms,
+        What, Who,
     },
 };
 
@@ -54,6 +54,7 @@ impl Story {
             answer,
             status: 0,
             keeps_others: false,
+            terms: Terms::default(),
             token: None,
             access: None,
             got: None,
@@ -178,7 +179,8 @@ fn span(from: f64, to: f64) -> Span {
 fn got(at: f64, session: &str, token: u64) -> Got {
     let (session, subject) = (session.to_owned(), "one".to_owned());
     let expires_at = BEGAN + 8 + micros(at) / 1_000_000;
-    Got { token, access: token + 1000, session, subject, expires_at }
+    let (access, is_forgotten) = (token + 1000, false);
+    Got { token, access, session, subject, expires_at, is_forgotten, key: None, generation: None }
 }
 
 /// A login, and a refresh at 2 s.

@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use cookie_store::{CookieStore, RawCookie};
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, body::Bytes, client::conn::http1, header::SET_COOKIE};
+use hyper::{Request, body::Bytes, client::conn::http1, header::SET_COOKIE, http::request};
 use hyper_util::rt::TokioIo;
 use kippu_simulation::{
     log::{Answer, What},
@@ -81,9 +81,16 @@ impl World for Http {
         known(tokens, is_refresh)
     }
 
+    /// The auth server sets the lifetimes and the limit of all logins: no route takes others. A
+    /// login says whether it is remembered.
+    fn takes_terms(&self) -> bool {
+        false
+    }
+
     async fn ask(&self, ask: Ask) -> Reply {
         let is_login = ask.what == What::Login;
-        let _turn = if is_login { self.logins.acquire().await.ok() } else { None };
+        let is_hashed = is_login || ask.what == What::Reauthenticate;
+        let _turn = if is_hashed { self.logins.acquire().await.ok() } else { None };
         if is_login && !self.is_registered(ask.server, ask.user).await {
             return Reply { sent: Some(self.time.now()), ..Reply::of(Answer::Unsent) };
         }
@@ -183,6 +190,7 @@ fn request(ask: &Ask) -> Request<Full<Bytes>> {
         What::Live => ("GET", "/api/live"),
         What::List => ("GET", "/auth/sessions"),
         What::Me => ("GET", "/api/me"),
+        What::Reauthenticate => ("POST", "/reauthenticate"),
     };
     let cookies = ask.cookies.as_deref().filter(|_| ask.what != What::Forged);
     let (email, is_browser) = (email(ask.user), cookies.is_some());
@@ -191,6 +199,7 @@ fn request(ask: &Ask) -> Request<Full<Bytes>> {
             let evict = !ask.keeps_others;
             let body = json!({
                 "email": email, "password": PASSWORD, "evict": evict, "cookies": is_browser,
+                "remember": !ask.terms.is_forgotten,
             });
             let mut request = post(path, "application/json", body.to_string());
             if is_browser {
@@ -212,21 +221,34 @@ fn request(ask: &Ask) -> Request<Full<Bytes>> {
             let site = if what == What::FalseLogout { "cross-site" } else { "same-origin" };
             let request = Request::builder().method(method).uri(path);
             let request = request.header("host", "auth.example").header("cookie", cookies);
-            let request = request.header("sec-fetch-site", site).body(Full::default());
-            request.expect("a request of cookies")
+            let request = request.header("sec-fetch-site", site);
+            with_password(request, what, is_browser).expect("a request of cookies")
         }
         (_, Some(refresh), ..) => {
             let body = format!("grant_type=refresh_token&refresh_token={refresh}");
             post(path, "application/x-www-form-urlencoded", body)
         }
-        (_, None, access, None) => {
+        (what, None, access, None) => {
             let access = access.as_deref().unwrap_or_default();
             let request = Request::builder().method(method).uri(path);
             let request = request.header("authorization", format!("Bearer {access}"));
-            let request = request.header("host", "auth.example").body(Full::default());
-            request.expect("a request of a token")
+            let request = request.header("host", "auth.example");
+            with_password(request, what, is_browser).expect("a request of a token")
         }
     }
+}
+
+/// A request of a session: with the password where the user gives it again.
+fn with_password(
+    request: request::Builder,
+    what: What,
+    is_browser: bool,
+) -> hyper::http::Result<Request<Full<Bytes>>> {
+    if what != What::Reauthenticate {
+        return request.body(Full::default());
+    }
+    let body = json!({ "password": PASSWORD, "cookies": is_browser }).to_string();
+    request.header("content-type", "application/json").body(Full::from(body))
 }
 
 fn reply(ask: &Ask, answered: &Answered) -> Reply {
@@ -236,9 +258,9 @@ fn reply(ask: &Ask, answered: &Answered) -> Reply {
         Some(cookies) => received(cookies, set_cookies),
         None => text("refresh_token")
             .zip(text("access_token"))
-            .and_then(|(refresh, access)| read(refresh, access, None)),
+            .and_then(|(refresh, access)| read(refresh, access, body["remembered"] == false, None)),
     };
-    let gives_tokens = matches!(ask.what, What::Login | What::Refresh);
+    let gives_tokens = matches!(ask.what, What::Login | What::Refresh | What::Reauthenticate);
     let listed = body["sessions"].as_array().into_iter().flatten();
     let listed = listed.filter_map(|one| one["id"].as_str().map(str::to_owned)).collect();
     let answer = answer(ask.what, *status, body);
@@ -263,9 +285,11 @@ fn received(cookies: &str, set_cookies: &[String]) -> Option<Tokens> {
     };
     let refresh = value(REFRESH)?.rsplit_once('.')?.0.to_owned();
     let access = value(ACCESS)?.to_owned();
+    // A browser forgets a cookie without an age when it is closed.
+    let is_forgotten = !jar.get("auth.example", "/auth", REFRESH)?.is_persistent();
     let mut kept = Vec::new();
     cookie_store::serde::json::save_incl_expired_and_nonpersistent(&jar, &mut kept).ok()?;
-    read(refresh, access, String::from_utf8(kept).ok())
+    read(refresh, access, is_forgotten, String::from_utf8(kept).ok())
 }
 
 /// The answer without the cookie that holds a token.
@@ -289,7 +313,12 @@ fn is_taken(cookie: &RawCookie<'_>) -> bool {
         && (is_of_host || !is("__Host-"))
 }
 
-fn read(refresh: String, access: String, cookies: Option<String>) -> Option<Tokens> {
+fn read(
+    refresh: String,
+    access: String,
+    is_forgotten: bool,
+    cookies: Option<String>,
+) -> Option<Tokens> {
     let payload = BASE64_URL_SAFE_NO_PAD.decode(access.split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&payload).ok()?;
     Some(Tokens {
@@ -298,6 +327,7 @@ fn read(refresh: String, access: String, cookies: Option<String>) -> Option<Toke
         subject: claims["sub"].as_str()?.to_owned(),
         expires_at: claims["exp"].as_u64()?,
         access,
+        is_forgotten,
         cookies,
     })
 }
@@ -332,6 +362,8 @@ fn answer(what: What, status: u16, body: &Value) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use kippu_simulation::log::Terms;
+
     use super::*;
 
     fn set_cookies(age: &str) -> Vec<String> {
@@ -350,6 +382,7 @@ mod tests {
             user: 0,
             what,
             keeps_others: false,
+            terms: Terms::default(),
             refresh: Some(tokens.refresh.clone()),
             access: None,
             cookies: tokens.cookies.clone(),

@@ -133,6 +133,10 @@ impl<W: World> World for Ending<W> {
         self.world.known(tokens, is_refresh)
     }
 
+    fn takes_terms(&self) -> bool {
+        self.world.takes_terms()
+    }
+
     async fn ask(&self, ask: Ask) -> Reply {
         self.state.in_flight.fetch_add(1, Ordering::SeqCst);
         if self.state.has_ended.load(Ordering::SeqCst) {

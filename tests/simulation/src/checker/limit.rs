@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    clock::{Hosts, When, seconds},
+    clock::{Hosts, When},
     rules::{ENDED, told},
     server::Server,
     story::{Life, Story},
@@ -26,7 +26,6 @@ const TIE: i64 = 1_000;
 /// A limit, and the sessions that it counts.
 pub(super) struct Limit<'s, 'l> {
     server: &'l Server,
-    max: usize,
     /// Those of each user.
     sessions: HashMap<u32, Vec<Begun<'s, 'l>>>,
 }
@@ -50,17 +49,22 @@ impl<'s, 'l> Limit<'s, 'l> {
         for begun in with_tokens.chain(without) {
             sessions.entry(begun.login.user).or_default().push(begun);
         }
-        Self { server, max: server.settings.max_sessions.unwrap_or(usize::MAX), sessions }
+        Self { server, sessions }
+    }
+
+    /// How many sessions there may be with that of a login.
+    fn max(&self, login: &Request) -> usize {
+        login.terms.max_sessions.or(self.server.settings.max_sessions).unwrap_or(usize::MAX)
     }
 
     /// The logins that end other sessions where there is no room, by their users.
     pub(super) fn logins_that_evict(log: &'l Log) -> HashMap<u32, Vec<&'l Request>> {
         let mut found: HashMap<u32, Vec<_>> = HashMap::new();
-        if log.settings.max_sessions.is_some() {
-            let logins = log.requests.iter().filter(|request| request.what == What::Login);
-            for login in logins.filter(|login| !login.keeps_others) {
-                found.entry(login.user).or_default().push(login);
-            }
+        let has_limit =
+            |login: &Request| log.settings.max_sessions.or(login.terms.max_sessions).is_some();
+        let logins = log.requests.iter().filter(|request| request.what == What::Login);
+        for login in logins.filter(|login| !login.keeps_others && has_limit(login)) {
+            found.entry(login.user).or_default().push(login);
         }
         found
     }
@@ -79,7 +83,7 @@ impl<'s, 'l> Limit<'s, 'l> {
             let younger = live.iter().filter(|one| {
                 !one.is_of(login) && !one.is_of(evicted) && self.may_be_younger(one.login, evicted)
             });
-            live.iter().any(|one| one.is_of(evicted)) && younger.count() + 1 >= self.max
+            live.iter().any(|one| one.is_of(evicted)) && younger.count() + 1 >= self.max(login)
         };
         let logins = sessions.iter().map(|one| one.login);
         let logins = logins.filter(|login| !login.keeps_others && !ptr::eq(*login, evicted));
@@ -91,7 +95,7 @@ impl<'s, 'l> Limit<'s, 'l> {
         let sessions = self.of_user(life.user);
         let has_no_room = |login: &Request| {
             let others = sessions.iter().filter(|one| !one.is_of(life.login));
-            others.filter(|one| one.is_live(login.sent, login)).count() + 1 >= self.max
+            others.filter(|one| one.is_live(login.sent, login)).count() + 1 >= self.max(login)
         };
         let logins = sessions.iter().map(|one| one.login);
         logins
@@ -124,7 +128,7 @@ impl Begun<'_, '_> {
 
     /// Whether it may have been live when `login` was made.
     fn may_be_live(&self, server: &Server, login: &Request) -> bool {
-        let (made, idle) = (server.made(login), seconds(server.settings.idle_lifetime));
+        let (made, idle) = (server.made(login), server.idle_lifetime(self.login));
         let at_login = When::of(login);
         let has_ended = if let Some(life) = self.life {
             life.is_over_within(When::new(made, at_login.by), &ENDED) || life.is_idle(at_login)
@@ -157,14 +161,18 @@ pub(super) fn too_many(story: &Story<'_>) -> Vec<String> {
         let own_is_live = own.is_live(login.ended, login);
         let until = if own_is_live { login.ended } else { login.sent };
         let others = limit.of_user(life.user).iter();
-        let others = others.filter(|one| !one.is_of(login) && one.is_live(until, login)).count();
-        if others >= limit.max {
-            found.push(format!("{}, beside {others} live sessions", told(life, login)));
+        let others = others.filter(|one| !one.is_of(login) && one.is_live(until, login));
+        let others: Vec<_> = others.collect();
+        // By the limit of that one.
+        let at_once = others.iter().map(|one| one.login).filter(|other| login.sent <= other.ended);
+        let max = at_once.chain([login]).map(|login| limit.max(login)).max().unwrap_or(usize::MAX);
+        if others.len() >= max {
+            found.push(format!("{}, beside {} live sessions", told(life, login), others.len()));
         }
     }
     for list in story.lists.values().flatten() {
         let sessions = Listed::of(&limit, list);
-        if sessions.live() > limit.max {
+        if sessions.live() > sessions.max {
             let Request { user, sent, .. } = list;
             found.push(format!("{} sessions of user {user} are listed at {sent}", sessions.live()));
         }
@@ -182,6 +190,8 @@ struct Listed {
     logins: usize,
     /// Whether one of these sessions may have expired since it began.
     may_be_expired: bool,
+    /// How many there may be, whichever of them was the last to begin.
+    max: usize,
 }
 
 impl Listed {
@@ -194,14 +204,16 @@ impl Listed {
             lives.iter().filter(|life| !life.may_be_expired(list.ended, Hosts::ALL)).count();
         let logins = sessions.iter().filter(|one| one.life.is_none()).map(|one| one.login);
         let logins: Vec<_> = logins.filter(|login| login.sent < list.ended).collect();
-        let Server { settings, clock, .. } = limit.server;
-        let idle = seconds(settings.idle_lifetime);
+        let Server { clock, .. } = limit.server;
         let may_be_expired = logins.iter().any(|login| {
             let seen = When::new((login.sent, list.ended), Hosts::ALL);
+            let idle = limit.server.idle_lifetime(login);
             clock.may_have_passed(idle, limit.server.made_when(login), seen)
         });
         let unknown = list.listed.len() - lives.len();
-        Self { known, unknown, logins: logins.len(), may_be_expired }
+        let all = lives.iter().map(|life| life.login).chain(logins.iter().copied());
+        let max = all.map(|login| limit.max(login)).max().unwrap_or(usize::MAX);
+        Self { known, unknown, logins: logins.len(), may_be_expired, max }
     }
 
     /// How many were live at once when the last of them began.
@@ -257,7 +269,7 @@ pub(super) fn refused_for_a_reason(story: &Story<'_>) -> Vec<String> {
             found.push(format!(
                 "a login of user {user} at {sent} was refused, and was to end another session"
             ));
-        } else if live < limit.max {
+        } else if live < limit.max(login) {
             found.push(format!(
                 "a login of user {user} at {sent} had no room beside {live} sessions"
             ));

@@ -92,7 +92,7 @@ pub(super) fn used_up_by_a_failure(story: &Story<'_>) -> Vec<String> {
             |one: &Request| matches!(one.answer, Answer::Failed | Answer::Limited);
         request.answer == Answer::Refused
             && before.any(|one| has_done_nothing(one) && one.ended < request.sent)
-            && !life.may_have_ended_for(request)
+            && !life.may_be_refused(generation, request)
     })
 }
 
@@ -105,6 +105,8 @@ pub(super) fn late(story: &Story<'_>) -> Vec<String> {
         What::Me | What::Forged | What::FalseLogout => 0,
         What::Live => 1,
         What::Refresh | What::Login => 3,
+        // A read and a rotation, again with each rotation of another request.
+        What::Reauthenticate => 4,
         _ => 2,
     };
     let limit = |what| steps(what) * settings.deadline + settings.margin;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     clock::{Hosts, When, micros, seconds},
+    keys,
     limit::{self, Limit},
     outages,
     story::{Cause, Life, Story},
@@ -13,7 +14,7 @@ use crate::log::{Answer, Got, Request, Span, What};
 
 pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
 
-pub(super) const RULES: [(&str, Rule); 28] = [
+pub(super) const RULES: [(&str, Rule); 32] = [
     ("R1 all presentations of a token get one successor", one_successor),
     ("R1 a token is used up once", used_up_once),
     ("R2 within the grace a token is good again", good_within_the_grace),
@@ -31,6 +32,10 @@ pub(super) const RULES: [(&str, Rule); 28] = [
     ("R11 nothing brings a session back", not_back),
     ("R12 a session ends for a reason, and every answer is one of those foreseen", for_a_reason),
     ("R6 no change is acknowledged while the store cannot change", outages::acknowledged_in_vain),
+    ("R13 the successor of a token is made with a key of its time", keys::current_key),
+    ("R13 a token of a retired key is refused after its time", keys::retired_key),
+    ("R14 no session begins under settings that cannot be safe", safe_settings),
+    ("R15 no log shows a token or a key", nothing_shown),
     ("R16 after a logout is answered no server shows the session alive", outages::shown_alive),
     ("R16 the server gets on by itself soon after each fault", outages::gets_on),
     ("R17 a request that failed has used nothing up", outages::used_up_by_a_failure),
@@ -128,7 +133,11 @@ fn used_up_once(story: &Story<'_>) -> Vec<String> {
             .all_refreshes()
             .filter(|(_, request)| story.server.may_be_unlogged(request))
             .count();
-        if said > most || said + in_doubt.len() + unlogged < known {
+        // Each of them may have used up a token, or found one used up, and reports its own event.
+        let reauthenticated = life.all_refreshes().map(|(_, request)| request);
+        let reauthenticated =
+            reauthenticated.filter(|one| one.what == What::Reauthenticate && one.is_done()).count();
+        if said > most || said + reauthenticated + in_doubt.len() + unlogged < known {
             found.push(format!(
                 "session {}: {known} tokens were used up, in {said} rotations; {} requests in doubt",
                 life.id,
@@ -143,7 +152,7 @@ fn good_within_the_grace(story: &Story<'_>) -> Vec<String> {
     refreshes(story, |life, generation, request| {
         request.answer == Answer::Refused
             && life.used_maybe(generation) < request.ended
-            && !life.may_have_ended_for(request)
+            && !life.may_be_refused(generation, request)
     })
 }
 
@@ -171,7 +180,9 @@ fn reuse_is_told(story: &Story<'_>) -> Vec<String> {
         let first = possible
             .iter()
             .filter(|(generation, request)| {
-                request.answer == Answer::Refused && life.is_reuse(*generation, request)
+                request.answer == Answer::Refused
+                    && life.is_reuse(*generation, request)
+                    && !life.may_be_refused_alive(*generation, request)
             })
             .map(|(_, request)| request.ended)
             .min();
@@ -214,17 +225,46 @@ fn forged(story: &Story<'_>) -> Vec<String> {
     answered.map(|request| format!("at {} it was {:?}", request.sent, request.answer)).collect()
 }
 
-/// A store that has to catch up with a token has lost what it acknowledged.
+/// A store that has to catch up with a token has lost what it acknowledged. The token is trusted,
+/// or refused, as the settings say.
 fn nothing_lost(story: &Story<'_>) -> Vec<String> {
+    let unforeseen = if story.server.settings.refuses_ahead {
+        "the store was behind"
+    } else {
+        "the store is behind"
+    };
     let lives = story.lives.iter().filter(|life| life.rotations_to_lose() > 0);
     let excused: BTreeSet<&str> = lives.map(|life| life.id).collect();
     let said = story.log.said.iter().filter(|said| said.message.starts_with("the store "));
-    let said = said.filter(|said| !excused.contains(&*said.session));
+    let said = said.filter(|said| !excused.contains(&*said.session) || said.message == unforeseen);
     said.map(|said| format!("session {}: {}", said.session, said.message)).collect()
 }
 
+/// And under others the servers begin.
+fn safe_settings(story: &Story<'_>) -> Vec<String> {
+    let settings = &story.server.settings;
+    let is_safe = |idle: u64, lifetime: u64| {
+        let access = settings.access_lifetime;
+        access > 0 && settings.grace < access && access <= idle && idle <= lifetime
+    };
+    let of_server = is_safe(settings.idle_lifetime, settings.session_lifetime);
+    let began = story.lives.iter().filter(|life| {
+        let terms = &life.login.terms;
+        let lifetime = terms.session_lifetime.unwrap_or(settings.session_lifetime);
+        let idle = terms.idle_lifetime.unwrap_or(settings.idle_lifetime.min(lifetime));
+        !of_server || !is_safe(idle, lifetime)
+    });
+    let began = began.map(|life| told(life, life.login));
+    let refused =
+        story.log.said.iter().filter(|said| of_server && said.message == "refused to begin");
+    began.chain(refused.map(|_| "a server refused settings that are safe".to_owned())).collect()
+}
+
+fn nothing_shown(story: &Story<'_>) -> Vec<String> {
+    story.log.leaks.iter().map(|leak| leak.what.clone()).collect()
+}
+
 fn over(story: &Story<'_>) -> Vec<String> {
-    let idle = story.server.settings.idle_lifetime;
     let mut found = refreshes(story, |life, generation, request| {
         // A session goes on from its first use, whichever client made it; a replay is not a use. A
         // token is judged by the time of its presentation, however long the store stalls after
@@ -233,8 +273,8 @@ fn over(story: &Story<'_>) -> Vec<String> {
         let used = life.used(generation, request.ended);
         let used = When::new((life.first_use(generation), used.span.1), used.by);
         // The store may have lost the rotation that moved its end.
-        let is_idle =
-            story.server.clock.passed(seconds(idle), made, used) && life.rotations_to_lose() == 0;
+        let idle = story.server.idle_lifetime(life.login);
+        let is_idle = story.server.clock.passed(idle, made, used) && life.rotations_to_lose() == 0;
         let is_over = life.is_over(request, &[Cause::Expiry]);
         request.is_done() && (is_idle || is_over)
     });
@@ -263,21 +303,21 @@ fn not_prolonged(story: &Story<'_>) -> Vec<String> {
     let settings = &story.server.settings;
     let mut found = Vec::new();
     // Since something happened, with the fraction that a time in a token does not have.
-    let mut may_last = |request: &Request, since: &Request, lifetime: u64| {
+    let mut may_last = |request: &Request, since: &Request, lifetime: i64| {
         let Some(got) = &request.got else { return };
         let clock = &story.server.clock;
-        let latest = clock.latest(When::of(since)) + seconds(lifetime + 1) + clock.slack();
+        let latest = clock.latest(When::of(since)) + lifetime + seconds(1) + clock.slack();
         let end = end(story, got);
         if end > latest {
             found.push(format!("access token {} ends at {end}, after {latest}", got.access));
         }
     };
     for request in &story.log.requests {
-        may_last(request, request, settings.access_lifetime);
+        may_last(request, request, seconds(settings.access_lifetime));
     }
     for life in &story.lives {
         for (_, request) in life.all_refreshes() {
-            may_last(request, life.login, settings.session_lifetime);
+            may_last(request, life.login, story.server.lifetime(life.login));
         }
     }
     found
@@ -297,6 +337,10 @@ fn owners(story: &Story<'_>) -> Vec<String> {
         for (_, request) in life.all_refreshes() {
             if request.got.as_ref().is_some_and(|got| got.session != life.id) {
                 found.push(format!("{}, with a token of another session", told(life, request)));
+            }
+            let is_forgotten = life.login.terms.is_forgotten;
+            if request.got.as_ref().is_some_and(|got| got.is_forgotten != is_forgotten) {
+                found.push(format!("{}, and is remembered otherwise", told(life, request)));
             }
         }
     }
@@ -384,7 +428,7 @@ fn for_a_reason(story: &Story<'_>) -> Vec<String> {
     let mut found = refreshes(story, |life, generation, request| {
         request.answer == Answer::Refused
             && life.used_maybe(generation) >= request.ended
-            && !life.may_have_ended_for(request)
+            && !life.may_be_refused(generation, request)
     });
     for life in &story.lives {
         let looked = life.looks.iter().filter(|look| look.answer == Answer::Refused);

@@ -1,7 +1,10 @@
 //! How the server was set up, the clock that it was shown, and the faults of its store: when the
 //! store cannot have changed anything, and which changes it may have lost.
 
-use super::clock::{Clock, Hosts, When, seconds};
+use super::{
+    clock::{Clock, Hosts, When, seconds},
+    keys::Keyring,
+};
 use crate::log::{Answer, Fault, FaultKind, Log, Micros, Request, Settings, Span};
 
 /// How long the server may keep a line of its log, in microseconds.
@@ -10,13 +13,26 @@ const LOG_DELAY: Micros = 100_000;
 pub(super) struct Server {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
+    pub(super) keyring: Keyring,
     pub(super) faults: Vec<Fault>,
 }
 
 impl Server {
     pub(super) fn of(log: &Log) -> Self {
         let clock = Clock::of(log);
-        Self { settings: log.settings.clone(), clock, faults: log.faults.clone() }
+        let (settings, faults) = (log.settings.clone(), log.faults.clone());
+        Self { settings, clock, keyring: Keyring::of(log), faults }
+    }
+
+    /// How long the session of a login lives, in microseconds.
+    pub(super) fn lifetime(&self, login: &Request) -> i64 {
+        seconds(login.terms.session_lifetime.unwrap_or(self.settings.session_lifetime))
+    }
+
+    /// How long it lives without a refresh, in microseconds.
+    pub(super) fn idle_lifetime(&self, login: &Request) -> i64 {
+        let idle = login.terms.idle_lifetime.unwrap_or(self.settings.idle_lifetime);
+        seconds(idle).min(self.lifetime(login))
     }
 
     /// How much earlier than its commit a store may take a rotation to be, in microseconds: a stall
@@ -101,7 +117,7 @@ impl Server {
     /// login that is under way.
     pub(super) fn may_sweep(&self, login: &Request) -> bool {
         let (sent, ended) = login.span();
-        let lifetime = seconds(self.settings.idle_lifetime);
+        let lifetime = self.idle_lifetime(login);
         let swept = (sent.saturating_sub(self.settings.margins.sweep), ended);
         self.clock.may_have_passed(lifetime, When::of(login), When::new(swept, self.stores()))
     }

@@ -1,7 +1,7 @@
 //! The story of each session in a log: its tokens in their order, who presented which of them, and
 //! when it ended at the latest.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     clock::{Hosts, When, seconds},
@@ -86,9 +86,15 @@ impl<'l> Story<'l> {
                 successors.entry(token).or_default().insert(got.token);
             }
         }
+        let mut known: HashMap<&str, BTreeMap<usize, BTreeSet<u64>>> = HashMap::new();
+        let reauthenticated = log.requests.iter().filter(|one| one.what == What::Reauthenticate);
+        for got in reauthenticated.filter_map(|one| one.got.as_ref()) {
+            let of_session = known.entry(&got.session).or_default();
+            of_session.entry(got.generation.unwrap_or(1)).or_default().insert(got.token);
+        }
         let lives = log.requests.iter();
         let mut lives: Vec<Life<'l>> =
-            lives.filter_map(|login| Life::begin(server, login, &successors)).collect();
+            lives.filter_map(|login| Life::begin(server, login, &successors, &known)).collect();
         let places = assign(log, &mut lives);
         let mut lists: HashMap<u32, Vec<_>> = HashMap::new();
         for list in log.requests.iter().filter(|one| one.what == What::List && one.is_done()) {
@@ -136,6 +142,7 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) -> HashMap<u64, Vec<Place>> 
             of_access.insert(access, place.0);
         }
     }
+    let mut in_doubt = Vec::new();
     for request in &log.requests {
         let by_token = request.token.and_then(place);
         let by_access = request.access.and_then(|access| of_access.get(&access)).copied();
@@ -155,7 +162,33 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) -> HashMap<u64, Vec<Place>> 
                 }
             }
             (What::Me | What::Live | What::List, _, Some(life)) => lives[life].looks.push(request),
+            (What::Reauthenticate, _, Some(life)) => {
+                let got = request.got.as_ref().and_then(|got| place(got.token));
+                let made = got.filter(|(of, _)| *of == life).map(|(_, generation)| generation);
+                if let Some(before) = made.and_then(|made| made.checked_sub(1)) {
+                    lives[life].refreshes[before].push(request);
+                }
+                if matches!(request.answer, Answer::Done | Answer::Refused) {
+                    lives[life].looks.push(request);
+                } else if request.is_in_doubt() {
+                    in_doubt.push((life, request));
+                }
+            }
             _ => {}
+        }
+    }
+    // It may have used up any generation that there was.
+    for (life, request) in in_doubt {
+        let life = &mut lives[life];
+        let may_be_used = |generation: &usize| {
+            let is_made = generation
+                .checked_sub(1)
+                .is_none_or(|before| life.first_use(before) <= life.server.made_by(request));
+            is_made && request.sent <= life.used_surely(*generation, NEVER)
+        };
+        let used: Vec<_> = (0..life.tokens.len()).filter(may_be_used).collect();
+        for generation in used {
+            life.refreshes[generation].push(request);
         }
     }
     places
@@ -166,16 +199,24 @@ impl<'l> Life<'l> {
         server: &'l Server,
         login: &'l Request,
         successors: &HashMap<u64, BTreeSet<u64>>,
+        reauthenticated: &HashMap<&str, BTreeMap<usize, BTreeSet<u64>>>,
     ) -> Option<Self> {
         let got = login.got.as_ref().filter(|_| login.what == What::Login)?;
+        let reauthenticated = reauthenticated.get(&*got.session);
         let mut tokens = vec![BTreeSet::from([got.token])];
         let mut known = BTreeSet::from([got.token]);
         while let Some(last) = tokens.last() {
             let next = last.iter().filter_map(|token| successors.get(token)).flatten();
+            // A reauthentication presents no token, so that its own says where it belongs.
+            let others = reauthenticated.and_then(|all| all.get(&tokens.len())).into_iter();
+            let next = next.chain(others.flatten());
             // A token that follows itself is another rule's breach, and not a reason to go on for
             // ever.
             let next: BTreeSet<u64> = next.copied().filter(|token| known.insert(*token)).collect();
-            if next.is_empty() {
+            // A reauthentication may come behind a generation that no client got.
+            let is_last =
+                reauthenticated.is_none_or(|all| all.range(tokens.len() + 1..).next().is_none());
+            if next.is_empty() && is_last {
                 break;
             }
             tokens.push(next);
@@ -277,7 +318,9 @@ impl<'l> Life<'l> {
     pub(super) fn is_reuse(&self, generation: usize, request: &Request) -> bool {
         let Server { settings, clock, .. } = self.server;
         let used = self.used(generation, request.ended);
-        let is_late = clock.passed(seconds(settings.grace), used, When::of(request));
+        // Without a grace the clocks do not matter.
+        let is_late =
+            settings.grace == 0 || clock.passed(seconds(settings.grace), used, When::of(request));
         (used.span.1 < request.sent && is_late)
             || self.used_surely(generation + 1, request.ended) < request.sent
     }
@@ -294,7 +337,8 @@ impl<'l> Life<'l> {
         let grace = seconds(settings.grace) - self.server.unnoticed();
         let used = When { span: (maybe, surely.min(judged)), ..used };
         let presented = When { span: (request.sent, judged), ..When::of(request) };
-        let is_late = maybe < judged && clock.may_have_passed(grace, used, presented);
+        let is_late = maybe < judged
+            && (settings.grace == 0 || clock.may_have_passed(grace, used, presented));
         let is_old = self.used_maybe(generation + 1) < judged;
         (request.answer == Answer::Refused || self.server.is_in_doubt(request))
             && (is_late || is_old)
@@ -323,8 +367,7 @@ impl<'l> Life<'l> {
     /// was asked, or by that of a store, which may have removed it then. A store removes nothing
     /// that is not over by its own clock.
     pub(super) fn may_be_expired(&self, at: Micros, by: Hosts) -> bool {
-        let Server { settings, clock, .. } = self.server;
-        let Settings { idle_lifetime, session_lifetime, margins, .. } = settings;
+        let Server { settings: Settings { margins, .. }, clock, .. } = self.server;
         let by = by.and(self.server.stores());
         let is_idle = |generation| {
             let made = self.made(generation, at);
@@ -332,11 +375,12 @@ impl<'l> Life<'l> {
             // As long as it was the newest.
             let until = self.used_surely(generation, at).min(at);
             let swept = When::new((begun.saturating_sub(margins.sweep), until.max(begun)), by);
-            let lifetime = seconds(*idle_lifetime) - self.server.unnoticed();
+            let lifetime = self.server.idle_lifetime(self.login) - self.server.unnoticed();
             begun < at && clock.may_have_passed(lifetime, made, swept)
         };
         let ever = When::new((self.login.sent, at), by);
-        clock.may_have_passed(seconds(*session_lifetime), When::of(self.login), ever)
+        let lifetime = self.server.lifetime(self.login);
+        clock.may_have_passed(lifetime, When::of(self.login), ever)
             // A request in doubt may have made one more generation than was seen.
             || (0..=self.tokens.len()).any(is_idle)
     }
@@ -346,6 +390,22 @@ impl<'l> Life<'l> {
         self.may_be_reused(at) || self.may_be_ended_otherwise(at, by)
     }
 
+    /// Whether a token may have been refused though its session lives: its key is retired, or the
+    /// store has lost a generation before it, and is not to trust the token.
+    pub(super) fn may_be_refused_alive(&self, generation: usize, request: &Request) -> bool {
+        let Server { settings, clock, keyring, .. } = self.server;
+        let is_lost = |before: usize| {
+            self.losses_of_use(before).into_iter().any(|(_, end)| end <= request.ended)
+        };
+        keyring.may_refuse(request, clock)
+            || (settings.refuses_ahead && (0..generation).any(is_lost))
+    }
+
+    /// Whether there may be a reason to refuse a token of this generation.
+    pub(super) fn may_be_refused(&self, generation: usize, request: &Request) -> bool {
+        self.may_have_ended_for(request) || self.may_be_refused_alive(generation, request)
+    }
+
     /// Whether anything that was asked may have ended it before this was answered.
     pub(super) fn may_have_ended_for(&self, request: &Request) -> bool {
         self.may_be_ended(request.ended, Hosts::one(request.server))
@@ -353,12 +413,10 @@ impl<'l> Life<'l> {
 
     /// Whether its idle lifetime had passed for certain when something was asked.
     pub(super) fn is_idle(&self, asked: When) -> bool {
-        let Server { settings, clock, .. } = self.server;
+        let (clock, lifetime) = (&self.server.clock, self.server.idle_lifetime(self.login));
         let uses = self.all_refreshes().map(|(_, request)| request);
         let mut uses = uses.filter(|request| self.may_have_done(request)).chain([self.login]);
-        uses.all(|request| {
-            clock.passed(seconds(settings.idle_lifetime), self.server.made_when(request), asked)
-        })
+        uses.all(|request| clock.passed(lifetime, self.server.made_when(request), asked))
     }
 
     fn last_seen(&self, lists: &[&Request]) -> Micros {
@@ -372,7 +430,10 @@ impl<'l> Life<'l> {
 
     /// When one of its tokens was first refused, whatever for.
     pub(super) fn refused_at(&self) -> Option<Micros> {
-        let refreshes = self.all_refreshes().map(|(_, request)| request);
+        let refreshes = self.all_refreshes();
+        let refreshes = refreshes
+            .filter(|(generation, request)| !self.may_be_refused_alive(*generation, request));
+        let refreshes = refreshes.map(|(_, request)| request);
         let asked = refreshes.chain(self.looks.iter().copied());
         let refused = asked.filter(|request| request.answer == Answer::Refused);
         refused.map(|request| request.ended).min()
@@ -394,7 +455,8 @@ impl<'l> Life<'l> {
             }
         }
         for (generation, request) in self.all_refreshes() {
-            if request.answer == Answer::Refused {
+            let is_alive = self.may_be_refused_alive(generation, request);
+            if request.answer == Answer::Refused && !is_alive {
                 let is_reuse = self.is_reuse(generation, request);
                 let cause = if is_reuse { Cause::Reuse } else { Cause::Refusal };
                 deaths.push(self.found_ended(request, cause));
@@ -443,8 +505,7 @@ impl<'l> Life<'l> {
     /// token is presented decides (R7): a refresh that was sent before the end, and waits for the
     /// store, moves the end when it is made.
     fn may_be_back_from(&self, refused: &Request) -> Micros {
-        let Server { settings, clock, .. } = self.server;
-        let lifetime = seconds(settings.idle_lifetime);
+        let (clock, lifetime) = (&self.server.clock, self.server.idle_lifetime(self.login));
         let presented = |one: &Request| When { span: (one.sent, one.sent), ..When::of(one) };
         let is_waiting = |(generation, one): (usize, &Request)| {
             let made = self.made(generation, refused.ended);
@@ -465,8 +526,7 @@ impl<'l> Life<'l> {
 
     /// The same, when it was asked between these times.
     pub(super) fn is_over_within(&self, asked: When, causes: &[Cause]) -> bool {
-        let Server { settings, clock, .. } = self.server;
-        let lifetime = seconds(settings.session_lifetime);
+        let (clock, lifetime) = (&self.server.clock, self.server.lifetime(self.login));
         let is_expired =
             causes.contains(&Cause::Expiry) && clock.passed(lifetime, When::of(self.login), asked);
         let mut deaths = self.deaths.iter().filter(|death| causes.contains(&death.cause));

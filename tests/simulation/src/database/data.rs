@@ -25,6 +25,16 @@ pub(super) struct Ended {
     pub(super) at: UnixMillis,
 }
 
+impl Write {
+    /// The shard of the session that it removes.
+    pub(super) fn removed(&self) -> Option<u16> {
+        match self {
+            Self::Remove(id) => Some(id.shard()),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Data {
     /// By the number of their insertion, which does not depend on what is random about an id.

@@ -1,6 +1,7 @@
 //! One step of a store, as a node takes it.
 
 use std::{
+    collections::BTreeSet,
     future::poll_fn,
     mem,
     task::{Poll, Waker},
@@ -142,8 +143,18 @@ impl Database {
         };
         self.alive(node, life)?;
         let changed = self.machine.now();
-        let (outcome, mut writes) =
-            self.state().decide(node, &operation, changed.saturating_sub(sent));
+        let (outcome, mut writes, removed) = {
+            let mut state = self.state();
+            let (outcome, writes) = state.decide(node, &operation, changed.saturating_sub(sent));
+            let removed: BTreeSet<u16> = writes.iter().filter_map(Write::removed).collect();
+            let removed: Vec<_> =
+                removed.into_iter().map(|shard| (shard, state.lock(shard))).collect();
+            (outcome, writes, removed)
+        };
+        // A purge holds what it removes until its commit.
+        let removed = removed.into_iter();
+        let _removed: Vec<_> =
+            removed.map(|(shard, number)| Lock { database: self, shard, number }).collect();
         self.machine.mark(host, || seen(&outcome));
         if writes.is_empty() {
             return Ok(outcome);
@@ -197,9 +208,7 @@ impl Database {
                 state.waiting.push(context.waker().clone());
                 return Poll::Pending;
             }
-            state.last_lock += 1;
-            let number = state.last_lock;
-            state.locked.insert(shard, number);
+            let number = state.lock(shard);
             Poll::Ready(Ok(Lock { database: self, shard, number }))
         })
         .await
@@ -242,6 +251,12 @@ fn seen(outcome: &Outcome) -> String {
 }
 
 impl State {
+    fn lock(&mut self, shard: u16) -> u64 {
+        self.last_lock += 1;
+        self.locked.insert(shard, self.last_lock);
+        self.last_lock
+    }
+
     /// Decides a step: the answer, and the writes to commit before it.
     fn decide(
         &mut self,
@@ -249,8 +264,9 @@ impl State {
         operation: &Operation,
         stall: Micros,
     ) -> (Outcome, Vec<Write>) {
-        let flaw = self.flaw;
-        let Some(node) = self.nodes.get_mut(node) else { return (Outcome::Removed(0), Vec::new()) };
+        let Self { flaw, nodes, locked, .. } = self;
+        let flaw = *flaw;
+        let Some(node) = nodes.get_mut(node) else { return (Outcome::Removed(0), Vec::new()) };
         let at = UnixMillis::new(kippu::Clock::unix_millis(&node.clock));
         let data = &mut node.data;
         match operation {
@@ -277,7 +293,9 @@ impl State {
                         record.is_expired(at) || flaw == Some(Flaw::PurgesByOneClock);
                     record.is_expired(*now) && is_over_here
                 };
-                let over = data.all().filter(is_over).take(*limit);
+                // What another step holds is left for the next one.
+                let is_free = |record: &&SessionRecord| !locked.contains_key(&record.id.shard());
+                let over = data.all().filter(is_over).filter(is_free).take(*limit);
                 let over: Vec<_> = over.map(|record| Write::Remove(record.id)).collect();
                 (Outcome::Removed(number(over.len())), over)
             }
@@ -361,10 +379,15 @@ fn rotate(
     if flaw == Some(Flaw::GraceFromPresentation) {
         after.waited = Duration::ZERO;
     }
-    let decision = after.decide(&record);
+    let mut decision = after.decide(&record);
     if let (RotateOutcome::Replayed(_), Some(Flaw::SlidingGrace)) = (&decision.outcome, flaw) {
         record.rotated_at = after.rotated_at();
         return (Outcome::Rotated(decision.outcome), vec![Write::Put(Box::new(record))]);
+    }
+    if let (RotateOutcome::Replayed(successor), Some(Flaw::ForgetsTheKey)) =
+        (&mut decision.outcome, flaw)
+    {
+        successor.kid.clone_from(&request.kid);
     }
     let mut writes = Vec::new();
     if let Some(change) = decision.change {

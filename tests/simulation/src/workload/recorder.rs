@@ -2,13 +2,15 @@
 //! first seen, so that what is random about them does not show.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
 use super::Tokens;
-use crate::log::{Fault, Got, Line, Log, Request, Said, Sample, Stepped};
+use crate::log::{Fault, Got, Keys, Leak, Line, Log, Request, Said, Sample, Stepped};
 
 /// Where the history is written. A clone writes the same one.
 #[derive(Clone, Default)]
@@ -43,12 +45,16 @@ impl Recorder {
 
     /// The tokens of an answer, as the history has them.
     pub fn got(&self, tokens: &Tokens) -> Got {
+        let (key, generation) = read(&tokens.refresh).unzip();
         Got {
             token: self.number(&tokens.refresh),
             access: self.number(&tokens.access),
             session: self.session(&tokens.session),
             subject: tokens.subject.clone(),
             expires_at: tokens.expires_at,
+            is_forgotten: tokens.is_forgotten,
+            key,
+            generation,
         }
     }
 
@@ -68,6 +74,29 @@ impl Recorder {
         self.recorded().log.samples.push(sample);
     }
 
+    pub fn keys(&self, keys: Keys) {
+        self.recorded().log.keys.push(keys);
+    }
+
+    /// Searches what the servers have logged for every token that was given, and for `secrets`.
+    pub fn search(&self, logged: &str, secrets: &[String]) {
+        let mut recorded = self.recorded();
+        // Of a token, two parts that no other has: of its content, and of its tag.
+        let of_token = |(token, number): (&String, &u64)| {
+            let ends = [token.len().checked_sub(PART), token.len().checked_sub(3 * PART)];
+            let parts = ends.into_iter().flatten().filter_map(|at| token.get(at..at + PART));
+            parts.map(|part| (part.as_bytes().to_vec(), *number)).collect::<Vec<_>>()
+        };
+        let parts: HashMap<_, _> = recorded.tokens.iter().flat_map(of_token).collect();
+        let shown = logged.as_bytes().windows(PART).filter_map(|window| parts.get(window));
+        let shown = shown.collect::<BTreeSet<_>>().into_iter();
+        let tokens = shown.map(|number| format!("token {number} is in a log"));
+        let secrets = secrets.iter().filter(|secret| logged.contains(&**secret));
+        let secrets = secrets.map(|_| "a key is in a log".to_owned());
+        let found: Vec<_> = tokens.chain(secrets).map(|what| Leak { what }).collect();
+        recorded.log.leaks.extend(found);
+    }
+
     pub fn fault(&self, fault: Fault) {
         self.recorded().log.faults.push(fault);
     }
@@ -81,6 +110,20 @@ impl Recorder {
     pub fn take(&self) -> Log {
         std::mem::take(&mut self.recorded().log)
     }
+}
+
+/// The length of a part of a token that no other token has.
+const PART: usize = 16;
+
+/// Reads the number of the key and the generation out of a refresh token whose key has a number at
+/// the end of its id.
+fn read(token: &str) -> Option<(u64, usize)> {
+    let body = BASE64_URL_SAFE_NO_PAD.decode(token.strip_prefix("kippu_rt_")?).ok()?;
+    let (kid, rest) = body.get(2..)?.split_at_checked(usize::from(*body.get(1)?))?;
+    let number = std::str::from_utf8(kid).ok()?.rsplit('-').next()?.parse().ok()?;
+    // Behind the id of the session and its origin.
+    let generation = u64::from_be_bytes(*rest.get(32..)?.first_chunk()?);
+    Some((number, usize::try_from(generation).ok()?))
 }
 
 impl fmt::Debug for Recorder {
@@ -97,6 +140,8 @@ pub fn lines(log: &Log) -> Vec<String> {
         .chain(log.said.iter().cloned().map(Line::Said))
         .chain(log.faults.iter().cloned().map(Line::Fault))
         .chain(log.stepped.iter().copied().map(Line::Stepped))
-        .chain(log.samples.iter().cloned().map(Line::Sample));
+        .chain(log.samples.iter().cloned().map(Line::Sample))
+        .chain(log.keys.iter().cloned().map(Line::Keys))
+        .chain(log.leaks.iter().cloned().map(Line::Leak));
     all.map(|line| serde_json::to_string(&line).unwrap_or_default()).collect()
 }

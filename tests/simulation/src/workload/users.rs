@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Client, PATIENT, Recorder, Reply, Tokens, World};
 use crate::{
     executor::both,
-    log::{Answer, Micros, What},
+    log::{Answer, Micros, Terms, What},
 };
 
 /// How much there is to do, and how fast, in microseconds.
@@ -29,6 +29,10 @@ pub struct Plan {
     pub has_administrator: bool,
     /// Whether accounts are removed.
     pub has_leavers: bool,
+    /// Whether logins ask for lifetimes and limits of their own.
+    pub has_terms: bool,
+    /// Whether users give their passwords again.
+    pub has_reauthentication: bool,
 }
 
 /// The number that a user has after leaving, and coming back as somebody else.
@@ -207,7 +211,7 @@ impl<W: World> Tab<W> {
             return;
         }
         let user = self.person.number();
-        let client = self.client(user);
+        let client = Client { terms: self.terms(), ..self.client(user) };
         let third = user % 3;
         let first = Client { keeps_others: third > 0, ..client.clone() };
         let mut reply = first.login().await;
@@ -223,8 +227,31 @@ impl<W: World> Tab<W> {
         self.jar.end_login();
     }
 
+    fn terms(&self) -> Terms {
+        if !self.plan.has_terms {
+            return Terms::default();
+        }
+        if !self.world.takes_terms() {
+            return Terms { is_forgotten: self.chance(30), ..Terms::default() };
+        }
+        let one_of = |choices: [u64; 3]| {
+            let place = usize::try_from(self.world.random(3)).unwrap_or_default();
+            choices.get(place).copied().filter(|choice| *choice > 0)
+        };
+        // At least an access token's lifetime, and not longer than the session's.
+        let idle = (self.plan.access_lifetime + 2 * SECOND).min(self.plan.idle_lifetime) / SECOND;
+        let lifetime = (self.plan.session_lifetime / 2).max(self.plan.idle_lifetime) / SECOND;
+        Terms {
+            max_sessions: one_of([0, 1, 2]).and_then(|max| usize::try_from(max).ok()),
+            idle_lifetime: one_of([0, 0, idle]),
+            session_lifetime: one_of([0, 0, lifetime]),
+            is_forgotten: self.chance(30),
+        }
+    }
+
     async fn act(&self, user: u32, tokens: Tokens) {
         match self.world.random(100) {
+            0..5 if self.plan.has_reauthentication => self.reauthenticate(user, tokens).await,
             0..12 => self.look(What::Me, user, tokens).await,
             12..20 => self.look(What::Live, user, tokens).await,
             20..26 => self.look(What::List, user, tokens).await,
@@ -278,6 +305,27 @@ impl<W: World> Tab<W> {
                 return None;
             }
             self.world.sleep(SECOND / 10 + self.world.random(SECOND)).await;
+        }
+    }
+
+    /// Alone, or while another tab refreshes.
+    async fn reauthenticate(&self, user: u32, tokens: Tokens) {
+        let client = self.client(user);
+        let asked = client.ask(What::Reauthenticate, &tokens);
+        let (one, other) = if self.chance(50) {
+            let (one, other) = both(asked, client.refresh(&tokens)).await;
+            (one, Some(other))
+        } else {
+            (asked.await, None)
+        };
+        // An access token that is refused says nothing of the refresh token.
+        if let Some(next) = &one.tokens {
+            self.jar.put(user, next.clone());
+        }
+        if let Some(other) = &other {
+            self.keep(user, &tokens, other);
+        } else if one.tokens.is_none() {
+            self.refresh(user, tokens).await;
         }
     }
 

@@ -64,7 +64,7 @@ impl AuthServers {
             ("--idle-lifetime", policy.idle.as_secs().to_string()),
             ("--session-lifetime", policy.absolute.as_secs().to_string()),
             ("--max-sessions", policy.max_sessions.unwrap_or(u32::MAX).to_string()),
-            // No user authenticates again.
+            // No logout everywhere asks for the password again.
             ("--recent", policy.absolute.as_secs().to_string()),
             ("--purge-every", policy.sweep_every.as_secs().to_string()),
         ];

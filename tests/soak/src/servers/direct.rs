@@ -43,7 +43,7 @@ impl Direct {
                 BoxStore::new(Arc::clone(&store.lock().unwrap_or_else(PoisonError::into_inner)))
             };
             let server = Server::new(number, time, clock, connect, recorder, &accounts, policy);
-            server.start();
+            assert!(server.start(), "the policy is safe");
             Arc::new(server)
         });
         let servers = servers.collect();
@@ -67,7 +67,7 @@ impl Servers for Direct {
         for (server, store) in self.servers.iter().zip(&self.stores) {
             let opened = self.runtime.block_on((self.opener)(server.number));
             *store.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
-            server.start();
+            assert!(server.start(), "the policy is safe");
         }
     }
 }
