@@ -423,6 +423,12 @@ impl Validation {
         Ok(Self { max_token_len: bytes, ..self })
     }
 
+    /// Sets a leeway that is shorter than this to this.
+    #[cfg(feature = "session")]
+    pub(crate) fn leeway_of_at_least(self, leeway: Duration) -> Self {
+        Self { leeway: self.leeway.max(leeway), ..self }
+    }
+
     pub(crate) fn token_len_limit(&self) -> usize {
         self.max_token_len
     }

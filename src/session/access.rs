@@ -272,7 +272,9 @@ impl AccessVerifier {
         &self,
         access_token: &str,
     ) -> Result<AccessToken<NoClaims>, DecodeError> {
-        let mut validation = self.validation.clone();
+        // The times in a token are whole seconds. A token of the last second of its session expires
+        // at the second at which it was issued, and is valid at no time without a leeway.
+        let mut validation = self.validation.clone().leeway_of_at_least(Duration::from_secs(1));
         let mut answer = self.verify_by(access_token, &self.validation);
         // Each of the times that can be wrong is corrected at most once.
         for _ in 0..3 {

@@ -1054,6 +1054,27 @@ async fn an_authentic_access_token_ends_its_session_however_old_it_is() {
     }
 }
 
+/// The times in a token are whole seconds, so that a token of the last second expires at the second
+/// at which it was issued.
+#[tokio::test]
+async fn an_access_token_of_the_last_second_ends_its_session() {
+    let lifetime = Duration::from_secs(1);
+    let fixture = Fixture::with(|builder| {
+        let builder = builder.access_lifetime(lifetime).grace(Duration::ZERO);
+        let builder = builder.idle_lifetime(lifetime).absolute_lifetime(lifetime);
+        builder.leeway(Duration::ZERO).unwrap()
+    });
+    for later in [0, SECOND, -3600 * SECOND] {
+        // At half a second, so that the session ends between two seconds.
+        fixture.clock.set(START.div_euclid(SECOND) * SECOND + 500);
+        let tokens = fixture.login().await;
+        fixture.clock.advance(700);
+        let tokens = fixture.refresh(&tokens.refresh_token).await.unwrap();
+        fixture.clock.advance(later);
+        fixture.sessions.logout_by_access_token(&tokens.access_token).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn an_access_token_of_another_key_issuer_or_kind_ends_nothing() {
     let fixture = Fixture::new();

@@ -165,7 +165,7 @@ impl Database {
         self.alive(node, life)?;
         let waited = self.machine.now().saturating_sub(changed);
         if flaw != Some(Flaw::GraceFromPresentation) {
-            correct(&operation, &mut writes, waited);
+            correct(&operation, &outcome, &mut writes, waited);
         }
         self.commit(node, writes);
         if self.replication() == Replication::Sync {
@@ -406,11 +406,16 @@ fn rotate(
 
 /// The grace begins with the commit: where that came much later than the decision, the times of the
 /// rotation move.
-fn correct(operation: &Operation, writes: &mut [Write], waited: Micros) {
+fn correct(operation: &Operation, outcome: &Outcome, writes: &mut [Write], waited: Micros) {
     let (Operation::Rotate(request), waited) = (operation, Duration::from_micros(waited)) else {
         return;
     };
-    if waited <= request.grace / 8 {
+    // A reauthentication within the grace of a rotation does not rotate.
+    let is_rotation = matches!(
+        outcome,
+        Outcome::Rotated(RotateOutcome::Rotated(_) | RotateOutcome::Healed { .. })
+    );
+    if !is_rotation || waited <= request.grace / 8 {
         return;
     }
     for write in writes {
