@@ -63,6 +63,8 @@ macro_rules! page {
     "guide/theft.svg" "guide/theft.md"
 )]
 pub mod guide {}
+#[doc = include_str!("session/how_it_is_tested.md")]
+pub mod how_it_is_tested {}
 mod id;
 mod lifetimes;
 mod list;

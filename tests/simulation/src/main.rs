@@ -1,6 +1,6 @@
 //! Runs seeds and says which of them break a rule.
 //!
-//! `kippu-simulation [--seconds N]`, `--fixed`, `--seed S [--flaw NAME] [--log FILE]`, `--known`,
+//! `kippu-simulation [--seconds N]`, `--seed S [--flaw NAME] [--log FILE]`, `--known`,
 //! `--exhaustive DEPTH`
 
 use std::{
@@ -31,7 +31,6 @@ const TRIES: u64 = 5_000;
 /// What to do.
 enum Job {
     For(Duration),
-    Fixed,
     One { seed: u64, flaw: Option<Flaw>, log: Option<PathBuf> },
     Known,
     Exhaustive { depth: usize },
@@ -47,7 +46,6 @@ fn job() -> Result<Job, Box<dyn Error>> {
             Long("seed") => seed = Some(parser.value()?.parse()?),
             Long("flaw") => flaw = Some(parser.value()?.parse::<Flaw>()?),
             Long("log") => log = Some(PathBuf::from(parser.value()?)),
-            Long("fixed") => job = Job::Fixed,
             Long("known") => job = Job::Known,
             Long("exhaustive") => job = Job::Exhaustive { depth: parser.value()?.parse()? },
             _ => return Err(arg.unexpected().into()),
@@ -58,8 +56,7 @@ fn job() -> Result<Job, Box<dyn Error>> {
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let is_right = match job()? {
-        Job::For(time) => many(time, u64::MAX),
-        Job::Fixed => many(Duration::MAX, FIXED),
+        Job::For(time) => many(time),
         Job::One { seed, flaw, log } => {
             let run = simulate(seed, flaw);
             if let Some(log) = log {
@@ -94,7 +91,7 @@ fn told(seed: u64, flaw: Option<Flaw>, run: &Run) -> bool {
 }
 
 /// The fixed seeds, then fresh ones until the time has passed.
-fn many(time: Duration, most: u64) -> bool {
+fn many(time: Duration) -> bool {
     let begun = Instant::now();
     let fresh = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     // Each second has a million.
@@ -102,7 +99,7 @@ fn many(time: Duration, most: u64) -> bool {
     let (mut runs, mut bad, mut steps, mut requests) = (0_u64, 0_u64, 0, 0);
     let mut kinds: BTreeMap<FaultKind, usize> = BTreeMap::new();
     for seed in seeds {
-        if begun.elapsed() >= time || runs >= most {
+        if begun.elapsed() >= time {
             break;
         }
         let run = simulate(seed, None);

@@ -152,7 +152,7 @@ fn lifetimes(rng: &mut Rng) -> [u64; 4] {
     [one_of([0, 1, 4, 8]), one_of([0, 1, 2, 8]), one_of([1, 4, 8, 20]), one_of([4, 8, 20, 50])]
 }
 
-/// What the servers have logged.
+/// The lines that the servers have logged.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 

@@ -139,7 +139,7 @@ fn keys(purpose: u8, signing: u8, known: u8, retired: &BTreeMap<u8, u64>) -> Key
     })
 }
 
-/// What would show a key in a log: its bytes as a text, in hex, in base64url and as a list.
+/// The forms in which a log could show a key: its bytes as a text, in hex, in base64url, in a list.
 pub fn spellings_of_keys() -> Vec<String> {
     let of = |purpose: u8| {
         let bytes = [purpose; 15];

@@ -1,5 +1,7 @@
 //! The checker against logs made by hand: a good one passes, and each that breaks a rule is found.
 
+#[path = "bad_logs/keys.rs"]
+mod keys;
 #[path = "bad_logs/limit.rs"]
 mod limit;
 #[path = "bad_logs/lost.rs"]
@@ -1023,7 +1025,7 @@ fn a_server_that_does_not_get_on_by_itself() {
     assert_eq!(story.broken(), [""; 0]);
 }
 
-/// Where nobody may have anything to write, the first refresh on a server may find an old
+/// Where the clients may have nothing to write, the first refresh on a server may find an old
 /// connection, and the next one may not.
 #[test]
 fn a_sparse_server_that_does_not_get_on() {
@@ -1159,6 +1161,7 @@ fn a_logout_that_does_not_do_what_it_says() {
 fn each_rule_has_a_bad_log() {
     let tests = concat!(
         include_str!("bad_logs.rs"),
+        include_str!("bad_logs/keys.rs"),
         include_str!("bad_logs/limit.rs"),
         include_str!("bad_logs/lost.rs")
     );

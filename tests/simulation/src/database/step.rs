@@ -159,7 +159,7 @@ impl Database {
         if writes.is_empty() {
             return Ok(outcome);
         }
-        let longest = if self.machine.happens(10) { LONGEST_COMMIT } else { 3_000 };
+        let longest = if self.machine.happens(20) { LONGEST_COMMIT } else { 3_000 };
         self.machine.pass(self.machine.between(50, longest)).await;
         self.wait_for(node, |node| node.holds.commits.max(node.holds.everything)).await;
         self.alive(node, life)?;
@@ -293,7 +293,7 @@ impl State {
                         record.is_expired(at) || flaw == Some(Flaw::PurgesByOneClock);
                     record.is_expired(*now) && is_over_here
                 };
-                // What another step holds is left for the next one.
+                // The next purge removes the sessions that another step holds now.
                 let is_free = |record: &&SessionRecord| !locked.contains_key(&record.id.shard());
                 let over = data.all().filter(is_over).filter(is_free).take(*limit);
                 let over: Vec<_> = over.map(|record| Write::Remove(record.id)).collect();

@@ -145,3 +145,21 @@ pub fn lines(log: &Log) -> Vec<String> {
         .chain(log.leaks.iter().cloned().map(Line::Leak));
     all.map(|line| serde_json::to_string(&line).unwrap_or_default()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_token_and_a_key_in_a_log() {
+        let token = "kippu_rt_AQNyLTGvYXNpbXVsYXRlZC1zZXNzaW9uLWlkLWFuZC1hLXRhZw";
+        let recorder = Recorder::default();
+        recorder.number(token);
+        let secrets = ["secret-key-bytes".to_owned()];
+        recorder.search("a session, kippu_rt_, and its user", &secrets);
+        assert!(recorder.take().leaks.is_empty());
+        recorder.search(&format!("a refresh with {token}, secret-key-bytes"), &secrets);
+        let leaks: Vec<_> = recorder.take().leaks.into_iter().map(|leak| leak.what).collect();
+        assert_eq!(leaks, ["token 0 is in a log", "a key is in a log"]);
+    }
+}

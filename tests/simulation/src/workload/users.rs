@@ -11,6 +11,7 @@ use crate::{
 
 /// How much there is to do, and how fast, in microseconds.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a part of the workload")]
 pub struct Plan {
     pub users: u32,
     /// Of each user. There may be room for fewer sessions than that.
@@ -29,7 +30,7 @@ pub struct Plan {
     pub has_administrator: bool,
     /// Whether accounts are removed.
     pub has_leavers: bool,
-    /// Whether logins ask for lifetimes and limits of their own.
+    /// Whether logins set their own lifetimes and limits.
     pub has_terms: bool,
     /// Whether users give their passwords again.
     pub has_reauthentication: bool,

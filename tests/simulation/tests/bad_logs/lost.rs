@@ -48,7 +48,7 @@ fn two_tokens_of_one_generation_that_no_loss_explains() {
     story.rotate(12.0, "a", 2, 4);
     story.replay(13.0, "a", 2, 5);
     story.breaks("R1 all");
-    // What was lost came later.
+    // The lost changes came later.
     let mut story = begun();
     story.0.settings.rotates_keys = true;
     story.rotate(5.0, "a", 2, 3);
