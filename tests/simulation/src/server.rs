@@ -192,6 +192,9 @@ impl<T: Time> Server<T> {
     }
 
     /// Begins, with nothing in its memory. Returns false for a policy that the sessions refuse.
+    ///
+    /// # Panics
+    /// Never: no leeway is an option.
     pub fn start(&self) -> bool {
         let time = self.time.clone();
         let scope = time.scope();

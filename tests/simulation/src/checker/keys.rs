@@ -24,7 +24,9 @@ impl Keyring {
         for keys in &log.keys {
             of_host.entry(keys.host).or_default().push(keys.clone());
         }
-        of_host.values_mut().for_each(|all| all.sort_by_key(|keys| keys.from));
+        for all in of_host.values_mut() {
+            all.sort_by_key(|keys| keys.from);
+        }
         let given = log.requests.iter().filter_map(|request| request.got.as_ref());
         let of_token = given.filter_map(|got| Some((got.token, got.key?))).collect();
         Self { began: micros(log.settings.began), of_host, of_token }

@@ -114,7 +114,7 @@ fn a_log_that_shows_a_token() {
 
 #[test]
 fn a_login_has_its_own_terms() {
-    // Its session is over earlier than others.
+    // Its session expires earlier than others.
     for (at, is_breach) in [(10.0, true), (13.0, false)] {
         let mut story = begun();
         story.0.requests[0].terms.idle_lifetime = Some(10);
@@ -153,7 +153,7 @@ fn a_reauthentication_uses_a_token_up() {
     right.replay(10.0, "a", 2, 3);
     assert_eq!(right.broken(), ["R3"], "a later token was used up before");
     assert_eq!(story(4).broken(), [""; 0]);
-    // What it used up is refused after the grace.
+    // The token that it used up is refused after the grace.
     let mut late = begun();
     late.ask(8.0, What::Reauthenticate, 1002, Answer::Done);
     late.last().got = Some(got(8.0, "a", 3));
