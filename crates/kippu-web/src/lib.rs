@@ -211,7 +211,7 @@ impl Guard {
     /// such a handshake, because it needs the token for that.
     ///
     /// Proxies log `Sec-WebSocket-Protocol` more readily than `Authorization`: see
-    /// [`proxies`](crate::proxies).
+    /// [`proxies`].
     #[must_use]
     pub fn subprotocol_tokens(self) -> Self {
         let admission = Arc::unwrap_or_clone(self.0);

@@ -3,7 +3,7 @@
 
 pub mod feeds;
 
-/// The README of kippu-web: its examples stand on servers that kippu-web itself does not need.
+/// The README of kippu-web.
 #[cfg(doctest)]
 #[doc = include_str!("../../../crates/kippu-web/README.md")]
 struct Readme;
@@ -12,7 +12,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../src/client.md")]
 struct ClientPage;
-/// Its page about sockets, for which axum needs its feature `ws`.
+
+/// The page of kippu-web about sockets: its examples need tonic, and the feature `ws` of axum.
 #[cfg(doctest)]
 #[doc = include_str!("../../../crates/kippu-web/src/sockets.md")]
 struct Sockets;
