@@ -231,7 +231,9 @@ impl<T: Time> Server<T> {
             let timer = time.clone();
             let sleep = move |length: Duration| {
                 let timer = timer.clone();
-                async move { timer.sleep(micros(length)).await }
+                // Rounded up: in a sleep of a nanosecond no time would pass.
+                let length = micros(length.saturating_add(Duration::from_nanos(999)));
+                async move { timer.sleep(length).await }
             };
             time.spawn(scope, ended.clone().run(sleep));
             sessions = sessions.ended_sessions(ended);
