@@ -1,10 +1,10 @@
 //! The routes of sessions, mounted into an application of actix-web.
 
-use std::{error::Error, future::Future};
+use std::{error::Error, future::Future, mem};
 
 use actix_web::{HttpRequest, Scope, web};
 use futures_util::TryStreamExt;
-use http::request::Parts;
+use http::{Uri, request::Parts};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use kippu::session::{IntoRenewal, RefreshStore, Session};
@@ -79,6 +79,10 @@ fn below_mount(request: &HttpRequest) -> Parts {
     let mut slashes = head.uri.path().rmatch_indices('/').map(|(at, _)| at);
     let below = segments.checked_sub(1).and_then(|rest| slashes.nth(rest));
     let below = below.and_then(|at| target.get(at..)).unwrap_or("/");
-    head.uri = below.parse().unwrap_or_default();
+    let below = below.parse().ok();
+    // HTTP/2 has the host in the URI, and `Origin` is compared with it.
+    let mut uri = mem::take(&mut head.uri).into_parts();
+    uri.path_and_query = below;
+    head.uri = Uri::from_parts(uri).unwrap_or_default();
     head
 }

@@ -157,6 +157,31 @@ async fn session_routes_are_mounted_anywhere() {
     }
 }
 
+/// HTTP/2 has the host in the URI. A browser without Fetch Metadata sends `Origin`.
+#[actix_web::test]
+async fn session_routes_know_the_host_of_http_2() {
+    let sessions = sessions();
+    let guard = Guard::for_sessions(&sessions).cookies(Cookies::new("/auth").unwrap()).unwrap();
+    let head = TestRequest::post().insert_header(("sec-fetch-site", "same-origin"));
+    let head = Head::from(&head.to_http_request());
+    let cookies = guard.set_cookies(&head, sessions.login("alice", &NoClaims {})).await.unwrap();
+    let cookies: Vec<_> = cookies
+        .into_values()
+        .map(|value| value.to_str().unwrap().split(';').next().unwrap().to_owned())
+        .collect();
+    let authorize = async |_: Session| Ok::<_, std::io::Error>(Some(NoClaims {}));
+    let routes = SessionRoutes::new(sessions, guard, authorize);
+    let app = test::init_service(App::new().service(session_routes("/auth", routes))).await;
+    for (origin, status) in [("https://evil.example", 403), ("https://shop.example", 200)] {
+        let request = TestRequest::post()
+            .uri("https://shop.example/auth/refresh")
+            .insert_header(("cookie", cookies.join("; ")))
+            .insert_header(("origin", origin));
+        let answer = app.call(request.to_request()).await.unwrap();
+        assert_eq!(answer.status(), status, "{origin}");
+    }
+}
+
 #[actix_web::test]
 async fn cookies_are_added_to_any_response_and_taken_out_again() {
     let sessions = sessions();
