@@ -258,9 +258,9 @@ impl Guard {
     /// no token that counts.
     async fn renew(&self, request: &Parts, rejection: Rejection) -> Result<(), Rejection> {
         let is_curable = match &rejection {
-            Rejection::MissingToken => true,
-            // A token in the header counts alone.
-            Rejection::InvalidToken(_) => matches!(bearer::token(&request.headers), Ok(None)),
+            Rejection::MissingToken => self.0.cookies.is_some(),
+            // A token in the header or among the subprotocols counts alone.
+            Rejection::InvalidToken(_) => matches!(self.credential(request), Ok((_, Some(_)))),
             _ => false,
         };
         let Some(renewal) = Renewal::of(request, &self.0.verifier).filter(|_| is_curable) else {

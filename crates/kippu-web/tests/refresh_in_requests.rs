@@ -132,6 +132,11 @@ impl Fixture {
         let other = Guard::new(verifier).cookies(app.cookies.clone()).unwrap();
         let other =
             Router::new().route("/other", get(async || "other")).layer(other.layer::<Claims>());
+        let bearer = Guard::for_sessions(&app.sessions).layer::<Claims>();
+        let socket = guard.clone().subprotocol_tokens().layer::<Claims>();
+        let other = other
+            .merge(Router::new().route("/bearer", get(async || "bearer")).layer(bearer))
+            .merge(Router::new().route("/socket", get(async || "socket")).layer(socket));
         let scoped = Router::new()
             .route("/scoped", get(async || "scoped"))
             .layer(guard.layer::<Claims>().require_scope("write"));
@@ -417,6 +422,7 @@ async fn only_the_own_site_and_navigations_refresh() {
     let browser = fixture.late().await;
     let csrf = browser.0[CSRF].clone();
     let host = ("host", "shop.example");
+    let own = ("origin", "https://shop.example");
     let yes: &[(&str, Headers<'_>)] = &[
         ("GET", &[(SITE, "same-origin")]),
         ("GET", &[(SITE, "same-origin"), (MODE, "no-cors"), (DEST, "image")]),
@@ -428,8 +434,8 @@ async fn only_the_own_site_and_navigations_refresh() {
         ("GET", &[(SITE, "same-site"), (MODE, "cors"), ("origin", "https://app.example")]),
         ("POST", &[(SITE, "same-site"), (MODE, "cors"), ("origin", "https://app.example")]),
         ("POST", &[(SITE, "same-origin"), (MODE, "navigate"), ("origin", "null")]),
-        ("GET", &[host, ("origin", "https://shop.example")]),
-        ("POST", &[host, ("origin", "https://shop.example")]),
+        ("GET", &[host, own]),
+        ("POST", &[host, own]),
         ("GET", &[("x-csrf-token", &csrf)]),
         ("POST", &[("x-csrf-token", &csrf)]),
         ("HEAD", &[(SITE, "same-origin")]),
@@ -459,11 +465,11 @@ async fn only_the_own_site_and_navigations_refresh() {
         ("GET", &[(SITE, "none"), (MODE, "navigate"), ("sec-purpose", "prefetch;prerender")], 401),
         ("GET", &[(SITE, "cross-site"), (MODE, "navigate"), ("purpose", "prefetch")], 401),
         ("GET", &[(SITE, "same-origin"), ("x-moz", "prefetch")], 401),
-        ("GET", &[host, ("origin", "https://shop.example"), ("upgrade", "websocket")], 401),
+        ("GET", &[host, own, (MODE, "websocket"), ("upgrade", "websocket")], 401),
         ("GET", &[(SITE, "same-origin"), (MODE, "websocket"), ("upgrade", "websocket")], 403),
         ("OPTIONS", &[(SITE, "same-origin")], 401),
         ("OPTIONS", &[("access-control-request-method", "GET"), (SITE, "cross-site")], 401),
-        ("CONNECT", &[host, ("origin", "https://shop.example"), (SITE, "same-origin")], 401),
+        ("CONNECT", &[host, own, (SITE, "same-origin"), (MODE, "websocket")], 401),
         ("CONNECT", &[(SITE, "same-origin"), (MODE, "websocket")], 403),
         ("GET", &[(SITE, "cross-site"), (MODE, "websocket"), ("upgrade", "websocket")], 403),
         ("POST", &[], 403),
@@ -519,6 +525,18 @@ async fn a_request_is_refreshed_only_where_a_handler_asks() {
     // A guard with another verifier does not know the token.
     let rotated = fixture.count(EventKind::Rotated);
     let answer = fixture.ask(&late, "GET", "/elsewhere/other", OWN_PAGE).await;
+    assert_eq!((answer.status, answer.set()), (401, Vec::new()));
+    // A guard without cookies cannot use the new token.
+    let answer = fixture.ask(&late, "GET", "/elsewhere/bearer", OWN_PAGE).await;
+    assert_eq!((answer.status, answer.set()), (401, Vec::new()));
+    // A token among the subprotocols counts alone, whatever page the handshake comes from.
+    let offer = format!("feed.v1, kippu.bearer.{}", late.0[ACCESS]);
+    let headers = [
+        ("upgrade", "websocket"),
+        ("sec-websocket-protocol", &*offer),
+        ("origin", "https://evil.example"),
+    ];
+    let answer = fixture.ask(&late, "GET", "/elsewhere/socket", &headers).await;
     assert_eq!((answer.status, answer.set()), (401, Vec::new()));
     assert_eq!(fixture.count(EventKind::Rotated), rotated);
     assert_eq!(fixture.count(EventKind::Replayed), 0);
