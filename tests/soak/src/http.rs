@@ -405,6 +405,30 @@ mod tests {
     }
 
     #[test]
+    fn a_user_gives_the_password_again_in_a_session() {
+        let tokens = received("", &set_cookies("Max-Age=60;")).unwrap();
+        for cookies in [None, tokens.cookies.clone()] {
+            let (refresh, access) = (None, Some(tokens.access.clone()));
+            let ask = Ask { refresh, access, cookies, ..ask(What::Reauthenticate, &tokens) };
+            let request = request(&ask);
+            assert_eq!(
+                (request.method().as_str(), request.uri().path()),
+                ("POST", "/reauthenticate")
+            );
+            assert_eq!(request.headers()["content-type"], "application/json");
+            assert_eq!(request.headers().contains_key("cookie"), ask.cookies.is_some());
+            assert_eq!(request.headers().contains_key("authorization"), ask.cookies.is_none());
+        }
+    }
+
+    #[test]
+    fn a_session_whose_cookies_have_no_age_is_not_remembered() {
+        for (age, is_forgotten) in [("", true), ("Max-Age=60;", false)] {
+            assert_eq!(received("", &set_cookies(age)).unwrap().is_forgotten, is_forgotten);
+        }
+    }
+
+    #[test]
     fn a_browser_takes_no_cookie_without_the_attributes_of_its_prefix() {
         for lacking in ["Secure; ", "Path=/; "] {
             let set: Vec<_> =
