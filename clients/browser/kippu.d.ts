@@ -52,6 +52,12 @@ export interface Client {
 
   /** Calls back when the login has ended. Returns a function that removes the callback. */
   onLogout(callback: (reason: LogoutReason) => void): () => void;
+
+  /**
+   * Calls back when another tab has logged in, perhaps as another user: this page has to load again
+   * what it shows of the user. Returns a function that removes the callback.
+   */
+  onLogin(callback: () => void): () => void;
 }
 
 /** The server has answered a refresh or a logout with an error. */

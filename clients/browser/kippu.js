@@ -1,8 +1,9 @@
 // A login that is in cookies of the browser: sends requests, refreshes the access token when it has
 // expired, and logs out. All tabs of one origin share the login, so they take turns: only one of
-// them refreshes, and a logout in one reaches the others.
+// them refreshes, and a logout or a login in one reaches the others.
 //
-// Scripts see no token. localStorage has the kind and the time of the last change, and no secret.
+// Scripts see no token. localStorage has the kind, the login and the time of the last change, and no
+// secret.
 
 /** How often one refresh is tried, and how long each try waits for its answer. All tries begin
  * within the server's grace (10 s), in which the used refresh token gets the same successor. */
@@ -45,6 +46,11 @@ function isExpired(response) {
   const challenge = response.headers.get("WWW-Authenticate") ?? "";
   const [, code] = /\berror="?([\w-]+)/.exec(challenge) ?? [];
   return code === undefined || code === "invalid_token";
+}
+
+/** The login of a change, by a number that a refresh keeps. */
+function loginOf(change) {
+  return change.split(" ")[1] ?? "";
 }
 
 /** A text that all tabs share; only this tab has it where the browser stores nothing. */
@@ -120,6 +126,7 @@ export function createClient({
 }) {
   const lastChange = new Shared(name);
   const callbacks = new Set();
+  const loginCallbacks = new Set();
   let seen = lastChange.get();
   /** The refresh in flight, which all requests of this tab wait for. */
   let renewing;
@@ -130,16 +137,18 @@ export function createClient({
 
   /** Each change is another text than all before it. */
   function change(kind) {
-    seen = `${kind} ${Date.now()} ${Math.random()}`;
+    const login = kind === "refresh" ? loginOf(lastChange.get()) : Math.random();
+    seen = `${kind} ${login} ${Date.now()} ${Math.random()}`;
     lastChange.set(seen);
   }
 
   // The storage's text counts, not that of the event: another tab may have logged in meanwhile.
   function look() {
-    const now = lastChange.get();
-    if (now === seen) return;
+    const [before, now] = [seen, lastChange.get()];
+    if (now === before) return;
     seen = now;
     if (now.startsWith("logout")) notify("logout");
+    else if (loginOf(now) !== loginOf(before)) for (const callback of loginCallbacks) callback();
   }
 
   // A page in the back/forward cache gets no events of the storage.
@@ -151,7 +160,9 @@ export function createClient({
     const timer = setTimeout(() => limit.abort(), TRY_MS);
     const { signal } = limit;
     try {
-      return await fetch(new Request(url, { method: "POST", credentials, cache: "no-store", signal }));
+      const response = await fetch(new Request(url, { method: "POST", credentials, cache: "no-store", signal }));
+      // Within the limit, because the tabs wait until the reason of an error has arrived.
+      return response.ok ? response : new Response(await response.arrayBuffer(), response);
     } finally {
       clearTimeout(timer);
     }
@@ -221,7 +232,9 @@ export function createClient({
     },
 
     async refresh() {
-      await renew(lastChange.get());
+      const known = lastChange.get();
+      // The other tab's turn may have been in vain.
+      if (await renew(known) === "elsewhere" && lastChange.get() === known) await renew(known, true);
     },
 
     login(input, init) {
@@ -245,6 +258,11 @@ export function createClient({
     onLogout(callback) {
       callbacks.add(callback);
       return () => callbacks.delete(callback);
+    },
+
+    onLogin(callback) {
+      loginCallbacks.add(callback);
+      return () => loginCallbacks.delete(callback);
     },
   };
 }

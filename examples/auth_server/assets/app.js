@@ -254,6 +254,11 @@ client.onLogout((reason) => {
     : "It was logged out, or its cookies are gone.");
 });
 
+// Perhaps as another user.
+client.onLogin(() => {
+  if (login?.cookies && !login.ended) location.reload();
+});
+
 // --- What is on the screen ------------------------------------------------------------------
 
 function show() {

@@ -20,6 +20,8 @@ const CLIENT: &str = "
     window.client = createClient({ refreshUrl: '/auth/refresh', logoutUrl: '/auth/logout' });
     window.reasons = [];
     client.onLogout((reason) => reasons.push(reason));
+    window.logins = 0;
+    client.onLogin(() => { logins += 1; });
     window.post = (body) => ({
       method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body),
     });
@@ -254,6 +256,25 @@ async fn a_logout_reaches_the_other_tab_and_a_later_login_stays() {
         assert_eq!(browser.run("return reasons").await, json!(["logout"]));
         browser.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium"]
+async fn a_login_as_another_user_reaches_the_other_tab_and_a_refresh_does_not() {
+    let server = server();
+    let browser = two_tabs(&server, "").await;
+    browser.file_tab(1).await;
+    browser.until("the login", "logins === 1").await;
+    browser.file_tab(0).await;
+    browser.run_async("await client.refresh()").await;
+    // Both changes are there before the other tab looks.
+    let switch = "await client.logout(); return logIn('grace')";
+    browser.run_async("await client.refresh()").await;
+    assert_eq!(browser.run_async(switch).await, 200);
+    assert_eq!(browser.run("return logins").await, 0, "its own login");
+    browser.file_tab(1).await;
+    browser.until("the other login", "logins === 2").await;
+    browser.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ const client: Client = createClient({
 });
 const reasons: LogoutReason[] = ["logout", "ended"];
 const stop: () => void = client.onLogout((reason) => reasons.push(reason));
+const stopToo: () => void = client.onLogin(() => location.reload());
 const loggedIn: Response = await client.login("/login", { method: "POST", body: "{}" });
 const answers: Response[] = [loggedIn, await client.fetch(new Request("/api/me"))];
 try {
@@ -22,6 +23,7 @@ try {
 }
 await client.logout();
 stop();
+stopToo();
 // @ts-expect-error: both URLs are needed.
 createClient({ refreshUrl: "/auth/refresh" });
 // @ts-expect-error: there is no such reason.
