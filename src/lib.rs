@@ -73,6 +73,7 @@
 //! | `std` | yes | the system's clock (`SystemClock`, `NumericDate::now`), [`SharedKeySet`], [`KeySource`] |
 //! | `getrandom` | yes | [`Key::generate`] and [`Jwk::generate`], from the operating system's generator |
 //! | `session` | no | the module `session`: logins with a refresh token, over a store in memory; any async runtime |
+//! | `client` | no | the module `client`: the login on the side of a client, over any HTTP client; needs tokio |
 //! | `conformance` | no | the tests that every session store has to pass; needs tokio |
 //! | `testing` | no | for tests of what needs a login: access tokens without one, a clock that the test moves; a release build with it fails |
 //! | `dangerously-testing-in-release` | no | `testing` in a release build too, for `cargo test --release` |

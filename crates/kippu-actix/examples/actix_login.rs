@@ -111,7 +111,8 @@ pub(crate) async fn app(
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&env::temp_dir().join("kippu_actix_login")).await?;
+    let server =
+        HttpServer::new(move || App::new().configure(app.clone())).bind("127.0.0.1:8080")?;
     println!("http://127.0.0.1:8080");
-    let server = HttpServer::new(move || App::new().configure(app.clone()));
-    Ok(server.bind("127.0.0.1:8080")?.run().await?)
+    Ok(server.run().await?)
 }
