@@ -47,8 +47,10 @@ pub trait Transport: Send + Sync + 'static {
     /// Stores the tokens in the place of the previous ones, so that a crash loses neither: for
     /// example, writes and syncs another file, and renames it. Tokens are used only after that.
     ///
+    /// All tasks of the login wait meanwhile, without a limit: give the call a timeout.
+    ///
     /// # Errors
-    /// The tokens are not stored. The next refresh tries again.
+    /// The tokens are not stored. The next refresh tries again, with these tokens.
     fn save(&self, tokens: &TokenResponse) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Returns the `WWW-Authenticate` field of a response with the status 401, and `None` for every
@@ -114,6 +116,8 @@ impl<T: Transport> Client<T> {
     /// goes on when they are dropped.
     ///
     /// A response that is lost, a 5xx, and a 429 are tried three times, within 10 seconds.
+    ///
+    /// The refresh runs on the runtime of the task that begins it: that runtime has to keep running.
     ///
     /// # Errors
     /// [`ClientError::LoginRequired`], [`ClientError::Unavailable`], [`ClientError::Unexpected`] and
