@@ -18,7 +18,7 @@ pub(super) const MAX_COOKIE_LEN: usize = 4096;
 
 impl Cookies {
     /// The headers that put the tokens of a login into the browser, and take the cookies of old
-    /// names out that its request has. `csrf` is [new](new_csrf).
+    /// names out that its request has. `csrf` is [new](super::new_csrf).
     pub(crate) fn set(
         &self,
         request: &HeaderMap,
