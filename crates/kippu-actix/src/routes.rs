@@ -13,8 +13,8 @@ use kippu_web::SessionRoutes;
 use super::{answer::response, head::Head};
 
 /// Mounts [`SessionRoutes`] at `path`, which is also the path of
-/// [`Cookies::new`](crate::Cookies::new): a scope, around which middleware can go. The scope answers
-/// every path below `path`: register a route there, for example `/auth/login`, before it.
+/// [`Cookies::new`](crate::Cookies::new): a scope, around which middleware can go. The scope
+/// answers every path below `path`: register a route there, for example `/auth/login`, before it.
 ///
 /// The crate does not refresh within requests: `RefreshLayer` of kippu-web is a layer of tower.
 ///
