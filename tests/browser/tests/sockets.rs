@@ -58,13 +58,19 @@ async fn until_logged(browser: &Browser, line: &str) {
     browser.until(line, &format!("log.includes({})", json!(line))).await;
 }
 
+/// Opens the page of the feeds, and logs in.
+async fn logged_in(feeds: &Feeds) -> Browser {
+    let browser = Browser::open_at(&url(feeds)).await;
+    visit(&browser, feeds).await;
+    log_in(&browser).await;
+    browser
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium"]
 async fn a_logout_elsewhere_closes_the_sockets_and_the_stream_of_a_page() {
     let feeds = Feeds::start(QUARTER_HOUR).await;
-    let browser = Browser::open_at(&url(&feeds)).await;
-    visit(&browser, &feeds).await;
-    log_in(&browser).await;
+    let browser = logged_in(&feeds).await;
     open_all(&browser, &feeds).await;
     for name in ["cookie", "token", "events"] {
         until_logged(&browser, &format!("{name} hello alice")).await;
@@ -92,9 +98,7 @@ async fn a_logout_elsewhere_closes_the_sockets_and_the_stream_of_a_page() {
 #[ignore = "needs Chromium"]
 async fn sockets_close_when_their_token_expires_and_open_again_after_a_refresh() {
     let feeds = Feeds::start(Duration::from_secs(4)).await;
-    let browser = Browser::open_at(&url(&feeds)).await;
-    visit(&browser, &feeds).await;
-    log_in(&browser).await;
+    let browser = logged_in(&feeds).await;
     open_all(&browser, &feeds).await;
     for name in ["cookie", "token", "events"] {
         until_logged(&browser, &format!("{name} hello alice")).await;
@@ -116,9 +120,7 @@ async fn sockets_close_when_their_token_expires_and_open_again_after_a_refresh()
 #[ignore = "needs Chromium"]
 async fn a_page_of_another_origin_opens_a_websocket_only_with_a_token() {
     let [feeds, other] = [Feeds::start(QUARTER_HOUR).await, Feeds::start(QUARTER_HOUR).await];
-    let browser = Browser::open_at(&url(&feeds)).await;
-    visit(&browser, &feeds).await;
-    log_in(&browser).await;
+    let browser = logged_in(&feeds).await;
     let token = browser.run("return token").await;
     open_all(&browser, &feeds).await;
     until_logged(&browser, "cookie hello alice").await;
