@@ -93,7 +93,6 @@ pub fn encode(bytes: &[u8]) -> String {
 /// assert_eq!(symbols, b"Zm9v");
 /// # Ok::<(), kippu::base64url::Base64urlError>(())
 /// ```
-#[inline]
 pub fn encode_to_slice<'o>(
     bytes: &[u8],
     output: &'o mut [u8],
@@ -145,27 +144,38 @@ pub fn decode_to_slice(
     Ok(bytes)
 }
 
-/// Encodes the first `bytes` bytes of `output` in place. `output` has exactly the length of the
-/// result.
-pub(crate) fn encode_in_place(output: &mut [u8], bytes: usize) {
-    // Encoding goes from back to front: a symbol is never written over a byte that has not been
-    // read.
-    let (blocks, groups) = (bytes / 12, bytes / 3);
-    match *output.split_at(3 * groups).1.split_at(bytes - 3 * groups).0 {
-        [a] => output.split_at_mut(4 * groups).1.copy_from_slice(&two_symbols(a)),
-        [a, b] => output.split_at_mut(4 * groups).1.copy_from_slice(&three_symbols(a, b)),
-        _ => {}
+/// The encoding, in place, of the bytes at the end of a buffer.
+///
+/// A symbol is never written over a byte that has not been read: the bytes end where the last
+/// symbol will end, and the symbols of the bytes that are left take more room than these bytes.
+pub(crate) struct InPlace {
+    read: usize,
+    written: usize,
+}
+
+impl InPlace {
+    /// Moves the `bytes` bytes at `start` to the end of `buffer`. Their symbols will fill the
+    /// buffer from `start` to its end.
+    pub(crate) fn new(buffer: &mut [u8], start: usize, bytes: usize) -> Self {
+        let read = buffer.len() - bytes;
+        buffer.copy_within(start..start + bytes, read);
+        Self { read, written: start }
     }
-    for group in (4 * blocks..groups).rev() {
-        let output = output.split_at_mut(4 * group + 4).0;
-        if let Some(three) = output.split_at(3 * group).1.first_chunk().copied() {
-            output.split_at_mut(4 * group).1.copy_from_slice(&four_symbols(three));
-        }
-    }
-    for block in (0..blocks).rev() {
-        let output = output.split_at_mut(16 * block + 16).0;
-        if let Some(twelve) = output.split_at(12 * block).1.first_chunk().copied() {
-            encode_twelve(twelve, output.split_at_mut(16 * block).1);
+
+    /// Writes symbols into the same buffer up to `end` or beyond it.
+    pub(crate) fn write_to(&mut self, buffer: &mut [u8], end: usize) {
+        while self.written < end {
+            let unread = buffer.split_at(self.read).1;
+            let Some(twelve) = unread.first_chunk().copied() else {
+                let mut last = [0; 12];
+                let last = last.split_at_mut(unread.len()).0;
+                last.copy_from_slice(unread);
+                encode_exact(last, buffer.split_at_mut(self.written).1);
+                (self.read, self.written) = (buffer.len(), buffer.len());
+                return;
+            };
+            encode_twelve(twelve, buffer.split_at_mut(self.written).1);
+            (self.read, self.written) = (self.read + 12, self.written + 16);
         }
     }
 }
@@ -238,7 +248,8 @@ pub(crate) fn encode_exact(bytes: &[u8], symbols: &mut [u8]) {
     }
 }
 
-/// Encodes 12 bytes, two symbols at a time.
+/// Encodes 12 bytes, two symbols at a time. Without the hint here and at [`pair`], a token of 167
+/// bytes of claims takes 7 % longer to encode.
 #[inline]
 #[expect(clippy::many_single_char_names, reason = "bytes in their order")]
 fn encode_twelve([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12], symbols: &mut [u8]) {
@@ -253,21 +264,18 @@ fn encode_twelve([a, b, c, d, e, f, g, h, i, j, k, l]: [u8; 12], symbols: &mut [
 }
 
 /// Returns the symbols of 3 bytes.
-#[inline]
 fn four_symbols([a, b, c]: [u8; 3]) -> [u8; 4] {
     let bits = u64::from(u32::from_be_bytes([0, a, b, c]));
     (u32::from(pair(bits >> 12)) | u32::from(pair(bits)) << 16).to_le_bytes()
 }
 
 /// Returns the symbols of the last 2 bytes of a text.
-#[inline]
 fn three_symbols(first: u8, second: u8) -> [u8; 3] {
     let [symbols @ .., _] = four_symbols([first, second, 0]);
     symbols
 }
 
 /// Returns the symbols of the last byte of a text.
-#[inline]
 fn two_symbols(last: u8) -> [u8; 2] {
     pair(u64::from(last) << 4).to_le_bytes()
 }
@@ -277,7 +285,6 @@ fn two_symbols(last: u8) -> [u8; 2] {
 /// The common path does not branch on a symbol. It joins the values, and a byte outside the
 /// alphabet adds the bit [`UNKNOWN`]. If the text turns out to be wrong, [`locate`] searches for
 /// the reason.
-#[inline]
 fn decode_exact(symbols: &[u8], bytes: &mut [u8]) -> Result<(), Base64urlError> {
     let mut seen = 0;
     let mut eights = symbols.chunks_exact(8);
@@ -328,7 +335,6 @@ fn locate(symbols: &[u8]) -> Base64urlError {
 }
 
 /// Splits a group of up to 3 bytes into 4 values of 6 bits. Missing bytes count as zero.
-#[inline]
 fn sextets(group: &[u8]) -> [u8; 4] {
     let mut bytes = [0; 3];
     for (to, &from) in bytes.iter_mut().zip(group) {
@@ -339,14 +345,12 @@ fn sextets(group: &[u8]) -> [u8; 4] {
 }
 
 /// Joins 4 values of 6 bits to 3 bytes.
-#[inline]
 fn join([a, b, c, d]: [u8; 4]) -> [u8; 3] {
     [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]
 }
 
 /// Copies the front of `joined` into `group` and returns the bits of the bytes that did not fit,
 /// for the check of RFC 4648 §3.5.
-#[inline]
 fn split_group(joined: [u8; 3], group: &mut [u8]) -> u8 {
     for (to, from) in group.iter_mut().zip(joined) {
         *to = from;
@@ -370,7 +374,6 @@ fn pair(bits: u64) -> u16 {
 
 /// Returns the 24 bits of 4 symbols, with the bit [`UNKNOWN`] if one of them is not in the
 /// alphabet.
-#[inline]
 #[expect(clippy::indexing_slicing, reason = "8 bits index 256 entries")]
 fn joined([a, b, c, d]: [u8; 4]) -> u32 {
     let [first, second, third, fourth] = &VALUES;
@@ -443,6 +446,8 @@ fn secret_value(symbol: u8, runs: &Runs) -> (u8, Choice) {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     #[test]
@@ -505,15 +510,27 @@ mod tests {
         }
     }
 
-    /// Encoding in place gives the same text as [`encode`], at every length.
+    /// Encoding in place gives the same text as [`encode`], at every length and in steps of any
+    /// size, and leaves the bytes before it.
     #[test]
     fn encoding_in_place_agrees_with_encode() {
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(400).collect();
         for length in 0..=bytes.len() {
-            let mut output = bytes[..length].to_vec();
-            output.resize(encoded_len(length), b'!');
-            encode_in_place(&mut output, length);
-            assert_eq!(output, encode(&bytes[..length]).as_bytes(), "{length}");
+            for step in [1, 15, 16, 17, 64, 1000] {
+                let mut output = b"before.".to_vec();
+                let start = output.len();
+                output.extend_from_slice(&bytes[..length]);
+                output.resize(start + encoded_len(length), b'!');
+                let mut encoding = InPlace::new(&mut output, start, length);
+                let expected = format!("before.{}", encode(&bytes[..length]));
+                for end in (start..output.len()).step_by(step) {
+                    encoding.write_to(&mut output, end);
+                    assert_eq!(output[..end], expected.as_bytes()[..end], "{length} {end}");
+                }
+                let end = output.len();
+                encoding.write_to(&mut output, end);
+                assert_eq!(output, expected.as_bytes(), "{length} {step}");
+            }
         }
     }
 

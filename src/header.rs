@@ -59,6 +59,7 @@ impl<'h> JoseHeader<'h> {
                 b"kid" => &mut header.kid,
                 b"crit" => &mut header.crit,
                 b"b64" => &mut header.b64,
+                // RFC 7515 §4: unknown members are ignored.
                 _ => return,
             };
             *parameter = Parameter::from(value);
@@ -75,6 +76,7 @@ impl<'h> From<Value<'h>> for Parameter<'h> {
 
 /// Returns the header segment of a token to be signed: `{"alg":…,"typ":…,"kid":…}` in base64url.
 pub(crate) fn segment(algorithm: Algorithm, typ: &str, kid: Option<&str>) -> String {
+    // The type and the id are the caller's, and may have to be escaped.
     let quoted = |text: &str| serde_json::Value::from(text);
     let kid = kid.map_or_else(String::new, |kid| alloc::format!(r#","kid":{}"#, quoted(kid)));
     let json = alloc::format!(r#"{{"alg":"{algorithm}","typ":{}{kid}}}"#, quoted(typ));

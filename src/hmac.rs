@@ -75,6 +75,23 @@ impl Hmac {
         }
     }
 
+    /// Returns the tag of a message that is not complete yet. Each call of `write` has to write the
+    /// message up to the position that it gets, or further.
+    ///
+    /// The steps of the hash wait for each other, so that the processor can write the next part of
+    /// the message meanwhile.
+    pub(crate) fn tag_of_written(
+        &self,
+        message: &mut [u8],
+        write: impl FnMut(&mut [u8], usize),
+    ) -> Tag {
+        match &self.states {
+            States::Hs256(states) => states.tag_of_written::<32>(message, write).into(),
+            States::Hs384(states) => states.tag_of_written::<48>(message, write).into(),
+            States::Hs512(states) => states.tag_of_written::<64>(message, write).into(),
+        }
+    }
+
     /// Returns whether `tag` is the complete tag of `message`. The duration of the comparison does
     /// not depend on the position of the first difference.
     #[must_use]
@@ -140,6 +157,7 @@ macro_rules! states {
             #[expect(clippy::unnecessary_box_returns, reason = "the states stay in their box")]
             fn new<const HASH_LEN: usize>(initial: [$word; 8], secret: &[u8]) -> Box<Self> {
                 let mut key = Zeroizing::new([0; Self::BLOCK_LEN]);
+                // RFC 2104 §2: a longer secret is replaced by its hash.
                 if secret.len() > Self::BLOCK_LEN {
                     let mut last = Zeroizing::new([0; 2 * Self::BLOCK_LEN]);
                     let hashed = Zeroizing::new(Self::finish(initial, 0, secret, &mut last));
@@ -163,6 +181,33 @@ macro_rules! states {
                 tag
             }
 
+            fn tag_of_written<const HASH_LEN: usize>(
+                &self,
+                message: &mut [u8],
+                mut write: impl FnMut(&mut [u8], usize),
+            ) -> [u8; HASH_LEN] {
+                let (mut inner, mut hashed) = (self.inner, 0);
+                // The message is written one block ahead of the hash, because the hash loads
+                // sixteen bytes at a time, which wait for shorter stores that are still on their
+                // way to the cache: 340 ns longer at 2 KB. With two blocks in each step, the
+                // processor overlaps less of the two, which takes 250 ns longer.
+                while message.len() - hashed >= 2 * Self::BLOCK_LEN {
+                    write(message, hashed + 2 * Self::BLOCK_LEN);
+                    let unhashed = message.split_at(hashed).1;
+                    if let Some(block) = unhashed.first_chunk() {
+                        $compress(&mut inner, core::slice::from_ref(block));
+                    }
+                    hashed += Self::BLOCK_LEN;
+                }
+                write(message, message.len());
+                let rest = message.split_at(hashed).1;
+                let blocks_before = 1 + hashed / Self::BLOCK_LEN;
+                let inner = Self::finish(inner, blocks_before, rest, &mut [0; 2 * Self::BLOCK_LEN]);
+                let mut tag = [0; HASH_LEN];
+                write_words(&self.outer_hash::<HASH_LEN>(&inner), &mut tag);
+                tag
+            }
+
             /// Compares word by word, because `subtle` hides each element of a slice from the
             /// optimiser. It takes 9 ns for the 32 bytes of HS256; a comparison byte by byte takes
             /// 30.
@@ -183,8 +228,13 @@ macro_rules! states {
             /// Returns the words of the outer hash. The first of them are the tag.
             fn hash<const HASH_LEN: usize>(&self, message: &[u8]) -> [$word; 8] {
                 let inner = Self::finish(self.inner, 1, message, &mut [0; 2 * Self::BLOCK_LEN]);
+                self.outer_hash::<HASH_LEN>(&inner)
+            }
+
+            fn outer_hash<const HASH_LEN: usize>(&self, inner: &[$word; 8]) -> [$word; 8] {
+                // The padding is the same for every message, so the compiler computes it.
                 let mut block = const { Self::outer_block(HASH_LEN) };
-                write_words(&inner, block.split_at_mut(HASH_LEN).0);
+                write_words(inner, block.split_at_mut(HASH_LEN).0);
                 let mut outer = self.outer;
                 $compress(&mut outer, &[block]);
                 outer
@@ -313,3 +363,29 @@ const SHA512: [u64; 8] = [
     0x1f83_d9ab_fb41_bd6b,
     0x5be0_cd19_137e_2179,
 ];
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+
+    /// A message has the same tag if it is written while it is hashed, in parts of any size.
+    #[test]
+    fn a_message_that_is_written_meanwhile_has_the_same_tag() {
+        let text: Vec<u8> = (0..=u8::MAX).cycle().take(600).collect();
+        for algorithm in Algorithm::ALL {
+            let hmac = Hmac::new(*algorithm, &[7; 64]);
+            for length in 0..=text.len() {
+                for beyond in [0, 1, 15, 200] {
+                    let mut message = vec![0; length];
+                    let tag = hmac.tag_of_written(&mut message, |message, end| {
+                        let end = length.min(end + beyond);
+                        message[..end].copy_from_slice(&text[..end]);
+                    });
+                    assert_eq!(tag.as_ref(), hmac.tag(&text[..length]).as_ref(), "{length}");
+                }
+            }
+        }
+    }
+}

@@ -80,12 +80,23 @@ const RESERVED: &str = "$serde_json::private::";
 pub(crate) fn scan<'t>(
     text: &'t [u8],
     max_members: usize,
-    mut member: impl FnMut(&[u8], Value<'t>),
+    member: impl FnMut(&[u8], Value<'t>),
 ) -> Result<&'t str, JsonError> {
     // RFC 7519 §7.2 requires UTF-8 for the header and the payload.
     let text = core::str::from_utf8(text)
         .map_err(|error| JsonError::NotUtf8 { offset: error.valid_up_to() })?;
-    let mut scanner = Scanner::new(text.as_bytes(), max_members);
+    scan_utf8(text.as_bytes(), max_members, member)?;
+    Ok(text)
+}
+
+/// Scans an object like [`scan`]. The caller knows that the text is UTF-8.
+pub(crate) fn scan_utf8<'t>(
+    text: &'t [u8],
+    max_members: usize,
+    mut member: impl FnMut(&[u8], Value<'t>),
+) -> Result<(), JsonError> {
+    let mut scanner = Scanner::new(text, max_members);
+    // RFC 8259 §8.1 forbids a byte order mark. It is not white space, so it is refused here.
     let start = scanner.input.space(0);
     if scanner.input.byte(start) != Some(b'{') {
         return Err(JsonError::NotAnObject);
@@ -98,22 +109,21 @@ pub(crate) fn scan<'t>(
     };
     let end = scanner.object(scanner.input, start, 0, &mut unescaped);
     match (end.and_then(|end| scanner.end(end)), scanner.fault) {
-        (Ok(_), _) if scanner.doubt => decide_by_sorting(text, start, &mut member)?,
-        (Ok(_), _) => {}
-        (Err(Stop), fault) => return Err(fault.unwrap_or(JsonError::NotAnObject)),
+        (Ok(_), _) if scanner.doubt => decide_by_sorting(text, start, &mut member),
+        (Ok(_), _) => Ok(()),
+        (Err(Stop), fault) => Err(fault.unwrap_or(JsonError::NotAnObject)),
     }
-    Ok(text)
 }
 
 /// Refuses repeated and reserved names in a text that is strict otherwise. Calls `member` for the
 /// members whose names have escapes.
 #[cold]
 fn decide_by_sorting<'t>(
-    text: &'t str,
+    text: &'t [u8],
     start: usize,
     member: &mut dyn FnMut(&[u8], Value<'t>),
 ) -> Result<(), JsonError> {
-    let mut scanner = Scanner::new(text.as_bytes(), usize::MAX);
+    let mut scanner = Scanner::new(text, usize::MAX);
     scanner.names = Some(Vec::new());
     // The text has been scanned once without a fault, so this scan reaches the end.
     let _ = scanner.object(scanner.input, start, 0, &mut |name, value| {

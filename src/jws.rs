@@ -13,7 +13,7 @@ use alloc::{string::String, vec, vec::Vec};
 
 use crate::{
     algorithm::Algorithm,
-    base64url::{self, Base64urlError},
+    base64url::{self, Base64urlError, InPlace},
     error::{DecodeError, EncodeError, Segment},
     excerpt::Excerpt,
     header::{JoseHeader, Parameter},
@@ -47,7 +47,7 @@ pub(crate) struct Signer {
 #[inline(always)]
 #[expect(
     clippy::inline_always,
-    reason = "measured: a decode takes 3 % longer where its parts are copied from frame to frame"
+    reason = "measured: a decode takes 2 % longer where its parts are copied from frame to frame"
 )]
 pub(crate) fn verify<'t, T>(
     token: &'t str,
@@ -158,6 +158,7 @@ impl<'t> Segments<'t> {
     /// Splits a token of at most `limit` bytes. A longer one is refused before it is read.
     pub(crate) fn split(token: &'t str, limit: usize) -> Result<Self, DecodeError> {
         check_len(token, limit)?;
+        // From the right, because the signing input is everything before the last dot.
         let (signing_input, signature) = token.rsplit_once('.').ok_or(DecodeError::Segments)?;
         let (header, payload) = signing_input.split_once('.').ok_or(DecodeError::Segments)?;
         let segments = Self { header, payload, signature, signing_input };
@@ -204,6 +205,7 @@ impl<'t> Segments<'t> {
         validation: &Validation,
     ) -> Result<Signer, DecodeError> {
         self.with_header(|header| {
+            // Before the key: an extension may change the meaning of everything else.
             check_extensions(header)?;
             check_typ(typ(header)?, validation)?;
             self.check_signature(header, keys)
@@ -300,25 +302,29 @@ fn decode_payload<'b>(payload: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], D
 /// caller appends the payload.
 pub(crate) fn begin(key: &Key, typ: &str, capacity: usize) -> Vec<u8> {
     let mut token = Vec::with_capacity(capacity);
+    // The key has encoded its headers when it was made, so that a token costs only a copy.
     token.extend_from_slice(key.header_segment(typ).as_bytes());
     token.push(b'.');
     token
 }
 
-/// Encodes the payload in place, from `start` to the end of the token, and appends the signature.
+/// Encodes the payload in place, from `start` to the end of the token, computes the MAC meanwhile,
+/// and appends the signature.
 pub(crate) fn finish(mut token: Vec<u8>, start: usize, key: &Key) -> Result<String, EncodeError> {
     let payload_len = token.len() - start;
     let signed_len = start + base64url::encoded_len(payload_len);
     let length = signed_len + 1 + base64url::encoded_len(key.algorithm().hash_len());
+    // No validation accepts a longer token.
     let limit = Validation::HIGHEST_MAX_TOKEN_LEN;
     if length > limit {
         return Err(EncodeError::TooLong { length, limit });
     }
+    // The JSON was written into the token's own buffer, so most tokens need one allocation.
     token.reserve_exact(length - token.len());
     token.resize(length, b'.'); // One dot remains, before the signature.
     let (signing_input, signature) = token.split_at_mut(signed_len);
-    base64url::encode_in_place(signing_input.split_at_mut(start).1, payload_len);
-    let tag = key.hmac().tag(signing_input);
+    let mut payload = InPlace::new(signing_input, start, payload_len);
+    let tag = key.hmac().tag_of_written(signing_input, |input, end| payload.write_to(input, end));
     base64url::encode_exact(tag.as_ref(), signature.split_at_mut(1).1);
     Ok(String::from_utf8(token).expect("base64url and dots are ASCII"))
 }

@@ -298,10 +298,11 @@ pub fn unverified_header(
     })
 }
 
-/// Refuses a payload that every call of [`decode`] would refuse.
+/// Refuses a payload that every call of [`decode`] would refuse. It is one that serde_json has
+/// written.
 pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
     let mut claims = ClaimsSet::wanting(&[]);
-    claims.scan(payload).map_err(EncodeError::Claims)?;
+    claims.scan_written(payload).map_err(EncodeError::Claims)?;
     match claims.wrong_type() {
         Some((claim, value)) if value.is_null() => Err(EncodeError::Null { claim }),
         Some((claim, _)) => Err(EncodeError::WrongType { claim }),
@@ -335,12 +336,14 @@ fn write_claims<C: Serialize + ?Sized>(
     output: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = output.len();
+    // Writes behind the header, so that the JSON is neither allocated nor copied once more.
     #[cfg(feature = "std")]
     let written = serde_json::to_writer(&mut *output, claims);
     // Without std, serde_json writes only into a new vector.
     #[cfg(not(feature = "std"))]
     let written = serde_json::to_vec(claims).map(|json| output.extend(json));
     written.map_err(|error| EncodeError::Serialize { reason: parser_message(&error) })?;
+    // A type can write a name twice, or a `RawValue` that no decode accepts.
     check_payload(output.get(start..).unwrap_or_default())
 }
 
