@@ -215,6 +215,8 @@ impl<'de> Deserialize<'de> for RegisteredClaims {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                // A repeated name cannot reach this loop from `decode`; from another reader, the
+                // last value counts.
                 let mut claims = RegisteredClaims::default();
                 while let Some(ClaimName(name)) = map.next_key()? {
                     match name {
@@ -493,6 +495,7 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
     }
 
     fn set(&mut self, claim: RegisteredClaim, value: Value<'c>) {
+        // A repeated name ends the scan with an error, so that no value is overwritten for good.
         if let Some(slot) = self.registered.get_mut(claim.index()) {
             *slot = Some(value);
         }
@@ -505,6 +508,7 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
 
     /// Returns the first registered claim whose value has the wrong type.
     pub(crate) fn wrong_type(&self) -> Option<(RegisteredClaim, &Value<'c>)> {
+        // Null counts as a wrong type, too: RFC 7519 §4.1 gives each claim one type.
         let claims = RegisteredClaim::ALL.into_iter();
         claims.filter_map(|claim| Some((claim, self.get(claim)?))).find(
             |(claim, value)| match claim {
@@ -553,6 +557,7 @@ pub(crate) fn names<'v, 'c>(value: &'v Value<'c>) -> Option<Names<'v, 'c>> {
 /// Reads the value of `exp`, `nbf` or `iat`: a number, of which no digit is rounded away.
 pub(crate) fn date(value: &Value<'_>) -> Option<SpelledDate> {
     let spelled = value.number()?;
+    // The usual date is a few digits. Everything else takes the slow and exact way.
     let mut seconds = 0;
     for byte in spelled {
         let digit = byte.wrapping_sub(b'0');

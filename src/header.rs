@@ -93,6 +93,7 @@ pub(crate) fn same_media_type(one: &str, other: &str) -> bool {
 fn full(media_type: &str) -> &str {
     const PREFIX: &str = "application/";
     match media_type.split_at_checked(PREFIX.len()) {
+        // With another slash behind it, the prefix is a part of the type (RFC 7515 §4.1.9).
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) && !rest.contains('/') => rest,
         _ => media_type,
     }

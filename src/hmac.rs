@@ -257,6 +257,7 @@ macro_rules! states {
                 message: &[u8],
                 last: &mut [u8; 2 * $block_len],
             ) -> [$word; 8] {
+                // Whole blocks are hashed where they are, and only the last bytes are copied.
                 let (blocks, rest) = Array::<u8, $block_size>::slice_as_chunks(message);
                 if !blocks.is_empty() {
                     $compress(&mut state, Array::cast_slice_to_core(blocks));

@@ -132,6 +132,7 @@ fn decide_by_sorting<'t>(
         }
     });
     let names = scanner.names.unwrap_or_default().into_iter();
+    // Two objects of a text have different positions.
     let mut names: Vec<_> = names.map(|(object, name)| (object, name.read())).collect();
     names.sort_unstable();
     // Sorted by object, then by name: equal names of one object are neighbours.
@@ -164,6 +165,7 @@ impl<'t> Value<'t> {
 
     /// Returns the digits of the number, or `None` if the value has another type.
     pub(crate) fn number(&self) -> Option<&'t [u8]> {
+        // The scan has checked the rest: the first byte alone tells the type of a JSON value.
         matches!(self.spelled, [b'-' | b'0'..=b'9', ..]).then_some(self.spelled)
     }
 

@@ -96,6 +96,7 @@ fn verify_own<'t>(
     until: Option<NumericDate>,
     validation: &Validation,
 ) -> Option<Result<Authentic<'t>, DecodeError>> {
+    // Without an own header, the general path decides.
     let (typ, header) = key.own_header(token)?;
     let segments = Segments::of_own(token, header, key)?;
     let verdict = check_typ(Some(typ), validation)
@@ -226,6 +227,7 @@ impl<'t> Segments<'t> {
         header: &JoseHeader<'_>,
         keys: &(impl Keys + ?Sized),
     ) -> Result<Signer, DecodeError> {
+        // RFC 7515 §4.1.4: the value of `kid` must be a string.
         let kid = match &header.kid {
             Parameter::Absent => None,
             Parameter::Text(kid) => Some(kid.as_ref()),

@@ -177,6 +177,7 @@ pub fn verify<'t>(
     validation: &Validation,
 ) -> Result<Verified<'t>, DecodeError> {
     jws::verify(token, keys, validation, |authentic| {
+        // The result keeps the payload, so that the claims can borrow from it.
         let mut payload = vec![0; authentic.payload_len()];
         let (_, checked_at) = check(authentic, validation, &mut payload)?;
         // The scan has found the payload to be UTF-8.
@@ -301,6 +302,7 @@ pub fn unverified_header(
 /// Refuses a payload that every call of [`decode`] would refuse. It is one that serde_json has
 /// written.
 pub(crate) fn check_payload(payload: &[u8]) -> Result<(), EncodeError> {
+    // The same scan as in `decode`, with the same types, so that the two cannot disagree.
     let mut claims = ClaimsSet::wanting(&[]);
     claims.scan_written(payload).map_err(EncodeError::Claims)?;
     match claims.wrong_type() {
