@@ -316,6 +316,8 @@ impl Validation {
                 self.expiry_optional &= claim != RegisteredClaim::ExpirationTime;
                 self.required.push(claim);
             }
+            // The scan marks the first entry of a name as found, so a second entry would always be
+            // missing.
             None if self.required_others.contains(&claim) => {}
             None => self.required_others.push(claim),
         }
@@ -434,7 +436,6 @@ impl Validation {
     }
 
     /// Reads the clock. Returns `None` if there is no clock.
-    #[inline]
     #[cfg_attr(feature = "std", expect(clippy::unnecessary_wraps, reason = "not without std"))]
     pub(crate) fn now(&self) -> Option<NumericDate> {
         match &self.clock {
@@ -457,7 +458,6 @@ impl Validation {
     }
 
     /// Returns whether the header's `typ` is an expected one.
-    #[inline]
     pub(crate) fn accepts_typ(&self, typ: Option<&str>) -> bool {
         self.typs.is_empty()
             || typ.is_some_and(|typ| {
@@ -476,7 +476,6 @@ impl Validation {
     }
 
     /// Checks the claims, and returns the first error.
-    #[inline]
     pub(crate) fn check(
         &self,
         claims: &ClaimsSet<'_, '_>,
@@ -570,6 +569,7 @@ impl Validation {
     ) -> Result<(), ClaimError> {
         let leeway = self.leeway;
         let claim = RegisteredClaim::IssuedAt;
+        // A fraction is rounded against the token both times: up for the start, down for the age.
         let issued_at = self.present(claims, claim, self.max_age.is_some(), claims::date)?;
         match (issued_at, self.max_age) {
             // RFC 7519 has no rule for an `iat` in the future. kippu refuses it like `nbf`.
@@ -611,6 +611,7 @@ impl Validation {
     }
 
     fn check_audience(&self, claims: &ClaimsSet<'_, '_>, _: NumericDate) -> Result<(), ClaimError> {
+        // The error shows one name: a token may have hundreds of them.
         let first =
             |names: Names<'_, '_>| Excerpt::new(&names.first().map(Text::read).unwrap_or_default());
         let is_ours = |name: Text<'_>| self.audiences.iter().any(|expected| name == **expected);
@@ -671,6 +672,7 @@ impl fmt::Debug for Validation {
             .field("leeway", &self.leeway)
             .field("max_age", &self.max_age)
             .field("max_token_len", &self.max_token_len)
+            // `clock` is left out: a `Clock` need not implement `Debug`.
             .finish_non_exhaustive()
     }
 }
@@ -678,7 +680,8 @@ impl fmt::Debug for Validation {
 /// Checks one claim of a claims set.
 pub(crate) type Check = fn(&Validation, &ClaimsSet<'_, '_>, NumericDate) -> Result<(), ClaimError>;
 
-/// The checks of the registered claims, in the order in which they are made.
+/// The checks of the registered claims, in the order in which they are made. The times come first,
+/// because an expired token is the usual refusal.
 pub(crate) const CHECKS: [(RegisteredClaim, Check); 7] = [
     (RegisteredClaim::ExpirationTime, Validation::check_expiration_time),
     (RegisteredClaim::NotBefore, Validation::check_not_before),
