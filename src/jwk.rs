@@ -260,7 +260,6 @@ impl Jwk {
             is_set |= name == b"keys";
             parameters.note(name, value);
         })?;
-        let k = parameters.take_secret();
 
         let key_type = match parameters.required("kty") {
             Err(JwkError::Missing { .. }) if is_set => {
@@ -287,7 +286,8 @@ impl Jwk {
                 .ok_or_else(|| JwkError::Algorithm { found: Excerpt::new(&name) })?,
         };
         let kid = parameters.text("kid")?.map(|kid| kid.read().into());
-        Self { algorithm, kid, signs, secret: k? }.checked()
+        // Read last: the other parameters say more about a JWK of another kind.
+        Self { algorithm, kid, signs, secret: parameters.take_secret()? }.checked()
     }
 
     /// Refuses a JWK of which no key can be made.

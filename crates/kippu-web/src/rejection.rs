@@ -1,6 +1,6 @@
-//! Why a request is not let in, and the answer to its client: the status, the challenge and the
-//! words of RFC 6750 §3. They help the client to send a better request, and do not say which check
-//! its token failed.
+//! Why a request is not let in, and the response to its client: the status, the challenge and the
+//! description of RFC 6750 §3. They help the client to correct its request, and do not say which
+//! check its token failed.
 
 use std::{
     error::Error,
@@ -13,25 +13,27 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use kippu::{
-    ClaimError, DecodeError,
+    DecodeError,
     session::{NotRecent, OAuthError, SessionError},
 };
 
 use super::cookie::{CookieError, Unreadable};
 
-/// Why a request is not let in. It is a response; its `Display` is for the operator, and says more.
+/// Why a request is not let in. It converts into the response. Its `Display` is for the operator,
+/// and says more.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
     /// 401 with a bare challenge: there is no token.
     #[error("the request has no access token")]
     MissingToken,
-    /// 400 `invalid_request`: there are two credentials of one kind, of which one may be planted.
+    /// 400 `invalid_request`: the request has two credentials of one kind. One of them may be
+    /// planted.
     #[error(
         "the request has more than one Authorization header, or more than one cookie of a name"
     )]
     TwoTokens,
-    /// 400 `invalid_request`: the header that holds the token cannot be read.
+    /// 400 `invalid_request`: the header with the token cannot be read.
     #[error("the request's {header} header is malformed")]
     MalformedHeader {
         /// `Authorization` or `Cookie`.
@@ -44,10 +46,10 @@ pub enum Rejection {
         /// Why not.
         reason: &'static str,
     },
-    /// 401 `invalid_token`: it is not verified, or expired.
+    /// 401 `invalid_token`: the verifier refuses the token, for example because it has expired.
     #[error("the access token: {0}")]
     InvalidToken(DecodeError),
-    /// 401 `invalid_token`: its session was logged out, or has expired.
+    /// 401 `invalid_token`: the session of the token was logged out, or has expired.
     #[error("the session of the access token: {0}")]
     Ended(SessionError),
     /// 400 `invalid_grant`: the user has to log in again.
@@ -56,7 +58,7 @@ pub enum Rejection {
     /// 400 `invalid_request`: the client sent a name that a session cannot have.
     #[error(transparent)]
     InvalidRequest(SessionError),
-    /// 403 `insufficient_scope`: the token is good, and not for this.
+    /// 403 `insufficient_scope`: the token is valid, but does not have the scope.
     #[error("the access token lacks the scope {scope}")]
     InsufficientScope {
         /// The scope.
@@ -65,23 +67,23 @@ pub enum Rejection {
     /// 401 `insufficient_user_authentication` (RFC 9470 §3): the user authenticated too long ago.
     #[error(transparent)]
     NotRecent(#[from] NotRecent),
-    /// 403 `access_denied`: the user has as many sessions as he may.
+    /// 403 `access_denied`: the user has reached the limit of sessions.
     #[error(transparent)]
     TooManySessions(SessionError),
-    /// 403 `access_denied`: a page of another site made the browser send this.
+    /// 403 `access_denied`: a page of another site made the browser send the request.
     #[error(
         "the request comes from another site: where that is a page of yours, call Cookies::allow_origin"
     )]
     CrossSite,
-    /// 403 `access_denied`: a request that a browser may have sent with its cookies does not say
-    /// where it comes from.
+    /// 403 `access_denied`: the request, to which a browser may have added its cookies, does not
+    /// show which site sent it.
     #[error(
         "the request has none of Sec-Fetch-Site, Origin, and X-CSRF-Token with the value of the CSRF \
          cookie, or it is the handshake of a WebSocket without Origin"
     )]
     UnknownOrigin,
-    /// 503 with `Retry-After`: for example, the store is away, or was not read lately for the
-    /// sessions that have ended.
+    /// 503 with `Retry-After`: for example, the store is unavailable, or the verifier does not know
+    /// which sessions have ended.
     #[error(transparent)]
     Unavailable(SessionError),
     /// 500: for example, the store is set up wrongly, or the application's claims are too long.
@@ -90,19 +92,19 @@ pub enum Rejection {
     /// 500: the cookies are set up wrongly.
     #[error(transparent)]
     Cookies(#[from] CookieError),
-    /// 500: a live session is required of a guard that cannot read the store.
+    /// 500: the request needs a live session, and the guard cannot read the store.
     #[error("the guard does not know the sessions: make it with Guard::for_sessions(&sessions)")]
     NoSessions,
-    /// 500: a framework looks for the guard when a request arrives, and the application has none.
+    /// 500: the application has not given its framework a guard.
     #[error("the application has no guard: {0}")]
     NoGuard(
-        /// How the framework is given one.
+        /// The call that gives it one.
         &'static str,
     ),
 }
 
 impl fmt::Debug for Rejection {
-    /// As its message with its causes, for a `main` that returns it.
+    /// Prints the message with its causes, for a `main` that returns the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
         let mut source = self.source();
@@ -123,11 +125,11 @@ impl From<DecodeError> for Rejection {
     }
 }
 
-/// When a client should try again that found the store away.
+/// When a client should try again if the store is unavailable.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Rejection {
-    /// The status of the response.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::MissingToken | Self::InvalidToken(_) | Self::Ended(_) | Self::NotRecent(_) => {
@@ -149,13 +151,14 @@ impl Rejection {
         }
     }
 
-    /// The words for the client; none where it has not said who it is (RFC 6750 §3.1).
+    /// Returns the description for the client, or `None` for a client without credentials (RFC 6750
+    /// §3.1).
     #[cfg(feature = "grpc")]
     pub(super) fn words(&self) -> Option<&'static str> {
         self.error().map(|(_, words)| words)
     }
 
-    /// The code and the words for the client.
+    /// Returns the code and the description for the client.
     fn error(&self) -> Option<(&'static str, &'static str)> {
         Some(match self {
             Self::MissingToken => return None,
@@ -170,8 +173,8 @@ impl Rejection {
                 ("invalid_request", "the header Authorization is not Bearer and a token")
             }
             Self::Subprotocols { reason } => ("invalid_request", *reason),
-            // The one that a client can do something about: it refreshes.
-            Self::InvalidToken(DecodeError::Claim(ClaimError::Expired { .. })) => {
+            // The only reason that a client can act on: it refreshes.
+            Self::InvalidToken(error) if error.is_expired() => {
                 ("invalid_token", "the access token has expired")
             }
             Self::InvalidToken(DecodeError::SessionEnded) | Self::Ended(_) => {
@@ -206,7 +209,7 @@ impl Rejection {
         })
     }
 
-    /// The challenge: for all that another access token, or one at all, may help.
+    /// Returns the challenge, if another access token may help the client.
     pub(super) fn challenge(&self) -> Option<HeaderValue> {
         let Some((code, description)) = self.error() else {
             return Some(HeaderValue::from_static("Bearer"));
@@ -241,12 +244,14 @@ impl Rejection {
         HeaderValue::try_from(challenge).ok()
     }
 
-    /// The response, with the error as JSON too, in any body that text makes.
+    /// Returns the response, with the error as JSON in a body of any type that a `String` converts
+    /// into.
     pub fn into_http<B: From<String>>(self) -> http::Response<B> {
         self.to_http()
     }
 
-    /// As [`into_http`](Self::into_http), for a framework that lends its errors.
+    /// Returns the response, like [`into_http`](Self::into_http), for a framework that only lends
+    /// its errors.
     pub fn to_http<B: From<String>>(&self) -> http::Response<B> {
         self.log();
         let body = self.error().map(|(error, words)| OAuthError::new(error, words));
@@ -268,7 +273,7 @@ impl Rejection {
         response
     }
 
-    /// Tells the operator why a request is answered with this.
+    /// Logs the reason, for the operator.
     pub(super) fn log(&self) {
         if self.status().is_server_error() {
             tracing::error!(target: "kippu_web", error = %self, "a request failed");
@@ -279,11 +284,11 @@ impl Rejection {
 }
 
 impl From<SessionError> for Rejection {
-    /// The answer where [`Sessions::verify_live`](kippu::session::Sessions::verify_live) failed.
+    /// Converts an error of [`Sessions::verify_live`](kippu::session::Sessions::verify_live).
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::AccessToken(error) => error.into(),
-            // Only a refresh or a login can say these.
+            // Only a refresh or a login returns these.
             SessionError::Reused | SessionError::Ahead { .. } | SessionError::Denied => {
                 Self::InvalidGrant(error)
             }
