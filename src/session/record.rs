@@ -74,6 +74,8 @@ pub struct SessionRecord {
 }
 
 /// The time and the reason of a revocation.
+///
+/// The struct is exhaustive on purpose: more about a session would be a field of [`SessionRecord`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked {
     /// The time.
@@ -235,6 +237,7 @@ impl SessionRecord {
             && self.label.as_ref().is_none_or(|label| label.len() <= MAX_LABEL_LEN)
             && self.generation <= MAX_GENERATION
             && self.idle_lifetime.is_none_or(|time| {
+                // 2^53 - 1 milliseconds are the most that every store keeps exactly.
                 time.subsec_nanos() % 1_000_000 == 0 && time.as_millis() <= MAX_GENERATION.into()
             })
     }
@@ -242,6 +245,8 @@ impl SessionRecord {
     /// Returns whether the session has expired at `now`, by its absolute end or because it was not
     /// refreshed.
     pub fn is_expired(&self, now: UnixMillis) -> bool {
+        // The token proves the absolute end. Only the store says `expires_at`, so the earlier one
+        // applies.
         now >= self.expires_at.min(self.absolute_expires_at)
     }
 

@@ -48,6 +48,7 @@ impl InsertRequest {
             0 => Room::Enough,
             _ if !evicts => Room::Refused,
             excess => {
+                // By login and then by id, so that every store evicts the same sessions.
                 live.sort_unstable();
                 live.truncate(excess);
                 Room::After(live.into_iter().map(|(_, id)| id).collect())
@@ -57,6 +58,8 @@ impl InsertRequest {
 }
 
 /// The decision whether there is room for a session within its [limit](InsertRequest::limit).
+///
+/// The enum is exhaustive on purpose. A store that ignored a decision would exceed the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Room {
     /// There is room.
