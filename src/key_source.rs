@@ -1,9 +1,9 @@
-//! Where keys come from: an environment variable, a file, a directory, or a secret manager by an
-//! application's [`KeySource`]. A [`KeySet`] leaves, and again whenever it is asked for.
+//! Sources of keys: an environment variable, a file, a directory, or a secret manager through an
+//! application's [`KeySource`]. A source returns a [`KeySet`], again at each call.
 //!
-//! Refused: a file that others can read or change, a set that leaves open which key signs, a key
-//! under another id than its place says, a text in another form than expected. No error shows a
-//! secret, or any part of what a file holds.
+//! A source refuses a file that others can read or change, a set that does not say which key signs,
+//! a key whose id is not the expected one, and a text in another form than expected. No error shows
+//! a secret or any part of a file.
 
 use alloc::{boxed::Box, string::String};
 use core::error::Error;
@@ -28,12 +28,14 @@ pub use self::{
     reload::ReloadedKeys,
 };
 
-/// A place where the keys of a server are kept.
+/// A source of the keys of a server.
 ///
-/// Here are [`EnvKeys`], [`KeyFile`] and [`KeyDirectory`]; a secret manager is this one method, as
-/// [`secret_managers`](crate::secret_managers) shows for three of them, and a closure is a source
-/// too. It may block: [`ReloadedKeys`] calls it when it is made, at each [`ReloadedKeys::reload`],
-/// and on a separate thread after [`ReloadedKeys::watch`].
+/// This crate has [`EnvKeys`], [`KeyFile`] and [`KeyDirectory`]. For a secret manager, an
+/// application implements the one method; [`secret_managers`](crate::secret_managers) shows that
+/// for three of them. A closure is a source, too.
+///
+/// [`load`](Self::load) may block. [`ReloadedKeys`] calls it when it is made, at each
+/// [`ReloadedKeys::reload`], and on a separate thread after [`ReloadedKeys::watch`].
 ///
 /// ```
 /// use kippu::{JwkSet, KeySet, KeySource, KeySourceError};
@@ -57,13 +59,14 @@ pub use self::{
 /// # Ok::<(), KeySourceError>(())
 /// ```
 pub trait KeySource {
-    /// The keys as they are there now.
+    /// Reads the current keys.
     ///
-    /// A set with an end date ([`KeySet::retire`]) has to give the same date each time: one that is
-    /// reckoned from the moment of the call never comes.
+    /// If the set has an end date ([`KeySet::retire`]), return the same date at each call. A date
+    /// that is computed from the time of the call never comes.
     ///
     /// # Errors
-    /// Why there are none, or none that can be used. The keys of the last time are kept then.
+    /// [`KeySourceError`] if there are no keys, or none that can be used. [`ReloadedKeys`] then
+    /// keeps the keys of the last load.
     fn load(&self) -> Result<KeySet, KeySourceError>;
 }
 
@@ -76,16 +79,17 @@ where
     }
 }
 
-/// Why a [`KeySource`] gives no keys.
+/// Why a [`KeySource`] returns no keys.
 ///
-/// For the operator: it says which file or variable, and what to do. None shows a secret.
+/// The message is for the operator: it names the file or the variable, and says what to do. No
+/// message shows a secret.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySourceError {
-    /// There is no environment variable of that name.
+    /// The environment variable is not set.
     #[error("the environment variable {variable} is not set")]
     NotSet {
-        /// Its name.
+        /// The name of the variable.
         variable: String,
     },
     /// A file or directory could not be read.
@@ -96,7 +100,7 @@ pub enum KeySourceError {
         /// The error of the operating system.
         error: io::Error,
     },
-    /// A device, a pipe, a directory.
+    /// The path leads to a device, a pipe or a directory.
     #[error("{path:?} is not a regular file")]
     NotAFile {
         /// The path as it was given.
@@ -126,22 +130,22 @@ pub enum KeySourceError {
         /// The number of its owner.
         owner: u32,
     },
-    /// Keys are small: what is larger is something else.
+    /// The file is too large to be a file of keys.
     #[error("{path:?} is larger than {limit} bytes, which no file of keys is")]
     TooLarge {
         /// The path as it was given.
         path: PathBuf,
-        /// The most bytes that are read.
+        /// The maximum number of bytes.
         limit: u64,
     },
-    /// There is nothing in it. A file that is being written is empty for a moment: write it under a
-    /// hidden name and rename it.
+    /// The variable, file or directory is empty. A file that is being written is empty for a
+    /// moment: write it under a hidden name, and rename it.
     #[error("{origin} is empty")]
     Empty {
         /// The variable, file or directory.
         origin: String,
     },
-    /// It was to be text, and is not UTF-8.
+    /// The expected form is text, and the content is not UTF-8.
     #[error("{origin} is not UTF-8 text; {advice}")]
     NotText {
         /// The variable or file.
@@ -154,46 +158,47 @@ pub enum KeySourceError {
     Keys {
         /// The variable, file or directory.
         origin: String,
-        /// Why not.
+        /// The fault.
         error: JwkError,
     },
-    /// The JWK says another id than its file's name or the program.
+    /// The id in the JWK differs from the one that its file's name or the program gives.
     #[error("{origin} holds the key {found}, where {expected} is expected")]
     Kid {
         /// The variable or file.
         origin: String,
         /// The id in the JWK.
         found: Excerpt,
-        /// The id that it should have.
+        /// The expected id.
         expected: Excerpt,
     },
-    /// A key of a set is found by its id, and this one has none.
+    /// The key has no id, by which a key of a set is found.
     #[error("{origin} holds a key without a kid: name it there, or by the source's kid(…)")]
     MissingKid {
         /// The variable or file.
         origin: String,
     },
-    /// A key file's name is its id.
+    /// The name of the file cannot be the id of its key.
     #[error("{path:?} cannot be a kid: it has to be UTF-8 without control characters")]
     FileName {
         /// The path of the file.
         path: PathBuf,
     },
-    /// Which of a directory's keys signs is not guessed, from the newest or anything else.
+    /// The directory does not say which of its keys signs. The source does not guess it, for
+    /// example from the newest file.
     #[error("which key of the directory signs, {first} or {second}? Write its kid into {file:?}")]
     WhichSigns {
         /// The id of one.
         first: Excerpt,
         /// The id of another.
         second: Excerpt,
-        /// The file that has to say it.
+        /// The file that names the key that signs.
         file: PathBuf,
     },
-    /// The file that says which key of its directory signs says something else, which is not shown:
-    /// it may be a secret that was written into the wrong file.
+    /// The file that names the key that signs contains no id of such a key. The error does not show
+    /// its content, which may be a secret that was written into the wrong file.
     #[error("{file:?} does not hold the kid of a key of its directory that may sign")]
     SigningFile {
-        /// Its path.
+        /// The path of the file.
         file: PathBuf,
     },
     /// The thread that re-reads the keys could not be started.

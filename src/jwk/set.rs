@@ -1,7 +1,8 @@
-//! Sets of symmetric JWKs (RFC 7517 §5): JSON in and out, the [`KeySet`] that one describes.
+//! Sets of symmetric JWKs (RFC 7517 §5): JSON in and out, and the [`KeySet`] that a set describes.
 //!
-//! Refused: a set with one key that [`Jwk`] refuses, unless keys of other kinds are skipped; two
-//! keys under one id; as a key set that signs, also one that leaves open which key does.
+//! Refused are a set with a key that [`Jwk`] refuses, unless keys of other kinds are skipped, and
+//! two keys with the same id. A [`KeySet`] that signs is not made of a set that does not say which
+//! key signs.
 
 use alloc::{string::String, vec::Vec};
 
@@ -35,10 +36,10 @@ pub struct JwkSet {
 }
 
 impl JwkSet {
-    /// A set of these keys.
+    /// Returns a set of these keys.
     ///
     /// # Errors
-    /// [`JwkError::DuplicateKid`] when two of them have the same id.
+    /// [`JwkError::DuplicateKid`] if two of them have the same id.
     pub fn new(keys: impl IntoIterator<Item = Jwk>) -> Result<Self, JwkError> {
         let mut set = Self { keys: Vec::new() };
         for key in keys {
@@ -57,19 +58,19 @@ impl JwkSet {
         Self::read(json, None, false)
     }
 
-    /// As [`JwkSet::from_json`], for keys that may leave `alg` out, as [`Jwk::from_json_for`] reads
-    /// each: where a key has an `alg`, that has to be `algorithm`.
+    /// Reads a set, like [`JwkSet::from_json`], but accepts keys without `alg`, like
+    /// [`Jwk::from_json_for`]. If `alg` is present, it has to be `algorithm`.
     ///
     /// # Errors
-    /// As [`JwkSet::from_json`].
+    /// The same as those of [`JwkSet::from_json`].
     pub fn from_json_for(json: &str, algorithm: Algorithm) -> Result<Self, JwkError> {
         Self::read(json, Some(algorithm), false)
     }
 
-    /// As [`JwkSet::from_json`] or, with an algorithm, as [`JwkSet::from_json_for`], but skips keys
-    /// of other kinds: those whose `kty`, `alg`, `use` or `key_ops` are not those of the signatures
-    /// that are asked for. A key of the right kind that is damaged, or whose secret is too short,
-    /// is an error still.
+    /// Reads a set, like [`JwkSet::from_json`] or, with an algorithm, like
+    /// [`JwkSet::from_json_for`], but skips keys of other kinds. The `kty`, `alg`, `use` or
+    /// `key_ops` of such a key is not that of a signature with HMAC and the algorithm. A key of the
+    /// right kind that is damaged, or whose secret is too short, is an error.
     ///
     /// ```
     /// use kippu::{Algorithm, JwkSet};
@@ -84,7 +85,7 @@ impl JwkSet {
     /// ```
     ///
     /// # Errors
-    /// As [`JwkSet::from_json`], and [`JwkError::NoKeys`] when no key is left.
+    /// Those of [`JwkSet::from_json`], and [`JwkError::NoKeys`] if no key is left.
     pub fn from_json_skipping(json: &str, algorithm: Option<Algorithm>) -> Result<Self, JwkError> {
         let set = Self::read(json, algorithm, true)?;
         if set.keys.is_empty() { Err(JwkError::NoKeys) } else { Ok(set) }
@@ -102,6 +103,7 @@ impl JwkSet {
         let keys = keys.elements().ok_or(JwkError::WrongType { parameter })?;
         let mut set = Self { keys: Vec::new() };
         for key in keys {
+            // The reader of a single JWK scans the key again, so that both accept the same keys.
             match Jwk::read(key.spelled(), algorithm) {
                 Ok(key) => set.push(key)?,
                 Err(error) if skips && is_of_another_kind(&error) => {}
@@ -111,12 +113,12 @@ impl JwkSet {
         Ok(set)
     }
 
-    /// This set with the key of that id as the one that signs: all others are
-    /// [`Jwk::verify_only`] from here on.
+    /// Selects the key with this id as the one that signs, and makes all others
+    /// [`Jwk::verify_only`].
     ///
     /// # Errors
-    /// [`JwkError::UnknownSigningKey`] when the set has no such key, [`JwkError::NoSigningKey`]
-    /// when it has one that may not sign.
+    /// [`JwkError::UnknownSigningKey`] if the set has no such key, [`JwkError::NoSigningKey`] if
+    /// the key may not sign.
     pub fn with_signing_key(mut self, kid: &str) -> Result<Self, JwkError> {
         if !self.keys.iter().any(|key| key.kid() == Some(kid)) {
             return Err(JwkError::UnknownSigningKey { kid: Excerpt::new(kid) });
@@ -144,7 +146,8 @@ impl JwkSet {
         Ok(())
     }
 
-    /// The set as JSON, **with its secrets**: for the secret manager, nowhere else.
+    /// Returns this set as JSON, **with its secrets**. Store it in the secret manager and nowhere
+    /// else.
     pub fn expose_json(&self) -> Zeroizing<String> {
         let keys: Vec<_> = self.keys.iter().map(Jwk::expose_json).collect();
         let mut parts = Vec::with_capacity(2 * keys.len() + 2);
@@ -156,7 +159,7 @@ impl JwkSet {
         concatenated(&parts)
     }
 
-    /// The keys, in their order.
+    /// Returns the keys, in their order.
     pub fn keys(&self) -> &[Jwk] {
         &self.keys
     }
@@ -168,13 +171,13 @@ impl JwkSet {
 }
 
 impl KeySet {
-    /// The keys that a JWK Set describes. The one that signs is the only one that may
-    /// ([`Jwk::may_sign`]); the others verify, without an end date.
+    /// Returns the keys that a JWK Set describes. Exactly one of them may sign
+    /// ([`Jwk::may_sign`]), and signs. The others verify, without an end date.
     ///
     /// # Errors
-    /// [`JwkError::SeveralSigningKeys`] or [`JwkError::NoSigningKey`] when the set does not say
-    /// which key signs, [`JwkError::NoKeys`] when it has none, [`JwkError::Set`] for a key without
-    /// an id.
+    /// [`JwkError::SeveralSigningKeys`] or [`JwkError::NoSigningKey`] if the set does not say which
+    /// key signs, [`JwkError::NoKeys`] if it has no keys, [`JwkError::Set`] for a key without an
+    /// id.
     pub fn from_jwk_set(set: &JwkSet) -> Result<Self, JwkError> {
         let mut signing = set.signing_keys();
         let first = match (signing.next(), signing.next()) {
@@ -201,7 +204,7 @@ impl KeySet {
     /// they may sign or not.
     ///
     /// # Errors
-    /// [`JwkError::NoKeys`] when the set has none, [`JwkError::Set`] when one of several has no id.
+    /// [`JwkError::NoKeys`] if the set has no keys, [`JwkError::Set`] if one of several has no id.
     pub fn verify_only_from_jwk_set(set: &JwkSet) -> Result<Self, JwkError> {
         if set.keys.is_empty() {
             return Err(JwkError::NoKeys);
@@ -211,7 +214,8 @@ impl KeySet {
     }
 }
 
-/// RFC 7517 §5: a key that is not understood. One that is, and is damaged, is not of another kind.
+/// Returns whether a key is one that this crate does not understand (RFC 7517 §5). A damaged key of
+/// the right kind is not.
 fn is_of_another_kind(error: &JwkError) -> bool {
     match error {
         JwkError::KeyType { .. } | JwkError::Algorithm { .. } | JwkError::Use { .. } => true,

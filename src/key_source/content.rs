@@ -1,5 +1,5 @@
-//! The content of a variable or a file: bytes in, keys out. Refused: nothing at all, a text in
-//! another form than expected, a key under another id than expected, or under none.
+//! The content of a variable or a file: bytes in, keys out. Refused are an empty content, a text in
+//! another form than expected, and a key without an id or with another one than expected.
 
 use alloc::{string::String, vec::Vec};
 
@@ -16,16 +16,15 @@ use crate::{
 
 /// The form of the key in a variable or a file.
 ///
-/// All but [`KeyFormat::Raw`] are text: a byte order mark at its start and a line end behind it, LF
-/// or CRLF, are not part of it. A text in another form than expected is an error that names the
-/// form.
+/// All but [`KeyFormat::Raw`] are text. A byte order mark before the text and a line end after it
+/// (LF or CRLF) are ignored. A text in another form than expected is an error that names the form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyFormat {
-    /// A [`Jwk`] with an `alg`; except in a directory, a [`JwkSet`] of them too.
+    /// A [`Jwk`] with an `alg`, or, except in a directory, a [`JwkSet`] of such keys.
     #[default]
     Jwk,
-    /// A [`Jwk`] or [`JwkSet`] for this algorithm: `alg` may be left out ([`Jwk::from_json_for`]).
+    /// A [`Jwk`] or [`JwkSet`] for this algorithm, with or without `alg` ([`Jwk::from_json_for`]).
     JwkFor(Algorithm),
     /// Hexadecimal digits, as [`Key::from_hex`](crate::Key::from_hex) reads them.
     Hex(Algorithm),
@@ -33,20 +32,20 @@ pub enum KeyFormat {
     Base64(Algorithm),
     /// Base64url, as [`Key::from_base64url`](crate::Key::from_base64url) reads it.
     Base64url(Algorithm),
-    /// One line whose characters are the secret, as other libraries take a secret from the
-    /// environment. Hexadecimal digits and base64 are not decoded. A line with quotes around it, or
-    /// with white space at one of its ends, is an error.
+    /// One line whose characters are the secret: the form in which many libraries read a secret
+    /// from the environment. Hexadecimal digits and base64 are not decoded. A line with quotes
+    /// around it, or with white space at one of its ends, is an error.
     Text(Algorithm),
-    /// The bytes of the secret, as [`Key::new`](crate::Key::new) takes them, such as
-    /// `openssl rand 32` writes. Printed text with a line end behind it is an error: the line end
-    /// would be part of the secret.
+    /// The bytes of the secret, as in [`Key::new`](crate::Key::new), for example the output of
+    /// `openssl rand 32`. Printed text with a line end is an error, because the line end would be
+    /// part of the secret.
     Raw(Algorithm),
 }
 
 impl KeyFormat {
     /// Reads the keys of a secret in this form, for an application's own
-    /// [`KeySource`](super::KeySource). `origin` names the secret in errors. Each key has the id
-    /// that its JWK says, and none where it says none: [`Jwk::with_kid`] gives one.
+    /// [`KeySource`](super::KeySource). `origin` names the secret in errors. A key has the id of
+    /// its JWK, or none; [`Jwk::with_kid`] sets one.
     ///
     /// ```
     /// use kippu::{Algorithm, JwkSet, KeyFormat, KeySet};
@@ -59,7 +58,7 @@ impl KeyFormat {
     /// ```
     ///
     /// # Errors
-    /// As [`KeyFile`](super::KeyFile) reports them of a file.
+    /// The same as those of a [`KeyFile`](super::KeyFile) with this content.
     pub fn read(
         self,
         origin: impl Into<String>,
@@ -85,7 +84,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// The set of these keys. `of_signing` makes it unless it is to be verify-only.
+    /// Returns the set of these keys. `of_signing` makes it, unless it is verify-only.
     pub(super) fn set_of(
         &self,
         keys: &JwkSet,
@@ -111,15 +110,15 @@ macro_rules! source_options {
                 self
             }
 
-            /// Returns keys that [verify only](crate::KeySet::verify_only), whichever of them may
-            /// sign: for a server that receives tokens and issues none.
+            /// Returns keys that [verify only](crate::KeySet::verify_only), even if they may sign,
+            /// for a server that receives tokens and issues none.
             #[must_use]
             pub fn verify_only(mut self) -> Self {
                 self.reading.verify_only = true;
                 self
             }
 
-            /// Tries the keys for a token without a `kid`:
+            /// Accepts tokens without a `kid`; see
             /// [`KeySet::try_all_without_kid`](crate::KeySet::try_all_without_kid).
             #[must_use]
             pub fn try_all_without_kid(mut self) -> Self {
@@ -134,17 +133,17 @@ macro_rules! source_options {
 macro_rules! set_options {
     ($source:ident) => {
         impl $source {
-            /// Sets the id of the key that signs. A secret that is not a JWK needs one. Of a JWK
-            /// Set that does not say which key signs, this selects it; a
-            /// [verify-only](Self::verify_only) set ignores it.
+            /// Sets the id of the key that signs. A secret that is not a JWK needs one. In a JWK
+            /// Set, the id selects the key that signs. A [verify-only](Self::verify_only) set
+            /// ignores it.
             #[must_use]
             pub fn kid(mut self, kid: impl Into<alloc::string::String>) -> Self {
                 self.reading.kid = Some(kid.into());
                 self
             }
 
-            /// Skips the keys of other kinds in a JWK Set, as
-            /// [`JwkSet::from_json_skipping`](crate::JwkSet::from_json_skipping) does.
+            /// Skips the keys of other kinds in a JWK Set; see
+            /// [`JwkSet::from_json_skipping`](crate::JwkSet::from_json_skipping).
             #[must_use]
             pub fn skip_other_kinds(mut self) -> Self {
                 self.reading.skips_other_kinds = true;
@@ -156,14 +155,14 @@ macro_rules! set_options {
 
 pub(super) use {set_options, source_options};
 
-/// Bytes, and where they were found in the words of an error.
+/// Bytes, and the place where they were found, as an error names it.
 pub(super) struct Content<'c> {
     pub(super) origin: String,
     pub(super) bytes: &'c [u8],
 }
 
 impl Content<'_> {
-    /// The set of the keys in this content.
+    /// Returns the set of the keys in this content.
     pub(super) fn key_set(&self, reading: &Reading) -> Result<KeySet, KeySourceError> {
         let kid = reading.kid.as_deref();
         let keys = match (self.jwk_set(reading)?, kid) {
@@ -175,7 +174,7 @@ impl Content<'_> {
             .map_err(|error| self.unusable(error))
     }
 
-    /// The one key of this content, under the id `kid` where one is given.
+    /// Returns the only key of this content, with the id `kid` if one is given.
     pub(super) fn key(&self, format: KeyFormat, kid: Option<&str>) -> Result<Jwk, KeySourceError> {
         let key = self.jwk(format)?;
         match (key.kid(), kid) {
@@ -190,7 +189,7 @@ impl Content<'_> {
         }
     }
 
-    /// The one key of this content, under its own id or none.
+    /// Returns the only key of this content, with the id of its JWK or none.
     fn jwk(&self, format: KeyFormat) -> Result<Jwk, KeySourceError> {
         match format {
             KeyFormat::Jwk => Jwk::from_json(self.line()?),
@@ -216,7 +215,8 @@ impl Content<'_> {
         .map_err(|error| self.unusable(error))
     }
 
-    /// The text of this content, without a byte order mark at its start and a line end behind it.
+    /// Returns the text of this content, without a byte order mark before it and a line end after
+    /// it.
     pub(super) fn line(&self) -> Result<&str, KeySourceError> {
         let bytes = self.bytes.strip_prefix(form::BYTE_ORDER_MARK).unwrap_or(self.bytes);
         let text = core::str::from_utf8(bytes).map_err(|_| KeySourceError::NotText {
@@ -230,7 +230,7 @@ impl Content<'_> {
         Ok(line)
     }
 
-    /// The JWK Set, where this is one and not a JWK.
+    /// Returns the JWK Set, or `None` if the content is not one.
     fn jwk_set(&self, reading: &Reading) -> Result<Option<JwkSet>, KeySourceError> {
         let algorithm = match reading.format {
             KeyFormat::Jwk => None,
@@ -245,6 +245,7 @@ impl Content<'_> {
         };
         match keys {
             Ok(keys) => Ok(Some(keys)),
+            // RFC 7517 §5: a JWK Set has a member `keys`. Without one, the text is read as a JWK.
             Err(JwkError::Missing { parameter: "keys" }) => Ok(None),
             Err(error) => Err(self.unusable(error)),
         }
@@ -266,8 +267,8 @@ fn decoded(
     Jwk::new(algorithm, &*secret?)
 }
 
-/// A secret that is taken as it is, unless it looks like something else. The text of a key file is
-/// refused with that.
+/// Makes a key of a secret that is not decoded, unless `advice` says that it has another form.
+/// [`Jwk::new`] refuses the text of a key file, and gives other advice.
 fn secret(
     algorithm: Algorithm,
     secret: &[u8],

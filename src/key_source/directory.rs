@@ -1,5 +1,5 @@
-//! A directory of keys, one file each: file names in, kids out. Refused: a directory to which
-//! others can add a key, and several keys without the file that names the one that signs.
+//! A directory of keys, one file for each: file names in, kids out. Refused are a directory to
+//! which others can add a key, and several keys without a file that names the one that signs.
 
 use alloc::{borrow::ToOwned, format, vec::Vec};
 use std::{
@@ -19,27 +19,27 @@ use crate::{
     key_set::KeySet,
 };
 
-/// The keys in a directory, one file for each. The file's name is the kid.
+/// The keys in a directory, one file for each. The name of the file is the kid.
 ///
 /// ```text
 /// /etc/api/access-keys/
-///     2026-10.json    a JWK. Its kid may be left out, and if not, is 2026-10
+///     2026-10.json    a JWK, without a kid or with the kid 2026-10
 ///     2026-11.json
 ///     signing         one line: 2026-11
 /// ```
 ///
-/// - A name may end in `.json` for a JWK, in `.key` for the other forms; that is not part of the
-///   kid. Names that begin with a dot are ignored.
-/// - The key that `signing` names signs. A single key needs no such file, nor do several of which
-///   all but one are [verify-only](Jwk::verify_only). The others verify for as long as their file
-///   is there: take it away when the last of its tokens has expired. With
-///   [`KeyDirectory::verify_only`] the file is not read.
+/// - A name may end in `.json` for a JWK, and in `.key` for the other forms. This ending is not
+///   part of the kid. Names that begin with a dot are ignored.
+/// - The key that `signing` names signs. A single key needs no such file. Several keys need none if
+///   all but one are [verify-only](Jwk::verify_only). The other keys verify as long as their file
+///   exists: remove it when the last of its tokens has expired. With [`KeyDirectory::verify_only`]
+///   the file `signing` is not read.
 /// - To rotate, add the new key; when all servers have read it, name it in `signing`; later, remove
 ///   the old one. Write each file under a hidden name and rename it, so that no reload reads an
 ///   incomplete file.
-/// - On Unix a file's permissions are those of [`KeyFile`](super::KeyFile). The directory may be
-///   written to by its owner alone, or have the sticky bit, as the mounted secrets of Kubernetes
-///   have; then a file has to be its owner's, or root's.
+/// - On Unix the permissions of a file are checked as those of a [`KeyFile`](super::KeyFile). Only
+///   the owner of the directory may write to it, or it has the sticky bit, like the mounted secrets
+///   of Kubernetes. In a sticky directory a file has to belong to the directory's owner or to root.
 /// - Of a secret mounted by Kubernetes, the files below `..data` are read, which are all of one
 ///   version.
 ///
@@ -62,14 +62,13 @@ source_options!(KeyDirectory);
 const SIGNING: &str = "signing";
 
 impl KeyDirectory {
-    /// The keys in the directory at `path`.
+    /// Returns a source of the keys in the directory at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), readers: Readers::OwnerAndGroup, reading: Reading::default() }
     }
 
-    /// As
-    /// [`KeyFile::dangerously_readable_by_others`](super::KeyFile::dangerously_readable_by_others),
-    /// for each file.
+    /// Accepts files that every user may read; see
+    /// [`KeyFile::dangerously_readable_by_others`](super::KeyFile::dangerously_readable_by_others).
     #[must_use]
     pub fn dangerously_readable_by_others(mut self) -> Self {
         self.readers = Readers::Everyone;
@@ -79,6 +78,7 @@ impl KeyDirectory {
     fn load_version(&self, version: Option<&Path>) -> Result<KeySet, KeySourceError> {
         let directory = fs::metadata(&self.path).map_err(|e| file::unreadable(&self.path, e))?;
         check_directory(&self.path, &directory)?;
+        // Others may add a link to a sticky directory, so the link has to belong to the owner, too.
         if version.is_some() {
             let link = self.data();
             let metadata = fs::symlink_metadata(&link).map_err(|e| file::unreadable(&link, e))?;
@@ -114,9 +114,9 @@ impl KeyDirectory {
         })
     }
 
-    /// The link by which Kubernetes replaces all of a mounted secret at once: it leads to the
-    /// directory of one version. The names beside it lead through it one by one, and are a mixture
-    /// while it is replaced.
+    /// Returns the path of the link with which Kubernetes replaces a whole mounted secret at once.
+    /// It leads to the directory of one version. The names beside it lead through it one by one,
+    /// and are of two versions while it is replaced.
     fn data(&self) -> PathBuf {
         self.path.join("..data")
     }
@@ -159,7 +159,8 @@ impl KeySource for KeyDirectory {
     }
 }
 
-/// The paths of the keys, and of the file that says which one signs, where there is one.
+/// Returns the paths of the keys, and that of the file that names the key that signs, if there is
+/// one.
 fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<PathBuf>), KeySourceError> {
     let io = |error| file::unreadable(directory, error);
     let (mut keys, mut signing) = (Vec::new(), None);
@@ -172,11 +173,13 @@ fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<PathBuf>), KeySourceE
             keys.push(entry.path());
         }
     }
+    // `read_dir` has no order. Two loads of the same files should report the same keys and errors.
     keys.sort();
     Ok((keys, signing))
 }
 
-/// Checks that no other user can add a file to the directory, and so sign with another key.
+/// Checks that no other user can add a file to the directory. Such a user could sign with a key
+/// that is in the file.
 #[cfg(unix)]
 fn check_directory(path: &Path, metadata: &Metadata) -> Result<(), KeySourceError> {
     let mode = file::mode(metadata);
@@ -187,8 +190,8 @@ fn check_directory(path: &Path, metadata: &Metadata) -> Result<(), KeySourceErro
     Err(KeySourceError::Permissions { path: path.into(), mode, could: "add a key to", advice })
 }
 
-/// In a sticky directory, which Kubernetes makes of a mounted secret, everyone can add a file, but
-/// only under their own name.
+/// Checks who owns a file. In a sticky directory, which Kubernetes makes of a mounted secret, every
+/// user can add files, which belong to that user.
 #[cfg(unix)]
 fn check_owner(path: &Path, file: &Metadata, directory: &Metadata) -> Result<(), KeySourceError> {
     use std::os::unix::fs::MetadataExt;
@@ -200,7 +203,7 @@ fn check_owner(path: &Path, file: &Metadata, directory: &Metadata) -> Result<(),
     Err(KeySourceError::Owner { path: path.into(), owner })
 }
 
-/// `S_ISVTX`: files can be renamed and removed by their owner alone.
+/// `S_ISVTX`: only the owner of a file can rename and remove it.
 #[cfg(unix)]
 const STICKY: u32 = 0o1000;
 

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::key_set::KeySet;
 
-/// The keys in an environment variable: a JWK or a JWK Set, or what [`EnvKeys::format`] says.
+/// The keys in an environment variable: a JWK or a JWK Set, or the form of [`EnvKeys::format`].
 ///
-/// The environment is the least safe of places: every child process inherits it, and a user who may
-/// debug the process can read it. It is never wiped, and does not change: to rotate, restart.
-/// Prefer a file.
+/// The environment is the least safe place: every child process inherits it, and a user who may
+/// debug the process can read it. It is never wiped, and it does not change, so that a rotation
+/// needs a restart. Prefer a file.
 ///
 /// ```no_run
 /// use kippu::{Algorithm, EnvKeys, KeyFormat, KeySource};
@@ -35,7 +35,7 @@ source_options!(EnvKeys);
 set_options!(EnvKeys);
 
 impl EnvKeys {
-    /// The keys in the environment variable of that name.
+    /// Returns a source of the keys in this environment variable.
     pub fn new(variable: impl Into<String>) -> Self {
         Self { variable: variable.into(), reading: Reading::default() }
     }
@@ -46,6 +46,7 @@ impl KeySource for EnvKeys {
         let Some(value) = env::var_os(&self.variable) else {
             return Err(KeySourceError::NotSet { variable: self.variable.clone() });
         };
+        // The bytes as they are: a raw secret need not be UTF-8.
         let value = Zeroizing::new(value.into_encoded_bytes());
         let origin = format!("the environment variable {}", self.variable);
         Content { origin, bytes: &value }.key_set(&self.reading)

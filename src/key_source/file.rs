@@ -16,10 +16,11 @@ use super::{
 };
 use crate::key_set::KeySet;
 
-/// The keys in a file: a JWK or a JWK Set, or what [`KeyFile::format`] says.
+/// The keys in a file: a JWK or a JWK Set, or the form of [`KeyFile::format`].
 ///
-/// On Unix the file is refused when users other than its owner and group may read it, or others
-/// than its owner may write to it. Elsewhere permissions are not looked at. Links are followed.
+/// On Unix the file is refused if users other than its owner and group may read it, or if users
+/// other than its owner may write to it. On other systems the permissions are not checked. Links
+/// are followed.
 ///
 /// | place | permissions that are accepted |
 /// |---|---|
@@ -29,8 +30,8 @@ use crate::key_set::KeySet;
 /// | a secret of Kubernetes, 0644 by default | `defaultMode: 0400`; with `fsGroup`, Kubernetes makes it 0440 |
 /// | where none of these can be set | [`KeyFile::dangerously_readable_by_others`] |
 ///
-/// A new file takes the place of the old one by a rename, so that no reload sees half of it:
-/// `(umask 077; write-keys > keys.new) && mv keys.new keys`.
+/// Replace the file by renaming a new one, so that no reload reads an incomplete file: `(umask 077;
+/// write-keys > keys.new) && mv keys.new keys`.
 ///
 /// ```no_run
 /// use kippu::{Algorithm, KeyFile, KeyFormat, KeySource};
@@ -58,15 +59,15 @@ pub(super) enum Readers {
 }
 
 impl KeyFile {
-    /// The keys in the file at `path`.
+    /// Returns a source of the keys in the file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), readers: Readers::OwnerAndGroup, reading: Reading::default() }
     }
 
-    /// Accepts a file that every user of the machine or container may read, for a secret that is
-    /// mounted so and cannot be mounted otherwise. **Whoever can read it can sign tokens for any
-    /// user:** every other process there, and every attacker who makes one of them read a file. A
-    /// file that others may change is refused still.
+    /// Accepts a file that every user of the machine or container may read, for a mounted secret
+    /// whose permissions cannot be changed. **A user who can read the file can sign tokens for any
+    /// user.** So can every other process there, and every attacker who makes one of them read a
+    /// file. A file that others may change is refused nevertheless.
     #[must_use]
     pub fn dangerously_readable_by_others(mut self) -> Self {
         self.readers = Readers::Everyone;
@@ -82,9 +83,9 @@ impl KeySource for KeyFile {
     }
 }
 
-/// Reads again when the files have been replaced under the reader, of which it says so itself, or
-/// does not find one. Kubernetes replaces a mounted secret by another target of the link `..data`,
-/// and then removes the old files: a path that was followed halfway leads nowhere.
+/// Reads again if a file is missing, or if `read` returns that the files were replaced meanwhile.
+/// Kubernetes replaces a mounted secret by changing the target of the link `..data`, and then
+/// removes the old files, so that a path that was followed halfway leads nowhere.
 pub(super) fn again_if_replaced<T>(
     mut read: impl FnMut() -> (Result<T, KeySourceError>, bool),
 ) -> Result<T, KeySourceError> {
@@ -92,6 +93,7 @@ pub(super) fn again_if_replaced<T>(
         Err(KeySourceError::Io { error, .. }) => error.kind() == io::ErrorKind::NotFound,
         _ => false,
     };
+    // Bounded, because a file may also be missing for good.
     let mut tries = 10;
     loop {
         let (result, is_replaced) = read();
@@ -105,11 +107,11 @@ pub(super) fn again_if_replaced<T>(
 /// A hundred JWKs for HS512 have some 20 KiB.
 const LIMIT: u64 = 64 * 1024;
 
-/// Room for one byte more than the limit, and for what `read_to_end` wants free at the end: a
-/// buffer that grows would leave copies of secrets behind.
+/// One byte more than the limit, and the room that `read_to_end` needs at the end. A buffer that
+/// grows would leave copies of secrets behind.
 const CAPACITY: usize = 64 * 1024 + 64;
 
-/// The bytes of a file whose permissions are safe, and whose metadata `allows` allows.
+/// Returns the bytes of a file whose permissions are safe, and whose metadata `allows` accepts.
 pub(super) fn read(
     path: &Path,
     readers: Readers,
@@ -133,6 +135,7 @@ pub(super) fn read(
         return too_large();
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(CAPACITY));
+    // One byte more than allowed shows a file that has grown since its length was read.
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(io)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LIMIT) {
         return too_large();
@@ -144,7 +147,7 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> KeySourceError {
     KeySourceError::Io { path: path.into(), error }
 }
 
-/// A path in an error's words, as the errors that hold a path write it.
+/// Returns a path as the messages of errors show it.
 #[expect(
     clippy::unnecessary_debug_formatting,
     reason = "it is quoted, and control characters are escaped"
@@ -177,13 +180,13 @@ fn check_permissions(_: &Path, _: &Metadata, _: Readers) -> Result<(), KeySource
     Ok(())
 }
 
-/// The permission bits, without those of the file's type.
+/// Returns the permission bits, without those of the file's type.
 #[cfg(unix)]
 pub(super) fn mode(metadata: &Metadata) -> u32 {
     std::os::unix::fs::MetadataExt::mode(metadata) & 0o7777
 }
 
-/// A path as one word of a shell's command.
+/// Returns a path as one word of a shell command.
 #[cfg(unix)]
 pub(super) fn in_shell(path: &Path) -> String {
     let path = path.to_string_lossy();

@@ -1,5 +1,5 @@
 //! Keys that are read again while a server runs: a source in, a [`SharedKeySet`] out that always
-//! holds the last keys that were good.
+//! has the last usable keys.
 
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::{
@@ -21,10 +21,10 @@ use std::{
 use super::{KeySource, KeySourceError};
 use crate::key_set::{KeySet, SharedKeySet};
 
-/// The keys of a source, and the source, to read them again.
+/// The keys of a source that is read again while a server runs.
 ///
-/// An application with a timer or a signal calls [`ReloadedKeys::reload`]. One with neither calls
-/// [`ReloadedKeys::watch`].
+/// An application with a timer or a signal calls [`ReloadedKeys::reload`]. Any other application
+/// calls [`ReloadedKeys::watch`].
 ///
 /// ```
 /// use kippu::{Jwk, JwkSet, KeySet, ReloadedKeys};
@@ -45,7 +45,7 @@ use crate::key_set::{KeySet, SharedKeySet};
 /// ```
 pub struct ReloadedKeys {
     reloaded: Arc<Reloaded>,
-    /// Ends the thread that watches, when it is dropped.
+    /// The thread that watches ends when this is dropped.
     _watch: Option<mpsc::Sender<()>>,
 }
 
@@ -55,13 +55,14 @@ struct Reloaded {
     keys: SharedKeySet,
     /// One reload at a time: a slow one does not put older keys in the place of newer ones.
     turn: Mutex<()>,
+    // Not under `turn`: `age` and `last_error` answer while a source hangs.
     last: Mutex<Last>,
 }
 
 struct Last {
-    /// When the source last gave keys.
+    /// When the source last returned keys.
     success: Instant,
-    /// Why it has not, the last time.
+    /// The error of the last reload, if it failed.
     error: Option<Arc<KeySourceError>>,
 }
 
@@ -69,13 +70,13 @@ impl ReloadedKeys {
     /// How often [`ReloadedKeys::watch`] reads the source: every 30 seconds.
     pub const INTERVAL: Duration = Duration::from_secs(30);
 
-    /// The shortest interval: below, the thread would do nothing else.
+    /// The shortest interval. With a shorter one, the thread would keep a processor busy.
     const SHORTEST: Duration = Duration::from_millis(10);
 
     /// Reads the source for the first time.
     ///
     /// # Errors
-    /// As [`KeySource::load`]: a server does not start without keys.
+    /// The same as those of [`KeySource::load`], because a server does not start without keys.
     pub fn load(source: impl KeySource + Send + Sync + 'static) -> Result<Self, KeySourceError> {
         let success = Instant::now();
         let keys = SharedKeySet::new(source.load()?);
@@ -84,42 +85,41 @@ impl ReloadedKeys {
         Ok(Self { reloaded: Arc::new(reloaded), _watch: None })
     }
 
-    /// Returns a handle of the keys, which a reload replaces.
+    /// Returns a handle to the keys, which a reload replaces.
     pub fn keys(&self) -> SharedKeySet {
         self.reloaded.keys.clone()
     }
 
-    /// Reads the source again, and returns whether its keys are others than before. The set is
-    /// replaced only then.
+    /// Reads the source again. Replaces the set if the keys have changed, and returns whether they
+    /// have.
     ///
     /// # Errors
-    /// Why there are no new keys. The ones that were good stay.
+    /// The same as those of [`KeySource::load`]. The set then keeps its keys.
     pub fn reload(&self) -> Result<bool, Arc<KeySourceError>> {
         Ok(self.reloaded.reload()?.is_some())
     }
 
-    /// Returns why the last reload failed; nothing, when it did not.
+    /// Returns the error of the last reload, or `None` if it succeeded.
     pub fn last_error(&self) -> Option<Arc<KeySourceError>> {
         self.reloaded.last().error.clone()
     }
 
-    /// Returns the time since the source last gave keys, whether they had changed or not: how old
-    /// the keys may be. It grows beyond the interval of the reloads while these fail or the source
-    /// hangs.
+    /// Returns the time since the source last returned keys, whether or not they had changed. It is
+    /// the maximum age of the keys. It exceeds the interval of the reloads if they fail, or if the
+    /// source hangs.
     pub fn age(&self) -> Duration {
         self.reloaded.last().success.elapsed()
     }
 
-    /// Reads the source again every 30 seconds, on a separate thread, until the value that is
-    /// returned is dropped. The thread ends then, at once or after the reload that is under way;
-    /// the keys stay as they are.
+    /// Reads the source again every 30 seconds, on a separate thread, until the returned value is
+    /// dropped. The thread then ends, at the latest after a reload in flight. The keys stay.
     ///
-    /// Calls `on_reload` for each of its reloads that changed the keys, with the new set, whose
-    /// [`KeySet::kids`] a log can show; and for each that failed, with the error. After an error
-    /// the old keys stay, until the operator acts.
+    /// After a reload that changed the keys, the thread calls `on_reload` with the new set, whose
+    /// [`KeySet::kids`] can be logged. After a reload that failed, it calls `on_reload` with the
+    /// error, and the old keys stay.
     ///
     /// # Errors
-    /// [`KeySourceError::Thread`] when the operating system gives no thread.
+    /// [`KeySourceError::Thread`] if the operating system does not start the thread.
     #[must_use = "the keys are no longer re-read when this is dropped"]
     pub fn watch(
         self,
@@ -128,13 +128,13 @@ impl ReloadedKeys {
         self.watch_every(Self::INTERVAL, on_reload)
     }
 
-    /// As [`ReloadedKeys::watch`], with another interval, counted from the end of one reload to the
-    /// start of the next; less than 10 milliseconds are taken as 10. Each wait is shorter by up to
-    /// a tenth, at random: servers that were started together do not ask a secret manager together.
-    /// A thread that watched before ends.
+    /// Reads the source again, like [`ReloadedKeys::watch`], with another interval between the end
+    /// of one reload and the start of the next: at least 10 milliseconds. Each wait is shorter by a
+    /// random part of up to a tenth, so that servers that were started together do not ask a secret
+    /// manager at the same time. A thread of an earlier call ends.
     ///
     /// # Errors
-    /// As [`ReloadedKeys::watch`].
+    /// The same as those of [`ReloadedKeys::watch`].
     #[must_use = "the keys are no longer re-read when this is dropped"]
     pub fn watch_every(
         self,
@@ -157,6 +157,7 @@ impl ReloadedKeys {
                 let _ = catch_unwind(AssertUnwindSafe(|| on_reload(reload)));
             }
         };
+        // A thread and not a task: a source may block, and this crate has no runtime.
         thread::Builder::new()
             .name(String::from("kippu-keys"))
             .spawn(watch)
@@ -171,6 +172,7 @@ impl Reloaded {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // The source may have read its keys at any time after this.
         let start = Instant::now();
+        // A panic of the source must not end the thread that reads it again.
         let loaded = catch_unwind(AssertUnwindSafe(|| self.source.load()))
             .unwrap_or(Err(KeySourceError::Panicked))
             .map_err(Arc::new);
@@ -181,6 +183,7 @@ impl Reloaded {
         }
         drop(last);
         let loaded = loaded?;
+        // An unchanged set is not replaced, so that `on_reload` is called only for a change.
         if loaded.is_same_as(&self.keys.load()) {
             return Ok(None);
         }
@@ -193,8 +196,8 @@ impl Reloaded {
     }
 }
 
-/// Returns the interval, less up to a tenth. The keys of a new hasher are random, and need no
-/// further crate.
+/// Returns the interval minus a random part of up to a tenth. The keys of a new hasher are random,
+/// so that no further crate is needed.
 fn shortened(interval: Duration) -> Duration {
     const STEPS: u32 = 1024;
     let random = RandomState::new().build_hasher().finish() % u64::from(STEPS);

@@ -1,5 +1,5 @@
-//! The sessions that have ended, followed by each verifier, so that a token is refused soon after a
-//! logout without a read of the store for each request.
+//! The sessions that have ended. Each verifier reads them continuously, so that it refuses a token
+//! soon after a logout, without a read of the store for each request.
 
 mod set;
 pub(super) mod waiting;
@@ -27,13 +27,13 @@ use super::{
 };
 use crate::{debug::debug_by_message, error::DecodeError, validation::Validation};
 
-/// The sessions that have ended, as a store reports them: an
-/// [`AccessVerifier`](super::AccessVerifier) that has it refuses their access tokens, and reads no
-/// store for that.
+/// The sessions that have ended, as a store reports them. An
+/// [`AccessVerifier`](super::AccessVerifier) with them refuses their access tokens, without reading
+/// the store for each request.
 ///
-/// A task reads the store's log of ended sessions on, ten times within each
-/// [`max_lag`](EndedOptions::max_lag), and keeps their ids in memory. A clone is another handle on
-/// the same ids.
+/// A task reads the store's log of ended sessions about ten times in each
+/// [`max_lag`](EndedOptions::max_lag), and keeps the ids in memory. A clone is another handle to the
+/// same ids.
 ///
 /// ```
 /// use kippu::{Algorithm, Key, session::{AccessVerifier, EndedOptions, EndedSessions, MemoryStore, NoClaims, Sessions}};
@@ -46,7 +46,7 @@ use crate::{debug::debug_by_message, error::DecodeError, validation::Validation}
 /// #     .issuer("https://auth.example").audience("api").client("web")
 /// #     .access_key(key()?).refresh_key(Key::hs256([0x5b; 32])?.with_kid("1"))
 /// #     .build()?;
-/// // On the API's server. `store` is the one that the login server writes: it only has to be read here.
+/// // On the API's server, which only reads the store of the login server.
 /// let ended = EndedSessions::follow(store, EndedOptions::new());
 /// tokio::spawn(ended.clone().run(tokio::time::sleep));
 /// let verifier = AccessVerifier::new(key()?, "https://auth.example", "api").ended_sessions(ended);
@@ -68,14 +68,15 @@ use crate::{debug::debug_by_message, error::DecodeError, validation::Validation}
 /// agreement of clocks: the task counts by the monotonic clock of its host, from the moment at
 /// which it asked the store.
 ///
-/// A verifier is [fresh](Self::is_fresh) while the last reading that it has applied wholly began at
-/// most `max_lag` ago. When it is not, because the store is away or slow, or the task does not run,
-/// it refuses every token ([`DecodeError::EndedUnknown`]). With [`EndedOptions::accept_when_stale`]
-/// it accepts them, and then the promise holds only while it is fresh.
+/// A verifier is [fresh](Self::is_fresh) while the last complete reading began at most `max_lag`
+/// ago. A verifier is not fresh if the store is unavailable or slow, or if the task does not run. It
+/// then refuses every token ([`DecodeError::EndedUnknown`]). With
+/// [`EndedOptions::accept_when_stale`] it accepts them, and the promise holds only while it is
+/// fresh.
 ///
-/// Not promised: a logout that the store itself has lost, when a replica takes over that had not
-/// received it; and a clock that stands still with its host, for up to `max_lag` after the host
-/// goes on.
+/// Two cases are not promised: a logout that the store has lost in a failover to a replica that had
+/// not received it; and a host that is suspended together with its clock, for up to `max_lag` after
+/// it resumes.
 #[derive(Clone)]
 pub struct EndedSessions {
     inner: Arc<Inner>,
@@ -85,20 +86,21 @@ struct Inner {
     store: BoxStore,
     options: EndedOptions,
     ids: IdSet,
-    /// Until when it is fresh, in nanoseconds by the `elapsed` of its options.
+    /// The end of the freshness, in nanoseconds by the `elapsed` of the options. It is 0 before the
+    /// first reading.
     fresh_until: AtomicU64,
     reading: Mutex<Reading>,
     waiters: Waiters,
 }
 
-/// How far the log has been read.
+/// The part of the log that has been read.
 struct Reading {
     cursor: EndedCursor,
-    /// When the older half of the ids is dropped.
+    /// The time at which the older half of the ids is dropped.
     turn_at: Duration,
 }
 
-/// How [`EndedSessions`] are followed.
+/// The options of [`EndedSessions`].
 #[derive(Clone, Debug)]
 pub struct EndedOptions {
     max_lag: Duration,
@@ -115,17 +117,17 @@ enum Elapsed {
     Given(Arc<dyn Fn() -> Duration + Send + Sync>),
 }
 
-/// Why [`EndedSessions::poll`] has read nothing, or not all.
+/// Why [`EndedSessions::poll`] has not read the whole log.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EndedError {
-    /// The store's fault.
+    /// The store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There are more ended sessions than fit into the memory that they may take.
+    /// More sessions have ended than [`EndedOptions::capacity`] allows to keep.
     #[error("more than {capacity} sessions have ended: raise EndedOptions::capacity")]
     Full {
-        /// How many fit.
+        /// The maximum number of ids.
         capacity: usize,
     },
 }
@@ -145,47 +147,46 @@ impl Default for EndedOptions {
 }
 
 impl EndedOptions {
-    /// The options as they are unless a method changes them.
+    /// Returns the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long after a logout a token may still be accepted: 1 second unless this is called. The
-    /// store is read ten times as often. A verifier is not fresh while a reading takes longer than
+    /// Sets how long after a logout a token may be accepted, 1 second by default. The store is read
+    /// about ten times in this time. A verifier is not fresh while a reading takes longer than
     /// this.
     #[must_use]
     pub fn max_lag(self, max_lag: Duration) -> Self {
         Self { max_lag, ..self }
     }
 
-    /// The lifetime of the access tokens: 15 minutes unless this is called. It has to be what the
-    /// issuer gives to
-    /// [`SessionsBuilder::access_lifetime`](super::SessionsBuilder::access_lifetime). An id is kept
-    /// for that long and twice the greatest leeway, when no token of the session can be valid any
-    /// more. A token that lives longer is refused ([`DecodeError::EndedUnknown`]).
+    /// Sets the lifetime of the access tokens, 15 minutes by default. Give the same value to
+    /// [`SessionsBuilder::access_lifetime`](super::SessionsBuilder::access_lifetime) of the issuer.
+    /// An id is kept for this time plus twice the longest leeway. After that, no token of the
+    /// session can be valid. A token that lives longer is refused ([`DecodeError::EndedUnknown`]).
     #[must_use]
     pub fn access_lifetime(self, access_lifetime: Duration) -> Self {
         Self { access_lifetime, ..self }
     }
 
-    /// How many ids are kept: 1,000,000 unless this is called, which take up to 67 MB. While more
-    /// sessions have ended, the verifier is not fresh; none is forgotten to make room.
+    /// Sets how many ids are kept, 1,000,000 by default, which take up to 67 MB. While more
+    /// sessions have ended, the verifier is not fresh. No id is dropped to make room.
     #[must_use]
     pub fn capacity(self, ids: usize) -> Self {
         Self { capacity: ids, ..self }
     }
 
-    /// Accepts tokens while it is not known whether their sessions have ended: the store can stop,
-    /// and the API goes on, for a logout that may be overlooked until the store is back.
+    /// Accepts tokens while the verifier does not know whether their sessions have ended. The API
+    /// then works without the store, and a logout may have no effect until the store is back.
     #[must_use]
     pub fn accept_when_stale(self) -> Self {
         Self { accepts_when_stale: true, ..self }
     }
 
-    /// Reads the time from `elapsed`: how much has passed since a fixed moment. Unless this is
-    /// called it is the host's monotonic clock. It belongs to the timer that [`EndedSessions::run`]
-    /// gets: a runtime whose time is virtual has both. A clock that steps back lets tokens of ended
-    /// sessions through.
+    /// Reads the time from `elapsed`, which returns the time since a fixed moment. The default is
+    /// the host's monotonic clock. A runtime with virtual time has such a clock for its timer,
+    /// which [`EndedSessions::run`] gets. With a clock that steps back, tokens of ended sessions
+    /// may be accepted.
     ///
     /// ```
     /// use kippu::session::EndedOptions;
@@ -203,8 +204,9 @@ impl EndedOptions {
         Self { elapsed: Elapsed::Given(Arc::new(elapsed)), ..self }
     }
 
-    /// For how long an id is kept at least.
+    /// Returns the minimum time for which an id is kept.
     fn kept_for(&self) -> Duration {
+        // `iat` may be one leeway in the future, and `exp` one leeway in the past.
         self.access_lifetime.saturating_add(2 * Validation::MAX_LEEWAY)
     }
 }
@@ -225,8 +227,8 @@ impl fmt::Debug for Elapsed {
 }
 
 impl EndedSessions {
-    /// The sessions that end in `store`, of which nothing is known before [`run`](Self::run) runs.
-    /// The store only has to be read.
+    /// Follows the sessions that end in `store`, beginning when [`run`](Self::run) runs. It only
+    /// reads the store.
     pub fn follow(store: impl RefreshStore, options: EndedOptions) -> Self {
         let turn_at = options.elapsed.now().saturating_add(options.kept_for());
         let reading = Reading { cursor: EndedCursor::default(), turn_at };
@@ -241,9 +243,9 @@ impl EndedSessions {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A future that reads the log on, for ever: to be spawned once, and dropped or aborted at the
-    /// end. `sleep` is the timer of the runtime. After an error the task tries again, a second
-    /// later at most. It logs when the verifier is no longer fresh, and when it is fresh again.
+    /// Reads the log forever. Spawn the future once, and drop or abort it at the end. `sleep` is
+    /// the timer of the runtime. After an error the task tries again within a second. It logs when
+    /// the verifier is no longer fresh, and when it is fresh again.
     pub async fn run<F>(self, mut sleep: impl FnMut(Duration) -> F + Send)
     where
         F: Future<Output = ()> + Send,
@@ -260,15 +262,18 @@ impl EndedSessions {
                 tracing::warn!(target: "kippu::session", error, "it is not known which sessions have ended");
             }
             was_fresh = is_fresh;
+            // Up to ten readings in each `max_lag`: the verifier stays fresh although some of them
+            // are slow or fail.
             let pause = self.inner.options.max_lag / 10;
             let pause = if polled.is_err() { pause.min(AGAIN) } else { pause };
+            // No pause lasts beyond the freshness: `poll_and_watch` wakes the sockets at its end.
             let pause = self.fresh_for().map_or(pause, |left| left.min(pause));
             self.inner.waiters.nap(sleep(pause)).await;
         }
     }
 
-    /// As [`poll`](Self::poll), and has the waiting sockets look again when the verifier is no
-    /// longer fresh, however long the store takes.
+    /// Reads the log, like [`poll`](Self::poll). Wakes the waiting sockets when the verifier is no
+    /// longer fresh, even if the store has not answered yet.
     async fn poll_and_watch<F>(
         &self,
         sleep: &mut (impl FnMut(Duration) -> F + Send),
@@ -282,74 +287,81 @@ impl EndedSessions {
                 return polled;
             }
         }
-        // Where stale state is accepted, nothing has changed for them.
+        // With `accept_when_stale`, the end of the freshness changes nothing for the sockets.
         if !self.inner.options.accepts_when_stale {
             self.inner.waiters.wake_all();
         }
         polling.await
     }
 
-    /// Has [`run`](Self::run) read the log at once, when something tells that it has grown: a
-    /// message of the database, or of the server that has ended a session. It only makes the lag
-    /// shorter: the log is read without it, too.
+    /// Makes [`run`](Self::run) read the log at once. Call it when the log may have grown, for
+    /// example after a message of the database, or of the server that has ended a session. The call
+    /// only shortens the lag: the log is read without it, too.
     pub fn wake(&self) {
         self.inner.waiters.want_a_reading();
     }
 
-    /// Reads the log on to its end, once: what [`run`](Self::run) repeats.
+    /// Reads the log to its end, once. [`run`](Self::run) repeats this.
     ///
     /// # Errors
-    /// [`EndedError`]; nothing that was read is lost, and the next call goes on from there.
+    /// [`EndedError`]. The ids that were read are kept, and the next call continues after them.
     pub async fn poll(&self) -> Result<(), EndedError> {
         let Inner { store, options, ids, fresh_until, waiters, .. } = &*self.inner;
-        // Before the store is asked: what ends from now on may be overlooked by this reading.
+        // Before the store is asked: this reading may not contain a session that ends from now on.
         let began = options.elapsed.now();
         {
             let mut reading = self.reading();
             if reading.turn_at <= began {
                 reading.turn_at = began.saturating_add(options.kept_for());
+                // Only ids that have been in the set for a whole period are dropped.
                 ids.turn();
             }
         }
         loop {
+            // A copy: a future that holds the guard across an `await` is not `Send`.
             let cursor = self.reading().cursor.clone();
             let page = store.ended_after(&cursor).await?;
             let extended = ids.extend(&page.ids);
+            // Before an error is returned: the ids that had room have ended.
             waiters.wake(&page.ids);
             extended.map_err(|_| EndedError::Full { capacity: options.capacity })?;
+            // After each page: after an error the next call reads only the rest.
             self.reading().cursor = page.next;
             if page.is_last {
                 break;
             }
         }
+        // The maximum, because two readings may overlap and the older one may end last. `Release`
+        // pairs with `Acquire` in `fresh_for`: a thread that sees this time also sees the ids.
         fresh_until.fetch_max(nanos(began.saturating_add(options.max_lag)), Ordering::Release);
         Ok(())
     }
 
-    /// Whether the last reading that was applied wholly began at most
-    /// [`max_lag`](EndedOptions::max_lag) ago.
+    /// Returns whether the last complete reading began at most [`max_lag`](EndedOptions::max_lag)
+    /// ago.
     pub fn is_fresh(&self) -> bool {
         self.fresh_for().is_some()
     }
 
-    /// Returns how long it takes until the verifier is not fresh, without a further reading.
+    /// Returns how long the verifier stays fresh without another reading.
     fn fresh_for(&self) -> Option<Duration> {
         let Inner { fresh_until, options, .. } = &*self.inner;
         let until = fresh_until.load(Ordering::Acquire);
         if until == 0 {
-            // Nothing was read yet, however little time has passed.
+            // Nothing has been read yet, so the verifier is not fresh even at the first moment.
             return None;
         }
         let left = until.checked_sub(nanos(options.elapsed.now()))?;
+        // One more, because the verifier is still fresh in the last nanosecond.
         Some(Duration::from_nanos(left.saturating_add(1)))
     }
 
-    /// Whether the session is known to have ended.
+    /// Returns whether the session is known to have ended.
     pub fn contains(&self, id: &SessionId) -> bool {
         self.inner.ids.contains(id)
     }
 
-    /// Waits until [`check`](Self::check) refuses the session of a token that lives so long.
+    /// Waits until [`check`](Self::check) refuses the session of a token with this lifetime.
     ///
     /// A task is woken when its session ends and, by [`run`](Self::run), when the verifier is no
     /// longer fresh. If `run` has been dropped, the caller polls again.
@@ -357,10 +369,10 @@ impl EndedSessions {
         self.inner.waiters.wait(session, || self.check(session, lifetime).err()).await
     }
 
-    /// Checks the session of a token that lives so long.
+    /// Checks the session of a token with this lifetime.
     pub(super) fn check(&self, session: &SessionId, lifetime: Duration) -> Result<(), DecodeError> {
         let options = &self.inner.options;
-        // Before the ids: they are complete up to a reading by the time it makes them fresh.
+        // Read before the ids: a reading adds all of its ids before it makes the verifier fresh.
         let is_fresh = self.is_fresh();
         if self.contains(session) {
             return Err(DecodeError::SessionEnded);
@@ -370,6 +382,7 @@ impl EndedSessions {
             () if !is_fresh => {
                 "it is not known whether the session has ended: the store was not read lately"
             }
+            // The id of its session may have been dropped already.
             () if lifetime > options.access_lifetime => {
                 "the token lives longer than it is known of its session that it has ended"
             }
@@ -397,10 +410,10 @@ impl fmt::Debug for EndedSessions {
 }
 
 /// The longest pause after a reading that has failed. A verifier that is not fresh refuses every
-/// token until one succeeds.
+/// token until a reading succeeds.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// 585 years are the most.
+/// Returns the nanoseconds of a time, at most 585 years.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
