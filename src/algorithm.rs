@@ -80,6 +80,7 @@ impl Serialize for Algorithm {
     }
 }
 
+// Not derived: a derived one also accepts `{"HS256":null}`.
 impl<'de> Deserialize<'de> for Algorithm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;

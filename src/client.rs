@@ -102,6 +102,7 @@ impl<T: Transport> Client<T> {
         F: FnMut(String) -> R,
         R: Future<Output = Result<T::Response, T::Error>>,
     {
+        // The token that this request has sent. Another task may replace the current one meanwhile.
         let used = self.tokens().access_token;
         let response = request(used.clone()).await.map_err(ClientError::request)?;
         if !T::challenge(&response).is_some_and(is_invalid_token) {
@@ -117,11 +118,12 @@ impl<T: Transport> Client<T> {
     ///
     /// A response that is lost, a 5xx, and a 429 are tried three times, within 10 seconds.
     ///
-    /// The refresh runs on the runtime of the task that begins it: that runtime has to keep running.
+    /// The refresh runs on the runtime of the task that begins it: that runtime has to keep
+    /// running.
     ///
     /// # Errors
-    /// [`ClientError::LoginRequired`], [`ClientError::Unavailable`], [`ClientError::Unexpected`] and
-    /// [`ClientError::Save`]. The client keeps its tokens in all cases.
+    /// [`ClientError::LoginRequired`], [`ClientError::Unavailable`], [`ClientError::Unexpected`]
+    /// and [`ClientError::Save`]. The client keeps its tokens in all cases.
     ///
     /// # Panics
     /// Outside of a Tokio runtime with a timer.
@@ -157,6 +159,7 @@ impl<T: Transport> Client<T> {
             state.tokens = next;
         });
         sender.send_replace(Some(result));
+        // The next call sees a closed channel, and begins another refresh.
         drop(sender);
     }
 
@@ -170,6 +173,8 @@ impl<T: Transport> Client<T> {
             Some(next) => next,
             None => self.exchange(&refresh_token).await?,
         };
+        // Kept before they are saved: the token of the request is used up, and its successor must
+        // not be lost.
         self.state().unsaved = Some(next.clone());
         let saved = self.0.transport.save(&next).await;
         saved.map_err(|error| ClientError::Save(shared(error)))?;
@@ -187,6 +192,7 @@ impl<T: Transport> Client<T> {
                 Err(elapsed) => Err(ClientError::unavailable(elapsed)),
             };
             match result {
+                // Safe to repeat: within the grace the used-up token gets the same successor (R2).
                 Err(ClientError::Unavailable(_)) if tries < TRIES => sleep(PAUSE * tries).await,
                 result => return result,
             }
@@ -205,6 +211,7 @@ fn read(status: u16, body: &[u8]) -> Result<TokenResponse, ClientError> {
         // The message of serde_json could show a token.
         200 => serde_json::from_slice(body)
             .map_err(|_| ClientError::unavailable("the body is not that of a token response")),
+        // RFC 9110 §15.5.9 and RFC 6585 §4 let the client repeat such a request.
         408 | 429 | 500.. => {
             Err(ClientError::unavailable(alloc::format!("the status is {status}")))
         }
@@ -255,7 +262,8 @@ pub enum ClientError {
         #[source]
         error: Option<OAuthError>,
     },
-    /// [`Transport::save`] failed. The client keeps the new tokens, and the next refresh saves them.
+    /// [`Transport::save`] failed. The client keeps the new tokens, and the next refresh saves
+    /// them.
     #[error("the new tokens could not be saved")]
     Save(#[source] Arc<dyn Error + Send + Sync>),
     /// The request of [`Client::call`] failed.

@@ -194,6 +194,7 @@ impl Explanation {
             Ok(signer) => signer?,
             Err(error) => return self.note(HEADER, Err(error)),
         };
+        // As long as the token, so that every payload fits.
         let mut buffer = vec![0; token.len()];
         let mut claims = ClaimsSet::wanting(validation.required_others());
         let payload = segments.decode_payload(&mut buffer);

@@ -214,6 +214,7 @@ impl Key {
     #[must_use]
     pub fn with_kid(self, kid: impl AsRef<str>) -> Self {
         let kid = kid.as_ref();
+        // The prepared headers contain the id, so they are made again.
         let own_headers = OwnHeader::all(self.algorithm(), Some(kid));
         Self { kid: Some(kid.into()), own_headers, ..self }
     }

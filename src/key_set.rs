@@ -153,6 +153,8 @@ impl KeySet {
 
     /// Returns the key with this id, and the end of its time.
     pub(crate) fn get(&self, kid: &str) -> Option<(&Key, Option<NumericDate>)> {
+        // A set has a few keys, so it needs no index. The id is public, so it is not compared in
+        // constant time.
         let entry = self.entries().find(|entry| entry.key.kid() == Some(kid))?;
         Some((&entry.key, entry.until))
     }
@@ -299,6 +301,7 @@ impl<'c> Candidates<'c> {
     }
 
     fn take(&mut self, key: &Key, until: Option<NumericDate>) -> bool {
+        // After one key has verified the token, no other key can turn the result into a refusal.
         if self.progress != Progress::Found {
             let verifies = (self.verifies)(key, until);
             self.progress = if verifies { Progress::Found } else { Progress::NoneFits };
@@ -325,6 +328,7 @@ impl Keys for Key {
         }
     }
 
+    // The `kid` is part of the header with which the key compares the token.
     fn find_by_header(&self, _: &str, candidates: &mut Candidates<'_>) {
         candidates.offer(self);
     }
@@ -332,6 +336,8 @@ impl Keys for Key {
 
 impl Keys for KeySet {
     fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+        // The only key of its set. The `kid` is a hint (RFC 7515 §4.1.4), and such a key has none
+        // to compare it with.
         if let Some(key) = self.nameless_key() {
             candidates.offer(key);
         } else if let Some(kid) = kid {
@@ -339,6 +345,7 @@ impl Keys for KeySet {
                 candidates.take(key, until);
             }
         } else if self.tries_all {
+            // It offers every key, whatever the token.
             self.find_by_header("", candidates);
         }
     }
@@ -364,6 +371,7 @@ macro_rules! pointers {
 }
 
 pointers!(&K, Box<K>);
+// `alloc` has no `Arc` for processors without compare-and-swap of a pointer, for example Cortex-M0.
 #[cfg(target_has_atomic = "ptr")]
 pointers!(alloc::sync::Arc<K>);
 
@@ -419,6 +427,8 @@ mod shared {
 
     impl Keys for SharedKeySet {
         fn find(&self, kid: Option<&str>, candidates: &mut Candidates<'_>) {
+            // `load_full` would count a reference, which writes memory that all threads share: see
+            // the bench `keys`.
             self.current.load().find(kid, candidates);
         }
 

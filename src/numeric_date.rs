@@ -161,6 +161,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
+        // Binary formats such as postcard do not store types, so they have no `deserialize_any`.
+        // `Serialize` has written an `i64`.
         if !deserializer.is_human_readable() {
             return deserializer.deserialize_i64(NumberVisitor);
         }
@@ -176,6 +178,7 @@ impl From<SystemTime> for NumericDate {
             Ok(since) => Self::EPOCH.saturating_add(since),
             Err(before) => {
                 let before = before.duration();
+                // Rounding down makes the distance to the epoch larger.
                 let up = before.as_secs().saturating_add(u64::from(before.subsec_nanos() > 0));
                 Self::EPOCH.saturating_sub(Duration::from_secs(up))
             }
@@ -215,6 +218,8 @@ impl SpelledDate {
         let (mut seconds, mut has_fraction, mut read) = (0_i64, false, 0_i64);
         for digit in whole.bytes().chain(fraction.bytes()).map(|digit| i64::from(digit & 0x0f)) {
             if read < point {
+                // Each digit gets the sign, because the range has one more number below zero than
+                // above. The low four bits of an ASCII digit are its value.
                 seconds = seconds.saturating_mul(10).saturating_add(sign * digit);
             } else {
                 has_fraction |= digit != 0;
@@ -303,6 +308,7 @@ impl Clock for SystemClock {
         let saturated = |millis| i64::try_from(millis).unwrap_or(i64::MAX);
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => saturated(since.as_millis()),
+            // Rounded down too, so away from the epoch.
             Err(before) => -saturated(before.duration().as_nanos().div_ceil(1_000_000)),
         }
     }

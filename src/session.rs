@@ -272,9 +272,12 @@ impl<S: RefreshStore> Sessions<S> {
         now: UnixMillis,
     ) -> Result<SessionRecord, SessionError> {
         let record = self.load(id).await?.ok_or(SessionError::InvalidToken)?;
+        // The token proves the subject. A record with another one was rewritten in the store.
         if record.subject != subject {
             return Err(SessionError::InvalidToken);
         }
+        // As in `RotateRequest::decide`: a session that was revoked stays revoked when it also
+        // expires (R4).
         match record.revoked {
             Some(revoked) => Err(SessionError::Revoked(revoked.reason)),
             None if record.is_expired(now) => Err(SessionError::Expired),

@@ -239,6 +239,7 @@ impl AccessVerifier {
         validation: &Validation,
     ) -> Result<AccessToken<C>, DecodeError> {
         let verified = jwt::verify(access_token, &*self.keys, validation)?;
+        // This scan finds `sid`, `client_id` and `auth_time`, which RFC 7519 does not register.
         AccessClaims::scan(verified.payload())?
             .into_token(verified.checked_at(), verified.claims()?)
     }

@@ -301,7 +301,9 @@ impl<S: RefreshStore> SessionsBuilder<S> {
         }
         check_limit(self.limit)?;
 
+        // The clock that dates the tokens also verifies them, so that none comes from the future.
         let validation = self.validation.clock(Arc::clone(&self.clock));
+        // A handle to the same keys, so that a reload reaches the signer and the verifier.
         let (keys, issuer) = (access_keys.clone(), self.issuer.as_str());
         let mut verifier = AccessVerifier::with(validation, keys, issuer, first.as_str());
         for audience in others {
@@ -314,6 +316,7 @@ impl<S: RefreshStore> SessionsBuilder<S> {
             }
             verifier = verifier.ended_sessions(ended);
         }
+        // RFC 7519 §4.1.3: a single audience may be a string, which every library reads.
         let audience = match others {
             [] => Audience::One(first.clone()),
             _ => Audience::Many(self.audiences),

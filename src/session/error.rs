@@ -150,6 +150,8 @@ impl SessionError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.kind().is_transient(),
+            // The next reading of the log, the application's database, a purge or a reload of the
+            // keys helps.
             Self::AccessToken(DecodeError::EndedUnknown { .. })
             | Self::Authorize(_)
             | Self::Full

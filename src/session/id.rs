@@ -35,6 +35,8 @@ impl SessionId {
     /// # Errors
     /// [`KeyError::NoRandomness`] if the operating system returns no random bytes.
     pub fn generate(subject: &str) -> Result<Self, KeyError> {
+        // 112 random bits: among 2^40 sessions of one shard, two ids are equal with a chance of
+        // 2^-33.
         let mut id = [0; 16];
         let (shard, random) = id.split_at_mut(2);
         shard.copy_from_slice(&Self::shard_of(subject).to_be_bytes());

@@ -97,6 +97,7 @@ impl<S: RefreshStore> Sessions<S> {
         subject: &str,
         after: Option<ListCursor>,
     ) -> Result<SessionPage, SessionError> {
+        // No session has such a subject, and PostgreSQL refuses a text with NUL.
         if !is_name(subject) {
             return Ok(SessionPage { sessions: Vec::new(), next: None });
         }
@@ -106,6 +107,8 @@ impl<S: RefreshStore> Sessions<S> {
         let mut records = self.store.list(&request).await?;
         let has_more = records.len() > Self::PAGE;
         records.truncate(Self::PAGE);
+        // Before the filter below: the next page begins after the last session that the store
+        // returned.
         let next = records.last().filter(|_| has_more).map(ListCursor::of);
         // The store may have lost the end of a session that this server knows of.
         records.retain(|record| !self.verifier.knows_ended(&record.id));

@@ -35,6 +35,7 @@ impl<S: RefreshStore> Sessions<S> {
     /// [`SessionError::Store`].
     pub async fn purge_expired(&self, limit: u32) -> Result<u64, SessionError> {
         let removed = self.store.purge_expired(self.now(), limit).await?;
+        // Only after the last portion: one trim is enough for all of them.
         if removed < u64::from(limit) {
             // A verifier accepts a token for its lifetime, and at most the longest leeway after it.
             let valid_for = self.lifetimes.access.saturating_add(Validation::MAX_LEEWAY);

@@ -88,6 +88,7 @@ pub(super) fn mint(
     signed.extend_from_slice(&generation.to_be_bytes());
     let tag = key.hmac().tag(&signed);
 
+    // The tag covers the prefix, which is text already and is not encoded.
     let mut body = signed.split_off(REFRESH_TOKEN_PREFIX.len());
     body.extend_from_slice(tag.as_ref());
     Ok(format!("{REFRESH_TOKEN_PREFIX}{}", base64url::encode(&body)))
@@ -113,6 +114,8 @@ pub(super) fn verify(text: &str, keys: &KeySet, now: Option<NumericDate>) -> Opt
     let message = [REFRESH_TOKEN_PREFIX.as_bytes(), signed].concat();
     // The `kid` is not authenticated yet. It only selects the key whose MAC decides.
     let (key, until) = keys.get(kid)?;
+    // The builder has checked the algorithm only of the keys that it was given. A reload may have
+    // replaced them.
     let is_authentic = key.algorithm() == Algorithm::Hs256
         && now.zip(until).is_none_or(|(now, until)| now < until)
         && key.hmac().verify(&message, tag);

@@ -227,6 +227,7 @@ pub async fn rotate_by_swapping(
         };
         let decision = request.decide(&record);
         match &decision.change {
+            // Another request came first. The next round decides by what it has stored.
             Some(change) if !store.swap(&record, change).await? => {}
             _ => return Ok(decision.outcome),
         }

@@ -179,6 +179,7 @@ fn required<'c, T>(
     value: Option<Value<'c>>,
     read: impl FnOnce(&Value<'c>) -> Option<T>,
 ) -> Result<T, DecodeError> {
+    // Only `explain` can come here without the claim: `verify` has required it.
     let value = value.ok_or(ClaimError::Missing { claim: name.into() })?;
     read(&value).ok_or_else(|| malformed(name, &"a value of another type"))
 }

@@ -41,6 +41,8 @@ impl IdSet {
         let [mut newer, older] = ArcSwap::load_full(&self.tables).as_ref().clone();
         let [held, held_before] = &mut *held;
         for halves in ids.iter().map(Halves::of) {
+            // An id that only the older table has is added again, because that table is dropped
+            // first.
             if newer.contains(halves) {
                 continue;
             }

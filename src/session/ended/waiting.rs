@@ -56,6 +56,7 @@ impl Waiters {
     pub(super) async fn wait<T>(&self, id: &SessionId, end: impl Fn() -> Option<T>) -> T {
         let mut place = Place { waiters: self, id, number: None };
         poll_fn(|context| {
+            // At each call: a wake has removed the place, and the task may have another waker now.
             place.take(context);
             // `end` is called after the place is taken: the cause of an earlier wake is visible in
             // it, and a later wake finds the place.

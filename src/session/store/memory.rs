@@ -103,6 +103,7 @@ impl MemoryStore {
 
     /// Reserves the place of one more session, if there is one.
     fn reserve(&self) -> bool {
+        // `Relaxed`: no other data depends on the number. The locks order the sessions.
         let more = |held| (held < self.capacity).then_some(held + 1);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
@@ -128,6 +129,8 @@ impl RefreshStore for MemoryStore {
             Room::After(evicted) => evicted,
             Room::Refused => return Ok(InsertOutcome::LimitReached),
         };
+        // Before any session is evicted: a full store must not end a session for a login that it
+        // refuses.
         if !self.reserve() {
             // Only sessions that have expired make room: a live one is never removed.
             let freed = self.purge(&mut shard, session.created_at, usize::MAX);
@@ -211,6 +214,7 @@ impl RefreshStore for MemoryStore {
         let mut removed = 0;
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            // `purge` removes at most as many as it is asked to, so this does not underflow.
             removed += self.purge(&mut shard, now, limit - removed);
         }
         Ok(u64::try_from(removed).unwrap_or(u64::MAX))
