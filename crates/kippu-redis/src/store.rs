@@ -255,6 +255,7 @@ impl<C> RedisStore<C> {
     ) -> Result<Self, StoreError> {
         let deadline = RedisStore::DEFAULT_DEADLINE;
         let connection = in_time(deadline, async { connection.await.map_err(fault) }).await?;
+        // `Renewed` drops a connection to a server that is not the primary.
         Ok(Self { quits: false, ..Self::new(connection) })
     }
 
@@ -279,6 +280,7 @@ impl<C> RedisStore<C> {
     /// [`StoreErrorKind::Misconfigured`] when the prefix contains a brace: a cluster would take the
     /// text in braces for the hash tag.
     pub fn with_prefix(self, prefix: &str) -> Result<Self, StoreError> {
+        // A cluster hashes the text in the first braces of a key.
         if prefix.contains(['{', '}']) {
             let message = "the prefix of the Redis keys contains a brace: give one without { and }";
             return Err(StoreError::new(StoreErrorKind::Misconfigured, message));
@@ -476,6 +478,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
             let [name, Value::BulkString(value)] = pair else { return Err(corrupt()) };
             sessions.push(record(session_id(name)?, value)?);
         }
+        // The script sorts only if there are more sessions than the limit.
         Ok(request.page(sessions))
     }
 

@@ -45,6 +45,7 @@ impl Columns<'_> {
         record.remembered = self.remembered;
         let idle_lifetime = self.idle_lifetime.map(u64::try_from).transpose().ok()?;
         record.idle_lifetime = idle_lifetime.map(Duration::from_millis);
+        // A version without this column knew no time of authentication but that of the login.
         record.auth_time = self.auth_time.map_or(Some(record.created_at), time)?;
         record.data = SessionData::new(self.data).ok()?;
         record.generation = u64::try_from(self.generation).ok()?;

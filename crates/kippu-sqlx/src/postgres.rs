@@ -483,6 +483,7 @@ impl RefreshStore for PostgresStore {
     /// deadline has passed. It skips the rows that other transactions have locked, and waits for no
     /// lock.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        // The other half of the deadline is for the portion that is running then.
         let (began, enough) = (Instant::now(), self.deadline / 2);
         let (now, limit) = (now.get(), u64::from(limit));
         self.step(|mut call| async move {
@@ -519,6 +520,7 @@ impl RefreshStore for PostgresStore {
     /// Removes the oldest entries in batches, until none is left or half of the deadline has
     /// passed.
     async fn trim_ended(&self, kept_for: Duration) -> Result<u64, StoreError> {
+        // The other half of the deadline is for the portion that is running then.
         let (began, enough) = (Instant::now(), self.deadline / 2);
         // 2^52 milliseconds is longer than any log is kept, and the subtraction does not overflow.
         let kept_for = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX).min(1 << 52);

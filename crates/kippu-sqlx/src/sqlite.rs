@@ -251,6 +251,8 @@ PRAGMA user_version = 3;
                 pool: SqlitePoolOptions::new()
                     .max_connections(READERS)
                     .acquire_timeout(ONE_YEAR)
+                    // The test would cost a statement for each read. `Files::look` checks the file
+                    // instead.
                     .test_before_acquire(false)
                     .connect_lazy_with(options.clone().pragma("query_only", "ON")),
                 files: Arc::clone(files),
@@ -340,6 +342,7 @@ async fn in_time<T>(
     deadline: Duration,
     step: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
+    // `timeout` polls a step once before it looks at the time.
     if deadline.is_zero() {
         return Err(late(deadline));
     }
@@ -363,6 +366,7 @@ impl RefreshStore for SqliteStore {
     }
 
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
+        // The wait in the queue is not part of the grace (R2).
         let (asked, request) = (Instant::now(), request.clone());
         self.write(|pending| Job::Rotate { request, asked, pending }).await
     }
@@ -397,6 +401,7 @@ impl RefreshStore for SqliteStore {
     /// and the next call continues from there. Each portion is a transaction: after an `Err` the
     /// removed sessions stay removed.
     async fn purge_expired(&self, now: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+        // A caller whose clock is ahead removes no live session.
         let now = now.min(UnixMillis::now());
         let purged = || self.inner.purged.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut removed, mut is_begun) = (0, false);
@@ -414,8 +419,10 @@ impl RefreshStore for SqliteStore {
                 removed += portion.removed;
                 left = left.saturating_sub(u32::try_from(portion.removed).unwrap_or(left));
                 from = portion.next.unwrap_or(FIRST_ID);
+                // After each portion: the call may be dropped, and the next one continues here.
                 *purged() = from;
                 if portion.next.is_none() {
+                    // A purge that began in the middle reads the part before it, too.
                     if is_whole {
                         break;
                     }
@@ -446,6 +453,7 @@ impl RefreshStore for SqliteStore {
             match self.write(|pending| Job::TrimEnded { before, pending }).await {
                 Ok(0) => return Ok(removed),
                 Ok(portion) => removed += portion,
+                // The entries stay removed, so a later error does not hide their number.
                 Err(error) if removed == 0 => return Err(error),
                 Err(_) => return Ok(removed),
             }

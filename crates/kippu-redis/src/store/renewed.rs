@@ -191,6 +191,7 @@ impl<S: Source> Shared<S> {
 
     async fn dial(&self, since: Instant) -> RedisResult<Live<S::Connection>> {
         let mut source = self.source.lock().await;
+        // Another task may have connected while this one waited for its turn.
         if let Some(known) = self.known(since) {
             return known;
         }

@@ -116,6 +116,7 @@ pub(super) async fn take(
         }
         Job::Revoke { id, reason, now, pending } => {
             let revoked = of_one(revoke(connection, id, *reason, *now).await)?;
+            // An id that is not stored is logged, too: its access token may still be valid (R19).
             if matches!(revoked, Ok(0)) {
                 log_unknown(connection, id).await?;
             }
@@ -304,6 +305,7 @@ async fn insert(connection: &mut SqliteConnection, request: &InsertRequest) -> R
     let session = &request.session;
     let mut evicted = Vec::new();
     if request.limit.is_some() {
+        // Before the limit: a repeated insert must not evict a session.
         if row::is_there(connection, &session.id).await? {
             return Ok(Ok(InsertOutcome::Duplicate));
         }

@@ -154,5 +154,6 @@ async fn write<W: Writer>(
         }
     }
     writer.disconnect().await;
+    // `close` waits for this.
     drop(end);
 }

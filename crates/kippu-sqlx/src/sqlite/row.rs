@@ -71,6 +71,8 @@ pub(super) async fn list(
 /// Returns a page of the log of ended sessions. A number that the log has not reached comes from
 /// another log, so the page begins at the first entry.
 pub(super) async fn ended_after(connection: &mut SqliteConnection, after: i64) -> Read<EndedPage> {
+    // A number that the sequence has not reached comes from another file: the log is then read from
+    // its start.
     let rows = sqlx::query(
         "SELECT id, seq, first FROM ( \
              SELECT CASE WHEN ?1 <= seq THEN ?1 ELSE 0 END AS first \
