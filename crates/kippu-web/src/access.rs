@@ -1,5 +1,5 @@
-//! The access token that a guard has verified, as handlers get it: its claims, what it may be used
-//! for, and when it ends.
+//! The verified access token that handlers get: its claims, the checks of its scopes and its age,
+//! and its end.
 
 use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use super::rejection::Rejection;
 /// The verified access token of a request. It dereferences to [`AccessToken`]; a clone shares the
 /// token.
 ///
-/// Where it comes from: [`Guard::authenticate`](super::Guard::authenticate) returns it,
+/// [`Guard::authenticate`](super::Guard::authenticate) returns it,
 /// [`Guard::layer`](super::Guard::layer) puts it into the extensions of the request, and with the
-/// feature `axum` it is an extractor, for which the state of the application gives the
-/// [`Guard`](super::Guard). The extractor `Option<Access<C>>` is `None` for a request without
+/// feature `axum` it is an extractor that takes the [`Guard`](super::Guard) from the state of the
+/// application. The extractor `Option<Access<C>>` is `None` for a request without
 /// credentials; invalid credentials are rejected all the same.
 ///
 /// ```
@@ -43,7 +43,7 @@ impl<C> Access<C> {
         Self { token: Arc::new(token), verifier }
     }
 
-    /// Returns whether `verifier` has verified the token: the same keys, for the same audience.
+    /// Returns whether `verifier` has verified the token.
     pub(super) fn is_verified_by(&self, verifier: &Arc<AccessVerifier>) -> bool {
         Arc::ptr_eq(&self.verifier, verifier)
     }
@@ -57,12 +57,12 @@ impl<C> Access<C> {
         Ok(self.token.require_recent(max_age)?)
     }
 
-    /// Returns a future that completes when the token is no longer valid, with the reason: it has
-    /// expired, or its session is known to have ended, or it is not known whether it has. A socket
-    /// or a stream that outlives its request closes then: see [`sockets`](crate::sockets). `sleep`
-    /// is the timer of the runtime. Of the three, the future only knows the first one if the
-    /// verifier has no [`EndedSessions`](kippu::session::EndedSessions); the rest is on the page of
-    /// [`AccessVerifier::ended`].
+    /// Returns a future that completes when the token is no longer valid, with the reason: the
+    /// token has expired, its session has ended, or the verifier does not know whether the session
+    /// has ended. Use it to close a socket or a stream that outlives its request: see
+    /// [`sockets`](crate::sockets). `sleep` is the timer of the runtime. If the verifier has no
+    /// [`EndedSessions`](kippu::session::EndedSessions), the future only notices the expiry. See
+    /// [`AccessVerifier::ended`] for the rest.
     ///
     /// ```
     /// # use kippu::session::{NoClaims, TokenEnd};
@@ -86,7 +86,7 @@ impl<C> Access<C> {
 }
 
 impl<C: Scoped> Access<C> {
-    /// Requires a token with `scope` among its scopes.
+    /// Requires that `scope` is among the scopes of the token.
     ///
     /// # Errors
     /// [`Rejection::InsufficientScope`].
@@ -147,6 +147,6 @@ impl<C> Deref for Live<C> {
 
 /// Claims with the scopes of their token.
 pub trait Scoped {
-    /// The claim `scope` (RFC 9068 §2.2.3): names with spaces between them.
+    /// Returns the claim `scope` (RFC 9068 §2.2.3): names with spaces between them.
     fn scope(&self) -> &str;
 }

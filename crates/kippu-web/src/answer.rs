@@ -1,4 +1,4 @@
-//! The answers of the token endpoint (RFC 6749 §5): tokens, or an error. No cache keeps them.
+//! The responses of the token endpoint (RFC 6749 §5): tokens or an error, which no cache stores.
 
 use std::borrow::Cow;
 
@@ -72,6 +72,7 @@ pub(super) fn json<B: From<String>>(
 
 /// RFC 6749 §5.1.
 fn not_stored<B>(response: &mut http::Response<B>) {
+    // RFC 6749 §5.1 requires both headers.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
@@ -92,14 +93,14 @@ fn not_stored<B>(response: &mut http::Response<B>) {
 pub struct Tokens(pub TokenResponse);
 
 impl Tokens {
-    /// The response, in any body that text makes.
+    /// Returns the response, with a body of any type that a `String` converts into.
     pub fn into_http<B: From<String>>(self) -> http::Response<B> {
         json(StatusCode::OK, &self.0)
     }
 }
 
-/// The answer to a login or a refresh that has failed (RFC 6749 §5.2). Where the server is at
-/// fault, the log has the reason.
+/// The response to a login or a refresh that has failed (RFC 6749 §5.2). If the server is at fault,
+/// the log has the reason.
 ///
 /// | error | status, `error` |
 /// |---|---|
@@ -122,8 +123,8 @@ impl From<SessionError> for GrantError {
 }
 
 impl From<GrantError> for Rejection {
-    /// The answer to a login or a refresh that failed. It is about the grant, where the answer to a
-    /// [`SessionError`] is about an access token.
+    /// Converts the error of a login or a refresh, whose response is about the grant. The response
+    /// to a [`SessionError`] is about an access token.
     fn from(GrantError(error): GrantError) -> Self {
         match Self::from(error) {
             Self::Ended(error) => Self::InvalidGrant(error),
@@ -133,7 +134,7 @@ impl From<GrantError> for Rejection {
 }
 
 impl GrantError {
-    /// The response, in any body that text makes.
+    /// Returns the response, with a body of any type that a `String` converts into.
     pub fn into_http<B: From<String>>(self) -> http::Response<B> {
         Rejection::from(self).into_http()
     }

@@ -1,4 +1,4 @@
-//! The body of a response that a guard may have written in the place of the service behind it.
+//! The body of a response of the service behind a guard, or of the guard's rejection.
 
 use std::{
     fmt,

@@ -17,15 +17,16 @@ use self::{
 };
 use super::origin;
 
-/// Both tokens in cookies of the browser, instead of in its scripts: `__Host-Http-access`, sent to
-/// every path, and `__Http-refresh`, sent to the path of the [`SessionRoutes`](super::SessionRoutes)
-/// alone. Both are `Secure`, `HttpOnly` and `SameSite=Strict`. They end with their tokens, or with
-/// the browser, for a login with [`remember(false)`](kippu::session::Login::remember).
+/// Keeps both tokens in cookies of the browser, where no script can read them. The browser sends
+/// `__Host-Http-access` to every path, and `__Http-refresh` only to the path of the
+/// [`SessionRoutes`](super::SessionRoutes). Both are `Secure`, `HttpOnly` and `SameSite=Strict`.
+/// They end with their tokens, or with the browser after a login with
+/// [`remember(false)`](kippu::session::Login::remember).
 ///
 /// # Requests of other sites
-/// A browser sends cookies with the requests of every page. So a request with one, of a method
-/// other than GET, HEAD and OPTIONS, has to come from a page of the same origin, or of one that was
-/// [allowed](Cookies::allow_origin):
+/// A browser sends cookies with the requests of every page. A request with a cookie, and with a
+/// method other than GET, HEAD and OPTIONS, therefore has to come from a page of the same origin,
+/// or of an [allowed](Cookies::allow_origin) one:
 ///
 /// | the request has | answer |
 /// |---|---|
@@ -36,24 +37,24 @@ use super::origin;
 /// | neither of the two, and no such `X-CSRF-Token` | 403: one of these headers is missing |
 /// | anything else | 403: it comes from another site |
 ///
-/// So GET, HEAD and OPTIONS must change nothing. A page of any site may open a WebSocket and read
-/// it: its handshake (`Upgrade`, or CONNECT in HTTP/2) has to have an `Origin` that is the one of
-/// its `Host`, or allowed, whatever other headers it has. [`Guard::set_cookies`](super::Guard::set_cookies)
-/// asks before a login. Behind a proxy that changes `Host`, the origin that users see has to be
-/// allowed for browsers without Fetch Metadata; a `Host` with the usual port of the scheme is the
-/// same as one without.
+/// GET, HEAD and OPTIONS must therefore change nothing. A page of any site may open a WebSocket and
+/// read it. Its handshake (`Upgrade`, or CONNECT in HTTP/2) therefore needs an `Origin` that
+/// belongs to its `Host` or is allowed, whatever other headers it has.
+/// [`Guard::set_cookies`](super::Guard::set_cookies) makes this check before a login. Behind a
+/// proxy that changes `Host`, allow the origin that users see, for browsers without Fetch Metadata.
+/// A `Host` with the default port of the scheme is equal to one without a port.
 ///
-/// The refresh cookie, which another host of the domain could set, is bound to `__Host-csrf`, which
-/// it cannot: a refresh takes no other.
+/// Another host of the domain can set the refresh cookie, but not `__Host-csrf`. A refresh
+/// therefore accepts only a refresh cookie that is bound to `__Host-csrf`.
 ///
 /// # Names
 /// Browsers accept a cookie whose name begins with `__Host-Http-` only from a response of this host
 /// over HTTPS, for all of its paths, and `HttpOnly`; one with `__Http-` only over HTTPS and
 /// `HttpOnly` ([RFC 6265bis](https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis)
 /// and its successor, "Cookies: HTTP State Management Mechanism"). No script can set them. A
-/// browser that does not know these prefixes gives `__Host-Http-access` the protection of
-/// `__Host-`, with which it begins, and `__Http-refresh` none: there the binding to `__Host-csrf`
-/// keeps a planted one out.
+/// browser that does not know these prefixes protects `__Host-Http-access` like `__Host-`, with
+/// which it begins, and does not protect `__Http-refresh`. There, the binding to `__Host-csrf`
+/// makes a planted cookie useless.
 ///
 /// Earlier versions wrote `__Host-access` and `__Secure-refresh`. They are still read, for a
 /// request without the new cookie of the same kind, so that sessions continue after an upgrade. The
@@ -62,11 +63,11 @@ use super::origin;
 /// from before the upgrade have ended, call [`forget_old_names`](Cookies::forget_old_names).
 ///
 /// # Strict
-/// A link in a mail or on another site, and the way back from another login page, arrive without
-/// these cookies: a page that a server makes for its user looks logged out then, until it is loaded
-/// again from the site itself. Where that matters, [`Cookies::lax`] sends the access cookie along
-/// with such links. Answers to requests with cookies should not be cached by others:
-/// `Cache-Control: private`, at least.
+/// The browser sends no cookies when the user follows a link in a mail or on another site, or comes
+/// back from another login page. A page that the server makes for its user then looks logged out,
+/// until it is loaded again from the site itself. If that matters, [`Cookies::lax`] also sends the
+/// access cookie with such links. Shared caches must not store responses to requests with cookies:
+/// send at least `Cache-Control: private`.
 ///
 /// # Other settings
 /// - Pages that a server makes, without a script that refreshes: [`Cookies::to_every_path`].
@@ -75,8 +76,8 @@ use super::origin;
 /// - A machine of the local network without HTTPS: [`Cookies::insecure_for_development`].
 ///
 /// # Length
-/// A browser drops a cookie that is too long, without an error. The sessions therefore refuse
-/// longer tokens, before a login is stored or a refresh token used up:
+/// A browser drops a cookie that is too long, without an error. The sessions therefore refuse to
+/// issue longer tokens, before a login is stored or a refresh token used up:
 /// [`Guard::cookies`](super::Guard::cookies) asks for `max_access_token_len`.
 ///
 /// ```
@@ -94,20 +95,20 @@ pub struct Cookies {
     allowed_origins: Vec<String>,
 }
 
-/// Why cookies cannot be made or used like this.
+/// Why cookies cannot be made or used.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CookieError {
-    /// A path has up to 1,024 bytes: letters, digits, `-`, `_`, `.`, `~` and single slashes, of
-    /// which one begins it and none ends it.
+    /// The path is invalid. A path begins with a slash, does not end with one, and has up to 1,024
+    /// bytes: letters, digits, `-`, `_`, `.`, `~` and single slashes.
     #[error(
         "the path of the refresh cookie is invalid: give the path of the session routes, for example /auth"
     )]
     Path,
-    /// A name is made of letters, digits and hyphens.
+    /// The name is invalid. A name has 1 to 32 letters, digits and hyphens.
     #[error("a cookie is named by 1 to 32 letters, digits and hyphens")]
     Name,
-    /// No browser sends this origin: it would never match.
+    /// No browser sends this origin, so that it would never match.
     #[error(
         "browsers never send the origin {given:?}: {reason}. Write https://host or https://host:port"
     )]
@@ -117,7 +118,7 @@ pub enum CookieError {
         /// Why browsers do not send it.
         reason: &'static str,
     },
-    /// Insecure cookies are for plain HTTP, and this URL has HTTPS.
+    /// The URL has HTTPS, and insecure cookies are for plain HTTP.
     #[error(
         "{given:?} has HTTPS, and insecure cookies are for plain HTTP in development: use \
          Cookies::new instead of Cookies::insecure_for_development"
@@ -138,7 +139,7 @@ pub enum CookieError {
          Cookies::to_every_path before Guard::cookies"
     )]
     Confined,
-    /// Access tokens may be longer than a cookie: the longest would be made, and then be lost.
+    /// Access tokens may be too long for a cookie, and a browser would drop them.
     #[error(
         "access tokens may have {limit} bytes, and a cookie holds {}: call \
          .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)? on the builder of the sessions, or \
@@ -146,13 +147,13 @@ pub enum CookieError {
         Cookies::MAX_ACCESS_TOKEN_LEN
     )]
     Limit {
-        /// How long access tokens may be.
+        /// The maximum length of an access token, in bytes.
         limit: usize,
     },
-    /// The tokens are of other sessions than the guard's, which may be longer.
+    /// The tokens are those of other sessions than the guard's, and are too long.
     #[error("a cookie of {length} bytes is too long, {MAX_COOKIE_LEN} is the limit")]
     TooLong {
-        /// The bytes of the cookie.
+        /// The length of the cookie, in bytes.
         length: usize,
     },
     /// A token has a character that tokens do not have.
@@ -164,7 +165,7 @@ pub enum CookieError {
 }
 
 impl fmt::Debug for CookieError {
-    /// As its message, for a `main` that returns it.
+    /// Prints the message, for a `main` that returns the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
@@ -175,16 +176,19 @@ impl fmt::Debug for CookieError {
 const MAX_PATH_LEN: usize = 1024;
 
 impl Cookies {
-    /// The longest access token that a cookie holds, in bytes: what is left of the 4,096 bytes that
-    /// every browser takes, name and attributes included (RFC 6265 §6.1).
+    /// The maximum length of an access token in a cookie, in bytes: the 4,096 bytes that every
+    /// browser accepts, without the name and the attributes (RFC 6265 §6.1).
     pub const MAX_ACCESS_TOKEN_LEN: usize = 3900;
 
-    /// Cookies for session routes that are mounted at `refresh_path`, as the browser sees it, for
-    /// example `/auth`. With another path the refresh cookie never arrives.
+    /// Returns cookies for session routes that are mounted at `refresh_path`, as the browser sees
+    /// the path, for example `/auth`. With a wrong path the server never receives the refresh
+    /// cookie.
     ///
     /// # Errors
     /// [`CookieError::Path`].
     pub fn new(refresh_path: &str) -> Result<Self, CookieError> {
+        // Browsers remove dot segments from the URL of a request, so a path with them would never
+        // match.
         let is_segment = |segment: &str| {
             !matches!(segment, "" | "." | "..")
                 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
@@ -206,10 +210,10 @@ impl Cookies {
         Ok(Self::with(settings, Vec::new()))
     }
 
-    /// Cookies without `Secure` and without a prefix, for development on another machine of the
-    /// local network: `page` is the URL of the site in the browser, for example
-    /// `http://192.168.1.7:8080` or `http://devbox:8080`. Everybody in the network can read and
-    /// change them. [The guide](super::cookies_in_development) says when they are needed.
+    /// Returns cookies without `Secure` and without a prefix, for development on another machine of
+    /// the local network. `page` is the URL of the site in the browser, for example
+    /// `http://192.168.1.7:8080` or `http://devbox:8080`. Everyone in the network can read and
+    /// change these cookies. [The guide](super::cookies_in_development) says when they are needed.
     ///
     /// They are named `insecure-access`, `insecure-refresh` and `insecure-csrf`. Pages of `page`
     /// are [allowed](Self::allow_origin).
@@ -242,8 +246,8 @@ impl Cookies {
         Self::with(settings, self.allowed_origins)
     }
 
-    /// Puts `name` into their names, for several applications on one host: ports do not keep
-    /// cookies apart.
+    /// Adds `name` to the names of the cookies, for several applications on one host. Browsers send
+    /// the cookies of a host to all of its ports.
     ///
     /// # Errors
     /// [`CookieError::Name`].
@@ -256,41 +260,44 @@ impl Cookies {
         Ok(self.set_to(|settings| settings.name = format!("{name}-")))
     }
 
-    /// Does not read the names of earlier versions: see [Names](Self#names). Their cookies are not
-    /// removed either.
+    /// Stops reading and removing the cookies with the names of earlier versions: see
+    /// [Names](Self#names).
     #[must_use]
     pub fn forget_old_names(self) -> Self {
         self.set_to(|settings| settings.reads_old_names = false)
     }
 
-    /// Has the refresh cookie sent to every path, as `__Host-Http-refresh` and with the `SameSite`
-    /// of the access cookie, for [`SessionRoutes::refresh_layer`](super::SessionRoutes::refresh_layer):
-    /// it refreshes within the request for a page. By default the refresh cookie reaches only the
-    /// session routes, so that no other handler, proxy or log sees it.
+    /// Makes the browser send the refresh cookie to every path, as `__Host-Http-refresh` and with
+    /// the `SameSite` of the access cookie. It is for
+    /// [`SessionRoutes::refresh_layer`](super::SessionRoutes::refresh_layer), which refreshes
+    /// within the request for a page. By default only the session routes receive the refresh
+    /// cookie, so that no other handler, proxy or log sees it.
     #[must_use]
     pub fn to_every_path(self) -> Self {
         self.set_to(|settings| settings.is_to_every_path = true)
     }
 
-    /// Has the access cookie sent along when a link of another site is followed (`SameSite=Lax`).
+    /// Makes the browser send the access cookie when the user follows a link of another site
+    /// (`SameSite=Lax`).
     /// The refresh cookie stays strict, unless it is sent [to every path](Self::to_every_path).
     #[must_use]
     pub fn lax(self) -> Self {
         self.set_to(|settings| settings.same_site = SameSite::Lax)
     }
 
-    /// Has all cookies sent with every request, also of other sites (`SameSite=None`), for a page
-    /// within a frame of another site. Browsers that block third-party cookies still send none
-    /// there: see [`partitioned`](Self::partitioned).
+    /// Makes the browser send all cookies with every request, also with those of other sites
+    /// (`SameSite=None`), for a page within a frame of another site. Browsers that block
+    /// third-party cookies send none there: see [`partitioned`](Self::partitioned).
     ///
     /// # Requests of other sites
     /// The check of `Sec-Fetch-Site`, `Origin` and `X-CSRF-Token` is then **the only defence**
-    /// against forged requests: browsers no longer keep the cookies of such requests back. Every
-    /// handler that changes something has to use the extractors, the layer or
+    /// against forged requests, because browsers add the cookies to such requests. Every handler
+    /// that changes something has to use the extractors, the layer or
     /// [`Guard::check_origin`](super::Guard::check_origin). Another site can send GET requests with
-    /// the cookies of its visitors: they must change nothing, and their duration and their size
-    /// may show the site something. Any site can put the page into a frame and have its visitors
-    /// click there, so send `Content-Security-Policy: frame-ancestors` with the sites that may.
+    /// the cookies of its visitors. Such requests must change nothing, and their duration and size
+    /// may disclose something to the site. Any site can put the page into a frame and make its
+    /// visitors click there: send `Content-Security-Policy: frame-ancestors` with the sites that
+    /// may.
     ///
     /// # Errors
     /// [`CookieError::InsecureCrossSite`] for insecure cookies.
@@ -298,14 +305,14 @@ impl Cookies {
         self.cross_site(SameSite::None)
     }
 
-    /// As [`same_site_none`](Self::same_site_none), with the same consequences for forged requests,
-    /// and `Partitioned` (CHIPS): the browser has separate cookies for each site in whose frames
-    /// the page is, and for the page itself. So a user logs in once within each site, and no site
-    /// can follow the user by these cookies. Browsers accept them where they block other
-    /// third-party cookies.
+    /// Makes the browser send all cookies, like [`same_site_none`](Self::same_site_none) and with
+    /// the same consequences for forged requests, but keep them `Partitioned` (CHIPS). The browser
+    /// then has separate cookies for each site in whose frames the page is, and for the page
+    /// itself. A user logs in once within each site, and no site can follow the user by these
+    /// cookies. Browsers that block other third-party cookies accept them.
     ///
-    /// The names have `partitioned-` in them, because a browser sends a cookie of the same name
-    /// that is not partitioned beside the one that is. Users log in again after the change.
+    /// The names contain `partitioned-`, because a browser sends a partitioned cookie and one that
+    /// is not partitioned together, even with the same name. Users log in again after the change.
     ///
     /// # Errors
     /// [`CookieError::InsecureCrossSite`] for insecure cookies.
@@ -320,14 +327,14 @@ impl Cookies {
         Ok(self.set_to(|settings| settings.same_site = same_site))
     }
 
-    /// Accepts requests of pages of another origin, for example `https://app.example.org`; called
-    /// again, of another one. Browsers send no cookies with the requests of other sites, unless
-    /// they are [`same_site_none`](Self::same_site_none).
+    /// Accepts requests from pages of another origin, for example `https://app.example.org`. Call
+    /// it again to accept another one. Browsers send no cookies with the requests of other sites,
+    /// unless the cookies are [`same_site_none`](Self::same_site_none).
     ///
     /// # Errors
     /// [`CookieError::Origin`] for a text that browsers never send: a wildcard, a path, upper case,
-    /// the usual port. [`CookieError::InsecureHttps`] for an origin with HTTPS and insecure
-    /// cookies, which a page over HTTPS cannot use.
+    /// or the default port. [`CookieError::InsecureHttps`] for insecure cookies and an origin with
+    /// HTTPS, where browsers do not send them.
     pub fn allow_origin(mut self, origin: &str) -> Result<Self, CookieError> {
         let given = origin.to_string();
         let is_https = origin.get(..6).is_some_and(|text| text.eq_ignore_ascii_case("https:"));
@@ -345,8 +352,8 @@ impl Cookies {
         self.allowed_origins.iter().any(|allowed| allowed == origin)
     }
 
-    /// Returns whether these cookies are for plain HTTP, over which browsers do not say which site
-    /// a request comes from.
+    /// Returns whether these cookies are for plain HTTP, over which browsers do not send
+    /// `Sec-Fetch-Site`.
     pub(super) fn are_insecure(&self) -> bool {
         self.settings.is_insecure
     }

@@ -37,8 +37,9 @@ pub(super) fn check(cookies: &Cookies, request: &Parts) -> Result<(), Rejection>
 /// Returns whether a request that passes [`check`] may use the refresh token up. It is sent by a
 /// page of this site, or it is a navigation, whose response the user sees.
 ///
-/// Browsers may drop the response to a speculative request, and some drop the cookies of a WebSocket
-/// handshake. The next request would then present the used-up token, perhaps after the grace.
+/// Browsers may drop the response to a speculative request, and some drop the cookies of a
+/// WebSocket handshake. The next request would then present the used-up token, perhaps after the
+/// grace.
 pub(super) fn may_refresh(cookies: &Cookies, request: &Parts) -> bool {
     let Parts { method, headers, .. } = request;
     let is_unsuitable = matches!(*method, Method::OPTIONS | Method::CONNECT | Method::TRACE)

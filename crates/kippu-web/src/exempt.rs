@@ -22,7 +22,7 @@ impl Exempt {
     }
 }
 
-/// Returns whether nothing in a path leads out of its folder, however the service behind reads it.
+/// Returns whether the service behind cannot resolve a path to another folder.
 fn is_plain(rest: &str) -> bool {
     let encoded = |code: &str| {
         rest.as_bytes().windows(3).any(|text| text.eq_ignore_ascii_case(code.as_bytes()))

@@ -1,5 +1,4 @@
-//! Extractors for handlers of axum: the access token of the request, verified, or the rejection
-//! that is sent instead.
+//! Extractors for handlers of axum: the verified access token of the request, or the rejection.
 
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
@@ -78,6 +77,7 @@ where
 /// Accepts a request without a token; an invalid one is rejected all the same.
 fn or_none<T>(extracted: Result<T, Rejection>) -> Result<Option<T>, Rejection> {
     match extracted {
+        // Not for a token that is rejected: its client has to learn that it has to refresh.
         Err(Rejection::MissingToken) => Ok(None),
         extracted => extracted.map(Some),
     }

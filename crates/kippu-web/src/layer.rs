@@ -1,5 +1,5 @@
-//! A guard for a whole server: requests with a valid token, and those of exempt paths, go on to the
-//! service behind it, with the token in their extensions; all others are answered here.
+//! A guard for a whole server. Requests with a valid token, and those of exempt paths, go on to the
+//! service behind it, with the token in their extensions. The guard answers all others.
 
 use std::{
     fmt, mem,
@@ -69,12 +69,12 @@ impl Guard {
 /// A method of tonic finds the token in `request.extensions().get::<Access<Claims>>()`.
 pub struct GuardLayer<C>(Arc<Rules<C>>);
 
-/// The rules of a layer: which requests pass, and for which paths there are none.
+/// The rules of a layer: which requests pass, and which paths are exempt.
 struct Rules<C> {
     guard: Guard,
     exempt: Exempt,
     scopes: Vec<(Arc<str>, HasScope<C>)>,
-    /// How long ago the user may have authenticated.
+    /// The maximum age of the user's authentication.
     max_age: Option<Duration>,
     is_live: bool,
 }
@@ -82,21 +82,22 @@ struct Rules<C> {
 type HasScope<C> = fn(&Access<C>, &str) -> Result<(), Rejection>;
 
 impl<C> GuardLayer<C> {
-    /// Lets requests of this path pass without a token, for example `/login`; called again, of
-    /// another one, too. A path that ends with `/*` stands for everything below it, for example
+    /// Lets requests of this path pass without a token, for example `/login`. Call it again to
+    /// exempt another path. A path that ends with `/*` covers everything below it, for example
     /// `/grpc.health.v1.Health/*` for all methods of a service of gRPC.
     ///
     /// The path of a request is compared byte for byte, without its query, as the layer sees it:
     /// within a nested router of axum, without the prefix of that router. Below a `/*`, a path with
-    /// an empty segment, a dot segment, a backslash or an encoded `.`, `/` or `\` is not exempt:
-    /// the service behind might resolve it to a path elsewhere. No token is read from exempt
+    /// an empty segment, a dot segment, a backslash or an encoded `.`, `/` or `\` is not exempt,
+    /// because the service behind might resolve it to another path. No token is read from exempt
     /// requests.
     #[must_use]
     pub fn exempt(self, path: &str) -> Self {
         self.with(|rules| rules.exempt.add(path))
     }
 
-    /// Requires a token with `scope` among its scopes; called again, with all of the scopes.
+    /// Requires that `scope` is among the scopes of the token. Call it again to require another
+    /// scope, too.
     #[must_use]
     pub fn require_scope(self, scope: &str) -> Self
     where
@@ -111,9 +112,9 @@ impl<C> GuardLayer<C> {
         self.with(|rules| rules.max_age = Some(max_age))
     }
 
-    /// Requires a session that has not ended: one read of the store for each request. The guard has
-    /// to be one of
-    /// [`Guard::for_sessions`]: any other rejects every request with [`Rejection::NoSessions`].
+    /// Requires a session that has not ended, with one read of the store for each request. The
+    /// guard has to be made with [`Guard::for_sessions`]. Any other guard rejects every request
+    /// with [`Rejection::NoSessions`].
     #[must_use]
     pub fn live(self) -> Self {
         self.with(|rules| rules.is_live = true)
@@ -127,17 +128,19 @@ impl<C> GuardLayer<C> {
 }
 
 impl<C: DeserializeOwned> GuardLayer<C> {
-    /// Judges the head of a request as the layer does, for a server that takes no layers of tower.
-    /// Returns `None` for a request of an exempt path.
+    /// Makes the checks of the layer on the head of a request, for a server without the layers of
+    /// tower. Returns `None` for a request of an exempt path.
     ///
     /// # Errors
-    /// The answer to the request.
+    /// The [`Rejection`] to answer the request with.
     pub async fn admit(&self, request: &Parts) -> Result<Option<Access<C>>, Rejection> {
         let Rules { guard, exempt, scopes, max_age, is_live } = &*self.0;
         if exempt.contains(request.uri.path()) {
             return Ok(None);
         }
         let access: Access<C> = guard.admit(request).await?;
+        // The read of the store is the last check, so that a request which the token alone rejects
+        // makes none.
         for (scope, has_scope) in scopes {
             has_scope(&access, scope)?;
         }
@@ -221,7 +224,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The one that is ready, not its clone.
+        // `poll_ready` has made this service ready, and not its clone.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();

@@ -1,6 +1,6 @@
-//! The web: a request with an access token in, its claims out, or the answer that RFC 6750 has for
-//! it. A request with two credentials of one kind is refused, and so is one that another site made
-//! a browser send with its cookies.
+//! Access tokens in HTTP requests: a request in, its claims out, or the response that RFC 6750
+//! defines. A request with two credentials of one kind is refused. So is a request with cookies
+//! that another site made a browser send.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -112,8 +112,8 @@ pub use self::{
 };
 use self::{live::AnySessions, renewal::Renewal};
 
-/// How requests are let in: with which keys their access tokens are verified, and where tokens may
-/// be. It is cheap to clone, and belongs into the state of the application.
+/// Decides which requests are let in: it verifies their access tokens, and knows where tokens may
+/// be. It is cheap to clone. Keep it in the state of the application.
 ///
 /// | the request has | judged by |
 /// |---|---|
@@ -132,7 +132,7 @@ pub struct Guard(Arc<Admission>);
 #[derive(Clone, Debug)]
 struct Admission {
     verifier: Arc<AccessVerifier>,
-    /// None for a guard that verifies alone.
+    /// `None` for a guard that only verifies.
     sessions: Option<AnySessions>,
     cookies: Option<Cookies>,
     /// Whether tokens may be among the subprotocols of a WebSocket.
@@ -159,12 +159,12 @@ impl Guard {
         Self(Arc::new(admission))
     }
 
-    /// Lets in requests that have the token in a cookie, too. One that changes something has to
-    /// come from a page of the same site then: see [`Cookies`].
+    /// Also lets in requests with the token in a cookie. Such a request has to come from a page of
+    /// the same site if it changes something: see [`Cookies`].
     ///
-    /// The verifier must accept no token that is too long for a cookie. So sessions with it make
-    /// none, and a login or a refresh whose claims outgrow the cookie fails before anything is
-    /// stored or used up:
+    /// The verifier must accept no token that is too long for a cookie. Sessions with this verifier
+    /// then issue none. A login or a refresh with too many claims fails before anything is stored
+    /// or used up:
     ///
     /// ```
     /// use std::sync::Arc;
@@ -188,7 +188,7 @@ impl Guard {
     /// ```
     ///
     /// # Errors
-    /// [`CookieError::Limit`] for a verifier that accepts longer tokens than
+    /// [`CookieError::Limit`] if the verifier accepts tokens that are longer than
     /// [`Cookies::MAX_ACCESS_TOKEN_LEN`].
     pub fn cookies(self, cookies: Cookies) -> Result<Self, CookieError> {
         Cookies::check_limit(self.0.verifier.token_len_limit())?;
@@ -197,8 +197,8 @@ impl Guard {
         Ok(Self(Arc::new(admission)))
     }
 
-    /// Lets in handshakes of WebSockets that have the token among their subprotocols, too: the only
-    /// header of a handshake that a page can set. The client offers the token behind
+    /// Also lets in handshakes of WebSockets with the token among their subprotocols, in the only
+    /// header of a handshake that a page can set. The client offers the token after
     /// `kippu.bearer.`, and another subprotocol, which the server selects:
     ///
     /// ```js
@@ -223,7 +223,7 @@ impl Guard {
     /// for another framework calls this.
     ///
     /// # Errors
-    /// The answer to the request.
+    /// The [`Rejection`] to answer the request with.
     pub fn authenticate<C: DeserializeOwned>(
         &self,
         request: &Parts,
@@ -232,13 +232,15 @@ impl Guard {
         Ok(Access::new(token, Arc::clone(&self.0.verifier)))
     }
 
-    /// As [`Guard::authenticate`]; behind a [`RefreshLayer`] it refreshes.
+    /// Verifies the access token of a request, like [`Guard::authenticate`], and refreshes behind a
+    /// [`RefreshLayer`].
     async fn admit<C: DeserializeOwned>(&self, request: &Parts) -> Result<Access<C>, Rejection> {
         let (token, _) = self.admit_by(request, |token| self.0.verifier.verify(token)).await?;
         Ok(Access::new(token, Arc::clone(&self.0.verifier)))
     }
 
-    /// As [`Guard::authenticate_by`]; behind a [`RefreshLayer`] it refreshes.
+    /// Verifies a request, like [`Guard::authenticate_by`], and refreshes behind a
+    /// [`RefreshLayer`].
     async fn admit_by<T>(
         &self,
         request: &Parts,
@@ -251,15 +253,15 @@ impl Guard {
         self.authenticate_by(request, verify)
     }
 
-    /// Refreshes where that can help a request which is rejected, and where it may.
+    /// Refreshes for a rejected request, if a new token can help it and if it may refresh.
     ///
     /// # Errors
-    /// The rejection, or that of the refresh. A request with a refresh token that is refused has
-    /// no token that counts.
+    /// The rejection, or that of the refresh. If the refresh token is refused, the request counts
+    /// as one without a token.
     async fn renew(&self, request: &Parts, rejection: Rejection) -> Result<(), Rejection> {
         let is_curable = match &rejection {
             Rejection::MissingToken => self.0.cookies.is_some(),
-            // A token in the header or among the subprotocols counts alone.
+            // A token in the header or among the subprotocols is not replaced by a cookie.
             Rejection::InvalidToken(_) => matches!(self.credential(request), Ok((_, Some(_)))),
             _ => false,
         };
@@ -277,20 +279,20 @@ impl Guard {
         }
     }
 
-    /// Returns whether a token comes from this guard, or from another one with the same verifier:
-    /// the same keys, for the same audience. An extractor takes such a token from the extensions
-    /// of a request, where a [layer](Guard::layer) has put it, and does not verify it again.
+    /// Returns whether this guard, or another one with the same verifier, has verified a token. An
+    /// extractor takes such a token from the extensions of a request, where a [layer](Guard::layer)
+    /// has put it, and does not verify it again.
     pub fn has_verified<C>(&self, access: &Access<C>) -> bool {
         access.is_verified_by(&self.0.verifier)
     }
 
-    /// Checks that the session of a token has not ended: one read of the store. Handlers of axum
-    /// extract a `Live` instead.
+    /// Checks that the session of a token has not ended, with one read of the store. Handlers of
+    /// axum extract a `Live` instead.
     ///
     /// # Errors
-    /// [`Rejection::Ended`]; [`Rejection::NoSessions`] for a guard that is not one of
-    /// [`Guard::for_sessions`]; [`Rejection::Unavailable`] while the store is away, and
-    /// [`Rejection::Fault`] where it is set up wrongly.
+    /// [`Rejection::Ended`]; [`Rejection::NoSessions`] if the guard was not made with
+    /// [`Guard::for_sessions`]; [`Rejection::Unavailable`] if the store is unavailable, and
+    /// [`Rejection::Fault`] if it is set up wrongly.
     pub async fn check_live<C>(&self, access: &Access<C>) -> Result<(), Rejection> {
         let sessions = self.0.sessions.as_ref().ok_or(Rejection::NoSessions)?;
         Ok(sessions.check_live(&access.session_id, &access.subject).await?)
@@ -307,6 +309,8 @@ impl Guard {
         if cookies.is_some() {
             self.check_origin(request)?;
         }
+        // The form of a token is looked at only after a refusal, so that a valid token costs no
+        // more.
         let verified = verify(token).map_err(|error| match cookies {
             None if !bearer::is_token(token) => bearer::MALFORMED,
             _ => error.into(),
@@ -316,10 +320,9 @@ impl Guard {
 
     /// Runs `login`, and returns the headers that put its tokens into the browser.
     ///
-    /// The login begins only after everything else has been checked: that the guard has cookies,
-    /// and that the request comes from a page of this site ([`Guard::check_origin`]): another one
-    /// would log its visitors into an account of the attacker. So nothing fails after a session has
-    /// been stored.
+    /// The login begins only after all other checks: the guard has cookies, and the request comes
+    /// from a page of this site ([`Guard::check_origin`]). A page of another site could log its
+    /// visitors into an account of the attacker. Nothing fails after a session has been stored.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -335,9 +338,9 @@ impl Guard {
     /// ```
     ///
     /// # Errors
-    /// The answer, with no session stored: [`Rejection::Cookies`] without [`Guard::cookies`],
-    /// [`Rejection::CrossSite`] and [`Rejection::UnknownOrigin`], [`Rejection::Unavailable`]
-    /// without random bytes, and what `login` returned. [`Rejection::Cookies`] after the login only
+    /// [`Rejection::Cookies`] without [`Guard::cookies`], [`Rejection::CrossSite`],
+    /// [`Rejection::UnknownOrigin`], [`Rejection::Unavailable`] without random bytes, and the error
+    /// of `login`: no session was stored. After the login, [`Rejection::Cookies`] is returned only
     /// for tokens of other sessions than the guard's, which may be too long, and for texts that are
     /// not tokens.
     pub async fn set_cookies(
@@ -352,20 +355,20 @@ impl Guard {
         Ok(cookies.set(&request.headers, &tokens, &csrf)?)
     }
 
-    /// Checks that a request which a browser may have sent with its cookies was meant by a page of
-    /// the same site; without [`Guard::cookies`] every request passes. The routes, the extractors
-    /// and [`Guard::set_cookies`] ask by themselves. A login asks before it checks the password,
-    /// too, so that other sites cannot try passwords from the browsers of their visitors.
+    /// Checks that a page of the same site sent a request to which a browser may have added its
+    /// cookies. Without [`Guard::cookies`] every request passes. The routes, the extractors and
+    /// [`Guard::set_cookies`] call this. A login also calls it before it checks the password, so
+    /// that other sites cannot try passwords from the browsers of their visitors.
     ///
     /// # Errors
-    /// [`Rejection::CrossSite`], or [`Rejection::UnknownOrigin`] for a request that does not say
-    /// where it comes from.
+    /// [`Rejection::CrossSite`], or [`Rejection::UnknownOrigin`] if the request does not show which
+    /// site sent it.
     pub fn check_origin(&self, request: &Parts) -> Result<(), Rejection> {
         self.0.cookies.as_ref().map_or(Ok(()), |cookies| csrf::check(cookies, request))
     }
 
-    /// The token that a request is judged by, and the cookies, if it is in one. A browser adds its
-    /// cookies to whatever a page sends; an explicit header is what the client means.
+    /// Returns the token to verify, and the cookies, if it is in one. A header that the client has
+    /// set comes before the cookies, which a browser adds to every request.
     fn credential<'r>(&self, request: &'r Parts) -> Result<(&'r str, Option<&Cookies>), Rejection> {
         let header = bearer::token(&request.headers)?;
         let offered = if self.0.subprotocol_tokens { handshake::token(request)? } else { None };
@@ -376,6 +379,7 @@ impl Guard {
         }
         let cookies = self.0.cookies.as_ref().ok_or(Rejection::MissingToken)?;
         let renewal = Renewal::of(request, &self.0.verifier);
+        // The cookie still has the token that this request's refresh has replaced.
         if let Some(token) = renewal.and_then(Renewal::access_token) {
             return Ok((token, Some(cookies)));
         }

@@ -1,5 +1,5 @@
-//! The sessions of an application, whatever their store: asked whether the session of a token has
-//! ended.
+//! The sessions of an application, without the type of their store, to check whether the session of
+//! a token has ended.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -16,7 +16,7 @@ impl AnySessions {
         Self(sessions)
     }
 
-    /// Checks that a session has not ended: see [`Sessions::check_live`].
+    /// Checks that a session has not ended; see [`Sessions::check_live`].
     pub(super) async fn check_live(
         &self,
         id: &SessionId,

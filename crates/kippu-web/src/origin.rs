@@ -12,11 +12,13 @@ pub(super) fn is_own(origin: &str, authority: &str) -> bool {
     let Some((scheme, of_page)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
         "https" => 443,
+        // An attacker in the network can write a page of any origin with plain HTTP.
         "http" if is_this_machine(of_page) => 80,
         _ => return false,
     };
     match (host_and_port(of_page, default_port), host_and_port(authority, default_port)) {
         (Some((page, port)), Some((asked, asked_port))) => {
+            // RFC 9110 §4.2.3: the case of a host does not matter.
             page.eq_ignore_ascii_case(asked) && port == asked_port
         }
         _ => false,

@@ -1,6 +1,6 @@
-//! The refresh within a request: a handler asks for an access token, and the access cookie of the
-//! request is missing or not valid. The refresh cookie then gets new tokens, for the handler and for
-//! the response. A response that sets the cookies itself keeps its own.
+//! The refresh within a request. If a handler asks for an access token, and the access cookie of
+//! the request is missing or not valid, the refresh cookie is exchanged for new tokens: for the
+//! handler and for the response. If the response sets the cookies itself, it is not changed.
 
 use std::{
     fmt,
@@ -42,7 +42,7 @@ pub(super) struct FreshTokens {
 }
 
 /// A layer of tower that [`SessionRoutes::refresh_layer`](super::SessionRoutes::refresh_layer)
-/// makes: behind it, the extractors, [`GuardLayer`](super::GuardLayer) and the session routes
+/// returns. Behind it, the extractors, [`GuardLayer`](super::GuardLayer) and the session routes
 /// refresh within the request. [The guide](super::refresh_in_requests) says which requests do, and
 /// what a server has to be set to.
 #[derive(Clone)]
@@ -121,36 +121,37 @@ pub(super) struct Renewal(Arc<Slot>);
 struct Slot {
     layer: RefreshLayer,
     renewed: OnceLock<FreshTokens>,
-    /// The head of the response is on its way: new cookies would not reach the browser.
+    /// Whether the head of the response has been sent, so that new cookies cannot reach the
+    /// browser.
     is_answered: AtomicBool,
 }
 
 impl Renewal {
-    /// The refresh of a request, for a guard with the verifier of its layer.
+    /// Returns the refresh of a request, if the guard has the verifier of the layer.
     pub(super) fn of<'r>(request: &'r Parts, verifier: &Arc<AccessVerifier>) -> Option<&'r Self> {
         let renewal = request.extensions.get::<Self>()?;
         Arc::ptr_eq(&renewal.0.layer.0.verifier, verifier).then_some(renewal)
     }
 
-    /// The access token of the refresh, if there was one.
+    /// Returns the access token of the refresh, if there was one.
     pub(super) fn access_token(&self) -> Option<&str> {
         self.0.renewed.get().map(|renewed| &*renewed.access_token)
     }
 
-    /// Refreshes, once for a request. Returns whether it has a new token.
+    /// Refreshes, at most once for a request. Returns whether there is a new token.
     pub(super) async fn renew(&self, request: &Parts) -> Result<bool, Rejection> {
         let Slot { layer, renewed, is_answered } = &*self.0;
         if renewed.get().is_some() || is_answered.load(Ordering::Acquire) {
             return Ok(false);
         }
         let Some(tokens) = layer.0.by.refresh(request).await? else { return Ok(false) };
-        // Two extractors at once have the same refresh token.
+        // Two extractors may refresh at once. Within the grace both get the same refresh token (R2).
         let _ = renewed.set(tokens);
         Ok(true)
     }
 
-    /// Adds the cookies of the refresh to the response, whatever its status: the token in the
-    /// browser is used up. A handler that logs in or out within the request has the last word.
+    /// Adds the cookies of the refresh to the response, whatever its status, because the token in
+    /// the browser is used up. If a handler has set cookies by a login or a logout, they stay.
     fn finish(&self, response: &mut HeaderMap) {
         let Slot { layer, renewed, is_answered } = &*self.0;
         is_answered.store(true, Ordering::Release);

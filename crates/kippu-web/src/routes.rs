@@ -1,5 +1,5 @@
-//! The routes that every application with sessions needs, ready to be mounted: a form or cookies
-//! in, the answers of RFC 6749 out. Caches keep none of the answers.
+//! The routes that every application with sessions needs: a form or cookies in, the responses of
+//! RFC 6749 out. No cache stores the responses.
 
 mod list;
 mod within;
@@ -37,9 +37,8 @@ use super::{
     rejection::Rejection,
 };
 
-/// Routes of sessions, a [tower service](tower_service::Service) that is mounted with
-/// `nest_service`; the login stays the application's. A server without tower calls
-/// [`SessionRoutes::answer`].
+/// The routes of sessions: a [tower service](tower_service::Service) to mount with `nest_service`.
+/// The application has its own login. A server without tower calls [`SessionRoutes::answer`].
 ///
 /// | route | credential | answer |
 /// |---|---|---|
@@ -53,28 +52,29 @@ use super::{
 /// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 where the subject has no such session to end |
 ///
 /// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in
-/// its [cookie](Cookies). A client that sends a form means its token: cookies that the browser adds
-/// to it are ignored. A refresh that is refused clears no cookie: another tab may have logged in
+/// its [cookie](Cookies). If there is a form with a token, the cookies that the browser adds are
+/// ignored. A refresh that is refused clears no cookie, because another tab may have logged in
 /// meanwhile.
 ///
-/// At `/refresh`, a `client_id` has to be that of the session, and a `scope` has to be among the
-/// claim `scope` that `authorize` gives; the answer then has the `scope` of the token, which may be
-/// wider. A client that is refused, with `invalid_grant` or `invalid_scope`, keeps its refresh
-/// token. Clients here are public (RFC 6749 §2.1): a `client_secret` is an `invalid_client`, and
-/// `Authorization: Basic` is not read, which may be for a proxy in front.
+/// At `/refresh`, a `client_id` has to be that of the session, and each requested `scope` has to be
+/// in the claim `scope` that `authorize` returns. The response then has the `scope` of the token,
+/// which may be wider. After `invalid_grant` or `invalid_scope` for one of these two, the refresh
+/// token is not used up. Clients are public (RFC 6749 §2.1): a `client_secret` is an
+/// `invalid_client`, and `Authorization: Basic` is not read, because it may be for a proxy in
+/// front.
 ///
-/// At `/revoke` the form counts alone, and the token proves enough: `client_id` is not needed, and
-/// `token_type_hint` may be wrong. Unlike a logout, it answers with success for an invalid token,
-/// as RFC 7009 §2.2 has it.
+/// At `/revoke` only the form is read, and its token is sufficient: `client_id` is not needed, and
+/// `token_type_hint` may be wrong. Unlike a logout, it answers with success for an invalid token
+/// (RFC 7009 §2.2).
 ///
-/// A logout takes the refresh token of a form, the access token of `Authorization`, and both tokens
-/// of cookies, whatever the refresh cookie is bound to, and ends the session of each. Unlike RFC
-/// 7009 §2.2, it answers with success only when it has ended a session. It clears the cookies of a
-/// page of this site, also where no session was ended; where the store is away it clears nothing,
-/// and the client tries again. A request of another site that has only cookies is a 403.
+/// A logout ends the sessions of the refresh token of a form, of the access token of
+/// `Authorization`, and of both tokens of cookies, whatever the refresh cookie is bound to. Unlike
+/// RFC 7009 §2.2, it answers with success only if it has ended a session. It clears the cookies of
+/// a page of this site, even if no session was ended. If the store is unavailable, it clears
+/// nothing, and the client tries again. A request of another site that has only cookies is a 403.
 ///
-/// Errors are those of RFC 6749 §5.2, with a description that says what the request lacks, and 503
-/// with `Retry-After` while the store is away, upon which a client keeps its token.
+/// Errors are those of RFC 6749 §5.2, with a description of what the request lacks. If the store is
+/// unavailable, the response is a 503 with `Retry-After`, and the client keeps its token.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -111,14 +111,15 @@ use super::{
 pub struct SessionRoutes<S, A>(Arc<Inner<S, A>>);
 
 impl<S: RefreshStore, A> SessionRoutes<S, A> {
-    /// Returns routes over these sessions. `guard` says where tokens are. `authorize` says whether
-    /// the user of a session is still welcome, and with which claims: see [`Sessions::refresh`]. It
-    /// is cloned for each refresh, with what it has captured, for example a pool of connections.
+    /// Returns the routes of these sessions. `guard` determines where tokens may be. `authorize`
+    /// decides whether the user of a session may continue, and with which claims: see
+    /// [`Sessions::refresh`]. It is cloned for each refresh, with what it has captured, for example
+    /// a pool of connections.
     ///
-    /// Where the guard has cookies and verifies by another verifier than that of `sessions`, a
-    /// refresh by cookie answers 500 with [`CookieError::Limit`](super::CookieError::Limit) in the
-    /// log, before the token is used up, unless [`Sessions::max_access_token_len`] fits into a
-    /// cookie.
+    /// If the guard has cookies and another verifier than `sessions`, the longest access token may
+    /// not fit into a cookie ([`Sessions::max_access_token_len`]). A refresh by cookie then answers
+    /// 500, with [`CookieError::Limit`](super::CookieError::Limit) in the log, before the token is
+    /// used up.
     pub fn new<F, C, E>(sessions: Arc<Sessions<S>>, guard: Guard, authorize: A) -> Self
     where
         A: FnOnce(Session) -> F + Clone + Send + Sync + 'static,
@@ -129,9 +130,9 @@ impl<S: RefreshStore, A> SessionRoutes<S, A> {
         Self(Arc::new(Inner { sessions, guard, authorize }))
     }
 
-    /// Answers a request, whose path is that behind the mount: `/refresh`. It is what the service
-    /// does, for a server without tower, and for a body that is not `Send`. A route that takes a form
-    /// reads up to 8 KiB of the body; other routes read nothing.
+    /// Answers a request, like the service, for a server without tower and for a body that is not
+    /// `Send`. The path of the request is the part after the mount, for example `/refresh`. A route
+    /// with a form reads up to 8 KiB of the body. Other routes read nothing.
     pub async fn answer<F, C, E, B>(&self, request: Request<B>) -> Response<String>
     where
         A: FnOnce(Session) -> F + Clone,
@@ -217,8 +218,10 @@ where
             ("sessions", Some(id)) if !id.is_empty() && !id.contains('/') => Method::DELETE,
             _ => return Ok(empty(StatusCode::NOT_FOUND)),
         };
+        // RFC 9110 §9.3.2: HEAD is answered like GET, and the server leaves the body out.
         let is_head = request.method == Method::HEAD && allowed == Method::GET;
         if request.method != allowed && !is_head {
+            // RFC 9110 §15.5.6: a 405 has `Allow`.
             let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
             let allowed = HeaderValue::try_from(allowed.as_str()).expect("a name of letters");
             response.headers_mut().insert(ALLOW, allowed);
@@ -258,7 +261,7 @@ where
             return Err(Refusal::invalid_request(form.missing_token(true)));
         };
         self.guard.check_origin(request)?;
-        // Nothing can fail any more when the token has been used up.
+        // Checked first, because nothing may fail after the token has been used up (R17).
         Cookies::check_limit(self.sessions.max_access_token_len()).map_err(Rejection::from)?;
         let (tokens, _) = self.exchange(token, Asked::of(form)).await?;
         let set = cookies.renew(&request.headers, &tokens, csrf);
@@ -266,7 +269,7 @@ where
         Ok(with(json(StatusCode::OK, &body), set))
     }
 
-    /// Uses a refresh token up for a client that may say which one it is, and what scope it wants.
+    /// Uses a refresh token up, for a client that may send its id and a scope.
     async fn exchange(
         &self,
         token: &str,
@@ -275,6 +278,7 @@ where
         let authorize = self.authorize.clone();
         let mut scope = None;
         let granted = &mut scope;
+        // Within `authorize`: the session has been read, and an error uses nothing up (R9).
         let judged = |session: Session| async move {
             asked.check_client(&session)?;
             let authorized = authorize(session).await.map_err(Into::into)?;
@@ -286,6 +290,8 @@ where
         };
         match self.sessions.refresh(token, judged).await {
             Ok(tokens) => Ok((tokens, scope)),
+            // A misfit is the client's fault. Every other error of `authorize` is that of the
+            // application.
             Err(SessionError::Authorize(error)) => match error.downcast_ref::<Misfit>() {
                 Some(misfit) => Err(misfit.into()),
                 None => Err(SessionError::Authorize(error).into()),
@@ -317,7 +323,7 @@ where
         }
         let mut access_tokens: Vec<&str> = in_header.into_iter().collect();
         let is_explicit = !refresh_tokens.is_empty() || !access_tokens.is_empty();
-        // Cookies count, and are cleared, where a page of this site means it.
+        // Cookies are read and cleared only for a page of this site.
         let mut cookies = None;
         if let Some(known) = self.cookies() {
             let (refresh, access) =
@@ -336,11 +342,13 @@ where
             }
         }
         let is_without = refresh_tokens.is_empty() && access_tokens.is_empty();
+        // A browser may send one token in several places, and each costs a step of the store.
         for tokens in [&mut refresh_tokens, &mut access_tokens] {
             tokens.sort_unstable();
             tokens.dedup();
         }
         let mut ended = false;
+        // If the store fails, the cookies stay, and the client can repeat the logout (R21).
         for token in refresh_tokens {
             ended |= is_ended(self.sessions.logout(token).await)?;
         }
@@ -359,8 +367,8 @@ where
         Ok(cleared(response, cookies))
     }
 
-    /// Warns of a browser that is logged in and sends no refresh cookie here: it was given another
-    /// path.
+    /// Warns about a browser that is logged in and sends no refresh cookie to this path, because
+    /// the cookie has another path.
     fn warn_of_path(&self, request: &Parts) {
         if self.cookies().is_some_and(|cookies| cookies.are_without_refresh(&request.headers)) {
             tracing::warn!(
@@ -378,7 +386,7 @@ impl<S, A> Inner<S, A> {
     }
 }
 
-/// Returns whether a logout has ended the session of its token; an invalid token has none.
+/// Returns whether a logout has ended the session of its token. An invalid token has no session.
 fn is_ended(logout: Result<(), SessionError>) -> Result<bool, SessionError> {
     match logout {
         Ok(()) => Ok(true),

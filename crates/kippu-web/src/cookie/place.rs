@@ -1,5 +1,5 @@
-//! The places of one kind of cookie, and its values in the headers of a request: the current place,
-//! which is written, and those where earlier versions or other settings wrote, which are read.
+//! The places of one kind of cookie, and its values in the headers of a request. The current place
+//! is written. The places of earlier versions and other settings are read.
 
 use http::{HeaderMap, header::COOKIE};
 
@@ -14,13 +14,13 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     pub(super) current: Place,
-    /// Read where the current place has no cookie, the first one first.
+    /// Read in this order if the current place has no cookie.
     pub(super) earlier: Vec<Place>,
 }
 
-/// A cookie that should hold a token, and cannot be read.
+/// Why a cookie that should have a token cannot be read.
 pub(crate) enum Unreadable {
-    /// There are two of the name: one of them may be planted.
+    /// Two cookies have the name. One of them may be planted.
     Several,
     /// It is not text.
     Malformed,
@@ -35,8 +35,8 @@ impl Places {
         [&self.current].into_iter().chain(&self.earlier)
     }
 
-    /// The value of the only cookie. One in the current place hides all others, whatever it holds:
-    /// a script can set the earlier names, and no script can set the current one.
+    /// Returns the value of the only cookie. A cookie in the current place hides all others,
+    /// whatever its value, because a script can set the earlier names but not the current one.
     pub(super) fn the_only<'h>(
         &self,
         headers: &'h HeaderMap,
@@ -44,7 +44,7 @@ impl Places {
         self.iter().find_map(|place| place.the_only(headers).transpose()).transpose()
     }
 
-    /// The texts in all places.
+    /// Returns the texts in all places.
     pub(super) fn texts<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h str> {
         self.iter().flat_map(|place| place.texts(headers))
     }
@@ -64,7 +64,8 @@ impl Place {
         self.values(headers).next().is_some()
     }
 
-    /// The value of the cookie. Two of one name are two credentials: one of them may be planted.
+    /// Returns the value of the cookie. Two cookies of one name are two credentials, of which one
+    /// may be planted.
     pub(super) fn the_only<'h>(
         &self,
         headers: &'h HeaderMap,
@@ -77,16 +78,17 @@ impl Place {
         }
     }
 
-    /// The values that are text, as all tokens are.
+    /// Returns the values that are text, like all tokens.
     pub(super) fn texts<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h str> {
         self.values(headers).filter_map(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The values of all cookies of the name (RFC 6265 §4.2), but for empty ones, which were
-    /// cleared. Other cookies may have anything in them.
+    /// Returns the values of all cookies of the name (RFC 6265 §4.2), except empty ones, which were
+    /// cleared. Other cookies may contain any bytes.
     fn values<'h>(&self, headers: &'h HeaderMap) -> impl Iterator<Item = &'h [u8]> {
         let pairs = headers.get_all(COOKIE).into_iter().flat_map(|header| Pairs(header.as_bytes()));
         pairs.filter_map(|pair| {
+            // Browsers write a space after each semicolon (RFC 6265 §4.2.1).
             let value = pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")?;
             (!value.is_empty()).then_some(value)
         })

@@ -1,4 +1,4 @@
-//! The cookies of a request: the tokens in them, and the tokens that somebody planted told apart.
+//! The cookies of a request: the tokens in them, without the ones that an attacker has planted.
 
 use http::{HeaderMap, header::SET_COOKIE};
 use kippu::{base64url, session::SessionError};
@@ -19,8 +19,8 @@ impl Cookies {
         self.csrf.the_only(headers)
     }
 
-    /// The refresh token that is bound to the CSRF cookie, and that cookie, among whatever else was
-    /// planted beside it.
+    /// Returns the refresh token that is bound to the CSRF cookie, and that cookie. Other refresh
+    /// tokens, which may be planted, are ignored.
     pub(crate) fn refresh<'h>(
         &self,
         headers: &'h HeaderMap,
@@ -43,14 +43,14 @@ impl Cookies {
         Ok(None)
     }
 
-    /// The refresh tokens of all cookies that may hold one, whatever they are bound to: for a
-    /// logout, which only ends what a token proves.
+    /// Returns the refresh tokens of all cookies that may have one, whatever they are bound to. It
+    /// is for a logout, which ends only the session that a token proves.
     pub(crate) fn refresh_tokens<'h>(&self, headers: &'h HeaderMap) -> Vec<&'h str> {
         let values = self.refresh.texts(headers);
         values.map(|value| value.rsplit_once('.').map_or(value, |(token, _)| token)).collect()
     }
 
-    /// As [`refresh_tokens`](Self::refresh_tokens), of access tokens.
+    /// Returns the access tokens of all cookies that may have one.
     pub(crate) fn access_tokens<'h>(&self, headers: &'h HeaderMap) -> Vec<&'h str> {
         self.access.texts(headers).collect()
     }
@@ -73,14 +73,14 @@ impl Cookies {
     }
 }
 
-/// Binds a refresh cookie to the CSRF cookie that it is set with.
+/// Returns the text that binds a refresh cookie to the CSRF cookie of the same response.
 pub(super) fn binding(csrf: &str) -> String {
     let digest = Sha256::new_with_prefix(b"kippu refresh cookie\0").chain_update(csrf).finalize();
     let digest: [u8; 32] = digest.into();
     base64url::encode(digest.first_chunk::<16>().expect("32 bytes begin with 16"))
 }
 
-/// A value for the CSRF cookie of a login.
+/// Returns a new value for the CSRF cookie of a login.
 ///
 /// # Errors
 /// [`SessionError::NoRandomness`].

@@ -1,12 +1,11 @@
-//! The settings of cookies, and what follows from them: the names, the paths and the attribute
-//! `SameSite`.
+//! The settings of cookies, and the names, paths and `SameSite` attributes that result from them.
 
 use super::place::{Place, Places};
 
 /// The settings.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// The name of [`Cookies::named`](super::Cookies::named) and a hyphen, or nothing.
+    /// The name of [`Cookies::named`](super::Cookies::named) and a hyphen, or an empty text.
     pub(super) name: String,
     /// The path of the session routes.
     pub(super) refresh_path: String,
@@ -22,13 +21,15 @@ pub(super) enum SameSite {
     Strict,
     Lax,
     None,
-    /// `None`, in a jar for each site in whose frames the page is.
+    /// `None`, with separate cookies for each site in whose frames the page is.
     Partitioned,
 }
 
 impl Settings {
-    /// The name of a cookie that is written. `prefix` is for secure ones.
+    /// Returns the name of a cookie that is written. `prefix` is for secure cookies.
     pub(super) fn current(&self, prefix: &str, kind: &str) -> String {
+        // Browsers reject a cookie that has one of the prefixes and is not secure (RFC 6265bis
+        // §4.1.3).
         let prefix = if self.is_insecure { "insecure-" } else { prefix };
         let jar = if self.same_site == SameSite::Partitioned { "partitioned-" } else { "" };
         format!("{prefix}{jar}{}{kind}", self.name)
@@ -53,8 +54,8 @@ impl Settings {
         Places::new(current, self.earlier(&[(other, "refresh", other_path), old]))
     }
 
-    /// The places of other settings and of earlier versions: none where cookies of those would not
-    /// be in the same jar, or not be secure.
+    /// Returns the places of other settings and of earlier versions. There are none if the browser
+    /// keeps such cookies apart, or if they are not secure.
     fn earlier(&self, places: &[(&str, &str, &str)]) -> Vec<Place> {
         if !self.reads_old_names || self.same_site == SameSite::Partitioned {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! The headers that set and clear cookies. All that can fail is checked before there are tokens:
-//! what a session can make fits.
+//! The headers that set and clear cookies. Everything that can fail is checked before tokens are
+//! made: every token that a session can issue fits.
 
 use std::time::Duration;
 
@@ -17,14 +17,15 @@ use super::{
 pub(super) const MAX_COOKIE_LEN: usize = 4096;
 
 impl Cookies {
-    /// The headers that put the tokens of a login into the browser, and take the cookies of old
-    /// names out that its request has. `csrf` is [new](super::new_csrf).
+    /// Returns the headers that put the tokens of a login into the browser, and that remove the
+    /// cookies of old names that its request has. `csrf` is [new](super::new_csrf).
     pub(crate) fn set(
         &self,
         request: &HeaderMap,
         tokens: &TokenResponse,
         csrf: &str,
     ) -> Result<SetCookies, CookieError> {
+        // A `;` would end the value and begin an attribute (RFC 6265 §4.1.1).
         let is_token =
             |token: &str| token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         if !is_token(&tokens.access_token) || !is_token(&tokens.refresh_token) {
@@ -37,8 +38,9 @@ impl Cookies {
         }
     }
 
-    /// As [`set`](Self::set), for tokens that sessions made within [the limit](Self::check_limit):
-    /// nothing can fail after a refresh. Other tabs go on with the CSRF token that they have read.
+    /// Returns the headers of [`set`](Self::set) for tokens within [the limit](Self::check_limit),
+    /// so that nothing can fail after a refresh. The CSRF token stays, because other tabs have read
+    /// it.
     pub(crate) fn renew(
         &self,
         request: &HeaderMap,
@@ -51,13 +53,13 @@ impl Cookies {
         // Without an age a cookie ends with the browser (RFC 6265 §5.3).
         let ages = tokens.remembered.then_some([*expires_in, *refresh_expires_in]);
         let mut values = self.headers([access_token, &bound, csrf], ages);
-        // One that another path keeps out of this request is bound to the CSRF cookie of an earlier
-        // login, or is replaced when it comes along.
+        // The request may lack an old cookie because of its path. That cookie is bound to the CSRF
+        // cookie of an earlier login, or it is replaced when a request has it.
         values.extend(self.earlier().filter(|place| place.is_in(request)).map(gone));
         SetCookies { values, expires_in: *expires_in }
     }
 
-    /// The headers that take them out again.
+    /// Returns the headers that remove the cookies.
     pub fn clear(&self) -> SetCookies {
         let zero = Duration::ZERO;
         let mut values = self.headers([""; 3], Some([zero; 2]));
@@ -98,15 +100,17 @@ impl Cookies {
     }
 }
 
-/// Takes a cookie of an earlier name out of the browser.
+/// Returns the header that removes a cookie of an earlier name.
 fn gone(Place { name, path }: &Place) -> HeaderValue {
     header(format!("{name}=; Path={path}; Max-Age=0; Secure; HttpOnly; SameSite=Strict"))
 }
 
-/// A cookie of visible ASCII.
+/// Returns the header of a cookie, which is visible ASCII.
 fn header(cookie: String) -> HeaderValue {
     let mut value =
         HeaderValue::try_from(cookie).expect("tokens, names and paths are visible ASCII");
+    // `Debug` then hides the token, and HTTP/2 keeps it out of its table of headers (RFC 7541
+    // §7.1.3).
     value.set_sensitive(true);
     value
 }
@@ -121,13 +125,13 @@ pub struct SetCookies {
 }
 
 impl SetCookies {
-    /// How long the access token is accepted, for a page that cannot read it and refreshes in time.
-    /// Zero where the cookies are cleared.
+    /// Returns how long the access token is accepted, for a page that cannot read the token and has
+    /// to refresh in time. It is zero if the cookies are cleared.
     pub fn expires_in(&self) -> Duration {
         self.expires_in
     }
 
-    /// Their values, one header each, for servers other than axum.
+    /// Returns the values, one header for each, for servers other than axum.
     pub fn into_values(self) -> impl Iterator<Item = HeaderValue> {
         self.values.into_iter()
     }
@@ -154,8 +158,8 @@ mod tests {
             .unwrap()
     }
 
-    /// All that is checked before a login makes what comes after it fit: the longest names, path,
-    /// key id, lifetimes and access token that there are.
+    /// The checks before a login are enough for the longest names, path, key id, lifetimes and
+    /// access token.
     #[tokio::test]
     async fn the_longest_cookies_fit() {
         let mut tokens = sessions().login("alice", &NoClaims {}).await.unwrap();

@@ -16,6 +16,7 @@ impl<S: RefreshStore, A> Inner<S, A> {
     pub(super) async fn list(&self, request: &Parts) -> Result<Response<String>, Refusal> {
         let (token, _) = self.live(request).await?;
         let query = request.uri.query().unwrap_or_default();
+        // The text of a position needs no encoding in a URL, so it is not decoded.
         let page = match query.split('&').find_map(|pair| pair.strip_prefix("after=")) {
             None => self.sessions.list(&token.subject).await?,
             Some(after) => match after.parse() {
@@ -38,11 +39,12 @@ impl<S: RefreshStore, A> Inner<S, A> {
         if !self.sessions.logout_session(&token.subject, &id).await? {
             return Ok(empty(StatusCode::NOT_FOUND));
         }
+        // The browser is logged out only if the session is its own.
         let response = empty(StatusCode::NO_CONTENT);
         Ok(cleared(response, cookies.filter(|_| id == token.session_id)))
     }
 
-    /// The access token of a session that has not ended, and the cookies, if it is in one.
+    /// Returns the access token of a session that has not ended, and the cookies, if it is in one.
     pub(super) async fn live(
         &self,
         request: &Parts,
