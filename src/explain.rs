@@ -182,6 +182,7 @@ impl Explanation {
                 self.note(SEGMENTS, segments)?
             }
         };
+        // The steps of `Segments::check_header`, which stops at the first error.
         let read = segments.with_header(|header| {
             self.note(HEADER, Ok(()));
             self.note(EXTENSIONS, jws::check_extensions(header));
@@ -204,6 +205,7 @@ impl Explanation {
         // would not check it either.
         let now = self.note(CLOCK, validation.now().ok_or(DecodeError::NoClock))?;
         self.note(KEY_TIME, signer.check_time(now));
+        // The table of `Validation::check`, so that both make the same checks.
         for (claim, check) in CHECKS {
             let result = check(validation, &claims, now).map_err(DecodeError::from);
             self.note_value(claim.as_str(), validation.value(&claims, claim).is_some(), result);

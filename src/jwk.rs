@@ -234,6 +234,8 @@ impl Jwk {
         let purpose = if self.signs { r#""use":"sig""# } else { r#""key_ops":["verify"]"# };
         let public =
             alloc::format!(r#"{{"kty":"oct",{purpose},"alg":"{}",{kid}"k":""#, self.algorithm);
+        // Joined and not formatted: the buffer of a formatter grows, and would leave copies of the
+        // secret.
         let k = base64url::encode_secret(&self.secret);
         concatenated(&[&public, &k, "\"}"])
     }

@@ -340,6 +340,7 @@ pub(crate) fn random_secret(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, 
 /// Most secrets are not key files. The function looks at every byte in the same way and branches
 /// only after the last one, so that its timing does not depend on the secret.
 pub(crate) fn key_file_format(secret: &[u8]) -> Option<&'static str> {
+    // Anywhere in the text: RFC 7468 §2 permits data before the first block.
     let pem = holds(secret, b"-----BEGIN ");
     let openssh =
         begins(secret, &[b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2"]);

@@ -80,11 +80,8 @@ const TEXT: &str = "it looks like text: if its characters are the secret, Key::n
 
 fn advice_on_symbols(line: &str) -> &'static str {
     let is_separator = |c: char| c.is_whitespace() || c == ':';
-    let symbols: String = line.chars().filter(|c| !c.is_whitespace()).collect();
-    let symbols = Zeroizing::new(symbols);
-    let digits: String =
-        line.strip_prefix("0x").unwrap_or(line).chars().filter(|c| !is_separator(*c)).collect();
-    let digits = Zeroizing::new(digits);
+    let symbols = without(line, char::is_whitespace);
+    let digits = without(line.strip_prefix("0x").unwrap_or(line), is_separator);
     // Fewer digits may be a number or a word.
     let is_hex = digits.len() >= 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     if is_hex && digits.len() % 2 == 1 {
@@ -106,6 +103,14 @@ fn advice_on_symbols(line: &str) -> &'static str {
     } else {
         "it looks like base64 with a symbol missing or wrong: copy it again"
     }
+}
+
+/// Returns the text without some characters. It may be a secret: a string that grows would leave
+/// copies behind.
+fn without(text: &str, is_removed: impl Fn(char) -> bool) -> Zeroizing<String> {
+    let mut rest = Zeroizing::new(String::with_capacity(text.len()));
+    rest.extend(text.chars().filter(|c| !is_removed(*c)));
+    rest
 }
 
 fn has_space(line: &str) -> bool {

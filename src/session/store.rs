@@ -258,6 +258,7 @@ impl fmt::Display for StoreError {
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         let source: &(dyn Error + 'static) = self.source.as_deref()?;
+        // Without a message, `Display` prints the source, so that only its causes are left.
         if self.message.is_some() { Some(source) } else { source.source() }
     }
 }

@@ -168,6 +168,7 @@ impl<S: RefreshStore> Model<'_, S> {
 
     async fn insert(&mut self) -> Verdict {
         let known = self.session()?;
+        // A quarter of the inserts repeat an id, as a driver does after a lost answer.
         let id =
             if self.random.below(4) == 0 { known.id } else { SessionId::generate(&known.subject)? };
         let absolute = self.lifetime().max(if self.stage.keeps { MILLI } else { ABSOLUTE });
@@ -224,6 +225,8 @@ impl<S: RefreshStore> Model<'_, S> {
         let known = self.session()?;
         let id = known.id;
         let current = self.held.get(&id).map_or(0, |session| session.generation);
+        // Half of the tokens are current. The others are retries, reuses and tokens ahead of the
+        // store.
         let generation = match self.random.below(20) {
             0..=9 => current,
             10..=14 => current.saturating_sub(1),

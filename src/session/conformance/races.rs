@@ -157,6 +157,8 @@ async fn rotate_and_revoke<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let session = stage.logged_in().await?;
         let (at, reason) = (stage.at(HOUR), RevokeReason::Logout);
         let mut steps: Vec<_> = presentations(stage, &session, 0, 16).collect();
+        // Among the rotations, so that some steps come before the first revocation and some after
+        // it.
         for place in [3, 8, 13] {
             steps.insert(place, Step::Revoke(session.id, reason, at));
         }
@@ -268,6 +270,7 @@ async fn login_and_revoke_subject<S: RefreshStore>(stage: &Stage<S>) -> Verdict 
             let Step::Insert(InsertRequest { session, .. }) = step else { continue };
             let after = stored(stage, session).await?;
             let ended = SessionRecord { revoked: Some(Revoked { at, reason }), ..session.clone() };
+            // A login comes before a logout or after it. It is never half of both.
             ensure(after == *session || after == ended, || {
                 format!("a login became something else: {after:?}")
             })?;
@@ -301,6 +304,7 @@ async fn reuse_and_rotate<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let reason = after.revoked.map(|revoked| revoked.reason);
         same("the revocation after a reuse", &reason, &Some(RevokeReason::Reuse))?;
         tally.only_revoked_for(RevokeReason::Reuse)?;
+        // The first old token revokes the session. The others find it revoked.
         same("how many of 16 were answered Reused", &tally.reused, &1)?;
         tally.one_went_on_at_most(&session, &after)?;
     }
@@ -370,6 +374,7 @@ async fn two_purgers<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         same_record("a live session that rotated beside purgers", stored.as_ref(), &live)?;
         // The sessions that each purge left to the other.
         counted += stage.purge(end, 1000).await?;
+        // Two purges may choose the same session, but only one of them removes it.
         same("how many of 12 sessions were counted as purged", &counted, &12)?;
         for session in &over {
             stage.lacks("a session that was purged", &session.id).await?;
@@ -384,6 +389,8 @@ async fn insert_twice<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
         let steps: Vec<_> = (0..8)
             .map(|index| {
                 let rotated_at = stage.at(GRACE + Duration::from_millis(index));
+                // Different records with one id, so that the stored one shows which request was the
+                // first.
                 let label = Some(format!("insert {index}"));
                 let session = SessionRecord { label, rotated_at, ..session.clone() };
                 Step::Insert(InsertRequest::new(session))
