@@ -1,5 +1,5 @@
-//! The answers of kippu-web as responses of actix-web: tokens, cookies, and the errors of RFC 6749
-//! and RFC 6750.
+//! The responses of kippu-web as responses of actix-web: tokens, cookies, and the errors of RFC
+//! 6749 and RFC 6750.
 
 use std::{error::Error, fmt};
 
@@ -14,8 +14,8 @@ use actix_web::{
 use kippu::session::{SessionError, TokenResponse};
 use kippu_web::SetCookies;
 
-/// Why a request is not let in: [`kippu_web::Rejection`] as an error of actix-web. Everything that
-/// becomes a `kippu_web::Rejection` becomes this, too, so that `?` works in a handler.
+/// Why a request is not let in: [`kippu_web::Rejection`] as an error of actix-web. Every type that
+/// converts into `kippu_web::Rejection` converts into this one, so that `?` works in a handler.
 ///
 /// ```
 /// use actix_web::HttpResponse;
@@ -67,8 +67,8 @@ impl ResponseError for Rejection {
     }
 }
 
-/// The answer to a login or a refresh that has failed (RFC 6749 §5.2), as
-/// [`kippu_web::GrantError`] has it.
+/// The response to a login or a refresh that has failed (RFC 6749 §5.2): [`kippu_web::GrantError`]
+/// as an error of actix-web.
 #[derive(Debug)]
 pub struct GrantError(Rejection);
 
@@ -100,8 +100,8 @@ impl ResponseError for GrantError {
     }
 }
 
-/// The answer to a login or a refresh that has succeeded (RFC 6749 §5.1): the tokens as JSON, which
-/// no cache keeps.
+/// The response to a login or a refresh that has succeeded (RFC 6749 §5.1): the tokens as JSON,
+/// which no cache stores.
 ///
 /// ```
 /// use actix_web::web::Data;
@@ -125,7 +125,7 @@ impl Responder for Tokens {
 }
 
 /// Adds the headers of [`Guard::set_cookies`](crate::Guard::set_cookies) or
-/// [`Cookies::clear`](crate::Cookies::clear) to a response, which no cache may keep then.
+/// [`Cookies::clear`](crate::Cookies::clear) to a response, which no cache may then store.
 pub fn with_cookies(response: impl Into<HttpResponse>, cookies: SetCookies) -> HttpResponse {
     let mut response = response.into();
     let headers = response.headers_mut();

@@ -1,5 +1,4 @@
-//! Extractors for handlers: the access token of the request, verified, or the rejection that is
-//! sent instead.
+//! Extractors for handlers: the verified access token of the request, or the rejection.
 
 use std::{
     future::{Ready, ready},
@@ -17,9 +16,9 @@ use super::{answer::Rejection, head::Head};
 /// The verified access token of a request: [`kippu_web::Access`] as an extractor. The application
 /// has the [`Guard`] as `Data<Guard>`.
 ///
-/// **Not `Option<Access<C>>`**: actix-web makes `None` of every error, also of an expired token,
-/// and the client does not learn that it has to refresh. [`Optional<Access<C>>`](Optional) is
-/// `None` only for a request without a token.
+/// **Do not use `Option<Access<C>>`.** actix-web converts every error into `None`, even that of an
+/// expired token, and the client does not learn that it has to refresh.
+/// [`Optional<Access<C>>`](Optional) is `None` only for a request without a token.
 ///
 /// ```
 /// use kippu_actix::{Access, Rejection, Scoped};
@@ -40,7 +39,7 @@ use super::{answer::Rejection, head::Head};
 #[derive(Debug)]
 pub struct Access<C>(pub kippu_web::Access<C>);
 
-// As those of kippu_web::Access, with an error that is a response of actix-web.
+// Repeats the methods of `kippu_web::Access`, whose error is not a response of actix-web.
 impl<C> Access<C> {
     /// Requires that the user authenticated at most `max_age` ago; see
     /// [`kippu_web::Access::require_recent`].
@@ -51,7 +50,7 @@ impl<C> Access<C> {
         Ok(self.0.require_recent(max_age)?)
     }
 
-    /// Requires a token with `scope` among its scopes.
+    /// Requires that `scope` is among the scopes of the token.
     ///
     /// # Errors
     /// 403 `insufficient_scope` (RFC 6750 §3.1).
@@ -87,9 +86,9 @@ impl<C: DeserializeOwned + 'static> FromRequest for Access<C> {
     }
 }
 
-/// The verified access token of a session that has not ended: the extractor reads the store once,
-/// whatever store that is. The application's guard is one of [`Guard::for_sessions`]; any other
-/// rejects every request.
+/// The verified access token of a session that has not ended. The extractor reads the store once.
+/// The application's guard has to be made with [`Guard::for_sessions`]; any other guard rejects
+/// every request.
 ///
 /// ```
 /// use kippu::session::NoClaims;
@@ -131,8 +130,8 @@ impl<C: DeserializeOwned + 'static> FromRequest for Live<C> {
     }
 }
 
-/// `Optional<Access<C>>` or `Optional<Live<C>>`: `None` for a request without a token. An invalid
-/// token is rejected all the same, unlike with `Option`.
+/// `Optional<Access<C>>` or `Optional<Live<C>>` is `None` for a request without a token. Unlike
+/// with `Option`, an invalid token is rejected.
 ///
 /// ```
 /// use kippu::session::NoClaims;
@@ -170,7 +169,7 @@ fn guard(request: &HttpRequest) -> Result<&Guard, Rejection> {
     Ok(guard.ok_or(kippu_web::Rejection::NoGuard(missing))?)
 }
 
-/// The token that a middleware of the same verifier has found, or else that of the request.
+/// Returns the token that a middleware with the same verifier has verified, or that of the request.
 fn admitted<C>(request: &HttpRequest, guard: &Guard) -> Result<Access<C>, Rejection>
 where
     C: DeserializeOwned + 'static,

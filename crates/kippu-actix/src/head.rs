@@ -1,4 +1,4 @@
-//! A request of actix-web in, its head with the types of `http` 1 out, which kippu-web judges.
+//! A request of actix-web in, its head with the types of `http` 1 out, which kippu-web checks.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,7 @@ use std::{
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request::Parts};
 
-/// The head of a request with the types of `http` 1, for everything of [`kippu_web`] that takes
+/// The head of a request with the types of `http` 1, for the functions of [`kippu_web`] that take
 /// one: [`Guard::set_cookies`](crate::Guard::set_cookies),
 /// [`Guard::check_origin`](crate::Guard::check_origin), [`login_from`](crate::login_from). It is an
 /// extractor, and dereferences to [`Parts`].
@@ -56,7 +56,7 @@ impl From<&HttpRequest> for Head {
         let mut headers = HeaderMap::with_capacity(request.headers().len());
         for (name, value) in request.headers() {
             let name = HeaderName::from_bytes(name.as_str().as_bytes());
-            // Version 1 accepts no quotation mark in a name. kippu-web reads no header of such a
+            // Version 1 rejects a quotation mark in a name. kippu-web reads no header with such a
             // name.
             let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.as_bytes())) else {
                 continue;

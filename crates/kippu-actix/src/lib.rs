@@ -1,6 +1,6 @@
 //! The login of [`kippu`] in actix-web 4: a request with an access token in, its claims out, or the
-//! answer that RFC 6750 has for it. The crate [`kippu_web`] decides which requests are accepted,
-//! and writes the answers, as it does for axum, hyper and tonic.
+//! response that RFC 6750 defines. The crate [`kippu_web`] decides which requests are accepted, and
+//! writes the responses, like for axum, hyper and tonic.
 //!
 //! ```
 //! use actix_web::{App, HttpServer, web::{self, Data}};

@@ -1,5 +1,5 @@
-//! A guard for a whole application or a scope: requests with a valid token, and those of exempt
-//! paths, go on to the services behind it; all others are answered here.
+//! A guard for a whole application or a scope. Requests with a valid token, and those of exempt
+//! paths, go on to the services behind it. The guard answers all others.
 
 use std::{
     future::{Ready, ready},
@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 
 use super::{answer::Rejection, extract::Access, head::Head};
 
-/// A middleware that requires what a [`GuardLayer`] requires: a valid access token, a scope, a live
-/// session, a recent authentication. It goes around an application, a scope or a resource.
+/// A middleware with the rules of a [`GuardLayer`]: a valid access token, and if set a scope, a
+/// live session or a recent authentication. It wraps an application, a scope or a resource.
 ///
 /// ```
 /// use actix_web::{App, web};
@@ -43,7 +43,7 @@ use super::{answer::Rejection, extract::Access, head::Head};
 /// }
 /// ```
 ///
-/// The [`Access`] is in the extensions of the request. The extractors take it from there, where the
+/// The [`Access`] is in the extensions of the request. The extractors take it from there if the
 /// guard of the application has the same verifier.
 ///
 /// # Order

@@ -13,8 +13,9 @@ use kippu_web::SessionRoutes;
 use super::{answer::response, head::Head};
 
 /// Mounts [`SessionRoutes`] at `path`, which is also the path of
-/// [`Cookies::new`](crate::Cookies::new): a scope, around which middleware can go. The scope
-/// answers every path below `path`: register a route there, for example `/auth/login`, before it.
+/// [`Cookies::new`](crate::Cookies::new). It returns a scope, which middleware can wrap. The scope
+/// answers every path below `path`. To add a route there, for example `/auth/login`, register it
+/// before the scope.
 ///
 /// The crate does not refresh within requests: `RefreshLayer` of kippu-web is a layer of tower.
 ///
@@ -73,8 +74,8 @@ where
     web::scope(path.trim_end_matches('/')).default_service(web::to(answer))
 }
 
-/// The head of a request, with the path behind that of the scope as the client has written it:
-/// actix-web decodes the path that it routes by.
+/// Returns the head of a request. Its path is the part after that of the scope, as the client has
+/// written it, because actix-web decodes the path for its routing.
 fn below_mount(request: &HttpRequest) -> Parts {
     let Head(mut head) = request.into();
     let segments = request.match_info().unprocessed().matches('/').count();

@@ -1,7 +1,8 @@
 //! Secrets Manager by an agent on this machine, over HTTP: the Secrets Manager Agent, or the Lambda
 //! extension.
 //!
-//! Refused: a redirect, an answer larger than a secret. No proxy of the environment is asked.
+//! A redirect is refused, and so is an answer that is larger than a secret. The proxy settings of
+//! the environment are ignored.
 
 use std::{
     env, fmt, fs,
@@ -23,9 +24,9 @@ use crate::{
     version::{Label, Version},
 };
 
-/// The keys in a secret of AWS Secrets Manager, by the [Secrets Manager Agent] or the [AWS
-/// Parameters and Secrets Lambda Extension] on this machine: over plain HTTP on localhost, without
-/// the SDK and without credentials in this process.
+/// The keys in a secret of AWS Secrets Manager, read through the [Secrets Manager Agent] or the
+/// [AWS Parameters and Secrets Lambda Extension] on this machine. The source uses plain HTTP on
+/// localhost, without the SDK and without credentials in this process.
 ///
 /// The labels, the forms of a secret and its `kid` are those of
 /// [`SecretsManager`](crate::rotation).
@@ -45,19 +46,21 @@ use crate::{
 ///
 /// Each request has the header `X-Aws-Parameters-Secrets-Token`. Its value is the first of the
 /// environment variables `AWS_TOKEN`, `AWS_SESSION_TOKEN` and `AWS_CONTAINER_AUTHORIZATION_TOKEN`,
-/// as the agent takes them; where none is set, the content of `/var/run/awssmatoken`, which the
-/// agent's install script writes. [`token_file`](Self::token_file) names another file. A file is
-/// read at each load: the agent makes a new token when it starts.
+/// in the order of the agent. If none is set, it is the content of `/var/run/awssmatoken`, which
+/// the agent's install script writes. [`token_file`](Self::token_file) names another file. A file
+/// is read at each load, because the agent makes a new token when it starts.
 ///
 /// # The cache
 ///
-/// As delivered, agent and extension cache each label for 300 seconds (`ttl_seconds`,
-/// `SECRETS_MANAGER_TTL`). A rotation has to wait for longer than that before it promotes a
-/// version, or use [`refresh_now`](Self::refresh_now).
+/// By default the agent and the extension cache each label for 300 seconds (`ttl_seconds`,
+/// `SECRETS_MANAGER_TTL`). A rotation has to wait longer than that before it promotes a version, or
+/// use [`refresh_now`](Self::refresh_now).
 ///
-/// It is written by the documents of AWS, and tested against a server that answers as these say. It
-/// was tried with the Secrets Manager Agent 2.1.0 in front of moto, and not with AWS itself, nor
-/// with the Lambda extension.
+/// # What was tested
+///
+/// The source follows the documents of AWS, and is tested against a server that does so, too. It
+/// was tried with the Secrets Manager Agent 2.1.0 in front of moto. It was not tried with AWS
+/// itself, or with the Lambda extension.
 ///
 /// [Secrets Manager Agent]: https://docs.aws.amazon.com/secretsmanager/latest/userguide/secrets-manager-agent.html
 /// [AWS Parameters and Secrets Lambda Extension]: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieving-secrets_lambda.html
@@ -73,22 +76,21 @@ pub struct SecretsManagerAgent {
 source_options!(SecretsManagerAgent);
 
 impl SecretsManagerAgent {
-    /// The port of agent and extension as delivered.
+    /// The default port of the agent and the extension.
     pub const PORT: u16 = 2773;
 
-    /// Where the agent's install script has the token written.
+    /// The file into which the agent's install script writes the token.
     const TOKEN_FILE: &'static str = "/var/run/awssmatoken";
 
-    /// In this order, as the agent looks for them.
+    /// In the order in which the agent reads them.
     const TOKEN_VARIABLES: [&'static str; 3] =
         ["AWS_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 
-    /// The keys in the secret of this name or ARN. The lifetime is that of the tokens that it
-    /// signs: its `AWSPREVIOUS` version verifies for so long, and ten minutes more, after this
-    /// source has first seen it as the previous one.
+    /// Returns a source of the keys in the secret with this name or ARN. `token_lifetime` is that
+    /// of the tokens that the keys sign. The `AWSPREVIOUS` version verifies for this lifetime plus
+    /// ten minutes, after this source has first seen it as the previous one.
     pub fn new(secret_id: impl Into<String>, token_lifetime: Duration) -> Self {
-        // A proxy of the environment is not for this machine, and a redirect would take the token
-        // along.
+        // A proxy of the environment is meant for other hosts, and a redirect would receive the token.
         let config = Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
@@ -113,15 +115,15 @@ impl SecretsManagerAgent {
         self
     }
 
-    /// Takes the token from this file, and not from the environment.
+    /// Reads the token from this file instead of the environment.
     #[must_use]
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token_file = Some(path.into());
         self
     }
 
-    /// Asks the Secrets Manager Agent not to answer from its cache (`refreshNow`): each load is
-    /// three requests to AWS. The documents of the Lambda extension have no such parameter.
+    /// Asks the Secrets Manager Agent not to answer from its cache (`refreshNow`), so that each
+    /// load is three requests to AWS. The documents of the Lambda extension have no such parameter.
     #[must_use]
     pub fn refresh_now(mut self) -> Self {
         self.refreshes = true;
@@ -176,7 +178,7 @@ impl SecretsManagerAgent {
     }
 }
 
-/// Secrets have up to 64 KiB, which base64 or JSON's escapes make longer.
+/// A secret has up to 64 KiB. Base64 or the escapes of JSON make it longer.
 const LIMIT: u64 = 512 * 1024;
 
 impl KeySource for SecretsManagerAgent {
@@ -202,8 +204,8 @@ impl fmt::Debug for SecretsManagerAgent {
     }
 }
 
-/// The file that the caller named, or the variable, or the file of the install script. A variable
-/// may name a file.
+/// Returns the token of the caller's file, or of a variable, or of the install script's file. A
+/// variable may also name a file.
 fn token(
     named: Option<PathBuf>,
     from_environment: impl FnOnce() -> Option<String>,
@@ -225,7 +227,7 @@ fn token(
     }
 }
 
-/// The answer of `GetSecretValue`, as agent and extension pass it on.
+/// The answer of `GetSecretValue`, which the agent and the extension pass on.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SecretValue {
@@ -236,7 +238,7 @@ struct SecretValue {
 
 fn version(secret: &str, body: &[u8]) -> Result<Version, SecretsManagerError> {
     let lacks = |missing| SecretsManagerError::Incomplete { secret: secret.to_owned(), missing };
-    // serde's errors quote what they read.
+    // The errors of serde quote their input.
     let value: SecretValue = serde_json::from_slice(body)
         .map_err(|_| lacks("JSON object, as GetSecretValue returns it"))?;
     let content = match (value.secret_string, value.secret_binary) {
@@ -250,7 +252,7 @@ fn version(secret: &str, body: &[u8]) -> Result<Version, SecretsManagerError> {
     Ok(Version { id, content: content.into() })
 }
 
-/// A refusal of AWS, as the agent passes it on, or one of the agent itself.
+/// A refusal of AWS, which the agent passes on, or one of the agent itself.
 #[derive(Deserialize)]
 struct Refusal {
     #[serde(rename = "__type")]
@@ -259,13 +261,14 @@ struct Refusal {
     message: Option<String>,
 }
 
-/// `None` says that the secret has no version with the label.
+/// Converts a refusal, or returns `None` if the secret has no version with the label.
 fn refused(secret: &str, status: u16, body: &[u8]) -> Option<SecretsManagerError> {
     if let Ok(Refusal { code, message }) = serde_json::from_slice(body) {
         let code = code.rsplit('#').next().unwrap_or_default();
         return SecretsManagerError::of_code(secret, code, message.as_deref());
     }
-    // The documents of the extension show no refusal. One that has the code of AWS says the same.
+    // The documents of the extension do not define a refusal. The code of AWS in any other form of
+    // answer is taken to mean the same.
     if body.windows(NOT_FOUND.len()).any(|window| window == NOT_FOUND) {
         return None;
     }

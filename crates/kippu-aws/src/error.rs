@@ -1,7 +1,6 @@
-//! Why Secrets Manager gives no keys, in the words of an operator: which secret, what was answered,
-//! what to do.
+//! Why Secrets Manager returns no keys, for the operator: the secret, the fault, and what to do.
 //!
-//! No error shows a secret, a token or a response. A message of the service is shown where it
+//! No error shows a secret, a token or a response. A message of the service is shown only if it
 //! cannot repeat the request.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
@@ -26,7 +25,7 @@ pub enum SecretsManagerError {
         /// The name or ARN.
         secret: String,
     },
-    /// The permissions are not enough.
+    /// The permissions are not sufficient.
     #[error(
         "access to the secret {secret:?} is denied: {message}. Allow secretsmanager:GetSecretValue on its ARN, and \
          kms:Decrypt on its key if that is not aws/secretsmanager"
@@ -45,7 +44,7 @@ pub enum SecretsManagerError {
     Credentials {
         /// The name or ARN.
         secret: String,
-        /// The code of the service, or the status where it gave none.
+        /// The code of the service, or the status if there is no code.
         code: String,
     },
     /// The secret is in a state in which it cannot be read, for example marked for deletion.
@@ -91,15 +90,15 @@ pub enum SecretsManagerError {
         /// The deadline of one load.
         deadline: Duration,
     },
-    /// No request could be made, or no answer be read.
+    /// The request could not be made, or the answer could not be read.
     #[error("Secrets Manager cannot be asked for the secret {secret:?}: {reason}")]
     Unreachable {
         /// The name or ARN.
         secret: String,
-        /// Why not, up to 300 characters.
+        /// The reason, up to 300 characters.
         reason: String,
     },
-    /// The agent wants another token in its header.
+    /// The agent refuses the token.
     #[error(
         "the agent refuses the token for the secret {secret:?}: give it the agent's own by token_file, or by AWS_TOKEN or \
          AWS_SESSION_TOKEN in the environment of both"
@@ -137,7 +136,7 @@ pub enum SecretsManagerError {
         /// `is not a JSON object, which would have the field`, for example.
         problem: &'static str,
     },
-    /// An older version was answered as `AWSCURRENT` after a newer one.
+    /// Secrets Manager has returned an older version as `AWSCURRENT` after a newer one.
     #[error(
         "the version {found} of the secret {secret:?} was answered as AWSCURRENT after the newer {known}: the answer is \
          stale, or the label was moved back by hand. It is believed if it lasts for {} minutes, and after a restart",
@@ -150,7 +149,7 @@ pub enum SecretsManagerError {
         found: String,
         /// The version that was AWSCURRENT before.
         known: String,
-        /// For how long such answers are refused.
+        /// How long such answers are refused.
         believed_after: Duration,
     },
     /// Two versions have keys with one id and different secrets.
@@ -190,7 +189,7 @@ impl SecretsManagerError {
                 Self::AccessDenied { secret, message: message() }
             }
             "InvalidRequestException" => Self::InvalidRequest { secret, message: message() },
-            // Their messages repeat the headers of the request, a session's token among them.
+            // Their messages repeat the headers of the request, which may have the token of a session.
             "UnrecognizedClientException"
             | "InvalidSignatureException"
             | "SignatureDoesNotMatch"
@@ -212,7 +211,7 @@ impl SecretsManagerError {
     }
 }
 
-/// A text of the service, made fit for a log: up to 300 characters, without control characters.
+/// Makes a text of the service fit for a log: up to 300 characters, without control characters.
 pub(crate) fn bounded(text: &str) -> String {
     const LIMIT: usize = 300;
     let end = text.char_indices().nth(LIMIT).map_or(text.len(), |(end, _)| end);

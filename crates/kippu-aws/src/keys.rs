@@ -1,9 +1,9 @@
-//! The three labels of a rotation: what is answered about them in, the keys and their roles out.
-//! Refused: an older current version after a newer one, until it has lasted; one `kid` for two
-//! secrets.
+//! The three labels of a rotation: the versions with these labels in, the keys and their roles out.
+//! Refused are an older current version after a newer one, until it has been answered for some
+//! time, and one `kid` for two secrets.
 //!
-//! Secrets Manager moves a version from AWSPENDING to AWSCURRENT to AWSPREVIOUS, and answers about
-//! one label at a time.
+//! Secrets Manager moves a version from AWSPENDING to AWSCURRENT to AWSPREVIOUS. A request returns
+//! the version with one label.
 
 use std::{collections::HashMap, thread, time::Duration};
 
@@ -16,12 +16,12 @@ use crate::{
     version::{Label, Version},
 };
 
-/// How long an answer may be stale: the cache of the Secrets Manager Agent and of the Lambda
-/// extension keeps one for five minutes as delivered, and another server may learn of a change that
-/// much later than this one.
+/// How long an answer may be stale. By default the Secrets Manager Agent and the Lambda extension
+/// cache an answer for five minutes, and another server may notice a change five minutes after this
+/// one.
 pub(crate) const STALE: Duration = Duration::from_secs(600);
 
-/// The versions that have the labels. One may have several.
+/// The versions with the labels. A version may have several labels.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) pending: Option<Version>,
@@ -30,8 +30,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Asks for the labels in the order in which a version passes through them: one that moves on
-    /// meanwhile is seen twice, and none is missed.
+    /// Reads the labels in the order in which a version passes through them. A version that moves
+    /// on meanwhile is read twice, and no version is missed.
     pub(crate) fn ask(
         secret: &str,
         mut read: impl FnMut(Label) -> Result<Option<Version>, SecretsManagerError>,
@@ -52,9 +52,9 @@ impl Answer {
         }
     }
 
-    /// Whether the current version is the previous one, and no other is there: then AWSCURRENT has
-    /// moved to a version that this answer does not have. Someone may also have set the labels so:
-    /// the answer is taken when it lasts.
+    /// Returns whether the current version is also the previous one, without another version. Then
+    /// AWSCURRENT has probably moved to a version that this answer does not have. An operator may
+    /// also have set the labels like this, so the answer is accepted if it stays the same.
     fn lacks_a_version(&self) -> bool {
         let is_current = |version: &Option<Version>| {
             version.as_ref().is_some_and(|version| version.id == self.current.id)
@@ -66,17 +66,17 @@ impl Answer {
 /// The versions that a source has seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// The version that was current last, and those that were before it, the latest last.
+    /// The version that was last seen as the current one, and the ones before it, the latest last.
     current: Option<String>,
     superseded: Vec<String>,
-    /// The previous version, and when it was first seen as that.
+    /// The previous version, and the time at which it was first seen as the previous one.
     previous: Option<(String, NumericDate)>,
-    /// The versions that were pending, each with when it was last seen.
+    /// The versions that were pending, each with the time at which it was last seen.
     pending: Vec<(Version, NumericDate)>,
     stale_since: Option<NumericDate>,
 }
 
-/// The versions, each with its role.
+/// The versions with their roles.
 #[derive(Debug)]
 pub(crate) struct Roles {
     current: Version,
@@ -84,14 +84,15 @@ pub(crate) struct Roles {
     retired: Option<(Version, NumericDate)>,
 }
 
-/// More than the versions that a label may go back to.
+/// The number of earlier versions that are remembered. It is more than a label goes back.
 const MAX_SUPERSEDED: usize = 16;
 
 impl Memory {
-    /// Notes an answer of the time `now`. A version that is pending is accepted, and so is one that
-    /// was within [`STALE`] and has not been seen further on: it may be current where this answer
-    /// is too old to show it. The previous one retires `token_lifetime` and [`STALE`] after it was
-    /// first seen as that.
+    /// Records an answer of the time `now`, and returns the roles. A pending version is accepted.
+    /// So is a version that was pending within [`STALE`] and has not been seen with another label
+    /// since: it may be the current one already, and this answer may be too old to show it. The
+    /// previous version retires `token_lifetime` plus [`STALE`] after it was first seen as the
+    /// previous one.
     pub(crate) fn note(
         &mut self,
         secret: &str,
@@ -121,9 +122,10 @@ impl Memory {
         Ok(Roles { accepted, retired: retired.map(|version| (version, until)), current })
     }
 
-    /// A label that goes back by a command leaves AWSPREVIOUS on the version that it comes from.
-    /// One that goes back without that is a stale answer, or the operator has taken that version
-    /// away: this comes true when it lasts.
+    /// Records the current version. If an operator moves AWSCURRENT back, AWSPREVIOUS moves to the
+    /// version that it comes from. If AWSCURRENT has moved back and AWSPREVIOUS has not, the answer
+    /// is stale, or the operator has removed that version. Such an answer is accepted after
+    /// [`STALE`].
     fn note_current(
         &mut self,
         secret: &str,
@@ -184,9 +186,9 @@ impl Reading {
         }
     }
 
-    /// The keys of these versions. A version that makes no keys is an error if it is the current
-    /// one. Another one has signed nothing, or cannot be promoted: it is left out, with a warning,
-    /// so that it stops no server.
+    /// Returns the keys of these versions. A current version without usable keys is an error. Any
+    /// other such version has signed nothing, or cannot be promoted. It is left out with a warning,
+    /// so that it does not stop a server.
     pub(crate) fn key_set(&self, roles: &Roles) -> Result<KeySet, KeySourceError> {
         let mut known = KnownKeys::default();
         let origin = roles.current.origin(&self.secret, Label::Current);
@@ -231,7 +233,7 @@ impl Reading {
     }
 }
 
-/// The keys that a set has already, as JSON, by their ids.
+/// The keys that are in the set already, as JSON, by their ids.
 #[derive(Default)]
 struct KnownKeys(HashMap<String, Zeroizing<String>>);
 
@@ -240,10 +242,11 @@ impl KnownKeys {
         keys.iter().try_for_each(|key| self.add(origin, key).map(|_| ()))
     }
 
-    /// Returns whether the key is a new one: a JWK Set may have the same key in several versions.
+    /// Adds a key, and returns whether it is new. The JWK Sets of several versions may have the
+    /// same key.
     fn add(&mut self, origin: &str, key: &Jwk) -> Result<bool, KeySourceError> {
         let kid = key.kid().unwrap_or_default().to_owned();
-        // Whether it may sign makes it no other key.
+        // A key is the same key whether or not it may sign.
         let text = Jwk::from_json(&key.expose_json())?.verify_only().expose_json();
         match self.0.get(&kid) {
             Some(known) if *known == text => Ok(false),

@@ -3,23 +3,23 @@
 macro_rules! source_options {
     ($source:ident) => {
         impl $source {
-            /// Sets the form of the secret; a JWK or a JWK Set where this is not called.
+            /// Sets the form of the secret. The default is a JWK or a JWK Set.
             #[must_use]
             pub fn format(mut self, format: kippu::KeyFormat) -> Self {
                 self.reading.format = format;
                 self
             }
 
-            /// Takes the secret from a member of a JSON object, as the console stores key/value
-            /// pairs: `{"SECRET_KEY":"…"}`. Its value is a string in the form that
-            /// [`format`](Self::format) says, or a JWK or JWK Set as an object.
+            /// Reads the secret from a member of a JSON object, for example `{"SECRET_KEY":"…"}`,
+            /// in which the console stores key/value pairs. The value is a string in the form of
+            /// [`format`](Self::format), or a JWK or JWK Set as an object.
             #[must_use]
             pub fn field(mut self, field: impl Into<String>) -> Self {
                 self.reading.field = Some(field.into());
                 self
             }
 
-            /// Returns keys that [verify only](kippu::KeySet::verify_only): for a server that
+            /// Returns keys that [verify only](kippu::KeySet::verify_only), for a server that
             /// issues no tokens.
             #[must_use]
             pub fn verify_only(mut self) -> Self {
@@ -27,7 +27,7 @@ macro_rules! source_options {
                 self
             }
 
-            /// Tries the keys for a token without a `kid`, such as another library has written:
+            /// Accepts tokens without a `kid`, for example those of another library; see
             /// [`KeySet::try_all_without_kid`](kippu::KeySet::try_all_without_kid).
             #[must_use]
             pub fn try_all_without_kid(mut self) -> Self {
@@ -35,8 +35,8 @@ macro_rules! source_options {
                 self
             }
 
-            /// Sets how long one load may take, all requests and retries together: 10 seconds where
-            /// this is not called.
+            /// Sets how long one load may take, with all requests and retries. The default is 10
+            /// seconds.
             #[must_use]
             pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
                 self.reading.deadline = deadline;

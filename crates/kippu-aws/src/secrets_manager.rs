@@ -1,4 +1,5 @@
-//! Secrets Manager by its SDK: requests on a thread of the source's, answers in the caller's.
+//! Secrets Manager through its SDK. The requests run on a thread of the source, and the caller
+//! waits for their answers.
 
 use std::{
     error::Error,
@@ -25,12 +26,12 @@ use crate::{
     version::{Label, Version},
 };
 
-/// The keys in a secret of AWS Secrets Manager, by the SDK.
+/// The keys in a secret of AWS Secrets Manager, read with the SDK.
 ///
-/// The version with the label `AWSCURRENT` signs. The one with `AWSPENDING` verifies, if there is
-/// one; the one with `AWSPREVIOUS` verifies until its tokens have expired. A secret without a `kid`
-/// has the `VersionId` as one. See [`rotation`](crate::rotation) for how a key is rotated with
-/// them.
+/// The version with the label `AWSCURRENT` signs. The version with `AWSPENDING` verifies, if there
+/// is one. The version with `AWSPREVIOUS` verifies until its tokens have expired. The `VersionId`
+/// is the `kid` of a secret that has none. [`rotation`](crate::rotation) describes a rotation with
+/// these labels.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -56,23 +57,23 @@ use crate::{
 ///
 /// # Requests
 ///
-/// A load asks `GetSecretValue` three times, once for each label. The SDK retries what it is
-/// configured to: as delivered, throttled requests, time-outs and faults of the service, three
-/// attempts with a random delay that grows. After that [`ReloadedKeys`](kippu::ReloadedKeys) keeps
-/// the last good keys and tries again, at intervals that differ at random.
+/// A load calls `GetSecretValue` three times, once for each label. By default the SDK retries
+/// throttled requests, time-outs and faults of the service: three attempts, with a random delay
+/// that grows. After that, [`ReloadedKeys`](kippu::ReloadedKeys) keeps the last usable keys and
+/// tries again, at random intervals.
 ///
 /// # Threads
 ///
-/// [`KeySource::load`] blocks, and the SDK needs a tokio runtime that somebody drives. The source
-/// has a runtime with one thread, from its first load until it is dropped: so it works in a program
-/// without tokio, and within any runtime. It waits for neither the caller's runtime, which a call
-/// from its only thread would wait for in vain, nor `block_in_place`, which panics there. A load
-/// within an async function blocks its thread for that long, as other blocking calls do: once at
-/// the start of a server this is harmless, and [`ReloadedKeys::watch`](kippu::ReloadedKeys::watch)
-/// reloads on a separate thread.
+/// [`KeySource::load`] blocks, and the SDK needs a running tokio runtime. The source has a runtime
+/// with one thread, from its first load until it is dropped. It therefore works in a program
+/// without tokio, and within any runtime. It does not use the caller's runtime, because a call from
+/// the only thread of that runtime would wait forever, and `block_in_place` would panic there. A
+/// load within an async function blocks its thread, like other blocking calls. At the start of a
+/// server this is harmless, and [`ReloadedKeys::watch`](kippu::ReloadedKeys::watch) reloads on a
+/// separate thread.
 ///
 /// The client's connections belong to the runtime on which they were made. They end with the
-/// source; a clone of the client that is used elsewhere makes new ones.
+/// source. A clone of the client that is used elsewhere makes new ones.
 pub struct SecretsManager {
     client: Client,
     reading: Reading,
@@ -88,10 +89,10 @@ struct State {
 }
 
 impl SecretsManager {
-    /// The keys in the secret of this name or ARN. Its `AWSPREVIOUS` version verifies for the
-    /// lifetime of the tokens that it has signed, and ten minutes more, in which every server
-    /// learns of the change; counted from the moment when this source sees it as the previous one
-    /// first. For refresh keys, the lifetime is that of a session without a refresh.
+    /// Returns a source of the keys in the secret with this name or ARN. `token_lifetime` is that
+    /// of the tokens that the keys sign. For refresh keys, it is the lifetime of a session without
+    /// a refresh. The `AWSPREVIOUS` version verifies for this lifetime plus ten minutes, in which
+    /// every server notices the change, after this source has first seen it as the previous one.
     pub fn new(client: Client, secret_id: impl Into<String>, token_lifetime: Duration) -> Self {
         let reading = Reading::new(secret_id.into(), token_lifetime);
         Self { client, reading, state: Mutex::default() }
@@ -116,8 +117,8 @@ impl SecretsManager {
         }
     }
 
-    /// `None` says that the secret has no version with the label. By its code; a response is never
-    /// shown.
+    /// Converts an error of the SDK by its code, or returns `None` if the secret has no version
+    /// with the label. No error shows a response.
     fn refused(&self, error: &SdkError<GetSecretValueError>) -> Option<SecretsManagerError> {
         let secret = &self.reading.secret;
         Some(match error {
@@ -168,7 +169,7 @@ impl KeySource for SecretsManager {
     }
 }
 
-/// No secret, and nothing of the client, whose configuration may have credentials.
+/// Leaves out the secret's content, and the client, whose configuration may have credentials.
 impl fmt::Debug for SecretsManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecretsManager").field("reading", &self.reading).finish_non_exhaustive()
@@ -187,14 +188,14 @@ fn version(secret: &str, answer: GetSecretValueOutput) -> Result<Version, Secret
     Ok(Version { id, content: content.into() })
 }
 
-/// The messages of an error and of its causes: those of the SDK's requests say that no region is
-/// set, or that a connection was refused.
+/// Returns the messages of an error and of its causes. Only the causes of an SDK error say, for
+/// example, that no region is set, or that a connection was refused.
 fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let message = cause.to_string();
-        // Some repeat their cause.
+        // Some errors repeat their cause.
         if !text.ends_with(&message) {
             text.push_str(": ");
             text.push_str(&message);
@@ -204,7 +205,7 @@ fn causes(error: &dyn Error) -> String {
     bounded(&text)
 }
 
-/// Waits for what a task of the runtime returns. The task ends with the wait.
+/// Runs a task on the runtime and waits for its result. The task is aborted at the deadline.
 fn wait<T: Send + 'static>(
     runtime: &Runtime,
     work: impl Future<Output = T> + Send + 'static,
@@ -219,8 +220,8 @@ fn wait<T: Send + 'static>(
     answer
 }
 
-/// The runtime of a source. Dropping one within another would panic: this one is left to end by
-/// itself.
+/// The runtime of a source. Dropping a runtime within another one panics, so it is shut down in the
+/// background.
 #[derive(Default)]
 struct Background(Option<Runtime>);
 

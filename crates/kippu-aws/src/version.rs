@@ -1,5 +1,5 @@
-//! One version of a secret: its id and content in, its keys out. A version without a `kid` has its
-//! id as one.
+//! One version of a secret: its id and content in, its keys out. The id is the `kid` of a key that
+//! has none.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -42,12 +42,12 @@ impl fmt::Debug for Version {
 }
 
 impl Version {
-    /// The name of this version of a secret, in an error.
+    /// Returns the name of this version of a secret, for an error.
     pub(crate) fn origin(&self, secret: &str, label: Label) -> String {
         format!("the secret {secret:?}, version {} ({}),", self.id, label.name())
     }
 
-    /// The keys in this version, each with an id.
+    /// Returns the keys in this version, each with an id.
     pub(crate) fn keys(
         &self,
         origin: &str,
@@ -64,8 +64,8 @@ impl Version {
     }
 }
 
-/// The value of a field: a string, or the JSON of an object. serde's errors quote what they read,
-/// and are not shown.
+/// Returns the value of a field: a string, or the JSON of an object. The errors of serde are not
+/// shown, because they quote their input.
 fn member(
     origin: &str,
     content: &[u8],
