@@ -1,4 +1,4 @@
-//! How a command ends that does not succeed: an exit status, and the text for the standard error.
+//! The end of a command that does not succeed: an exit status, and a text for the standard error.
 
 use std::io;
 
@@ -11,7 +11,7 @@ pub(crate) enum Failure {
     Explained,
     /// The token is refused.
     Refused(String),
-    /// Wrong use; or something that cannot be read, used or written.
+    /// The command was used wrongly, or something cannot be read, used or written.
     Broken(String),
 }
 
@@ -20,7 +20,7 @@ impl Failure {
         Self::Broken(reason.into())
     }
 
-    /// For a call of the operating system that has failed.
+    /// Returns a function that converts an error of the operating system.
     pub(crate) fn io(problem: &str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Broken(format!("{problem}: {error}"))
     }
@@ -32,7 +32,8 @@ impl Failure {
         }
     }
 
-    /// The lines for the standard error, without control characters; the later ones are indented.
+    /// Returns the lines for the standard error, without control characters. All lines but the
+    /// first are indented.
     pub(crate) fn message(&self) -> Option<String> {
         let (Self::Refused(reason) | Self::Broken(reason)) = self else { return None };
         let mut message = String::from("kippu:");

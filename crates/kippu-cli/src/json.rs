@@ -1,5 +1,4 @@
-//! JSON as it is spelled: a text in; the members of an object, or the same text for a terminal,
-//! out.
+//! JSON as it is spelled: a text in, the members of an object or the same text for a terminal out.
 //!
 //! No value is read into a number or a map, so that digits, order and repeated members are shown as
 //! they are.
@@ -18,7 +17,7 @@ use crate::text::is_printable;
 pub(crate) struct Members<'t>(Vec<(String, &'t RawValue)>);
 
 impl<'t> Members<'t> {
-    /// The members of the object in `text`, if that is one.
+    /// Returns the members of the object in `text`, or `None` if the text is not an object.
     pub(crate) fn of(text: &'t str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -56,8 +55,9 @@ impl<'de: 't, 't> Deserialize<'de> for Members<'t> {
     }
 }
 
-/// JSON as one line for a terminal. Values keep their spelling, except that a character in a string
-/// which a terminal obeys or hides is escaped. White space between the values becomes spaces.
+/// Returns JSON as one line for a terminal. Values keep their spelling, except that control
+/// characters and invisible characters in strings are escaped. White space between the values
+/// becomes spaces.
 pub(crate) fn line(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     let (mut in_string, mut after_backslash) = (false, false);

@@ -33,7 +33,7 @@ pub(crate) fn keygen(options: &Keygen) -> Result<(), Failure> {
     ))
 }
 
-/// A file that was not there, for its owner alone from the first moment on.
+/// Creates a file that does not exist yet, and that only its owner may open from the beginning.
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -84,18 +84,19 @@ fn read(place: &KeyPlace) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
 }
 
-/// Reads a file that everyone can read, too: refusing it would not undo the harm, and this is not
-/// the server that signs.
+/// Reads a key file, even if every user can read it: a refusal would not undo the harm, and this
+/// command is not the server that signs.
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     /// The limit of the library's `KeyFile`.
     const LIMIT: usize = 64 * 1024;
     let file = File::open(path)?;
     #[cfg(unix)]
     let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata()?);
-    // With the free room that `read_to_end` wants: a buffer that grows leaves copies of the secret.
+    // With the room that `read_to_end` needs at the end: a buffer that grows leaves copies of the
+    // secret.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 64));
     let one_more = u64::try_from(LIMIT + 1).unwrap_or(u64::MAX);
-    // A secret that was cut would be another secret.
+    // A secret that is cut is another secret.
     if file.take(one_more).read_to_end(&mut bytes)? > LIMIT {
         return Err(io::Error::other(format!("it has more than {LIMIT} bytes: is it a key?")));
     }
@@ -115,7 +116,7 @@ enum Found {
     Secret(Key),
 }
 
-/// Why a text makes no keys, in the words of the command.
+/// Why a text contains no usable keys, with advice about the options of the command.
 struct Unusable(String);
 
 impl From<JwkError> for Unusable {
@@ -175,8 +176,8 @@ fn jwks(text: &str, options: &KeyOptions) -> Result<JwkSet, JwkError> {
     }
 }
 
-/// The text of a key, without a byte order mark at its start and a line end behind it, as the
-/// library reads one.
+/// Returns the text of a key like the library, without a byte order mark before it and a line end
+/// after it.
 fn line(bytes: &[u8]) -> Result<&str, Unusable> {
     let text = std::str::from_utf8(bytes).map_err(|_| {
         Unusable("it is not UTF-8 text; if it is bytes, --key-format raw takes them".into())
@@ -186,7 +187,7 @@ fn line(bytes: &[u8]) -> Result<&str, Unusable> {
     if line.trim().is_empty() { Err(Unusable("it is empty".into())) } else { Ok(line) }
 }
 
-/// A key whose secret is the characters of a line, unless they look like something else.
+/// Returns a key whose secret is the characters of a line, unless the line has another form.
 fn text(alg: Algorithm, line: &str) -> Result<Key, Unusable> {
     let unusable = |reason: &str| Err(Unusable(reason.into()));
     if misplaced::is_quoted(line) {
@@ -206,7 +207,7 @@ fn text(alg: Algorithm, line: &str) -> Result<Key, Unusable> {
     }
 }
 
-/// A key whose secret is these bytes, unless a tool has printed them.
+/// Returns a key whose secret is these bytes, unless they are printed text.
 fn raw(alg: Algorithm, bytes: &[u8]) -> Result<Key, Unusable> {
     if std::str::from_utf8(bytes).is_ok_and(|text| text.ends_with('\n')) {
         return Err(Unusable(

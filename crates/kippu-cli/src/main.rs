@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                // If this cannot be written either, the exit status is what is left.
+                // If this cannot be written, the exit status still shows the failure.
                 let _ = io::stderr().write_all(message.as_bytes());
             }
             ExitCode::from(failure.status())
@@ -101,7 +101,7 @@ struct Checked {
     token: String,
     keys: kippu::KeySet,
     validation: Validation,
-    /// One reading of the clock, for the checks and for the text about them.
+    /// The clock is read once, for the checks and for the text about them.
     now: NumericDate,
 }
 
@@ -145,6 +145,6 @@ fn validation(expected: &Expected) -> Result<Validation, InvalidOption> {
     validation = expected.subject.iter().fold(validation, Validation::subject);
     validation = expected.typ.iter().fold(validation, Validation::typ);
     validation = expected.require.iter().fold(validation, Validation::require);
-    // Last, so that it contradicts `--require exp`, whatever their order.
+    // Called last, so that it contradicts `--require exp` whatever the order of the options.
     if expected.expiry_optional { validation.expiry_optional() } else { Ok(validation) }
 }

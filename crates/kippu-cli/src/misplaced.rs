@@ -1,5 +1,6 @@
-//! Recognises what was given in the place of something else: a text in, words about it out. They
-//! show nothing of the text, which may be a secret or a token.
+//! Recognises an argument or a file that has another kind of content than expected: a text in, a
+//! description of its kind out. The description shows nothing of the text, which may be a secret or
+//! a token.
 
 use std::{ffi::OsString, path::Path};
 
@@ -7,7 +8,7 @@ use kippu::base64url;
 
 use crate::{failure::Failure, json::Members};
 
-/// Refuses arguments that hold a secret, before anything else looks at them.
+/// Refuses arguments that contain a secret, before any other code reads them.
 pub(crate) fn refuse_secrets(arguments: &[OsString]) -> Result<(), Failure> {
     let mut options = arguments.iter().map(|argument| argument.to_string_lossy());
     if options.any(|argument| looks_like_a_jwk(&argument) || takes_a_secret(&argument)) {
@@ -21,8 +22,8 @@ pub(crate) fn refuse_secrets(arguments: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether an option is one by which other commands take a secret: `--secret`, `--hmac-key`,
-/// `--jwk`, `-k`.
+/// Returns whether an argument is an option with which other commands take a secret: `--secret`,
+/// `--hmac-key`, `--jwk`, `-k`.
 fn takes_a_secret(argument: &str) -> bool {
     let words = ["secret", "password", "passphrase", "jwk"];
     match argument.strip_prefix("--") {
@@ -36,30 +37,31 @@ fn takes_a_secret(argument: &str) -> bool {
     }
 }
 
-/// Looks for members of a JWK or a JWK Set, which no claim is called by.
+/// Returns whether an argument has the members of a JWK or a JWK Set. No claim has such a name.
 fn looks_like_a_jwk(argument: &str) -> bool {
     let value =
         argument.find(['{', '[']).and_then(|start| argument.get(start..)).unwrap_or_default();
     ["\"k\"", "\"kty\"", "\"keys\""].iter().any(|name| value.contains(name))
 }
 
-/// Whether an argument that is to be the path of a file is a token.
+/// Returns whether an argument is a token, where the path of a file is expected.
 pub(crate) fn looks_like_a_token(text: &str) -> bool {
     let text = text.strip_prefix("Bearer ").unwrap_or(text);
     let header = text.split('.').next().unwrap_or_default();
     text.split('.').count() >= 3 && is_a_header(header)
 }
 
-/// Whether an argument that is to be the path of a file is JSON.
+/// Returns whether an argument is JSON, where the path of a file is expected.
 pub(crate) fn looks_like_json(text: &str) -> bool {
     text.trim_start().starts_with(['{', '['])
 }
 
 fn is_the_path_of_a_file(text: &str) -> bool {
+    // Linux has no longer paths (PATH_MAX).
     !text.is_empty() && text.len() < 4096 && Path::new(text).is_file()
 }
 
-/// Whether a text is the path of a file, or is written as one.
+/// Returns whether a text is the path of a file, or is written like one.
 pub(crate) fn looks_like_a_path(text: &str) -> bool {
     let starts = ["/", "./", "../", "~/", "file:"];
     let ends = [".jwt", ".jwk", ".json", ".key", ".pem", ".token", ".txt"];
@@ -69,10 +71,12 @@ pub(crate) fn looks_like_a_path(text: &str) -> bool {
         || is_the_path_of_a_file(text)
 }
 
-/// Names the kind of a text that was given as a token and is not three segments in base64url.
+/// Returns the kind of a text that was given as a token and does not have three segments of
+/// base64url.
 pub(crate) fn in_place_of_a_token(text: &str) -> Option<&'static str> {
     let trimmed = text.trim();
     let lower = trimmed.get(..14).unwrap_or(trimmed).to_ascii_lowercase();
+    // A JWE has the most segments, five. A text with more is neither a token nor a JWE.
     let segments: Vec<_> = trimmed.split('.').take(6).collect();
     if trimmed.is_empty() {
         Some("there is nothing: pass the token in a file, on the standard input, or with --token")
@@ -126,7 +130,7 @@ fn json_in_place_of_a_token(text: &str) -> &'static str {
     }
 }
 
-/// Names the kind of a text that was given as a key and is not one.
+/// Returns the kind of a text that was given as a key and is not a key.
 pub(crate) fn in_place_of_a_key(text: &str) -> Option<&'static str> {
     let text = text.trim();
     if looks_like_a_token(text) {
@@ -138,8 +142,8 @@ pub(crate) fn in_place_of_a_key(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Names the kind of a line that was given as a secret of plain text. Any text can be a secret: it
-/// is taken for a path only if the file exists.
+/// Returns the kind of a line that was given as a secret of plain text. Any text can be a secret,
+/// so it is a path only if the file exists.
 pub(crate) fn in_place_of_text(line: &str) -> Option<&'static str> {
     if looks_like_a_token(line) || is_the_path_of_a_file(line) {
         in_place_of_a_key(line)
@@ -153,7 +157,7 @@ pub(crate) fn is_quoted(text: &str) -> bool {
         && ['"', '\''].iter().any(|quote| text.starts_with(*quote) && text.ends_with(*quote))
 }
 
-/// Whether a segment is a JSON object in base64url.
+/// Returns whether a segment is a JSON object in base64url.
 fn is_a_header(segment: &str) -> bool {
     let text = base64url::decode(segment).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     text.is_some_and(|text| Members::of(&text).is_some())

@@ -85,7 +85,7 @@ impl<'t> Report<'t> {
         text
     }
 
-    /// One line of JSON.
+    /// Returns one line of JSON.
     pub(crate) fn to_json(&self) -> String {
         let unverified = if self.explanation.is_authentic() { "" } else { "unverified_" };
         let checks = self.explanation.findings().iter().map(|finding| {
@@ -110,15 +110,14 @@ impl<'t> Report<'t> {
     }
 }
 
-/// The object that a segment holds.
+/// Returns the JSON object in a segment.
 fn object(segment: &str) -> Option<String> {
     let text = String::from_utf8(base64url::decode(segment).ok()?).ok()?;
     Members::of(&text)?;
     Some(text)
 }
 
-/// A line for each member of an object, with `mark` before it and, for a time, the date that it
-/// means.
+/// Returns a line for each member of an object, with `mark` before it, and after a time its date.
 pub(crate) fn members(object: &str, mark: &str, now: NumericDate) -> String {
     let mut lines = String::new();
     for (name, value) in Members::of(object).iter().flat_map(Members::iter) {
@@ -131,8 +130,9 @@ pub(crate) fn members(object: &str, mark: &str, now: NumericDate) -> String {
     lines
 }
 
-/// The date that a claim holds.
+/// Returns the date of a claim that is a time.
 fn time(claim: &str, value: &str, now: NumericDate) -> Option<String> {
+    // The times of RFC 7519 §4.1 and of OpenID Connect.
     if !matches!(claim, "exp" | "nbf" | "iat" | "auth_time" | "updated_at") {
         return None;
     }

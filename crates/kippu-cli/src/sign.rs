@@ -1,5 +1,5 @@
-//! Signs claims: a JSON text and options in, a token of that text out. Nothing but what an option
-//! adds is changed in it.
+//! Signs claims: a JSON text and options in, a token of that text out. The text is signed as it is
+//! spelled, with the claims that an option adds.
 
 use std::fmt::Write;
 
@@ -52,8 +52,8 @@ pub(crate) fn sign(options: &Sign) -> Result<(), Failure> {
     })
 }
 
-/// The object with further members at its end. Another value stays as it is, for `encode` to
-/// refuse.
+/// Returns the object with further members at its end. A value of another type is returned
+/// unchanged, and `encode` refuses it.
 fn with_members(object: &str, added: &[(&str, i64)]) -> String {
     let Some(members) = object.strip_suffix('}') else { return object.into() };
     let (members, space) = members.split_at(members.trim_end().len());

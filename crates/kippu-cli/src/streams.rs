@@ -11,8 +11,8 @@ use kippu::Validation;
 
 use crate::{failure::Failure, misplaced};
 
-/// Reads the text of a token from a file or the standard input, without a byte order mark before
-/// the text and line ends behind it.
+/// Reads the text of a token from a file or the standard input, without a byte order mark before it
+/// and line ends after it.
 pub(crate) fn token(file: Option<&Path>) -> Result<String, Failure> {
     if let Some(path) = file.map(|path| path.to_string_lossy()) {
         if misplaced::looks_like_a_token(&path) {
@@ -28,7 +28,7 @@ pub(crate) fn token(file: Option<&Path>) -> Result<String, Failure> {
     Ok(without_line_ends(&text).to_owned())
 }
 
-/// The text of a claims set, from a file or the standard input, without a byte order mark.
+/// Reads the text of a claims set from a file or the standard input, without a byte order mark.
 pub(crate) fn claims(file: Option<&Path>) -> Result<String, Failure> {
     if file.is_some_and(|path| misplaced::looks_like_json(&path.to_string_lossy())) {
         return Err(Failure::broken(
@@ -54,13 +54,14 @@ fn read(file: Option<&Path>, what: &str) -> Result<Vec<u8>, Failure> {
 
 fn stdin(what: &str) -> StdinLock<'static> {
     let stdin = io::stdin().lock();
+    // Without a word, a command that waits for input looks as if it hung.
     if stdin.is_terminal() {
         eprintln!("kippu: waiting for {what}; end with Ctrl-D");
     }
     stdin
 }
 
-/// Reads more than any token has, so that the rest is not missed.
+/// Reads more bytes than the longest token has, so that a longer one is refused and not cut.
 fn up_to_the_limit(source: impl Read) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(2 * Validation::HIGHEST_MAX_TOKEN_LEN).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
@@ -68,11 +69,11 @@ fn up_to_the_limit(source: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Prints a text that is fit for a terminal.
+/// Prints a text without control characters.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // The reader has read enough, as `head` does.
+        // The reader, for example `head`, has read enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(Failure::io("the output cannot be written")),
     }
