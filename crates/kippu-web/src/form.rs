@@ -5,6 +5,7 @@
 use std::error::Error;
 
 use http::{header::CONTENT_TYPE, request::Parts};
+use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::answer::Refusal;
@@ -30,7 +31,7 @@ impl Form {
     /// A form, or the empty one of a body of another type.
     pub(super) async fn read<B>(request: &Parts, body: B) -> Result<Self, Refusal>
     where
-        B: BodyExt,
+        B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let mut form = Self::default();

@@ -1,5 +1,5 @@
-//! The routes that every application with sessions needs: a form or cookies in, the responses of
-//! RFC 6749 out. No cache stores the responses.
+//! The routes that every application with sessions needs, ready to be mounted: a form or cookies
+//! in, the answers of RFC 6749 out. No cache may store an answer (`Cache-Control: no-store`).
 
 mod list;
 mod within;
@@ -19,7 +19,7 @@ use http::{
     header::{ALLOW, SET_COOKIE},
     request::Parts,
 };
-use http_body_util::BodyExt;
+use http_body::Body;
 use kippu::session::{
     IntoRenewal, REFRESH_TOKEN_PREFIX, RefreshStore, Session, SessionError, Sessions, TokenResponse,
 };
@@ -37,8 +37,9 @@ use super::{
     rejection::Rejection,
 };
 
-/// The routes of sessions: a [tower service](tower_service::Service) to mount with `nest_service`.
-/// The application has its own login. A server without tower calls [`SessionRoutes::answer`].
+/// The routes of sessions, as a [tower service](tower_service::Service) that an application mounts
+/// with `nest_service`. The application implements the login itself. A server without tower calls
+/// [`SessionRoutes::answer`].
 ///
 /// | route | credential | answer |
 /// |---|---|---|
@@ -48,33 +49,33 @@ use super::{
 /// | | none that is valid | 400: no session was ended |
 /// | `POST /logout_others` | an access token of a live session | 200 `{"ended": 2}`: all other sessions of the subject |
 /// | `POST /logout_all` | an access token of a live session | 200 `{"ended": 3}` |
-/// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, `remembered`, and `current`; where there are more, with `next`, for `GET /sessions?after=…` |
-/// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 where the subject has no such session to end |
+/// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, `remembered`, and `current`; if there are more, also `next`, for `GET /sessions?after=…` |
+/// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 if the subject has no live session with this id |
 ///
 /// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in
-/// its [cookie](Cookies). If there is a form with a token, the cookies that the browser adds are
-/// ignored. A refresh that is refused clears no cookie, because another tab may have logged in
-/// meanwhile.
+/// its [cookie](Cookies). If the form has a token, the cookies that the browser adds are ignored. A
+/// refresh that is refused clears no cookie, because another tab may have logged in meanwhile.
 ///
-/// At `/refresh`, a `client_id` has to be that of the session, and each requested `scope` has to be
-/// in the claim `scope` that `authorize` returns. The response then has the `scope` of the token,
-/// which may be wider. After `invalid_grant` or `invalid_scope` for one of these two, the refresh
-/// token is not used up. Clients are public (RFC 6749 §2.1): a `client_secret` is an
-/// `invalid_client`, and `Authorization: Basic` is not read, because it may be for a proxy in
-/// front.
+/// At `/refresh`, a `client_id` has to be the client of the session. Each `scope` that the client
+/// asks for has to be in the claim `scope` that `authorize` returns. The answer then has the
+/// `scope` of the new token, which may be wider. After `invalid_scope`, or `invalid_grant` for
+/// another client, the refresh token is not used up. All clients are public (RFC 6749 §2.1): a
+/// `client_secret` is an `invalid_client`. `Authorization: Basic` is not read, because it may be
+/// for a proxy in front.
 ///
-/// At `/revoke` only the form is read, and its token is sufficient: `client_id` is not needed, and
-/// `token_type_hint` may be wrong. Unlike a logout, it answers with success for an invalid token
-/// (RFC 7009 §2.2).
+/// `/revoke` reads only the form. The token is the only proof: `client_id` is not needed, and
+/// `token_type_hint` may be wrong. Unlike a logout, it answers 200 for an invalid token (RFC 7009
+/// §2.2).
 ///
-/// A logout ends the sessions of the refresh token of a form, of the access token of
-/// `Authorization`, and of both tokens of cookies, whatever the refresh cookie is bound to. Unlike
-/// RFC 7009 §2.2, it answers with success only if it has ended a session. It clears the cookies of
-/// a page of this site, even if no session was ended. If the store is unavailable, it clears
-/// nothing, and the client tries again. A request of another site that has only cookies is a 403.
+/// A logout ends the session of the refresh token in a form, of the access token in
+/// `Authorization`, and of both tokens in cookies, whatever the refresh cookie is bound to. It
+/// answers with success only if it has ended a session, unlike RFC 7009 §2.2. It clears the cookies
+/// if the request comes from a page of this site, even if no session was ended. While the store is
+/// unavailable it clears nothing, and the client tries again. A request of another site with
+/// cookies alone gets a 403.
 ///
-/// Errors are those of RFC 6749 §5.2, with a description of what the request lacks. If the store is
-/// unavailable, the response is a 503 with `Retry-After`, and the client keeps its token.
+/// Errors are those of RFC 6749 §5.2; the description says what the request lacks. While the store
+/// is unavailable, the answer is 503 with `Retry-After`, and a client keeps its token.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -111,15 +112,17 @@ use super::{
 pub struct SessionRoutes<S, A>(Arc<Inner<S, A>>);
 
 impl<S: RefreshStore, A> SessionRoutes<S, A> {
-    /// Returns the routes of these sessions. `guard` determines where tokens may be. `authorize`
-    /// decides whether the user of a session may continue, and with which claims: see
-    /// [`Sessions::refresh`]. It is cloned for each refresh, with what it has captured, for example
-    /// a pool of connections.
+    /// Returns routes over these sessions. `guard` knows where requests have their tokens.
+    /// `authorize` decides whether the user of a session may continue, and with which claims: see
+    /// [`Sessions::refresh`]. It is cloned for each refresh, with everything that it has captured,
+    /// for example a pool of connections.
     ///
-    /// If the guard has cookies and another verifier than `sessions`, the longest access token may
-    /// not fit into a cookie ([`Sessions::max_access_token_len`]). A refresh by cookie then answers
-    /// 500, with [`CookieError::Limit`](super::CookieError::Limit) in the log, before the token is
-    /// used up.
+    /// If the guard has cookies and another verifier than that of `sessions`, the access tokens of
+    /// `sessions` may be too long for a cookie. A refresh by cookie then answers 500, and logs
+    /// [`CookieError::Limit`](super::CookieError::Limit), before the token is used up. To prevent
+    /// this, build the sessions with
+    /// [`max_access_token_len`](kippu::session::SessionsBuilder::max_access_token_len) and
+    /// [`Cookies::MAX_ACCESS_TOKEN_LEN`].
     pub fn new<F, C, E>(sessions: Arc<Sessions<S>>, guard: Guard, authorize: A) -> Self
     where
         A: FnOnce(Session) -> F + Clone + Send + Sync + 'static,
@@ -130,16 +133,16 @@ impl<S: RefreshStore, A> SessionRoutes<S, A> {
         Self(Arc::new(Inner { sessions, guard, authorize }))
     }
 
-    /// Answers a request, like the service, for a server without tower and for a body that is not
-    /// `Send`. The path of the request is the part after the mount, for example `/refresh`. A route
-    /// with a form reads up to 8 KiB of the body. Other routes read nothing.
+    /// Answers a request. Its path is the part behind the mount, for example `/refresh`. The
+    /// service does the same; this method is for a server without tower, or a body that is not
+    /// `Send`. A route that takes a form reads up to 8 KiB of the body; other routes read nothing.
     pub async fn answer<F, C, E, B>(&self, request: Request<B>) -> Response<String>
     where
         A: FnOnce(Session) -> F + Clone,
         F: Future<Output = Result<Option<C>, E>>,
         C: IntoRenewal,
         E: Into<Box<dyn Error + Send + Sync>>,
-        B: BodyExt,
+        B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
@@ -169,7 +172,7 @@ where
     F: Future<Output = Result<Option<C>, E>> + Send,
     C: IntoRenewal<Claims: Send> + Send,
     E: Into<Box<dyn Error + Send + Sync>> + Send,
-    B: BodyExt + Send + 'static,
+    B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -203,7 +206,7 @@ where
 {
     async fn answer<B>(&self, request: &Parts, body: B) -> Result<Response<String>, Refusal>
     where
-        B: BodyExt,
+        B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let path = request.uri.path();
