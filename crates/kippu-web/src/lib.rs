@@ -39,8 +39,9 @@
 //! crate `kippu-actix` is for actix-web. The page [`servers`] lists the tests that run on each
 //! server, and the functions that an integration of another framework calls.
 //!
-//! The page `axum_login` shows a login in axum. `examples/axum_login.rs` is a whole one, with
-//! users and sessions in SQLite.
+//! The page `axum_login` is a tutorial: a first login in axum, from `cargo new` to a test. The
+//! program `examples/axum_login.rs` also has users with passwords, and keeps its sessions in
+//! SQLite.
 
 #[doc = include_str!("axum_login.md")]
 #[cfg(feature = "axum")]
