@@ -1,8 +1,10 @@
 //! Checks claims of the repository's documents about its files: the order of the modules in
-//! CONTRIBUTING.md, and the tests that docs/security-tests.md names.
+//! CONTRIBUTING.md, the tests that docs/security-tests.md names, and the public dependencies in
+//! docs/versions.md.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -104,6 +106,84 @@ fn every_test_of_the_security_page_exists() {
         assert!(is_there, "docs/security-tests.md names {file}::{name}, which does not exist");
     }
     assert!(count > 100, "only {count} names were found");
+}
+
+/// Returns the crates whose items a listing of cargo-public-api names. It writes each path from its
+/// crate on. A macro's private items are not for users.
+fn crates_named(listing: &str) -> BTreeSet<&str> {
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    listing
+        .split(|c| !is_path(c))
+        .filter(|path| !path.contains("::__private"))
+        .filter_map(|path| Some(path.split_once("::")?.0))
+        .filter(|root| root.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect()
+}
+
+#[test]
+fn every_crate_in_the_public_api_is_a_public_dependency_of_the_versions_page() {
+    let versions = read("docs/versions.md");
+    let mut listings = Vec::new();
+    files("docs/public-api", &mut listings);
+    for listing in &listings {
+        let package = listing.file_stem().unwrap().to_str().unwrap();
+        let row = versions.lines().find(|line| line.starts_with(&format!("| `{package}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/versions.md has no row for {package}"));
+        let words: Vec<_> = row
+            .split(|c: char| !c.is_alphanumeric() && c != '-' && c != '_')
+            .map(|word| word.replace('-', "_"))
+            .collect();
+        for named in crates_named(&read(listing)) {
+            let is_named =
+                ["alloc", "core", "std"].contains(&named) || words.iter().any(|word| word == named);
+            assert!(is_named, "the API of {package} names {named}; docs/versions.md does not");
+        }
+    }
+    assert_eq!(listings.len(), 7, "one listing for each published crate");
+}
+
+/// Returns the lines of prose in comments that are wider than 100 columns. A table, a link and an
+/// example may be wider.
+fn wide_comments(text: &str) -> Vec<usize> {
+    let mut is_code = false;
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+        let comment = comment.trim_start_matches(['/', '!']);
+        is_code ^= comment.trim_start().starts_with("```");
+        let may_be_wide = is_code || comment.starts_with("    ") || comment.starts_with(" |");
+        if line.chars().count() > 100 && !may_be_wide && !comment.contains("]: ") {
+            found.push(number);
+        }
+    }
+    found
+}
+
+#[test]
+fn no_comment_is_wider_than_100_columns() {
+    let mut all = Vec::new();
+    for folder in ["src", "tests", "crates", "examples", "benches", "fuzz"] {
+        files(folder, &mut all);
+    }
+    all.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    for file in &all {
+        let wide = wide_comments(&read(file));
+        assert!(wide.is_empty(), "{}: wide comments in lines {wide:?}", file.display());
+    }
+    assert!(all.len() > 200, "only {} files were found", all.len());
+    let long = "x".repeat(100);
+    assert_eq!(
+        wide_comments(&format!(
+            "// {long}\n/// | {long} |\n//! ```\n//! {long}\n//! ```\n  //! {long}"
+        )),
+        [1, 6]
+    );
+}
+
+#[test]
+fn crates_of_a_listing_are_found() {
+    let line = "pub fn a::B::c(&self, B::D, &e_f::g::H) -> pin::__private::I<j::K>";
+    assert!(crates_named(line).into_iter().eq(["a", "e_f", "j"]));
 }
 
 #[test]
