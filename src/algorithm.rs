@@ -9,8 +9,8 @@ use crate::excerpt::UnknownName;
 
 /// A signature algorithm of RFC 7518 §3.2: HMAC with a hash of the SHA-2 family.
 ///
-/// A [`Key`](crate::Key) has exactly one algorithm. A token's header never chooses the algorithm;
-/// it has to name that of the key.
+/// A [`Key`](crate::Key) has exactly one algorithm, and accepts only tokens whose header names this
+/// algorithm.
 ///
 /// An algorithm is parsed from its JOSE name and printed as that name. Names are case-sensitive
 /// (RFC 7515 §4.1.1).

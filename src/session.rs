@@ -47,8 +47,8 @@ mod data;
 mod ended;
 mod error;
 mod event;
-// A page of parts, because rustdoc shows a drawing in the colours of its theme only if the drawing is
-// in the page. In Markdown, a blank line ends it.
+// A page of parts, because rustdoc shows a drawing in the colours of its theme only if the drawing
+// is in the page. In Markdown, a blank line ends it.
 macro_rules! page {
     ($($part:literal)*) => {
         concat!($(include_str!(concat!("session/", $part)), "\n\n"),*)

@@ -81,12 +81,12 @@ impl Login {
 
     /// Sets whether the session is remembered; the default is `true`. Use `false` for a computer
     /// that others use too. The session's cookies then end with the browser session. The session
-    /// ends after
-    /// [`Sessions::UNREMEMBERED_IDLE_LIFETIME`](super::Sessions::UNREMEMBERED_IDLE_LIFETIME)
-    /// without a refresh, and after
-    /// [`Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME`](super::Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME)
-    /// at the latest, unless the builder's lifetimes are shorter. It never ends before an access
-    /// token would.
+    /// ends after [`UNREMEMBERED_IDLE_LIFETIME`] without a refresh, and after
+    /// [`UNREMEMBERED_ABSOLUTE_LIFETIME`] at the latest, unless the builder's lifetimes are
+    /// shorter. It never ends before an access token would.
+    ///
+    /// [`UNREMEMBERED_ABSOLUTE_LIFETIME`]: super::Sessions::UNREMEMBERED_ABSOLUTE_LIFETIME
+    /// [`UNREMEMBERED_IDLE_LIFETIME`]: super::Sessions::UNREMEMBERED_IDLE_LIFETIME
     #[must_use]
     pub fn remember(self, remembered: bool) -> Self {
         Self { remembered, ..self }

@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 
 use super::{answer::Rejection, head::Head};
 
-/// The verified access token of a request: [`kippu_web::Access`] as an extractor. The application
-/// has the [`Guard`] as `Data<Guard>`.
+/// The verified access token of a request: [`kippu_web::Access`] as an extractor. It finds the
+/// [`Guard`] in the application's data, as `Data<Guard>`.
 ///
-/// **Do not use `Option<Access<C>>`.** actix-web converts every error into `None`, even that of an
-/// expired token, and the client does not learn that it has to refresh.
+/// **Do not use `Option<Access<C>>`.** actix-web turns every error into `None`, even that of an
+/// expired token, so the client does not learn that it has to refresh.
 /// [`Optional<Access<C>>`](Optional) is `None` only for a request without a token.
 ///
 /// ```
@@ -87,8 +87,7 @@ impl<C: DeserializeOwned + 'static> FromRequest for Access<C> {
 }
 
 /// The verified access token of a session that has not ended. The extractor reads the store once.
-/// The application's guard has to be made with [`Guard::for_sessions`]; any other guard rejects
-/// every request.
+/// It needs a guard made by [`Guard::for_sessions`]; with any other guard it rejects every request.
 ///
 /// ```
 /// use kippu::session::NoClaims;

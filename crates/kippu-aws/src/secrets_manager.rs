@@ -1,5 +1,5 @@
-//! Secrets Manager through its SDK. The requests run on a thread of the source, and the caller
-//! waits for their answers.
+//! Reads keys from Secrets Manager with the SDK. The requests run on a thread of the source; the
+//! caller's thread waits for their answers.
 
 use std::{
     error::Error,
@@ -57,23 +57,25 @@ use crate::{
 ///
 /// # Requests
 ///
-/// A load calls `GetSecretValue` three times, once for each label. By default the SDK retries
-/// throttled requests, time-outs and faults of the service: three attempts, with a random delay
-/// that grows. After that, [`ReloadedKeys`](kippu::ReloadedKeys) keeps the last usable keys and
-/// tries again, at random intervals.
+/// A load sends three requests of `GetSecretValue`, one for each label. The SDK retries a request
+/// as it is configured. By default it makes three attempts, with a random delay that grows, after a
+/// throttled request, a timeout or a failure of the service. If all fail,
+/// [`ReloadedKeys`](kippu::ReloadedKeys) keeps the last good keys, and loads again after its next
+/// interval, which is shortened at random.
 ///
 /// # Threads
 ///
-/// [`KeySource::load`] blocks, and the SDK needs a running tokio runtime. The source has a runtime
-/// with one thread, from its first load until it is dropped. It therefore works in a program
-/// without tokio, and within any runtime. It does not use the caller's runtime, because a call from
-/// the only thread of that runtime would wait forever, and `block_in_place` would panic there. A
-/// load within an async function blocks its thread, like other blocking calls. At the start of a
-/// server this is harmless, and [`ReloadedKeys::watch`](kippu::ReloadedKeys::watch) reloads on a
-/// separate thread.
+/// [`KeySource::load`] blocks its caller, and the SDK runs on a tokio runtime. From its first load
+/// until it is dropped, the source has a separate runtime with one thread. So it works in a
+/// program without tokio, and within any runtime. The caller's runtime could not run the requests:
+/// a load that blocks the only thread of that runtime would wait forever.
 ///
-/// The client's connections belong to the runtime on which they were made. They end with the
-/// source. A clone of the client that is used elsewhere makes new ones.
+/// A load within an async function blocks the function's thread. Once, at the start of a server,
+/// this is harmless. [`ReloadedKeys::watch`](kippu::ReloadedKeys::watch) reloads on a separate
+/// thread.
+///
+/// The connections that the source makes close when it is dropped. A clone of the client that is
+/// used elsewhere makes new ones.
 pub struct SecretsManager {
     client: Client,
     reading: Reading,
@@ -89,10 +91,12 @@ struct State {
 }
 
 impl SecretsManager {
-    /// Returns a source of the keys in the secret with this name or ARN. `token_lifetime` is that
-    /// of the tokens that the keys sign. For refresh keys, it is the lifetime of a session without
-    /// a refresh. The `AWSPREVIOUS` version verifies for this lifetime plus ten minutes, in which
-    /// every server notices the change, after this source has first seen it as the previous one.
+    /// Returns a source of the keys in the secret with this name or ARN.
+    ///
+    /// The `AWSPREVIOUS` version verifies for `token_lifetime` and ten minutes, from the first load
+    /// that sees it with this label. In the ten minutes every server learns of the change, and
+    /// stops signing with this version. For access keys, `token_lifetime` is the lifetime of an
+    /// access token; for refresh keys, it is how long a session lasts without a refresh.
     pub fn new(client: Client, secret_id: impl Into<String>, token_lifetime: Duration) -> Self {
         let reading = Reading::new(secret_id.into(), token_lifetime);
         Self { client, reading, state: Mutex::default() }
@@ -117,8 +121,9 @@ impl SecretsManager {
         }
     }
 
-    /// Converts an error of the SDK by its code, or returns `None` if the secret has no version
-    /// with the label. No error shows a response.
+    /// Returns the error of a failed request, or `None` if the secret has no version with the
+    /// label. Decides by the service's code, and never shows a response, which may contain the
+    /// secret.
     fn refused(&self, error: &SdkError<GetSecretValueError>) -> Option<SecretsManagerError> {
         let secret = &self.reading.secret;
         Some(match error {
@@ -169,7 +174,7 @@ impl KeySource for SecretsManager {
     }
 }
 
-/// Leaves out the secret's content, and the client, whose configuration may have credentials.
+/// Shows no secret, and nothing of the client, whose configuration may contain credentials.
 impl fmt::Debug for SecretsManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecretsManager").field("reading", &self.reading).finish_non_exhaustive()
@@ -205,7 +210,7 @@ fn causes(error: &dyn Error) -> String {
     bounded(&text)
 }
 
-/// Runs a task on the runtime and waits for its result. The task is aborted at the deadline.
+/// Runs `work` on the runtime, and waits for its result until the deadline. Then it cancels `work`.
 fn wait<T: Send + 'static>(
     runtime: &Runtime,
     work: impl Future<Output = T> + Send + 'static,
@@ -220,8 +225,8 @@ fn wait<T: Send + 'static>(
     answer
 }
 
-/// The runtime of a source. Dropping a runtime within another one panics, so it is shut down in the
-/// background.
+/// The runtime of a source. A runtime that is dropped within another one panics, so this one is
+/// shut down in the background.
 #[derive(Default)]
 struct Background(Option<Runtime>);
 

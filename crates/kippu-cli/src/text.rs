@@ -1,16 +1,16 @@
-//! Text for a terminal: text from outside without control characters, times for people, colours.
+//! Text for a terminal: escapes control characters in foreign text, formats times, adds colours.
 
 use std::{io::IsTerminal, time::Duration};
 
 use kippu::NumericDate;
 
-/// Whether a terminal shows this character, as itself, and obeys it in nothing.
+/// Returns whether a terminal displays this character, and does not interpret it as a command.
 pub(crate) fn is_printable(character: char) -> bool {
     // Rust's tables know the control and format characters; of the printable ones it escapes these.
     matches!(character, '"' | '\'' | '\\') || character.escape_debug().len() == 1
 }
 
-/// A text that stays on its line and is shown as what it is.
+/// Escapes each character that a terminal would interpret or hide, line ends included.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
@@ -23,7 +23,7 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
-/// A time as `2026-11-24T18:20:36Z, 5 min ago`. Nothing for one outside of the years 0 to 9999.
+/// Formats a time as `2026-11-24T18:20:36Z, 5 min ago`. Returns `None` outside the years 0 to 9999.
 pub(crate) fn human_time(time: NumericDate, now: NumericDate) -> Option<String> {
     let utc = utc(time.seconds())?;
     let (ahead, ago) = (time.saturating_since(now), now.saturating_since(time));
@@ -34,7 +34,8 @@ pub(crate) fn human_time(time: NumericDate, now: NumericDate) -> Option<String> 
     })
 }
 
-/// In the largest unit of which there are two, so that it is off by a third at most.
+/// Rounds down to the largest unit that the duration contains at least twice. The result is too
+/// small by less than a third.
 fn roughly(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(31_556_952, "years"), (86_400, "days"), (3600, "hours"), (60, "min")];
@@ -44,7 +45,8 @@ fn roughly(duration: Duration) -> String {
     }
 }
 
-/// RFC 3339, by the days of the Gregorian calendar counted from 1 March of the year 0.
+/// Formats a time as RFC 3339 does. Counts the days of the Gregorian calendar from 1 March of the
+/// year 0.
 fn utc(seconds: i64) -> Option<String> {
     const YEAR_0: i64 = -62_167_219_200;
     const YEAR_10000: i64 = 253_402_300_800;
@@ -65,14 +67,15 @@ fn utc(seconds: i64) -> Option<String> {
     Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
 }
 
-/// Colours, where someone sees them.
+/// Colours for a terminal.
 #[derive(Clone, Copy)]
 pub(crate) struct Paint {
     colours: bool,
 }
 
 impl Paint {
-    /// A terminal that can, and <https://no-color.org>: `NO_COLOR` set to anything but nothing.
+    /// Uses colours if standard output is a terminal that supports them, unless `NO_COLOR` is set
+    /// to a text that is not empty (<https://no-color.org>).
     pub(crate) fn for_stdout() -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");

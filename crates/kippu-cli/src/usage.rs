@@ -1,6 +1,6 @@
-//! The arguments of the process in, a [`Command`] out; help, the manual, and wrong use.
-//!
-//! No message repeats the value of an argument: it may be a secret in the wrong place.
+//! The arguments of the process in, a [`Command`] out. Prints help and the manual, and reports
+//! wrong use. No message repeats the value of an argument, because the value may be a misplaced
+//! secret.
 
 use std::ffi::OsString;
 
@@ -16,7 +16,8 @@ use crate::{
     misplaced, streams,
 };
 
-/// The command that the arguments ask for; none if they ask for help, which is printed.
+/// Parses the arguments. Returns `None` after it has printed the help or the version that they ask
+/// for.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Option<Command>, Failure> {
     misplaced::refuse_secrets(arguments.get(1..).unwrap_or_default())?;
     match Arguments::try_parse_from(arguments) {
@@ -34,9 +35,10 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Option<Command>, Failure
 
 /// Returns clap's message about wrong use, without the values.
 fn wrong_use(mut error: clap::Error) -> Failure {
-    // Tips for an argument that is not known repeat it.
+    // clap's suggestions for an unknown argument repeat the argument.
     error.remove(ContextKind::Suggested);
-    // Of an argument that is not known it is the argument itself; of any other its description.
+    // For an unknown argument, `InvalidArg` is what the user typed. For any other it is the
+    // argument's name in the help.
     let is_unknown = error.kind() == ErrorKind::UnknownArgument;
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
     {

@@ -390,7 +390,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisStore<C> {
-    /// Takes one key, and within a limit also the log of ended sessions.
+    /// Uses one key, and for a login with a limit also the log of ended sessions.
     async fn insert(&self, request: &InsertRequest) -> Result<InsertOutcome, StoreError> {
         let SessionRecord { id, subject, created_at, absolute_expires_at, .. } = &request.session;
         let lifetime = absolute_expires_at.saturating_since(*created_at).as_millis().to_string();
@@ -429,9 +429,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         }
     }
 
-    /// Takes one round trip for a plain rotation if an answer of the last ten seconds has shown the
-    /// clock of the session's server, and for a request that changes nothing. Otherwise it takes
-    /// two or more.
+    /// A request that changes nothing takes one round trip. A plain rotation also takes one, if an
+    /// answer within the last ten seconds has shown the clock of the session's server. Any other
+    /// request takes two or more.
     async fn rotate(&self, request: &RotateRequest) -> Result<RotateOutcome, StoreError> {
         in_time(self.deadline, self.present(request, Instant::now())).await
     }
@@ -462,7 +462,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RefreshStore for RedisSt
         count(&self.end(&REVOKE_SUBJECT, SessionId::shard_of(subject), &args).await?)
     }
 
-    /// Redis reads all sessions of the subject for each page, and sends those of the page.
+    /// Redis reads all sessions of the subject for each page, and sends only those of the page.
     async fn list(&self, request: &ListRequest) -> Result<Vec<SessionRecord>, StoreError> {
         let ListRequest { subject, now, after, limit, .. } = request;
         let (time, id) = match after {

@@ -10,8 +10,9 @@ const SCHEME: &[u8] = b"Bearer";
 /// Something that is not a token follows the scheme.
 pub(super) const MALFORMED: Rejection = Rejection::MalformedHeader { header: "Authorization" };
 
-/// Returns the token of a request; `None` without `Authorization`, or with one of another scheme.
-/// Only for a token that the verifier refuses does it matter whether it [is well-formed](is_token).
+/// Returns the token of a request, or `None` if `Authorization` is absent or has another scheme.
+/// Does not check whether the token is [well-formed](is_token): that matters only for the answer to
+/// a token that the verifier has refused.
 pub(super) fn token(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };

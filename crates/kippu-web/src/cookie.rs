@@ -17,10 +17,10 @@ use self::{
 };
 use super::origin;
 
-/// Keeps both tokens in cookies of the browser, where no script can read them. The browser sends
-/// `__Host-Http-access` to every path, and `__Http-refresh` only to the path of the
-/// [`SessionRoutes`](super::SessionRoutes). Both are `Secure`, `HttpOnly` and `SameSite=Strict`.
-/// They end with their tokens, or with the browser after a login with
+/// Both tokens in cookies of the browser, instead of in its scripts: `__Host-Http-access`, sent to
+/// every path, and `__Http-refresh`, sent to the path of the
+/// [`SessionRoutes`](super::SessionRoutes) alone. Both are `Secure`, `HttpOnly` and
+/// `SameSite=Strict`. They end with their tokens, or with the browser, for a login with
 /// [`remember(false)`](kippu::session::Login::remember).
 ///
 /// # Requests of other sites
@@ -37,12 +37,12 @@ use super::origin;
 /// | neither of the two, and no such `X-CSRF-Token` | 403: one of these headers is missing |
 /// | anything else | 403: it comes from another site |
 ///
-/// GET, HEAD and OPTIONS must therefore change nothing. A page of any site may open a WebSocket and
-/// read it. Its handshake (`Upgrade`, or CONNECT in HTTP/2) therefore needs an `Origin` that
-/// belongs to its `Host` or is allowed, whatever other headers it has.
-/// [`Guard::set_cookies`](super::Guard::set_cookies) makes this check before a login. Behind a
-/// proxy that changes `Host`, allow the origin that users see, for browsers without Fetch Metadata.
-/// A `Host` with the default port of the scheme is equal to one without a port.
+/// So GET, HEAD and OPTIONS must change nothing. A page of any site may open a WebSocket and read
+/// it: its handshake (`Upgrade`, or CONNECT in HTTP/2) has to have an `Origin` that is the one of
+/// its `Host`, or allowed, whatever other headers it has.
+/// [`Guard::set_cookies`](super::Guard::set_cookies) asks before a login. Behind a proxy that
+/// changes `Host`, the origin that users see has to be allowed for browsers without Fetch Metadata;
+/// a `Host` with the usual port of the scheme is the same as one without.
 ///
 /// Another host of the domain can set the refresh cookie, but not `__Host-csrf`. A refresh
 /// therefore accepts only a refresh cookie that is bound to `__Host-csrf`.
@@ -267,11 +267,11 @@ impl Cookies {
         self.set_to(|settings| settings.reads_old_names = false)
     }
 
-    /// Makes the browser send the refresh cookie to every path, as `__Host-Http-refresh` and with
-    /// the `SameSite` of the access cookie. It is for
-    /// [`SessionRoutes::refresh_layer`](super::SessionRoutes::refresh_layer), which refreshes
-    /// within the request for a page. By default only the session routes receive the refresh
-    /// cookie, so that no other handler, proxy or log sees it.
+    /// Has the refresh cookie sent to every path, as `__Host-Http-refresh` and with the `SameSite`
+    /// of the access cookie, for
+    /// [`SessionRoutes::refresh_layer`](super::SessionRoutes::refresh_layer): it refreshes within
+    /// the request for a page. By default the refresh cookie reaches only the session routes, so
+    /// that no other handler, proxy or log sees it.
     #[must_use]
     pub fn to_every_path(self) -> Self {
         self.set_to(|settings| settings.is_to_every_path = true)

@@ -1,6 +1,6 @@
-//! The refresh within a request. If a handler asks for an access token, and the access cookie of
-//! the request is missing or not valid, the refresh cookie is exchanged for new tokens: for the
-//! handler and for the response. If the response sets the cookies itself, it is not changed.
+//! The refresh within a request: a handler asks for an access token, and the access cookie of the
+//! request is missing or not valid. The refresh cookie then gets new tokens, for the handler and
+//! for the response. A response that sets the cookies itself keeps its own.
 
 use std::{
     fmt,

@@ -1,5 +1,5 @@
-//! axe-core finds no violation on the page of the auth server: in each state, in light and dark, on a
-//! phone and on a desktop.
+//! axe-core finds no violation on the page of the auth server: in each state, in light and dark, on
+//! a phone and on a desktop.
 
 use std::{fs, time::Duration};
 

@@ -34,8 +34,8 @@ async fn logged_in(browser: &Browser) {
         .await;
 }
 
-/// Waits until these are the requests of the last action, in their order: `GET /api/me 401`. They are
-/// shown after what came of them.
+/// Waits until these are the requests of the last action, in their order: `GET /api/me 401`. They
+/// are shown after what came of them.
 async fn until_requests_are(browser: &Browser, expected: &[&str]) {
     let shown = "JSON.stringify([...document.querySelectorAll('#log > li:first-child ol li')].map((line) => \
                  `${line.querySelector('code').textContent} ${line.querySelector('.status').textContent}`))";
@@ -276,8 +276,8 @@ async fn a_logout_everywhere_wants_the_password_again() {
     browser.close().await;
 }
 
-/// The cookie of both tabs is presented at the same moment, without kippu.js, which would let one of
-/// them wait.
+/// The cookie of both tabs is presented at the same moment, without kippu.js, which would let one
+/// of them wait.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Chromium"]
 async fn two_tabs_that_refresh_at_once_never_log_each_other_out() {

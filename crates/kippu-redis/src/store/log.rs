@@ -30,7 +30,7 @@ struct Place {
     number: u64,
 }
 
-/// The answer of one log.
+/// The ids that one step has read from a log, and the place after them.
 struct Read {
     ids: Vec<SessionId>,
     place: Place,
@@ -66,8 +66,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
         })
     }
 
-    /// Returns whether the server is a node of a cluster. A server does not change that, so the
-    /// answer is cached.
+    /// Returns whether the server is a node of a cluster. The mode of a server never changes while
+    /// it runs, so the answer is cached.
     async fn is_cluster(&self) -> Result<bool, StoreError> {
         if let Some(is_cluster) = self.is_cluster.get() {
             return Ok(*is_cluster);

@@ -9,7 +9,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{RedisStore, SHARDS_PER_TAG, TAGS, count, fault::corrupt, late, step::PURGE};
 
-/// How many tags a purge works on at once. A step of another caller waits for at most so many steps
+/// How many tags a purge works on at once. Another caller's step waits for at most this many steps
 /// of the purge.
 const AT_ONCE: u64 = 8;
 
@@ -20,8 +20,8 @@ struct Done {
     tags: u64,
 }
 
-/// Chooses a random tag. From a fixed one, a process that restarts often and has many sessions
-/// would only ever purge the first shards.
+/// Chooses a random tag for the first purge. If each process began at the same tag, a process that
+/// restarts often would purge the same shards again and again, and never the others.
 pub(super) fn first_tag() -> u16 {
     let mut random = [0; 2];
     // If there is no randomness, the purge starts at tag 0.
@@ -30,8 +30,8 @@ pub(super) fn first_tag() -> u16 {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {
-    /// Removes up to `limit` sessions, until the deadline. The deadline is an error only if no tag
-    /// was finished before it.
+    /// Removes up to `limit` sessions, and stops at the deadline. Reaching the deadline is an error
+    /// only if the purge has finished no tag by then.
     pub(super) async fn purge(&self, now: UnixMillis, limit: u64) -> Result<u64, StoreError> {
         let mut done = Done::default();
         match timeout(self.deadline, self.purge_tags(now, limit, &mut done)).await {

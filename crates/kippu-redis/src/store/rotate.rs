@@ -1,6 +1,6 @@
-//! Presents a refresh token: one script makes the rotation, and `RotateRequest::decide` makes every
-//! other decision. For a reauthentication, `decide` runs first, because the record shows whether it
-//! rotates.
+//! Presents a refresh token. A plain rotation is one script. In every other case the store reads
+//! the record, and `RotateRequest::decide` decides. A reauthentication reads the record first,
+//! because whether it rotates depends on the time of the last rotation.
 
 use std::{str, time::Instant};
 
@@ -22,8 +22,8 @@ use super::{
     value::encode,
 };
 
-/// How often the store tries a rotation. A try fails when another caller has changed the session
-/// meanwhile, and few callers do within one grace period.
+/// How often the store tries a rotation. A try fails only when another caller has changed the
+/// session meanwhile, which happens a few times in a grace period at most.
 const TRIES: usize = 8;
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisStore<C> {

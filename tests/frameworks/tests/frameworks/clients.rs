@@ -1,5 +1,5 @@
-//! OAuth clients of others refresh and revoke at the session routes: RFC 6749 §6, RFC 7009, and find
-//! them: RFC 8414.
+//! OAuth clients of others refresh and revoke at the session routes: RFC 6749 §6, RFC 7009, and
+//! find them: RFC 8414.
 
 use std::{
     env, io,
