@@ -10,11 +10,11 @@ use super::rejection::Rejection;
 /// The verified access token of a request. It dereferences to [`AccessToken`]; a clone shares the
 /// token.
 ///
-/// [`Guard::authenticate`](super::Guard::authenticate) returns it,
-/// [`Guard::layer`](super::Guard::layer) puts it into the extensions of the request, and with the
-/// feature `axum` it is an extractor that takes the [`Guard`](super::Guard) from the state of the
-/// application. The extractor `Option<Access<C>>` is `None` for a request without
-/// credentials; invalid credentials are rejected all the same.
+/// There are three ways to get one: [`Guard::authenticate`](super::Guard::authenticate) returns it;
+/// [`Guard::layer`](super::Guard::layer) puts it into the extensions of the request; and with the
+/// feature `axum` it is an extractor, which takes the [`Guard`](super::Guard) from the state of the
+/// application. The extractor `Option<Access<C>>` is `None` for a request without credentials. It
+/// also rejects invalid credentials.
 ///
 /// ```
 /// use kippu_web::{Access, Rejection, Scoped};
@@ -57,12 +57,12 @@ impl<C> Access<C> {
         Ok(self.token.require_recent(max_age)?)
     }
 
-    /// Returns a future that completes when the token is no longer valid, with the reason: the
-    /// token has expired, its session has ended, or the verifier does not know whether the session
-    /// has ended. Use it to close a socket or a stream that outlives its request: see
-    /// [`sockets`](crate::sockets). `sleep` is the timer of the runtime. If the verifier has no
-    /// [`EndedSessions`](kippu::session::EndedSessions), the future only notices the expiry. See
-    /// [`AccessVerifier::ended`] for the rest.
+    /// Returns a future that completes with the reason when the token is no longer valid: the token
+    /// has expired, its session has ended, or the verifier cannot know whether the session has
+    /// ended. A socket or a stream then closes: see [`sockets`](crate::sockets). `sleep` is the
+    /// timer of the runtime. Without [`EndedSessions`](kippu::session::EndedSessions) in the
+    /// verifier, the future completes only when the token expires. See [`AccessVerifier::ended`]
+    /// for details.
     ///
     /// ```
     /// # use kippu::session::{NoClaims, TokenEnd};
@@ -112,10 +112,9 @@ impl<C> Deref for Access<C> {
     }
 }
 
-/// The verified access token of a session that has not ended: the extractor reads the store once,
-/// whatever store that is. The state of the application gives a guard of
-/// [`Guard::for_sessions`](super::Guard::for_sessions); any other guard rejects every request with
-/// [`Rejection::NoSessions`].
+/// The verified access token of a session that has not ended. The extractor reads the store once.
+/// It needs a guard made by [`Guard::for_sessions`](super::Guard::for_sessions) in the state of the
+/// application; with any other guard it rejects every request with [`Rejection::NoSessions`].
 ///
 /// ```
 /// use kippu::session::NoClaims;

@@ -1,5 +1,5 @@
-//! Tokens in cookies, where no script of the page reads them: their settings, and the requests that
-//! are accepted with them. Settings that browsers would not follow are refused.
+//! Tokens in cookies that no script can read: the settings of the cookies, and the requests that
+//! are accepted with them. Refuses settings that browsers would ignore.
 
 mod place;
 mod read;
@@ -24,9 +24,9 @@ use super::origin;
 /// [`remember(false)`](kippu::session::Login::remember).
 ///
 /// # Requests of other sites
-/// A browser sends cookies with the requests of every page. A request with a cookie, and with a
-/// method other than GET, HEAD and OPTIONS, therefore has to come from a page of the same origin,
-/// or of an [allowed](Cookies::allow_origin) one:
+/// A browser adds its cookies to the requests of every page, those of other sites included. A
+/// request with a cookie and a method other than GET, HEAD and OPTIONS therefore has to come from a
+/// page of the same origin, or of an [allowed](Cookies::allow_origin) one:
 ///
 /// | the request has | answer |
 /// |---|---|
@@ -139,7 +139,7 @@ pub enum CookieError {
          Cookies::to_every_path before Guard::cookies"
     )]
     Confined,
-    /// Access tokens may be too long for a cookie, and a browser would drop them.
+    /// Access tokens may be longer than a cookie, and browsers would drop such a cookie.
     #[error(
         "access tokens may have {limit} bytes, and a cookie holds {}: call \
          .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)? on the builder of the sessions, or \
@@ -150,7 +150,7 @@ pub enum CookieError {
         /// The maximum length of an access token, in bytes.
         limit: usize,
     },
-    /// The tokens are those of other sessions than the guard's, and are too long.
+    /// A token is too long for a cookie. It comes from other sessions than those of the guard.
     #[error("a cookie of {length} bytes is too long, {MAX_COOKIE_LEN} is the limit")]
     TooLong {
         /// The length of the cookie, in bytes.
@@ -246,8 +246,8 @@ impl Cookies {
         Self::with(settings, self.allowed_origins)
     }
 
-    /// Adds `name` to the names of the cookies, for several applications on one host. Browsers send
-    /// the cookies of a host to all of its ports.
+    /// Adds `name` to the names of the cookies. Applications on one host need different names,
+    /// because a browser sends the cookies of one port to all ports.
     ///
     /// # Errors
     /// [`CookieError::Name`].
@@ -260,8 +260,8 @@ impl Cookies {
         Ok(self.set_to(|settings| settings.name = format!("{name}-")))
     }
 
-    /// Stops reading and removing the cookies with the names of earlier versions: see
-    /// [Names](Self#names).
+    /// Stops reading the cookies with the names of earlier versions: see [Names](Self#names). Does
+    /// not remove them from browsers.
     #[must_use]
     pub fn forget_old_names(self) -> Self {
         self.set_to(|settings| settings.reads_old_names = false)
@@ -277,7 +277,7 @@ impl Cookies {
         self.set_to(|settings| settings.is_to_every_path = true)
     }
 
-    /// Makes the browser send the access cookie when the user follows a link of another site
+    /// Lets browsers send the access cookie when a user follows a link of another site
     /// (`SameSite=Lax`).
     /// The refresh cookie stays strict, unless it is sent [to every path](Self::to_every_path).
     #[must_use]
@@ -327,9 +327,9 @@ impl Cookies {
         Ok(self.set_to(|settings| settings.same_site = same_site))
     }
 
-    /// Accepts requests from pages of another origin, for example `https://app.example.org`. Call
-    /// it again to accept another one. Browsers send no cookies with the requests of other sites,
-    /// unless the cookies are [`same_site_none`](Self::same_site_none).
+    /// Also accepts requests of pages of this origin, for example `https://app.example.org`. Call
+    /// it again for each further origin. If the origin belongs to another site, browsers send
+    /// cookies only with [`same_site_none`](Self::same_site_none).
     ///
     /// # Errors
     /// [`CookieError::Origin`] for a text that browsers never send: a wildcard, a path, upper case,

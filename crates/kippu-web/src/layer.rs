@@ -1,5 +1,6 @@
-//! A guard for a whole server. Requests with a valid token, and those of exempt paths, go on to the
-//! service behind it, with the token in their extensions. The guard answers all others.
+//! A guard for a whole server. It passes requests with a valid token on to the service behind it,
+//! with the token in their extensions, and requests of exempt paths without one. It answers all
+//! other requests itself.
 
 use std::{
     fmt, mem,
@@ -58,14 +59,15 @@ impl Guard {
 /// layers can be on either side of the guard.
 ///
 /// # Order
-/// A `CorsLayer` goes in front of the guard: the guard rejects the preflight of a browser, which
-/// never has a token, and a page can read a rejection only with the headers of CORS. In front of
-/// it, too, go the layers that log and compress. The first layer of a `ServiceBuilder` is in front,
-/// and the last one of a `Router`.
+/// Put a `CorsLayer` in front of the guard: the preflight of a browser never has a token, and a
+/// page of another origin can read a rejection only if it has the headers of CORS. Layers that log
+/// or compress also go in front. In a `ServiceBuilder` the first layer is in front; of a `Router`
+/// it is the last one.
 ///
 /// # gRPC
-/// With the feature `grpc`, a request whose `Content-Type` begins with `application/grpc` is
-/// rejected as gRPC does it: HTTP 200, and the status in the headers, see `Rejection::grpc_status`.
+/// With the feature `grpc`, the guard rejects a request whose `Content-Type` begins with
+/// `application/grpc` as gRPC requires: with HTTP 200, and the status in the headers. See
+/// `Rejection::grpc_status`.
 /// A method of tonic finds the token in `request.extensions().get::<Access<Claims>>()`.
 pub struct GuardLayer<C>(Arc<Rules<C>>);
 
@@ -82,22 +84,21 @@ struct Rules<C> {
 type HasScope<C> = fn(&Access<C>, &str) -> Result<(), Rejection>;
 
 impl<C> GuardLayer<C> {
-    /// Lets requests of this path pass without a token, for example `/login`. Call it again to
-    /// exempt another path. A path that ends with `/*` covers everything below it, for example
-    /// `/grpc.health.v1.Health/*` for all methods of a service of gRPC.
+    /// Lets requests of this path pass without a token, for example `/login`. Call it again for
+    /// each further path. A path that ends with `/*` means every path below it, for example
+    /// `/grpc.health.v1.Health/*` all methods of a gRPC service. The layer reads no token from
+    /// exempt requests.
     ///
-    /// The path of a request is compared byte for byte, without its query, as the layer sees it:
-    /// within a nested router of axum, without the prefix of that router. Below a `/*`, a path with
-    /// an empty segment, a dot segment, a backslash or an encoded `.`, `/` or `\` is not exempt,
-    /// because the service behind might resolve it to another path. No token is read from exempt
-    /// requests.
+    /// The layer compares the path byte for byte, without the query, as it sees the path: within a
+    /// nested router of axum, the prefix of that router is missing. Below a `/*`, a path with an
+    /// empty segment, a dot segment, a backslash or an encoded `.`, `/` or `\` is not exempt,
+    /// because the service might resolve it to another path.
     #[must_use]
     pub fn exempt(self, path: &str) -> Self {
         self.with(|rules| rules.exempt.add(path))
     }
 
-    /// Requires that `scope` is among the scopes of the token. Call it again to require another
-    /// scope, too.
+    /// Requires a token with this scope. Call it again to require further scopes.
     #[must_use]
     pub fn require_scope(self, scope: &str) -> Self
     where
@@ -128,8 +129,8 @@ impl<C> GuardLayer<C> {
 }
 
 impl<C: DeserializeOwned> GuardLayer<C> {
-    /// Makes the checks of the layer on the head of a request, for a server without the layers of
-    /// tower. Returns `None` for a request of an exempt path.
+    /// Checks the head of a request as the layer does, for a server without layers of tower.
+    /// Returns `None` for a request of an exempt path.
     ///
     /// # Errors
     /// The [`Rejection`] to answer the request with.
@@ -195,7 +196,7 @@ impl<T, C> Layer<T> for GuardLayer<C> {
     }
 }
 
-/// A service with a [`GuardLayer`] before it.
+/// A service behind a [`GuardLayer`].
 #[derive(Debug)]
 pub struct Guarded<T, C> {
     layer: GuardLayer<C>,

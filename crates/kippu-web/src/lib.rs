@@ -1,6 +1,6 @@
-//! Access tokens in HTTP requests: a request in, its claims out, or the response that RFC 6750
-//! defines. A request with two credentials of one kind is refused. So is a request with cookies
-//! that another site made a browser send.
+//! Logins over HTTP: a request with an access token in; its claims out, or the answer of RFC 6750.
+//! Refuses a request with two credentials of one kind, and a request with cookies that a page of
+//! another site has sent.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -113,14 +113,14 @@ pub use self::{
 };
 use self::{live::AnySessions, renewal::Renewal};
 
-/// Decides which requests are let in: it verifies their access tokens, and knows where tokens may
-/// be. It is cheap to clone. Keep it in the state of the application.
+/// Decides which requests are accepted: it knows the keys of the access tokens, and where a request
+/// may have its token. It is cheap to clone. Keep it in the state of the application.
 ///
-/// | the request has | judged by |
+/// | the request has | the guard checks |
 /// |---|---|
-/// | `Authorization: Bearer …` (RFC 6750 §2.1) | this token alone, whatever cookies the browser adds; where it is not valid, no cookie replaces it |
-/// | the access cookie, with [`Guard::cookies`] | the cookie, and where the request comes from: see [`Cookies`] |
-/// | a token among the subprotocols of a WebSocket, with [`Guard::subprotocol_tokens`] | this token alone, in the same way |
+/// | `Authorization: Bearer …` (RFC 6750 §2.1) | only this token. If it is not valid, a cookie does not replace it |
+/// | the access cookie, with [`Guard::cookies`] | the cookie, and which site the request comes from: see [`Cookies`] |
+/// | a token among the subprotocols of a WebSocket, with [`Guard::subprotocol_tokens`] | only this token, as above |
 /// | `Authorization` of another scheme | the subprotocols or the cookie, if there is one |
 /// | neither | 401, or `None` for `Option<Access>` |
 ///
@@ -141,15 +141,14 @@ struct Admission {
 }
 
 impl Guard {
-    /// Lets in requests whose access token `verifier` verifies: the guard of a server that does not
-    /// have the sessions.
+    /// Returns a guard that accepts the access tokens that `verifier` accepts, for a server without
+    /// `Sessions`.
     pub fn new(verifier: impl Into<Arc<AccessVerifier>>) -> Self {
         Self::with(verifier.into(), None)
     }
 
-    /// Lets in requests whose access token the [`verifier`](Sessions::verifier) of these sessions
-    /// verifies. Only a guard that is made like this can be asked for live sessions ([`Live`],
-    /// [`GuardLayer::live`]).
+    /// Returns a guard that accepts the access tokens of these sessions. Only such a guard can
+    /// check that a session has not ended ([`Live`], [`GuardLayer::live`]).
     pub fn for_sessions<S: RefreshStore>(sessions: &Arc<Sessions<S>>) -> Self {
         let any = AnySessions::new(Arc::clone(sessions));
         Self::with(Arc::clone(sessions.verifier()), Some(any))
@@ -160,12 +159,11 @@ impl Guard {
         Self(Arc::new(admission))
     }
 
-    /// Also lets in requests with the token in a cookie. Such a request has to come from a page of
-    /// the same site if it changes something: see [`Cookies`].
+    /// Also accepts requests with the token in a cookie. Such a request may change something only
+    /// if it comes from a page of the same site: see [`Cookies`].
     ///
-    /// The verifier must accept no token that is too long for a cookie. Sessions with this verifier
-    /// then issue none. A login or a refresh with too many claims fails before anything is stored
-    /// or used up:
+    /// Build the sessions with a limit for access tokens that fits into a cookie. A login or a
+    /// refresh whose claims are too long then fails before anything is stored or used up:
     ///
     /// ```
     /// use std::sync::Arc;
@@ -198,9 +196,9 @@ impl Guard {
         Ok(Self(Arc::new(admission)))
     }
 
-    /// Also lets in handshakes of WebSockets with the token among their subprotocols, in the only
-    /// header of a handshake that a page can set. The client offers the token after
-    /// `kippu.bearer.`, and another subprotocol, which the server selects:
+    /// Also accepts a WebSocket handshake with the token among its subprotocols, the only header of
+    /// a handshake that a page can set. The client offers two subprotocols: the token behind
+    /// `kippu.bearer.`, and one that the server selects:
     ///
     /// ```js
     /// new WebSocket("wss://api.example/feed", ["feed.v1", `kippu.bearer.${accessToken}`])
@@ -208,8 +206,8 @@ impl Guard {
     ///
     /// The server must select the other one and never repeat the token. It does so if it chooses
     /// from a fixed list, as `WebSocketUpgrade::protocols(["feed.v1"])` of axum does. A handshake
-    /// without another one is a 400 ([`Rejection::Subprotocols`]). A page of any origin may send
-    /// such a handshake, because it needs the token for that.
+    /// with the token alone is a 400 ([`Rejection::Subprotocols`]). A page of any origin may send
+    /// such a handshake: it proves with the token that it may.
     ///
     /// Proxies log `Sec-WebSocket-Protocol` more readily than `Authorization`: see
     /// [`proxies`].
@@ -291,9 +289,9 @@ impl Guard {
     /// axum extract a `Live` instead.
     ///
     /// # Errors
-    /// [`Rejection::Ended`]; [`Rejection::NoSessions`] if the guard was not made with
-    /// [`Guard::for_sessions`]; [`Rejection::Unavailable`] if the store is unavailable, and
-    /// [`Rejection::Fault`] if it is set up wrongly.
+    /// [`Rejection::Ended`]; [`Rejection::NoSessions`] for a guard that was not made by
+    /// [`Guard::for_sessions`]; [`Rejection::Unavailable`] while the store is unavailable, and
+    /// [`Rejection::Fault`] if it is not set up correctly.
     pub async fn check_live<C>(&self, access: &Access<C>) -> Result<(), Rejection> {
         let sessions = self.0.sessions.as_ref().ok_or(Rejection::NoSessions)?;
         Ok(sessions.check_live(&access.session_id, &access.subject).await?)
@@ -319,11 +317,11 @@ impl Guard {
         Ok((verified?, cookies))
     }
 
-    /// Runs `login`, and returns the headers that put its tokens into the browser.
+    /// Runs `login`, and returns the headers that set the cookies with its tokens.
     ///
-    /// The login begins only after all other checks: the guard has cookies, and the request comes
-    /// from a page of this site ([`Guard::check_origin`]). A page of another site could log its
-    /// visitors into an account of the attacker. Nothing fails after a session has been stored.
+    /// Before it runs `login`, it checks that the guard has cookies and that the request comes from
+    /// a page of this site ([`Guard::check_origin`]): a page of another site could log its visitors
+    /// into an account of the attacker. So nothing fails after the session has been stored.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -356,10 +354,11 @@ impl Guard {
         Ok(cookies.set(&request.headers, &tokens, &csrf)?)
     }
 
-    /// Checks that a page of the same site sent a request to which a browser may have added its
-    /// cookies. Without [`Guard::cookies`] every request passes. The routes, the extractors and
-    /// [`Guard::set_cookies`] call this. A login also calls it before it checks the password, so
-    /// that other sites cannot try passwords from the browsers of their visitors.
+    /// Checks that a request comes from a page of this site, because a browser may have added its
+    /// cookies to it. Without [`Guard::cookies`] every request passes. The session routes, the
+    /// extractors and [`Guard::set_cookies`] call it themselves. Also call it in the login before
+    /// the password is checked, so that other sites cannot try passwords from the browsers of their
+    /// visitors.
     ///
     /// # Errors
     /// [`Rejection::CrossSite`], or [`Rejection::UnknownOrigin`] if the request does not show which

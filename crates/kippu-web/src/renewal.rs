@@ -78,7 +78,7 @@ impl<T> Layer<T> for RefreshLayer {
     }
 }
 
-/// A service with a [`RefreshLayer`] before it.
+/// A service behind a [`RefreshLayer`].
 #[derive(Clone, Debug)]
 pub struct Refreshing<T> {
     layer: RefreshLayer,
