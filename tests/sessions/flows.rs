@@ -22,6 +22,7 @@ use kippu::{
 };
 use kippu_test_support::{clock, log, signing};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use clock::TestClock;
 use log::Log;
@@ -198,6 +199,31 @@ async fn an_access_token_has_the_claims_of_rfc_9068() {
     let expected =
         ["aud", "auth_time", "client_id", "exp", "iat", "iss", "jti", "role", "sid", "sub"];
     assert_eq!(names, expected);
+}
+
+/// The application's claims are joined with those of the session, and keep their spelling.
+#[tokio::test]
+async fn the_applications_claims_keep_every_digit() {
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Account {
+        limit: Box<RawValue>,
+    }
+    let fixture = Fixture::new();
+    for spelled in ["0.1234567890123456789", "1.50e+2", "-0.0", r#"{"a" : [1.0, "\u0061"]}"#] {
+        let account = Account { limit: RawValue::from_string(spelled.into()).unwrap() };
+        let tokens = fixture.sessions.login("alice", &account).await.unwrap();
+        let next = fixture
+            .sessions
+            .refresh(&tokens.refresh_token, async |_: Session| {
+                Ok::<_, io::Error>(Some(account.clone()))
+            })
+            .await
+            .unwrap();
+        for token in [tokens.access_token, next.access_token] {
+            let access = fixture.sessions.verify::<Account>(&token).unwrap();
+            assert_eq!(access.claims.limit.get(), spelled);
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use kippu::{NumericDate, RegisteredClaims, Validation, decode, decode_borrowed, encode};
+use kippu::{NumericDate, RegisteredClaims, Validation, decode, decode_borrowed, encode, verify};
 use kippu_test_support::signing;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error};
 use serde_json::{Number, Value, value::RawValue};
@@ -98,6 +98,30 @@ fn raw_values_keep_every_byte() {
         let borrowed: Borrowed<'_> =
             decode_borrowed(&token, &signing::key(), &validation(), &mut buffer).unwrap();
         assert_eq!(borrowed.raw.get(), value);
+        let verified = verify(&token, &signing::key(), &validation()).unwrap();
+        assert_eq!(verified.claims::<Borrowed<'_>>().unwrap().raw.get(), value);
+        assert_eq!(verified.claims::<Owned>().unwrap().raw.get(), value);
+    }
+}
+
+/// A claims set that is a `RawValue` as a whole is signed and read as it is spelled.
+#[test]
+fn a_raw_claims_set_keeps_every_byte() {
+    for spelled in [
+        r#"{"price":0.1234567890123456789,"sub":"\u0061"}"#,
+        "{ \"z\" : 1.50e+2,\n\t\"a\" : [ ] }",
+        "{}",
+    ] {
+        let claims = RawValue::from_string(spelled.into()).unwrap();
+        let token = encode(&claims, &signing::key()).unwrap();
+        let owned: Box<RawValue> = decode(&token, &signing::key(), &validation()).unwrap();
+        assert_eq!(owned.get(), spelled);
+        let mut buffer = [0; 256];
+        let borrowed: &RawValue =
+            decode_borrowed(&token, &signing::key(), &validation(), &mut buffer).unwrap();
+        assert_eq!(borrowed.get(), spelled);
+        let verified = verify(&token, &signing::key(), &validation()).unwrap();
+        assert_eq!(verified.claims::<&RawValue>().unwrap().get(), spelled);
     }
 }
 
