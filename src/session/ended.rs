@@ -32,8 +32,8 @@ use crate::{debug::debug_by_message, error::DecodeError, validation::Validation}
 /// the store for each request.
 ///
 /// A task reads the store's log of ended sessions about ten times in each
-/// [`max_lag`](EndedOptions::max_lag), and keeps the ids in memory. A clone is another handle to the
-/// same ids.
+/// [`max_lag`](EndedOptions::max_lag), and keeps the ids in memory. A clone is another handle to
+/// the same ids.
 ///
 /// ```
 /// use kippu::{Algorithm, Key, session::{AccessVerifier, EndedOptions, EndedSessions, MemoryStore, NoClaims, Sessions}};
@@ -69,8 +69,8 @@ use crate::{debug::debug_by_message, error::DecodeError, validation::Validation}
 /// which it asked the store.
 ///
 /// A verifier is [fresh](Self::is_fresh) while the last complete reading began at most `max_lag`
-/// ago. A verifier is not fresh if the store is unavailable or slow, or if the task does not run. It
-/// then refuses every token ([`DecodeError::EndedUnknown`]). With
+/// ago. A verifier is not fresh if the store is unavailable or slow, or if the task does not run.
+/// It then refuses every token ([`DecodeError::EndedUnknown`]). With
 /// [`EndedOptions::accept_when_stale`] it accepts them, and the promise holds only while it is
 /// fresh.
 ///
