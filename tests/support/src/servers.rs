@@ -7,11 +7,11 @@ use std::{
     fs,
     hash::{BuildHasher, RandomState},
     iter,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{self, Child, Command},
     sync::{
-        LazyLock,
+        LazyLock, Mutex,
         atomic::{AtomicU16, AtomicU32, Ordering},
     },
     thread,
@@ -141,13 +141,20 @@ pub fn free_port() -> u16 {
         let [low, high, ..] = RandomState::new().hash_one(process::id()).to_le_bytes();
         AtomicU16::new(u16::from_le_bytes([low, high]))
     });
-    let is_free = |port: &u16| {
-        [*port, port + COUNT]
+    // A port is free for the server, which uses TCP. The claim uses UDP, and lasts until this
+    // process ends: another one cannot take the port before its server starts, or between two
+    // starts.
+    static CLAIMS: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let claim = |port: u16| {
+        let claim = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        [port, port + COUNT]
             .iter()
             .all(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+            .then(|| CLAIMS.lock().unwrap().push(claim))?;
+        Some(port)
     };
     let port = || FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-    iter::repeat_with(port).take(COUNT.into()).find(is_free).expect("a port is free")
+    iter::repeat_with(port).take(COUNT.into()).find_map(claim).expect("a port is free")
 }
 
 /// Returns the first of these programs that is installed. Panics if none is.
@@ -179,5 +186,17 @@ pub fn wait_until(what: &str, limit: Duration, mut is_true: impl FnMut() -> bool
     while !is_true() {
         assert!(start.elapsed() < limit, "{what} took longer than {limit:?}");
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_port_stays_claimed_until_the_process_ends() {
+        let port = free_port();
+        assert!(UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_err());
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
     }
 }
