@@ -9,7 +9,7 @@ use super::{
     access::AccessVerifier,
     ended::EndedSessions,
     event::{Event, OnEvent},
-    login::is_name,
+    record::is_name,
     refresh_token::{self, RefreshKeyError},
     rotation::AheadPolicy,
     store::{RefreshStore, SessionLimit},

@@ -7,8 +7,7 @@ use super::{
     data::SessionData,
     error::SessionError,
     id::SessionId,
-    login::is_name,
-    record::SessionRecord,
+    record::{SessionRecord, is_name},
     store::{ListCursor, ListRequest, RefreshStore},
 };
 use crate::numeric_date::NumericDate;

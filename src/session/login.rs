@@ -13,7 +13,7 @@ use super::{
     event::EventKind,
     id::SessionId,
     list::Session,
-    record::{MAX_LABEL_LEN, MAX_NAME_LEN, RevokeReason, SessionRecord},
+    record::{MAX_LABEL_LEN, RevokeReason, SessionRecord, is_name},
     refresh_token,
     rotation::Successor,
     store::{InsertOutcome, InsertRequest, RefreshStore, SessionLimit, StoreError, StoreErrorKind},
@@ -146,11 +146,6 @@ fn disturbs(char: char) -> bool {
         char,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     ) || char.is_control()
-}
-
-/// Returns whether a text can be a subject or a client.
-pub(super) fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME_LEN).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 impl From<&str> for Login {

@@ -2,8 +2,13 @@
 //! acknowledged the revocation.
 
 use super::{
-    Sessions, error::SessionError, event::EventKind, id::SessionId, login::is_name,
-    record::RevokeReason, refresh_token, store::RefreshStore,
+    Sessions,
+    error::SessionError,
+    event::EventKind,
+    id::SessionId,
+    record::{RevokeReason, is_name},
+    refresh_token,
+    store::RefreshStore,
 };
 
 impl<S: RefreshStore> Sessions<S> {

@@ -11,7 +11,7 @@ use crate::excerpt::UnknownName;
 
 /// The limit for a subject or a client. It is enough for an e-mail address (254 bytes, RFC 5321
 /// §4.5.3.1) or a URI that contains a name, and short for a database key.
-pub(super) const MAX_NAME_LEN: usize = 512;
+const MAX_NAME_LEN: usize = 512;
 
 /// The limit for a label: enough for the name of a device.
 pub(super) const MAX_LABEL_LEN: usize = 128;
@@ -276,6 +276,11 @@ impl SessionRecord {
             self.data = data;
         }
     }
+}
+
+/// Returns whether a text can be a subject or a client.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_LEN).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ use tokio::time::{sleep, timeout};
 use self::{
     fault::{fault, is_busy, late},
     files::Files,
-    job::Job,
-    opening::{AGAIN, MEMORY, Opened},
+    job::{AGAIN, Job},
+    opening::{MEMORY, Opened},
     queue::{Pending, Queue, Step},
     writer::SqliteWriter,
 };

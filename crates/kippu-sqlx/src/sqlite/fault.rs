@@ -2,18 +2,44 @@
 
 use std::{
     io::{self, ErrorKind},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use kippu::session::{StoreError, StoreErrorKind};
 
-use super::files::FileFault;
-
 /// Why the writer cannot continue: one error for all callers of a batch.
 pub(super) enum Fault {
     Driver(Arc<sqlx::Error>),
     File(FileFault),
+}
+
+/// Why the file at a path can no longer be used.
+#[derive(Debug)]
+pub(super) enum FileFault {
+    /// It is not the one that was opened.
+    Moved(PathBuf),
+    /// It is shorter than before.
+    Cut(PathBuf),
+}
+
+impl FileFault {
+    pub(super) fn store_error(&self) -> StoreError {
+        let message = match self {
+            Self::Moved(path) => format!(
+                "{} is not the file that was opened: it was removed, renamed or replaced, so no step can run. \
+                 Stop all processes that use the database, put the right file in its place, and start them again",
+                path.display()
+            ),
+            Self::Cut(path) => format!(
+                "{} was truncated while it was open, so no step can run. Stop all processes that use the \
+                 database, restore a backup, and start them again",
+                path.display()
+            ),
+        };
+        StoreError::new(StoreErrorKind::Misconfigured, message)
+    }
 }
 
 impl From<sqlx::Error> for Fault {

@@ -15,7 +15,7 @@ use std::{
 
 use kippu::session::{StoreError, StoreErrorKind};
 
-use super::fault::unopened;
+use super::fault::{FileFault, unopened};
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -38,33 +38,6 @@ pub(super) struct Files {
 pub(super) struct Sizes {
     pub(super) database: u64,
     pub(super) log: u64,
-}
-
-/// Why the file at a path can no longer be used.
-#[derive(Debug)]
-pub(super) enum FileFault {
-    /// It is not the one that was opened.
-    Moved(PathBuf),
-    /// It is shorter than before.
-    Cut(PathBuf),
-}
-
-impl FileFault {
-    pub(super) fn store_error(&self) -> StoreError {
-        let message = match self {
-            Self::Moved(path) => format!(
-                "{} is not the file that was opened: it was removed, renamed or replaced, so no step can run. \
-                 Stop all processes that use the database, put the right file in its place, and start them again",
-                path.display()
-            ),
-            Self::Cut(path) => format!(
-                "{} was truncated while it was open, so no step can run. Stop all processes that use the \
-                 database, restore a backup, and start them again",
-                path.display()
-            ),
-        };
-        StoreError::new(StoreErrorKind::Misconfigured, message)
-    }
 }
 
 impl Files {

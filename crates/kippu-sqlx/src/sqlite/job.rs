@@ -16,11 +16,13 @@ use tokio::time::sleep;
 
 use super::{
     fault::{corrupt, fault, is_busy, is_of_statement},
-    opening::AGAIN,
     queue::{Answer, Pending, Step},
     row::{self, Read},
 };
 use crate::columns::millis;
+
+/// The pause before the store tries again. SQLite does not wait for some locks.
+pub(super) const AGAIN: Duration = Duration::from_millis(1);
 
 /// A step, and the caller that waits for it.
 pub(super) enum Job {

@@ -18,6 +18,7 @@ use super::{
     SqliteStore,
     fault::{fault, foreign, is_busy, unopened},
     files::{self, Files},
+    job::AGAIN,
     writer::LOG_LIMIT,
 };
 
@@ -27,9 +28,6 @@ pub(super) const MEMORY: &str = ":memory:";
 /// How long SQLite itself waits for a lock. The store tries again until the deadline. Between two
 /// waits it drops the steps whose callers have gone.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// The pause before the store tries again. SQLite does not wait for some locks.
-pub(super) const AGAIN: Duration = Duration::from_millis(1);
 
 /// `kipp`, in the header of the file.
 const APPLICATION_ID: i64 = 0x6b69_7070;

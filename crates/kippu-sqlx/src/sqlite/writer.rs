@@ -10,10 +10,9 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOp
 use tokio::time::sleep;
 
 use super::{
-    fault::{Fault, is_busy},
-    files::{FileFault, Files, Sizes},
-    job::{self, Job},
-    opening::AGAIN,
+    fault::{Fault, FileFault, is_busy},
+    files::{Files, Sizes},
+    job::{self, AGAIN, Job},
     queue::{Failure, Step, Writer},
 };
 
