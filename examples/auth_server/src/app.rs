@@ -10,7 +10,9 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use kippu::session::{BoxStore, EndedOptions, EndedSessions, Session, Sessions};
+use kippu::session::{
+    BoxStore, EndedOptions, EndedSessions, Session, Sessions, rotation::AheadPolicy,
+};
 use kippu_web::{Cookies, Guard, Rejection, SessionRoutes};
 
 use crate::{
@@ -64,6 +66,8 @@ pub(crate) struct Policy {
     /// How long ago a user may have authenticated who ends other sessions.
     pub(crate) recent: Duration,
     pub(crate) refuses_when_stale: bool,
+    /// The answer to a refresh token that is ahead of the store.
+    pub(crate) ahead: AheadPolicy,
 }
 
 /// The API that the tokens are for, and the client that users log in with: there is one of each.
@@ -100,6 +104,7 @@ impl App {
             .grace(policy.grace)
             .idle_lifetime(policy.idle)
             .absolute_lifetime(policy.session)
+            .ahead(policy.ahead)
             // One clock issues and verifies, and an end that is watched comes to the second.
             .leeway(Duration::ZERO)?
             .max_access_token_len(Cookies::MAX_ACCESS_TOKEN_LEN)?

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
-use kippu::{ReloadedKeys, session::Lifetimes};
+use kippu::{
+    ReloadedKeys,
+    session::{Lifetimes, rotation::AheadPolicy},
+};
 
 use crate::{
     app::Policy,
@@ -75,6 +78,10 @@ pub(crate) struct Options {
     /// ended. By default the API goes on, and a logout may be overlooked until the store is back
     #[arg(long)]
     refuse_when_stale: bool,
+    /// Refuse a refresh token that is newer than the state of its session, because the store lost
+    /// commits in a failover or comes from a backup. By default the session goes on
+    #[arg(long)]
+    refuse_ahead: bool,
     /// How often expired sessions are removed
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     purge_every: u64,
@@ -107,6 +114,7 @@ impl Options {
             max_sessions: self.max_sessions,
             recent: Duration::from_secs(self.recent),
             refuses_when_stale: self.refuse_when_stale,
+            ahead: if self.refuse_ahead { AheadPolicy::Refuse } else { AheadPolicy::Heal },
         }
     }
 

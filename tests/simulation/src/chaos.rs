@@ -181,7 +181,7 @@ impl<T: Time> Stage<T> {
         still: Option<Span>,
         lost: Option<Span>,
     ) {
-        self.recorder.fault(Fault { kind, what: what.to_owned(), span, still, lost });
+        self.recorder.fault(Fault { still, lost, ..Fault::new(kind, what, span) });
     }
 
     /// Kills servers, each of which begins again.

@@ -182,8 +182,9 @@ async fn fail_over((machine, database, recorder): (Machine, Database, Recorder))
     machine.mark(u32::MAX, || "promoted".to_owned());
     let lost = database.promote().map(|lost| (lost.first, from));
     let span = (from, machine.now());
-    let what = "the primary was demoted, and the standby took over".to_owned();
-    recorder.fault(Fault { kind: FaultKind::Failover, what, span, still: Some(span), lost });
+    let what = "the primary was demoted, and the standby took over";
+    let fault = Fault::new(FaultKind::Failover, what, span);
+    recorder.fault(Fault { still: Some(span), lost, ..fault });
 }
 
 /// Returns a digest of the state that decides how an order continues, and of the history that the

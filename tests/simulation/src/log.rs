@@ -110,6 +110,8 @@ pub enum What {
     FalseLogout,
     LogoutAll,
     LogoutOthers,
+    /// Of one session of the user, by its id.
+    LogoutSession,
     Me,
     Live,
     List,
@@ -131,6 +133,8 @@ pub enum Answer {
     /// `invalid_grant`, or an access token whose session has ended; of a logout, that no session
     /// was ended; of a login, that its session had ended before the answer.
     Refused,
+    /// Of a logout by id: the user has no such session to end.
+    Absent,
     /// An access token that has expired.
     Expired,
     /// An access token that is not valid for another reason: the clock was set back since it was
@@ -166,7 +170,9 @@ pub struct Request {
     pub who: Who,
     pub what: What,
     pub answer: Answer,
-    pub status: u16,
+    /// The text of an answer that is odd, or a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Of a login: it is refused where there is no room, and does not end the oldest session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_others: bool,
@@ -176,6 +182,9 @@ pub struct Request {
     /// The refresh token that was presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<u64>,
+    /// The session that a logout names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// The access token that was presented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<u64>,
@@ -257,6 +266,17 @@ pub struct Fault {
     /// Changes that were acknowledged in this time may be lost, from its end on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Span>,
+    /// They may be missing in any answer since the beginning of that time: two servers were
+    /// primaries at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_split: bool,
+}
+
+impl Fault {
+    /// A fault that loses nothing.
+    pub fn new(kind: FaultKind, what: &str, span: Span) -> Self {
+        Self { kind, what: what.to_owned(), span, still: None, lost: None, is_split: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -274,6 +294,8 @@ pub enum FaultKind {
     Replacement,
     /// The store had no room for more.
     Full,
+    /// The machine did not run the clients for a moment, and perhaps not the servers.
+    Busy,
 }
 
 /// The clock of a host was set, at some moment from one time to another.

@@ -109,6 +109,7 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
         has_leavers: rng.bool(),
         has_terms: rng.u8(..100) < 30,
         has_reauthentication: rng.u8(..100) < 50,
+        has_lifetimes: true,
     };
     workload::run(&world, &recorder, &plan);
     let stage = Stage {

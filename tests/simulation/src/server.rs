@@ -399,6 +399,7 @@ impl<T: Time> Running<T> {
             },
             (What::Live, Some(access)) => done(self.sessions.verify_live::<NoClaims>(access).await),
             (What::List, Some(access)) => self.list(access).await,
+            (What::LogoutSession, _) => self.end(ask, access).await,
             (What::LogoutAll, None) => {
                 self.accounts.change(ask.user, |account| account.password += 1);
                 done(self.sessions.logout_all(&subject(ask.user)).await)
@@ -484,6 +485,24 @@ impl<T: Time> Running<T> {
         let reply = granted(self.sessions.refresh(token, authorize).await);
         let is_too_long = checks_late && is_large && reply.answer == Answer::Done;
         if is_too_long { Reply::of(Answer::Limited) } else { reply }
+    }
+
+    async fn end(&self, ask: &Ask, access: Option<&str>) -> Reply {
+        let owner = match access {
+            Some(access) => match self.sessions.verify_live::<NoClaims>(access).await {
+                Ok(token) => token.subject,
+                Err(error) => return Reply::of(refused(&error)),
+            },
+            None => subject(ask.user),
+        };
+        let Some(Ok(id)) = ask.target.as_deref().map(str::parse) else {
+            return Reply::of(Answer::Odd);
+        };
+        Reply::of(match self.sessions.logout_session(&owner, &id).await {
+            Ok(true) => Answer::Done,
+            Ok(false) => Answer::Absent,
+            Err(error) => refused(&error),
+        })
     }
 
     async fn list(&self, access: &str) -> Reply {

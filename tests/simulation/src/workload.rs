@@ -27,16 +27,6 @@ pub trait World: Clone + Send + Sync + 'static {
     /// Sends a request, and waits for its answer: not longer than the client's patience.
     fn ask(&self, ask: Ask) -> impl Future<Output = Reply> + Send;
 
-    /// The answer that a browser knows without a request: its cookie with the token has expired.
-    fn known(&self, _tokens: &Tokens, _is_refresh: bool) -> Option<Answer> {
-        None
-    }
-
-    /// Whether a login can set its own lifetimes and limit on the way to these servers.
-    fn takes_terms(&self) -> bool {
-        true
-    }
-
     fn now(&self) -> Micros {
         self.time().now()
     }
@@ -66,6 +56,8 @@ pub struct Ask {
     pub terms: Terms,
     pub refresh: Option<String>,
     pub access: Option<String>,
+    /// The id of the session that a logout names.
+    pub target: Option<String>,
     /// The cookies of the browser that asks, where it is one; with nothing in them before a login.
     pub cookies: Option<String>,
     /// The user has so many rights at this moment that an access token would be too long.
@@ -82,11 +74,16 @@ pub struct Reply {
     pub listed: Vec<String>,
     /// When the request was sent, where it had to wait before.
     pub sent: Option<Micros>,
+    /// Nothing was sent: the client knew the answer, as its cookie with the token has expired.
+    pub is_known: bool,
+    /// The text of an answer that is odd, or a failure.
+    pub note: Option<String>,
 }
 
 impl Reply {
     pub fn of(answer: Answer) -> Self {
-        Self { answer, tokens: None, listed: Vec::new(), sent: None }
+        let (listed, is_known) = (Vec::new(), false);
+        Self { answer, tokens: None, listed, sent: None, is_known, note: None }
     }
 }
 
@@ -185,6 +182,15 @@ impl<W: World> Client<W> {
         self.send(what, None, None, false).await
     }
 
+    /// Ends a session by its id: with an access token, or as the administrator.
+    pub(crate) async fn end(&self, id: &str, tokens: Option<&Tokens>) -> Reply {
+        let access = tokens.map(|tokens| tokens.access.clone());
+        let cookies = tokens.filter(|_| self.is_browser).and_then(|one| one.cookies.clone());
+        let target = Some(id.to_owned());
+        let asked = self.asked(What::LogoutSession);
+        self.record(Ask { target, access: access.clone(), cookies, ..asked }, None, access).await
+    }
+
     fn asked(&self, what: What) -> Ask {
         let servers = self.world.servers();
         let count = u64::try_from(servers.len()).unwrap_or(1);
@@ -197,6 +203,7 @@ impl<W: World> Client<W> {
             terms: if what == What::Login { self.terms } else { Terms::default() },
             refresh: None,
             access: None,
+            target: None,
             cookies: (self.is_browser && what == What::Login).then(String::new),
             is_large: false,
             patience: self.patience,
@@ -210,12 +217,7 @@ impl<W: World> Client<W> {
         access: Option<&Tokens>,
         is_large: bool,
     ) -> Reply {
-        let presented = refresh.or(access);
-        let presented = presented.filter(|_| self.is_browser);
-        let known = presented.and_then(|tokens| self.world.known(tokens, refresh.is_some()));
-        if let Some(answer) = known {
-            return Reply::of(answer);
-        }
+        let presented = refresh.or(access).filter(|_| self.is_browser);
         let token = refresh.map(|tokens| tokens.refresh.clone());
         let proof = access.map(|tokens| tokens.access.clone());
         let mut ask =
@@ -228,10 +230,14 @@ impl<W: World> Client<W> {
 
     async fn record(&self, ask: Ask, token: Option<String>, access: Option<String>) -> Reply {
         let Ask { server, user, what, keeps_others, terms, .. } = ask;
+        let target = ask.target.as_deref().map(|id| self.recorder.session(id));
         let asked = self.world.now();
         let number = |text: Option<String>| text.map(|text| self.recorder.number(&text));
         let (token, access) = (number(token), number(access));
         let mut reply = self.world.ask(ask).await;
+        if reply.is_known {
+            return reply;
+        }
         let sent = reply.sent.unwrap_or(asked);
         let gives_tokens = matches!(what, What::Login | What::Refresh | What::Reauthenticate);
         if gives_tokens && reply.answer == Answer::Done && reply.tokens.is_none() {
@@ -248,10 +254,11 @@ impl<W: World> Client<W> {
             who: self.who,
             what,
             answer: reply.answer,
-            status: 0,
+            note: reply.note.clone(),
             keeps_others,
             terms,
             token,
+            target,
             access,
             got,
             listed,

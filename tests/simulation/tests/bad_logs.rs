@@ -54,10 +54,11 @@ impl Story {
             who: Who::Owner,
             what,
             answer,
-            status: 0,
+            note: None,
             keeps_others: false,
             terms: Terms::default(),
             token: None,
+            target: None,
             access: None,
             got: None,
             listed: Vec::new(),
@@ -90,6 +91,12 @@ impl Story {
 
     fn logout(&mut self, at: f64, token: u64, answer: Answer) {
         self.request(at, What::Logout, answer).token = Some(token);
+    }
+
+    fn end(&mut self, at: f64, session: &str, answer: Answer) -> &mut Request {
+        let request = self.request(at, What::LogoutSession, answer);
+        request.target = Some(session.to_owned());
+        request
     }
 
     /// With the access token that came with a refresh token at a time.
@@ -126,8 +133,7 @@ impl Story {
     }
 
     fn fault(&mut self, kind: FaultKind, from: f64, to: f64) -> &mut Fault {
-        let (what, span) = ("something".to_owned(), span(from, to));
-        self.0.faults.push(Fault { kind, what, span, still: None, lost: None });
+        self.0.faults.push(Fault::new(kind, "something", span(from, to)));
         self.0.faults.last_mut().unwrap()
     }
 
@@ -1154,6 +1160,54 @@ fn a_logout_that_does_not_do_what_it_says() {
     story.ask(16.0, What::Logout, 1002, Answer::Done);
     story.refresh(17.0, 2, Answer::Refused);
     assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn a_logout_by_id_that_does_not_do_what_it_says() {
+    // It is done, and has ended nothing.
+    let mut story = begun();
+    story.end(3.0, "a", Answer::Done);
+    story.rotate(4.0, "a", 2, 3);
+    story.breaks("R10");
+    // There is no such session, and it is alive.
+    let mut story = begun();
+    story.end(3.0, "a", Answer::Absent);
+    story.breaks("R12");
+    // Another user ends it.
+    let mut story = begun();
+    story.end(3.0, "a", Answer::Done).user = 2;
+    story.breaks("R21 a logout without");
+    // Another user does not, and it ends all the same.
+    let mut story = begun();
+    story.end(3.0, "a", Answer::Absent).user = 2;
+    assert_eq!(story.broken(), [""; 0]);
+    story.refresh(4.0, 2, Answer::Refused);
+    story.breaks("R12");
+    // All is well: it ends, and has ended then.
+    let mut story = begun();
+    story.end(3.0, "a", Answer::Done);
+    story.end(4.0, "a", Answer::Absent);
+    story.refresh(5.0, 2, Answer::Refused);
+    assert_eq!(story.broken(), [""; 0]);
+    story.ask(5.5, What::Me, 1002, Answer::Done);
+    story.breaks("R19");
+}
+
+#[test]
+fn a_machine_that_was_busy_is_no_breach() {
+    for (at, is_breach) in [(2.4, false), (4.4, false), (4.6, true)] {
+        let mut story = begun();
+        story.fault(FaultKind::Busy, 2.5, 3.5);
+        story.ask(at, What::Live, 1002, Answer::Unavailable);
+        assert_eq!(story.broken().contains(&"R16"), is_breach, "{at}");
+    }
+    for (at, is_breach) in [(5.9, false), (6.1, true)] {
+        let mut story = begun();
+        story.fault(FaultKind::Busy, 4.0, 5.0);
+        story.ask(3.0, What::Me, 1002, Answer::Done);
+        story.answered(at);
+        assert_eq!(story.broken().contains(&"R18"), is_breach, "{at}");
+    }
 }
 
 /// By name, so that a rule that is added is tested too.

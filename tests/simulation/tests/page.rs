@@ -51,6 +51,32 @@ fn the_page_names_each_rule_and_each_function_that_checks_one() {
     }
 }
 
+/// The number of the rule that a function checks.
+fn rule_of(function: &str) -> String {
+    let source = flat(&read("tests/simulation/src/checker/rules.rs"));
+    let name = function.strip_prefix("rules::").unwrap_or(function);
+    let (before, _) = source.split_once(&format!("\", {name}")).unwrap();
+    before.rsplit('"').next().unwrap().split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn each_row_names_the_rules_that_its_functions_check() {
+    let page = page();
+    let rows = page.lines().filter(|line| line.starts_with("| “"));
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').collect();
+        let named = cells[3].split('`').skip(1).step_by(2);
+        let named = named.filter(|code| !code.contains('.') && code.contains("::"));
+        let mut checked: Vec<_> = named.map(rule_of).collect();
+        checked.sort_unstable();
+        checked.dedup();
+        let mut rules: Vec<_> = cells[2].split(',').map(|rule| rule.trim().to_owned()).collect();
+        rules.retain(|rule| !rule.is_empty());
+        rules.sort_unstable();
+        assert_eq!(rules, checked, "{row}");
+    }
+}
+
 #[test]
 fn the_page_quotes_each_promise_word_by_word() {
     let sources = ["README.md", "SECURITY.md", "docs/security-tests.md"];
@@ -61,18 +87,28 @@ fn the_page_quotes_each_promise_word_by_word() {
     for promise in quoted {
         assert!(promises.contains(&flat(promise)), "{promise}");
     }
-    // Each sentence about logins in the README is there.
-    let readme = read("README.md");
+}
+
+/// Each sentence of a text, in one line.
+fn sentences(text: &str) -> Vec<String> {
+    flat(text).split_inclusive(". ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_page_has_each_sentence_of_promise_about_logins() {
+    let (readme, security) = (read("README.md"), read("SECURITY.md"));
     let logins = readme.split("## Logins").nth(1).unwrap();
-    let list = logins.split("\n- ").skip(1).take(4);
-    for promise in list.flat_map(|point| {
-        flat(point.split("\n\n").next().unwrap())
-            .split_inclusive(". ")
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    }) {
-        let begin: String = promise.chars().take(40).collect();
-        let is_quoted = flat(&page).contains(&begin) || begin.starts_with("A refresh rotates");
-        assert!(is_quoted, "{promise}");
+    let points = logins.split("\n- ").skip(1).take(4);
+    let points = points.map(|point| point.split("\n\n").next().unwrap());
+    let promised = security.split("## What is promised").nth(1).unwrap();
+    // The others are about single tokens, and about packages.
+    let numbered = (3..=6).map(|number| {
+        let rest = promised.split(&format!("\n{number}. ")).nth(1).unwrap();
+        rest.split(&format!("\n{}. ", number + 1)).next().unwrap()
+    });
+    let page = flat(&page());
+    for promise in points.chain(numbered).flat_map(sentences) {
+        let begin: String = promise.trim().chars().take(40).collect();
+        assert!(page.contains(&begin), "{promise}");
     }
 }

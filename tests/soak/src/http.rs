@@ -77,16 +77,6 @@ impl World for Http {
         (0..).take(self.servers.len()).collect()
     }
 
-    fn known(&self, tokens: &Tokens, is_refresh: bool) -> Option<Answer> {
-        known(tokens, is_refresh)
-    }
-
-    /// The auth server sets the lifetimes and the limit of all logins: no route takes others. A
-    /// login says whether it is remembered.
-    fn takes_terms(&self) -> bool {
-        false
-    }
-
     async fn ask(&self, ask: Ask) -> Reply {
         let is_login = ask.what == What::Login;
         let is_hashed = is_login || ask.what == What::Reauthenticate;
@@ -98,8 +88,12 @@ impl World for Http {
         let _kept = if leaves { Some(self.accounts.read().await) } else { None };
         let sent = Some(self.time.now());
         let patience = Duration::from_micros(ask.patience);
-        let answered =
-            time::timeout(patience, self.exchange(ask.server, ask.user, request(&ask))).await;
+        // A cookie may expire while the request waits for its turn.
+        let request = match request(&ask) {
+            Ok(request) => request,
+            Err(answer) => return Reply { is_known: true, ..Reply::of(answer) },
+        };
+        let answered = time::timeout(patience, self.exchange(ask.server, ask.user, request)).await;
         let reply = match answered {
             Ok(Ok(answered)) => reply(&ask, &answered),
             Ok(Err(Failure::Unsent)) => Reply::of(Answer::Unsent),
@@ -179,7 +173,9 @@ fn post(path: &str, kind: &str, body: String) -> Request<Full<Bytes>> {
     request.body(Full::from(body)).expect("a request of constants")
 }
 
-fn request(ask: &Ask) -> Request<Full<Bytes>> {
+/// The request; or the answer, where a browser knows it: its cookie with the token has expired.
+fn request(ask: &Ask) -> Result<Request<Full<Bytes>>, Answer> {
+    let of_session = format!("/auth/sessions/{}", ask.target.as_deref().unwrap_or_default());
     let (method, path) = match ask.what {
         What::Login => ("POST", "/login"),
         What::Leave => ("POST", "/unregister"),
@@ -187,6 +183,7 @@ fn request(ask: &Ask) -> Request<Full<Bytes>> {
         What::Logout | What::FalseLogout => ("POST", "/auth/logout"),
         What::LogoutAll => ("POST", "/auth/logout_all"),
         What::LogoutOthers => ("POST", "/auth/logout_others"),
+        What::LogoutSession => ("DELETE", &*of_session),
         What::Live => ("GET", "/api/live"),
         What::List => ("GET", "/auth/sessions"),
         What::Me => ("GET", "/api/me"),
@@ -194,7 +191,11 @@ fn request(ask: &Ask) -> Request<Full<Bytes>> {
     };
     let cookies = ask.cookies.as_deref().filter(|_| ask.what != What::Forged);
     let (email, is_browser) = (email(ask.user), cookies.is_some());
-    match (ask.what, &ask.refresh, &ask.access, cookies) {
+    let (needed, known) = match ask.what {
+        What::Refresh | What::Logout => (REFRESH, Answer::Refused),
+        _ => (ACCESS, Answer::Expired),
+    };
+    Ok(match (ask.what, &ask.refresh, &ask.access, cookies) {
         (What::Login, ..) => {
             let evict = !ask.keeps_others;
             let body = json!({
@@ -215,8 +216,12 @@ fn request(ask: &Ask) -> Request<Full<Bytes>> {
         (what, _, _, Some(cookies)) => {
             let url = Url::parse(URL).and_then(|url| url.join(path)).expect("a path of constants");
             let jar = jar(cookies);
-            let pairs = jar.get_request_values(&url).map(|(name, value)| format!("{name}={value}"));
-            let cookies = pairs.collect::<Vec<_>>().join("; ");
+            let pairs: Vec<_> = jar.get_request_values(&url).collect();
+            if what != What::FalseLogout && !pairs.iter().any(|(name, _)| *name == needed) {
+                return Err(known);
+            }
+            let cookies = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+            let cookies = cookies.collect::<Vec<_>>().join("; ");
             // Of a browser without SameSite, which sends them with the requests of other sites.
             let site = if what == What::FalseLogout { "cross-site" } else { "same-origin" };
             let request = Request::builder().method(method).uri(path);
@@ -235,7 +240,7 @@ fn request(ask: &Ask) -> Request<Full<Bytes>> {
             let request = request.header("host", "auth.example");
             with_password(request, what, is_browser).expect("a request of a token")
         }
-    }
+    })
 }
 
 /// A request of a session: with the password where the user gives it again.
@@ -265,7 +270,10 @@ fn reply(ask: &Ask, answered: &Answered) -> Reply {
     let listed = listed.filter_map(|one| one["id"].as_str().map(str::to_owned)).collect();
     let answer = answer(ask.what, *status, body);
     let tokens = tokens.filter(|_| gives_tokens && answer == Answer::Done);
-    Reply { tokens, listed, ..Reply::of(answer) }
+    let is_foreseen = !matches!(answer, Answer::Odd | Answer::Failed);
+    let note = (!is_foreseen)
+        .then(|| format!("{status} {}: {}", body["error"], body["error_description"]));
+    Reply { tokens, listed, note, ..Reply::of(answer) }
 }
 
 fn jar(cookies: &str) -> CookieStore {
@@ -290,15 +298,6 @@ fn received(cookies: &str, set_cookies: &[String]) -> Option<Tokens> {
     let mut kept = Vec::new();
     cookie_store::serde::json::save_incl_expired_and_nonpersistent(&jar, &mut kept).ok()?;
     read(refresh, access, is_forgotten, String::from_utf8(kept).ok())
-}
-
-/// The answer without the cookie that holds a token.
-fn known(tokens: &Tokens, is_refresh: bool) -> Option<Answer> {
-    let cookies = jar(tokens.cookies.as_deref()?);
-    let (name, path) = if is_refresh { (REFRESH, "/auth") } else { (ACCESS, "/") };
-    let is_there = cookies.get("auth.example", path, name).is_some();
-    let answer = if is_refresh { Answer::Refused } else { Answer::Expired };
-    (!is_there).then_some(answer)
 }
 
 /// Whether a browser takes a cookie of this length, with this prefix of its name.
@@ -340,6 +339,7 @@ fn answer(what: What, status: u16, body: &Value) -> Answer {
     let description = body["error_description"].as_str().unwrap_or_default();
     match (status, body["error"].as_str().unwrap_or_default()) {
         (200..300, "") => Answer::Done,
+        (404, _) if what == What::LogoutSession => Answer::Absent,
         // Of a logout: no session was ended.
         (400, "invalid_grant") => Answer::Refused,
         (403, "access_denied") if what == What::FalseLogout => Answer::Refused,
@@ -385,6 +385,7 @@ mod tests {
             terms: Terms::default(),
             refresh: Some(tokens.refresh.clone()),
             access: None,
+            target: None,
             cookies: tokens.cookies.clone(),
             is_large: false,
             patience: PATIENT,
@@ -396,7 +397,7 @@ mod tests {
         let tokens = received("", &set_cookies("Max-Age=60;")).unwrap();
         assert_eq!((&*tokens.refresh, &*tokens.session), ("token", "session"));
         let sent = |what| {
-            let request = request(&ask(what, &tokens));
+            let request = request(&ask(what, &tokens)).unwrap();
             let cookies = request.headers().get("cookie").unwrap().to_str().unwrap().to_owned();
             [REFRESH, ACCESS].map(|name| cookies.contains(name))
         };
@@ -410,7 +411,7 @@ mod tests {
         for cookies in [None, tokens.cookies.clone()] {
             let (refresh, access) = (None, Some(tokens.access.clone()));
             let ask = Ask { refresh, access, cookies, ..ask(What::Reauthenticate, &tokens) };
-            let request = request(&ask);
+            let request = request(&ask).unwrap();
             assert_eq!(
                 (request.method().as_str(), request.uri().path()),
                 ("POST", "/reauthenticate")
@@ -444,15 +445,14 @@ mod tests {
     #[test]
     fn a_browser_knows_that_a_cookie_has_expired() {
         let tokens = received("", &set_cookies("Max-Age=60;")).unwrap();
-        assert_eq!(known(&tokens, true), None);
         let gone = received(tokens.cookies.as_deref().unwrap(), &set_cookies("Max-Age=0;"));
         assert_eq!(gone, None);
+        let asks = [What::Refresh, What::Reauthenticate, What::LogoutSession];
+        let known = |tokens: &Tokens| asks.map(|what| request(&ask(what, tokens)).err());
         let empty = Tokens { cookies: Some(String::new()), ..tokens.clone() };
-        assert_eq!(
-            [true, false].map(|is_refresh| known(&empty, is_refresh)),
-            [Some(Answer::Refused), Some(Answer::Expired)]
-        );
-        let app = Tokens { cookies: None, ..tokens };
-        assert_eq!(known(&app, true), None);
+        let [refused, expired] = [Answer::Refused, Answer::Expired].map(Some);
+        assert_eq!(known(&empty), [refused, expired, expired]);
+        assert_eq!(known(&tokens), [None; 3]);
+        assert_eq!(known(&Tokens { cookies: None, ..tokens }), [None; 3]);
     }
 }

@@ -2,19 +2,23 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
+    os::unix::fs::FileExt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError, Sender},
     },
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use fastrand::Rng;
 use kippu_simulation::{
     executor::micros,
-    log::{Answer, Micros},
+    log::{Fault, FaultKind, Micros},
     time::{Scope, Time},
-    workload::{Ask, Reply, Tokens, World},
+    workload::{Ask, Recorder, Reply, World},
 };
 use tokio::{runtime::Handle, task::AbortHandle, time};
 
@@ -85,6 +89,30 @@ impl Time for Live {
     }
 }
 
+/// How often the heart beats, and how late a beat is a fault.
+const BEAT: Duration = Duration::from_millis(50);
+const LATE: Micros = 300_000;
+
+/// Writes a byte to the disk again and again, in a thread without tokio. A beat that is late is a
+/// line of the history: the machine was busy, or its disk, so that an answer that was late then
+/// says nothing of the servers. Ends when the sender is dropped.
+pub(crate) fn beat(time: &Live, recorder: &Recorder, file: File) -> Sender<()> {
+    let (alive, ended) = mpsc::channel();
+    let (time, recorder) = (time.clone(), recorder.clone());
+    thread::spawn(move || {
+        let mut last = time.now();
+        while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+            file.write_all_at(b"x", 0).and_then(|()| file.sync_data()).expect("a byte is written");
+            let span = (last, time.now());
+            if span.1 - span.0 > LATE {
+                recorder.fault(Fault::new(FaultKind::Busy, "the machine was busy", span));
+            }
+            last = span.1;
+        }
+    });
+    alive
+}
+
 /// A world that ends: from a moment on, no request is sent any more.
 #[derive(Clone)]
 pub(crate) struct Ending<W> {
@@ -127,14 +155,6 @@ impl<W: World> World for Ending<W> {
 
     fn servers(&self) -> Vec<u32> {
         self.world.servers()
-    }
-
-    fn known(&self, tokens: &Tokens, is_refresh: bool) -> Option<Answer> {
-        self.world.known(tokens, is_refresh)
-    }
-
-    fn takes_terms(&self) -> bool {
-        self.world.takes_terms()
     }
 
     async fn ask(&self, ask: Ask) -> Reply {

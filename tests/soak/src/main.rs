@@ -13,7 +13,7 @@ mod stores;
 use std::{
     env,
     error::Error,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -117,18 +117,19 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
     let mut rng = Rng::with_seed(seed);
     let (runtime, folder) = (Runtime::new()?, Scratch::new("soak"));
     let is_direct = matches!(kind, Kind::Direct);
-    // The auth server has no option for it.
-    if is_direct && rng.u8(..100) < 20 {
+    if rng.bool() {
         policy.ahead = AheadPolicy::Refuse;
     }
     // The processes that share a file are on one host, and the store goes by its clock.
     let is_file = store == "sqlite" && !is_direct;
     let count = usize::try_from(SERVERS)?;
-    let mut its_store = stores::start(store, folder.path(), is_direct, count, &runtime)
+    let mut its_store = stores::start(store, folder.path(), count, &runtime)
         .ok_or("the stores are sqlite, postgres, redis, sentinel, cluster and mysql")?;
     let time = Live::new(runtime.handle().clone(), rng.fork());
     let (recorder, accounts) = (Recorder::default(), Arc::new(RwLock::new(())));
     let plan = plan(seconds, &policy, is_direct);
+    let heart = Scratch::new("soak");
+    let heart_beats = live::beat(&time, &recorder, File::create(heart.path().join("beat"))?);
     let scene = |servers, rng| Scene {
         servers,
         rng,
@@ -170,7 +171,8 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
             let stores = (0..SERVERS).map(|server| its_store.url(server)).collect();
             let program = program.canonicalize()?;
             let folder = folder.path();
-            let mut servers = AuthServers::start(&program, folder, stores, is_file, &policy);
+            let mut servers =
+                AuthServers::start(&program, folder, stores, is_file, &policy, &recorder);
             let http = Http::new(&time, servers.addresses(), &accounts);
             let world = begin(http, &recorder, &plan);
             director::direct(&mut *its_store, scene(&mut servers, rng), plan.until);
@@ -185,6 +187,7 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
             is_well &= report::tells_no_token("the servers' logs", &logged);
         }
     }
+    drop(heart_beats);
     runtime.shutdown_timeout(Duration::from_secs(5));
     let mut log = recorder.take();
     log.settings = Settings {
@@ -193,7 +196,7 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
         began: time.began(),
         store_hosts: if is_file { Vec::new() } else { vec![STORE] },
         is_sparse: is_short,
-        ..settings(&policy, is_direct)
+        ..settings(&policy)
     };
     let text = lines(&log).join("\n");
     fs::write(path, &text)?;
@@ -216,11 +219,13 @@ fn plan(seconds: u64, policy: &Policy, is_direct: bool) -> Plan {
         has_administrator: is_direct,
         has_leavers: true,
         has_terms: true,
+        // The auth server has no route for them.
+        has_lifetimes: is_direct,
         has_reauthentication: true,
     }
 }
 
-fn settings(policy: &Policy, is_direct: bool) -> Settings {
+fn settings(policy: &Policy) -> Settings {
     Settings {
         access_lifetime: policy.access.as_secs(),
         grace: policy.grace.as_secs(),
@@ -229,7 +234,7 @@ fn settings(policy: &Policy, is_direct: bool) -> Settings {
         max_sessions: policy.max_sessions.and_then(|max| usize::try_from(max).ok()),
         deadline: DEADLINE,
         margin: MARGIN,
-        rotates_keys: is_direct,
+        rotates_keys: true,
         refuses_ahead: policy.ahead == AheadPolicy::Refuse,
         margins: Margins { max_lag: micros(policy.max_lag), ..Margins::default() },
         ..Settings::default()

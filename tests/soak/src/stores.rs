@@ -3,6 +3,7 @@
 
 mod address;
 mod cluster;
+mod disk;
 mod mysql;
 mod postgres;
 mod redis;
@@ -20,6 +21,7 @@ use kippu_simulation::{
 };
 use tokio::{runtime::Runtime, sync::RwLock};
 
+use self::disk::SmallDisk;
 use crate::{live::Live, servers::Servers};
 
 /// The things that a fault needs besides the store.
@@ -68,7 +70,7 @@ impl Scene<'_> {
         still: Option<Span>,
         lost: Option<Span>,
     ) -> Fault {
-        Fault { kind, what: what.to_owned(), span: (from, self.now()), still, lost }
+        Fault { still, lost, ..Fault::new(kind, what, (from, self.now())) }
     }
 }
 
@@ -98,12 +100,11 @@ pub(crate) trait Store {
 pub(crate) fn start(
     name: &str,
     folder: &Path,
-    are_opened_here: bool,
     servers: usize,
     runtime: &Runtime,
 ) -> Option<Box<dyn Store>> {
     Some(match name {
-        "sqlite" => Box::new(sqlite::Sqlite::new(folder, are_opened_here)),
+        "sqlite" => Box::new(sqlite::Sqlite::new(folder)),
         "postgres" => Box::new(postgres::PostgresPair::start(runtime, servers)),
         "mysql" => Box::new(mysql::MySqlPair::start(runtime, servers)),
         "redis" => Box::new(redis::RedisPair::start(runtime, servers)),

@@ -173,7 +173,7 @@ mod tests {
 
     fn judged(server: u32, (sent, ended): Span) -> Request {
         let text = format!(
-            r#"{{"sent":{sent},"ended":{ended},"server":{server},"user":0,"who":"owner","what":"live","answer":"refused","status":0}}"#
+            r#"{{"sent":{sent},"ended":{ended},"server":{server},"user":0,"who":"owner","what":"live","answer":"refused"}}"#
         );
         serde_json::from_str(&text).expect("a request")
     }

@@ -15,10 +15,10 @@ use std::{
 use super::{
     clock::{Hosts, When},
     rules::{ENDED, told},
-    server::Server,
+    server::{Loss, Server},
     story::{Life, Story},
 };
-use crate::log::{Answer, Log, Micros, Request, Span, What};
+use crate::log::{Answer, Log, Micros, Request, What};
 
 /// Two logins of the same millisecond are in the order of their ids.
 const TIE: i64 = 1_000;
@@ -234,7 +234,7 @@ pub(super) fn evicted_for_a_reason(story: &Story<'_>) -> Vec<String> {
         let evictions = evictions.get(life.id).copied().unwrap_or_default();
         // The end of the session may be lost, and come again.
         let lost = life.evictors.iter().flat_map(|login| story.server.losses_of(login));
-        let lost = lost.collect::<BTreeSet<Span>>().len();
+        let lost = lost.collect::<BTreeSet<Loss>>().len();
         let most = life.evictors.len().min(1 + lost);
         let refused = life.refused_at();
         let is_certain = refused

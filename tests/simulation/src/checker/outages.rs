@@ -62,7 +62,7 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
         matches!(request.what, What::Login | What::Refresh | What::Logout) && request.is_done()
     };
     let end = story.log.requests.iter().map(|request| request.sent).max().unwrap_or_default();
-    for fault in &server.faults {
+    for fault in server.faults.iter().filter(|fault| fault.kind != FaultKind::Busy) {
         let until = fault.span.1.saturating_add(soon);
         let after = |one: &&Request| fault.span.1 <= one.sent && one.ended <= until;
         let mut writes = story.log.requests.iter().filter(is_write);
@@ -104,14 +104,15 @@ pub(super) fn late(story: &Story<'_>) -> Vec<String> {
     let steps = |what| match what {
         What::Me | What::Forged | What::FalseLogout => 0,
         What::Live => 1,
-        What::Refresh | What::Login => 3,
+        What::Refresh | What::Login | What::LogoutSession => 3,
         // A read and a rotation, again with each rotation of another request.
         What::Reauthenticate => 4,
         _ => 2,
     };
     let limit = |what| steps(what) * settings.deadline + settings.margin;
     let is_late = |request: &&Request| {
-        let taken = request.ended.saturating_sub(request.sent);
+        let busy = story.server.busy(request);
+        let taken = request.ended.saturating_sub(request.sent).saturating_sub(busy);
         taken > limit(request.what) * 1_000_000
             && !matches!(request.answer, Answer::Unsent | Answer::Lost)
     };
@@ -135,7 +136,7 @@ pub(super) fn failed(story: &Story<'_>) -> Vec<String> {
     let failed = story.log.requests.iter().filter(|request| request.answer == Answer::Failed);
     failed
         .filter(|request| !is_excused(request))
-        .map(|request| format!("{:?} at {} was {}", request.what, request.sent, request.status))
+        .map(|request| format!("{:?} at {} was {:?}", request.what, request.sent, request.note))
         .collect()
 }
 
@@ -155,6 +156,14 @@ pub(super) fn logout_without_effect(story: &Story<'_>) -> Vec<String> {
 
 pub(super) fn logout_of_nothing(story: &Story<'_>) -> Vec<String> {
     let forged = story.log.requests.iter().filter(|one| one.what == What::FalseLogout);
-    let done = forged.filter(|request| request.is_done());
-    done.map(|request| format!("at {} it was {:?}", request.sent, request.answer)).collect()
+    // By the id of another user's session.
+    let named = story.log.requests.iter().filter(|one| one.what == What::LogoutSession);
+    let foreign = named.filter(|one| {
+        story
+            .lives
+            .iter()
+            .any(|life| one.target.as_deref() == Some(life.id) && one.user != life.user)
+    });
+    let done = forged.chain(foreign).filter(|request| request.is_done());
+    done.map(|request| format!("{:?} at {} was done", request.what, request.sent)).collect()
 }

@@ -8,9 +8,10 @@ use super::{
     keys,
     limit::{self, Limit},
     outages,
+    server::Loss,
     story::{Cause, Life, Story},
 };
-use crate::log::{Answer, Got, Request, Span, What};
+use crate::log::{Answer, Got, Request, What};
 
 pub(super) type Rule = fn(&Story<'_>) -> Vec<String>;
 
@@ -191,7 +192,7 @@ fn reuse_is_told(story: &Story<'_>) -> Vec<String> {
                 story.server.is_in_doubt(request) || story.server.may_be_unlogged(request)
             });
         // The end of the session may be lost, and come again.
-        let losses: BTreeSet<Span> =
+        let losses: BTreeSet<Loss> =
             possible.iter().flat_map(|(_, request)| story.server.losses_of(request)).collect();
         let most = possible.len().min(1 + losses.len());
         if alarms > most || (is_certain && alarms == 0) {
@@ -432,6 +433,8 @@ fn for_a_reason(story: &Story<'_>) -> Vec<String> {
     });
     for life in &story.lives {
         let looked = life.looks.iter().filter(|look| look.answer == Answer::Refused);
+        let absent = life.logouts.iter().filter(|logout| logout.answer == Answer::Absent);
+        let looked = looked.chain(absent);
         found.extend(
             looked.filter(|look| !life.may_have_ended_for(look)).map(|look| told(life, look)),
         );
@@ -455,14 +458,18 @@ fn for_a_reason(story: &Story<'_>) -> Vec<String> {
     }));
     let odd = log.requests.iter().filter(|request| is_odd(story, request));
     found.extend(odd.map(|request| {
-        format!("{:?} at {} was answered {}", request.what, request.sent, request.status)
+        let Request { what, sent, answer, note, .. } = request;
+        format!("{what:?} at {sent} was {answer:?}: {note:?}")
     }));
     found
 }
 
 /// Whether anything may have ended the session of a login before its answer.
 fn may_end_in_flight(story: &Story<'_>, login: &Request) -> bool {
-    let is_logout = |what| matches!(what, What::LogoutAll | What::LogoutOthers | What::Leave);
+    let is_logout = |what| {
+        use What::{Leave, LogoutAll, LogoutOthers, LogoutSession};
+        matches!(what, LogoutAll | LogoutOthers | LogoutSession | Leave)
+    };
     let mut logouts = story.log.requests.iter().filter(|request| {
         request.user == login.user
             && is_logout(request.what)

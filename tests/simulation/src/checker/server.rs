@@ -10,6 +10,15 @@ use crate::log::{Answer, Fault, FaultKind, Log, Micros, Request, Settings, Span}
 /// How long the server may keep a line of its log, in microseconds.
 const LOG_DELAY: Micros = 100_000;
 
+/// Changes that were acknowledged within some time may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Loss {
+    from: Micros,
+    pub(super) until: Micros,
+    /// From when on they may be missing.
+    pub(super) since: Micros,
+}
+
 pub(super) struct Server {
     pub(super) settings: Settings,
     pub(super) clock: Clock,
@@ -53,16 +62,19 @@ impl Server {
         still.map_or(at, |(_, to)| to)
     }
 
-    /// The times whose acknowledged changes may be lost, among them what this request changed.
-    pub(super) fn losses_of(&self, request: &Request) -> impl Iterator<Item = Span> {
+    /// The losses that may have taken what this request changed.
+    pub(super) fn losses_of(&self, request: &Request) -> impl Iterator<Item = Loss> {
         let (sent, ended) = self.made(request);
-        let lost = self.faults.iter().filter_map(|fault| fault.lost);
-        lost.filter(move |(from, to)| sent <= *to && *from <= ended)
+        let losses = self.faults.iter().filter_map(|fault| {
+            let (from, to) = fault.lost?;
+            Some(Loss { since: if fault.is_split { from } else { to }, until: to, from })
+        });
+        losses.filter(move |loss| sent <= loss.until && loss.from <= ended)
     }
 
     /// Whether what a request changed may be lost to a request that was answered at `at`.
     pub(super) fn may_be_lost(&self, request: &Request, at: Micros) -> bool {
-        self.losses_of(request).any(|(_, to)| to <= at)
+        self.losses_of(request).any(|loss| loss.since <= at)
     }
 
     /// Whether a request may have been done, though no client got an answer that says so.
@@ -137,11 +149,22 @@ impl Server {
     }
 
     /// Whether a fault may be the reason for what happened to a request: it was under way, or had
-    /// ended less than `patience` before.
+    /// ended less than `patience` before. A machine that was busy is one for a lag longer: what
+    /// waited for it goes on at once.
     pub(super) fn is_excused(&self, request: &Request, patience: Micros) -> bool {
         self.faults.iter().any(|fault| {
             let (from, to) = fault.span;
-            from <= request.ended && request.sent <= to.saturating_add(patience)
+            let is_busy = fault.kind == FaultKind::Busy;
+            let most = if is_busy { self.settings.margins.max_lag } else { patience };
+            from <= request.ended && request.sent <= to.saturating_add(patience.min(most))
         })
+    }
+
+    /// How long the machine was busy while a request was under way.
+    pub(super) fn busy(&self, request: &Request) -> Micros {
+        let busy = self.faults.iter().filter(|fault| fault.kind == FaultKind::Busy);
+        let within =
+            |(from, to): Span| to.min(request.ended).saturating_sub(from.max(request.sent));
+        busy.map(|fault| within(fault.span)).sum()
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{
     clock::{Hosts, When, seconds},
     limit::Limit,
-    server::Server,
+    server::{Loss, Server},
 };
 use crate::log::{Answer, Log, Micros, NEVER, Request, Settings, Span, What};
 
@@ -155,6 +155,16 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) -> HashMap<u64, Vec<Place>> 
             (What::Logout, Some((life, _)), _) | (What::Logout, None, Some(life)) => {
                 lives[life].logouts.push(request);
             }
+            (What::LogoutSession, _, by_access) => {
+                // Its access token is looked up in the store, too.
+                by_access.into_iter().for_each(|life| lives[life].looks.push(request));
+                let of_user = of_user.get(&request.user).into_iter().flatten();
+                for life in of_user.copied() {
+                    if request.target.as_deref() == Some(lives[life].id) {
+                        lives[life].logouts.push(request);
+                    }
+                }
+            }
             (What::LogoutAll | What::LogoutOthers | What::Leave, _, by_access) => {
                 for life in of_user.get(&request.user).into_iter().flatten() {
                     let is_kept = request.what == What::LogoutOthers && Some(*life) == by_access;
@@ -273,8 +283,8 @@ impl<'l> Life<'l> {
         (0..self.refreshes.len()).map(|generation| self.losses_of_use(generation).len()).sum()
     }
 
-    /// The times whose acknowledged changes may be lost, among them the use of a generation.
-    fn losses_of_use(&self, generation: usize) -> BTreeSet<Span> {
+    /// The losses that may have taken the use of a generation.
+    fn losses_of_use(&self, generation: usize) -> BTreeSet<Loss> {
         let uses = self.refreshes.get(generation).into_iter().flatten();
         let uses = uses.filter(|request| self.may_have_done(request));
         uses.flat_map(|request| self.server.losses_of(request)).collect()
@@ -288,9 +298,9 @@ impl<'l> Life<'l> {
         one: &Request,
         other: &Request,
     ) -> bool {
-        let is_between = |(_, end): Span| {
-            let may_be_before = |request: &Request| request.sent <= end;
-            let may_be_after = |request: &Request| end <= request.ended;
+        let is_between = |loss: Loss| {
+            let may_be_before = |request: &Request| request.sent <= loss.until;
+            let may_be_after = |request: &Request| loss.since <= request.ended;
             (may_be_before(one) && may_be_after(other))
                 || (may_be_before(other) && may_be_after(one))
         };
@@ -397,7 +407,7 @@ impl<'l> Life<'l> {
     pub(super) fn may_be_refused_alive(&self, generation: usize, request: &Request) -> bool {
         let Server { settings, clock, keyring, .. } = self.server;
         let is_lost = |before: usize| {
-            self.losses_of_use(before).into_iter().any(|(_, end)| end <= request.ended)
+            self.losses_of_use(before).into_iter().any(|loss| loss.since <= request.ended)
         };
         keyring.may_refuse(request, clock)
             || (settings.refuses_ahead && (0..generation).any(is_lost))

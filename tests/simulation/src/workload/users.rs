@@ -7,6 +7,7 @@ use super::{Client, PATIENT, Recorder, Reply, Tokens, World};
 use crate::{
     executor::both,
     log::{Answer, Micros, Terms, What},
+    time::Time,
 };
 
 /// How much there is to do, and how fast, in microseconds.
@@ -30,8 +31,10 @@ pub struct Plan {
     pub has_administrator: bool,
     /// Whether accounts are removed.
     pub has_leavers: bool,
-    /// Whether logins set their own lifetimes and limits.
+    /// Whether some logins are not remembered.
     pub has_terms: bool,
+    /// Whether these set their own lifetimes and limits, too.
+    pub has_lifetimes: bool,
     /// Whether users give their passwords again.
     pub has_reauthentication: bool,
 }
@@ -59,6 +62,9 @@ struct Held {
     is_logging_in: bool,
 }
 
+/// A user, and the id of a session.
+type Shown = Arc<Mutex<Option<(u32, String)>>>;
+
 /// A tab of a browser, or an app.
 #[derive(Clone)]
 struct Tab<W> {
@@ -67,13 +73,15 @@ struct Tab<W> {
     plan: Arc<Plan>,
     person: Arc<Person>,
     jar: Arc<Jar>,
+    /// The last session that any user was shown in a list.
+    shown: Shown,
     /// Its answers are lost, and it is killed before it saves them.
     is_mobile: bool,
 }
 
 /// Starts the tasks of all clients. They end with the plan.
 pub fn run<W: World>(world: &W, recorder: &Recorder, plan: &Plan) {
-    let plan = Arc::new(plan.clone());
+    let (plan, shown) = (Arc::new(plan.clone()), Shown::default());
     for user in 0..plan.users {
         let person = Arc::new(Person { number: Mutex::new(user) });
         for device in 0..plan.devices {
@@ -84,20 +92,26 @@ pub fn run<W: World>(world: &W, recorder: &Recorder, plan: &Plan) {
                 let (person, jar, plan) =
                     (Arc::clone(&person), Arc::clone(&jar), Arc::clone(&plan));
                 let (world, recorder) = (world.clone(), recorder.clone());
-                let tab = Tab { world, recorder, plan, person, jar, is_mobile };
+                let shown = Arc::clone(&shown);
+                let tab = Tab { world, recorder, plan, person, jar, shown, is_mobile };
                 tab.world.clone().spawn(tab.run());
             }
         }
     }
     if plan.has_administrator {
-        world.spawn(administrate(world.clone(), recorder.clone(), Arc::clone(&plan)));
+        world.spawn(administrate(world.clone(), recorder.clone(), Arc::clone(&plan), shown));
     }
 }
 
-/// Changes passwords, each of which ends all sessions of its user.
-async fn administrate<W: World>(world: W, recorder: Recorder, plan: Arc<Plan>) {
+/// Changes passwords, each of which ends all sessions of its user, and ends single sessions.
+async fn administrate<W: World>(world: W, recorder: Recorder, plan: Arc<Plan>, shown: Shown) {
     while world.now() < plan.until {
         world.sleep(world.random(16 * SECOND)).await;
+        let seen = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((user, id)) = seen.filter(|_| world.random(2) == 0) {
+            Client::new(&world, &recorder, user).end(&id, None).await;
+            continue;
+        }
         let user = u32::try_from(world.random(plan.users.into())).unwrap_or_default();
         let administrator = Client::new(&world, &recorder, user);
         while administrator.order(What::LogoutAll).await.answer != Answer::Done {
@@ -232,7 +246,7 @@ impl<W: World> Tab<W> {
         if !self.plan.has_terms {
             return Terms::default();
         }
-        if !self.world.takes_terms() {
+        if !self.plan.has_lifetimes {
             return Terms { is_forgotten: self.chance(30), ..Terms::default() };
         }
         let one_of = |choices: [u64; 3]| {
@@ -255,7 +269,8 @@ impl<W: World> Tab<W> {
             0..5 if self.plan.has_reauthentication => self.reauthenticate(user, tokens).await,
             0..12 => self.look(What::Me, user, tokens).await,
             12..20 => self.look(What::Live, user, tokens).await,
-            20..26 => self.look(What::List, user, tokens).await,
+            20..23 => self.look(What::List, user, tokens).await,
+            23..26 => self.end_by_id(user, tokens).await,
             26..50 => drop(self.refresh(user, tokens).await),
             50..56 => self.two_at_once(user, tokens).await,
             56..62 => self.impatience(user, tokens).await,
@@ -282,6 +297,26 @@ impl<W: World> Tab<W> {
             Answer::Refused => self.jar.forget(&tokens),
             Answer::Expired | Answer::Early => drop(self.refresh(user, tokens).await),
             _ => {}
+        }
+    }
+
+    /// Ends one of the sessions of a list, or tries to end that of another user. Later requests
+    /// show whether it has ended.
+    async fn end_by_id(&self, user: u32, tokens: Tokens) {
+        let client = self.client(user);
+        let listed = client.ask(What::List, &tokens).await.listed;
+        let own = self.world.time().any(&listed).map(|id| (user, id.clone()));
+        let shown = || self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = shown().clone().filter(|(other, _)| *other != user && self.chance(20));
+        let Some((_, id)) = other.or_else(|| own.clone()) else { return };
+        *shown() = own;
+        let reply = client.end(&id, Some(&tokens)).await;
+        let is_over = matches!(reply.answer, Answer::Done | Answer::Absent) && id == tokens.session;
+        if is_over || reply.answer == Answer::Refused {
+            self.jar.forget(&tokens);
+        }
+        if is_over {
+            self.try_later(user, [tokens.clone(), tokens]);
         }
     }
 

@@ -112,3 +112,47 @@ fn a_login_that_a_waiting_logout_ends() {
     assert_eq!(story(4.9).broken(), [""; 0]);
     story(5.1).breaks("R12");
 }
+
+/// Two servers are primaries from 3 to 6 s.
+fn split() -> Story {
+    let mut story = begun();
+    story.fail_over(3.0, 6.0);
+    story.0.faults[0].is_split = true;
+    story
+}
+
+#[test]
+fn two_primaries_at_once_do_not_know_what_the_other_did() {
+    // A logout, and a refresh by the one that does not know of it, or of the rotation.
+    for until in [4.0, 8.0] {
+        let mut story = split();
+        story.logout(3.2, 2, Answer::Done);
+        story.ask(until, What::Live, 1002, Answer::Done);
+        story.rotate(until + 0.2, "a", 2, 3);
+        assert_eq!(story.broken(), [""; 0]);
+    }
+    let mut story = split();
+    story.rotate(3.2, "a", 2, 3);
+    story.rotate(4.0, "a", 2, 3);
+    assert_eq!(story.broken(), [""; 0]);
+}
+
+#[test]
+fn a_logout_that_two_primaries_do_not_explain() {
+    // Both know what came before.
+    let mut story = split();
+    story.logout(2.4, 2, Answer::Done);
+    story.ask(4.0, What::Live, 1002, Answer::Done);
+    story.breaks("R16 after");
+    // There was one of them until the end of the loss.
+    let mut story = split();
+    story.0.faults[0].is_split = false;
+    story.logout(3.2, 2, Answer::Done);
+    story.ask(4.0, What::Live, 1002, Answer::Done);
+    story.breaks("R16 after");
+    // There is one of them again.
+    let mut story = split();
+    story.logout(6.2, 2, Answer::Done);
+    story.ask(7.0, What::Live, 1002, Answer::Done);
+    story.breaks("R16 after");
+}

@@ -10,7 +10,7 @@ use kippu_sqlx::MySqlStore;
 use sqlx::{Connection, MySqlConnection, mysql::MySqlPoolOptions};
 use tokio::runtime::Runtime;
 
-use super::{DEADLINE, Opener, Scene, Store, address::Addresses, opener, size};
+use super::{DEADLINE, Opener, Scene, SmallDisk, Store, address::Addresses, opener, size};
 use crate::{mysql::MySql, support::wait_until};
 
 pub(super) struct MySqlPair {
@@ -107,6 +107,24 @@ impl MySqlPair {
         still
     }
 
+    /// The server waits for room with each commit, and begins no new table space.
+    fn fill(&mut self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        self.primary.stop();
+        let disk = SmallDisk::under(self.primary.folder());
+        self.primary.restart();
+        self.wait_for_replica();
+        disk.fill();
+        scene.wait_out_the_grace();
+        disk.free();
+        // It would look for room once a minute.
+        self.primary.kill();
+        drop(disk);
+        self.primary.restart();
+        self.wait_for_replica();
+        scene.fault(FaultKind::Full, "the disk was full", from, None, None)
+    }
+
     /// While the address leads to the old server still, that one takes no writes, and does not get
     /// what the new one has. It was killed and is there again, or it was demoted and keeps the
     /// connections that it has.
@@ -176,7 +194,8 @@ impl Store for MySqlPair {
     }
 
     fn kinds(&self) -> Vec<FaultKind> {
-        vec![FaultKind::Stall, FaultKind::Kill, FaultKind::Failover, FaultKind::Network]
+        use FaultKind::{Failover, Kill, Network, Stall};
+        [Stall, Kill, Failover, Network].into_iter().chain(SmallDisk::fault()).collect()
     }
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
@@ -184,7 +203,8 @@ impl Store for MySqlPair {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
             FaultKind::Network => self.addresses.suffer(scene),
-            FaultKind::Failover | FaultKind::Replacement | FaultKind::Full => self.fail_over(scene),
+            FaultKind::Full => self.fill(scene),
+            _ => self.fail_over(scene),
         }
     }
 }

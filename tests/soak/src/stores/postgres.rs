@@ -9,7 +9,7 @@ use kippu_sqlx::PostgresStore;
 use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
 use tokio::runtime::Runtime;
 
-use super::{DEADLINE, Opener, Scene, Store, address::Addresses, opener, size};
+use super::{DEADLINE, Opener, Scene, SmallDisk, Store, address::Addresses, opener, size};
 use crate::{postgres::Postgres, support::wait_until};
 
 pub(super) struct PostgresPair {
@@ -104,6 +104,32 @@ impl PostgresPair {
         still
     }
 
+    /// The tables cannot grow; or the log cannot, without which the server ends.
+    fn fill(&mut self, scene: &mut Scene<'_>) -> Fault {
+        let from = scene.now();
+        self.primary.stop();
+        let disk = SmallDisk::under(&self.primary.folder());
+        self.primary.restart();
+        self.wait_for_standby(scene.runtime);
+        disk.fill();
+        let is_log = scene.rng.bool();
+        if is_log {
+            let more = "SELECT count(pg_logical_emit_message(false, '', repeat('x', 1 << 20))) \
+                        FROM generate_series(1, 200)";
+            let _ = scene.runtime.block_on(async {
+                sqlx::raw_sql(more).execute(&mut connect(&self.primary).await).await
+            });
+        }
+        scene.wait_out_the_grace();
+        disk.free();
+        self.primary.crash();
+        drop(disk);
+        self.primary.restart();
+        self.wait_for_standby(scene.runtime);
+        let what = if is_log { "the disk was full, with the log" } else { "the disk was full" };
+        scene.fault(FaultKind::Full, what, from, None, None)
+    }
+
     /// While the address leads to the old server still, that one is there again, as a standby, and
     /// does not get on with what it is sent. When the address moves, the connections to it stay.
     fn fail_over(&mut self, scene: &mut Scene<'_>) -> Fault {
@@ -172,7 +198,8 @@ impl Store for PostgresPair {
     }
 
     fn kinds(&self) -> Vec<FaultKind> {
-        vec![FaultKind::Stall, FaultKind::Kill, FaultKind::Failover, FaultKind::Network]
+        use FaultKind::{Failover, Kill, Network, Stall};
+        [Stall, Kill, Failover, Network].into_iter().chain(SmallDisk::fault()).collect()
     }
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
@@ -180,7 +207,8 @@ impl Store for PostgresPair {
             FaultKind::Kill => self.kill(scene),
             FaultKind::Stall => self.stall(scene),
             FaultKind::Network => self.addresses.suffer(scene),
-            FaultKind::Failover | FaultKind::Replacement | FaultKind::Full => self.fail_over(scene),
+            FaultKind::Full => self.fill(scene),
+            _ => self.fail_over(scene),
         }
     }
 }

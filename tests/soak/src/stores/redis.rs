@@ -161,7 +161,7 @@ impl Store for RedisPair {
             FaultKind::Stall => self.stall(scene),
             FaultKind::Network => self.addresses.suffer(scene),
             FaultKind::Full => self.fill(scene),
-            FaultKind::Failover | FaultKind::Replacement => self.fail_over(scene),
+            _ => self.fail_over(scene),
         }
     }
 }

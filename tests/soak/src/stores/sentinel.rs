@@ -1,13 +1,18 @@
 //! Redis with two replicas and three sentinels, which promote a replica by themselves. Replication
 //! is asynchronous: the new primary may lack the last changes that were acknowledged.
 
+use std::time::Duration;
+
 use kippu::session::BoxStore;
 use kippu_redis::RedisStore;
 use kippu_simulation::log::{Fault, FaultKind, Micros};
 use redis::sentinel::{SentinelClient, SentinelServerType};
 
-use super::{Opener, Scene, Store, opener, size};
-use crate::redis::{Redis, RedisOptions, RedisSentinels};
+use super::{Opener, Scene, Store, opener, redis::ok, size};
+use crate::{
+    redis::{Redis, RedisOptions, RedisSentinels},
+    support::wait_until,
+};
 
 pub(super) struct Sentinel(RedisSentinels);
 
@@ -17,7 +22,18 @@ const BEHIND: Micros = 2_000_000;
 impl Sentinel {
     pub(super) fn start() -> Self {
         let options = RedisOptions { append: Some("always"), ..RedisOptions::default() };
-        Self(RedisSentinels::start(Redis::start_with(options)))
+        let sentinel = Self(RedisSentinels::start(Redis::start_with(options)));
+        sentinel.guard();
+        sentinel
+    }
+
+    /// Has each server answer nothing, once it is a primary without a replica that was there two
+    /// seconds ago. So two of them are primaries at once for no longer than that.
+    fn guard(&self) {
+        for server in &self.0.servers {
+            ok(server, &["CONFIG", "SET", "min-replicas-max-lag", "2"]);
+            ok(server, &["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        }
     }
 
     fn primary(&self) -> usize {
@@ -36,29 +52,46 @@ impl Sentinel {
         scene.fault(FaultKind::Stall, "the primary stood still", from, Some(still), None)
     }
 
-    /// The primary dies, at once or after it has stood still until another has taken over, and
-    /// comes back as what it was. If it went on beside the other, both would take changes, and
-    /// nothing would hold of those that the old one answered.
+    /// The primary dies. Or it goes on beside the one that takes over: it had stood still, or the
+    /// sentinels were asked for another. It takes changes until it finds itself without replicas,
+    /// and loses them. Nothing holds of what either was asked meanwhile, and all of it again
+    /// afterwards.
     fn fail_over(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
         let accounts = scene.runtime.block_on(scene.accounts.clone().write_owned());
-        let (from, old, is_kill) = (scene.now(), self.primary(), kind == FaultKind::Kill);
-        if is_kill {
-            self.0.servers[old].kill();
-        } else {
-            self.0.servers[old].pause();
+        let (from, old) = (scene.now(), self.primary());
+        let is_split = kind != FaultKind::Kill;
+        let stands_still = is_split && scene.rng.bool();
+        let what = match (is_split, stands_still) {
+            (false, _) => "the primary was lost",
+            (true, true) => "the primary stood still, and went on",
+            (true, false) => "the sentinels chose another primary",
+        };
+        match (is_split, stands_still) {
+            (false, _) => self.0.servers[old].kill(),
+            (true, true) => self.0.servers[old].pause(),
+            (true, false) => self.0.fail_over(),
         }
-        let lost = Some((from.saturating_sub(BEHIND), scene.now()));
+        let mut lost = (from.saturating_sub(BEHIND), scene.now());
         self.0.wait_for_failover(old);
-        if !is_kill {
-            self.0.servers[old].kill();
+        if stands_still {
+            self.0.servers[old].resume();
+        }
+        if is_split {
+            wait_until("the end of the old primary", Duration::from_secs(30), || {
+                let info = self.0.servers[old].command(&["INFO", "replication"]);
+                info.contains("role:slave") || info.contains("min_slaves_good_slaves:0")
+            });
+            lost.1 = scene.now();
         }
         drop(accounts);
         let to = scene.now();
-        scene.wait(0.0..2.0);
-        self.0.servers[old].restart();
+        if !is_split {
+            scene.wait(0.0..2.0);
+            self.0.servers[old].restart();
+        }
         self.0.wait_until_whole();
-        let what = if is_kill { "the primary was lost" } else { "the primary stood still" };
-        Fault { span: (from, to), ..scene.fault(kind, what, from, None, lost) }
+        self.guard();
+        Fault { span: (from, to), is_split, ..scene.fault(kind, what, from, None, Some(lost)) }
     }
 }
 

@@ -5,10 +5,6 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::Duration,
 };
 
@@ -19,22 +15,19 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions,
 };
 
-use super::{Opener, Scene, Store, opener, size};
+use super::{Opener, Scene, SmallDisk, Store, opener, size};
 
 pub(super) struct Sqlite {
+    folder: PathBuf,
     file: PathBuf,
-    /// Whether the servers that open it are in this process.
-    is_opened_here: bool,
-    /// How many pages it may have for these; zero: any number.
-    pages: Arc<AtomicU64>,
 }
 
 /// In the servers' working directory.
 const NAME: &str = "sessions.db";
 
 impl Sqlite {
-    pub(super) fn new(folder: &Path, is_opened_here: bool) -> Self {
-        Self { file: folder.join(NAME), is_opened_here, pages: Arc::default() }
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), file: folder.join(NAME) }
     }
 
     fn beside(&self, end: &str) -> PathBuf {
@@ -80,24 +73,18 @@ impl Sqlite {
         scene.fault(FaultKind::Stall, "another process wrote for long", from, Some(still), None)
     }
 
-    /// The file cannot become larger, as where the disk is full.
     fn fill(&self, scene: &mut Scene<'_>) -> Fault {
         let from = scene.now();
-        let pages: i64 = scene.runtime.block_on(async {
-            let mut connection = self.connect().await;
-            let pages = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut connection).await;
-            pages.expect("the database does what it is asked")
-        });
-        let pages = u64::try_from(pages).unwrap_or_default().max(1);
-        for pages in [pages, 0] {
-            self.pages.store(pages, Ordering::SeqCst);
-            scene.servers.end(false);
-            scene.servers.start();
-            if pages > 0 {
-                scene.wait_out_the_grace();
-            }
-        }
-        scene.fault(FaultKind::Full, "the file could not grow", from, None, None)
+        scene.servers.end(true);
+        let disk = SmallDisk::under(&self.folder);
+        scene.servers.start();
+        disk.fill();
+        scene.wait_out_the_grace();
+        disk.free();
+        scene.servers.end(true);
+        drop(disk);
+        scene.servers.start();
+        scene.fault(FaultKind::Full, "the disk was full", from, None, None)
     }
 
     /// The file is not the one that the server has opened, until the server is started again: it is
@@ -146,16 +133,11 @@ impl Store for Sqlite {
     }
 
     fn opener(&self) -> Opener {
-        let (file, pages) = (self.file.clone(), Arc::clone(&self.pages));
+        let file = self.file.clone();
         opener(move |_| {
-            let (file, pages) = (file.clone(), pages.load(Ordering::SeqCst));
+            let file = file.clone();
             async move {
-                let options = SqliteConnectOptions::new().filename(&file);
-                let options = options.pragma("max_page_count", pages.to_string());
-                let opened = match pages {
-                    0 => SqliteStore::open(&file).await,
-                    _ => SqliteStore::with_options(options).await,
-                };
+                let opened = SqliteStore::open(&file).await;
                 BoxStore::new(opened.expect("the file can be opened"))
             }
         })
@@ -166,11 +148,8 @@ impl Store for Sqlite {
     }
 
     fn kinds(&self) -> Vec<FaultKind> {
-        let full = self.is_opened_here.then_some(FaultKind::Full);
-        [FaultKind::Stall, FaultKind::Kill, FaultKind::Replacement]
-            .into_iter()
-            .chain(full)
-            .collect()
+        use FaultKind::{Kill, Replacement, Stall};
+        [Stall, Kill, Replacement].into_iter().chain(SmallDisk::fault()).collect()
     }
 
     fn suffer(&mut self, kind: FaultKind, scene: &mut Scene<'_>) -> Fault {
@@ -178,9 +157,7 @@ impl Store for Sqlite {
             FaultKind::Kill => Self::kill(scene),
             FaultKind::Stall => self.stall(scene),
             FaultKind::Full => self.fill(scene),
-            FaultKind::Replacement | FaultKind::Failover | FaultKind::Network => {
-                self.replace(scene)
-            }
+            _ => self.replace(scene),
         }
     }
 }

@@ -10,14 +10,18 @@ impl Life<'_> {
     pub(super) fn deaths(&self) -> Vec<Death> {
         let mut deaths = Vec::new();
         for logout in &self.logouts {
+            if logout.answer == Answer::Absent {
+                deaths.push(self.found_ended(logout, Cause::Refusal));
+            }
             // A login under way may come after a logout of all.
-            let is_before = logout.what == What::Logout || self.login.ended < logout.sent;
+            let is_named = matches!(logout.what, What::Logout | What::LogoutSession);
+            let is_before = is_named || self.login.ended < logout.sent;
             let is_removal = logout.what == What::Leave;
             if logout.is_done() && is_before {
                 let cause = if is_removal { Cause::Removal } else { Cause::Logout };
                 // A session that was swept or lost is not there to be ended with the others of its
                 // user.
-                let is_logged = logout.what == What::Logout || !self.may_be_away(logout.ended);
+                let is_logged = is_named || !self.may_be_away(logout.ended);
                 let until = self.kept(logout);
                 deaths.push(Death { at: logout.ended, until, cause, is_logged });
             }
@@ -66,7 +70,7 @@ impl Life<'_> {
 
     /// Until when an end that this request brought about, or saw, is there for certain.
     fn kept(&self, request: &Request) -> Micros {
-        self.server.losses_of(request).map(|(_, to)| to).min().unwrap_or(NEVER)
+        self.server.losses_of(request).map(|loss| loss.since).min().unwrap_or(NEVER)
     }
 
     /// From when on a session that a request found expired may be alive again. The time at which a
