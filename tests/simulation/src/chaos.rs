@@ -9,28 +9,13 @@ use crate::{
     database::{Database, Hold, LONGEST_COMMIT},
     executor::Machine,
     hosts::HostClock,
-    log::{Fault, FaultKind, Micros, Span},
+    log::{Fault, FaultKind, Line, Micros, Span},
     server::Server,
     time::Time,
     workload::Recorder,
 };
 
 const SECOND: Micros = 1_000_000;
-
-/// The kinds of faults that a run has.
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a kind of fault")]
-pub struct Mischief {
-    pub stalls: bool,
-    pub kills: bool,
-    pub failovers: bool,
-    pub network: bool,
-    pub crashes: bool,
-    pub clocks: bool,
-    pub keys: bool,
-    /// Until when faults are injected.
-    pub until: Micros,
-}
 
 /// Everything that something can happen to.
 #[derive(Clone)]
@@ -43,38 +28,18 @@ pub struct Stage<T = Machine> {
 }
 
 impl Stage {
-    /// Starts a task for each kind of fault that the run has.
-    pub fn start(&self, database: &Database, mischief: Mischief) {
-        let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            self.time.spawn(Machine::FOREVER, task);
-        };
-        if mischief.stalls || mischief.kills || mischief.failovers {
-            spawn(Box::pin(self.clone().trouble_database(database.clone(), mischief)));
-        }
-        if mischief.network {
-            spawn(Box::pin(self.clone().trouble_network(database.clone(), mischief.until)));
-        }
-        if mischief.crashes {
-            spawn(Box::pin(self.clone().crash_servers(mischief.until)));
-        }
-        if mischief.clocks {
-            spawn(Box::pin(self.clone().set_clocks(mischief.until)));
-        }
-        if mischief.keys {
-            spawn(Box::pin(self.clone().rotate_keys(mischief.until)));
-        }
-    }
-
-    async fn trouble_database(self, database: Database, mischief: Mischief) {
+    /// Stalls, kills and replaces the primary: those of the three that happen in the run.
+    pub async fn trouble_database(self, database: Database, kinds: [bool; 3], until: Micros) {
+        let [stalls, kills, failovers] = kinds;
         loop {
             self.rest(6 * SECOND).await;
-            if self.is_over(mischief.until) {
+            if self.is_over(until) {
                 return;
             }
             match self.time.random(4) {
-                0 | 1 if mischief.stalls => self.stall(&database).await,
-                2 if mischief.kills => self.kill(&database).await,
-                3 if mischief.failovers => self.fail_over(&database).await,
+                0 | 1 if stalls => self.stall(&database).await,
+                2 if kills => self.kill(&database).await,
+                3 if failovers => self.fail_over(&database).await,
                 _ => {}
             }
         }
@@ -134,7 +99,8 @@ impl Stage {
         database.rejoin();
     }
 
-    async fn trouble_network(self, database: Database, until: Micros) {
+    /// Slows the way of a server to the database, or loses answers on it.
+    pub async fn trouble_network(self, database: Database, until: Micros) {
         loop {
             self.rest(8 * SECOND).await;
             if self.is_over(until) {
@@ -181,7 +147,8 @@ impl<T: Time> Stage<T> {
         still: Option<Span>,
         lost: Option<Span>,
     ) {
-        self.recorder.fault(Fault { still, lost, ..Fault::new(kind, what, span) });
+        let fault = Fault { still, lost, ..Fault::new(kind, what, span) };
+        self.recorder.note(Line::Fault(fault));
     }
 
     /// Kills servers, each of which begins again.

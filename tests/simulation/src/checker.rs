@@ -24,14 +24,6 @@ pub fn check(log: &Log) -> Breaches {
     checked.filter(|(_, found)| !found.is_empty()).collect()
 }
 
-/// How many findings there would be besides, if a store could lose nothing of what it acknowledged.
-pub fn lost(log: &Log) -> usize {
-    let mut strict = log.clone();
-    strict.faults.iter_mut().for_each(|fault| fault.lost = None);
-    let count = |log: &Log| check(log).values().map(Vec::len).sum::<usize>();
-    count(&strict).saturating_sub(count(log))
-}
-
 /// The rules that are checked, in words.
 pub fn rules() -> impl Iterator<Item = &'static str> {
     RULES.iter().map(|(name, _)| *name)

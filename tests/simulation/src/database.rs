@@ -6,12 +6,9 @@
 mod data;
 mod step;
 
-use std::{
-    collections::BTreeMap,
-    fmt, mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Waker,
-};
+use std::{collections::BTreeMap, fmt, mem, sync::Arc, task::Waker};
+
+use parking_lot::Mutex;
 
 use self::data::{Data, Write};
 pub use self::step::{Fault, LONGEST_COMMIT, Operation, Outcome};
@@ -131,25 +128,21 @@ impl Database {
         Self { machine: machine.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn link(&self, host: u32) -> Link {
-        self.state().links.get(&host).copied().unwrap_or_default()
+        self.state.lock().links.get(&host).copied().unwrap_or_default()
     }
 
     pub fn set_link(&self, host: u32, change: impl FnOnce(&mut Link)) {
-        change(self.state().links.entry(host).or_default());
+        change(self.state.lock().links.entry(host).or_default());
     }
 
     pub fn replication(&self) -> Replication {
-        self.state().replication
+        self.state.lock().replication
     }
 
     /// The node that a new connection finds, if there is one.
     pub fn primary(&self) -> Option<usize> {
-        let state = self.state();
+        let state = self.state.lock();
         let mut nodes = state.nodes.iter();
         nodes.position(|node| node.role == Role::Primary && node.is_up)
     }
@@ -159,18 +152,18 @@ impl Database {
         loop {
             let lag = self.machine.between(lag / 4, lag);
             self.machine.pass(lag).await;
-            self.state().catch_up();
+            self.state.lock().catch_up();
         }
     }
 
     /// The standby applies what there is, at once.
     pub fn catch_up(&self) {
-        self.state().catch_up();
+        self.state.lock().catch_up();
     }
 
     /// Holds the changes of the primary, its commits, or everything.
     pub fn hold(&self, hold: Hold, until: Micros) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some(primary) = state.primary_node() else { return };
         match hold {
             Hold::Changes => primary.holds.changes = until,
@@ -181,7 +174,7 @@ impl Database {
 
     /// The primary dies. Its commits are still there when it comes back.
     pub fn kill_primary(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(primary) = state.primary_node() {
             primary.die();
         }
@@ -192,7 +185,7 @@ impl Database {
     /// Drops all locks: those of a primary that died.
     fn unlock_all(&self) {
         let waiting = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.locked.clear();
             mem::take(&mut state.waiting)
         };
@@ -201,7 +194,7 @@ impl Database {
 
     /// The node that died comes back.
     pub fn restart(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for node in &mut state.nodes {
             node.is_up = true;
         }
@@ -209,7 +202,7 @@ impl Database {
 
     /// The primary is no longer one: it takes no more changes. It is demoted, or dies.
     pub fn demote(&self, dies: bool) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(primary) = state.primary_node() {
             primary.life += 1;
             primary.role = Role::Demoted;
@@ -224,7 +217,7 @@ impl Database {
     /// The standby becomes the primary, with what it has. Returns the commits that it does not
     /// have.
     pub fn promote(&self) -> Option<Lost> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let applied = state.nodes.iter().find(|node| node.role == Role::Standby)?.applied;
         let lost = state.log.get(applied..).unwrap_or_default();
         let lost = lost.first().map(|(at, _)| Lost { first: *at, changes: lost.len() });
@@ -239,7 +232,7 @@ impl Database {
 
     /// The old primary follows the new one from now on, with a copy of its data.
     pub fn rejoin(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let applied = state.log.len();
         let Some(data) = state.primary_node().map(|primary| primary.data.clone()) else { return };
         for node in state.nodes.iter_mut().filter(|node| node.role == Role::Demoted) {
@@ -250,7 +243,7 @@ impl Database {
 
     /// A digest of all that it holds.
     pub fn digest(&self, names: impl Fn(&kippu::session::SessionId) -> String) -> String {
-        let state = self.state();
+        let state = self.state.lock();
         let nodes = state.nodes.iter().map(|node| {
             let Node { role, is_up, life, data, applied, .. } = node;
             format!("{role:?} {is_up} {life} {applied} {}", data.digest(&names))

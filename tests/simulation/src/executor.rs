@@ -8,12 +8,13 @@ use std::{
     future::{Future, poll_fn},
     mem,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
 use fastrand::Rng;
+use parking_lot::Mutex;
 
 use crate::{
     log::Micros,
@@ -83,17 +84,11 @@ struct Bell {
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         if let Some(machine) = self.machine.upgrade() {
-            let mut state = machine.state();
+            let mut state = machine.0.lock();
             if state.tasks.contains_key(&self.task) {
                 state.ready.insert(self.task);
             }
         }
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,12 +108,12 @@ impl Machine {
 
     /// How often a task went on.
     pub fn steps(&self) -> u64 {
-        self.0.state().steps
+        self.0.0.lock().steps
     }
 
     /// How many tasks there were to choose from, each time.
     pub fn choices(&self) -> Vec<usize> {
-        match &self.0.state().choices {
+        match &self.0.0.lock().choices {
             Choices::Random(_) => Vec::new(),
             Choices::Scripted { taken, .. } => taken.clone(),
         }
@@ -126,7 +121,7 @@ impl Machine {
 
     /// How far each task is, and what was marked.
     pub fn progress(&self) -> String {
-        let state = self.0.state();
+        let state = self.0.0.lock();
         let tasks = state.tasks.iter();
         let mut tasks: Vec<_> = tasks
             .map(|(number, Entry { label, steps, .. })| {
@@ -153,7 +148,7 @@ impl Machine {
     /// Ends all tasks: each holds a handle on the machine that holds it.
     pub fn clear(&self) {
         let ended = {
-            let mut state = self.0.state();
+            let mut state = self.0.0.lock();
             state.ready.clear();
             mem::take(&mut state.tasks)
         };
@@ -165,7 +160,7 @@ impl Machine {
     pub fn run(&self, until: Micros) -> bool {
         loop {
             if !self.step(until) {
-                let state = self.0.state();
+                let state = self.0.0.lock();
                 return !(state.ready.is_empty() && state.timers.is_empty());
             }
         }
@@ -177,7 +172,7 @@ impl Machine {
         let waker = Waker::from(Arc::new(Bell { machine: Arc::downgrade(&self.0), task: number }));
         let is_over = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let ended = {
-            let mut state = self.0.state();
+            let mut state = self.0.0.lock();
             match state.tasks.get_mut(&number) {
                 Some(entry) if !is_over => {
                     entry.task = Some(task);
@@ -197,7 +192,7 @@ impl Machine {
 
     /// The task that goes on.
     fn next(&self) -> Option<(u64, Task)> {
-        let mut state = self.0.state();
+        let mut state = self.0.0.lock();
         let count = state.ready.len();
         let choice = match &mut state.choices {
             _ if count == 0 => return None,
@@ -224,7 +219,7 @@ impl Machine {
     fn advance(&self, until: Micros) -> bool {
         let mut due = Vec::new();
         {
-            let mut state = self.0.state();
+            let mut state = self.0.0.lock();
             let Some(((at, _), _)) = state.timers.first_key_value() else { return false };
             let at = *at;
             if at > until {
@@ -246,7 +241,7 @@ impl Machine {
 
 impl Time for Machine {
     fn now(&self) -> Micros {
-        self.0.state().now
+        self.0.0.lock().now
     }
 
     fn began(&self) -> Micros {
@@ -259,18 +254,18 @@ impl Time for Machine {
     }
 
     fn random(&self, end: u64) -> u64 {
-        match &mut self.0.state().choices {
+        match &mut self.0.0.lock().choices {
             Choices::Random(rng) => rng.u64(..end.max(1)),
             Choices::Scripted { .. } => 0,
         }
     }
 
     fn scope(&self) -> Scope {
-        Scope(self.0.state().number())
+        Scope(self.0.0.lock().number())
     }
 
     fn spawn_as(&self, label: u32, scope: Scope, task: impl Future<Output = ()> + Send + 'static) {
-        let mut state = self.0.state();
+        let mut state = self.0.0.lock();
         let number = state.number();
         let task: Task = Box::pin(task);
         state.tasks.insert(number, Entry { scope, label, steps: 0, task: Some(task) });
@@ -279,7 +274,7 @@ impl Time for Machine {
 
     fn end(&self, scope: Scope) {
         let ended: Vec<_> = {
-            let mut state = self.0.state();
+            let mut state = self.0.0.lock();
             let of_scope = state.tasks.iter().filter(|(_, entry)| entry.scope == scope);
             let numbers: Vec<u64> = of_scope.map(|(number, _)| *number).collect();
             numbers
@@ -295,13 +290,13 @@ impl Time for Machine {
     }
 
     fn is_scripted(&self) -> bool {
-        matches!(self.0.state().choices, Choices::Scripted { .. })
+        matches!(self.0.0.lock().choices, Choices::Scripted { .. })
     }
 
     fn mark(&self, label: u32, what: impl FnOnce() -> String) {
         if self.is_scripted() {
             let what = what();
-            let mut state = self.0.state();
+            let mut state = self.0.0.lock();
             let marks = state.marks.entry(label).or_default();
             marks.push_str(&what);
             marks.push(' ');
@@ -335,7 +330,7 @@ impl Future for Timer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Self { machine, until, number } = &mut *self;
-        let mut state = machine.0.state();
+        let mut state = machine.0.0.lock();
         if state.now >= *until {
             return Poll::Ready(());
         }
@@ -348,7 +343,7 @@ impl Future for Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let removed = self.machine.0.state().timers.remove(&(self.until, number));
+            let removed = self.machine.0.0.lock().timers.remove(&(self.until, number));
             drop(removed);
         }
     }
@@ -367,80 +362,6 @@ pub async fn unless<T>(
         other.as_mut().poll(context).map(|()| None)
     })
     .await
-}
-
-/// Both, at once.
-pub async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
-    let (mut one, mut other) = (pin!(one), pin!(other));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|context| {
-        if first.is_none()
-            && let Poll::Ready(result) = one.as_mut().poll(context)
-        {
-            first = Some(result);
-        }
-        if second.is_none()
-            && let Poll::Ready(result) = other.as_mut().poll(context)
-        {
-            second = Some(result);
-        }
-        match (first.take(), second.take()) {
-            (Some(one), Some(other)) => Poll::Ready((one, other)),
-            (one, other) => {
-                (first, second) = (one, other);
-                Poll::Pending
-            }
-        }
-    })
-    .await
-}
-
-/// A value that one task waits for and another gives. The giver may go without giving.
-pub struct Promise<T>(Arc<Mutex<Promised<T>>>);
-
-struct Promised<T> {
-    value: Option<T>,
-    is_broken: bool,
-    waker: Option<Waker>,
-}
-
-pub struct Giver<T>(Arc<Mutex<Promised<T>>>);
-
-pub fn promise<T>() -> (Giver<T>, Promise<T>) {
-    let promised = Arc::new(Mutex::new(Promised { value: None, is_broken: false, waker: None }));
-    (Giver(Arc::clone(&promised)), Promise(promised))
-}
-
-impl<T> Giver<T> {
-    pub fn give(self, value: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).value = Some(value);
-    }
-}
-
-impl<T> Drop for Giver<T> {
-    fn drop(&mut self) {
-        let waker = {
-            let mut promised = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            promised.is_broken = true;
-            promised.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-impl<T> Future for Promise<T> {
-    type Output = Option<T>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut promised = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if promised.value.is_some() || promised.is_broken {
-            return Poll::Ready(promised.value.take());
-        }
-        promised.waker = Some(context.waker().clone());
-        Poll::Pending
-    }
 }
 
 /// Microseconds of a time.

@@ -12,7 +12,7 @@ use crate::{
     executor::{Choices, Machine},
     flaw::Flaw,
     hosts::HostClock,
-    log::{Fault, FaultKind, Log, Micros},
+    log::{Fault, FaultKind, Line, Log, Micros},
     network::Network,
     run::{NODES, finished, fnv, settings},
     server::{Accounts, Policy, Server},
@@ -120,7 +120,6 @@ fn run(scope: &Scope, script: Vec<usize>) -> Order {
     let world = |server: usize| Network {
         time: machine.clone(),
         servers: Arc::new(servers.iter().skip(server).take(1).cloned().collect()),
-        has_network: false,
     };
     let clients = [0, 1].map(|server| Client::new(&world(server), &recorder, 0));
     let [first, second] = clients;
@@ -184,7 +183,7 @@ async fn fail_over((machine, database, recorder): (Machine, Database, Recorder))
     let span = (from, machine.now());
     let what = "the primary was demoted, and the standby took over";
     let fault = Fault::new(FaultKind::Failover, what, span);
-    recorder.fault(Fault { still: Some(span), lost, ..fault });
+    recorder.note(Line::Fault(Fault { still: Some(span), lost, ..fault }));
 }
 
 /// Returns a digest of the state that decides how an order continues, and of the history that the

@@ -1,8 +1,6 @@
 //! The faults that are known, each behind a switch: of the simulated store, or of the server around
 //! the sessions. None is in the product.
 
-use std::{fmt, str::FromStr};
-
 use crate::checker::Breaches;
 
 /// A known fault that a run has.
@@ -40,87 +38,36 @@ pub enum Flaw {
     LogsTokens,
 }
 
+/// The rules of which at least one has to find it.
+type Rules = &'static [&'static str];
+
 impl Flaw {
-    pub const ALL: [Self; 15] = [
-        Self::GraceFromPresentation,
-        Self::ReadsDemoted,
-        Self::KeepsConnection,
-        Self::ChecksAfterCommit,
-        Self::TimeCursor,
-        Self::SequenceCursor,
-        Self::FreshFromTheEnd,
-        Self::CountsWithoutLock,
-        Self::Upserts,
-        Self::RollsBackRevocation,
-        Self::SlidingGrace,
-        Self::PurgesByOneClock,
-        Self::LogoutClaimsSuccess,
-        Self::ForgetsTheKey,
-        Self::LogsTokens,
+    pub const ALL: [(Self, &'static str, Rules); 15] = [
+        (Self::GraceFromPresentation, "grace-from-presentation", &["R2", "R3"]),
+        (Self::ReadsDemoted, "reads-demoted", &["R16", "R10", "R11", "R19"]),
+        (Self::KeepsConnection, "keeps-connection", &["R16"]),
+        (Self::ChecksAfterCommit, "checks-after-commit", &["R17"]),
+        (Self::TimeCursor, "time-cursor", &["R19"]),
+        (Self::SequenceCursor, "sequence-cursor", &["R19"]),
+        (Self::FreshFromTheEnd, "fresh-from-the-end", &["R19"]),
+        (Self::CountsWithoutLock, "counts-without-lock", &["R20"]),
+        (Self::Upserts, "upserts", &["R10", "R11"]),
+        (Self::RollsBackRevocation, "rolls-back-revocation", &["R3"]),
+        (Self::SlidingGrace, "sliding-grace", &["R3"]),
+        (Self::PurgesByOneClock, "purges-by-one-clock", &["R12"]),
+        (Self::LogoutClaimsSuccess, "logout-claims-success", &["R10", "R16", "R11"]),
+        (Self::ForgetsTheKey, "forgets-the-key", &["R1", "R13"]),
+        (Self::LogsTokens, "logs-tokens", &["R15"]),
     ];
 
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::GraceFromPresentation => "grace-from-presentation",
-            Self::ReadsDemoted => "reads-demoted",
-            Self::KeepsConnection => "keeps-connection",
-            Self::ChecksAfterCommit => "checks-after-commit",
-            Self::TimeCursor => "time-cursor",
-            Self::SequenceCursor => "sequence-cursor",
-            Self::FreshFromTheEnd => "fresh-from-the-end",
-            Self::CountsWithoutLock => "counts-without-lock",
-            Self::Upserts => "upserts",
-            Self::RollsBackRevocation => "rolls-back-revocation",
-            Self::SlidingGrace => "sliding-grace",
-            Self::PurgesByOneClock => "purges-by-one-clock",
-            Self::LogoutClaimsSuccess => "logout-claims-success",
-            Self::ForgetsTheKey => "forgets-the-key",
-            Self::LogsTokens => "logs-tokens",
-        }
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, other, _)| *other == name).map(|(flaw, ..)| flaw)
     }
 
-    /// The rules of which at least one has to find it.
-    pub const fn rules(self) -> &'static [&'static str] {
-        match self {
-            Self::GraceFromPresentation => &["R2", "R3"],
-            Self::ReadsDemoted => &["R16", "R10", "R11", "R19"],
-            Self::KeepsConnection => &["R16"],
-            Self::ChecksAfterCommit => &["R17"],
-            Self::TimeCursor | Self::SequenceCursor | Self::FreshFromTheEnd => &["R19"],
-            Self::CountsWithoutLock => &["R20"],
-            Self::Upserts => &["R10", "R11"],
-            Self::RollsBackRevocation | Self::SlidingGrace => &["R3"],
-            Self::PurgesByOneClock => &["R12"],
-            Self::LogoutClaimsSuccess => &["R10", "R16", "R11"],
-            Self::ForgetsTheKey => &["R1", "R13"],
-            Self::LogsTokens => &["R15"],
-        }
-    }
-}
-
-impl Flaw {
     /// The rule that shows this flaw, if one does.
     pub fn is_found_in(self, breaches: &Breaches) -> Option<&'static str> {
-        let number =
-            |rule: &&&str| rule.split(' ').next().is_some_and(|it| self.rules().contains(&it));
-        breaches.keys().find(number).copied()
-    }
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Flaw {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let named = Self::ALL.into_iter().find(|flaw| flaw.name() == name);
-        named.ok_or_else(|| {
-            let all = Self::ALL.map(Self::name).join(", ");
-            format!("no flaw is called {name:?}: it is one of {all}")
-        })
+        let (_, _, rules) = Self::ALL.into_iter().find(|(flaw, ..)| *flaw == self)?;
+        let is_of = |rule: &&str| rule.split(' ').next().is_some_and(|it| rules.contains(&it));
+        breaches.keys().copied().find(is_of)
     }
 }

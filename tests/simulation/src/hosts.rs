@@ -1,8 +1,9 @@
 //! The clocks of the hosts: skewed, set back or forward, standing still.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kippu::Clock;
+use parking_lot::Mutex;
 
 use crate::{
     executor::Machine,
@@ -37,14 +38,10 @@ impl<T: Time> HostClock<T> {
         clock
     }
 
-    fn state(&self) -> MutexGuard<'_, Set> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sets it to so many seconds ahead of the run.
     pub fn set(&self, offset: i64) {
         let now = self.time.now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.still_since = None;
         state.offset = offset;
         state.steps.push(Stepped { host: self.host, from: now, to: now, offset });
@@ -53,7 +50,7 @@ impl<T: Time> HostClock<T> {
     /// It stands still from now on.
     pub fn stop(&self) {
         let now = self.time.now();
-        self.state().still_since = Some(now);
+        self.state.lock().still_since = Some(now);
     }
 
     /// It goes on within a second of where it stood still.
@@ -62,7 +59,7 @@ impl<T: Time> HostClock<T> {
     /// set back by a second once a second.
     pub fn go_on(&self) {
         let now = self.time.now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some(since) = state.still_since.take() else { return };
         let mut from = since;
         while from < now {
@@ -77,14 +74,14 @@ impl<T: Time> HostClock<T> {
     /// How often it was set, and to what.
     pub fn steps(&self) -> Vec<Stepped> {
         self.go_on();
-        self.state().steps.clone()
+        self.state.lock().steps.clone()
     }
 }
 
 impl<T: Time> Clock for HostClock<T> {
     fn unix_millis(&self) -> i64 {
         let now = self.time.now();
-        let state = self.state();
+        let state = self.state.lock();
         let shown = i64::try_from(state.still_since.unwrap_or(now) / 1000).unwrap_or(i64::MAX);
         let began = i64::try_from(self.time.began() / 1000).unwrap_or(i64::MAX);
         began.saturating_add(shown).saturating_add(state.offset.saturating_mul(1000))

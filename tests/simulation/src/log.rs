@@ -373,21 +373,25 @@ pub struct Log {
 }
 
 impl Log {
+    pub fn add(&mut self, line: Line) {
+        match line {
+            Line::Settings(settings) => self.settings = settings,
+            Line::Request(request) => self.requests.push(request),
+            Line::Said(said) => self.said.push(said),
+            Line::Fault(fault) => self.faults.push(fault),
+            Line::Stepped(stepped) => self.stepped.push(stepped),
+            Line::Keys(keys) => self.keys.push(keys),
+            Line::Leak(leak) => self.leaks.push(leak),
+            Line::Sample(sample) => self.samples.push(sample),
+        }
+    }
+
     /// # Errors
     /// A file that is not there, or a line of it that is none of a log.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut log = Self::default();
         for line in BufReader::new(File::open(path)?).lines() {
-            match serde_json::from_str(&line?)? {
-                Line::Settings(settings) => log.settings = settings,
-                Line::Request(request) => log.requests.push(request),
-                Line::Said(said) => log.said.push(said),
-                Line::Fault(fault) => log.faults.push(fault),
-                Line::Stepped(stepped) => log.stepped.push(stepped),
-                Line::Keys(keys) => log.keys.push(keys),
-                Line::Leak(leak) => log.leaks.push(leak),
-                Line::Sample(sample) => log.samples.push(sample),
-            }
+            log.add(serde_json::from_str(&line?)?);
         }
         Ok(log)
     }

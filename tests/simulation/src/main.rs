@@ -44,7 +44,10 @@ fn job() -> Result<Job, Box<dyn Error>> {
         match arg {
             Long("seconds") => job = Job::For(Duration::from_secs(parser.value()?.parse()?)),
             Long("seed") => seed = Some(parser.value()?.parse()?),
-            Long("flaw") => flaw = Some(parser.value()?.parse::<Flaw>()?),
+            Long("flaw") => {
+                let name = parser.value()?.string()?;
+                flaw = Some(Flaw::named(&name).ok_or("--known lists the names of the flaws")?);
+            }
             Long("log") => log = Some(PathBuf::from(parser.value()?)),
             Long("known") => job = Job::Known,
             Long("exhaustive") => job = Job::Exhaustive { depth: parser.value()?.parse()? },
@@ -82,7 +85,8 @@ fn told(seed: u64, flaw: Option<Flaw>, run: &Run) -> bool {
         found.iter().take(3).for_each(|one| println!("    {one}"));
     }
     if !run.breaches.is_empty() {
-        let flaw = flaw.map(|flaw| format!(" --flaw {flaw}")).unwrap_or_default();
+        let named = Flaw::ALL.iter().find(|(one, ..)| Some(*one) == flaw);
+        let flaw = named.map(|(_, name, _)| format!(" --flaw {name}")).unwrap_or_default();
         println!(
             "again: cargo run --release -p kippu-simulation -- --seed {seed}{flaw} --log history.jsonl"
         );
@@ -114,7 +118,8 @@ fn many(time: Duration) -> bool {
     let kinds = kinds.iter().map(|(kind, count)| format!("{kind:?} {count}"));
     let kinds = kinds.collect::<Vec<_>>().join(", ");
     println!(
-        "{runs} runs in {} s, fresh seeds from {}: {requests} requests, {steps} steps; faults: {kinds}; {bad} runs break a rule",
+        "SUMMARY simulated: {runs} runs in {} s, fresh seeds from {}: {requests} requests, {steps} steps; \
+         faults: {kinds}; {bad} runs break a rule",
         begun.elapsed().as_secs(),
         fresh * 1_000_000
     );
@@ -123,7 +128,7 @@ fn many(time: Duration) -> bool {
 
 /// Every order of a small scope, up to so many choices.
 fn exhaustive(depth: usize) -> bool {
-    let mut is_right = true;
+    let (mut is_right, mut all) = (true, (0, 0));
     for act in [Act::Refresh, Act::Logout] {
         for replication in [Replication::Sync, Replication::Async] {
             let begun = Instant::now();
@@ -133,19 +138,25 @@ fn exhaustive(depth: usize) -> bool {
                 "{act:?}, {replication:?}: {states} states, {runs} orders of up to {longest} choices, {:.1} s",
                 begun.elapsed().as_secs_f64()
             );
+            all = (all.0 + states, all.1 + runs);
             if let Some((order, breaches)) = breach {
                 println!("the order {order:?} breaks {breaches:#?}");
                 is_right = false;
             }
         }
     }
+    let (states, orders) = all;
+    println!(
+        "SUMMARY exhaustive: {states} states in {orders} orders, with {depth} free choices; {}",
+        if is_right { "no order breaks a rule" } else { "an order breaks a rule" }
+    );
     is_right
 }
 
 /// How many seeds it takes to find each of the faults that are known.
 fn known() -> bool {
-    let mut all_found = true;
-    for flaw in Flaw::ALL {
+    let (mut found_all, mut most) = (0, 0);
+    for (flaw, name, _) in Flaw::ALL {
         let begun = Instant::now();
         let found = (0..TRIES).find_map(|seed| {
             let run = simulate(seed, Some(flaw));
@@ -154,14 +165,16 @@ fn known() -> bool {
         let seconds = begun.elapsed().as_secs_f64();
         match &found {
             Some((seed, rule)) => {
-                println!(
-                    "{flaw}: seed {seed}, after {} runs and {seconds:.1} s, by {rule}",
-                    seed + 1
-                );
+                println!("{name}: after {} runs and {seconds:.1} s, by {rule}", seed + 1);
             }
-            None => println!("{flaw}: not in {TRIES} runs, {seconds:.1} s"),
+            None => println!("{name}: not in {TRIES} runs, {seconds:.1} s"),
         }
-        all_found &= found.is_some();
+        found_all += usize::from(found.is_some());
+        most = most.max(found.map_or(TRIES, |(seed, _)| seed + 1));
     }
-    all_found
+    println!(
+        "SUMMARY known: {found_all} of {} faults found, in up to {most} runs",
+        Flaw::ALL.len()
+    );
+    found_all == Flaw::ALL.len()
 }

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::{
-    executor::{Machine, promise, unless},
+    executor::{Machine, unless},
     log::{Answer, Micros},
     server::Server,
     time::Time,
@@ -18,8 +20,6 @@ const SECOND: Micros = 1_000_000;
 pub struct Network<T = Machine> {
     pub time: T,
     pub servers: Arc<Vec<Arc<Server<T>>>>,
-    /// Whether requests and answers take time, and get lost.
-    pub has_network: bool,
 }
 
 impl<T: Time> World for Network<T> {
@@ -54,10 +54,10 @@ impl<T: Time> Network<T> {
             return Reply::of(Answer::Odd);
         };
         let Some(running) = server.up() else { return Reply::of(Answer::Unsent) };
-        let (giver, answer) = promise();
+        let (giver, answer) = oneshot::channel();
         // Some servers drop a request whose client has gone, at whatever step it is.
         let is_dropped = self.time.happens(50);
-        let (connection, is_gone) = promise::<()>();
+        let (connection, is_gone) = oneshot::channel::<()>();
         let patience = ask.patience;
         self.time.spawn_as(server.number, running.scope, async move {
             let reply = if is_dropped {
@@ -69,11 +69,11 @@ impl<T: Time> Network<T> {
                 Some(running.answer(&ask).await)
             };
             if let Some(reply) = reply {
-                giver.give(reply);
+                let _ = giver.send(reply);
             }
         });
         let answered = async {
-            let Some(reply) = answer.await else { return Reply::of(Answer::Broken) };
+            let Ok(reply) = answer.await else { return Reply::of(Answer::Broken) };
             self.way().await;
             if self.loses() {
                 self.time.sleep(2 * SECOND).await;
@@ -93,6 +93,6 @@ impl<T: Time> Network<T> {
     }
 
     fn loses(&self) -> bool {
-        self.has_network && self.time.random(200) == 0
+        !self.time.is_scripted() && self.time.random(200) == 0
     }
 }

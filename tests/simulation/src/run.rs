@@ -1,17 +1,13 @@
 //! One run: a seed in, its history and what the checker finds out.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use kippu::session::rotation::AheadPolicy;
+use parking_lot::Mutex;
 
 use crate::{
-    chaos::{Mischief, Stage},
+    chaos::Stage,
     checker::{self, Breaches},
     database::{Database, LONGEST_COMMIT, Replication},
     executor::{Choices, Machine, micros},
@@ -82,7 +78,10 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
     });
     let servers: Vec<_> = servers.collect();
     let logged = Logged::default();
-    let _guard = tracing::subscriber::set_default(logged.subscriber());
+    let writer = logged.clone();
+    let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    let all = all.without_time().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(all);
     if !servers.iter().all(|server| server.start()) {
         machine.clear();
         let settings = settings(seed, machine.began(), &policy, false);
@@ -92,19 +91,14 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
         let lag = SECOND / 50 + rng.u64(..2 * SECOND);
         machine.spawn(Machine::FOREVER, database.clone().replicate(lag));
     }
-    let world =
-        Network { time: machine.clone(), servers: Arc::new(servers.clone()), has_network: true };
+    let world = Network { time: machine.clone(), servers: Arc::new(servers.clone()) };
     let plan = Plan {
         users: rng.u32(1..=3),
         devices: rng.u64(1..=3),
         until: LENGTH,
         pause: SECOND / 10 + rng.u64(..SECOND),
         login_pause: 0,
-        grace: micros(policy.grace),
-        access_lifetime: micros(policy.access),
-        idle_lifetime: micros(policy.idle),
-        session_lifetime: micros(policy.absolute),
-        max_lag: micros(policy.max_lag),
+        policy: policy.clone(),
         has_administrator: rng.bool(),
         has_leavers: rng.bool(),
         has_terms: rng.u8(..100) < 30,
@@ -118,23 +112,32 @@ pub fn simulate(seed: u64, flaw: Option<Flaw>) -> Run {
         store_clocks: node_clocks.to_vec(),
         recorder: recorder.clone(),
     };
-    let mischief = Mischief {
-        stalls: rng.u8(..100) < 70,
-        kills: rng.u8(..100) < 60,
-        failovers: rng.u8(..100) < 60,
-        network: rng.u8(..100) < 60,
-        crashes: rng.u8(..100) < 40,
-        clocks: has_clocks,
-        keys: rng.bool(),
-        until: LENGTH - 10 * SECOND,
-    };
-    let rotates_keys = mischief.keys;
-    stage.start(&database, mischief);
+    let until = LENGTH - 10 * SECOND;
+    let kinds = [70, 60, 60].map(|percent| rng.u8(..100) < percent);
+    if kinds.contains(&true) {
+        machine.spawn(
+            Machine::FOREVER,
+            stage.clone().trouble_database(database.clone(), kinds, until),
+        );
+    }
+    if rng.u8(..100) < 60 {
+        machine.spawn(Machine::FOREVER, stage.clone().trouble_network(database, until));
+    }
+    if rng.u8(..100) < 40 {
+        machine.spawn(Machine::FOREVER, stage.clone().crash_servers(until));
+    }
+    if has_clocks {
+        machine.spawn(Machine::FOREVER, stage.clone().set_clocks(until));
+    }
+    let rotates_keys = rng.bool();
+    if rotates_keys {
+        machine.spawn(Machine::FOREVER, stage.rotate_keys(until));
+    }
     machine.run(LENGTH + REST);
     for running in servers.iter().filter_map(|server| server.up()) {
         tracing::info!("{running:?}");
     }
-    recorder.search(&logged.text(), &spellings_of_keys());
+    recorder.search(&String::from_utf8_lossy(&logged.0.lock()), &spellings_of_keys());
     let clocks = servers.iter().map(|server| &server.clock).chain(&node_clocks);
     let stepped = clocks.flat_map(HostClock::steps).collect();
     machine.clear();
@@ -157,25 +160,9 @@ fn lifetimes(rng: &mut Rng) -> [u64; 4] {
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
-impl Logged {
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
-        let logged = self.clone();
-        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
-        all.without_time().with_writer(move || logged.clone()).finish()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
-    }
-}
-
 impl io::Write for Logged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes().write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -194,16 +181,8 @@ pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy, rotates_keys: 
         store: "simulated".to_owned(),
         seed,
         began,
-        access_lifetime: policy.access.as_secs(),
-        grace: policy.grace.as_secs(),
-        idle_lifetime: policy.idle.as_secs(),
-        session_lifetime: policy.absolute.as_secs(),
-        max_sessions: policy.max_sessions.and_then(|max| usize::try_from(max).ok()),
-        deadline: DEADLINE / SECOND,
-        margin: 2,
         store_hosts: NODES.to_vec(),
         rotates_keys,
-        refuses_ahead: policy.ahead == AheadPolicy::Refuse,
         is_sparse: true,
         margins: Margins {
             slack: 5_000,
@@ -215,6 +194,7 @@ pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy, rotates_keys: 
             backlog: 5 * LONGEST_COMMIT,
             max_lag: micros(policy.max_lag),
         },
+        ..policy.settings(DEADLINE / SECOND)
     }
 }
 

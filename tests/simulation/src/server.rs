@@ -3,12 +3,7 @@
 
 mod late;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kippu::{
@@ -19,6 +14,7 @@ use kippu::{
         rotation::AheadPolicy,
     },
 };
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use self::late::LateFollower;
@@ -26,7 +22,7 @@ use crate::{
     executor::{Machine, micros},
     flaw::Flaw,
     hosts::HostClock,
-    log::{Answer, Keys, Micros, Said, What},
+    log::{Answer, Keys, Line, Margins, Micros, Said, Settings, What},
     time::{Scope, Time},
     workload::{Ask, Recorder, Reply, Tokens},
 };
@@ -49,29 +45,33 @@ pub struct Policy {
     pub flaw: Option<Flaw>,
 }
 
-/// The accounts of the application, which no fault touches.
-#[derive(Clone, Debug, Default)]
-pub struct Accounts(Arc<Mutex<BTreeMap<u32, Account>>>);
+impl Policy {
+    /// The settings that a history begins with.
+    pub fn settings(&self, deadline: u64) -> Settings {
+        Settings {
+            access_lifetime: self.access.as_secs(),
+            grace: self.grace.as_secs(),
+            idle_lifetime: self.idle.as_secs(),
+            session_lifetime: self.absolute.as_secs(),
+            max_sessions: self.max_sessions.and_then(|max| usize::try_from(max).ok()),
+            deadline,
+            // Passwords are hashed, and there may be many who wait.
+            margin: 2,
+            refuses_ahead: self.ahead == AheadPolicy::Refuse,
+            margins: Margins { max_lag: micros(self.max_lag), ..Margins::default() },
+            ..Settings::default()
+        }
+    }
+}
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Account {
+/// The accounts of the application, which no fault touches.
+pub type Accounts = Arc<Mutex<BTreeMap<u32, Account>>>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Account {
     is_gone: bool,
     /// How often the password was changed.
     password: u64,
-}
-
-impl Accounts {
-    fn accounts(&self) -> MutexGuard<'_, BTreeMap<u32, Account>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of(&self, user: u32) -> Account {
-        self.accounts().get(&user).copied().unwrap_or_default()
-    }
-
-    fn change(&self, user: u32, change: impl FnOnce(&mut Account)) {
-        change(self.accounts().entry(user).or_default());
-    }
 }
 
 /// A server, which may be down.
@@ -182,13 +182,9 @@ impl<T: Time> Server<T> {
         server
     }
 
-    fn running(&self) -> MutexGuard<'_, Option<Arc<Running<T>>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A server that is up, if it is.
     pub fn up(&self) -> Option<Arc<Running<T>>> {
-        self.running().clone()
+        self.running.lock().clone()
     }
 
     /// Begins, with nothing in its memory. Returns false for a policy that the sessions refuse.
@@ -240,11 +236,8 @@ impl<T: Time> Server<T> {
         }
         let Ok(sessions) = sessions.build() else {
             time.end(scope);
-            self.recorder.said(Said {
-                session: String::new(),
-                message: "refused to begin".to_owned(),
-                reason: None,
-            });
+            let (session, message) = (String::new(), "refused to begin".to_owned());
+            self.recorder.note(Line::Said(Said { session, message, reason: None }));
             return false;
         };
         let (accounts, policy) = (self.accounts.clone(), self.policy.clone());
@@ -253,13 +246,13 @@ impl<T: Time> Server<T> {
         if !time.is_scripted() {
             time.spawn(scope, Arc::clone(&running).sweep());
         }
-        *self.running() = Some(running);
+        *self.running.lock() = Some(running);
         true
     }
 
     /// Ends where it is.
     pub fn crash(&self) {
-        let running = self.running().take();
+        let running = self.running.lock().take();
         if let Some(running) = running {
             self.time.end(running.scope);
         }
@@ -267,14 +260,14 @@ impl<T: Time> Server<T> {
 
     /// The number of the key that signs, and of the newest one that verifies.
     pub fn keys(&self) -> (u8, u8) {
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.keys.lock()
     }
 
     /// Gives it the keys up to `known`. Refresh tokens of retired ones are good until their Unix
     /// times.
     pub fn set_keys(&self, signing: u8, known: u8, retired: &BTreeMap<u8, u64>) {
         let from = self.time.now();
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = (signing, known);
+        *self.keys.lock() = (signing, known);
         self.access_keys.replace(keys(b'a', signing, known, &BTreeMap::new()));
         self.refresh_keys.replace(keys(b'r', signing, known, retired));
         self.note_keys(from, retired);
@@ -286,7 +279,8 @@ impl<T: Time> Server<T> {
         let retired = retired.iter().filter(|(key, _)| **key != signing);
         let retired = retired.map(|(key, until)| (u64::from(*key), *until)).collect();
         let signing = u64::from(signing);
-        self.recorder.keys(Keys { host: self.number, from, to, signing, retired });
+        let keys = Keys { host: self.number, from, to, signing, retired };
+        self.recorder.note(Line::Keys(keys));
     }
 }
 
@@ -306,7 +300,7 @@ fn tell(recorder: &Recorder, event: &Event<'_>) {
     };
     let session = event.session_id.map(|id| recorder.session(&id.to_string()));
     let session = session.unwrap_or_default();
-    recorder.said(Said { session, message: message.to_owned(), reason });
+    recorder.note(Line::Said(Said { session, message: message.to_owned(), reason }));
 }
 
 /// How an error is answered.
@@ -382,6 +376,10 @@ impl<T: Time> Running<T> {
         self.time.pass(self.time.between(20, 5_000)).await;
     }
 
+    fn account(&self, user: u32) -> Account {
+        self.accounts.lock().get(&user).copied().unwrap_or_default()
+    }
+
     /// Answers a request.
     pub async fn answer(&self, ask: &Ask) -> Reply {
         let refresh = ask.refresh.as_deref().unwrap_or_default();
@@ -401,11 +399,11 @@ impl<T: Time> Running<T> {
             (What::List, Some(access)) => self.list(access).await,
             (What::LogoutSession, _) => self.end(ask, access).await,
             (What::LogoutAll, None) => {
-                self.accounts.change(ask.user, |account| account.password += 1);
+                self.accounts.lock().entry(ask.user).or_default().password += 1;
                 done(self.sessions.logout_all(&subject(ask.user)).await)
             }
             (What::Leave, _) => {
-                self.accounts.change(ask.user, |account| account.is_gone = true);
+                self.accounts.lock().entry(ask.user).or_default().is_gone = true;
                 done(self.sessions.logout_all(&subject(ask.user)).await)
             }
             (What::Reauthenticate, Some(access)) => match self.verify(access) {
@@ -437,7 +435,7 @@ impl<T: Time> Running<T> {
     }
 
     async fn log_in(&self, ask: &Ask) -> Reply {
-        let checked = self.accounts.of(ask.user);
+        let checked = self.account(ask.user);
         if checked.is_gone {
             return Reply::of(Answer::Limited);
         }
@@ -464,9 +462,8 @@ impl<T: Time> Running<T> {
         }
         let authorize = async |_: Session| {
             self.look().await;
-            let account = self.accounts.of(ask.user);
-            let is_same = !account.is_gone && account.password == checked.password;
-            Ok::<_, std::io::Error>(is_same.then(|| Profile::new(false)))
+            let account = self.account(ask.user);
+            Ok::<_, std::io::Error>((account == checked).then(|| Profile::new(false)))
         };
         granted(self.sessions.login_checked(login, authorize).await)
     }
@@ -475,7 +472,7 @@ impl<T: Time> Running<T> {
         let checks_late = self.policy.flaw == Some(Flaw::ChecksAfterCommit);
         let authorize = async |session: Session| {
             self.look().await;
-            let account = self.accounts.of(user_of(&session.subject));
+            let account = self.account(user_of(&session.subject));
             let profile = || Profile::new(is_large && !checks_late);
             Ok::<_, std::io::Error>((!account.is_gone).then(profile))
         };

@@ -1,11 +1,7 @@
 //! A session store over the simulated database, as the host of a server sees it: a connection to
 //! one node, a network in between, and a deadline.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use kippu::session::{
     BoxStore, RefreshStore, RevokeReason, SessionId, SessionRecord, StoreError, StoreErrorKind,
@@ -13,10 +9,12 @@ use kippu::session::{
     rotation::{RotateOutcome, RotateRequest},
     store::{EndedCursor, EndedPage, InsertOutcome, InsertRequest, ListRequest},
 };
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::{
     database::{Database, Fault, Link, Operation, Outcome},
-    executor::{Machine, promise, unless},
+    executor::{Machine, unless},
     flaw::Flaw,
     log::Micros,
     time::Time,
@@ -51,13 +49,9 @@ impl SimulatedStore {
         }
     }
 
-    fn connected(&self) -> MutexGuard<'_, Option<usize>> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The node that this is connected to, after a new connection where there is none.
     fn connect(&self) -> Option<usize> {
-        let mut connected = self.connected();
+        let mut connected = self.connected.lock();
         *connected = connected.or_else(|| self.database.primary());
         *connected
     }
@@ -79,7 +73,7 @@ impl SimulatedStore {
             self.way().await;
             return Err(unavailable("no primary takes connections"));
         };
-        let (giver, answer) = promise();
+        let (giver, answer) = oneshot::channel();
         let store = self.clone();
         self.machine.spawn_as(self.host, Machine::FOREVER, async move {
             store.way().await;
@@ -89,9 +83,9 @@ impl SimulatedStore {
             if store.machine.now() < until && store.machine.happens(percent) {
                 store.machine.sleep(2 * DEADLINE).await;
             }
-            giver.give(answer);
+            let _ = giver.send(answer);
         });
-        let answer = unless(answer, self.machine.sleep(DEADLINE)).await.flatten();
+        let answer = unless(answer, self.machine.sleep(DEADLINE)).await.and_then(Result::ok);
         self.machine.mark(self.host, || format!("{:?}", answer.as_ref().map(Result::is_ok)));
         let is_kept = match answer {
             Some(Ok(_)) => true,
@@ -99,7 +93,7 @@ impl SimulatedStore {
             Some(Err(Fault::Down)) | None => false,
         };
         if !is_kept {
-            let mut connected = self.connected();
+            let mut connected = self.connected.lock();
             // Another step may have a new one by now.
             if *connected == Some(node) {
                 *connected = None;
@@ -207,6 +201,8 @@ impl RefreshStore for SimulatedStore {
 
 impl fmt::Debug for SimulatedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimulatedStore").field("connected", &*self.connected()).finish()
+        f.debug_struct("SimulatedStore")
+            .field("connected", &*self.connected.lock())
+            .finish_non_exhaustive()
     }
 }

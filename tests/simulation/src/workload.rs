@@ -11,7 +11,7 @@ pub use self::{
     users::{Plan, run},
 };
 use crate::{
-    log::{Answer, Micros, Request, Terms, What, Who},
+    log::{Answer, Line, Micros, Request, Terms, What, Who},
     time::Time,
 };
 
@@ -246,7 +246,7 @@ impl<W: World> Client<W> {
         let got = reply.tokens.as_ref().map(|tokens| self.recorder.got(tokens));
         let mut listed: Vec<_> = reply.listed.iter().map(|id| self.recorder.session(id)).collect();
         listed.sort_unstable();
-        self.recorder.request(Request {
+        self.recorder.note(Line::Request(Request {
             sent,
             ended: self.world.now(),
             user,
@@ -262,7 +262,7 @@ impl<W: World> Client<W> {
             access,
             got,
             listed,
-        });
+        }));
         reply
     }
 }

@@ -25,7 +25,7 @@ fn no_order_breaks_a_rule() {
 fn an_order_shows_each_fault_that_needs_no_time() {
     for flaw in [Flaw::Upserts, Flaw::LogoutClaimsSuccess] {
         let explored = explore(&Scope { flaw: Some(flaw), depth: 60, ..SCOPE });
-        let (_, breaches) = explored.breach.unwrap_or_else(|| panic!("{flaw} is not found"));
-        assert!(flaw.is_found_in(&breaches).is_some(), "{flaw}: {breaches:#?}");
+        let (_, breaches) = explored.breach.unwrap_or_else(|| panic!("{flaw:?} is not found"));
+        assert!(flaw.is_found_in(&breaches).is_some(), "{flaw:?}: {breaches:#?}");
     }
 }

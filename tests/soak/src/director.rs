@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kippu_simulation::log::{Micros, Sample};
+use kippu_simulation::log::{Line, Micros, Sample};
 
 use crate::stores::{Scene, Store};
 
@@ -21,12 +21,13 @@ pub(crate) fn direct(store: &mut dyn Store, mut scene: Scene<'_>, until: Micros)
     let mut mishap_at = Instant::now() + gap;
     while scene.now() < until {
         if let Some(memory) = scene.servers.memory() {
-            scene.recorder.sample(Sample { at: scene.now(), memory, files: store.files() });
+            let sample = Sample { at: scene.now(), memory, files: store.files() };
+            scene.recorder.note(Line::Sample(sample));
         }
         if Instant::now() >= fault_at {
             let kind = first.next().unwrap_or_else(|| kinds[scene.rng.usize(..kinds.len())]);
             let fault = store.suffer(kind, &mut scene);
-            scene.recorder.fault(fault);
+            scene.recorder.note(Line::Fault(fault));
             fault_at = next(&mut scene);
         }
         if Instant::now() >= mishap_at {

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     os::unix::fs::FileExt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError, Sender},
     },
@@ -16,10 +16,11 @@ use std::{
 use fastrand::Rng;
 use kippu_simulation::{
     executor::micros,
-    log::{Fault, FaultKind, Micros},
+    log::{Fault, FaultKind, Line, Micros},
     time::{Scope, Time},
     workload::{Ask, Recorder, Reply, World},
 };
+use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::AbortHandle, time};
 
 /// A clone is another handle.
@@ -47,10 +48,6 @@ impl Live {
             tasks: Mutex::default(),
         }))
     }
-
-    fn tasks(&self) -> MutexGuard<'_, HashMap<Scope, Vec<AbortHandle>>> {
-        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Time for Live {
@@ -67,7 +64,7 @@ impl Time for Live {
     }
 
     fn random(&self, end: u64) -> u64 {
-        self.0.rng.lock().unwrap_or_else(PoisonError::into_inner).u64(..end.max(1))
+        self.0.rng.lock().u64(..end.max(1))
     }
 
     fn scope(&self) -> Scope {
@@ -77,7 +74,7 @@ impl Time for Live {
     fn spawn_as(&self, _label: u32, scope: Scope, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.0.runtime.spawn(task).abort_handle();
         if scope != Self::FOREVER {
-            let mut tasks = self.tasks();
+            let mut tasks = self.0.tasks.lock();
             let of_scope = tasks.entry(scope).or_default();
             of_scope.retain(|task| !task.is_finished());
             of_scope.push(handle);
@@ -85,7 +82,7 @@ impl Time for Live {
     }
 
     fn end(&self, scope: Scope) {
-        self.tasks().remove(&scope).iter().flatten().for_each(AbortHandle::abort);
+        self.0.tasks.lock().remove(&scope).iter().flatten().for_each(AbortHandle::abort);
     }
 }
 
@@ -105,7 +102,8 @@ pub(crate) fn beat(time: &Live, recorder: &Recorder, file: File) -> Sender<()> {
             file.write_all_at(b"x", 0).and_then(|()| file.sync_data()).expect("a byte is written");
             let span = (last, time.now());
             if span.1 - span.0 > LATE {
-                recorder.fault(Fault::new(FaultKind::Busy, "the machine was busy", span));
+                let fault = Fault::new(FaultKind::Busy, "the machine was busy", span);
+                recorder.note(Line::Fault(fault));
             }
             last = span.1;
         }

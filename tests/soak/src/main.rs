@@ -24,8 +24,7 @@ use fastrand::Rng;
 use kippu::session::rotation::AheadPolicy;
 use kippu_simulation::{
     chaos::Stage,
-    executor::micros,
-    log::{Log, Margins, Micros, Settings},
+    log::{Line, Log, Micros, Settings},
     network::Network,
     server::Policy,
     time::Time,
@@ -52,10 +51,6 @@ const STORE: u32 = 10;
 
 /// A run of so many seconds has the lifetimes of a long one.
 const LONG_FROM: u64 = 120;
-
-/// How long a request may take, besides the deadline of the store, in seconds: passwords are
-/// hashed, and there may be many who wait.
-const MARGIN: u64 = 2;
 
 /// The servers of a run.
 enum Kind {
@@ -140,11 +135,12 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
         grace: policy.grace,
         is_short,
     };
+    let urls = (0..SERVERS).map(|server| its_store.url(server)).collect();
     let mut is_well = true;
     match kind {
         Kind::Direct => {
-            let (opener, handle) = (its_store.opener(), runtime.handle());
-            let mut direct = Direct::start(SERVERS, &time, opener, handle, &recorder, &policy);
+            let (open, handle) = (its_store.open(), runtime.handle());
+            let mut direct = Direct::start(urls, open, &time, handle, &recorder, &policy);
             let servers = direct.servers.clone();
             let stage = Stage {
                 time: time.clone(),
@@ -160,19 +156,18 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
                 time.spawn(Live::FOREVER, stage.crash_servers(calm));
             }
             let servers = Arc::new(servers);
-            let network = Network { time: time.clone(), servers, has_network: true };
+            let network = Network { time: time.clone(), servers };
             let world = begin(network, &recorder, &plan);
             director::direct(&mut *its_store, scene(&mut direct, rng), plan.until);
             runtime.block_on(world.end());
             let clocks = direct.servers.iter().flat_map(|server| server.clock.steps());
-            clocks.for_each(|step| recorder.stepped(step));
+            clocks.for_each(|step| recorder.note(Line::Stepped(step)));
         }
         Kind::Http(program) => {
-            let stores = (0..SERVERS).map(|server| its_store.url(server)).collect();
             let program = program.canonicalize()?;
             let folder = folder.path();
             let mut servers =
-                AuthServers::start(&program, folder, stores, is_file, &policy, &recorder);
+                AuthServers::start(&program, folder, urls, is_file, &policy, &recorder);
             let http = Http::new(&time, servers.addresses(), &accounts);
             let world = begin(http, &recorder, &plan);
             director::direct(&mut *its_store, scene(&mut servers, rng), plan.until);
@@ -196,7 +191,8 @@ fn run(kind: &Kind, store: &str, seconds: &str, path: &Path) -> Result<bool, Box
         began: time.began(),
         store_hosts: if is_file { Vec::new() } else { vec![STORE] },
         is_sparse: is_short,
-        ..settings(&policy)
+        rotates_keys: true,
+        ..policy.settings(DEADLINE)
     };
     let text = lines(&log).join("\n");
     fs::write(path, &text)?;
@@ -211,33 +207,13 @@ fn plan(seconds: u64, policy: &Policy, is_direct: bool) -> Plan {
         until: seconds * SECOND,
         pause: if seconds < LONG_FROM { SECOND / 5 } else { 2 * SECOND },
         login_pause: if is_direct { 0 } else { 36 * SECOND },
-        grace: micros(policy.grace),
-        access_lifetime: micros(policy.access),
-        idle_lifetime: micros(policy.idle),
-        session_lifetime: micros(policy.absolute),
-        max_lag: micros(policy.max_lag),
+        policy: policy.clone(),
         has_administrator: is_direct,
         has_leavers: true,
         has_terms: true,
         // The auth server has no route for them.
         has_lifetimes: is_direct,
         has_reauthentication: true,
-    }
-}
-
-fn settings(policy: &Policy) -> Settings {
-    Settings {
-        access_lifetime: policy.access.as_secs(),
-        grace: policy.grace.as_secs(),
-        idle_lifetime: policy.idle.as_secs(),
-        session_lifetime: policy.absolute.as_secs(),
-        max_sessions: policy.max_sessions.and_then(|max| usize::try_from(max).ok()),
-        deadline: DEADLINE,
-        margin: MARGIN,
-        rotates_keys: true,
-        refuses_ahead: policy.ahead == AheadPolicy::Refuse,
-        margins: Margins { max_lag: micros(policy.max_lag), ..Margins::default() },
-        ..Settings::default()
     }
 }
 

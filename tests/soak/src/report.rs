@@ -1,13 +1,12 @@
 //! The summary of a log, in lines for people.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use kippu_simulation::{
     checker,
-    log::{Answer, Fault, FaultKind, Log, Micros, What, Who},
+    log::{Answer, Fault, FaultKind, Log, Micros, What},
     run::faults,
 };
-use kippu_soak::flat::{Bound, growth};
 
 /// A thread of a server takes 19 MiB with the first password that it hashes, and keeps them.
 const MEMORY: Bound = Bound { percent: 25, bytes: 48 << 20 };
@@ -23,57 +22,49 @@ const SAMPLES: usize = 100;
 pub(crate) fn print(log: &Log) -> bool {
     println!("{:?}", log.settings);
     count(log);
-    let mut is_well = true;
-    for (rule, found) in checker::check(log) {
-        is_well = false;
+    let breaches = checker::check(log);
+    for (rule, found) in &breaches {
         println!("BROKEN, {} times: {rule}", found.len());
-        for one in found.iter().take(5) {
-            println!("    {one}");
-        }
+        found.iter().take(5).for_each(|one| println!("    {one}"));
     }
-    let acknowledged = log.requests.iter().filter(|request| {
-        let (sent, ended) = request.span();
-        let mut lost = log.faults.iter().filter_map(|fault| fault.lost);
-        request.is_done() && lost.any(|(from, to)| sent <= to && from <= ended)
-    });
+    let missing = missing(log);
+    missing.iter().for_each(|missing| println!("MISSING: {missing}"));
+    let sample = |size: fn(&_) -> u64| log.samples.iter().map(size).collect::<Vec<_>>();
+    let is_flat = log.samples.is_empty()
+        || stays_flat("memory of the servers", &sample(|sample| sample.memory), MEMORY)
+            & stays_flat("files of the store", &sample(|sample| sample.files), FILES);
+    let last = log.requests.iter().map(|request| request.sent).max().unwrap_or_default();
     println!(
-        "{} requests were answered whose changes a failover or a backup may lose; {} findings are excused by that",
-        acknowledged.count(),
-        checker::lost(log)
+        "SUMMARY {}, seed {}: {} s, {} requests, {} in doubt; faults: {}; clocks were set {} times; \
+         {} of {} rules broken",
+        log.settings.store,
+        log.settings.seed,
+        last / 1_000_000,
+        log.requests.len(),
+        log.requests.iter().filter(|request| request.is_in_doubt()).count(),
+        listed(&faults(log)),
+        log.stepped.len(),
+        breaches.len(),
+        checker::rules().count()
     );
-    for missing in missing(log) {
-        is_well = false;
-        println!("MISSING: {missing}");
-    }
-    if !log.samples.is_empty() {
-        let memory: Vec<u64> = log.samples.iter().map(|sample| sample.memory).collect();
-        let files: Vec<u64> = log.samples.iter().map(|sample| sample.files).collect();
-        is_well &= stays_flat("memory of the servers", &memory, MEMORY);
-        is_well &= stays_flat("files of the store", &files, FILES);
-    }
-    if is_well {
-        println!("all {} rules held", checker::rules().count());
-    }
-    is_well
+    breaches.is_empty() && missing.is_empty() && is_flat
 }
 
+/// The answers to each kind of request, what the servers said, and how soon they got on after each
+/// fault.
 fn count(log: &Log) {
-    let mut counts: BTreeMap<(What, Who, Answer), usize> = BTreeMap::new();
+    let mut answers: BTreeMap<What, BTreeMap<Answer, usize>> = BTreeMap::new();
     for request in &log.requests {
-        *counts.entry((request.what, request.who, request.answer)).or_default() += 1;
+        *answers.entry(request.what).or_default().entry(request.answer).or_default() += 1;
     }
-    for ((what, who, answer), count) in &counts {
-        println!("{count:8} {what:?} by {who:?}: {answer:?}");
+    for (what, answers) in &answers {
+        println!("{what:?}: {}", listed(answers));
     }
-    let mut said: BTreeMap<(&str, Option<&str>), usize> = BTreeMap::new();
+    let mut said: BTreeMap<_, usize> = BTreeMap::new();
     for one in &log.said {
-        *said.entry((&one.message, one.reason.as_deref())).or_default() += 1;
+        *said.entry((&*one.message, one.reason.as_deref().unwrap_or_default())).or_default() += 1;
     }
-    for ((message, reason), count) in &said {
-        let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
-        println!("{count:8} the server said: {message}{reason}");
-    }
-    let in_doubt = log.requests.iter().filter(|request| request.is_in_doubt()).count();
+    println!("the servers said: {}", listed(&said));
     let mut named: BTreeMap<(FaultKind, &str), Vec<&Fault>> = BTreeMap::new();
     for fault in &log.faults {
         named.entry((fault.kind, &fault.what)).or_default().push(fault);
@@ -82,19 +73,17 @@ fn count(log: &Log) {
         let lasted: u64 = all.iter().map(|fault| fault.span.1 - fault.span.0).sum();
         let back = all.iter().filter_map(|fault| first_write(log, fault)).max();
         println!(
-            "{:8} {kind:?}: {what}; for {} ms in all, the next write after {} ms at most",
+            "{kind:?}, {} times: {what}; for {} ms in all, the next write after {} ms at most",
             all.len(),
             lasted / 1000,
             back.map_or("more".to_owned(), |back| (back / 1000).to_string())
         );
     }
-    let kinds = faults(log).into_iter().map(|(kind, count)| format!("{kind:?} {count}"));
-    println!(
-        "{} requests, {in_doubt} of them in doubt; faults: {}; clocks were set {} times",
-        log.requests.len(),
-        kinds.collect::<Vec<_>>().join(", "),
-        log.stepped.len()
-    );
+}
+
+fn listed<K: Debug>(counts: &BTreeMap<K, usize>) -> String {
+    let counts = counts.iter().map(|(what, count)| format!("{what:?} {count}"));
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 /// How long after a fault a write succeeded that had begun after it.
@@ -115,7 +104,7 @@ fn missing(log: &Log) -> Vec<String> {
     // A short run has no time for what is rare.
     let is_long = log.requests.iter().any(|request| request.sent > LONG);
     let usual = [What::Login, What::Refresh, What::Logout, What::Me, What::Live, What::List];
-    let rare = [What::LogoutAll, What::LogoutOthers];
+    let rare = [What::LogoutAll, What::LogoutOthers, What::LogoutSession];
     for what in usual.into_iter().chain(rare.into_iter().filter(|_| is_long)) {
         if !has(what, Answer::Done) {
             missing.push(format!("no {what:?} was answered"));
@@ -126,51 +115,58 @@ fn missing(log: &Log) -> Vec<String> {
             missing.push(format!("no {what:?} was refused"));
         }
     }
-    if is_long && !has(What::Login, Answer::NoRoom) {
-        missing.push("no login was refused for its limit".to_owned());
-    }
-    if is_long && !log.said.iter().any(|said| said.reason.as_deref() == Some("limit")) {
-        missing.push("no session made room for a login".to_owned());
-    }
     for message in ["rotated", "replayed", "reuse detected", "revoked"] {
         if !log.said.iter().any(|said| said.message == message) {
             missing.push(format!("the server never said: {message}"));
         }
     }
     let (stall, of_store) = (FaultKind::Stall, [FaultKind::Failover, FaultKind::Replacement]);
-    if !log.faults.iter().any(|fault| fault.kind == stall || of_store.contains(&fault.kind)) {
-        missing.push("there was no fault".to_owned());
-    }
-    if is_long && !log.faults.iter().any(|fault| of_store.contains(&fault.kind)) {
-        missing.push("no other server took over, and no other file".to_owned());
-    }
-    if is_long && log.stepped.is_empty() {
-        missing.push("no clock was set".to_owned());
-    }
+    let is_of_store = |fault: &Fault| of_store.contains(&fault.kind);
+    let has_fault = |is: &dyn Fn(&Fault) -> bool| log.faults.iter().any(is);
+    let has_retired = log.keys.iter().any(|keys| !keys.retired.is_empty());
+    let has_evicted = log.said.iter().any(|said| said.reason.as_deref() == Some("limit"));
+    let rest = [
+        (has_fault(&|fault| fault.kind == stall || is_of_store(fault)), "there was no fault"),
+        (!is_long || has_fault(&is_of_store), "no other server took over, and no other file"),
+        (!is_long || !log.stepped.is_empty(), "no clock was set"),
+        (!is_long || has_retired, "no key was retired"),
+        (!is_long || has(What::Login, Answer::NoRoom), "no login was refused for its limit"),
+        (!is_long || has_evicted, "no session made room for a login"),
+    ];
+    let rest = rest.into_iter().filter(|(is_there, _)| !is_there);
+    missing.extend(rest.map(|(_, what)| what.to_owned()));
     missing
 }
 
+/// The growth of a size that is allowed: so much for each hundred, and so many bytes more, for what
+/// goes up and down.
+#[derive(Clone, Copy)]
+struct Bound {
+    percent: u64,
+    bytes: u64,
+}
+
+/// Compares the median of the last quarter of a run with that of the second.
 fn stays_flat(what: &str, samples: &[u64], bound: Bound) -> bool {
-    let Some(growth) = growth(samples, bound).filter(|_| samples.len() >= SAMPLES) else {
+    if samples.len() < SAMPLES {
         println!("{what}: {} samples are too few to judge", samples.len());
         return true;
+    }
+    let quarter = samples.len() / 4;
+    let median = |samples: &[u64]| {
+        let mut samples = samples.to_vec();
+        samples.sort_unstable();
+        samples[samples.len() / 2] / 1024
     };
-    let kib = |bytes: u64| bytes / 1024;
+    let second = median(&samples[quarter..2 * quarter]);
+    let last = median(&samples[samples.len() - quarter..]);
+    let is_flat = last <= second + second * bound.percent / 100 + bound.bytes / 1024;
     println!(
-        "{what}: {} KiB in the second quarter, {} KiB in the last (medians), {} KiB at most, in {} samples",
-        kib(growth.second),
-        kib(growth.last),
-        kib(samples.iter().copied().max().unwrap_or_default()),
+        "{}{what}: {second} KiB in the second quarter, {last} KiB in the last (medians), in {} samples",
+        if is_flat { "" } else { "BROKEN: it grows too much: " },
         samples.len()
     );
-    if !growth.is_flat {
-        println!(
-            "BROKEN: {what}: it grows by more than {} % and {} KiB",
-            bound.percent,
-            kib(bound.bytes)
-        );
-    }
-    growth.is_flat
+    is_flat
 }
 
 /// Returns whether a text has no token in it, of either kind. The id of a session may contain
@@ -202,5 +198,18 @@ mod tests {
         }
         assert!(tells_no_token("a test", r#"{"session":"JfBs9w27lwGbsknnEeyJg","at":1.5}"#));
         assert!(tells_no_token("a test", r#"{"session":"eyJs9w27lwGbsknnEsDBEw"}"#));
+    }
+
+    #[test]
+    fn finds_what_grows() {
+        const BOUND: Bound = Bound { percent: 10, bytes: 5 << 10 };
+        let is_flat = |sizes: &[u64]| {
+            let samples: Vec<_> = sizes.iter().flat_map(|size| [size << 10; 50]).collect();
+            stays_flat("a test", &samples, BOUND)
+        };
+        assert!(!is_flat(&[100, 200, 300, 400]));
+        // The beginning is not growth, and neither is a peak.
+        assert!(is_flat(&[0, 100, 5000, 115]) && !is_flat(&[0, 100, 0, 116]));
+        assert!(stays_flat("a test", &[1, 2, 3], BOUND));
     }
 }

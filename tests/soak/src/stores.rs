@@ -77,15 +77,14 @@ impl Scene<'_> {
 /// How long a server lets a step of its store take, in seconds.
 pub(crate) const DEADLINE: u64 = 3;
 
-/// Opens the store of the server with a number.
-pub(crate) type Opener =
-    Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = BoxStore> + Send>> + Send + Sync>;
+/// Opens the store at a URL.
+pub(crate) type Open = fn(String) -> Pin<Box<dyn Future<Output = BoxStore> + Send>>;
 
 pub(crate) trait Store {
-    /// Where the auth server with a number finds it.
+    /// Where the server with a number finds it.
     fn url(&self, server: u32) -> String;
 
-    fn opener(&self) -> Opener;
+    fn open(&self) -> Open;
 
     /// Bytes of its files.
     fn files(&self) -> u64;
@@ -112,14 +111,6 @@ pub(crate) fn start(
         "cluster" => Box::new(cluster::Cluster::start()),
         _ => return None,
     })
-}
-
-/// Makes an opener of what opens a store.
-fn opener<F>(open: impl Fn(u32) -> F + Send + Sync + 'static) -> Opener
-where
-    F: Future<Output = BoxStore> + Send + 'static,
-{
-    Arc::new(move |server| Box::pin(open(server)))
 }
 
 /// Bytes of a file, or of all in a folder. A file that is removed meanwhile has none.

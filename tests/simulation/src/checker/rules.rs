@@ -355,11 +355,7 @@ fn owners(story: &Story<'_>) -> Vec<String> {
 }
 
 fn gone(story: &Story<'_>) -> Vec<String> {
-    let mut found = refreshes(story, |life, _, request| {
-        request.is_done() && life.is_over(request, &[Cause::Removal])
-    });
-    found.extend(shown(story, &[Cause::Removal]));
-    found
+    alive(story, &[Cause::Removal])
 }
 
 /// The server asks for the account at each refresh, and denies that of an account that is gone.
@@ -380,9 +376,14 @@ fn logged_out(story: &Story<'_>) -> Vec<String> {
 }
 
 fn not_back(story: &Story<'_>) -> Vec<String> {
+    alive(story, &ENDED)
+}
+
+/// The answers to anything that is alive though it had ended before for one of these causes.
+fn alive(story: &Story<'_>, causes: &[Cause]) -> Vec<String> {
     let mut found =
-        refreshes(story, |life, _, request| request.is_done() && life.is_over(request, &ENDED));
-    found.extend(shown(story, &ENDED));
+        refreshes(story, |life, _, request| request.is_done() && life.is_over(request, causes));
+    found.extend(shown(story, causes));
     found
 }
 

@@ -157,7 +157,9 @@ fn assign<'l>(log: &'l Log, lives: &mut [Life<'l>]) -> HashMap<u64, Vec<Place>> 
             }
             (What::LogoutSession, _, by_access) => {
                 // Its access token is looked up in the store, too.
-                by_access.into_iter().for_each(|life| lives[life].looks.push(request));
+                if let Some(life) = by_access {
+                    lives[life].looks.push(request);
+                }
                 let of_user = of_user.get(&request.user).into_iter().flatten();
                 for life in of_user.copied() {
                     if request.target.as_deref() == Some(lives[life].id) {

@@ -83,7 +83,7 @@ struct Lock<'d> {
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
         let waiting = {
-            let mut state = self.database.state();
+            let mut state = self.database.state.lock();
             // The lock of a node that has died is another's meanwhile.
             if state.locked.get(&self.shard) == Some(&self.number) {
                 state.locked.remove(&self.shard);
@@ -131,7 +131,7 @@ impl Database {
             return Ok(outcome);
         }
         self.wait_for(node, |node| node.holds.changes).await;
-        let flaw = self.state().flaw;
+        let flaw = self.state.lock().flaw;
         let is_unlocked = match flaw {
             Some(Flaw::CountsWithoutLock) => matches!(operation, Operation::Insert(_)),
             Some(Flaw::Upserts) => matches!(operation, Operation::Rotate(_)),
@@ -144,7 +144,7 @@ impl Database {
         self.alive(node, life)?;
         let changed = self.machine.now();
         let (outcome, mut writes, removed) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let (outcome, writes) = state.decide(node, &operation, changed.saturating_sub(sent));
             let removed: BTreeSet<u16> = writes.iter().filter_map(Write::removed).collect();
             let removed: Vec<_> =
@@ -178,7 +178,7 @@ impl Database {
     async fn wait_for(&self, node: usize, until: impl Fn(&Node) -> Micros) {
         loop {
             let now = self.machine.now();
-            let until = self.state().nodes.get(node).map_or(0, &until);
+            let until = self.state.lock().nodes.get(node).map_or(0, &until);
             if until <= now {
                 return;
             }
@@ -188,14 +188,14 @@ impl Database {
 
     /// The life that a node is in, if it can take the step.
     fn life(&self, node: usize, operation: &Operation) -> Result<u64, Fault> {
-        let state = self.state();
+        let state = self.state.lock();
         let node = state.nodes.get(node).filter(|node| node.is_up).ok_or(Fault::Down)?;
         let is_blind = operation.is_read() && state.flaw == Some(Flaw::ReadsDemoted);
         if node.role == Role::Primary || is_blind { Ok(node.life) } else { Err(Fault::NotPrimary) }
     }
 
     fn alive(&self, node: usize, life: u64) -> Result<(), Fault> {
-        let state = self.state();
+        let state = self.state.lock();
         let is_same = |node: &&Node| node.is_up && node.life == life && node.role == Role::Primary;
         state.nodes.get(node).filter(is_same).map(|_| ()).ok_or(Fault::Down)
     }
@@ -203,7 +203,7 @@ impl Database {
     async fn lock(&self, node: usize, life: u64, shard: u16) -> Result<Lock<'_>, Fault> {
         poll_fn(|context| {
             self.alive(node, life)?;
-            let mut state = self.state();
+            let mut state = self.state.lock();
             if state.locked.contains_key(&shard) {
                 state.waiting.push(context.waker().clone());
                 return Poll::Pending;
@@ -215,7 +215,7 @@ impl Database {
     }
 
     fn commit(&self, node: usize, writes: Vec<Write>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = self.machine.now();
         if let Some(node) = state.nodes.get_mut(node) {
             for write in &writes {
@@ -228,7 +228,7 @@ impl Database {
     }
 
     fn read(&self, node: usize, operation: &Operation) -> Outcome {
-        let state = self.state();
+        let state = self.state.lock();
         let Some(node) = state.nodes.get(node) else { return Outcome::Removed(0) };
         match operation {
             Operation::List(request) => Outcome::Listed(request.page(node.data.all())),

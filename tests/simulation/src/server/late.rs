@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use kippu::{
     DecodeError,
     session::{BoxStore, RefreshStore, SessionId, store::EndedCursor},
 };
+use parking_lot::Mutex;
 
 use crate::{executor::micros, log::Micros, time::Time};
 
@@ -41,7 +42,7 @@ impl<T: Time> LateFollower<T> {
         loop {
             if let Ok(page) = self.store.ended_after(&cursor).await {
                 let is_last = page.is_last;
-                self.ids.lock().unwrap_or_else(PoisonError::into_inner).extend(page.ids);
+                self.ids.lock().extend(page.ids);
                 cursor = page.next;
                 if is_last {
                     self.fresh_until.store(self.time.now() + self.max_lag, Ordering::Relaxed);
@@ -52,7 +53,7 @@ impl<T: Time> LateFollower<T> {
     }
 
     pub(super) fn check(&self, id: &SessionId) -> Result<(), DecodeError> {
-        if self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(id) {
+        if self.ids.lock().contains(id) {
             return Err(DecodeError::SessionEnded);
         }
         if self.time.now() > self.fresh_until.load(Ordering::Relaxed) {

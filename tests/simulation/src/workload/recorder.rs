@@ -4,13 +4,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use parking_lot::Mutex;
 
 use super::Tokens;
-use crate::log::{Fault, Got, Keys, Leak, Line, Log, Request, Said, Sample, Stepped};
+use crate::log::{Got, Leak, Line, Log};
 
 /// Where the history is written. A clone writes the same one.
 #[derive(Clone, Default)]
@@ -24,20 +25,16 @@ struct Recorded {
 }
 
 impl Recorder {
-    fn recorded(&self) -> MutexGuard<'_, Recorded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The number of a token.
     pub fn number(&self, token: &str) -> u64 {
-        let mut recorded = self.recorded();
+        let mut recorded = self.0.lock();
         let next = u64::try_from(recorded.tokens.len()).unwrap_or(u64::MAX);
         *recorded.tokens.entry(token.to_owned()).or_insert(next)
     }
 
     /// The name of a session.
     pub fn session(&self, id: &str) -> String {
-        let mut recorded = self.recorded();
+        let mut recorded = self.0.lock();
         let next = u64::try_from(recorded.sessions.len()).unwrap_or(u64::MAX);
         let number = *recorded.sessions.entry(id.to_owned()).or_insert(next);
         format!("s{number:03}")
@@ -58,29 +55,13 @@ impl Recorder {
         }
     }
 
-    pub fn request(&self, request: Request) {
-        self.recorded().log.requests.push(request);
-    }
-
-    pub fn said(&self, said: Said) {
-        self.recorded().log.said.push(said);
-    }
-
-    pub fn stepped(&self, step: Stepped) {
-        self.recorded().log.stepped.push(step);
-    }
-
-    pub fn sample(&self, sample: Sample) {
-        self.recorded().log.samples.push(sample);
-    }
-
-    pub fn keys(&self, keys: Keys) {
-        self.recorded().log.keys.push(keys);
+    pub fn note(&self, line: Line) {
+        self.0.lock().log.add(line);
     }
 
     /// Searches what the servers have logged for every token that was given, and for `secrets`.
     pub fn search(&self, logged: &str, secrets: &[String]) {
-        let mut recorded = self.recorded();
+        let mut recorded = self.0.lock();
         // Of a token, two parts that no other has: of its content, and of its tag.
         let of_token = |(token, number): (&String, &u64)| {
             let ends = [token.len().checked_sub(PART), token.len().checked_sub(3 * PART)];
@@ -97,18 +78,9 @@ impl Recorder {
         recorded.log.leaks.extend(found);
     }
 
-    pub fn fault(&self, fault: Fault) {
-        self.recorded().log.faults.push(fault);
-    }
-
-    /// How many requests were answered.
-    pub fn requests(&self) -> usize {
-        self.recorded().log.requests.len()
-    }
-
     /// The history, and an empty one in its place.
     pub fn take(&self) -> Log {
-        std::mem::take(&mut self.recorded().log)
+        std::mem::take(&mut self.0.lock().log)
     }
 }
 
@@ -128,7 +100,7 @@ fn read(token: &str) -> Option<(u64, usize)> {
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("requests", &self.requests()).finish_non_exhaustive()
+        f.debug_struct("Recorder").finish_non_exhaustive()
     }
 }
 

@@ -1,12 +1,16 @@
 //! Users with several devices, browsers whose tabs share a cookie, thieves, and an administrator: a
 //! task for each, at random, until the end of the plan.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::join;
 
 use super::{Client, PATIENT, Recorder, Reply, Tokens, World};
 use crate::{
-    executor::both,
+    executor::micros,
     log::{Answer, Micros, Terms, What},
+    server::Policy,
     time::Time,
 };
 
@@ -22,11 +26,8 @@ pub struct Plan {
     pub pause: Micros,
     /// How long a client waits that has logged in too often, at most.
     pub login_pause: Micros,
-    pub grace: Micros,
-    pub access_lifetime: Micros,
-    pub idle_lifetime: Micros,
-    pub session_lifetime: Micros,
-    pub max_lag: Micros,
+    /// Of the servers.
+    pub policy: Policy,
     /// Whether the administrator has something to do.
     pub has_administrator: bool,
     /// Whether accounts are removed.
@@ -107,7 +108,7 @@ pub fn run<W: World>(world: &W, recorder: &Recorder, plan: &Plan) {
 async fn administrate<W: World>(world: W, recorder: Recorder, plan: Arc<Plan>, shown: Shown) {
     while world.now() < plan.until {
         world.sleep(world.random(16 * SECOND)).await;
-        let seen = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let seen = shown.lock().clone();
         if let Some((user, id)) = seen.filter(|_| world.random(2) == 0) {
             Client::new(&world, &recorder, user).end(&id, None).await;
             continue;
@@ -124,21 +125,17 @@ async fn administrate<W: World>(world: W, recorder: Recorder, plan: Arc<Plan>, s
 }
 
 impl Jar {
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn tokens(&self) -> Option<(u32, Tokens)> {
-        self.held().tokens.clone()
+        self.held.lock().tokens.clone()
     }
 
     fn put(&self, user: u32, tokens: Tokens) {
-        self.held().tokens = Some((user, tokens));
+        self.held.lock().tokens = Some((user, tokens));
     }
 
     /// Drops tokens, unless there are others by now.
     fn forget(&self, tokens: &Tokens) {
-        let mut held = self.held();
+        let mut held = self.held.lock();
         if held.tokens.as_ref().is_some_and(|(_, other)| other.refresh == tokens.refresh) {
             held.tokens = None;
         }
@@ -146,22 +143,22 @@ impl Jar {
 
     /// Returns false while another tab logs in.
     fn begin_login(&self) -> bool {
-        !std::mem::replace(&mut self.held().is_logging_in, true)
+        !std::mem::replace(&mut self.held.lock().is_logging_in, true)
     }
 
     fn end_login(&self) {
-        self.held().is_logging_in = false;
+        self.held.lock().is_logging_in = false;
     }
 }
 
 impl Person {
     fn number(&self) -> u32 {
-        *self.number.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.number.lock()
     }
 
     /// Says no if somebody else has done it.
     fn become_another(&self, user: u32) -> bool {
-        let mut number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = self.number.lock();
         let is_first = *number == user;
         if is_first {
             *number += BACK;
@@ -199,15 +196,15 @@ impl<W: World> Tab<W> {
         self.world.sleep(self.world.random(most)).await;
     }
 
-    /// Sleeps for about this time: a little less or more, or any part of the time.
-    async fn about(&self, time: Micros) {
-        let part = match self.world.random(4) {
+    /// About this time: a little less or more, or any part of it, or up to as much again.
+    fn around(&self, time: Duration) -> Micros {
+        let time = micros(time);
+        match self.world.random(4) {
             0 => time.saturating_sub(self.world.random(SECOND / 5)),
             1 => time + self.world.random(SECOND / 5),
             2 => self.world.random(time),
             _ => time + self.world.random(time),
-        };
-        self.world.sleep(part).await;
+        }
     }
 
     fn client(&self, user: u32) -> Client<W> {
@@ -254,8 +251,9 @@ impl<W: World> Tab<W> {
             choices.get(place).copied().filter(|choice| *choice > 0)
         };
         // At least an access token's lifetime, and not longer than the session's.
-        let idle = (self.plan.access_lifetime + 2 * SECOND).min(self.plan.idle_lifetime) / SECOND;
-        let lifetime = (self.plan.session_lifetime / 2).max(self.plan.idle_lifetime) / SECOND;
+        let Policy { access, idle, absolute, .. } = &self.plan.policy;
+        let lifetime = (absolute.as_secs() / 2).max(idle.as_secs());
+        let idle = (access.as_secs() + 2).min(idle.as_secs());
         Terms {
             max_sessions: one_of([0, 1, 2]).and_then(|max| usize::try_from(max).ok()),
             idle_lifetime: one_of([0, 0, idle]),
@@ -274,14 +272,19 @@ impl<W: World> Tab<W> {
             26..50 => drop(self.refresh(user, tokens).await),
             50..56 => self.two_at_once(user, tokens).await,
             56..62 => self.impatience(user, tokens).await,
-            62..68 => self.lost_answer(user, tokens).await,
+            62..68 => {
+                let within = self.world.random(micros(self.plan.policy.grace));
+                self.retry(user, tokens, false, within).await;
+            }
             68..72 => self.stutter(user, tokens).await,
             72..75 => self.forge(user, &tokens).await,
             75..79 => self.theft(user, tokens).await,
-            79..82 => self.late_retry(user, tokens).await,
-            82..85 => self.too_large(user, tokens).await,
+            79..85 => {
+                let around = self.around(self.plan.policy.grace);
+                self.retry(user, tokens, self.chance(50), around).await;
+            }
             85..87 => {
-                self.about(self.plan.idle_lifetime).await;
+                self.world.sleep(self.around(self.plan.policy.idle)).await;
                 self.refresh(user, tokens).await;
             }
             87..93 => self.logout(user, tokens).await,
@@ -306,10 +309,10 @@ impl<W: World> Tab<W> {
         let client = self.client(user);
         let listed = client.ask(What::List, &tokens).await.listed;
         let own = self.world.time().any(&listed).map(|id| (user, id.clone()));
-        let shown = || self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let other = shown().clone().filter(|(other, _)| *other != user && self.chance(20));
+        let other =
+            self.shown.lock().clone().filter(|(other, _)| *other != user && self.chance(20));
         let Some((_, id)) = other.or_else(|| own.clone()) else { return };
-        *shown() = own;
+        *self.shown.lock() = own;
         let reply = client.end(&id, Some(&tokens)).await;
         let is_over = matches!(reply.answer, Answer::Done | Answer::Absent) && id == tokens.session;
         if is_over || reply.answer == Answer::Refused {
@@ -349,7 +352,7 @@ impl<W: World> Tab<W> {
         let client = self.client(user);
         let asked = client.ask(What::Reauthenticate, &tokens);
         let (one, other) = if self.chance(50) {
-            let (one, other) = both(asked, client.refresh(&tokens)).await;
+            let (one, other) = join!(asked, client.refresh(&tokens));
             (one, Some(other))
         } else {
             (asked.await, None)
@@ -368,7 +371,7 @@ impl<W: World> Tab<W> {
     /// Both get the same.
     async fn two_at_once(&self, user: u32, tokens: Tokens) {
         let client = self.client(user);
-        let (one, other) = both(client.refresh(&tokens), client.refresh(&tokens)).await;
+        let (one, other) = join!(client.refresh(&tokens), client.refresh(&tokens));
         let kept = self.keep(user, &tokens, &one).or(self.keep(user, &tokens, &other));
         if kept.is_none() {
             self.refresh(user, tokens).await;
@@ -380,31 +383,30 @@ impl<W: World> Tab<W> {
     async fn impatience(&self, user: u32, tokens: Tokens) {
         let client = self.client(user).with_patience(PATIENT);
         let later = async {
-            self.about(self.plan.grace).await;
+            self.world.sleep(self.around(self.plan.policy.grace)).await;
             client.refresh(&tokens).await
         };
-        let (one, other) = both(client.refresh(&tokens), later).await;
+        let (one, other) = join!(client.refresh(&tokens), later);
         self.keep(user, &tokens, &one);
         self.keep(user, &tokens, &other);
     }
 
-    /// The answer to a refresh does not arrive: it is asked for again.
-    async fn lost_answer(&self, user: u32, tokens: Tokens) {
-        self.client(user).refresh(&tokens).await;
-        self.world.sleep(self.world.random(self.plan.grace)).await;
-        self.refresh(user, tokens).await;
-    }
-
-    /// The same, too late.
-    async fn late_retry(&self, user: u32, tokens: Tokens) {
-        self.client(user).refresh(&tokens).await;
-        self.about(self.plan.grace).await;
+    /// The answer to a refresh does not arrive, or the token would be too long, for a while, so that
+    /// nothing is used up: it is asked for again, in time or too late.
+    async fn retry(&self, user: u32, tokens: Tokens, is_large: bool, after: Micros) {
+        let client = self.client(user);
+        if is_large {
+            client.large_refresh(&tokens).await;
+        } else {
+            client.refresh(&tokens).await;
+        }
+        self.world.sleep(after).await;
         self.refresh(user, tokens).await;
     }
 
     /// A client that presents one token again and again.
     async fn stutter(&self, user: u32, tokens: Tokens) {
-        let gap = self.plan.grace / 2;
+        let gap = micros(self.plan.policy.grace) / 2;
         for _ in 0..2 + self.world.random(5) {
             let reply = self.client(user).refresh(&tokens).await;
             if reply.answer == Answer::Refused {
@@ -412,13 +414,6 @@ impl<W: World> Tab<W> {
             }
             self.world.sleep(gap / 2 + self.world.random(gap)).await;
         }
-        self.refresh(user, tokens).await;
-    }
-
-    /// The token would be too long, for a while. Nothing is used up.
-    async fn too_large(&self, user: u32, tokens: Tokens) {
-        self.client(user).large_refresh(&tokens).await;
-        self.about(self.plan.grace).await;
         self.refresh(user, tokens).await;
     }
 
@@ -434,7 +429,8 @@ impl<W: World> Tab<W> {
         let thief = Self { jar: Arc::default(), is_mobile: false, ..self.clone() };
         let copy = tokens.clone();
         let is_first = self.chance(50);
-        let pause = if is_first { 0 } else { self.world.random(2 * self.plan.grace) };
+        let pause =
+            if is_first { 0 } else { self.world.random(2 * micros(self.plan.policy.grace)) };
         self.world.spawn(async move {
             thief.world.sleep(pause).await;
             let client = Client::new(&thief.world, &thief.recorder, user).thief();
@@ -463,7 +459,7 @@ impl<W: World> Tab<W> {
         let client = self.client(user);
         let reply = if self.chance(60) {
             // A refresh is under way.
-            both(client.logout(&tokens), client.refresh(&next)).await.0
+            join!(client.logout(&tokens), client.refresh(&next)).0
         } else {
             client.logout(&next).await
         };
@@ -476,7 +472,7 @@ impl<W: World> Tab<W> {
     /// With nothing but an access token, which has expired or not.
     async fn logout_by_access(&self, user: u32, tokens: Tokens) {
         if self.chance(50) {
-            self.about(self.plan.access_lifetime).await;
+            self.world.sleep(self.around(self.plan.policy.access)).await;
         }
         let client = Client { is_browser: false, ..self.client(user) };
         while client.ask(What::Logout, &tokens).await.answer != Answer::Done {
@@ -501,11 +497,11 @@ impl<W: World> Tab<W> {
                 thief.refresh(&before).await;
             }
             for _ in 0..12 {
-                copy.world.sleep(copy.world.random(copy.plan.max_lag / 2)).await;
+                copy.world.sleep(copy.world.random(micros(copy.plan.policy.max_lag) / 2)).await;
                 thief.ask(What::Me, &last).await;
             }
             thief.refresh(&last).await;
-            copy.world.sleep(copy.world.random(copy.plan.session_lifetime / 2)).await;
+            copy.world.sleep(copy.world.random(micros(copy.plan.policy.absolute) / 2)).await;
             if !copy.is_over() {
                 thief.ask(What::Live, &last).await;
                 thief.refresh(&last).await;
@@ -518,7 +514,7 @@ impl<W: World> Tab<W> {
         let Some(tokens) = self.refresh(user, tokens).await else { return };
         let client = self.client(user);
         let (reply, refreshed) =
-            both(client.ask(What::LogoutAll, &tokens), client.refresh(&tokens)).await;
+            join!(client.ask(What::LogoutAll, &tokens), client.refresh(&tokens));
         if reply.answer == Answer::Done {
             self.jar.forget(&tokens);
         }
@@ -533,7 +529,7 @@ impl<W: World> Tab<W> {
             return;
         }
         let client = self.client(user);
-        let (mut reply, _) = both(client.order(What::Leave), client.refresh(&tokens)).await;
+        let (mut reply, _) = join!(client.order(What::Leave), client.refresh(&tokens));
         // Refused, where it was done the time before.
         while !matches!(reply.answer, Answer::Done | Answer::Refused) {
             if self.is_over() {

@@ -15,7 +15,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fastrand::Rng;
 use kippu::session::rotation::AheadPolicy;
 use kippu_simulation::{
-    log::{Fault, FaultKind, Keys, Micros, Said, Stepped},
+    log::{Fault, FaultKind, Keys, Line, Micros, Said, Stepped},
     server::Policy,
     time::Time,
     workload::Recorder,
@@ -116,7 +116,7 @@ impl AuthServers {
         let retired: Vec<_> = self.keys.retired().map(|key| (key, 0)).collect();
         for host in (0..).take(self.processes.len()) {
             let (signing, retired) = (self.keys.signing, retired.clone());
-            recorder.keys(Keys { host, from, to, signing, retired });
+            recorder.note(Line::Keys(Keys { host, from, to, signing, retired }));
         }
     }
 
@@ -138,7 +138,7 @@ impl AuthServers {
             if line["target"] == "kippu::session" {
                 let session = text("session").map(|id| recorder.session(&id)).unwrap_or_default();
                 let message = text("message").unwrap_or_default();
-                recorder.said(Said { session, message, reason: text("reason") });
+                recorder.note(Line::Said(Said { session, message, reason: text("reason") }));
             }
         }
     }
@@ -279,14 +279,15 @@ impl Servers for AuthServers {
             thread::sleep(Duration::from_millis(rng.u64(200..1_400)));
             server.signal("CONT");
             let span = (from, time.now());
-            recorder.fault(Fault::new(FaultKind::Stall, "a server stood still", span));
+            let fault = Fault::new(FaultKind::Stall, "a server stood still", span);
+            recorder.note(Line::Fault(fault));
         } else {
             let offset = OFFSETS[rng.usize(..OFFSETS.len())];
             let hosts = if self.share_clock { 0..self.processes.len() } else { host..host + 1 };
             self.processes[hosts.clone()].iter().for_each(|process| process.clock.set(offset));
             let to = time.now();
             for host in hosts.filter_map(|host| u32::try_from(host).ok()) {
-                recorder.stepped(Stepped { host, from, to, offset });
+                recorder.note(Line::Stepped(Stepped { host, from, to, offset }));
             }
         }
     }

@@ -14,10 +14,6 @@ impl Addresses {
         Self((0..servers).map(|_| runtime.block_on(Proxy::to(target))).collect())
     }
 
-    pub(super) fn ports(&self) -> Vec<u16> {
-        self.0.iter().map(Proxy::port).collect()
-    }
-
     pub(super) fn port(&self, server: u32) -> u16 {
         usize::try_from(server).ok().and_then(|server| self.0.get(server)).map_or(0, Proxy::port)
     }

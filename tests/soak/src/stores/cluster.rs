@@ -6,7 +6,7 @@ use kippu_redis::RedisStore;
 use kippu_simulation::log::{Fault, FaultKind, Micros};
 use redis::cluster::ClusterClient;
 
-use super::{Opener, Scene, Store, opener, redis::ok, size};
+use super::{Open, Scene, Store, redis::ok, size};
 use crate::redis::RedisCluster;
 
 pub(super) struct Cluster(RedisCluster);
@@ -56,14 +56,14 @@ impl Store for Cluster {
         self.0.urls().join(",")
     }
 
-    fn opener(&self) -> Opener {
-        let urls = self.0.urls();
-        opener(move |_| {
-            let client = ClusterClient::new(urls.clone()).expect("the URLs of the nodes are right");
-            async move {
+    fn open(&self) -> Open {
+        |urls| {
+            let client = ClusterClient::new(urls.split(',').collect::<Vec<_>>());
+            let client = client.expect("the URLs of the nodes are right");
+            Box::pin(async move {
                 BoxStore::new(RedisStore::cluster(client).await.expect("Redis can be reached"))
-            }
-        })
+            })
+        }
     }
 
     fn files(&self) -> u64 {

@@ -1,5 +1,5 @@
-//! A disk with little room: the folder of a store in, on a file system of its own in memory until
-//! the value is dropped.
+//! A disk with little room: the folder of a store in, moved to a separate file system in memory
+//! until the value is dropped.
 
 use std::{
     fs::{self, File},

@@ -10,7 +10,7 @@ use kippu_sqlx::MySqlStore;
 use sqlx::{Connection, MySqlConnection, mysql::MySqlPoolOptions};
 use tokio::runtime::Runtime;
 
-use super::{DEADLINE, Opener, Scene, SmallDisk, Store, address::Addresses, opener, size};
+use super::{DEADLINE, Open, Scene, SmallDisk, Store, address::Addresses, size};
 use crate::{mysql::MySql, support::wait_until};
 
 pub(super) struct MySqlPair {
@@ -20,23 +20,11 @@ pub(super) struct MySqlPair {
     addresses: Addresses,
 }
 
-/// The ways in which the primary or the replica stalls.
-#[derive(Clone, Copy)]
-enum Stall {
-    /// Another session holds a lock against writes, reads too, or every commit.
-    Lock(&'static str),
-    /// The process of the primary is stopped.
-    Primary,
-    /// That of the replica, without which no commit ends.
-    Replica,
-}
-
-const STALLS: [Stall; 5] = [
-    Stall::Lock("LOCK TABLES kippu_sessions READ"),
-    Stall::Lock("LOCK TABLES kippu_sessions WRITE"),
-    Stall::Lock("FLUSH TABLES WITH READ LOCK"),
-    Stall::Primary,
-    Stall::Replica,
+/// Against writes, reads too, or every commit.
+const LOCKS: [&str; 3] = [
+    "LOCK TABLES kippu_sessions READ",
+    "LOCK TABLES kippu_sessions WRITE",
+    "FLUSH TABLES WITH READ LOCK",
 ];
 
 const READ_ONLY: &[&str] = &["--read-only=1"];
@@ -77,12 +65,14 @@ impl MySqlPair {
         scene.fault(FaultKind::Kill, "MariaDB was killed", from, still, None)
     }
 
+    /// The primary stands still, or the replica, without which no commit ends; or another session
+    /// holds a lock.
     fn stall(&self, scene: &mut Scene<'_>) -> Fault {
         let from = scene.now();
-        let (what, still) = match STALLS[scene.rng.usize(..STALLS.len())] {
-            Stall::Lock(statement) => (statement, self.lock(statement, scene)),
-            Stall::Primary => ("the primary was stopped", Self::pause(&self.primary, scene)),
-            Stall::Replica => ("the replica was stopped", Self::pause(&self.replica, scene)),
+        let (what, still) = match scene.rng.usize(..LOCKS.len() + 2) {
+            0 => ("the primary was stopped", Self::pause(&self.primary, scene)),
+            1 => ("the replica was stopped", Self::pause(&self.replica, scene)),
+            chosen => (LOCKS[chosen - 2], self.lock(LOCKS[chosen - 2], scene)),
         };
         scene.fault(FaultKind::Stall, what, from, Some(still), None)
     }
@@ -171,21 +161,17 @@ impl Store for MySqlPair {
         self.primary.url_of(&self.database).replace(&format!(":{old}/"), &format!(":{new}/"))
     }
 
-    fn opener(&self) -> Opener {
-        let servers = 0..u32::try_from(self.addresses.ports().len()).unwrap_or_default();
-        let urls: Vec<_> = servers.map(|server| self.url(server)).collect();
-        opener(move |server| {
-            let url = usize::try_from(server).ok().and_then(|server| urls.get(server).cloned());
-            let url = url.expect("each server has an address");
-            async move {
+    fn open(&self) -> Open {
+        |url| {
+            Box::pin(async move {
                 let options =
                     MySqlPoolOptions::new().acquire_timeout(Duration::from_secs(DEADLINE));
                 let pool = options.connect(&url).await.expect("MariaDB can be reached");
                 let store = MySqlStore::new(pool);
                 store.create_schema().await.expect("the schema can be made");
                 BoxStore::new(store)
-            }
-        })
+            })
+        }
     }
 
     /// Its binary log is kept.

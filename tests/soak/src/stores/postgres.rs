@@ -9,7 +9,7 @@ use kippu_sqlx::PostgresStore;
 use sqlx::{Connection, PgConnection, postgres::PgPoolOptions};
 use tokio::runtime::Runtime;
 
-use super::{DEADLINE, Opener, Scene, SmallDisk, Store, address::Addresses, opener, size};
+use super::{DEADLINE, Open, Scene, SmallDisk, Store, address::Addresses, size};
 use crate::{postgres::Postgres, support::wait_until};
 
 pub(super) struct PostgresPair {
@@ -18,22 +18,10 @@ pub(super) struct PostgresPair {
     addresses: Addresses,
 }
 
-/// The ways in which the primary or the standby stalls.
-#[derive(Clone, Copy)]
-enum Stall {
-    /// Another session has locked the table, against writes, or against reads too.
-    Lock(&'static str),
-    /// The processes of the primary are stopped.
-    Primary,
-    /// Those of the standby, without which no commit ends.
-    Standby,
-}
-
-const STALLS: [Stall; 4] = [
-    Stall::Lock("LOCK TABLE kippu_sessions IN EXCLUSIVE MODE"),
-    Stall::Lock("LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE"),
-    Stall::Primary,
-    Stall::Standby,
+/// Against writes, or against reads too.
+const LOCKS: [&str; 2] = [
+    "LOCK TABLE kippu_sessions IN EXCLUSIVE MODE",
+    "LOCK TABLE kippu_sessions IN ACCESS EXCLUSIVE MODE",
 ];
 
 impl PostgresPair {
@@ -77,24 +65,25 @@ impl PostgresPair {
         scene.fault(FaultKind::Kill, "PostgreSQL was killed", from, None, None)
     }
 
+    /// The primary stands still, or the standby, without which no commit ends; or another session
+    /// has locked the table.
     fn stall(&self, scene: &mut Scene<'_>) -> Fault {
         let from = scene.now();
-        let chosen = STALLS[scene.rng.usize(..STALLS.len())];
-        let (what, still) = match chosen {
-            Stall::Lock(statement) => {
-                let mut connection = scene.runtime.block_on(connect(&self.primary));
-                scene.runtime.block_on(async {
-                    run(&mut connection, "BEGIN").await;
-                    run(&mut connection, statement).await;
-                });
-                let still = scene.wait_out_the_grace();
-                scene.runtime.block_on(run(&mut connection, "ROLLBACK"));
-                (statement, still)
-            }
-            Stall::Primary => ("the primary was stopped", Self::pause(&self.primary, scene)),
-            Stall::Standby => ("the standby was stopped", Self::pause(&self.standby, scene)),
+        let (what, still) = match scene.rng.usize(..LOCKS.len() + 2) {
+            0 => ("the primary was stopped", Self::pause(&self.primary, scene)),
+            1 => ("the standby was stopped", Self::pause(&self.standby, scene)),
+            chosen => (LOCKS[chosen - 2], self.lock(LOCKS[chosen - 2], scene)),
         };
         scene.fault(FaultKind::Stall, what, from, Some(still), None)
+    }
+
+    fn lock(&self, statement: &'static str, scene: &mut Scene<'_>) -> Span {
+        let mut connection = scene.runtime.block_on(connect(&self.primary));
+        scene.runtime.block_on(run(&mut connection, "BEGIN"));
+        scene.runtime.block_on(run(&mut connection, statement));
+        let still = scene.wait_out_the_grace();
+        scene.runtime.block_on(run(&mut connection, "ROLLBACK"));
+        still
     }
 
     fn pause(postgres: &Postgres, scene: &mut Scene<'_>) -> Span {
@@ -177,19 +166,16 @@ impl Store for PostgresPair {
         url(self.addresses.port(server))
     }
 
-    fn opener(&self) -> Opener {
-        let ports = self.addresses.ports();
-        opener(move |server| {
-            let port = usize::try_from(server).ok().and_then(|server| ports.get(server));
-            let url = url(*port.expect("each server has an address"));
-            async move {
+    fn open(&self) -> Open {
+        |url| {
+            Box::pin(async move {
                 let options = PgPoolOptions::new().acquire_timeout(Duration::from_secs(DEADLINE));
                 let pool = options.connect(&url).await.expect("PostgreSQL can be reached");
                 let store = PostgresStore::new(pool);
                 store.create_schema().await.expect("the schema can be made");
                 BoxStore::new(store)
-            }
-        })
+            })
+        }
     }
 
     /// Its log is recycled, and grows up to what the server is set to.

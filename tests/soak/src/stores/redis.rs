@@ -8,7 +8,7 @@ use kippu_redis::RedisStore;
 use kippu_simulation::log::{Fault, FaultKind};
 use tokio::runtime::Runtime;
 
-use super::{Opener, Scene, Store, address::Addresses, opener, size};
+use super::{Open, Scene, Store, address::Addresses, size};
 use crate::{
     redis::{Redis, RedisOptions},
     support::wait_until,
@@ -134,16 +134,13 @@ impl Store for RedisPair {
         format!("redis://127.0.0.1:{}/", self.addresses.port(server))
     }
 
-    fn opener(&self) -> Opener {
-        let ports = self.addresses.ports();
-        opener(move |server| {
-            let port = usize::try_from(server).ok().and_then(|server| ports.get(server));
-            let url = format!("redis://127.0.0.1:{}/", port.expect("each server has an address"));
+    fn open(&self) -> Open {
+        |url| {
             let client = redis::Client::open(url).expect("the URL is right");
-            async move {
+            Box::pin(async move {
                 BoxStore::new(RedisStore::connect(client).await.expect("Redis can be reached"))
-            }
-        })
+            })
+        }
     }
 
     fn files(&self) -> u64 {

@@ -8,13 +8,15 @@ use kippu_redis::RedisStore;
 use kippu_simulation::log::{Fault, FaultKind, Micros};
 use redis::sentinel::{SentinelClient, SentinelServerType};
 
-use super::{Opener, Scene, Store, opener, redis::ok, size};
+use super::{Open, Scene, Store, redis::ok, size};
 use crate::{
     redis::{Redis, RedisOptions, RedisSentinels},
     support::wait_until,
 };
 
 pub(super) struct Sentinel(RedisSentinels);
+
+const SCHEME: &str = "redis-sentinel://";
 
 /// How far a replica may be behind.
 const BEHIND: Micros = 2_000_000;
@@ -100,19 +102,20 @@ impl Store for Sentinel {
         let urls = self.0.urls().into_iter();
         let hosts = urls.map(|url| url.replace("redis://", "").replace('/', ""));
         let hosts = hosts.collect::<Vec<_>>().join(",");
-        format!("redis-sentinel://{hosts}/{}", RedisSentinels::NAME)
+        format!("{SCHEME}{hosts}/{}", RedisSentinels::NAME)
     }
 
-    fn opener(&self) -> Opener {
-        let urls = self.0.urls();
-        opener(move |_| {
-            let (urls, name) = (urls.clone(), RedisSentinels::NAME.to_owned());
-            async move {
-                let client = SentinelClient::build(urls, name, None, SentinelServerType::Master);
-                let client = client.expect("the URLs of the sentinels are right");
+    fn open(&self) -> Open {
+        |url| {
+            let (hosts, name) = url.trim_start_matches(SCHEME).split_once('/').expect("a name");
+            let hosts = hosts.split(',').map(|host| format!("redis://{host}/")).collect();
+            let master = SentinelServerType::Master;
+            let client = SentinelClient::build(hosts, name.to_owned(), None, master);
+            let client = client.expect("the URLs of the sentinels are right");
+            Box::pin(async move {
                 BoxStore::new(RedisStore::sentinel(client).await.expect("Redis can be reached"))
-            }
-        })
+            })
+        }
     }
 
     fn files(&self) -> u64 {

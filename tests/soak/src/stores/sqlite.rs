@@ -15,7 +15,7 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions,
 };
 
-use super::{Opener, Scene, SmallDisk, Store, opener, size};
+use super::{Open, Scene, SmallDisk, Store, size};
 
 pub(super) struct Sqlite {
     folder: PathBuf,
@@ -129,18 +129,17 @@ impl Sqlite {
 
 impl Store for Sqlite {
     fn url(&self, _server: u32) -> String {
-        format!("sqlite:{NAME}")
+        format!("sqlite:{}", self.file.display())
     }
 
-    fn opener(&self) -> Opener {
-        let file = self.file.clone();
-        opener(move |_| {
-            let file = file.clone();
-            async move {
-                let opened = SqliteStore::open(&file).await;
+    fn open(&self) -> Open {
+        |url| {
+            Box::pin(async move {
+                let file = url.trim_start_matches("sqlite:");
+                let opened = SqliteStore::open(file).await;
                 BoxStore::new(opened.expect("the file can be opened"))
-            }
-        })
+            })
+        }
     }
 
     fn files(&self) -> u64 {
