@@ -65,6 +65,7 @@ pub struct Settings {
 
 /// The tolerances of the checker where times are measured, in microseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Margins {
     /// How far apart a clock of the log and the clock of a host may be.
     pub slack: Micros,
@@ -78,6 +79,16 @@ pub struct Margins {
     /// How long after the end of a session a server may accept its access tokens:
     /// `EndedOptions::max_lag`.
     pub max_lag: Micros,
+    /// The history has no times besides its own: the server was presented with a request when it
+    /// was sent, and its store changed when it was answered. The clocks show whole milliseconds.
+    pub is_exact: bool,
+}
+
+impl Margins {
+    /// For a history of one thread whose store never waits.
+    pub fn exact() -> Self {
+        Self { slack: 0, sweep: 0, soon: 0, backlog: 0, max_lag: 0, is_exact: true }
+    }
 }
 
 impl Default for Margins {
@@ -90,6 +101,7 @@ impl Default for Margins {
             soon: 8_000_000,
             backlog: 1_000_000,
             max_lag: 1_000_000,
+            is_exact: false,
         }
     }
 }

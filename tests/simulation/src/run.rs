@@ -193,6 +193,7 @@ pub(crate) fn settings(seed: u64, began: Micros, policy: &Policy, rotates_keys: 
             // longest commit.
             backlog: 5 * LONGEST_COMMIT,
             max_lag: micros(policy.max_lag),
+            is_exact: false,
         },
         ..policy.settings(DEADLINE / SECOND)
     }

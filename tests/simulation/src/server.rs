@@ -285,7 +285,7 @@ impl<T: Time> Server<T> {
 }
 
 /// Writes an event of the sessions into the history.
-fn tell(recorder: &Recorder, event: &Event<'_>) {
+pub fn tell(recorder: &Recorder, event: &Event<'_>) {
     let (message, reason) = match event.kind {
         EventKind::LoggedIn => ("logged in", None),
         EventKind::Rotated => ("rotated", None),
@@ -304,7 +304,7 @@ fn tell(recorder: &Recorder, event: &Event<'_>) {
 }
 
 /// How an error is answered.
-fn refused(error: &SessionError) -> Answer {
+pub fn refused(error: &SessionError) -> Answer {
     // As an application logs it.
     tracing::info!("{error}, {error:?}");
     match error {
@@ -319,7 +319,8 @@ fn refused(error: &SessionError) -> Answer {
     }
 }
 
-fn rejected(error: &DecodeError) -> Answer {
+/// The same, of an access token.
+pub fn rejected(error: &DecodeError) -> Answer {
     match error {
         DecodeError::SessionEnded => Answer::Refused,
         DecodeError::EndedUnknown { .. } => Answer::Unavailable,
@@ -335,7 +336,6 @@ fn done<T>(result: Result<T, SessionError>) -> Reply {
     Reply::of(result.map_or_else(|error| refused(&error), |_| Answer::Done))
 }
 
-/// Reads the tokens of an answer, as a client does.
 fn granted(result: Result<TokenResponse, SessionError>) -> Reply {
     let response = match result {
         Ok(response) => response,
@@ -345,7 +345,8 @@ fn granted(result: Result<TokenResponse, SessionError>) -> Reply {
     Reply { tokens, ..Reply::of(Answer::Done) }
 }
 
-fn read(response: &TokenResponse) -> Option<Tokens> {
+/// Reads the tokens of an answer, as a client does.
+pub fn read(response: &TokenResponse) -> Option<Tokens> {
     let payload = response.access_token.split('.').nth(1)?;
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;

@@ -1,5 +1,7 @@
 //! The checker against logs made by hand: a good one passes, and each that breaks a rule is found.
 
+#[path = "bad_logs/exact.rs"]
+mod exact;
 #[path = "bad_logs/keys.rs"]
 mod keys;
 #[path = "bad_logs/limit.rs"]

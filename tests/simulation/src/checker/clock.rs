@@ -59,6 +59,8 @@ pub(super) struct Clock {
     /// Those that answer requests.
     servers: Hosts,
     slack: i64,
+    /// Clocks show multiples of this.
+    tick: i64,
 }
 
 impl Clock {
@@ -74,7 +76,8 @@ impl Clock {
         let servers = Hosts(known.0 & !stores.0);
         let last = stepped.iter().map(|step| step.host).max().unwrap_or_default();
         let offsets = (0..=last).map(|host| offsets(stepped, host)).collect();
-        Self { offsets, known, servers, slack: micros(settings.margins.slack) }
+        let tick = if settings.margins.is_exact { 1_000 } else { 1 };
+        Self { offsets, known, servers, slack: micros(settings.margins.slack), tick }
     }
 
     pub(super) fn slack(&self) -> i64 {
@@ -103,12 +106,13 @@ impl Clock {
     /// From when to when it can have shown, for each offset that it may have had.
     fn shown(&self, when: When) -> impl Iterator<Item = (i64, i64)> {
         let When { span: (from, to), by, read_from } = when;
-        let since = read_from.unwrap_or(from).min(from);
+        let (since, tick) = (read_from.unwrap_or(from).min(from), self.tick);
         let offsets = self.of_hosts(by).flatten();
         let within = offsets.filter(move |((start, end), _)| *start <= to && since <= *end);
         within.map(move |((start, end), offset)| {
             let last = if read_from.is_some() { to } else { to.min(*end) };
-            (micros(from.max(*start)) + offset, micros(last) + offset)
+            let cut = |at| micros(at).div_euclid(tick) * tick + offset;
+            (cut(from.max(*start)), cut(last))
         })
     }
 

@@ -79,7 +79,10 @@ pub(super) fn current_key(story: &Story<'_>) -> Vec<String> {
         let mut makers = life.refreshes[generation].iter().filter(|maker| {
             maker.sent <= request.ended && (maker.is_done() || server.is_in_doubt(maker))
         });
-        !makers.any(|maker| server.keyring.may_sign(maker.server, server.made(maker), key))
+        !makers.any(|maker| {
+            let span = (maker.sent, server.made_by(maker));
+            server.keyring.may_sign(maker.server, span, key)
+        })
     });
     for life in &story.lives {
         let key = life.login.got.as_ref().and_then(|got| got.key);

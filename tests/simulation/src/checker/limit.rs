@@ -131,7 +131,8 @@ impl Begun<'_, '_> {
         let (made, idle) = (server.made(login), server.idle_lifetime(self.login));
         let at_login = When::of(login);
         let has_ended = if let Some(life) = self.life {
-            life.is_over_within(When::new(made, at_login.by), &ENDED) || life.is_idle(at_login)
+            life.is_over_within(When::new(made, at_login.by), made, &ENDED)
+                || life.is_idle(at_login)
         } else {
             (self.login.answer == Answer::Refused && self.login.ended < login.sent)
                 || server.clock.passed(idle, server.made_when(self.login), at_login)

@@ -184,6 +184,7 @@ fn reuse_is_told(story: &Story<'_>) -> Vec<String> {
                 request.answer == Answer::Refused
                     && life.is_reuse(*generation, request)
                     && !life.may_be_refused_alive(*generation, request)
+                    && !life.may_be_expired_for(request)
             })
             .map(|(_, request)| request.ended)
             .min();

@@ -33,22 +33,23 @@ impl Server {
         Self { settings, clock, keyring: Keyring::of(log), faults }
     }
 
-    /// How long the session of a login lives, in microseconds.
+    /// How long the session of a login lives, in microseconds. It has expired when more than this
+    /// has passed: a microsecond less than its lifetime, because its end is excluded (R7).
     pub(super) fn lifetime(&self, login: &Request) -> i64 {
-        seconds(login.terms.session_lifetime.unwrap_or(self.settings.session_lifetime))
+        seconds(login.terms.session_lifetime.unwrap_or(self.settings.session_lifetime)) - 1
     }
 
-    /// How long it lives without a refresh, in microseconds.
+    /// The same, without a refresh.
     pub(super) fn idle_lifetime(&self, login: &Request) -> i64 {
         let idle = login.terms.idle_lifetime.unwrap_or(self.settings.idle_lifetime);
-        seconds(idle).min(self.lifetime(login))
+        (seconds(idle) - 1).min(self.lifetime(login))
     }
 
     /// How much earlier than its commit a store may take a rotation to be, in microseconds: a stall
     /// between the change and the commit is corrected when it is longer than an eighth of the
     /// grace.
     pub(super) fn unnoticed(&self) -> i64 {
-        seconds(self.settings.grace) / 8
+        if self.settings.margins.is_exact { 0 } else { seconds(self.settings.grace) / 8 }
     }
 
     /// The times in which the store changed nothing.
@@ -110,7 +111,17 @@ impl Server {
 
     /// When the change of a request was made, if it was.
     pub(super) fn made(&self, request: &Request) -> Span {
-        (request.sent, self.made_by(request))
+        let from = if self.settings.margins.is_exact { request.ended } else { request.sent };
+        (from, self.made_by(request))
+    }
+
+    /// When a request was presented to its server.
+    pub(super) fn presented(&self, request: &Request) -> When {
+        let mut when = When::of(request);
+        if self.settings.margins.is_exact {
+            when.span = (request.sent, request.sent);
+        }
+        when
     }
 
     /// The same, by the clock of the server that was asked.

@@ -55,6 +55,8 @@ struct Death {
     /// waited may have moved its end, or the end may be lost.
     until: Micros,
     cause: Cause,
+    /// Whether its age may be the reason, which counts when a token is presented (R7).
+    is_by_age: bool,
     /// Whether the log of ended sessions has it for certain.
     is_logged: bool,
 }
@@ -266,14 +268,19 @@ impl<'l> Life<'l> {
 
     /// From when on a generation can be used up.
     pub(super) fn used_maybe(&self, generation: usize) -> Micros {
-        self.server.moving_from(self.first_use(generation))
+        let made = self.may_have_used(generation).map(|request| self.server.made(request).0);
+        self.server.moving_from(made.min().unwrap_or(NEVER))
+    }
+
+    /// The requests that can have used up a generation.
+    fn may_have_used(&self, generation: usize) -> impl Iterator<Item = &'l Request> {
+        let all = self.refreshes.get(generation).into_iter().flatten().copied();
+        all.filter(|request| self.may_have_done(request))
     }
 
     /// When a request was sent for the first time that can have used up a generation.
     pub(super) fn first_use(&self, generation: usize) -> Micros {
-        let all = self.refreshes.get(generation).into_iter().flatten();
-        let used = all.filter(|request| self.may_have_done(request));
-        used.map(|request| request.sent).min().unwrap_or(NEVER)
+        self.may_have_used(generation).map(|request| request.sent).min().unwrap_or(NEVER)
     }
 
     fn may_have_done(&self, request: &Request) -> bool {
@@ -287,8 +294,7 @@ impl<'l> Life<'l> {
 
     /// The losses that may have taken the use of a generation.
     fn losses_of_use(&self, generation: usize) -> BTreeSet<Loss> {
-        let uses = self.refreshes.get(generation).into_iter().flatten();
-        let uses = uses.filter(|request| self.may_have_done(request));
+        let uses = self.may_have_used(generation);
         uses.flat_map(|request| self.server.losses_of(request)).collect()
     }
 
@@ -320,8 +326,7 @@ impl<'l> Life<'l> {
         let maybe = self.used_maybe(generation);
         // An answer before that is another rule's breach.
         let span = (maybe, self.used_surely(generation, at).max(maybe));
-        let uses = self.refreshes.get(generation).into_iter().flatten();
-        let uses = uses.filter(|request| self.may_have_done(request));
+        let uses = self.may_have_used(generation);
         let by = uses.map(|request| Hosts::one(request.server)).fold(Hosts::NONE, Hosts::and);
         // The store adds its wait to the time at which the token was presented.
         let read_from = Some(self.first_use(generation));
@@ -332,11 +337,14 @@ impl<'l> Life<'l> {
     pub(super) fn is_reuse(&self, generation: usize, request: &Request) -> bool {
         let Server { settings, clock, .. } = self.server;
         let used = self.used(generation, request.ended);
-        // Without a grace the clocks do not matter.
-        let is_late =
-            settings.grace == 0 || clock.passed(seconds(settings.grace), used, When::of(request));
-        (used.span.1 < request.sent && is_late)
-            || self.used_surely(generation + 1, request.ended) < request.sent
+        let (presented, (judged, _)) = (self.server.presented(request), self.server.made(request));
+        // Without a grace the clocks do not matter, and no presentation is early enough.
+        let is_late = if settings.grace == 0 {
+            used.span.1 < judged
+        } else {
+            used.span.1 < request.sent && clock.passed(seconds(settings.grace), used, presented)
+        };
+        is_late || self.used_surely(generation + 1, request.ended) < judged
     }
 
     /// Whether a presentation may be no retry: it may have come later than the grace after the
@@ -350,9 +358,15 @@ impl<'l> Life<'l> {
         let (maybe, surely) = used.span;
         let grace = seconds(settings.grace) - self.server.unnoticed();
         let used = When { span: (maybe, surely.min(judged)), ..used };
-        let presented = When { span: (request.sent, judged), ..When::of(request) };
-        let is_late = maybe < judged
-            && (settings.grace == 0 || clock.may_have_passed(grace, used, presented));
+        let mut presented = self.server.presented(request);
+        if !settings.margins.is_exact {
+            presented.span.1 = judged;
+        }
+        let is_late = if settings.grace == 0 {
+            maybe < judged
+        } else {
+            maybe < presented.span.1 && clock.may_have_passed(grace, used, presented)
+        };
         let is_old = self.used_maybe(generation + 1) < judged;
         (request.answer == Answer::Refused || self.server.is_in_doubt(request))
             && (is_late || is_old)
@@ -423,6 +437,20 @@ impl<'l> Life<'l> {
     /// Whether anything that was asked may have ended it before this was answered.
     pub(super) fn may_have_ended_for(&self, request: &Request) -> bool {
         self.may_be_ended(request.ended, Hosts::one(request.server))
+            || self.may_be_expired_for(request)
+    }
+
+    /// Whether its time may have been over when a request was presented, by a clock that was set
+    /// back before another request moved its end.
+    pub(super) fn may_be_expired_for(&self, request: &Request) -> bool {
+        let Server { clock, .. } = self.server;
+        let presented = self.server.presented(request);
+        let lifetime = self.server.idle_lifetime(self.login) - self.server.unnoticed();
+        (0..self.tokens.len()).any(|generation| {
+            let made = self.made(generation, request.ended);
+            request.sent <= self.used_surely(generation, request.ended)
+                && clock.may_have_passed(lifetime, made, presented)
+        })
     }
 
     /// Whether its idle lifetime had passed for certain when something was asked.
@@ -455,16 +483,17 @@ impl<'l> Life<'l> {
 
     /// Whether it had ended for one of these causes before something was asked.
     pub(super) fn is_over(&self, request: &Request, causes: &[Cause]) -> bool {
-        self.is_over_within(When::of(request), causes)
+        self.is_over_within(self.server.presented(request), self.server.made(request), causes)
     }
 
-    /// The same, when it was asked between these times.
-    pub(super) fn is_over_within(&self, asked: When, causes: &[Cause]) -> bool {
+    /// The same, when it was presented and made within these times.
+    pub(super) fn is_over_within(&self, asked: When, made: Span, causes: &[Cause]) -> bool {
         let (clock, lifetime) = (&self.server.clock, self.server.lifetime(self.login));
         let is_expired =
             causes.contains(&Cause::Expiry) && clock.passed(lifetime, When::of(self.login), asked);
         let mut deaths = self.deaths.iter().filter(|death| causes.contains(&death.cause));
-        is_expired || deaths.any(|death| death.covers(asked.span))
+        is_expired
+            || deaths.any(|death| death.covers(if death.is_by_age { asked.span } else { made }))
     }
 
     /// Whether it had certainly ended within these times, and the log of ended sessions has that.

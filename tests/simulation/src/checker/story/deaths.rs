@@ -23,7 +23,8 @@ impl Life<'_> {
                 // user.
                 let is_logged = is_named || !self.may_be_away(logout.ended);
                 let until = self.kept(logout);
-                deaths.push(Death { at: logout.ended, until, cause, is_logged });
+                let is_by_age = false;
+                deaths.push(Death { at: logout.ended, until, cause, is_by_age, is_logged });
             }
         }
         for (generation, request) in self.all_refreshes() {
@@ -49,7 +50,9 @@ impl Life<'_> {
 
     /// The end that this request brought about, unless it found the session expired.
     pub(super) fn found_ended(&self, request: &Request, cause: Cause) -> Death {
-        let until = if self.may_be_expired(request.ended, Hosts::one(request.server)) {
+        let is_by_age = self.may_be_expired(request.ended, Hosts::one(request.server))
+            || self.may_be_expired_for(request);
+        let until = if is_by_age {
             self.server.clock.goes_on_from(request).min(self.may_be_back_from(request))
         } else {
             NEVER
@@ -65,7 +68,7 @@ impl Life<'_> {
             until = earlier.map(|end| self.kept(end)).fold(until, Micros::min);
         }
         let is_logged = cause != Cause::Refusal && !self.may_be_away(request.ended);
-        Death { at: request.ended, until, cause, is_logged }
+        Death { at: request.ended, until, cause, is_by_age, is_logged }
     }
 
     /// Until when an end that this request brought about, or saw, is there for certain.
