@@ -1,16 +1,17 @@
-//! Sessions as a state machine. Runs the steps of a text, and checks after each step that kippu and
-//! the [`Model`] agree.
+//! Sessions as a history. Runs the steps of a text, and lets the checker of the simulation judge
+//! what was asked, when it was answered, and with what.
 //!
 //! The first line of an input has options, one character for each: lifetimes (access, idle,
 //! absolute, grace), the policy for a token that is ahead, the capacity of the store. Steps of two
 //! characters follow: the first is a letter of [`STEPS`], and the second a number from `0` on.
 
-pub mod model;
+mod changes;
+mod history;
 pub mod seeds;
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io, mem,
     pin::{Pin, pin},
     rc::Rc,
@@ -20,19 +21,27 @@ use std::{
 };
 
 use kippu::{
-    Clock, Key, KeySet, NumericDate, SharedKeySet,
+    Key, KeySet, NumericDate, SharedKeySet,
     session::{
-        EndedOptions, EndedSessions, Event, EventKind, Login, MemoryStore, NoClaims,
-        REFRESH_TOKEN_PREFIX, RefreshStore, Session as Seen, SessionError, SessionId, SessionLimit,
-        SessionRecord, Sessions, TokenResponse, UnixMillis,
+        AccessToken, EndedOptions, EndedSessions, Event, EventKind, Login, MemoryStore, NoClaims,
+        RefreshStore, Session as Seen, SessionError, SessionId, SessionLimit, SessionRecord,
+        Sessions, TokenResponse, UnixMillis,
         conformance::{Fault, Faulty, Method},
         rotation::AheadPolicy,
         store::{InsertOutcome, InsertRequest},
     },
 };
+use kippu_simulation::{
+    log::{Answer, Margins, Micros, Request, Settings, What},
+    server::{read, refused, rejected, tell},
+};
 
-use self::model::{Answer, Asked, End, Keys, Lifetimes, Model, Session, Token};
-use crate::input::{Input, Options};
+pub(crate) use self::history::{Still, set_now};
+use self::{
+    changes::{Lifetimes, Records, Told},
+    history::{BEGAN, History},
+};
+use crate::input::Input;
 
 /// The letters of the steps; any other byte stands for one of them, too.
 ///
@@ -49,24 +58,8 @@ pub const STEPS: &[u8; 21] = b"lrdebfnwoaxspvkmutgci";
 const NAMED: usize = 10;
 const SUBJECTS: [&str; 2] = ["alice", "bob"];
 const HOUR: i64 = 3_600_000;
-
-thread_local! {
-    static NOW: Cell<i64> = const { Cell::new(0) };
-}
-
-/// A clock for each thread, which only moves when a step sets it.
-pub(crate) struct Still;
-
-impl Clock for Still {
-    fn unix_millis(&self) -> i64 {
-        NOW.get()
-    }
-}
-
-/// Sets the clock to a time in milliseconds since the epoch.
-pub(crate) fn set_now(millis: i64) {
-    NOW.set(millis);
-}
+/// Longer than a clock of these histories goes, in seconds.
+const ENDLESS: u64 = 1_000_000_000_000;
 
 /// The names of what happened, so that a test can tell what the seeds reach.
 pub type Happened = BTreeSet<&'static str>;
@@ -74,59 +67,54 @@ pub type Happened = BTreeSet<&'static str>;
 /// Runs the steps of an input.
 pub fn run(data: &[u8]) -> Happened {
     let Input { mut options, header: steps, .. } = Input::new(data);
-    let seconds = |list: &[i64], options: &mut Options<'_>| options.pick(list) * 1000;
-    let lifetimes = Lifetimes {
-        access: seconds(&[900, 1, 60, 86_400, 0], &mut options),
-        idle: seconds(&[14 * 86_400, 60, 900, 1, 90 * 86_400], &mut options),
-        absolute: seconds(&[90 * 86_400, 3600, 60, 900, 1], &mut options),
-        grace: options.pick(&[10_000, 0, 1, 999, 1000, 59_999, 899_999, 900_000]),
+    let settings = Settings {
+        began: BEGAN * 1_000_000,
+        access_lifetime: options.pick(&[900, 1, 60, 86_400, 0]),
+        idle_lifetime: options.pick(&[14 * 86_400, 60, 900, 1, 90 * 86_400]),
+        session_lifetime: options.pick(&[90 * 86_400, 3600, 60, 900, 1]),
+        grace: options.pick(&[10, 0, 1, 59, 60, 899, 900]),
+        margin: ENDLESS,
+        margins: Margins::exact(),
+        rotates_keys: true,
+        refuses_ahead: options.below(2) == 1,
+        is_sparse: true,
+        ..Settings::default()
     };
-    let heals = options.below(2) == 0;
     let capacity = options.pick(&[1000, 1, 2, 4]);
-
-    // An arbitrary day.
-    NOW.set(1_760_000_000_123);
-    let events = Arc::new(Mutex::new(Vec::new()));
+    let mut history = History::new(settings.clone());
     let keys = Keys { signing: 0, others: Vec::new() };
-    let shared = SharedKeySet::new(key_set(&keys));
-    let millis = |millis: i64| Duration::from_millis(u64::try_from(millis).expect("not negative"));
-    let noted = Arc::clone(&events);
+    keys.note(&mut history);
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let shared = SharedKeySet::new(keys.set());
     let store = Arc::new(Faulty::new(MemoryStore::new(capacity)));
+    let (recorder, noted) = (history.recorder.clone(), Arc::clone(&events));
+    let ahead = if settings.refuses_ahead { AheadPolicy::Refuse } else { AheadPolicy::Heal };
     let built = Sessions::builder(Arc::clone(&store))
         .issuer("https://auth.example")
         .audience("api")
         .client("web")
         .access_key(Key::hs256([0xaa; 32]).expect("32 bytes"))
         .refresh_key(shared.clone())
-        .access_lifetime(millis(lifetimes.access))
-        .idle_lifetime(millis(lifetimes.idle))
-        .absolute_lifetime(millis(lifetimes.absolute))
-        .grace(millis(lifetimes.grace))
-        .ahead(if heals { AheadPolicy::Heal } else { AheadPolicy::Refuse })
+        .access_lifetime(Duration::from_secs(settings.access_lifetime))
+        .idle_lifetime(Duration::from_secs(settings.idle_lifetime))
+        .absolute_lifetime(Duration::from_secs(settings.session_lifetime))
+        .grace(Duration::from_secs(settings.grace))
+        .ahead(ahead)
         .leeway(Duration::ZERO)
         .expect("none is not too long")
         .clock(&Still)
         .on_event(move |event: &Event<'_>| {
+            // In the history, it is a logout.
+            if event.kind != EventKind::Denied {
+                tell(&recorder, event);
+            }
             noted.lock().expect("no thread panics").push((event.kind, event.session_id));
         })
         .build();
-    let sessions = match built {
-        Ok(sessions) => sessions,
-        Err(error) => {
-            assert!(!lifetimes.are_safe(), "{error}");
-            return Happened::from(["refused lifetimes"]);
-        }
-    };
-    assert!(lifetimes.are_safe(), "these are not safe: {lifetimes:?}");
-
-    let model = Model {
-        lifetimes,
-        heals,
-        now: NOW.get(),
-        keys,
-        sessions: Vec::new(),
-        faults: Vec::new(),
-        events: Vec::new(),
+    let Ok(sessions) = built else {
+        history.refused_to_begin();
+        history.judge();
+        return Happened::from(["refused lifetimes"]);
     };
     let mut machine = Machine {
         sessions: &sessions,
@@ -134,12 +122,15 @@ pub fn run(data: &[u8]) -> Happened {
         capacity,
         ended: Some(EndedSessions::follow(Arc::clone(&store), EndedOptions::new())),
         store,
-        model,
+        events: &events,
+        lifetimes: Lifetimes::of(&settings),
+        history,
+        keys,
+        known: Vec::new(),
         tokens: Vec::new(),
-        access_tokens: Vec::new(),
-        texts: BTreeMap::new(),
         pending: Vec::new(),
-        backup: (Vec::new(), Vec::new()),
+        backup: (0, Records::new()),
+        told: Told::default(),
         happened: Happened::new(),
     };
     for step in steps.chunks_exact(2).take(200) {
@@ -148,12 +139,8 @@ pub fn run(data: &[u8]) -> Happened {
             .find(|letter| **letter == step[0])
             .unwrap_or(&STEPS[usize::from(step[0]) % STEPS.len()]);
         machine.step(letter, step[1].wrapping_sub(b'0'));
-        let told = mem::take(&mut *events.lock().expect("no thread panics"));
-        assert_eq!(told, mem::take(&mut machine.model.events), "after {}", char::from(letter));
-        machine.happened.extend(told.iter().map(|(kind, _)| name(kind)));
-        machine.check_records();
-        machine.check_ended();
     }
+    machine.history.judge();
     machine.happened
 }
 
@@ -164,166 +151,177 @@ struct Machine<'s> {
     capacity: usize,
     /// `None` after a backup was restored, which also restores the log of ended sessions.
     ended: Option<EndedSessions>,
-    model: Model,
+    events: &'s Mutex<Vec<(EventKind, Option<SessionId>)>>,
+    lifetimes: Lifetimes,
+    history: History,
+    keys: Keys,
+    /// Every session that ever existed.
+    known: Vec<SessionId>,
     /// The issued tokens, in order.
-    tokens: Vec<Token>,
-    access_tokens: Vec<(Access, String)>,
-    /// The text of each token.
-    texts: BTreeMap<Token, String>,
+    tokens: Vec<Granted>,
     pending: Vec<Pending<'s>>,
-    /// The records of the backup, and what the model knew about them.
-    backup: (Vec<SessionRecord>, Vec<Session>),
+    /// When the backup was made, and its records.
+    backup: (Micros, Records),
+    /// The events and answers of the current step.
+    told: Told,
     happened: Happened,
 }
 
-/// An access token.
-#[derive(Clone, Copy, Debug)]
-struct Access {
-    session: usize,
+/// The tokens of a response.
+#[derive(Clone)]
+struct Granted {
+    refresh: String,
+    key: u8,
+    access: String,
+    /// When the access token was issued, and when it expires, in whole seconds.
     issued: i64,
     expires: i64,
+    session: SessionId,
+    subject: u8,
 }
 
 /// A refresh that waits for the application.
 struct Pending<'s> {
-    asked: Asked,
-    answer: Rc<Cell<Option<Answer>>>,
+    request: Request,
+    /// When the token was presented, and the record at that time.
+    presented: i64,
+    record: SessionRecord,
+    answer: Rc<Cell<Option<Welcome>>>,
     call: Refresh<'s>,
+}
+
+/// The answer of the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Welcome {
+    Yes,
+    No,
+    Unknown,
 }
 
 type Refresh<'s> = Pin<Box<dyn Future<Output = Result<TokenResponse, SessionError>> + 's>>;
 
 impl<'s> Machine<'s> {
     fn step(&mut self, letter: u8, number: u8) {
+        self.history.begin_step();
+        let before = self.records();
+        let now = History::now();
+        self.told = Told { presented: now, ..Told::default() };
+        self.act(letter, number, &before);
+        self.told.events = mem::take(&mut *self.events.lock().expect("no thread panics"));
+        self.history.log(format_args!("{:?}", self.told.events));
+        self.happened.extend(self.told.events.iter().map(|(kind, _)| name(kind)));
+        let after = self.records();
+        if !matches!(letter, b'u' | b'w') {
+            self.lifetimes.check(&before, &after, &self.told, now);
+        }
+        self.check_reads(&after);
+    }
+
+    fn act(&mut self, letter: u8, number: u8, before: &Records) {
         let index = usize::from(number);
         let subject = number % 2;
         let token = self.pick(index);
         match (letter, token) {
-            (b'l', _) => self.login(subject, None),
+            (b'l', _) => self.login(subject, None, before),
             (b'c', _) => {
                 let max = 1 + u32::from(number / 4 % 3);
                 let limits = [SessionLimit::evict_oldest(max), SessionLimit::refuse(max)];
-                self.login(subject, Some(limits[usize::from(number / 2 % 2)]));
+                self.login(subject, Some(limits[usize::from(number / 2 % 2)]), before);
             }
-            (b'i', _) => self.reauthenticate(index),
-            (b'r', Some(token)) => self.refresh(token, Some(Answer::Welcome)),
-            (b'd', Some(token)) => self.refresh(token, Some(Answer::Unwelcome)),
-            (b'e', Some(token)) => self.refresh(token, Some(Answer::Unknown)),
-            (b'b', Some(token)) if self.pending.len() < 8 => self.refresh(token, None),
-            (b'f', _) => self.finish(index, Answer::Welcome),
-            (b'n', _) => self.finish(index, Answer::Unwelcome),
+            (b'i', Some(token)) => self.reauthenticate(&token, before),
+            (b'r', Some(token)) => self.refresh(&token, Some(Welcome::Yes), before),
+            (b'd', Some(token)) => self.refresh(&token, Some(Welcome::No), before),
+            (b'e', Some(token)) => self.refresh(&token, Some(Welcome::Unknown), before),
+            (b'b', Some(token)) if self.pending.len() < 8 => self.refresh(&token, None, before),
+            (b'f', _) => drop(self.finish(index, Welcome::Yes)),
+            (b'n', _) => drop(self.finish(index, Welcome::No)),
             (b'w', _) => self.wait(number),
-            (b'o', Some(token)) => self.logout(token),
+            (b'o', Some(token)) => self.logout(&token),
             (b'a', _) => {
+                let request = self.history.ask(What::LogoutAll, subject);
                 let ended = now(self.sessions.logout_all(SUBJECTS[usize::from(subject)]));
-                let wanted = self.model.logout_all(subject, None);
-                self.same(ended, wanted);
+                self.ended_many(request, ended);
             }
-            (b'x', Some(Token { session, .. })) => {
-                let Session { id, subject, .. } = self.model.sessions[session];
-                let name = SUBJECTS[usize::from(subject)];
-                let ended = now(self.sessions.logout_others(name, &id));
-                let wanted = self.model.logout_all(subject, Some(session));
-                self.same(ended, wanted);
+            (b'x', Some(token)) if self.verified(&token.access).is_ok() => {
+                let mut request = self.history.ask(What::LogoutOthers, token.subject);
+                request.access = Some(self.history.recorder.number(&token.access));
+                let name = SUBJECTS[usize::from(token.subject)];
+                let ended = now(self.sessions.logout_others(name, &token.session));
+                self.ended_many(request, ended);
             }
-            (b's', Some(Token { session, .. })) => {
-                // Sometimes that of another user.
-                let owner = self.model.sessions[session].subject;
-                let subject = if number < 64 { owner } else { subject };
-                let name = SUBJECTS[usize::from(subject)];
-                let id = self.model.sessions[session].id;
-                let ended = now(self.sessions.logout_session(name, &id));
-                let wanted = self.model.logout_session(subject, session);
-                self.same(ended, wanted);
+            // Sometimes by another user.
+            (b's', Some(token)) => {
+                self.logout_by_id(&token, if number < 64 { token.subject } else { subject });
             }
-            (b'p', _) => self.purge(number),
-            (b'v', _) => self.verify(index),
-            (b'k', _) => self.replace_keys(number),
-            (b'm', _) => {
-                let known = self.model.sessions.clone();
-                let here = known.iter().filter_map(|session| self.record(&session.id));
-                self.backup = (here.collect(), known);
+            (b'p', _) => self.purge(number, before),
+            (b'v', Some(token)) => self.verify(&token),
+            (b'k', _) => {
+                self.keys = Keys::of(number, History::now());
+                self.keys.note(&mut self.history);
+                self.shared.replace(self.keys.set());
             }
+            (b'm', _) => self.backup = (self.history.moment(), before.clone()),
             (b'u', _) => self.restore(),
             (b't', _) => {
                 let methods = [Method::Rotate, Method::Load, Method::Revoke, Method::RevokeSubject];
                 let method = methods[index / 2 % methods.len()];
-                let fault = [Fault::Before, Fault::After][index % 2];
-                self.store.fail(method, fault);
-                self.model.faults.push((method, fault));
+                self.store.fail(method, [Fault::Before, Fault::After][index % 2]);
             }
-            (b'g', Some(token)) => self.present_no_token(token, number),
+            (b'g', Some(token)) => self.present_no_token(&token, number),
             _ => {}
         }
     }
 
     /// Returns the token with this number; 0 is the last one.
-    fn pick(&self, number: usize) -> Option<Token> {
-        let named = self.tokens.iter().rev().take(NAMED).collect::<Vec<_>>();
-        (!named.is_empty()).then(|| *named[number % named.len()])
+    fn pick(&self, number: usize) -> Option<Granted> {
+        let named = self.tokens.len().min(NAMED);
+        let last = self.tokens.iter().rev();
+        last.clone().nth(number.checked_rem(named)?).cloned()
     }
 
-    fn login(&mut self, subject: u8, limit: Option<SessionLimit>) {
-        let held = self.model.sessions.iter().filter(|session| !session.is_gone).count();
-        let name = SUBJECTS[usize::from(subject)];
-        let login = Login::new(name);
-        let login = match limit {
-            Some(limit) => login.limit(limit),
-            None => login,
-        };
-        // R20
-        let room = limit.map_or(usize::MAX, |limit| usize::try_from(limit.max()).expect("few") - 1);
-        let oldest = self.model.oldest(subject, room);
-        match now(self.sessions.login(login, &NoClaims {})) {
-            Err(SessionError::TooManySessions) => {
-                assert!(!oldest.is_empty() && limit.is_some_and(|limit| !limit.evicts()));
-                self.happened.insert("too many");
-            }
-            Ok(response) => {
-                assert!(oldest.is_empty() || limit.is_some_and(|limit| limit.evicts()));
-                self.model.evict(&oldest);
-                self.forget_what_is_over(usize::MAX);
-                let (token, end) = self.model.login(response.session_id, subject);
-                self.granted(&response, token, end, self.model.now);
-            }
-            Err(SessionError::Full) => {
-                assert!(held >= self.capacity, "{held} of {} are full", self.capacity);
-                self.happened.insert("full");
-            }
-            Err(error) => panic!("a login: {error}"),
+    fn login(&mut self, subject: u8, limit: Option<SessionLimit>, before: &Records) {
+        let mut request = self.history.ask(What::Login, subject);
+        let mut login = Login::new(SUBJECTS[usize::from(subject)]);
+        if let Some(limit) = limit {
+            request.keeps_others = !limit.evicts();
+            request.terms.max_sessions = usize::try_from(limit.max()).ok();
+            login = login.limit(limit);
         }
-        self.forget_what_is_over(usize::MAX);
+        let result = now(self.sessions.login(login, &NoClaims {}));
+        if let Ok(response) = &result {
+            self.known.push(response.session_id);
+        }
+        if matches!(result, Err(SessionError::Full)) {
+            assert!(before.len() >= self.capacity, "{before:?} is full");
+            // A session of the same lock that has expired would make room.
+            let name = SUBJECTS[usize::from(subject)];
+            let mut own = before.values().filter(|record| record.subject == name);
+            assert!(own.all(|record| History::now() < changes::end(record)), "{before:?}");
+        }
+        let now = UnixMillis::new(History::now());
+        self.granted(request, result, subject, now);
     }
 
     /// The user of an access token authenticates again.
-    fn reauthenticate(&mut self, index: usize) {
-        let last = self.access_tokens.iter().rev().take(NAMED).collect::<Vec<_>>();
-        let Some((access, text)) = last.get(index % last.len().max(1)) else { return };
-        let (session, Ok(token)) = (access.session, self.sessions.verify::<NoClaims>(text)) else {
-            return;
-        };
-        let response = now(self.sessions.reauthenticate(&token, NoClaims {}));
-        let wanted = self.model.reauthenticate(session);
-        self.ends(response, wanted, self.model.now);
-    }
-
-    /// R19: the verifier knows revoked sessions as ended, and live ones not.
-    fn check_ended(&self) {
-        let Some(ended) = &self.ended else { return };
-        now(ended.poll()).expect("readings do not fail");
-        for session in &self.model.sessions {
-            assert!(session.ended.is_none() || ended.contains(&session.id), "{session:?}");
-            assert!(
-                !session.is_live(self.model.now) || !ended.contains(&session.id),
-                "{session:?}"
-            );
-        }
+    fn reauthenticate(&mut self, token: &Granted, before: &Records) {
+        let Ok(access) = self.verified(&token.access) else { return };
+        let mut request = self.history.ask(What::Reauthenticate, token.subject);
+        request.access = Some(self.history.recorder.number(&token.access));
+        self.told.is_unknown = !before.contains_key(&token.session);
+        let result = now(self.sessions.reauthenticate(&access, NoClaims {}));
+        let now = UnixMillis::new(History::now());
+        self.granted(request, result, token.subject, now);
     }
 
     /// Presents a token. Without an answer, the application has not answered yet.
-    fn refresh(&mut self, token: Token, answer: Option<Answer>) {
+    fn refresh(&mut self, token: &Granted, answer: Option<Welcome>, before: &Records) {
+        // R13: the token of a key that was removed is not one of ours.
+        let has_key = self.keys.has(token.key);
+        let what = if has_key { What::Refresh } else { What::Forged };
+        let mut request = self.history.ask(what, token.subject);
+        request.token = has_key.then(|| self.history.recorder.number(&token.refresh));
         let sessions = self.sessions;
-        let text = self.texts[&token].clone();
+        let text = token.refresh.clone();
         let slot = Rc::new(Cell::new(None));
         let asked = Rc::new(Cell::new(false));
         let (in_call, was_asked) = (Rc::clone(&slot), Rc::clone(&asked));
@@ -331,140 +329,176 @@ impl<'s> Machine<'s> {
             was_asked.set(true);
             std::future::poll_fn(move |_| match in_call.get() {
                 None => Poll::Pending,
-                Some(Answer::Welcome) => Poll::Ready(Ok(Some(NoClaims {}))),
-                Some(Answer::Unwelcome) => Poll::Ready(Ok(None)),
-                Some(Answer::Unknown) => Poll::Ready(Err(io::Error::other("out of order"))),
+                Some(Welcome::Yes) => Poll::Ready(Ok(Some(NoClaims {}))),
+                Some(Welcome::No) => Poll::Ready(Ok(None)),
+                Some(Welcome::Unknown) => Poll::Ready(Err(io::Error::other("out of order"))),
             })
         };
         let mut call: Refresh<'s> =
             Box::pin(async move { sessions.refresh(&text, authorize).await });
-        let first = poll(&mut call);
-        match (self.model.present(token), first) {
-            (Ok(in_model), None) => {
-                assert!(asked.get());
-                self.pending.push(Pending { asked: in_model, answer: slot, call });
-                if let Some(answer) = answer {
-                    self.finish(self.pending.len() - 1, answer);
-                }
-            }
-            (Err(end), Some(response)) => {
-                // R9: the application is not asked about a token that is rejected anyway.
-                assert!(!asked.get());
-                self.ends(response, end, self.model.now);
-            }
-            (wanted, found) => panic!("expected {wanted:?} for {token:?}, got {found:?}"),
+        let presented = History::now();
+        let record = before.get(&token.session);
+        if let Some(result) = poll(&mut call) {
+            // R9: the application is not asked about a token that is rejected anyway.
+            assert!(!asked.get() && result.is_err(), "{result:?}");
+            self.told.is_unknown = record.is_none() || !has_key;
+            self.granted(request, result, token.subject, UnixMillis::default());
+            return;
+        }
+        assert!(asked.get() && has_key);
+        let record = record.expect("a session that was read").clone();
+        self.pending.push(Pending { request, presented, record, answer: slot, call });
+        if let Some(answer) = answer {
+            let result = self.finish(self.pending.len() - 1, answer);
+            // R9: nothing happened since the token was found good.
+            assert!(result != Some(Answer::Refused), "refused behind the application");
         }
     }
 
     /// The application answers.
-    fn finish(&mut self, index: usize, answer: Answer) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let Pending { asked, answer: slot, mut call } =
-            self.pending.remove(index % self.pending.len());
-        slot.set(Some(answer));
-        let response = poll(&mut call).expect("nothing else is waited for");
-        let end = self.model.answer(&asked, answer);
-        self.ends(response, end, asked.presented);
-    }
-
-    fn ends(&mut self, response: Result<TokenResponse, SessionError>, wanted: End, presented: i64) {
-        match (response, wanted) {
-            (Ok(response), End::Token(token, end, authenticated)) => {
-                self.granted(&response, token, end, presented);
-                // Unless the application took so long that the token has expired.
-                if let Ok(access) = self.sessions.verify::<NoClaims>(&response.access_token) {
-                    assert_eq!(access.auth_time, Some(date(authenticated)));
-                }
-            }
-            (Err(error), wanted) => self.refused(&error, wanted),
-            (Ok(_), wanted) => panic!("expected {wanted:?}, got a token"),
-        }
-    }
-
-    fn refused(&mut self, error: &SessionError, wanted: End) {
-        let agrees = match (error, wanted) {
-            (SessionError::InvalidToken, End::Invalid)
-            | (SessionError::Reused, End::Reused)
-            | (SessionError::Denied, End::Denied)
-            | (SessionError::Authorize(_), End::NotAuthorized)
-            | (SessionError::Store(_), End::Away)
-            | (SessionError::MissingRefreshKey { .. }, End::NoKey) => true,
-            (SessionError::Ahead { lost }, End::Ahead(wanted)) => *lost == wanted,
-            (SessionError::Revoked(reason), End::Over(wanted, _)) => Some(*reason) == wanted,
-            (SessionError::Expired, End::Over(_, is_over)) => is_over,
-            _ => false,
+    fn finish(&mut self, index: usize, welcome: Welcome) -> Option<Answer> {
+        let index = index.checked_rem(self.pending.len())?;
+        let Pending { mut request, presented, record, answer, mut call } =
+            self.pending.remove(index);
+        let current = self.record(&record.id);
+        let is_overtaken = current.as_ref().is_some_and(|it| it.generation != record.generation);
+        answer.set(Some(welcome));
+        let result = poll(&mut call).expect("nothing else is waited for");
+        // R9, and R7: that it has expired is known before the application is asked.
+        let has_same_end =
+            current.as_ref().is_some_and(|it| changes::end(it) == changes::end(&record));
+        let agrees = match (&result, welcome) {
+            (Err(SessionError::Store(_)), Welcome::Yes | Welcome::No)
+            | (Err(SessionError::Denied), Welcome::No)
+            | (Err(SessionError::Authorize(_)), Welcome::Unknown) => true,
+            (Err(SessionError::Denied | SessionError::Authorize(_)), Welcome::Yes) => false,
+            (Err(SessionError::Expired), _) if has_same_end => false,
+            (_, welcome) => welcome == Welcome::Yes,
         };
-        assert!(agrees, "expected {wanted:?}, got {error:?}");
-        // R12
-        if wanted == End::Away {
-            assert_eq!(error.oauth_error(), "temporarily_unavailable");
+        assert!(agrees, "{welcome:?} was answered {result:?}");
+        if welcome == Welcome::No {
+            // A token whose user is rejected ends the session, like a logout.
+            request.what = What::Logout;
         }
-        // R15
-        let printed = format!("{error} {error:?} {}", error.oauth_error());
-        assert!(!printed.contains(REFRESH_TOKEN_PREFIX) && !printed.contains("eyJ"), "{printed}");
-        self.happened.insert(match wanted {
-            End::Token(..) => "a token",
-            End::Invalid => "invalid",
-            End::Over(Some(_), _) => "ended before",
-            End::Over(None, _) => "over",
-            End::Reused => "reused",
-            End::Ahead(_) => "ahead",
-            End::Denied => "denied",
-            End::NotAuthorized => "not authorized",
-            End::Away => "away",
-            End::NoKey => "no key",
-        });
+        self.told.presented = presented;
+        // The access token shows what was read first, or what has overtaken the request.
+        let events = self.events.lock().expect("no thread panics").clone();
+        let is_replayed = events.iter().any(|(kind, _)| *kind == EventKind::Replayed);
+        let shown = current.filter(|_| is_overtaken && is_replayed).unwrap_or(record);
+        let subject = u8::try_from(request.user).expect("one of two");
+        Some(self.granted(request, result, subject, shown.auth_time))
     }
 
-    fn granted(&mut self, response: &TokenResponse, token: Token, end: i64, presented: i64) {
-        let session = &self.model.sessions[token.session];
-        assert_eq!(response.session_id, session.id);
-        // R1, R2, R13: each generation of a session has one spelling for each key, and no other
-        // token has it.
-        let text = self.texts.entry(token).or_insert_with(|| response.refresh_token.clone());
-        assert_eq!(*text, response.refresh_token, "{token:?} is spelled in two ways");
-        let spelled = |known: &&String| **known == response.refresh_token;
-        assert_eq!(self.texts.values().filter(spelled).count(), 1);
-        self.tokens.push(token);
-
-        let whole_seconds = |millis: i64| millis.div_euclid(1000) * 1000;
-        let issued = whole_seconds(presented);
-        let access_end = presented + self.model.lifetimes.access;
-        let expires = whole_seconds(access_end.min(session.absolute_end));
-        let left = |end: i64, from: i64| u128::try_from((end - from).max(0)).expect("not negative");
-        assert_eq!(response.expires_in.as_millis(), left(expires, issued));
-        // R7: never longer than the rest of the session.
-        assert!(end <= session.absolute_end);
-        assert_eq!(response.refresh_expires_in.as_millis(), left(end, presented));
-        let access = Access { session: token.session, issued, expires };
-        self.access_tokens.push((access, response.access_token.clone()));
-    }
-
-    fn logout(&mut self, token: Token) {
-        let result = now(self.sessions.logout(&self.texts[&token]));
-        match (result, self.model.logout(token)) {
-            (Ok(()), End::Over(..)) => {}
-            (Err(error), wanted) => self.refused(&error, wanted),
-            (Ok(()), wanted) => panic!("expected {wanted:?}, but the logout succeeded"),
-        }
-    }
-
-    fn same<T: PartialEq + std::fmt::Debug>(
+    /// Ends a request that asks for tokens. The user had authenticated then.
+    fn granted(
         &mut self,
-        found: Result<T, SessionError>,
-        wanted: Result<T, End>,
-    ) {
-        match (found, wanted) {
-            (Ok(found), Ok(wanted)) => assert_eq!(found, wanted),
-            (Err(error), Err(wanted)) => self.refused(&error, wanted),
-            (found, wanted) => panic!("expected {wanted:?}, got {found:?}"),
+        mut request: Request,
+        result: Result<TokenResponse, SessionError>,
+        subject: u8,
+        authenticated: UnixMillis,
+    ) -> Answer {
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => return self.refused(request, &error),
+        };
+        let tokens = read(&response).expect("an access token of JSON");
+        let got = self.history.recorder.got(&tokens);
+        let key = got.key.and_then(|key| u8::try_from(key).ok()).expect("a key of ours");
+        let session = response.session_id;
+        let record = self.record(&session).expect("a session that goes on");
+        let made = (usize::try_from(record.generation).ok(), &*record.kid);
+        assert_eq!(made, (got.generation, &*kid(key)), "another token than the stored one");
+        let (issued, expires) = self.lifetimes.of_response(&response, &record, self.told.presented);
+        // Unless the application took so long that the token has expired.
+        if let Ok(access) = self.verified(&response.access_token) {
+            assert_eq!(access.auth_time, Some(date(authenticated.get())));
+        }
+        let TokenResponse { refresh_token: refresh, access_token: access, .. } = response;
+        self.tokens.push(Granted { refresh, key, access, issued, expires, session, subject });
+        request.got = Some(got);
+        self.history.answer(request, Answer::Done);
+        Answer::Done
+    }
+
+    /// Ends a request with an error.
+    fn refused(&mut self, request: Request, error: &SessionError) -> Answer {
+        let (event, happened) = match error {
+            SessionError::InvalidToken => (None, "invalid"),
+            SessionError::Revoked(_) => (None, "ended before"),
+            SessionError::Expired => (None, "over"),
+            SessionError::Reused => (Some(EventKind::ReuseDetected), "reused"),
+            SessionError::Ahead { lost } => (Some(EventKind::Ahead { lost: *lost }), "ahead"),
+            SessionError::Denied => (Some(EventKind::Denied), "denied"),
+            SessionError::Authorize(_) => (None, "not authorized"),
+            SessionError::Store(_) => (None, "away"),
+            SessionError::MissingRefreshKey { .. } => (None, "no key"),
+            SessionError::Full => (None, "full"),
+            SessionError::TooManySessions => (None, "too many"),
+            SessionError::AccessToken(_) => (None, "no access token"),
+            error => panic!("a request failed: {error}"),
+        };
+        self.happened.insert(happened);
+        // The event says that the token of another server was replayed. Its key is missing here.
+        self.told.refusal = (happened != "no key").then(|| event.into_iter().collect());
+        // R5: one error, whatever is wrong with a token that names no session.
+        assert!(!self.told.is_unknown || matches!(happened, "invalid" | "away"), "{error:?}");
+        let answer = match happened {
+            "denied" => Answer::Done,
+            // R17: nothing was used up.
+            "not authorized" | "no key" | "full" => Answer::Limited,
+            _ => refused(error),
+        };
+        self.told.is_in_doubt |= answer == Answer::Unavailable;
+        self.history.log(format_args!("{error} {error:?} {}", error.oauth_error()));
+        self.history.answer(request, answer);
+        answer
+    }
+
+    fn logout(&mut self, token: &Granted) {
+        let has_key = self.keys.has(token.key);
+        let what = if has_key { What::Logout } else { What::FalseLogout };
+        let mut request = self.history.ask(what, token.subject);
+        request.token = has_key.then(|| self.history.recorder.number(&token.refresh));
+        self.told.is_unknown = !has_key;
+        match now(self.sessions.logout(&token.refresh)) {
+            Ok(()) => self.history.answer(request, Answer::Done),
+            Err(error) => drop(self.refused(request, &error)),
+        }
+    }
+
+    fn logout_by_id(&mut self, token: &Granted, subject: u8) {
+        let is_own = subject == token.subject;
+        let what = if is_own { What::Logout } else { What::FalseLogout };
+        let mut request = self.history.ask(what, subject);
+        request.access = is_own.then(|| self.history.recorder.number(&token.access));
+        let name = SUBJECTS[usize::from(subject)];
+        match now(self.sessions.logout_session(name, &token.session)) {
+            Ok(true) => {
+                self.told.ended = Some(1);
+                self.history.answer(request, Answer::Done);
+            }
+            Ok(false) => {
+                self.told.ended = Some(0);
+                // It shows that the session had ended.
+                request.what = if is_own { What::Live } else { What::FalseLogout };
+                self.history.answer(request, Answer::Refused);
+            }
+            Err(error) => drop(self.refused(request, &error)),
+        }
+    }
+
+    fn ended_many(&mut self, request: Request, result: Result<u64, SessionError>) {
+        match result {
+            Ok(ended) => {
+                self.told.ended = Some(ended);
+                self.history.answer(request, Answer::Done);
+            }
+            Err(error) => drop(self.refused(request, &error)),
         }
     }
 
     fn wait(&mut self, number: u8) {
-        let Lifetimes { access, idle, absolute, grace } = self.model.lifetimes;
+        let Lifetimes { access, idle, absolute, grace } = self.lifetimes;
         let steps = [
             1,
             grace,
@@ -488,119 +522,80 @@ impl<'s> Machine<'s> {
         if by < 0 {
             self.happened.insert("the clock went back");
         }
-        self.model.now = (self.model.now + by).clamp(-1_000_000_000_000, 4_200_000_000_000);
-        NOW.set(self.model.now);
+        self.history.wait(by);
     }
 
-    fn purge(&mut self, number: u8) {
-        let over = |session: &&Session| !session.is_gone && session.is_over(self.model.now);
-        let over = self.model.sessions.iter().filter(over).count();
+    fn purge(&mut self, number: u8, before: &Records) {
+        let now_millis = History::now();
+        let over = before.values().filter(|record| changes::end(record) <= now_millis).count();
         let limit = if number < 8 { u32::from(number) } else { u32::MAX };
         let removed = now(self.sessions.purge_expired(limit)).expect("purges do not fail");
         let removed = usize::try_from(removed).expect("few");
         assert_eq!(removed, over.min(usize::try_from(limit).unwrap_or(usize::MAX)));
-        self.forget_what_is_over(removed);
+        assert_eq!(removed, before.len() - self.records().len());
         if removed > 0 {
             self.happened.insert("purged");
         }
     }
 
-    /// Notes which sessions the store has removed: up to `most`, and only ended ones.
-    fn forget_what_is_over(&mut self, most: usize) {
-        let mut removed = 0;
-        for number in 0..self.model.sessions.len() {
-            let Session { id, is_gone, .. } = self.model.sessions[number];
-            if !is_gone && self.record(&id).is_none() {
-                let session = &mut self.model.sessions[number];
-                assert!(session.is_over(self.model.now), "{session:?} was removed");
-                session.is_gone = true;
-                removed += 1;
-            }
-        }
-        assert!(removed <= most);
+    fn verified(&self, access: &str) -> Result<AccessToken<NoClaims>, kippu::DecodeError> {
+        self.sessions.verify(access)
     }
 
-    fn verify(&mut self, index: usize) {
-        let last = self.access_tokens.iter().rev().take(NAMED).collect::<Vec<_>>();
-        if last.is_empty() {
-            return;
-        }
-        let (access, text) = last[index % last.len()].clone();
-        let Session { id, subject, .. } = self.model.sessions[access.session];
-        let in_time = access.issued <= self.model.now && self.model.now < access.expires;
-        match self.sessions.verify::<NoClaims>(&text) {
-            Ok(token) => {
-                assert!(in_time, "{access:?} is accepted at {}", self.model.now);
-                assert_eq!(token.session_id, id);
-                assert_eq!(token.subject, SUBJECTS[usize::from(subject)]);
-                assert_eq!(token.issued_at, date(access.issued));
-                assert_eq!(token.expires_at, date(access.expires));
+    fn verify(&mut self, token: &Granted) {
+        let Granted { access, issued, expires, session, subject, .. } = token;
+        let number = Some(self.history.recorder.number(access));
+        let mut request = self.history.ask(What::Me, *subject);
+        request.access = number;
+        let in_time = *issued <= History::now() && History::now() < *expires;
+        let answer = match self.verified(access) {
+            Ok(verified) => {
+                assert!(in_time, "accepted at {}, {issued} to {expires}", History::now());
+                assert_eq!(verified.session_id, *session);
+                assert_eq!(verified.subject, SUBJECTS[usize::from(*subject)]);
+                assert_eq!(verified.issued_at, date(*issued));
+                assert_eq!(verified.expires_at, date(*expires));
                 self.happened.insert("verified");
+                let has_ended = self.ended.as_ref().is_some_and(|ended| ended.contains(session));
+                if has_ended { Answer::Refused } else { Answer::Done }
             }
-            Err(error) => assert!(!in_time, "{error}"),
+            Err(error) => {
+                assert!(!in_time, "{error}");
+                rejected(&error)
+            }
+        };
+        // R19 is about a verifier that has the log.
+        if self.ended.is_some() {
+            self.history.answer(request, answer);
         }
         // Neither token is accepted as the other.
-        assert!(matches!(
-            now(self.sessions.refresh(&text, async |_| Ok::<_, io::Error>(Some(NoClaims {})))),
-            Err(SessionError::InvalidToken)
-        ));
-        assert!(matches!(now(self.sessions.logout(&text)), Err(SessionError::InvalidToken)));
+        self.present_other_text(*subject, access);
 
-        let is_away = in_time && self.model.fails(Method::Load).is_some();
-        let session = &self.model.sessions[access.session];
-        let wanted = if !in_time {
-            None
-        } else if is_away {
-            Some(End::Away)
-        } else if session.is_gone {
-            Some(End::Invalid)
-        } else if session.is_live(self.model.now) {
-            None
-        } else {
-            let reason = session.ended.map(|(_, reason)| reason);
-            Some(End::Over(reason, session.is_over(self.model.now)))
-        };
-        match (now(self.sessions.verify_live::<NoClaims>(&text)), wanted) {
-            (Ok(token), None) => assert!(in_time && token.session_id == id),
-            (Err(SessionError::AccessToken(_)), None) => assert!(!in_time),
-            (Err(error), Some(wanted)) => self.refused(&error, wanted),
-            (found, wanted) => panic!("expected {wanted:?}, got {found:?}"),
+        let mut request = self.history.ask(What::Live, *subject);
+        request.access = number;
+        match now(self.sessions.verify_live::<NoClaims>(access)) {
+            Ok(_) => self.history.answer(request, Answer::Done),
+            Err(error) => drop(self.refused(request, &error)),
         }
-    }
-
-    /// R13
-    fn replace_keys(&mut self, number: u8) {
-        let signing = number % 3;
-        // The lifetime of a key ends at a whole second.
-        let second = self.model.now.div_euclid(1000) * 1000;
-        let until = [None, Some(second + 1000), Some(second)];
-        let until = until[usize::from(number / 3) % until.len()];
-        let kept = number / 9;
-        let others = (0..3).filter(|key| *key != signing && kept >> key & 1 == 0);
-        self.model.keys = Keys { signing, others: others.map(|key| (key, until)).collect() };
-        self.shared.replace(key_set(&self.model.keys));
     }
 
     /// R6: the store has lost all writes since the backup was made.
     fn restore(&mut self) {
         self.ended = None;
-        let (records, known) = &self.backup;
+        let (since, records) = &self.backup;
         let store = MemoryStore::new(self.capacity);
-        for record in records {
+        for record in records.values() {
             let inserted = now(store.insert(&InsertRequest::new(record.clone())))
                 .expect("a memory store has no faults");
             assert_eq!(inserted, InsertOutcome::INSERTED);
         }
         self.store.restore(store);
-        let behind = self.model.sessions.split_off(known.len());
-        self.model.sessions = known.clone();
-        let gone = |session| Session { is_gone: true, ..session };
-        self.model.sessions.extend(behind.into_iter().map(gone));
+        self.history.lost(*since);
     }
 
     /// R5: every text that is not a token of ours gets the same answer, and changes nothing.
-    fn present_no_token(&mut self, token: Token, number: u8) {
-        let text = &self.texts[&token];
+    fn present_no_token(&mut self, token: &Granted, number: u8) {
+        let text = &token.refresh;
         let mut bytes = text.clone().into_bytes();
         let at = usize::from(number) * 31 % bytes.len();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
@@ -608,50 +603,50 @@ impl<'s> Machine<'s> {
         if number.is_multiple_of(8) {
             changed = format!("{text}A");
         }
-        if self.texts.values().any(|known| *known == changed) {
-            return;
+        if self.tokens.iter().all(|known| known.refresh != changed) {
+            self.present_other_text(token.subject, &changed);
         }
-        let asked = Cell::new(false);
-        let result = now(self.sessions.refresh(&changed, async |_| {
-            asked.set(true);
-            Ok::<_, io::Error>(Some(NoClaims {}))
-        }));
-        assert!(matches!(result, Err(SessionError::InvalidToken)), "{result:?}");
-        assert!(!asked.get());
-        assert!(matches!(now(self.sessions.logout(&changed)), Err(SessionError::InvalidToken)));
     }
 
-    /// The store has what the model knows, and the user's list shows it.
-    fn check_records(&self) {
-        for session in &self.model.sessions {
-            let record = self.record(&session.id);
-            assert_eq!(record.is_none(), session.is_gone, "{session:?}");
-            let Some(record) = record else { continue };
-            let millis = |time: UnixMillis| time.get();
-            assert_eq!(record.subject, SUBJECTS[usize::from(session.subject)]);
-            assert_eq!(record.generation, session.generation);
-            assert_eq!(record.kid, kid(session.key));
-            assert_eq!(millis(record.created_at), session.created);
-            assert_eq!(millis(record.rotated_at), session.rotated);
-            assert_eq!(millis(record.auth_time), session.authenticated);
-            assert_eq!(
-                millis(record.expires_at).min(millis(record.absolute_expires_at)),
-                session.idle_end.min(session.absolute_end)
-            );
-            assert_eq!(millis(record.absolute_expires_at), session.absolute_end);
-            let revoked = record.revoked.map(|revoked| (millis(revoked.at), revoked.reason));
-            assert_eq!(revoked, session.ended);
-        }
+    fn present_other_text(&mut self, subject: u8, text: &str) {
+        self.told.is_unknown = true;
+        let request = self.history.ask(What::Forged, subject);
+        let result = now(self.sessions.refresh(text, async |_| {
+            panic!("the application is asked about a text that is not a token");
+            #[expect(unreachable_code, reason = "the type of the answer")]
+            Ok::<_, io::Error>(Some(NoClaims {}))
+        }));
+        self.refused(request, &result.expect_err("not a token"));
+        let request = self.history.ask(What::FalseLogout, subject);
+        let result = now(self.sessions.logout(text));
+        self.refused(request, &result.expect_err("not a token"));
+        self.told.is_unknown = false;
+    }
+
+    /// The lists of the users, and the log of ended sessions (R19), show what the store has.
+    fn check_reads(&mut self, records: &Records) {
+        let now_millis = History::now();
+        let is_live =
+            |record: &&SessionRecord| record.revoked.is_none() && now_millis < changes::end(record);
         for (subject, name) in (0..).zip(SUBJECTS) {
+            let mut request = self.history.ask(What::List, subject);
             let listed = now(self.sessions.list(name)).expect("lists do not fail").sessions;
-            let mut found: Vec<SessionId> = listed.iter().map(|session| session.id).collect();
-            let mine = self.model.sessions.iter().filter(|session| session.subject == subject);
-            let live = mine.filter(|session| session.is_live(self.model.now));
-            let mut wanted: Vec<SessionId> = live.map(|session| session.id).collect();
-            found.sort();
-            wanted.sort();
-            assert_eq!(found, wanted);
+            let found: BTreeSet<SessionId> = listed.iter().map(|session| session.id).collect();
+            let live = records.values().filter(|record| record.subject == name).filter(is_live);
+            assert_eq!(found, live.map(|record| record.id).collect());
+            let names = found.iter().map(|id| self.history.recorder.session(&id.to_string()));
+            request.listed = names.collect();
+            self.history.answer(request, Answer::Done);
         }
+        let Some(ended) = &self.ended else { return };
+        now(ended.poll()).expect("readings do not fail");
+        for record in records.values() {
+            assert_eq!(ended.contains(&record.id), record.revoked.is_some(), "{record:?}");
+        }
+    }
+
+    fn records(&self) -> Records {
+        self.known.iter().filter_map(|id| Some((*id, self.record(id)?))).collect()
     }
 
     fn record(&self, id: &SessionId) -> Option<SessionRecord> {
@@ -659,18 +654,49 @@ impl<'s> Machine<'s> {
     }
 }
 
-fn kid(key: u8) -> String {
-    format!("key-{key}")
+/// Keys by their number: the signing one, and until when, in seconds, the others are read, or
+/// without end.
+struct Keys {
+    signing: u8,
+    others: Vec<(u8, Option<i64>)>,
 }
 
-fn key_set(keys: &Keys) -> KeySet {
-    let key = |number| Key::hs256([number + 1; 32]).expect("32 bytes").with_kid(kid(number));
-    let set = KeySet::new(key(keys.signing));
-    let set = keys.others.iter().try_fold(set, |set, &(other, until)| match until {
-        None => set.accept(key(other)),
-        Some(until) => set.retire(key(other), date(until)),
-    });
-    set.expect("the kids differ")
+impl Keys {
+    fn of(number: u8, now: i64) -> Self {
+        let signing = number % 3;
+        // The lifetime of a key ends at a whole second.
+        let second = now.div_euclid(1000);
+        let until = [None, Some(second + 1), Some(second)];
+        let until = until[usize::from(number / 3) % until.len()];
+        let kept = number / 9;
+        let others = (0..3).filter(|key| *key != signing && kept >> key & 1 == 0);
+        Self { signing, others: others.map(|key| (key, until)).collect() }
+    }
+
+    fn has(&self, key: u8) -> bool {
+        self.signing == key || self.others.iter().any(|(other, _)| *other == key)
+    }
+
+    fn set(&self) -> KeySet {
+        let key = |number| Key::hs256([number + 1; 32]).expect("32 bytes").with_kid(kid(number));
+        let set = KeySet::new(key(self.signing));
+        let set = self.others.iter().try_fold(set, |set, &(other, until)| match until {
+            None => set.accept(key(other)),
+            Some(until) => set.retire(key(other), NumericDate::from_seconds(until)),
+        });
+        set.expect("the kids differ")
+    }
+
+    fn note(&self, history: &mut History) {
+        let retired = self.others.iter().filter_map(|(key, until)| {
+            Some((u64::from(*key), u64::try_from((*until)?).expect("a time after 1970")))
+        });
+        history.keys(self.signing, retired.collect());
+    }
+}
+
+fn kid(key: u8) -> String {
+    format!("key-{key}")
 }
 
 fn date(millis: i64) -> NumericDate {
@@ -688,7 +714,7 @@ fn name(kind: &EventKind) -> &'static str {
         EventKind::Ahead { .. } => "event: ahead",
         EventKind::Denied => "event: denied",
         EventKind::Reauthenticated => "event: reauthenticated",
-        other => panic!("an event that the model does not know: {other:?}"),
+        other => panic!("an event that is not known: {other:?}"),
     }
 }
 
