@@ -241,13 +241,13 @@ async fn a_seed_repeats_the_operations() {
         let found = report.failures().next().unwrap().to_string();
         let end = found.find("; the last operations").unwrap();
         let start = found.find("found: ").unwrap();
-        let (round, found) = found[start..end].split_once(": RotateRequest").unwrap();
-        let (_, answer) = found.rsplit_once(" }: ").unwrap();
+        let (round, found) = found[start..end].split_once(": Rotate(RotateRequest").unwrap();
+        let (_, answer) = found.rsplit_once(" }): ").unwrap();
         format!("{round}: {answer}")
     };
     let once = first().await;
     assert!(once.starts_with("found: seed 7, round "), "{once}");
-    assert!(once.ends_with(", and not Reused"), "{once}");
+    assert!(once.ends_with(", and not Rotate(Reused)"), "{once}");
     assert_eq!(first().await, once);
 }
 

@@ -1,27 +1,27 @@
-//! Random operations on a few sessions. Each answer and each record is compared with a model: the
-//! decision without I/O, and a map.
+//! Random operations on a few sessions. The store under test and the [`MemoryStore`] take the same
+//! steps, and each answer and each record is compared.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    format,
-    string::String,
-    vec::Vec,
-};
-use core::{mem, time::Duration};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use core::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{
     random::Random,
     report::{Book, Case},
-    stage::{ABSOLUTE, Complaint, DAY, GRACE, HOUR, MILLI, Stage, Verdict, ended, same},
+    stage::{
+        ABSOLUTE, Answer, Complaint, DAY, GRACE, HOUR, MILLI, Stage, Step, Verdict, as_stalled,
+        ended, fault, load, same, same_record,
+    },
 };
 use crate::session::{
     data::SessionData,
     id::SessionId,
-    record::{RevokeReason, Revoked, SessionRecord},
-    rotation::{AheadPolicy, RotateOutcome, RotateRequest},
+    record::{RevokeReason, SessionRecord},
+    rotation::{AheadPolicy, RotateRequest},
     store::{
-        EndedCursor, InsertOutcome, InsertRequest, ListCursor, ListRequest, RefreshStore, Room,
-        SessionLimit,
+        EndedCursor, InsertOutcome, InsertRequest, ListCursor, ListRequest, MemoryStore,
+        RefreshStore, SessionLimit,
     },
     time::UnixMillis,
 };
@@ -46,21 +46,20 @@ async fn random_operations<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
     for round in 0..stage.rounds.div_ceil(2) {
         // Otherwise this round would purge and count the sessions of the last one.
         stage.sweep().await?;
-        let subjects = [stage.subject()?, stage.subject()?];
-        let mut model = Model {
+        let mut twins = Twins {
             stage,
             random: random.clone(),
-            subjects,
+            subjects: [stage.subject()?, stage.subject()?],
             now: stage.now,
-            held: BTreeMap::new(),
+            memory: MemoryStore::new(usize::MAX),
             known: Vec::new(),
-            ended: BTreeSet::new(),
             cursor: ended(&**stage.next(), EndedCursor::default()).await?.1,
+            memory_cursor: EndedCursor::default(),
             log: Vec::new(),
         };
         for _ in 0..OPERATIONS {
-            if let Err(Complaint(found)) = model.operate().await {
-                let tail = model.log.split_off(model.log.len().saturating_sub(TAIL));
+            if let Err(Complaint(found)) = twins.operate().await {
+                let tail = twins.log.split_off(twins.log.len().saturating_sub(TAIL));
                 let seed = stage.seed;
                 let tail = tail.join("\n        ");
                 return Err(Complaint(format!(
@@ -68,39 +67,105 @@ async fn random_operations<S: RefreshStore>(stage: &Stage<S>) -> Verdict {
                 )));
             }
         }
-        random = model.random;
+        random = twins.random;
     }
     Ok(())
 }
 
-struct Model<'s, S> {
+/// The store under test, on its stage, and the store in memory.
+struct Twins<'s, S> {
     stage: &'s Stage<S>,
     random: Random,
     subjects: [String; 2],
     now: UnixMillis,
-    held: BTreeMap<SessionId, SessionRecord>,
+    memory: MemoryStore,
     /// Sessions, including those that were purged or never inserted.
     known: Vec<SessionRecord>,
-    /// The sessions that have ended since the log of ended sessions was last read, up to the
-    /// cursor.
-    ended: BTreeSet<SessionId>,
+    /// Where the log of ended sessions was last read, in each store.
     cursor: EndedCursor,
+    memory_cursor: EndedCursor,
     log: Vec<String>,
 }
 
-impl<S: RefreshStore> Model<'_, S> {
+impl<S: RefreshStore> Twins<'_, S> {
     async fn operate(&mut self) -> Verdict {
         self.step_the_clock();
-        match self.random.below(20) {
-            0 | 1 => self.insert().await,
-            2 => self.revoke().await,
-            3 => self.revoke_subject().await,
-            4 => self.list().await,
-            5 => self.follow().await,
-            6 if self.stage.keeps => self.purge().await,
-            6 => self.load_all().await,
-            _ => self.rotate().await,
+        let step = match self.random.below(20) {
+            0 | 1 => Step::Insert(self.insert()?),
+            2 => Step::Revoke(self.session()?.id, self.reason(), self.now),
+            3 => {
+                let keep = if self.random.below(3) == 0 { None } else { Some(self.session()?.id) };
+                Step::RevokeSubject(self.subject()?, keep, self.reason(), self.now)
+            }
+            4 => Step::List(self.list()?),
+            5 => return self.follow().await,
+            // All or none: a store may choose which ones it removes under a limit in between, so a
+            // seed would not repeat the run.
+            6 if self.stage.keeps => {
+                Step::Purge(self.now, if self.random.below(4) == 0 { 0 } else { 1000 })
+            }
+            6 => Step::Load(self.session()?.id),
+            _ => Step::Rotate(self.rotate().await?),
+        };
+        self.log.push(format!("{step:?}"));
+        self.take(step).await
+    }
+
+    /// Both stores take a step. Returns an error if their answers or their records differ.
+    async fn take(&mut self, mut step: Step) -> Verdict {
+        let asked = Instant::now();
+        let answer = step.take(&**self.stage.next()).await.map_err(fault(step.name()))?;
+        if let Step::Rotate(request) = &mut step {
+            let stored = self.stage.load(&request.id).await?;
+            if let Some(before) = load(&self.memory, &request.id).await? {
+                *request = as_stalled(request, &before, stored.as_ref(), asked.elapsed());
+            }
         }
+        let wanted = step.take(&self.memory).await.map_err(fault(step.name()))?;
+        same(format_args!("{step:?}"), &answer, &wanted)?;
+        match &step {
+            Step::Rotate(RotateRequest { id, .. }) | Step::Revoke(id, ..) | Step::Load(id) => {
+                self.compare(&step, id).await
+            }
+            Step::List(_) => Ok(()),
+            Step::Insert(request) => {
+                if matches!(answer, Answer::Insert(InsertOutcome::Inserted { .. })) {
+                    self.known.push(request.session.clone());
+                }
+                self.compare_all(&step).await
+            }
+            Step::RevokeSubject(..) | Step::Purge(..) => self.compare_all(&step).await,
+        }
+    }
+
+    /// Compares the records of this id.
+    async fn compare(&self, step: &Step, id: &SessionId) -> Verdict {
+        let stored = self.stage.load(id).await?;
+        let what = format!("{id:?} after {step:?}");
+        match load(&self.memory, id).await? {
+            Some(wanted) => same_record(what, stored.as_ref(), &wanted),
+            None => same(what, &stored, &None),
+        }
+    }
+
+    async fn compare_all(&self, step: &Step) -> Verdict {
+        for session in &self.known {
+            self.compare(step, &session.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Continues to read the log of ended sessions. Other tests write to it, too.
+    async fn follow(&mut self) -> Verdict {
+        self.log.push("ended_after".into());
+        let (found, next) = ended(&**self.stage.next(), self.cursor.clone()).await?;
+        let (wanted, memory_next) = ended(&self.memory, self.memory_cursor.clone()).await?;
+        (self.cursor, self.memory_cursor) = (next, memory_next);
+        let known: BTreeSet<SessionId> = self.known.iter().map(|session| session.id).collect();
+        let of_known = |ids: Vec<SessionId>| -> BTreeSet<SessionId> {
+            ids.into_iter().filter(|id| known.contains(id)).collect()
+        };
+        same("ended_after", &of_known(found), &of_known(wanted))
     }
 
     /// Advances the clock, usually by a little or a lot; sometimes sets it back by up to an hour.
@@ -147,26 +212,7 @@ impl<S: RefreshStore> Model<'_, S> {
         self.random.pick(known).cloned().ok_or_else(nothing_to_pick)
     }
 
-    fn note(&mut self, operation: String) {
-        self.log.push(operation);
-    }
-
-    /// Compares the stored record of this id.
-    async fn compare(&self, id: &SessionId) -> Verdict {
-        match self.held.get(id) {
-            Some(session) => self.stage.holds(format!("{id:?}"), session).await,
-            None => self.stage.lacks(format!("{id:?}"), id).await,
-        }
-    }
-
-    async fn load_all(&mut self) -> Verdict {
-        for session in &self.known {
-            self.compare(&session.id).await?;
-        }
-        Ok(())
-    }
-
-    async fn insert(&mut self) -> Verdict {
+    fn insert(&mut self) -> Verdict<InsertRequest> {
         let known = self.session()?;
         // A quarter of the inserts repeat an id, as a driver does after a lost answer.
         let id =
@@ -191,27 +237,7 @@ impl<S: RefreshStore> Model<'_, S> {
             expires_at: self.now.saturating_add(self.lifetime()).min(absolute_expires_at),
             ..self.stage.session(&known.subject)?
         };
-        let request = InsertRequest { limit, ..InsertRequest::new(session.clone()) };
-        self.note(format!("insert {request:?}"));
-        let others = self.held.values().filter(|other| other.subject == session.subject);
-        let wanted = match (self.held.contains_key(&id), request.decide(others)) {
-            (true, _) => InsertOutcome::Duplicate,
-            (false, Room::Refused) => InsertOutcome::LimitReached,
-            (false, Room::Enough) => InsertOutcome::INSERTED,
-            (false, Room::After(evicted)) => InsertOutcome::Inserted { evicted },
-        };
-        if let InsertOutcome::Inserted { evicted } = &wanted {
-            for id in evicted {
-                let Some(evicted) = self.held.get_mut(id) else { continue };
-                let revoked = Revoked { at: session.created_at, reason: RevokeReason::Limit };
-                evicted.revoked = Some(revoked);
-                self.ended.insert(*id);
-            }
-            self.held.insert(id, session.clone());
-            self.known.push(session);
-        }
-        same("insert", &self.stage.insert_within(&request).await?, &wanted)?;
-        self.load_all().await
+        Ok(InsertRequest { limit, ..InsertRequest::new(session) })
     }
 
     /// Returns some data for a session.
@@ -221,10 +247,10 @@ impl<S: RefreshStore> Model<'_, S> {
         SessionData::new(bytes).map_err(|error| Complaint(format!("{error}")))
     }
 
-    async fn rotate(&mut self) -> Verdict {
+    async fn rotate(&mut self) -> Verdict<RotateRequest> {
         let known = self.session()?;
-        let id = known.id;
-        let current = self.held.get(&id).map_or(0, |session| session.generation);
+        let held = load(&self.memory, &known.id).await?;
+        let current = held.map_or(0, |session| session.generation);
         // Half of the tokens are current. The others are retries, reuses and tokens ahead of the
         // store.
         let generation = match self.random.below(20) {
@@ -236,7 +262,7 @@ impl<S: RefreshStore> Model<'_, S> {
             _ => self.random.number(),
         };
         let graces = [Duration::ZERO, MILLI, GRACE, HOUR];
-        let request = RotateRequest {
+        Ok(RotateRequest {
             now: self.now,
             was_current: self.random.below(4) == 0,
             waited: self.random.pick(&[Duration::ZERO, MILLI, GRACE]).copied().unwrap_or(GRACE),
@@ -250,96 +276,20 @@ impl<S: RefreshStore> Model<'_, S> {
                 _ => AheadPolicy::Heal,
             },
             ..self.stage.request(&known, generation)
-        };
-        self.note(format!("{request:?}"));
-        if let Some(session) = self.held.get_mut(&id) {
-            if self.stage.present(session, &request).await? == RotateOutcome::Reused {
-                self.ended.insert(id);
-            }
-            return Ok(());
-        }
-        same("rotate", &self.stage.rotate(&request).await?, &RotateOutcome::Unknown)?;
-        self.compare(&id).await
+        })
     }
 
-    async fn revoke(&mut self) -> Verdict {
-        let (id, reason, now) = (self.session()?.id, self.reason(), self.now);
-        self.note(format!("revoke {id:?}, {reason:?}, at {now}"));
-        let session = self.held.get_mut(&id);
-        if session.as_ref().is_none_or(|session| session.revoked.is_none()) {
-            self.ended.insert(id);
-        }
-        let session = session.filter(|session| session.revoked.is_none());
-        let wanted = session.map(|session| session.revoked = Some(Revoked { at: now, reason }));
-        same("revoke", &self.stage.revoke(&id, reason, now).await?, &wanted.is_some())?;
-        self.compare(&id).await
-    }
-
-    async fn revoke_subject(&mut self) -> Verdict {
-        let (subject, reason, now) = (self.subject()?, self.reason(), self.now);
-        let keep = if self.random.below(3) == 0 { None } else { Some(self.session()?.id) };
-        self.note(format!("revoke_subject {subject:?}, keep {keep:?}, {reason:?}, at {now}"));
-        let mut wanted = 0;
-        for session in self.held.values_mut() {
-            let ours = session.subject == subject && Some(session.id) != keep;
-            if ours && session.revoked.is_none() {
-                session.revoked = Some(Revoked { at: now, reason });
-                self.ended.insert(session.id);
-                wanted += 1;
-            }
-        }
-        let count = self.stage.revoke_subject(&subject, keep.as_ref(), reason, now).await?;
-        same("revoke_subject", &count, &wanted)?;
-        self.load_all().await
-    }
-
-    async fn list(&mut self) -> Verdict {
-        let (subject, now) = (self.subject()?, self.now);
+    fn list(&mut self) -> Verdict<ListRequest> {
+        let (subject, after) = (self.subject()?, self.session()?);
         let limit = self.random.pick(&[u32::MAX, 2, 1, 0]).copied();
-        let after = self.session()?;
-        let request = ListRequest {
+        Ok(ListRequest {
             after: (self.random.below(2) == 0).then(|| ListCursor::of(&after)),
             limit: limit.unwrap_or(u32::MAX),
-            ..ListRequest::new(subject, now)
-        };
-        self.note(format!("{request:?}"));
-        let wanted = request.page(self.held.values());
-        same("list", &self.stage.page(&request).await?, &wanted)
-    }
-
-    /// Continues to read the log of ended sessions. Other tests write to it, too.
-    async fn follow(&mut self) -> Verdict {
-        self.note("ended_after".into());
-        let (come, next) = ended(&**self.stage.next(), self.cursor.clone()).await?;
-        self.cursor = next;
-        let come: BTreeSet<SessionId> = come.into_iter().collect();
-        let known: BTreeSet<SessionId> = self.known.iter().map(|session| session.id).collect();
-        let wanted = mem::take(&mut self.ended);
-        same("ended_after", &come.intersection(&known).copied().collect(), &wanted)
-    }
-
-    async fn purge(&mut self) -> Verdict {
-        // All or none: a store may choose which ones it removes under a limit in between, so a seed
-        // would not repeat the run.
-        let limit = if self.random.below(4) == 0 { 0 } else { 1000 };
-        let now = self.now;
-        self.note(format!("purge_expired at {now}, up to {limit}"));
-        let over = self.held.values().filter(|session| session.is_expired(now));
-        let over: Vec<SessionId> = over.map(|session| session.id).collect();
-        let wanted = u64::try_from(over.len()).unwrap_or(u64::MAX).min(u64::from(limit));
-        same("purge_expired", &self.stage.purge(now, limit).await?, &wanted)?;
-        let mut gone = 0;
-        for id in over {
-            if self.stage.load(&id).await?.is_none() {
-                self.held.remove(&id);
-                gone += 1;
-            }
-        }
-        same("how many sessions are gone", &gone, &wanted)?;
-        self.load_all().await
+            ..ListRequest::new(subject, self.now)
+        })
     }
 }
 
 fn nothing_to_pick() -> Complaint {
-    Complaint("the model has nothing to pick from".into())
+    Complaint("there is nothing to pick from".into())
 }

@@ -234,7 +234,7 @@ async fn rotate_and_revoke_subject<S: RefreshStore>(stage: &Stage<S>) -> Verdict
             sessions.push(session);
         }
         for place in [4, 16] {
-            steps.insert(place, Step::RevokeSubject(subject.clone(), reason, at));
+            steps.insert(place, Step::RevokeSubject(subject.clone(), None, reason, at));
         }
         let answers = stage.race(&steps).await?;
         same("how many of three sessions two logouts have counted", &counted(&answers), &3)?;
@@ -261,7 +261,7 @@ async fn login_and_revoke_subject<S: RefreshStore>(stage: &Stage<S>) -> Verdict 
         let mut steps = Vec::new();
         for _ in 0..4 {
             steps.push(Step::Insert(InsertRequest::new(stage.session(&subject)?)));
-            steps.push(Step::RevokeSubject(subject.clone(), reason, at));
+            steps.push(Step::RevokeSubject(subject.clone(), None, reason, at));
         }
         let counted = counted(&stage.race(&steps).await?);
         let mut live = Vec::new();

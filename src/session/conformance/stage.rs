@@ -143,10 +143,10 @@ pub(super) enum Step {
     Insert(InsertRequest),
     Rotate(RotateRequest),
     Revoke(SessionId, RevokeReason, UnixMillis),
-    RevokeSubject(String, RevokeReason, UnixMillis),
+    RevokeSubject(String, Option<SessionId>, RevokeReason, UnixMillis),
     Purge(UnixMillis, u32),
     Load(SessionId),
-    List(String, UnixMillis),
+    List(ListRequest),
 }
 
 /// The answer to a step.
@@ -156,7 +156,8 @@ pub(super) enum Answer {
     Rotate(RotateOutcome),
     Revoke(bool),
     Count(u64),
-    Read,
+    Loaded(Option<SessionRecord>),
+    Listed(Vec<SessionRecord>),
 }
 
 impl Step {
@@ -179,20 +180,17 @@ impl Step {
             Self::Revoke(id, reason, now) => {
                 store.revoke(id, *reason, *now).await.map(Answer::Revoke)
             }
-            Self::RevokeSubject(subject, reason, now) => {
-                store.revoke_subject(subject, None, *reason, *now).await.map(Answer::Count)
+            Self::RevokeSubject(subject, keep, reason, now) => {
+                store.revoke_subject(subject, keep.as_ref(), *reason, *now).await.map(Answer::Count)
             }
             Self::Purge(now, limit) => store.purge_expired(*now, *limit).await.map(Answer::Count),
-            Self::Load(id) => store.load(id).await.map(|_| Answer::Read),
-            Self::List(subject, now) => {
-                let request = ListRequest::new(subject.as_str(), *now);
-                store.list(&request).await.map(|_| Answer::Read)
-            }
+            Self::Load(id) => store.load(id).await.map(Answer::Loaded),
+            Self::List(request) => store.list(request).await.map(Answer::Listed),
         }
     }
 }
 
-fn fault(step: &'static str) -> impl FnOnce(StoreError) -> Complaint {
+pub(super) fn fault(step: &'static str) -> impl FnOnce(StoreError) -> Complaint {
     move |error| Complaint(format!("{step} failed: {error}"))
 }
 

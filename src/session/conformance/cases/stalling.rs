@@ -17,7 +17,7 @@ use crate::session::{
     },
     record::RevokeReason,
     rotation::{RotateOutcome, RotateRequest, Successor},
-    store::{InsertRequest, RefreshStore},
+    store::{InsertRequest, ListRequest, RefreshStore},
 };
 
 const COMMIT: Case = Case(
@@ -154,8 +154,8 @@ async fn ends_in_time<H: Harness>(harness: &H, stage: &Stage<H::Store>) -> Verdi
         Step::Load(session.id),
         Step::Rotate(stage.request(&session, 0)),
         Step::Revoke(session.id, reason, now),
-        Step::RevokeSubject(subject.clone(), reason, now),
-        Step::List(subject.clone(), now),
+        Step::RevokeSubject(subject.clone(), None, reason, now),
+        Step::List(ListRequest::new(subject.clone(), now)),
         // A limit of 0, so that no session of others is removed.
         Step::Purge(now, 0),
     ];
