@@ -28,7 +28,9 @@ pub(crate) fn print(log: &Log) -> bool {
         found.iter().take(5).for_each(|one| println!("    {one}"));
     }
     let missing = missing(log);
-    missing.iter().for_each(|missing| println!("MISSING: {missing}"));
+    for missing in &missing {
+        println!("MISSING: {missing}");
+    }
     let sample = |size: fn(&_) -> u64| log.samples.iter().map(size).collect::<Vec<_>>();
     let is_flat = log.samples.is_empty()
         || stays_flat("memory of the servers", &sample(|sample| sample.memory), MEMORY)
