@@ -483,7 +483,11 @@ impl<'s> Machine<'s> {
                 request.what = if is_own { What::Live } else { What::FalseLogout };
                 self.history.answer(request, Answer::Refused);
             }
-            Err(error) => drop(self.refused(request, &error)),
+            Err(error) => {
+                // The session of another user is read before it is refused.
+                request.what = if is_own { What::Logout } else { What::List };
+                self.refused(request, &error);
+            }
         }
     }
 

@@ -30,6 +30,7 @@ pub const SEEDS: &[(&str, &str)] = &[
     ("logout_others", "\nl0l0l1x1r0r1r2"),
     ("logout_by_id", "\nl0l1s0r0s0"),
     ("logout_by_a_stranger", "\nl0sqr0"),
+    ("logout_by_a_stranger_not_told", "\nl0t2sqr0"),
     ("purge", "\nl0l0w5p1p9r0r1"),
     ("purge_before_the_end", "\nl0w4p9r0"),
     ("purge_of_a_revoked_one", "\nl0o0p9r0"),
