@@ -9,8 +9,8 @@ use kippu::Clock;
 use kippu_simulation::{
     checker::check,
     log::{
-        Answer, Fault, FaultKind, Keys, Log, Micros, Request, Said, Settings, Stepped, Terms, What,
-        Who,
+        Answer, Fault, FaultKind, Keys, Line, Log, Micros, Request, Said, Settings, Stepped, Terms,
+        What, Who,
     },
     workload::{Recorder, lines},
 };
@@ -93,7 +93,8 @@ impl History {
             forward += back * 1000;
             self.ahead -= back;
             let at = self.tick();
-            self.recorder.stepped(Stepped { host: 0, from: at, to: at, offset: self.ahead });
+            let offset = self.ahead;
+            self.recorder.note(Line::Stepped(Stepped { host: 0, from: at, to: at, offset }));
             self.tick();
         }
         self.at = match u64::try_from(forward) {
@@ -113,10 +114,11 @@ impl History {
             who: Who::Owner,
             what,
             answer: Answer::Odd,
-            status: 0,
+            note: None,
             keeps_others: false,
             terms: Terms::default(),
             token: None,
+            target: None,
             access: None,
             got: None,
             listed: Vec::new(),
@@ -129,7 +131,7 @@ impl History {
         if answer == Answer::Unavailable {
             self.fault(FaultKind::Network, (ended - 1, ended), None);
         }
-        self.recorder.request(Request { ended, answer, ..request });
+        self.recorder.note(Line::Request(Request { ended, answer, ..request }));
     }
 
     /// Notes that the store has lost all changes since a moment.
@@ -139,14 +141,14 @@ impl History {
     }
 
     fn fault(&self, kind: FaultKind, span: (Micros, Micros), lost: Option<(Micros, Micros)>) {
-        self.recorder.fault(Fault { kind, what: "a fault".to_owned(), span, still: None, lost });
+        self.recorder.note(Line::Fault(Fault { lost, ..Fault::new(kind, "a fault", span) }));
     }
 
     /// Notes the keys from now on.
     pub(super) fn keys(&mut self, signing: u8, retired: Vec<(u64, u64)>) -> Micros {
         let at = self.tick();
         let signing = u64::from(signing);
-        self.recorder.keys(Keys { host: 0, from: at, to: at, signing, retired });
+        self.recorder.note(Line::Keys(Keys { host: 0, from: at, to: at, signing, retired }));
         at
     }
 
@@ -163,7 +165,8 @@ impl History {
     /// Notes that the settings were refused.
     pub(super) fn refused_to_begin(&self) {
         let message = "refused to begin".to_owned();
-        self.recorder.said(Said { session: String::new(), message, reason: None });
+        let session = String::new();
+        self.recorder.note(Line::Said(Said { session, message, reason: None }));
     }
 
     /// Ends the history, and lets the checker judge it.
