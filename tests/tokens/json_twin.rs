@@ -270,6 +270,40 @@ proptest! {
     }
 }
 
+/// The scan searches a string in blocks of 64 bytes. Each of these strings ends, or has an escape
+/// or a fault, at each place of a block, after values that the search has passed over.
+#[test]
+fn strings_at_each_place_of_a_block_get_the_same_verdict() {
+    let contents = [
+        "",
+        "a",
+        "\\\"",
+        "\\\\",
+        "\\n",
+        "\\u0061",
+        "\\ud83d\\ude00",
+        "é𝄞\u{7f}",
+        "a\\",
+        "\\x",
+        "\\u006",
+        "\\ud83d",
+        "\\ud83d\\u0061",
+        "\n",
+        "\u{1f}",
+        "\"",
+    ];
+    for before in 0..66 {
+        for content in contents {
+            for (passed, after) in [(1, 0), (1, 70), (63, 1), (64, 64), (65, 0), (200, 1)] {
+                let (name, number) = ("n".repeat(before), "1".repeat(passed));
+                let (text, after) = (content, "a".repeat(after));
+                compare(&format!(r#"{{"{name}":[{number},"{text}{after}","{after}{text}"]}}"#));
+                compare(&format!(r#"{{"{text}{name}":{number},"iss":"{after}{text}"}}"#));
+            }
+        }
+    }
+}
+
 #[test]
 fn depth_gets_the_same_verdict() {
     for depth in [1, 126, 127, 128, 129, 500] {

@@ -82,6 +82,36 @@ fn hmac_agrees_with_its_oracle_at_every_length() {
     }
 }
 
+/// Compares whole tokens with those of the oracles, for claims of every length up to many blocks of
+/// the hashes, and for payloads that start at any place of a block.
+#[test]
+fn a_token_agrees_with_the_oracles_at_every_length() {
+    let longest = (0..=700).chain([2_047, 8_191, 8_192, 100_003]);
+    let kids = ["1", "12", "123", "a kid with a length of almost a block of SHA-256, of 64 bytes"];
+    let keys: Vec<_> = [64, 200]
+        .into_iter()
+        .flat_map(|secret_len| Algorithm::ALL.iter().map(move |algorithm| (*algorithm, secret_len)))
+        .zip(kids.iter().cycle())
+        .map(|((algorithm, secret_len), kid)| {
+            let secret = bytes(secret_len);
+            (Key::new(algorithm, &secret).unwrap().with_kid(*kid), secret, kid)
+        })
+        .collect();
+    for length in longest {
+        let text: String = bytes(length).iter().map(|byte| char::from(byte & 0x7f)).collect();
+        let claims = BTreeMap::from([("x", text)]);
+        let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap());
+        for (key, secret, kid) in &keys {
+            let algorithm = key.algorithm();
+            let header = format!(r#"{{"alg":"{algorithm}","typ":"JWT","kid":"{kid}"}}"#);
+            let signed = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(header));
+            let tag = oracle_tag(algorithm, secret, signed.as_bytes());
+            let expected = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag));
+            assert_eq!(encode(&claims, key).unwrap(), expected, "{algorithm} {length}");
+        }
+    }
+}
+
 /// Any JSON value that Rust can hold. Floats have few digits, so that serde_json reads them exactly
 /// without its feature `float_roundtrip`.
 fn json() -> impl Strategy<Value = Value> {
