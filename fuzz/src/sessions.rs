@@ -467,27 +467,16 @@ impl<'s> Machine<'s> {
     }
 
     fn logout_by_id(&mut self, token: &Granted, subject: u8) {
-        let is_own = subject == token.subject;
-        let what = if is_own { What::Logout } else { What::FalseLogout };
-        let mut request = self.history.ask(what, subject);
-        request.access = is_own.then(|| self.history.recorder.number(&token.access));
+        let mut request = self.history.ask(What::LogoutSession, subject);
+        request.target = Some(self.history.recorder.session(&token.session.to_string()));
         let name = SUBJECTS[usize::from(subject)];
         match now(self.sessions.logout_session(name, &token.session)) {
-            Ok(true) => {
-                self.told.ended = Some(1);
-                self.history.answer(request, Answer::Done);
+            Ok(is_ended) => {
+                self.told.ended = Some(u64::from(is_ended));
+                let answer = if is_ended { Answer::Done } else { Answer::Absent };
+                self.history.answer(request, answer);
             }
-            Ok(false) => {
-                self.told.ended = Some(0);
-                // It shows that the session had ended.
-                request.what = if is_own { What::Live } else { What::FalseLogout };
-                self.history.answer(request, Answer::Refused);
-            }
-            Err(error) => {
-                // The session of another user is read before it is refused.
-                request.what = if is_own { What::Logout } else { What::List };
-                self.refused(request, &error);
-            }
+            Err(error) => drop(self.refused(request, &error)),
         }
     }
 
