@@ -90,7 +90,8 @@ impl SecretsManagerAgent {
     /// of the tokens that the keys sign. The `AWSPREVIOUS` version verifies for this lifetime plus
     /// ten minutes, after this source has first seen it as the previous one.
     pub fn new(secret_id: impl Into<String>, token_lifetime: Duration) -> Self {
-        // A proxy of the environment is meant for other hosts, and a redirect would receive the token.
+        // A proxy of the environment is meant for other hosts, and a redirect would receive the
+        // token.
         let config = Agent::config_builder()
             .proxy(None)
             .max_redirects(0)

@@ -189,7 +189,8 @@ impl SecretsManagerError {
                 Self::AccessDenied { secret, message: message() }
             }
             "InvalidRequestException" => Self::InvalidRequest { secret, message: message() },
-            // Their messages repeat the headers of the request, which may have the token of a session.
+            // Their messages repeat the headers of the request, which may have the token of a
+            // session.
             "UnrecognizedClientException"
             | "InvalidSignatureException"
             | "SignatureDoesNotMatch"

@@ -145,7 +145,8 @@ impl Renewal {
             return Ok(false);
         }
         let Some(tokens) = layer.0.by.refresh(request).await? else { return Ok(false) };
-        // Two extractors may refresh at once. Within the grace both get the same refresh token (R2).
+        // Two extractors may refresh at once. Within the grace both get the same refresh token
+        // (R2).
         let _ = renewed.set(tokens);
         Ok(true)
     }

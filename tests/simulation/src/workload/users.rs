@@ -391,8 +391,8 @@ impl<W: World> Tab<W> {
         self.keep(user, &tokens, &other);
     }
 
-    /// The answer to a refresh does not arrive, or the token would be too long, for a while, so that
-    /// nothing is used up: it is asked for again, in time or too late.
+    /// The answer to a refresh does not arrive, or the token would be too long, for a while, so
+    /// that nothing is used up: it is asked for again, in time or too late.
     async fn retry(&self, user: u32, tokens: Tokens, is_large: bool, after: Micros) {
         let client = self.client(user);
         if is_large {
