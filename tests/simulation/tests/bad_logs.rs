@@ -1147,7 +1147,7 @@ fn a_logout_that_does_not_do_what_it_says() {
     // Without a token that proves anything.
     let mut story = begun();
     story.request(3.0, What::FalseLogout, Answer::Done);
-    story.breaks("R21 a logout without");
+    story.breaks("R21 a logout of nothing");
     story.breaks("R5");
     // A logout that ended nothing is not a reason for an end.
     let mut story = begun();
@@ -1178,13 +1178,18 @@ fn a_logout_by_id_that_does_not_do_what_it_says() {
     // Another user ends it.
     let mut story = begun();
     story.end(3.0, "a", Answer::Done).user = 2;
-    story.breaks("R21 a logout without");
+    story.breaks("R21 a logout of nothing");
     // Another user does not, and it ends all the same.
     let mut story = begun();
     story.end(3.0, "a", Answer::Absent).user = 2;
     assert_eq!(story.broken(), [""; 0]);
     story.refresh(4.0, 2, Answer::Refused);
     story.breaks("R12");
+    // It is ended twice.
+    let mut story = begun();
+    story.end(3.0, "a", Answer::Done);
+    story.end(4.0, "a", Answer::Done);
+    story.breaks("R21 a logout of nothing");
     // All is well: it ends, and has ended then.
     let mut story = begun();
     story.end(3.0, "a", Answer::Done);
@@ -1202,6 +1207,14 @@ fn a_machine_that_was_busy_is_no_breach() {
         story.fault(FaultKind::Busy, 2.5, 3.5);
         story.ask(at, What::Live, 1002, Answer::Unavailable);
         assert_eq!(story.broken().contains(&"R16"), is_breach, "{at}");
+    }
+    // The time in which it was busy counts neither for an answer nor for the end of a fault.
+    for (from, is_breach) in [(8.4, true), (7.0, false)] {
+        let mut story = begun();
+        story.fault(FaultKind::Failover, 3.0, 5.0);
+        story.fault(FaultKind::Busy, from, 8.5);
+        story.request(14.0, What::Forged, Answer::Refused);
+        assert_eq!(story.broken().contains(&"R16"), is_breach, "{from}");
     }
     for (at, is_breach) in [(5.9, false), (6.1, true)] {
         let mut story = begun();

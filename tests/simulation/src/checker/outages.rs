@@ -62,12 +62,15 @@ pub(super) fn gets_on(story: &Story<'_>) -> Vec<String> {
         matches!(request.what, What::Login | What::Refresh | What::Logout) && request.is_done()
     };
     let end = story.log.requests.iter().map(|request| request.sent).max().unwrap_or_default();
-    for fault in server.faults.iter().filter(|fault| fault.kind != FaultKind::Busy) {
+    // The time in which the machine was busy is not a reason. It is added.
+    let faults = || server.faults.iter().filter(|fault| fault.kind != FaultKind::Busy);
+    for fault in faults() {
         let until = fault.span.1.saturating_add(soon);
+        let until = until.saturating_add(server.busy((fault.span.1, until)));
         let after = |one: &&Request| fault.span.1 <= one.sent && one.ended <= until;
         let mut writes = story.log.requests.iter().filter(is_write);
         // A fault that comes right behind it is the reason.
-        let is_followed = server.faults.iter().any(|other| {
+        let is_followed = faults().any(|other| {
             fault.span.1 <= other.span.1 && other.span.0 <= until && fault.span != other.span
         });
         let failures = story.log.requests.iter().filter(is_failure);
@@ -111,7 +114,7 @@ pub(super) fn late(story: &Story<'_>) -> Vec<String> {
     };
     let limit = |what| steps(what) * settings.deadline + settings.margin;
     let is_late = |request: &&Request| {
-        let busy = story.server.busy(request);
+        let busy = story.server.busy(request.span());
         let taken = request.ended.saturating_sub(request.sent).saturating_sub(busy);
         taken > limit(request.what) * 1_000_000
             && !matches!(request.answer, Answer::Unsent | Answer::Lost)
@@ -164,6 +167,11 @@ pub(super) fn logout_of_nothing(story: &Story<'_>) -> Vec<String> {
             .iter()
             .any(|life| one.target.as_deref() == Some(life.id) && one.user != life.user)
     });
-    let done = forged.chain(foreign).filter(|request| request.is_done());
+    // An expired session is there until it is removed, and can be ended.
+    let twice = story.lives.iter().flat_map(|life| {
+        let named = life.logouts.iter().copied();
+        named.filter(|one| one.what == What::LogoutSession && life.is_over(one, &[Cause::Logout]))
+    });
+    let done = forged.chain(foreign).chain(twice).filter(|request| request.is_done());
     done.map(|request| format!("{:?} at {} was done", request.what, request.sent)).collect()
 }

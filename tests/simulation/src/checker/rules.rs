@@ -50,7 +50,7 @@ pub(super) const RULES: [(&str, Rule); 32] = [
         limit::refused_for_a_reason,
     ),
     ("R21 a logout ends what an authentic token names", outages::logout_without_effect),
-    ("R21 a logout without an authentic token is not a success", outages::logout_of_nothing),
+    ("R21 a logout of nothing is not a success", outages::logout_of_nothing),
 ];
 
 /// After any of them no request finds the session.

@@ -171,11 +171,10 @@ impl Server {
         })
     }
 
-    /// How long the machine was busy while a request was under way.
-    pub(super) fn busy(&self, request: &Request) -> Micros {
+    /// How long the machine was busy within some time.
+    pub(super) fn busy(&self, (since, until): Span) -> Micros {
         let busy = self.faults.iter().filter(|fault| fault.kind == FaultKind::Busy);
-        let within =
-            |(from, to): Span| to.min(request.ended).saturating_sub(from.max(request.sent));
+        let within = |(from, to): Span| to.min(until).saturating_sub(from.max(since));
         busy.map(|fault| within(fault.span)).sum()
     }
 }
