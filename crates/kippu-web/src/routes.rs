@@ -50,7 +50,7 @@ use super::{
 /// | `POST /logout_others` | an access token of a live session | 200 `{"ended": 2}`: all other sessions of the subject |
 /// | `POST /logout_all` | an access token of a live session | 200 `{"ended": 3}` |
 /// | `GET /sessions` | an access token of a live session | 200 `{"sessions": […]}`: `id`, `label`, `client`, times in seconds, `remembered`, and `current`; if there are more, also `next`, for `GET /sessions?after=…` |
-/// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 if the subject has no live session with this id |
+/// | `DELETE /sessions/{id}` | an access token of a live session | 204, or 404 if there was none to end: the subject has no such session, or it was ended before |
 ///
 /// A refresh token comes in a form (RFC 6749 §6: `grant_type=refresh_token&refresh_token=…`) or in
 /// its [cookie](Cookies). If the form has a token, the cookies that the browser adds are ignored. A
@@ -68,11 +68,11 @@ use super::{
 /// §2.2).
 ///
 /// A logout ends the session of the refresh token in a form, of the access token in
-/// `Authorization`, and of both tokens in cookies, whatever the refresh cookie is bound to. It
-/// answers with success only if it has ended a session, unlike RFC 7009 §2.2. It clears the cookies
-/// if the request comes from a page of this site, even if no session was ended. While the store is
-/// unavailable it clears nothing, and the client tries again. A request of another site with
-/// cookies alone gets a 403.
+/// `Authorization`, and of both tokens in cookies, whatever the refresh cookie is bound to. Unlike
+/// RFC 7009 §2.2, it answers with success only if one of these tokens is valid. It clears the
+/// cookies if the request comes from a page of this site, even if no session was ended. While the
+/// store is unavailable it clears nothing, and the client tries again. A request of another site
+/// with cookies alone gets a 403.
 ///
 /// Errors are those of RFC 6749 §5.2; the description says what the request lacks. While the store
 /// is unavailable, the answer is 503 with `Retry-After`, and a client keeps its token.
