@@ -40,6 +40,9 @@ use crate::{
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 ///
+/// This struct is exhaustive on purpose: RFC 7519 §4.1 registers these seven claims, and a literal
+/// with `..RegisteredClaims::default()` has to compile.
+///
 /// The struct is optional: [`encode`](crate::encode) and [`decode`](crate::decode) accept any type.
 /// `decode` checks the registered claims even if the type has no fields for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -372,7 +375,6 @@ impl RegisteredClaim {
     }
 
     /// Returns the claim with exactly this name. Names are case-sensitive (RFC 7519 §10.1.1).
-    #[inline]
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
         // The name is compared as a number: comparing each byte makes a decode 3 % slower.
         const ISS: u32 = u32::from_be_bytes(*b"\0iss");
@@ -477,7 +479,7 @@ impl<'w, 'c> ClaimsSet<'w, 'c> {
     }
 
     /// Scans claims that serde_json has written. It writes only UTF-8. Another check of that would
-    /// take 1 % of the time of an `encode`.
+    /// take 2 % of the time of an `encode` of 167 bytes.
     pub(crate) fn scan_written(&mut self, json: &'c [u8]) -> Result<(), JsonError> {
         json::scan_utf8(json, usize::MAX, |name, value| self.note(name, value))
     }

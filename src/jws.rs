@@ -170,6 +170,10 @@ impl<'t> Segments<'t> {
     /// Splits a token that begins with `header` and has a signature of the right length for `key`.
     /// These lengths give the positions of the dots. The payload may contain more dots;
     /// [`Segments::check_count`] refuses them.
+    ///
+    /// With [`Segments::split`] here, a decode of 167 bytes takes 30 to 45 ns longer (of 600),
+    /// because the MAC waits for the positions. With `check_count` here, it takes 9 to 17 ns
+    /// longer.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the same measurement as for verify")]
     fn of_own(token: &'t str, header: &str, key: &Key) -> Option<Self> {
@@ -189,7 +193,6 @@ impl<'t> Segments<'t> {
     }
 
     /// Returns the token, signed by `signer`.
-    #[inline]
     fn authentic(self, signer: Signer) -> Authentic<'t> {
         Authentic { header: self.header, payload: self.payload, signer }
     }

@@ -248,7 +248,7 @@ impl<'t> Scanner<'t> {
             self.doubt = true;
             return;
         };
-        self.doubt |= known.iter().skip(first).any(|known| *known == word);
+        self.doubt |= known.get(first..).is_some_and(|known| known.contains(&word));
         *free = word;
         self.open += 1;
     }
@@ -414,8 +414,9 @@ const BLOCK: usize = 64;
 /// Marks the special bytes of a block, the first byte in the lowest bit: quotes, backslashes and
 /// control characters.
 ///
-/// A loop over the bytes, which the compiler turns into vector instructions, takes 30 ns longer for
-/// each block.
+/// A loop that sets bit after bit takes 30 ns longer for each block. A comparison of each byte,
+/// which the compiler turns into vector instructions, takes 40 ns less at 2 KB. But memcheck then
+/// reports branches on the marks next to a secret.
 fn marks(block: &[u8; BLOCK]) -> u64 {
     (0..8).rev().fold(0, |marks, word| marks << 8 | specials(eight(block, 8 * word)))
 }
