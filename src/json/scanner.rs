@@ -532,20 +532,19 @@ mod tests {
     /// Puts every byte at every place, between others, and compares with a simple search.
     #[test]
     fn the_special_bytes_of_a_string_are_found() {
-        let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
+        let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
         for length in [0, 1, 7, 63, 64, 65, 100, 128, 140] {
             for place in 0..length {
                 for byte in 0..=u8::MAX {
-                    for filler in [b'a', 0x20, 0x7f, 0x80, 0xff, b'!', b'#', b'['] {
+                    for filler in [b'a', 0xff] {
                         let mut text = Vec::from([filler; 140]);
                         text.truncate(length);
                         text[place] = byte;
                         for from in [0, place / 2, place, place + 1] {
                             let mut scanner = Scanner::new(&text, 0);
                             let found = scanner.special(scanner.input, from);
-                            let expected = text[from..].iter().position(special);
-                            let expected = expected.map_or(length, |place| from + place);
-                            assert_eq!(found, expected, "{text:?}");
+                            let is_ahead = from <= place && special(byte);
+                            assert_eq!(found, if is_ahead { place } else { length }, "{text:?}");
                         }
                     }
                 }
