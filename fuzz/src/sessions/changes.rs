@@ -1,4 +1,4 @@
-//! What a step may change in the store: only what its answer and its events say.
+//! Checks that a step changes in the store only what its answer and its events report.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use kippu_simulation::log::Settings;
 /// The sessions that the store has.
 pub(super) type Records = BTreeMap<SessionId, SessionRecord>;
 
-/// What a step has told.
+/// The answer and the events of a step.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// When its token was presented.
@@ -123,7 +123,7 @@ impl Lifetimes {
         }
         ended.sort_unstable();
         reasons.sort_unstable();
-        assert_eq!(ended, reasons, "why sessions were ended, and what was told");
+        assert_eq!(ended, reasons, "the reasons in the store, and those that the events report");
         let kinds: Vec<_> = told.events.iter().map(|(kind, _)| *kind).collect();
         if let Some(events) = &told.refusal {
             assert_eq!(kinds, *events);

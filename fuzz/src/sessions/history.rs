@@ -9,8 +9,7 @@ use kippu::Clock;
 use kippu_simulation::{
     checker::check,
     log::{
-        Answer, Fault, FaultKind, Keys, Line, Log, Micros, Request, Said, Settings, Stepped, Terms,
-        What, Who,
+        Answer, Fault, FaultKind, Keys, Line, Log, Micros, Request, Said, Settings, Stepped, What,
     },
     workload::{Recorder, lines},
 };
@@ -106,23 +105,7 @@ impl History {
 
     /// Begins a request.
     pub(super) fn ask(&mut self, what: What, user: u8) -> Request {
-        Request {
-            sent: self.tick(),
-            ended: 0,
-            user: user.into(),
-            server: 0,
-            who: Who::Owner,
-            what,
-            answer: Answer::Odd,
-            note: None,
-            keeps_others: false,
-            terms: Terms::default(),
-            token: None,
-            target: None,
-            access: None,
-            got: None,
-            listed: Vec::new(),
-        }
+        Request::new(what, user.into(), self.tick())
     }
 
     /// Ends a request.

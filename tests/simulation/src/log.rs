@@ -207,6 +207,29 @@ pub struct Request {
     pub listed: Vec<String>,
 }
 
+impl Request {
+    /// A request of the owner to the first server, whose answer is not known yet.
+    pub fn new(what: What, user: u32, sent: Micros) -> Self {
+        Self {
+            sent,
+            ended: 0,
+            user,
+            server: 0,
+            who: Who::Owner,
+            what,
+            answer: Answer::Odd,
+            note: None,
+            keeps_others: false,
+            terms: Terms::default(),
+            token: None,
+            target: None,
+            access: None,
+            got: None,
+            listed: Vec::new(),
+        }
+    }
+}
+
 /// The policy that a login asks for. Without a value, that of the settings holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 use kippu_simulation::{
     checker::{check, rules},
     log::{
-        Answer, Fault, FaultKind, Got, Log, NEVER, Request, Said, Settings, Span, Stepped, Terms,
-        What, Who,
+        Answer, Fault, FaultKind, Got, Log, NEVER, Request, Said, Settings, Span, Stepped, What,
     },
 };
 
@@ -48,23 +47,9 @@ impl Story {
 
     /// Sent at a time, and answered half a second later.
     fn request(&mut self, at: f64, what: What, answer: Answer) -> &mut Request {
-        self.0.requests.push(Request {
-            sent: micros(at),
-            ended: micros(at + 0.5),
-            user: 1,
-            server: 0,
-            who: Who::Owner,
-            what,
-            answer,
-            note: None,
-            keeps_others: false,
-            terms: Terms::default(),
-            token: None,
-            target: None,
-            access: None,
-            got: None,
-            listed: Vec::new(),
-        });
+        let ended = micros(at + 0.5);
+        let request = Request::new(what, 1, micros(at));
+        self.0.requests.push(Request { ended, answer, ..request });
         self.last()
     }
 
